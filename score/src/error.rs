@@ -1,0 +1,105 @@
+//! What can go wrong while scoring, and whose fault it is.
+
+use std::time::Duration;
+
+/// The kind of a [`ScoreError`]: what the edge of the program needs to choose a status and a retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// The request does not fit the model; sending it again cannot help.
+    InvalidInput,
+    /// Too much work is waiting; the same request may succeed in a moment.
+    Overloaded,
+    /// The deadline passed before the result existed.
+    Timeout,
+    /// A fault of this program or of the runtime.
+    Internal,
+}
+
+impl ErrorCode {
+    /// The stable name callers see in error bodies and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "invalid_input",
+            Self::Overloaded => "overloaded",
+            Self::Timeout => "timeout",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// Why a request was not scored. The text is written for the caller.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ScoreError {
+    /// The request does not fit the model's signature.
+    #[error("{message}")]
+    InvalidInput {
+        /// The place in the request, such as `inputs[0].data`.
+        target: Option<String>,
+        /// What was found there and what was expected.
+        message: String,
+    },
+    /// The model itself refused the values, for example an index out of range.
+    #[error("the model could not process these values: {0}")]
+    ModelRejected(String),
+    /// More rows are waiting than the limit allows.
+    #[error("too many rows are waiting to be scored; try again shortly")]
+    Overloaded,
+    /// The result was not ready in time.
+    #[error("not scored within {0:?}")]
+    TimedOut(Duration),
+    /// A bug or a failure of the runtime; details belong in the log.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl ScoreError {
+    /// An [`ScoreError::InvalidInput`] about one place in the request.
+    pub fn invalid(target: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::InvalidInput {
+            target: Some(target.into()),
+            message: message.into(),
+        }
+    }
+
+    /// The kind of this error.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::InvalidInput { .. } | Self::ModelRejected(_) => ErrorCode::InvalidInput,
+            Self::Overloaded => ErrorCode::Overloaded,
+            Self::TimedOut(_) => ErrorCode::Timeout,
+            Self::Internal(_) => ErrorCode::Internal,
+        }
+    }
+}
+
+/// Why ONNX Runtime or a model could not be loaded. The text names the file and the remedy.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadError {
+    /// The shared library of ONNX Runtime is missing or unusable.
+    #[error("ONNX Runtime cannot be loaded from {path}: {reason}")]
+    Runtime {
+        /// The library that was tried.
+        path: String,
+        /// The loader's or the runtime's words.
+        reason: String,
+    },
+    /// The model file cannot be read or the runtime refuses it.
+    #[error("{path}: {reason}")]
+    Model {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The model wants or gives something that cannot be carried.
+    #[error("{0}")]
+    Unsupported(String),
+    /// `model.toml` has a mistake.
+    #[error("{path}: {reason}")]
+    Options {
+        /// The file.
+        path: String,
+        /// Line and meaning of the mistake.
+        reason: String,
+    },
+}

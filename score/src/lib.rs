@@ -1,0 +1,38 @@
+//! Scores ONNX models and remembers the results.
+//!
+//! One way through, down by calls and up by return values:
+//!
+//! 1. [`signature`](ModelSignature): names, element types and shapes of the request's tensors are checked;
+//! 2. `rows`: the request is cut into units, one row each where the model's rows are independent;
+//! 3. `memo`: one look-up for all units, in this process and in a shared store;
+//! 4. `batch`: what is missing waits for a session, perhaps in company;
+//! 5. `model`: the only call into ONNX Runtime;
+//! 6. `memo`: new results are remembered, behind the answer;
+//! 7. `rows`: old and new results are put together in the caller's order.
+//!
+//! [`Scorer::score`] is these steps written out. Nothing here knows of HTTP, JSON or Azure.
+
+mod batch;
+mod error;
+mod memo;
+mod model;
+mod request;
+mod rows;
+mod scorer;
+mod signature;
+mod tensor;
+
+pub use batch::BatchLimits;
+pub use error::{ErrorCode, LoadError, ScoreError};
+pub use memo::{
+    KeyMaker, Memo, MemoKey, MemoStats, MemoStore, ModelDigest, RedisConfig, RedisConfigError,
+    RedisStore, RemoteOptions, StoreEntry, StoreError,
+};
+pub use model::{Character, Model, ModelFolder, ModelOptions, RunError, Runtime, find_models};
+pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
+pub use rows::Rows;
+pub use scorer::{ModelMetadata, Scorer, ScorerOptions, ScorerStats};
+pub use signature::{Dim, ModelSignature, TensorSpec};
+pub use tensor::{
+    ElementType, NamedTensor, Shape, ShapeMismatch, Tensor, TensorData, element_count,
+};

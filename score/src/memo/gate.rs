@@ -1,0 +1,81 @@
+//! The circuit breaker in front of the shared store.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use tokio::sync::Notify;
+
+/// Failures in a row after which requests stop asking the store.
+const TRIP_AFTER: u32 = 3;
+
+/// Lets requests through to the store while it answers. It starts shut; whoever keeps the connection opens it.
+///
+/// While it is shut no request touches the store: a store that is down costs nothing, instead of one time-out each.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    open: AtomicBool,
+    failures: AtomicU32,
+    tripped: Notify,
+}
+
+impl Gate {
+    /// Whether requests may ask the store.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Lets requests through again.
+    pub(super) fn open(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+        self.open.store(true, Ordering::Release);
+    }
+
+    /// The store answered.
+    pub(super) fn succeeded(&self) {
+        // Read before writing: at full load every request passes here, and a store would bounce the cache line.
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The store failed; shuts the gate at the third time in a row. `true` if this call shut it.
+    pub(super) fn failed(&self) -> bool {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        let shut = failures >= TRIP_AFTER && self.open.swap(false, Ordering::AcqRel);
+        if shut {
+            self.tripped.notify_one();
+        }
+        shut
+    }
+
+    /// Waits until the gate is shut by failures.
+    pub(super) async fn tripped(&self) {
+        self.tripped.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shuts_after_three_failures_in_a_row_and_only_once() {
+        let gate = Gate::default();
+        assert!(!gate.is_open(), "starts shut");
+        gate.open();
+        assert!(!gate.failed() && !gate.failed());
+        gate.succeeded();
+        assert!(!gate.failed() && !gate.failed());
+        assert!(gate.is_open());
+        assert!(gate.failed());
+        assert!(!gate.is_open());
+        assert!(!gate.failed(), "already shut");
+    }
+
+    #[tokio::test]
+    async fn tells_the_keeper_even_if_it_listens_late() {
+        let gate = Gate::default();
+        gate.open();
+        while !gate.failed() {}
+        gate.tripped().await;
+    }
+}

@@ -1,0 +1,201 @@
+//! What identifies a remembered result.
+
+use bytes::BufMut;
+
+use crate::tensor::Tensor;
+
+/// Changes whenever the meaning of a key or of a stored value changes: older entries are then never found.
+const FORMAT_VERSION: u8 = 1;
+
+/// Digest of everything, apart from the inputs, that a model's answers depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelDigest([u8; 32]);
+
+impl ModelDigest {
+    /// Digests the model's own files (in a fixed order) together with the version of the runtime that runs them.
+    pub fn new(files: &blake3::Hash, runtime_version: &str) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"score model\0");
+        hasher.update(&[FORMAT_VERSION]);
+        hasher.update(files.as_bytes());
+        hasher.update(runtime_version.as_bytes());
+        Self(*hasher.finalize().as_bytes())
+    }
+
+    /// The digest in hexadecimal.
+    pub fn to_hex(self) -> String {
+        blake3::Hash::from_bytes(self.0).to_hex().to_string()
+    }
+}
+
+/// The identity of one unit of work: a model and the tensors it was given. Equal keys mean equal answers.
+///
+/// A cryptographic digest, because callers choose the tensors: with a weaker one somebody could prepare two inputs
+/// with the same key and have one answered with the other's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MemoKey {
+    model: [u8; 8],
+    unit: [u8; 32],
+}
+
+impl MemoKey {
+    /// The key as Redis sees it: `score:1:<model>:<unit>`, hexadecimal.
+    pub(crate) fn to_redis(self) -> String {
+        let unit = blake3::Hash::from_bytes(self.unit).to_hex();
+        let mut padded = [0; 32];
+        padded[..8].copy_from_slice(&self.model);
+        let model = blake3::Hash::from_bytes(padded).to_hex();
+        let mut key = String::with_capacity(8 + 16 + 1 + 64);
+        key.push_str("score:1:");
+        key.push_str(&model[..16]);
+        key.push(':');
+        key.push_str(&unit);
+        key
+    }
+
+    /// The raw digest of the unit.
+    pub(crate) fn unit(&self) -> &[u8; 32] {
+        &self.unit
+    }
+}
+
+/// Makes the keys of one request.
+pub struct KeyMaker {
+    model: ModelDigest,
+    prefix: blake3::Hasher,
+    scratch: Vec<u8>,
+}
+
+impl KeyMaker {
+    /// For units that are single rows of `inputs` (in the model's order). Types and row shapes go into the digest once.
+    pub fn for_rows(model: ModelDigest, inputs: &[Tensor]) -> Self {
+        Self::new(model, b'r', inputs, Tensor::row_shape)
+    }
+
+    /// For a request that is one unit.
+    pub fn for_whole(model: ModelDigest, inputs: &[Tensor]) -> Self {
+        Self::new(model, b'w', inputs, Tensor::shape)
+    }
+
+    fn new(
+        model: ModelDigest,
+        unit: u8,
+        inputs: &[Tensor],
+        shape: impl Fn(&Tensor) -> &[usize],
+    ) -> Self {
+        let mut head = Vec::with_capacity(128);
+        head.put_slice(&model.0);
+        head.put_u8(unit);
+        head.put_u32_le(inputs.len() as u32);
+        for tensor in inputs {
+            let axes = shape(tensor);
+            head.put_u8(tensor.element_type() as u8);
+            head.put_u32_le(axes.len() as u32);
+            for axis in axes {
+                head.put_u64_le(*axis as u64);
+            }
+        }
+        let mut prefix = blake3::Hasher::new();
+        prefix.update(&head);
+        Self {
+            model,
+            prefix,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The key of row `row`.
+    pub fn row(&mut self, inputs: &[Tensor], row: usize) -> MemoKey {
+        self.digest(inputs, |tensor| tensor.row_range(row))
+    }
+
+    /// The key of the whole request.
+    pub fn whole(&mut self, inputs: &[Tensor]) -> MemoKey {
+        self.digest(inputs, |tensor| 0..tensor.data().len())
+    }
+
+    fn digest(
+        &mut self,
+        inputs: &[Tensor],
+        range: impl Fn(&Tensor) -> std::ops::Range<usize>,
+    ) -> MemoKey {
+        self.scratch.clear();
+        for tensor in inputs {
+            tensor.data().put_bytes(range(tensor), &mut self.scratch);
+        }
+        let mut hasher = self.prefix.clone();
+        hasher.update(&self.scratch);
+        let mut model = [0; 8];
+        model.copy_from_slice(&self.model.0[..8]);
+        MemoKey {
+            model,
+            unit: *hasher.finalize().as_bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::TensorData;
+
+    fn digest(files: &[u8], runtime: &str) -> ModelDigest {
+        ModelDigest::new(&blake3::hash(files), runtime)
+    }
+
+    fn floats(shape: &[usize], values: &[f32]) -> Tensor {
+        Tensor::new(shape.to_vec(), TensorData::Float32(values.to_vec())).unwrap()
+    }
+
+    fn row_key(model: ModelDigest, inputs: &[Tensor], row: usize) -> MemoKey {
+        KeyMaker::for_rows(model, inputs).row(inputs, row)
+    }
+
+    #[test]
+    fn the_same_row_has_the_same_key_wherever_it_stands() {
+        let model = digest(b"m", "1.31");
+        let alone = [floats(&[1, 2], &[3., 4.])];
+        let second = [floats(&[2, 2], &[1., 2., 3., 4.])];
+        assert_eq!(row_key(model, &alone, 0), row_key(model, &second, 1));
+    }
+
+    #[test]
+    fn everything_that_may_change_the_answer_changes_the_key() {
+        let model = digest(b"m", "1.31");
+        let base = [floats(&[1, 2], &[3., 4.])];
+        let key = row_key(model, &base, 0);
+        let ints = [Tensor::new(vec![1, 2], TensorData::Int32(vec![3, 4])).unwrap()];
+        let others = [
+            row_key(digest(b"n", "1.31"), &base, 0),
+            row_key(digest(b"m", "1.32"), &base, 0),
+            row_key(model, &[floats(&[1, 2], &[3., 5.])], 0),
+            row_key(model, &[floats(&[1, 2, 1], &[3., 4.])], 0),
+            row_key(model, &[floats(&[1, 1, 2], &[3., 4.])], 0),
+            row_key(model, &ints, 0),
+            KeyMaker::for_whole(model, &base).whole(&base),
+        ];
+        for other in others {
+            assert_ne!(other, key);
+        }
+    }
+
+    #[test]
+    fn strings_cannot_be_shifted_between_elements() {
+        let model = digest(b"m", "1.31");
+        let text = |a: &str, b: &str| {
+            [Tensor::new(vec![1, 2], TensorData::String(vec![a.into(), b.into()])).unwrap()]
+        };
+        let one = text("ab", "c");
+        let other = text("a", "bc");
+        assert_ne!(row_key(model, &one, 0), row_key(model, &other, 0));
+    }
+
+    #[test]
+    fn the_redis_key_names_format_and_model() {
+        let inputs = [floats(&[1, 1], &[1.])];
+        let model = digest(b"m", "1.31");
+        let key = row_key(model, &inputs, 0).to_redis();
+        assert_eq!(key.len(), 89);
+        assert!(key.starts_with(&format!("score:1:{}:", &model.to_hex()[..16])));
+    }
+}

@@ -1,0 +1,141 @@
+//! Remembered results: an in-process tier before a shared one. It only ever helps: every fault is a miss.
+
+mod codec;
+mod gate;
+mod key;
+mod local;
+mod redis;
+mod remote;
+mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
+
+pub(crate) use codec::{can_encode, decode, encode_row, encode_whole};
+pub use key::{KeyMaker, MemoKey, ModelDigest};
+use local::LocalTier;
+pub use redis::{RedisConfig, RedisConfigError, RedisStore};
+use remote::Remote;
+pub use store::{MemoStore, StoreEntry, StoreError};
+
+/// How the shared tier is used.
+#[derive(Debug, Clone, Copy)]
+pub struct RemoteOptions {
+    /// How long one look-up may take before the request goes on without it.
+    pub budget: Duration,
+    /// How long an entry is kept, give or take a tenth; `None` for as long as there is room.
+    pub ttl: Option<Duration>,
+}
+
+/// What the cache did so far. Cloning shares the counters.
+#[derive(Debug, Clone, Default)]
+pub struct MemoStats {
+    /// Units found in this process.
+    pub local_hits: Counter,
+    /// Units found in the shared store.
+    pub remote_hits: Counter,
+    /// Units found nowhere.
+    pub misses: Counter,
+    /// Values found in the shared store that were not valid results; they are computed anew and overwritten.
+    pub damaged: Counter,
+    /// Look-ups and writes that the shared store failed or refused.
+    pub remote_errors: Counter,
+    /// Results written to the shared store.
+    pub writes: Counter,
+    /// Results not written because too many were waiting or the store was down.
+    pub dropped_writes: Counter,
+}
+
+/// The cache of one process, shared by all its models.
+pub struct Memo {
+    local: Option<LocalTier>,
+    remote: Option<Arc<Remote>>,
+    stats: MemoStats,
+}
+
+impl Memo {
+    /// A cache with an in-process tier of `local_bytes` (0 for none) and, if given, a shared store.
+    ///
+    /// With a store it must be called on a tokio runtime: the connection is kept by a task of its own.
+    pub fn new(local_bytes: u64, store: Option<(Arc<dyn MemoStore>, RemoteOptions)>) -> Self {
+        let stats = MemoStats::default();
+        let remote = store.map(|(store, options)| Remote::start(store, options, stats.clone()));
+        let local = (local_bytes > 0)
+            .then(|| LocalTier::new(local_bytes))
+            .flatten();
+        Self {
+            local,
+            remote,
+            stats,
+        }
+    }
+
+    /// Whether there is any tier at all.
+    pub fn is_enabled(&self) -> bool {
+        self.local.is_some() || self.remote.is_some()
+    }
+
+    /// Whether the shared store answers; `None` without one.
+    pub fn remote_is_up(&self) -> Option<bool> {
+        self.remote.as_ref().map(|remote| remote.is_up())
+    }
+
+    /// Bytes the in-process tier holds.
+    pub fn local_bytes(&self) -> u64 {
+        self.local.as_ref().map_or(0, LocalTier::bytes)
+    }
+
+    /// What the cache did so far.
+    pub fn stats(&self) -> &MemoStats {
+        &self.stats
+    }
+
+    /// The payloads known for `keys`, in their order. One round trip to the shared store at most, within its budget.
+    pub(crate) async fn look_up(&self, keys: &[MemoKey]) -> Vec<Option<Bytes>> {
+        let mut found: Vec<Option<Bytes>> = match &self.local {
+            Some(local) => keys.iter().map(|key| local.get(key)).collect(),
+            None => vec![None; keys.len()],
+        };
+        let local_hits = count(&found);
+        if let Some(remote) = &self.remote
+            && local_hits < keys.len()
+        {
+            let here: Vec<bool> = found.iter().map(Option::is_some).collect();
+            remote.look_up(keys, &mut found).await;
+            if let Some(local) = &self.local {
+                for (key, (payload, was_here)) in keys.iter().zip(found.iter().zip(here)) {
+                    if let (Some(payload), false) = (payload, was_here) {
+                        local.put(*key, payload.clone());
+                    }
+                }
+            }
+        }
+        let hits = count(&found);
+        self.stats.local_hits.inc_by(local_hits as u64);
+        self.stats.remote_hits.inc_by((hits - local_hits) as u64);
+        self.stats.misses.inc_by((keys.len() - hits) as u64);
+        found
+    }
+
+    /// Remembers results. Never waits: the shared store is written in the background.
+    pub(crate) fn remember(&self, entries: Vec<(MemoKey, Bytes)>) {
+        if let Some(remote) = &self.remote {
+            remote.write_later(&entries);
+        }
+        if let Some(local) = &self.local {
+            for (key, payload) in entries {
+                local.put(key, payload);
+            }
+        }
+    }
+}
+
+fn count(found: &[Option<Bytes>]) -> usize {
+    found.iter().filter(|payload| payload.is_some()).count()
+}
+
+#[cfg(test)]
+mod tests;

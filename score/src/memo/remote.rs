@@ -1,0 +1,249 @@
+//! The shared tier: look-ups within a budget, writes behind the answers, and a keeper that minds the connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use super::codec;
+use super::gate::Gate;
+use super::key::MemoKey;
+use super::store::{MemoStore, StoreEntry, StoreError};
+use super::{MemoStats, RemoteOptions};
+
+/// Bytes of results that may wait to be written; what comes on top is dropped and counted.
+const MAX_PENDING_BYTES: usize = 16 << 20;
+/// Larger results are not worth a place in a shared store: they delay everything behind them on the connection.
+const MAX_VALUE_BYTES: usize = 1 << 20;
+/// Entries sent to the store at once.
+const WRITE_CHUNK: usize = 256;
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an existing connection may try to heal itself before it is replaced.
+const HEAL_TIME: Duration = Duration::from_secs(2);
+/// Traffic on an idle connection: Azure closes one that is silent for ten minutes.
+const IDLE_PROBE: Duration = Duration::from_secs(60);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+pub(super) struct Remote {
+    store: Arc<dyn MemoStore>,
+    gate: Gate,
+    options: RemoteOptions,
+    stats: MemoStats,
+    writes: mpsc::UnboundedSender<Vec<StoreEntry>>,
+    pending_bytes: AtomicUsize,
+}
+
+impl Remote {
+    /// Starts the keeper and the writer on the current tokio runtime. Returns at once: nobody waits for the store.
+    pub(super) fn start(
+        store: Arc<dyn MemoStore>,
+        options: RemoteOptions,
+        stats: MemoStats,
+    ) -> Arc<Self> {
+        let (writes, queue) = mpsc::unbounded_channel();
+        let remote = Arc::new(Self {
+            store,
+            gate: Gate::default(),
+            options,
+            stats,
+            writes,
+            pending_bytes: AtomicUsize::new(0),
+        });
+        tokio::spawn(keep(remote.clone()));
+        tokio::spawn(write(remote.clone(), queue));
+        remote
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.gate.is_open()
+    }
+
+    /// Fills the empty places of `found` with what the store knows of `keys`. A failure leaves them empty.
+    pub(super) async fn look_up(&self, keys: &[MemoKey], found: &mut [Option<Bytes>]) {
+        if !self.gate.is_open() {
+            return;
+        }
+        let wanted: Vec<usize> = (0..keys.len()).filter(|i| found[*i].is_none()).collect();
+        let names = wanted.iter().map(|i| keys[*i].to_redis()).collect();
+        let answer = match timeout(self.options.budget, self.store.get_many(names)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(StoreError::Unreachable(format!(
+                "no answer within {:?}",
+                self.options.budget
+            ))),
+        };
+        match answer {
+            Ok(values) => {
+                self.gate.succeeded();
+                for (i, value) in wanted.into_iter().zip(values) {
+                    found[i] = value.and_then(|value| self.open(&keys[i], &value));
+                }
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn open(&self, key: &MemoKey, value: &Bytes) -> Option<Bytes> {
+        let payload = codec::open(key, value);
+        if payload.is_none() {
+            self.stats.damaged.inc();
+        }
+        payload
+    }
+
+    /// Queues results to be written; never waits.
+    pub(super) fn write_later(&self, entries: &[(MemoKey, Bytes)]) {
+        if !self.gate.is_open() {
+            self.stats.dropped_writes.inc_by(entries.len() as u64);
+            return;
+        }
+        let sealed: Vec<StoreEntry> = entries
+            .iter()
+            .filter(|(_, payload)| payload.len() <= MAX_VALUE_BYTES)
+            .map(|(key, payload)| StoreEntry {
+                key: key.to_redis(),
+                value: codec::seal(key, payload),
+                ttl: self.options.ttl.map(jittered),
+            })
+            .collect();
+        let bytes = size_of_entries(&sealed);
+        if self.pending_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_PENDING_BYTES {
+            self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.stats.dropped_writes.inc_by(sealed.len() as u64);
+            return;
+        }
+        // Fails only while the runtime is being shut down.
+        let _ = self.writes.send(sealed);
+    }
+
+    fn failed(&self, error: &StoreError) {
+        self.stats.remote_errors.inc();
+        if self.gate.failed() {
+            warn!(%error, "redis does not answer, scoring goes on without it");
+        }
+    }
+}
+
+fn size_of_entries(entries: &[StoreEntry]) -> usize {
+    entries.iter().map(|e| e.key.len() + e.value.len()).sum()
+}
+
+/// Up to a tenth shorter or longer, so that what was written together does not expire together.
+fn jittered(ttl: Duration) -> Duration {
+    ttl.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+/// Connects, opens the gate, waits for trouble, heals or replaces the connection; for ever.
+async fn keep(remote: Arc<Remote>) {
+    let mut announce = true;
+    loop {
+        connect(&remote, announce).await;
+        remote.gate.open();
+        info!("redis connected");
+        while watch(&remote).await {
+            remote.gate.open();
+            info!("redis answers again");
+        }
+        announce = false;
+    }
+}
+
+async fn connect(remote: &Remote, mut announce: bool) {
+    let mut backoff = Duration::from_millis(50);
+    loop {
+        let error = match timeout(CONNECT_TIMEOUT, remote.store.connect()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(_) => StoreError::Unreachable(format!("no connection within {CONNECT_TIMEOUT:?}")),
+        };
+        remote.stats.remote_errors.inc();
+        if announce {
+            warn!(%error, "redis cannot be used, scoring goes on without it");
+            announce = false;
+        }
+        sleep(jittered(backoff)).await;
+        backoff = (backoff * 2).min(MAX_BACKOFF);
+    }
+}
+
+/// Waits until the gate shuts, then gives the connection time to heal. `true` if it answered again.
+async fn watch(remote: &Remote) -> bool {
+    while timeout(IDLE_PROBE, remote.gate.tripped()).await.is_err() {
+        if let Err(error) = probe(remote).await {
+            remote.failed(&error);
+        }
+    }
+    let give_up = Instant::now() + HEAL_TIME;
+    let mut backoff = Duration::from_millis(50);
+    while Instant::now() < give_up {
+        sleep(jittered(backoff)).await;
+        if probe(remote).await.is_ok() {
+            return true;
+        }
+        backoff = (backoff * 2).min(MAX_BACKOFF);
+    }
+    false
+}
+
+/// Does what requests do, on a key that nobody writes: a server that answers a PING may still refuse a GET.
+async fn probe(remote: &Remote) -> Result<(), StoreError> {
+    let get = remote.store.get_many(vec!["score:1:probe".to_owned()]);
+    match timeout(remote.options.budget, get).await {
+        Ok(answer) => answer.map(|_| ()),
+        Err(_) => Err(StoreError::Unreachable("no answer to a probe".to_owned())),
+    }
+}
+
+async fn write(remote: Arc<Remote>, mut queue: mpsc::UnboundedReceiver<Vec<StoreEntry>>) {
+    let mut waiting = Vec::new();
+    let mut refusing = false;
+    while queue.recv_many(&mut waiting, 64).await > 0 {
+        let mut entries: Vec<StoreEntry> = waiting.drain(..).flatten().collect();
+        let bytes = size_of_entries(&entries);
+        while !entries.is_empty() {
+            let chunk: Vec<_> = entries.drain(..entries.len().min(WRITE_CHUNK)).collect();
+            let count = chunk.len() as u64;
+            match write_chunk(&remote, chunk).await {
+                Ok(()) => {
+                    remote.stats.writes.inc_by(count);
+                    refusing = false;
+                }
+                Err(error) => {
+                    remote.stats.dropped_writes.inc_by(count);
+                    if let Some(StoreError::Refused(reason)) = error
+                        && !std::mem::replace(&mut refusing, true)
+                    {
+                        warn!(%reason, "redis refuses to store results");
+                    }
+                }
+            }
+        }
+        remote.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// `Err(None)` if the gate is shut and nothing was tried.
+async fn write_chunk(remote: &Remote, chunk: Vec<StoreEntry>) -> Result<(), Option<StoreError>> {
+    if !remote.gate.is_open() {
+        return Err(None);
+    }
+    let error = match timeout(WRITE_TIMEOUT, remote.store.set_many(chunk)).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error,
+        Err(_) => StoreError::Unreachable(format!("no write within {WRITE_TIMEOUT:?}")),
+    };
+    match &error {
+        // Reads may well go on working, for example while the server's memory is full.
+        StoreError::Refused(_) => remote.stats.remote_errors.inc(),
+        StoreError::Unreachable(_) => {
+            remote.failed(&error);
+            0
+        }
+    };
+    Err(Some(error))
+}

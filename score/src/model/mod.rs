@@ -1,0 +1,37 @@
+//! Models: what they are, where they lie, and the only call into ONNX Runtime.
+
+mod folder;
+mod onnx;
+mod probe;
+
+pub use folder::{ModelFolder, ModelOptions, find_models};
+pub(crate) use onnx::OnnxModel;
+pub use onnx::Runtime;
+pub use probe::Character;
+pub(crate) use probe::examine;
+
+use crate::signature::ModelSignature;
+use crate::tensor::Tensor;
+
+/// Why one run gave no result.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RunError {
+    /// The model cannot work with these values; other values may be fine.
+    #[error("{0}")]
+    Rejected(String),
+    /// The runtime or this program failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Something that turns input tensors into output tensors, one run at a time.
+pub trait Model: Send {
+    /// What goes in and out.
+    fn signature(&self) -> &ModelSignature;
+
+    /// Runs once on tensors that fit the signature, in its order; the outputs come in its order too.
+    ///
+    /// # Errors
+    /// [`RunError`] says whose fault it was.
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError>;
+}

@@ -1,0 +1,64 @@
+//! What a caller asks and what comes back.
+
+use std::time::Duration;
+
+use crate::tensor::NamedTensor;
+
+/// What a request may do with remembered results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheUse {
+    /// Answer from the cache what it knows, remember the rest.
+    #[default]
+    Normal,
+    /// Compute everything anew and remember it (`Cache-Control: no-cache`).
+    Refresh,
+    /// Neither look up nor remember (`Cache-Control: no-store`).
+    Bypass,
+}
+
+/// Named tensors to score, in any order.
+#[derive(Debug, Clone, Default)]
+pub struct InferenceRequest {
+    /// One tensor for each input of the model.
+    pub inputs: Vec<NamedTensor>,
+    /// What the request may do with remembered results.
+    pub cache: CacheUse,
+}
+
+/// How much of an answer was remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheOutcome {
+    /// The cache was not asked.
+    Bypass,
+    /// The cache was asked for `rows` units and knew `hits` of them.
+    Asked {
+        /// Units found.
+        hits: usize,
+        /// Units asked for: rows, or 1 if the model's rows belong together.
+        rows: usize,
+    },
+}
+
+/// Where the time of one request went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timings {
+    /// Digests and look-ups.
+    pub cache: Duration,
+    /// Waiting for a free session.
+    pub queue: Duration,
+    /// Inside ONNX Runtime.
+    pub infer: Duration,
+}
+
+/// The model's answer.
+#[derive(Debug, Clone)]
+pub struct InferenceResponse {
+    /// All outputs of the model, in its order.
+    pub outputs: Vec<NamedTensor>,
+    /// The rows the request held; 1 if the model's rows belong together.
+    pub rows: usize,
+    /// How much of it was remembered.
+    pub cache: CacheOutcome,
+    /// Where the time went.
+    pub timings: Timings,
+}

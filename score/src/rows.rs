@@ -1,0 +1,191 @@
+//! Cutting a request into units of work and putting their results together again.
+//!
+//! A unit is one row where the model's rows are independent, else the whole request. Rows stay where they are in the
+//! request's tensors; only those that must be computed are copied.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::memo::{KeyMaker, MemoKey, ModelDigest, decode, encode_row, encode_whole};
+use crate::signature::ModelSignature;
+use crate::tensor::{ElementType, Tensor};
+
+/// Whether row i of the outputs depends on row i of the inputs alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// Rows may be cut apart, remembered one by one and computed in any company.
+    Independent,
+    /// The request is one unit.
+    Together,
+}
+
+impl Rows {
+    /// `independent` or `together`, as in `model.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Independent => "independent",
+            Self::Together => "together",
+        }
+    }
+}
+
+/// The distinct units of a request with their keys. Rows that are equal share one unit.
+#[derive(Debug)]
+pub(crate) struct Units {
+    /// The keys of the distinct units.
+    pub(crate) keys: Vec<MemoKey>,
+    /// For each distinct unit, the first row that holds it.
+    first_row: Vec<usize>,
+    /// For each row of the request, its unit.
+    unit_of_row: Vec<usize>,
+}
+
+impl Units {
+    /// Cuts `rows` rows of `inputs` apart.
+    pub(crate) fn of_rows(model: ModelDigest, inputs: &[Tensor], rows: usize) -> Self {
+        let mut maker = KeyMaker::for_rows(model, inputs);
+        let mut units = Self {
+            keys: Vec::with_capacity(rows),
+            first_row: Vec::with_capacity(rows),
+            unit_of_row: Vec::with_capacity(rows),
+        };
+        let mut seen = HashMap::with_capacity(rows);
+        for row in 0..rows {
+            let key = maker.row(inputs, row);
+            let unit = *seen.entry(key).or_insert(units.keys.len());
+            if unit == units.keys.len() {
+                units.keys.push(key);
+                units.first_row.push(row);
+            }
+            units.unit_of_row.push(unit);
+        }
+        units
+    }
+
+    /// The rows that hold the given units, in order.
+    pub(crate) fn rows_holding(&self, units: &[usize]) -> Vec<usize> {
+        units.iter().map(|unit| self.first_row[*unit]).collect()
+    }
+
+    /// How many rows of the request are answered by `found`.
+    pub(crate) fn rows_found(&self, found: &[Option<Bytes>]) -> usize {
+        let known = |unit: &&usize| found[**unit].is_some();
+        self.unit_of_row.iter().filter(known).count()
+    }
+
+    /// How many rows the request has.
+    pub(crate) fn rows(&self) -> usize {
+        self.unit_of_row.len()
+    }
+
+    /// Puts the outputs of all rows together from the payloads of the distinct units. `None` if a payload is not what
+    /// the signature says or if rows have different shapes, which cannot be stacked.
+    pub(crate) fn join(
+        &self,
+        signature: &ModelSignature,
+        payloads: &[Option<Bytes>],
+    ) -> Option<Vec<Tensor>> {
+        let types = output_types(signature);
+        let mut units = Vec::with_capacity(payloads.len());
+        for payload in payloads {
+            let row = decode(payload.as_ref()?, &types)?;
+            let stackable: Vec<Tensor> =
+                row.into_iter().map(with_row_axis).collect::<Option<_>>()?;
+            units.push(stackable);
+        }
+        (0..types.len())
+            .map(|output| {
+                let parts = self.unit_of_row.iter().map(|unit| &units[*unit][output]);
+                Tensor::stack(parts)
+            })
+            .collect()
+    }
+}
+
+/// Payloads of all rows of `outputs`.
+pub(crate) fn payloads_of_rows(outputs: &[Tensor], rows: usize) -> Vec<Bytes> {
+    (0..rows).map(|row| encode_row(outputs, row)).collect()
+}
+
+/// The key of a request that is one unit.
+pub(crate) fn key_of_whole(model: ModelDigest, inputs: &[Tensor]) -> MemoKey {
+    KeyMaker::for_whole(model, inputs).whole(inputs)
+}
+
+/// The payload of a result that is one unit.
+pub(crate) fn payload_of_whole(outputs: &[Tensor]) -> Bytes {
+    encode_whole(outputs)
+}
+
+/// Reads what [`payload_of_whole`] wrote.
+pub(crate) fn read_whole(signature: &ModelSignature, payload: &[u8]) -> Option<Vec<Tensor>> {
+    decode(payload, &output_types(signature))
+}
+
+fn output_types(signature: &ModelSignature) -> Vec<ElementType> {
+    signature.outputs.iter().map(|o| o.element_type).collect()
+}
+
+fn with_row_axis(tensor: Tensor) -> Option<Tensor> {
+    let (mut shape, data) = tensor.into_parts();
+    shape.insert(0, 1);
+    Tensor::new(shape, data).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signature::{Dim, TensorSpec};
+    use crate::tensor::TensorData;
+
+    fn signature() -> ModelSignature {
+        let spec = |name: &str| TensorSpec {
+            name: name.into(),
+            element_type: ElementType::Float32,
+            shape: vec![Dim::Dynamic(None), Dim::Fixed(2)],
+        };
+        ModelSignature {
+            inputs: vec![spec("x")],
+            outputs: vec![spec("y")],
+        }
+    }
+
+    fn matrix(values: &[f32]) -> Vec<Tensor> {
+        let shape = vec![values.len() / 2, 2];
+        vec![Tensor::new(shape, TensorData::Float32(values.to_vec())).unwrap()]
+    }
+
+    fn units(inputs: &[Tensor]) -> Units {
+        let model = ModelDigest::new(&blake3::hash(b"m"), "1");
+        Units::of_rows(model, inputs, inputs[0].rows().unwrap())
+    }
+
+    #[test]
+    fn equal_rows_are_one_unit_and_come_back_in_their_places() {
+        let units = units(&matrix(&[1., 1., 2., 2., 1., 1.]));
+        assert_eq!(units.keys.len(), 2);
+        assert_eq!(units.rows_holding(&[0, 1]), [0, 1]);
+        let computed = payloads_of_rows(&matrix(&[10., 11., 20., 21.]), 2);
+        let payloads: Vec<_> = computed.into_iter().map(Some).collect();
+        let joined = units.join(&signature(), &payloads).unwrap();
+        assert_eq!(joined, matrix(&[10., 11., 20., 21., 10., 11.]));
+        assert_eq!(units.rows_found(&[payloads[0].clone(), None]), 2);
+    }
+
+    #[test]
+    fn refuses_to_join_what_does_not_fit() {
+        let units = units(&matrix(&[1., 1., 2., 2.]));
+        let good = encode_row(&matrix(&[1., 2.]), 0);
+        let wide = encode_row(
+            &[Tensor::new(vec![1, 3], TensorData::Float32(vec![0.; 3])).unwrap()],
+            0,
+        );
+        let join =
+            |a: &Bytes, b: &Bytes| units.join(&signature(), &[Some(a.clone()), Some(b.clone())]);
+        assert!(join(&good, &good).is_some());
+        assert!(join(&good, &wide).is_none());
+        assert!(join(&good, &good.slice(..5)).is_none());
+        assert!(units.join(&signature(), &[Some(good), None]).is_none());
+    }
+}

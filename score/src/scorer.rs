@@ -1,0 +1,433 @@
+//! The whole way of one request, in reading order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
+
+use crate::batch::{BatchLimits, Batcher, Ran};
+use crate::error::{LoadError, ScoreError};
+use crate::memo::{Memo, MemoKey, ModelDigest, can_encode};
+use crate::model::{Character, Model, ModelFolder, OnnxModel, Runtime, examine};
+use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
+use crate::rows::{self, Rows, Units};
+use crate::signature::ModelSignature;
+use crate::tensor::{NamedTensor, Tensor, TensorData};
+
+/// How a model is run.
+#[derive(Debug, Clone, Copy)]
+pub struct ScorerOptions {
+    /// Sessions, each on a thread of its own.
+    pub sessions: usize,
+    /// Rows one request may hold.
+    pub max_rows: usize,
+    /// How long a request may wait and compute.
+    pub timeout: Duration,
+    /// How work waits and travels.
+    pub batch: BatchLimits,
+}
+
+/// What is known about a loaded model.
+#[derive(Debug, Clone)]
+pub struct ModelMetadata {
+    /// The name callers use.
+    pub name: String,
+    /// Inputs and outputs.
+    pub signature: ModelSignature,
+    /// The outputs to answer with unless the caller asks for others, as indices into the signature.
+    pub default_outputs: Vec<usize>,
+    /// What the probe found or `model.toml` says.
+    pub character: Character,
+    /// Whether results are remembered.
+    pub memoize: bool,
+    /// Digest of the model's files and of the runtime.
+    pub digest: ModelDigest,
+    /// How long loading, probing and warming up took.
+    pub load_time: Duration,
+}
+
+/// What a model did so far. Cloning shares the counters.
+#[derive(Debug, Clone, Default)]
+pub struct ScorerStats {
+    /// Rows of all requests that were scored.
+    pub rows: Counter,
+    /// Rows the model itself computed.
+    pub computed_rows: Counter,
+    /// Results that could not be put together from remembered parts and were computed as a whole.
+    pub recomputed: Counter,
+}
+
+/// A loaded model with its cache: bytes of tensors in, tensors out.
+pub struct Scorer {
+    metadata: ModelMetadata,
+    options: ScorerOptions,
+    batcher: Batcher,
+    memo: Arc<Memo>,
+    stats: ScorerStats,
+}
+
+impl Scorer {
+    /// Loads a model, finds out its character and starts its threads. Blocks; not for an async thread.
+    ///
+    /// # Errors
+    /// If the model cannot be loaded or `model.toml` names an output it does not have.
+    pub fn load(
+        runtime: &Runtime,
+        folder: &ModelFolder,
+        options: ScorerOptions,
+        memo: Arc<Memo>,
+    ) -> Result<Self, LoadError> {
+        let start = Instant::now();
+        let mut models: Vec<Box<dyn Model>> = Vec::with_capacity(options.sessions);
+        for _ in 0..options.sessions.max(1) {
+            models.push(Box::new(OnnxModel::load(runtime, &folder.file)?));
+        }
+        let signature = models[0].signature().clone();
+        let default_outputs = choose_outputs(folder, &signature)?;
+        let mut character = examine(&mut *models[0]);
+        if let Some(rows) = folder.options.rows() {
+            character.rows = rows;
+            character.rows_reason = "model.toml says so".to_owned();
+        }
+        let metadata = ModelMetadata {
+            name: folder.name.clone(),
+            signature,
+            default_outputs,
+            memoize: folder.options.memoize.unwrap_or(character.deterministic),
+            character,
+            digest: ModelDigest::new(&folder.digest, runtime.build()),
+            load_time: start.elapsed(),
+        };
+        Self::start(metadata, models, options, memo).map_err(|error| LoadError::Model {
+            path: folder.file.display().to_string(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Starts the threads of sessions that are loaded already.
+    pub(crate) fn start(
+        metadata: ModelMetadata,
+        models: Vec<Box<dyn Model>>,
+        options: ScorerOptions,
+        memo: Arc<Memo>,
+    ) -> std::io::Result<Self> {
+        let rows = metadata.character.rows;
+        let batcher = Batcher::start(&metadata.name, models, rows, options.batch)?;
+        Ok(Self {
+            metadata,
+            options,
+            batcher,
+            memo,
+            stats: ScorerStats::default(),
+        })
+    }
+
+    /// What is known about the model.
+    pub fn metadata(&self) -> &ModelMetadata {
+        &self.metadata
+    }
+
+    /// What the model did so far.
+    pub fn stats(&self) -> &ScorerStats {
+        &self.stats
+    }
+
+    /// Rows that wait for a session or are in one.
+    pub fn waiting_rows(&self) -> usize {
+        self.batcher.waiting_rows()
+    }
+
+    /// Scores a request: all rows or none.
+    ///
+    /// # Errors
+    /// [`ScoreError`] says whether the request, the load or this program is at fault.
+    pub async fn score(&self, request: InferenceRequest) -> Result<InferenceResponse, ScoreError> {
+        let work = self.score_in_time(request);
+        match tokio::time::timeout(self.options.timeout, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ScoreError::TimedOut(self.options.timeout)),
+        }
+    }
+
+    async fn score_in_time(
+        &self,
+        request: InferenceRequest,
+    ) -> Result<InferenceResponse, ScoreError> {
+        let inputs = self.metadata.signature.arrange(request.inputs)?;
+        refuse_nul(&self.metadata.signature, &inputs)?;
+        let rows = self.count_rows(&inputs)?;
+        let remember = self.metadata.memoize && self.memo.is_enabled();
+        let cache = if remember {
+            request.cache
+        } else {
+            CacheUse::Bypass
+        };
+        let independent = self.metadata.character.rows == Rows::Independent;
+        let scored = if cache == CacheUse::Bypass || rows == 0 {
+            self.compute_all(inputs, rows, CacheOutcome::Bypass).await?
+        } else if independent {
+            self.score_rows(inputs, rows, cache).await?
+        } else {
+            self.score_whole(inputs, rows, cache).await?
+        };
+        self.stats.rows.inc_by(rows as u64);
+        let names = self.metadata.signature.outputs.iter();
+        Ok(InferenceResponse {
+            outputs: names
+                .zip(scored.outputs)
+                .map(|(spec, tensor)| NamedTensor {
+                    name: spec.name.clone(),
+                    tensor,
+                })
+                .collect(),
+            rows,
+            cache: scored.cache,
+            timings: scored.timings,
+        })
+    }
+
+    /// Rows for limits, queues and metrics: the length of axis 0, or 1 where rows belong together.
+    fn count_rows(&self, inputs: &[Tensor]) -> Result<usize, ScoreError> {
+        if self.metadata.character.rows == Rows::Together {
+            return Ok(1);
+        }
+        let specs = &self.metadata.signature.inputs;
+        let mut rows = None;
+        for (spec, tensor) in specs.iter().zip(inputs) {
+            let here = tensor.rows().unwrap_or(1);
+            match rows {
+                None => rows = Some((&spec.name, here)),
+                Some((_, before)) if before == here => {}
+                Some((name, before)) => {
+                    return Err(ScoreError::invalid(
+                        "inputs",
+                        format!(
+                            "all inputs must have as many rows: {name:?} has {before}, {:?} has {here}",
+                            spec.name
+                        ),
+                    ));
+                }
+            }
+        }
+        let rows = rows.map_or(1, |(_, rows)| rows);
+        if rows > self.options.max_rows {
+            let limit = self.options.max_rows;
+            let message = format!("{rows} rows in one request; at most {limit} are accepted");
+            return Err(ScoreError::invalid("inputs", message));
+        }
+        Ok(rows)
+    }
+
+    async fn run(&self, inputs: Vec<Tensor>, rows: usize) -> Result<Ran, ScoreError> {
+        let ran = self.batcher.run(inputs, rows).await?;
+        self.stats.computed_rows.inc_by(rows as u64);
+        Ok(ran)
+    }
+
+    async fn compute_all(
+        &self,
+        inputs: Vec<Tensor>,
+        rows: usize,
+        cache: CacheOutcome,
+    ) -> Result<Scored, ScoreError> {
+        let ran = self.run(inputs, rows).await?;
+        Ok(Scored {
+            timings: timings(Duration::ZERO, &ran),
+            outputs: ran.outputs,
+            cache,
+        })
+    }
+
+    async fn score_rows(
+        &self,
+        inputs: Vec<Tensor>,
+        rows: usize,
+        cache: CacheUse,
+    ) -> Result<Scored, ScoreError> {
+        let start = Instant::now();
+        let units = Units::of_rows(self.metadata.digest, &inputs, rows);
+        let mut found = self.look_up(&units.keys, cache).await;
+        let looked_up = start.elapsed();
+        let mut scored = Scored {
+            outputs: Vec::new(),
+            cache: CacheOutcome::Asked {
+                hits: units.rows_found(&found),
+                rows,
+            },
+            timings: Timings {
+                cache: looked_up,
+                ..Timings::default()
+            },
+        };
+        let missing: Vec<usize> = (0..found.len()).filter(|i| found[*i].is_none()).collect();
+        if missing.len() == rows {
+            // Every row is new and differs from the others: the run's outputs are the answer as they are.
+            let ran = self.run(inputs, rows).await?;
+            scored.timings = timings(looked_up, &ran);
+            self.remember_rows(&units, &missing, &ran.outputs);
+            scored.outputs = ran.outputs;
+            return Ok(scored);
+        }
+        if !missing.is_empty() {
+            let wanted = units.rows_holding(&missing);
+            let some = inputs
+                .iter()
+                .map(|input| input.take_rows(&wanted))
+                .collect();
+            let ran = self.run(some, wanted.len()).await?;
+            scored.timings = timings(looked_up, &ran);
+            let payloads = self.remember_rows(&units, &missing, &ran.outputs);
+            for (unit, payload) in missing.iter().zip(payloads) {
+                found[*unit] = Some(payload);
+            }
+        }
+        self.join(inputs, &units, found, scored).await
+    }
+
+    /// Remembers the results of the given units and returns their payloads; none if the outputs are not one row each.
+    fn remember_rows(&self, units: &Units, computed: &[usize], outputs: &[Tensor]) -> Vec<Bytes> {
+        let rows = computed.len();
+        let sound = outputs.iter().all(|output| output.rows() == Some(rows));
+        if !sound || !can_encode(outputs) {
+            return Vec::new();
+        }
+        let payloads = rows::payloads_of_rows(outputs, rows);
+        let keys = computed.iter().map(|unit| units.keys[*unit]);
+        let entries: Vec<(MemoKey, Bytes)> = keys.zip(payloads.iter().cloned()).collect();
+        self.memo.remember(entries);
+        payloads
+    }
+
+    /// Puts rows together; computes the whole request if they do not fit each other.
+    async fn join(
+        &self,
+        inputs: Vec<Tensor>,
+        units: &Units,
+        found: Vec<Option<Bytes>>,
+        mut scored: Scored,
+    ) -> Result<Scored, ScoreError> {
+        match units.join(&self.metadata.signature, &found) {
+            Some(outputs) => {
+                scored.outputs = outputs;
+                Ok(scored)
+            }
+            None => {
+                self.stats.recomputed.inc();
+                let rows = units.rows();
+                let cache = CacheOutcome::Asked { hits: 0, rows };
+                self.compute_all(inputs, rows, cache).await
+            }
+        }
+    }
+
+    async fn score_whole(
+        &self,
+        inputs: Vec<Tensor>,
+        rows: usize,
+        cache: CacheUse,
+    ) -> Result<Scored, ScoreError> {
+        let start = Instant::now();
+        let key = rows::key_of_whole(self.metadata.digest, &inputs);
+        let found = self.look_up(&[key], cache).await.pop().flatten();
+        let looked_up = start.elapsed();
+        let known = found.and_then(|p| rows::read_whole(&self.metadata.signature, &p));
+        if let Some(outputs) = known {
+            return Ok(Scored {
+                outputs,
+                cache: CacheOutcome::Asked { hits: 1, rows: 1 },
+                timings: Timings {
+                    cache: looked_up,
+                    ..Timings::default()
+                },
+            });
+        }
+        let missed = CacheOutcome::Asked { hits: 0, rows: 1 };
+        let mut scored = self.compute_all(inputs, rows, missed).await?;
+        scored.timings.cache = looked_up;
+        if can_encode(&scored.outputs) {
+            let payload = rows::payload_of_whole(&scored.outputs);
+            self.memo.remember(vec![(key, payload)]);
+        }
+        Ok(scored)
+    }
+
+    async fn look_up(&self, keys: &[MemoKey], cache: CacheUse) -> Vec<Option<Bytes>> {
+        match cache {
+            CacheUse::Normal => self.memo.look_up(keys).await,
+            CacheUse::Refresh | CacheUse::Bypass => vec![None; keys.len()],
+        }
+    }
+}
+
+struct Scored {
+    outputs: Vec<Tensor>,
+    cache: CacheOutcome,
+    timings: Timings,
+}
+
+fn timings(cache: Duration, ran: &Ran) -> Timings {
+    Timings {
+        cache,
+        queue: ran.queue,
+        infer: ran.infer,
+    }
+}
+
+/// The runtime ends a string at a NUL: what follows would be lost without a word.
+fn refuse_nul(signature: &ModelSignature, inputs: &[Tensor]) -> Result<(), ScoreError> {
+    for (spec, tensor) in signature.inputs.iter().zip(inputs) {
+        if let TensorData::String(values) = tensor.data()
+            && let Some(position) = values.iter().position(|text| text.contains('\0'))
+        {
+            let message = format!(
+                "input {:?}: element {position} holds a NUL character, which the model cannot receive",
+                spec.name
+            );
+            return Err(ScoreError::invalid("inputs", message));
+        }
+    }
+    Ok(())
+}
+
+fn choose_outputs(
+    folder: &ModelFolder,
+    signature: &ModelSignature,
+) -> Result<Vec<usize>, LoadError> {
+    let Some(names) = &folder.options.outputs else {
+        return Ok((0..signature.outputs.len()).collect());
+    };
+    let by_name: BTreeMap<&str, usize> = signature
+        .outputs
+        .iter()
+        .enumerate()
+        .map(|(index, spec)| (spec.name.as_str(), index))
+        .collect();
+    let wrong = |reason: String| LoadError::Options {
+        path: folder
+            .file
+            .with_file_name("model.toml")
+            .display()
+            .to_string(),
+        reason,
+    };
+    if names.is_empty() {
+        return Err(wrong("outputs: name at least one".to_owned()));
+    }
+    names
+        .iter()
+        .map(|name| {
+            by_name.get(name.as_str()).copied().ok_or_else(|| {
+                let known: Vec<&str> = by_name.keys().copied().collect();
+                wrong(format!(
+                    "outputs: the model has no output {name:?}; it has {}",
+                    known.join(", ")
+                ))
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
