@@ -1,0 +1,45 @@
+ARG RUST_IMAGE=rust:1-bookworm
+ARG BASE=mcr.microsoft.com/azure-functions/base:4
+
+FROM ${RUST_IMAGE} AS build
+WORKDIR /src
+# The Functions images have had glibc 2.31 and 2.36. cargo-zigbuild links for 2.28, as ONNX Runtime is, so either will do.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3 python3-pip \
+    && rm -rf /var/lib/apt/lists/* \
+    && PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-cache-dir cargo-zigbuild==0.24.0 ziglang==0.17.1
+
+COPY scripts scripts
+RUN scripts/fetch-onnxruntime.sh "$(uname -s)-$(uname -m)" /app/bin && rm /app/bin/.onnxruntime
+
+# The dependencies, built against empty crates: a layer that lasts until a manifest changes.
+COPY Cargo.toml Cargo.lock ./
+COPY score/Cargo.toml score/
+COPY handler/Cargo.toml handler/
+RUN mkdir score/src handler/src \
+    && touch score/src/lib.rs handler/src/lib.rs \
+    && echo 'fn main() {}' >handler/src/main.rs \
+    && cargo zigbuild --release --locked --package handler --target "$(uname -m)-unknown-linux-gnu.2.28"
+
+COPY score score
+COPY handler handler
+# cargo goes by file times, and the copied files may be older than the empty ones.
+RUN find score handler -name '*.rs' -exec touch {} + \
+    && cargo zigbuild --release --locked --package handler --target "$(uname -m)-unknown-linux-gnu.2.28" \
+    && install -m 755 "target/$(uname -m)-unknown-linux-gnu/release/handler" /app/bin/handler
+
+# The host starts the handler, so no entry point is set; it runs as root, as the base image does.
+FROM ${BASE}
+ENV AzureWebJobsScriptRoot=/home/site/wwwroot \
+    AzureFunctionsJobHost__Logging__Console__IsEnabled=true \
+    FUNCTIONS_WORKER_RUNTIME=custom
+# ONNX Runtime needs libstdc++. Base images have it for the host's sake; a slim one may not.
+# hadolint ignore=DL3008
+RUN test -n "$(find /usr/lib* -name libstdc++.so.6 -print -quit)" \
+    || { apt-get update && apt-get install -y --no-install-recommends libstdc++6 && rm -rf /var/lib/apt/lists/*; }
+WORKDIR /home/site/wwwroot
+COPY host.json ./
+COPY score-http score-http
+COPY --from=build /app/bin bin
+COPY models models

@@ -1,0 +1,25 @@
+.DEFAULT_GOAL := help
+.PHONY: help run build runtime test lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## build everything and serve on http://127.0.0.1:7071 (SCORE_PORT)
+	@scripts/run.sh
+
+build: ## release build: bin/handler and the ONNX Runtime library beside it
+	@scripts/build.sh
+
+runtime: ## only fetch the ONNX Runtime library into bin/
+	@scripts/fetch-onnxruntime.sh
+
+test: ## install what the tests need, then run all of them
+	@scripts/setup-test.sh
+	@scripts/fetch-onnxruntime.sh
+	cargo test --workspace --locked
+
+lint: ## formatting, clippy, docs, licences, shell scripts, Dockerfile
+	@scripts/lint.sh
+
+clean: ## remove everything that was built or fetched
+	rm -rf target bin

@@ -1,0 +1,293 @@
+//! What all requests share, and the order in which it comes to life.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+use score::{
+    BatchLimits, Memo, MemoStore, ModelFolder, RedisStore, RemoteOptions, Runtime, Scorer,
+    ScorerOptions, find_models,
+};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::protocol::{Function, read_functions};
+
+/// A model that serves, or why it does not.
+pub(crate) type ModelSlot = Result<Scorer, String>;
+
+/// All models by name.
+pub(crate) struct Models {
+    slots: BTreeMap<String, ModelSlot>,
+    default: Option<String>,
+}
+
+/// Why there is no model to score with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoModel {
+    /// Models are still being loaded.
+    Loading,
+    /// There is none of that name, or no default; the text names those there are.
+    Unknown(String),
+    /// It failed to load.
+    Broken(String),
+}
+
+impl Models {
+    /// The model of that name, or the default one.
+    pub(crate) fn get(&self, name: Option<&str>) -> Result<&Scorer, NoModel> {
+        let known = || self.slots.keys().cloned().collect::<Vec<_>>().join(", ");
+        let name = match (name, &self.default) {
+            (Some(name), _) => name,
+            (None, Some(default)) => default,
+            (None, None) => {
+                let message = format!("name a model in the path; there are: {}", known());
+                return Err(NoModel::Unknown(message));
+            }
+        };
+        match self.slots.get(name) {
+            Some(Ok(scorer)) => Ok(scorer),
+            Some(Err(reason)) => Err(NoModel::Broken(format!(
+                "model {name:?} could not be loaded: {reason}"
+            ))),
+            None => Err(NoModel::Unknown(format!(
+                "there is no model {name:?}; there are: {}",
+                known()
+            ))),
+        }
+    }
+
+    /// All models by name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &ModelSlot)> {
+        self.slots.iter().map(|(name, slot)| (name.as_str(), slot))
+    }
+
+    /// The name of the model that answers when none is named.
+    pub(crate) fn default_name(&self) -> Option<&str> {
+        self.default.as_deref()
+    }
+}
+
+/// The state of the process. Shared by all requests.
+pub(crate) struct App {
+    config: Config,
+    functions: Vec<Function>,
+    memo: Arc<Memo>,
+    models: watch::Receiver<Option<Arc<Models>>>,
+    /// Requests that may be in work at once.
+    pub(crate) places: Semaphore,
+    pub(crate) metrics: Metrics,
+}
+
+impl App {
+    /// Reads the function folders, connects the cache and starts loading models on a thread of its own. The second
+    /// part ends when they are loaded.
+    pub(crate) fn start(
+        config: Config,
+    ) -> anyhow::Result<(Arc<Self>, impl Future<Output = anyhow::Result<()>> + use<>)> {
+        let functions = read_functions(&config.app_root)?;
+        let memo = Arc::new(open_memo(&config)?);
+        let (publish, models) = watch::channel(None);
+        let (finished, loaded) = oneshot::channel();
+        let loader = (config.clone(), memo.clone());
+        std::thread::Builder::new()
+            .name("loader".to_owned())
+            .spawn(move || {
+                let outcome = load_models(&loader.0, &loader.1).map(|models| {
+                    publish.send_replace(Some(Arc::new(models)));
+                });
+                // Nobody listens any more if the process is stopping already.
+                let _ = finished.send(outcome);
+            })
+            .context("no thread for loading models")?;
+        let app = Arc::new(Self {
+            places: Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS)),
+            config,
+            functions,
+            memo,
+            models,
+            metrics: Metrics::default(),
+        });
+        let loading = async {
+            loaded
+                .await
+                .unwrap_or_else(|_| bail!("loading models ended early"))
+        };
+        Ok((app, loading))
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn memo(&self) -> &Memo {
+        &self.memo
+    }
+
+    /// The function of that name, as the host knows it.
+    pub(crate) fn function(&self, name: &str) -> Option<&Function> {
+        self.functions.iter().find(|function| function.name == name)
+    }
+
+    /// The models, if they are loaded.
+    pub(crate) fn models(&self) -> Result<Arc<Models>, NoModel> {
+        self.models.borrow().clone().ok_or(NoModel::Loading)
+    }
+
+    /// The models, as soon as they are loaded, within the time a request may wait for that.
+    pub(crate) async fn models_when_loaded(&self) -> Result<Arc<Models>, NoModel> {
+        if let Ok(models) = self.models() {
+            return Ok(models);
+        }
+        let mut models = self.models.clone();
+        let ready = models.wait_for(Option::is_some);
+        match tokio::time::timeout(self.config.load_timeout, ready).await {
+            Ok(Ok(models)) => models.clone().ok_or(NoModel::Loading),
+            _ => Err(NoModel::Loading),
+        }
+    }
+}
+
+fn open_memo(config: &Config) -> anyhow::Result<Memo> {
+    if !config.cache {
+        info!("results are not remembered: SCORE_CACHE_POLICY is off");
+        return Ok(Memo::new(0, None));
+    }
+    let Some(redis) = &config.redis else {
+        info!("no Redis is set: results are remembered in this process only");
+        return Ok(Memo::new(config.l1_bytes, None));
+    };
+    for remark in &config.redis_remarks {
+        warn!("REDIS_CONNECTION_STRING: {remark}");
+    }
+    info!("results are remembered in {}", redis.describe());
+    let store: Arc<dyn MemoStore> = Arc::new(RedisStore::new(redis.clone())?);
+    let options = RemoteOptions {
+        budget: config.redis_timeout,
+        ttl: config.cache_ttl,
+    };
+    Ok(Memo::new(config.l1_bytes, Some((store, options))))
+}
+
+fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
+    let library = find_runtime(config)?;
+    let runtime = Runtime::load(&library)?;
+    let folders = find_models(&config.model_dir).with_context(|| {
+        format!(
+            "the model folder {} cannot be read",
+            config.model_dir.display()
+        )
+    })?;
+    let options = ScorerOptions {
+        sessions: config.sessions,
+        max_rows: config.max_rows,
+        timeout: config.timeout,
+        batch: BatchLimits {
+            max_waiting_rows: config.max_waiting_rows,
+            max_batch_rows: config.max_batch_rows,
+        },
+    };
+    let mut slots = BTreeMap::new();
+    for folder in folders {
+        let name = folder_name(&folder);
+        let slot = ModelFolder::read(&folder)
+            .and_then(|folder| Scorer::load(&runtime, &folder, options, memo.clone()))
+            .map_err(|error| error.to_string());
+        announce(&name, &slot);
+        slots.insert(name, slot);
+    }
+    if !slots.values().any(Result::is_ok) {
+        let reasons: Vec<String> = slots
+            .into_iter()
+            .filter_map(|(name, slot)| Some(format!("{name}: {}", slot.err()?)))
+            .collect();
+        let place = config.model_dir.display();
+        if reasons.is_empty() {
+            bail!("no model in {place}: put one into {place}/<name>/model.onnx");
+        }
+        bail!("no model in {place} can be loaded: {}", reasons.join("; "));
+    }
+    let default = choose_default(config, &slots)?;
+    Ok(Models { slots, default })
+}
+
+fn choose_default(
+    config: &Config,
+    slots: &BTreeMap<String, ModelSlot>,
+) -> anyhow::Result<Option<String>> {
+    if let Some(name) = &config.default_model {
+        if !slots.contains_key(name) {
+            let known: Vec<&str> = slots.keys().map(String::as_str).collect();
+            return Err(anyhow!(
+                "SCORE_DEFAULT_MODEL={name:?}: there is no such model; there are: {}",
+                known.join(", ")
+            ));
+        }
+        return Ok(Some(name.clone()));
+    }
+    let only = slots.keys().next().filter(|_| slots.len() == 1);
+    Ok(only.cloned())
+}
+
+fn announce(name: &str, slot: &ModelSlot) {
+    match slot {
+        Ok(scorer) => {
+            let metadata = scorer.metadata();
+            info!(
+                model = name,
+                inputs = metadata.signature.describe_inputs(),
+                rows = metadata.character.rows.as_str(),
+                reason = metadata.character.rows_reason,
+                deterministic = metadata.character.deterministic,
+                memoize = metadata.memoize,
+                load_ms = metadata.load_time.as_millis() as u64,
+                "model loaded"
+            );
+        }
+        Err(reason) => error!(model = name, "model not loaded: {reason}"),
+    }
+}
+
+fn folder_name(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+const LIBRARY_NAMES: [&str; 3] = [
+    "libonnxruntime.so.1",
+    "libonnxruntime.so",
+    "libonnxruntime.dylib",
+];
+
+/// The library that is set, else one beside the program, else one in `bin` or the root of the app.
+fn find_runtime(config: &Config) -> anyhow::Result<PathBuf> {
+    if let Some(path) = &config.runtime_library {
+        return Ok(path.clone());
+    }
+    let program = std::env::current_exe().context("the program does not know its own place")?;
+    let beside = program.parent().unwrap_or(Path::new("."));
+    let places = [
+        beside.to_owned(),
+        config.app_root.join("bin"),
+        config.app_root.clone(),
+    ];
+    let candidates = places
+        .iter()
+        .flat_map(|place| LIBRARY_NAMES.map(|name| place.join(name)));
+    for candidate in candidates {
+        if candidate.is_file() {
+            // Absolute, since the loader searches the system for a bare name.
+            return std::path::absolute(&candidate)
+                .with_context(|| format!("{} cannot be resolved", candidate.display()));
+        }
+    }
+    let places: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+    bail!(
+        "ONNX Runtime is missing: no {} in {}; run `make runtime` or set ORT_DYLIB_PATH",
+        LIBRARY_NAMES[0],
+        places.join(", ")
+    )
+}

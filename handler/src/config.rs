@@ -1,0 +1,475 @@
+//! All settings: environment variables, which is what app settings of a function app become. Read once, here.
+
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use score::RedisConfig;
+
+/// One setting as the documentation lists it.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// Its default, in words where there is no value.
+    pub default: &'static str,
+}
+
+/// Every setting this program reads. The README's table is checked against it.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "SCORE_MODEL_DIR",
+        default: "models",
+    },
+    Setting {
+        name: "SCORE_DEFAULT_MODEL",
+        default: "the only model",
+    },
+    Setting {
+        name: "SCORE_PORT",
+        default: "7071",
+    },
+    Setting {
+        name: "SCORE_BIND",
+        default: "127.0.0.1",
+    },
+    Setting {
+        name: "ORT_DYLIB_PATH",
+        default: "beside the program",
+    },
+    Setting {
+        name: "SCORE_THREADS",
+        default: "number of cores",
+    },
+    Setting {
+        name: "SCORE_SESSIONS",
+        default: "number of cores",
+    },
+    Setting {
+        name: "SCORE_MAX_BODY_BYTES",
+        default: "33554432",
+    },
+    Setting {
+        name: "SCORE_MAX_ROWS",
+        default: "10000",
+    },
+    Setting {
+        name: "SCORE_MAX_NESTING",
+        default: "16",
+    },
+    Setting {
+        name: "SCORE_MAX_REQUESTS",
+        default: "512",
+    },
+    Setting {
+        name: "SCORE_MAX_WAITING_ROWS",
+        default: "20000",
+    },
+    Setting {
+        name: "SCORE_MAX_BATCH_ROWS",
+        default: "64",
+    },
+    Setting {
+        name: "SCORE_TIMEOUT",
+        default: "60s",
+    },
+    Setting {
+        name: "SCORE_LOAD_TIMEOUT",
+        default: "30s",
+    },
+    Setting {
+        name: "SCORE_BIND_TIMEOUT",
+        default: "5s",
+    },
+    Setting {
+        name: "SCORE_DRAIN_TIMEOUT",
+        default: "800ms",
+    },
+    Setting {
+        name: "SCORE_CACHE_POLICY",
+        default: "always",
+    },
+    Setting {
+        name: "SCORE_CACHE_TTL",
+        default: "24h",
+    },
+    Setting {
+        name: "SCORE_L1_BYTES",
+        default: "67108864",
+    },
+    Setting {
+        name: "REDIS_URL",
+        default: "none",
+    },
+    Setting {
+        name: "REDIS_CONNECTION_STRING",
+        default: "none",
+    },
+    Setting {
+        name: "REDIS_TIMEOUT",
+        default: "50ms",
+    },
+    Setting {
+        name: "REDIS_CA_FILE",
+        default: "the system's certificates",
+    },
+    Setting {
+        name: "SCORE_LOG",
+        default: "text",
+    },
+    Setting {
+        name: "SCORE_LOG_FILTER",
+        default: "info,ort=off,fred=off",
+    },
+];
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The settings of this process.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Whether a Functions host started the process.
+    pub hosted: bool,
+    /// The folder of host.json, function folders and models.
+    pub app_root: PathBuf,
+    /// The folder of model folders.
+    pub model_dir: PathBuf,
+    /// The model that answers when none is named.
+    pub default_model: Option<String>,
+    /// ONNX Runtime's shared library, if it is given.
+    pub runtime_library: Option<PathBuf>,
+    /// Threads that serve requests.
+    pub threads: usize,
+    /// Sessions per model, each on a thread of its own.
+    pub sessions: usize,
+    /// Bytes one body may have.
+    pub max_body_bytes: usize,
+    /// Rows one request may have.
+    pub max_rows: usize,
+    /// Arrays within arrays that one body may have.
+    pub max_nesting: usize,
+    /// Requests that may be in work at once.
+    pub max_requests: usize,
+    /// Rows that may wait for one model.
+    pub max_waiting_rows: usize,
+    /// Rows of different requests that may share one run.
+    pub max_batch_rows: usize,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// How long a request waits for models to load.
+    pub load_timeout: Duration,
+    /// How long to wait for a taken port.
+    pub bind_timeout: Duration,
+    /// How long requests in work may take to end after the signal to stop.
+    pub drain_timeout: Duration,
+    /// Whether results are remembered.
+    pub cache: bool,
+    /// How long Redis keeps a result; `None` for ever.
+    pub cache_ttl: Option<Duration>,
+    /// Room for results in this process.
+    pub l1_bytes: u64,
+    /// The shared store.
+    pub redis: Option<RedisConfig>,
+    /// What was assumed about the connection string, for the log.
+    pub redis_remarks: Vec<String>,
+    /// How long one look-up in Redis may take.
+    pub redis_timeout: Duration,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Which events are logged.
+    pub log_filter: String,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// All mistakes at once, each naming the variable, what it holds and what was expected.
+    pub fn from_env() -> Result<Self, Vec<String>> {
+        #[allow(clippy::disallowed_methods, reason = "the one place that reads it")]
+        Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// Reads settings from anything that knows values by name. An empty value counts as not set.
+    ///
+    /// # Errors
+    /// As [`Config::from_env`].
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
+        let mut reader = Reader {
+            lookup: &|name| lookup(name).filter(|value| !value.trim().is_empty()),
+            mistakes: Vec::new(),
+        };
+        let config = reader.config();
+        if reader.mistakes.is_empty() {
+            Ok(config)
+        } else {
+            Err(reader.mistakes)
+        }
+    }
+}
+
+struct Reader<'a> {
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    mistakes: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn config(&mut self) -> Config {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (listen, hosted) = self.listen();
+        let app_root = PathBuf::from(self.text("FUNCTIONS_APP_ROOT_PATH").unwrap_or(".".into()));
+        let (redis, redis_remarks) = self.redis();
+        Config {
+            listen,
+            hosted,
+            model_dir: below(
+                &app_root,
+                self.text("SCORE_MODEL_DIR").unwrap_or("models".into()),
+            ),
+            default_model: self.text("SCORE_DEFAULT_MODEL"),
+            runtime_library: self
+                .text("ORT_DYLIB_PATH")
+                .map(|path| below(&app_root, path)),
+            app_root,
+            threads: self.at_least_one("SCORE_THREADS", cores),
+            sessions: self.at_least_one("SCORE_SESSIONS", cores),
+            max_body_bytes: self.at_least_one("SCORE_MAX_BODY_BYTES", 32 << 20),
+            max_rows: self.at_least_one("SCORE_MAX_ROWS", 10_000),
+            max_nesting: self.at_least_one("SCORE_MAX_NESTING", 16),
+            max_requests: self.at_least_one("SCORE_MAX_REQUESTS", 512),
+            max_waiting_rows: self.at_least_one("SCORE_MAX_WAITING_ROWS", 20_000),
+            max_batch_rows: self.at_least_one("SCORE_MAX_BATCH_ROWS", 64),
+            timeout: self.duration("SCORE_TIMEOUT", Duration::from_secs(60)),
+            load_timeout: self.duration("SCORE_LOAD_TIMEOUT", Duration::from_secs(30)),
+            bind_timeout: self.duration("SCORE_BIND_TIMEOUT", Duration::from_secs(5)),
+            drain_timeout: self.duration("SCORE_DRAIN_TIMEOUT", Duration::from_millis(800)),
+            cache: self.choice("SCORE_CACHE_POLICY", &[("always", true), ("off", false)]),
+            cache_ttl: self.cache_ttl(),
+            l1_bytes: self.number("SCORE_L1_BYTES", 64 << 20, "a number of bytes"),
+            redis,
+            redis_remarks,
+            redis_timeout: self.duration("REDIS_TIMEOUT", Duration::from_millis(50)),
+            log_format: self.choice(
+                "SCORE_LOG",
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+            ),
+            // ONNX Runtime repeats on its own what is reported with the request; fred what the cache reports.
+            log_filter: self.log_filter(),
+        }
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        (self.lookup)(name)
+    }
+
+    fn wrong(&mut self, name: &str, value: &str, expected: &str) {
+        self.mistakes
+            .push(format!("{name}={value:?}: expected {expected}"));
+    }
+
+    fn number<T: FromStr>(&mut self, name: &str, default: T, expected: &str) -> T {
+        let Some(value) = self.text(name) else {
+            return default;
+        };
+        value.trim().parse().unwrap_or_else(|_| {
+            self.wrong(name, &value, expected);
+            default
+        })
+    }
+
+    fn at_least_one(&mut self, name: &str, default: usize) -> usize {
+        let number = self.number(name, default, "a whole number, 1 or more");
+        if number == 0 {
+            self.wrong(name, "0", "a whole number, 1 or more");
+        }
+        number
+    }
+
+    fn duration(&mut self, name: &str, default: Duration) -> Duration {
+        let Some(value) = self.text(name) else {
+            return default;
+        };
+        match humantime::parse_duration(value.trim()) {
+            Ok(duration) if !duration.is_zero() => duration,
+            _ => {
+                self.wrong(
+                    name,
+                    &value,
+                    "a time with its unit, such as 50ms, 30s or 24h",
+                );
+                default
+            }
+        }
+    }
+
+    fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> T {
+        let default = choices[0].1;
+        let Some(value) = self.text(name) else {
+            return default;
+        };
+        let wanted = value.trim().to_ascii_lowercase();
+        match choices.iter().find(|(word, _)| *word == wanted) {
+            Some((_, choice)) => *choice,
+            None => {
+                let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+                self.wrong(name, &value, &words.join(" or "));
+                default
+            }
+        }
+    }
+
+    fn cache_ttl(&mut self) -> Option<Duration> {
+        if self
+            .text("SCORE_CACHE_TTL")
+            .is_some_and(|value| value.trim() == "0")
+        {
+            return None;
+        }
+        Some(self.duration("SCORE_CACHE_TTL", Duration::from_secs(24 * 60 * 60)))
+    }
+
+    fn log_filter(&mut self) -> String {
+        const DEFAULT: &str = "info,ort=off,fred=off";
+        let Some(value) = self.text("SCORE_LOG_FILTER") else {
+            return DEFAULT.to_owned();
+        };
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&value) {
+            let expected = format!("filter directives such as {DEFAULT} ({error})");
+            self.wrong("SCORE_LOG_FILTER", &value, &expected);
+        }
+        value
+    }
+
+    /// The host names the port; the second name is what older hosts use. It connects to 127.0.0.1 and nowhere else.
+    fn listen(&mut self) -> (SocketAddr, bool) {
+        for name in ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"] {
+            if self.text(name).is_some() {
+                let port = self.number(name, 0, "a port number");
+                return (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), true);
+            }
+        }
+        let port = self.number("SCORE_PORT", 7071, "a port number");
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let address = self.number("SCORE_BIND", address, "an IP address");
+        (SocketAddr::new(address, port), false)
+    }
+
+    fn redis(&mut self) -> (Option<RedisConfig>, Vec<String>) {
+        let url = self.text("REDIS_URL");
+        let connection_string = self.text("REDIS_CONNECTION_STRING");
+        let parsed = match (&url, &connection_string) {
+            (None, None) => return (None, Vec::new()),
+            (Some(_), Some(_)) => {
+                self.mistakes.push(
+                    "REDIS_URL and REDIS_CONNECTION_STRING: set one of them, not both".into(),
+                );
+                return (None, Vec::new());
+            }
+            (Some(url), None) => named(
+                "REDIS_URL",
+                RedisConfig::from_url(url.trim()).map(|c| (c, Vec::new())),
+            ),
+            (None, Some(text)) => named(
+                "REDIS_CONNECTION_STRING",
+                RedisConfig::from_connection_string(text),
+            ),
+        };
+        match parsed {
+            Ok((mut config, remarks)) => {
+                config.ca_file = self.text("REDIS_CA_FILE").map(PathBuf::from);
+                (Some(config), remarks)
+            }
+            Err(mistake) => {
+                // Without the value: it may hold a key.
+                self.mistakes.push(mistake);
+                (None, Vec::new())
+            }
+        }
+    }
+}
+
+fn named<T, E: Display>(name: &str, outcome: Result<T, E>) -> Result<T, String> {
+    outcome.map_err(|error| format!("{name}: {error}"))
+}
+
+fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
+    root.join(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        Config::from_lookup(|name| {
+            let found = settings.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn without_settings_it_listens_on_loopback_7071_without_redis() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:7071");
+        assert!(!config.hosted && config.redis.is_none());
+        assert_eq!(config.model_dir, Path::new("./models"));
+    }
+
+    #[test]
+    fn the_hosts_port_wins_and_stays_on_loopback() {
+        for name in ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"] {
+            let config = read(&[(name, "4711"), ("SCORE_BIND", "0.0.0.0")]).unwrap();
+            assert_eq!(config.listen.to_string(), "127.0.0.1:4711");
+            assert!(config.hosted);
+        }
+    }
+
+    #[test]
+    fn empty_values_count_as_not_set() {
+        assert!(read(&[("REDIS_URL", ""), ("SCORE_TIMEOUT", " ")]).is_ok());
+    }
+
+    #[test]
+    fn reports_every_mistake_at_once_and_no_secret() {
+        let mistakes = read(&[
+            ("SCORE_PORT", "web"),
+            ("SCORE_MAX_ROWS", "0"),
+            ("REDIS_TIMEOUT", "50"),
+            ("SCORE_CACHE_POLICY", "sometimes"),
+            ("REDIS_URL", "amqp://:hunter2@h"),
+            ("SCORE_LOG_FILTER", "a=b=c"),
+        ])
+        .unwrap_err();
+        assert_eq!(mistakes.len(), 6, "{mistakes:#?}");
+        let all = mistakes.join("\n");
+        assert!(all.contains(r#"REDIS_TIMEOUT="50": expected a time with its unit"#));
+        assert!(all.contains("always or off"));
+        assert!(!all.contains("hunter2"));
+    }
+
+    #[test]
+    fn a_ttl_of_0_means_for_ever() {
+        assert_eq!(read(&[("SCORE_CACHE_TTL", "0")]).unwrap().cache_ttl, None);
+    }
+
+    #[test]
+    fn paths_are_resolved_against_the_app_root() {
+        let config = read(&[
+            ("FUNCTIONS_APP_ROOT_PATH", "/app"),
+            ("SCORE_MODEL_DIR", "m"),
+        ])
+        .unwrap();
+        assert_eq!(config.model_dir, Path::new("/app/m"));
+    }
+}

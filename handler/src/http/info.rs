@@ -1,0 +1,119 @@
+//! What can be asked without scoring: metadata, readiness, metrics.
+
+use std::sync::Arc;
+
+use score::{ModelMetadata, Scorer, TensorSpec};
+use serde_json::{Value, json};
+use warp::http::StatusCode;
+
+use super::reply::{Problem, Reply};
+use super::route::Route;
+use crate::app::{App, Models, NoModel};
+use crate::metrics;
+use crate::payload::{MODEL_VERSION, sample_request};
+
+/// Answers everything but scoring.
+pub(super) async fn answer(app: &Arc<App>, route: Route) -> Result<Reply, Problem> {
+    let document = match route {
+        Route::Live => json!({ "live": true }),
+        Route::Ready => ready(app.models().map(|_| ()))?,
+        Route::ModelReady(name) => ready(
+            app.models()
+                .and_then(|models| models.get(Some(&name)).map(|_| ())),
+        )?,
+        Route::Server => json!({
+            "name": env!("CARGO_PKG_NAME"),
+            "version": env!("CARGO_PKG_VERSION"),
+            "extensions": [],
+        }),
+        Route::Model(name) => {
+            let models = app.models_when_loaded().await?;
+            open_inference_metadata(models.get(Some(&name))?.metadata())
+        }
+        Route::Describe(name) => {
+            let models = app.models_when_loaded().await?;
+            describe(&models, name.as_deref())?
+        }
+        Route::Metrics => {
+            let text = metrics::render(app).map_err(|_| Problem::internal())?;
+            return Ok(Reply::typed(text.into_bytes(), metrics::CONTENT_TYPE));
+        }
+        // Scoring has its own way.
+        Route::Score(_) => return Err(Problem::internal()),
+    };
+    Ok(Reply::json(document.to_string().into_bytes()))
+}
+
+fn ready(state: Result<(), NoModel>) -> Result<Value, Problem> {
+    match state {
+        Ok(()) => Ok(json!({ "ready": true })),
+        Err(reason) => Err(reason.into()),
+    }
+}
+
+/// One model, or all of them if there are several and none is the default.
+fn describe(models: &Models, name: Option<&str>) -> Result<Value, Problem> {
+    if name.is_none() && models.default_name().is_none() {
+        let all: Vec<Value> = models
+            .all()
+            .map(|(name, slot)| match slot {
+                Ok(scorer) => model_document(scorer),
+                Err(reason) => json!({ "name": name, "error": reason }),
+            })
+            .collect();
+        return Ok(json!({ "models": all }));
+    }
+    let scorer = models.get(name)?;
+    Ok(model_document(scorer))
+}
+
+fn model_document(scorer: &Scorer) -> Value {
+    let metadata = scorer.metadata();
+    let (signature, character) = (&metadata.signature, &metadata.character);
+    let chosen: Vec<&str> = metadata
+        .default_outputs
+        .iter()
+        .filter_map(|index| Some(signature.outputs.get(*index)?.name.as_str()))
+        .collect();
+    json!({
+        "name": metadata.name,
+        "platform": "onnxruntime",
+        "digest": metadata.digest.to_hex(),
+        "inputs": signature.inputs.iter().map(tensor_document).collect::<Vec<_>>(),
+        "outputs": signature.outputs.iter().map(tensor_document).collect::<Vec<_>>(),
+        "answers_with": chosen,
+        "rows": { "treated": character.rows.as_str(), "because": character.rows_reason },
+        "deterministic": character.deterministic,
+        "memoized": metadata.memoize,
+        "rows_scored": scorer.stats().rows.get(),
+        "rows_computed": scorer.stats().computed_rows.get(),
+        "sample_request": sample_request(signature),
+    })
+}
+
+/// Source: "Open Inference Protocol", model metadata.
+fn open_inference_metadata(metadata: &ModelMetadata) -> Value {
+    let signature = &metadata.signature;
+    json!({
+        "name": metadata.name,
+        "versions": [MODEL_VERSION],
+        "platform": "onnxruntime_onnx",
+        "inputs": signature.inputs.iter().map(tensor_document).collect::<Vec<_>>(),
+        "outputs": signature.outputs.iter().map(tensor_document).collect::<Vec<_>>(),
+    })
+}
+
+fn tensor_document(spec: &TensorSpec) -> Value {
+    json!({
+        "name": spec.name,
+        "datatype": spec.element_type.datatype(),
+        "shape": spec.signed_shape(),
+    })
+}
+
+/// The answer to `GET /`, by which the host finds out that the process listens. From memory, whatever else goes on.
+pub(super) fn alive() -> Reply {
+    let mut reply = Reply::json(br#"{"status":"alive"}"#.to_vec());
+    reply.status = StatusCode::OK;
+    reply
+}

@@ -1,0 +1,12 @@
+//! The host's door: every request comes in here, in the forwarded form or as an envelope, and leaves as one [`Reply`].
+
+mod body;
+mod envelope;
+mod info;
+mod reply;
+mod request;
+mod route;
+mod scoring;
+mod server;
+
+pub(crate) use server::serve;

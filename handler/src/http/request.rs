@@ -1,0 +1,140 @@
+//! A public request, in whichever form it came.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use score::CacheUse;
+use tracing::{error, info};
+use warp::http::{HeaderMap, Method};
+
+use super::reply::{Problem, Reply};
+use super::route::{self, Route};
+use super::{info, scoring};
+use crate::app::App;
+
+/// The header that carries the host's invocation id.
+const INVOCATION_ID: &str = "x-azure-functions-invocationid";
+
+/// What the handlers need of a request beside its body.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) method: Method,
+    /// The public path, without query.
+    pub(super) path: String,
+    pub(super) content_type: Option<String>,
+    pub(super) cache: CacheUse,
+    pub(super) request_id: String,
+}
+
+impl Head {
+    pub(super) fn from_headers(method: Method, path: String, headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        Self {
+            method,
+            path,
+            content_type: text("content-type").map(str::to_owned),
+            cache: cache_use(text("cache-control")),
+            request_id: request_id(headers),
+        }
+    }
+}
+
+/// The host appends its own id to one that the client made up, so the last one counts.
+pub(super) fn request_id(headers: &HeaderMap) -> String {
+    headers
+        .get_all(INVOCATION_ID)
+        .iter()
+        .next_back()
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.rsplit(',').next())
+        .map(str::trim)
+        .filter(|id| !id.is_empty() && id.len() <= 128)
+        .map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+}
+
+/// `Cache-Control` of a request, RFC 9111 section 5.2.1.
+pub(super) fn cache_use(cache_control: Option<&str>) -> CacheUse {
+    let directives = cache_control.unwrap_or_default().to_ascii_lowercase();
+    let has = |name: &str| directives.split(',').any(|part| part.trim() == name);
+    if has("no-store") {
+        CacheUse::Bypass
+    } else if has("no-cache") {
+        CacheUse::Refresh
+    } else {
+        CacheUse::Normal
+    }
+}
+
+/// Answers a public request. `read_body` is called only for requests to score.
+pub(super) async fn answer<F>(app: &Arc<App>, head: &Head, read_body: impl FnOnce() -> F) -> Reply
+where
+    F: Future<Output = Result<Bytes, Problem>>,
+{
+    let outcome = match route::find(&head.method, &head.path) {
+        Ok(route) => dispatch(app, head, route, read_body).await,
+        Err(problem) => Err(problem),
+    };
+    let mut reply = outcome.unwrap_or_else(|problem| {
+        report(head, &problem);
+        problem.into_reply(&head.request_id, route::speaks_open_inference(&head.path))
+    });
+    app.metrics.answered(reply.status);
+    reply.set("x-request-id", &head.request_id);
+    reply
+}
+
+async fn dispatch<F>(
+    app: &Arc<App>,
+    head: &Head,
+    route: Route,
+    read_body: impl FnOnce() -> F,
+) -> Result<Reply, Problem>
+where
+    F: Future<Output = Result<Bytes, Problem>>,
+{
+    let Route::Score(model) = route else {
+        return info::answer(app, route).await;
+    };
+    // Taken before the body is read, so that refused requests cost no memory; held until the answer is written.
+    let place = app.places.try_acquire();
+    let _place = place.map_err(|_| Problem::busy("too many requests are in work"))?;
+    let body = read_body().await?;
+    scoring::score(app, head, model.as_deref(), &body).await
+}
+
+fn report(head: &Head, problem: &Problem) {
+    let (id, path, status) = (&head.request_id, &head.path, problem.status.as_u16());
+    if problem.status.is_server_error() && problem.code == "internal" {
+        error!(id, path, status, "request failed");
+    } else {
+        // Without the message: it may quote the body.
+        info!(id, path, status, code = problem.code, "request refused");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use warp::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_hosts_invocation_id_is_the_last_one() {
+        let mut headers = HeaderMap::new();
+        headers.append(INVOCATION_ID, HeaderValue::from_static("fake"));
+        headers.append(INVOCATION_ID, HeaderValue::from_static("real"));
+        assert_eq!(request_id(&headers), "real");
+        headers.clear();
+        headers.append(INVOCATION_ID, HeaderValue::from_static("fake, real"));
+        assert_eq!(request_id(&headers), "real");
+        headers.clear();
+        assert_eq!(request_id(&headers).len(), 36);
+    }
+
+    #[test]
+    fn reads_cache_control() {
+        assert_eq!(cache_use(None), CacheUse::Normal);
+        assert_eq!(cache_use(Some("max-age=0, No-Cache")), CacheUse::Refresh);
+        assert_eq!(cache_use(Some("no-cache, no-store")), CacheUse::Bypass);
+    }
+}

@@ -1,0 +1,146 @@
+//! Which path means what. Pure, so that the forwarded form and the envelope share it.
+
+use warp::http::Method;
+
+use super::reply::Problem;
+
+/// The public path of everything but the host's own calls: the route prefix of host.json and the route in
+/// `score-http/function.json`.
+const PREFIX: &str = "/api/score";
+
+/// What a request is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Score with a model, or with the default one.
+    Score(Option<String>),
+    /// What a model expects, or all of them.
+    Describe(Option<String>),
+    /// Prometheus text.
+    Metrics,
+    /// Open Inference Protocol: the server.
+    Server,
+    /// Open Inference Protocol: the process lives.
+    Live,
+    /// Open Inference Protocol: all models are loaded.
+    Ready,
+    /// Open Inference Protocol: a model's metadata.
+    Model(String),
+    /// Open Inference Protocol: one model is loaded.
+    ModelReady(String),
+}
+
+/// Whether errors below this path take the form of the Open Inference Protocol.
+pub(super) fn speaks_open_inference(path: &str) -> bool {
+    path.strip_prefix(PREFIX)
+        .is_some_and(|rest| rest == "/v2" || rest.starts_with("/v2/"))
+}
+
+/// Finds the meaning of a public path.
+///
+/// # Errors
+/// 404 for an unknown path, 405 for a method the path does not take.
+pub(super) fn find(method: &Method, path: &str) -> Result<Route, Problem> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let Some(rest) = path.strip_prefix(PREFIX) else {
+        return Err(Problem::no_such_path(path));
+    };
+    let parts: Vec<&str> = match rest.strip_prefix('/') {
+        Some(rest) => rest.split('/').collect(),
+        None if rest.is_empty() => Vec::new(),
+        None => return Err(Problem::no_such_path(path)),
+    };
+    let (get, post) = choices(&parts).ok_or_else(|| Problem::no_such_path(path))?;
+    let wanted = match *method {
+        Method::GET | Method::HEAD => get.clone(),
+        Method::POST => post.clone(),
+        _ => None,
+    };
+    wanted.ok_or_else(|| Problem::method_not_allowed(get.is_some(), post.is_some()))
+}
+
+/// What GET and what POST mean for a path below the prefix.
+fn choices(parts: &[&str]) -> Option<(Option<Route>, Option<Route>)> {
+    let get = |route| Some((Some(route), None));
+    match parts {
+        [] => Some((Some(Route::Describe(None)), Some(Route::Score(None)))),
+        ["metrics"] => get(Route::Metrics),
+        ["v2"] => get(Route::Server),
+        ["v2", "health", "live"] => get(Route::Live),
+        ["v2", "health", "ready"] => get(Route::Ready),
+        ["v2", "models", model] => get(Route::Model((*model).to_owned())),
+        ["v2", "models", model, "ready"] => get(Route::ModelReady((*model).to_owned())),
+        ["v2", "models", model, "infer"] => {
+            Some((None, Some(Route::Score(Some((*model).to_owned())))))
+        }
+        ["v2", ..] => None,
+        [model] => {
+            let name = Some((*model).to_owned());
+            Some((
+                Some(Route::Describe(name.clone())),
+                Some(Route::Score(name)),
+            ))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use warp::http::StatusCode;
+
+    use super::*;
+
+    fn found(method: Method, path: &str) -> Result<Route, StatusCode> {
+        find(&method, path).map_err(|problem| problem.status)
+    }
+
+    #[test]
+    fn finds_models_and_protocol_paths() {
+        let iris = || Some("iris".to_owned());
+        let cases = [
+            (Method::POST, "/api/score", Route::Score(None)),
+            (Method::POST, "/api/score/", Route::Score(None)),
+            (Method::POST, "/api/score/iris", Route::Score(iris())),
+            (Method::GET, "/api/score/iris", Route::Describe(iris())),
+            (Method::HEAD, "/api/score", Route::Describe(None)),
+            (Method::GET, "/api/score/metrics", Route::Metrics),
+            (Method::GET, "/api/score/v2/health/ready", Route::Ready),
+            (
+                Method::POST,
+                "/api/score/v2/models/iris/infer",
+                Route::Score(iris()),
+            ),
+        ];
+        for (method, path, route) in cases {
+            assert_eq!(found(method, path), Ok(route), "{path}");
+        }
+    }
+
+    #[test]
+    fn tells_unknown_paths_from_wrong_methods() {
+        for path in [
+            "/",
+            "/api",
+            "/api/scorer",
+            "/api/score/a/b",
+            "/api/score/v2/x",
+        ] {
+            assert_eq!(
+                found(Method::GET, path),
+                Err(StatusCode::NOT_FOUND),
+                "{path}"
+            );
+        }
+        for (method, path) in [
+            (Method::PUT, "/api/score"),
+            (Method::POST, "/api/score/metrics"),
+            (Method::GET, "/api/score/v2/models/iris/infer"),
+        ] {
+            assert_eq!(
+                found(method, path),
+                Err(StatusCode::METHOD_NOT_ALLOWED),
+                "{path}"
+            );
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The listening socket: connections, and what the host may ask of them.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Buf;
+use futures_util::{FutureExt, Stream};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tracing::{error, info, warn};
+use warp::Filter;
+use warp::http::{HeaderMap, Method};
+use warp::path::FullPath;
+
+use super::reply::{Problem, Reply, to_response};
+use super::request::{self, Head};
+use super::{body, envelope, info};
+use crate::app::App;
+
+/// How long a client may take to send a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Host's limit for all headers together, with room to spare.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// Accepts connections until `stop` ends, then lets requests in work finish for at most `grace`.
+///
+/// The loop is our own because warp's server can neither switch off Nagle's algorithm nor bound the time for headers.
+pub(crate) async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+    grace: Duration,
+) {
+    let service = warp::service(routes(app));
+    let connections = GracefulShutdown::new();
+    tokio::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file handles, most likely: others have to close first.
+                warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // Answers are small and whole; waiting to fill a packet would only delay them.
+        let _ = stream.set_nodelay(true);
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .serve_connection(
+                TokioIo::new(stream),
+                TowerToHyperService::new(service.clone()),
+            );
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            // A client that went away or sent no HTTP is its own affair.
+            let _ = connection.await;
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(grace, connections.shutdown())
+        .await
+        .is_err()
+    {
+        info!(?grace, "requests were still in work at the end");
+    }
+}
+
+fn routes(
+    app: Arc<App>,
+) -> impl Filter<Extract = (impl warp::Reply,), Error = warp::Rejection> + Clone + Send + Sync + 'static
+{
+    let probe = warp::get()
+        .and(warp::path::end())
+        .map(|| to_response(info::alive()));
+    let everything_else = warp::method()
+        .and(warp::path::full())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(move |method, path: FullPath, headers, body| {
+            let app = app.clone();
+            async move { to_response(guarded(&app, method, path.as_str(), headers, body).await) }
+        });
+    probe.or(everything_else).unify()
+}
+
+/// A panic is the failure of one request, not of the process: after three falls the host gives up for good.
+async fn guarded<B: Buf + Send + 'static>(
+    app: &Arc<App>,
+    method: Method,
+    path: &str,
+    headers: HeaderMap,
+    body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
+) -> Reply {
+    let work = AssertUnwindSafe(answer(app, method, path, &headers, body));
+    match work.catch_unwind().await {
+        Ok(reply) => reply,
+        Err(_) => {
+            let id = request::request_id(&headers);
+            error!(id, path, "request panicked");
+            Problem::internal().into_reply(&id, false)
+        }
+    }
+}
+
+/// Paths of one part that name a function are the host's own envelopes; the public path has two parts at least.
+async fn answer<B: Buf + Send + 'static>(
+    app: &Arc<App>,
+    method: Method,
+    path: &str,
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
+) -> Reply {
+    let Some(function) = path.strip_prefix('/').and_then(|name| app.function(name)) else {
+        let limit = app.config().max_body_bytes;
+        let head = Head::from_headers(method, path.to_owned(), headers);
+        return request::answer(app, &head, || body::read(body, headers, limit)).await;
+    };
+    let outcome = if method == Method::POST {
+        match body::read(body, headers, envelope::limit(app)).await {
+            Ok(body) => envelope::invoke(app, function, headers, &body).await,
+            Err(problem) => Err(problem),
+        }
+    } else {
+        Err(Problem::method_not_allowed(false, true))
+    };
+    outcome.unwrap_or_else(|problem| {
+        let id = request::request_id(headers);
+        let (status, code) = (problem.status.as_u16(), problem.code);
+        info!(
+            id,
+            function = function.name,
+            status,
+            code,
+            "invocation refused"
+        );
+        problem.into_reply(&id, false)
+    })
+}

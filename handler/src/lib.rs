@@ -1,0 +1,76 @@
+//! The Azure Functions custom handler: everything about the host and HTTP, nothing about how scores are made.
+//!
+//! `http` receives the host's requests, `protocol` knows the shapes of its envelopes, `payload` turns bodies into
+//! tensors and back, and the crate `score` does the rest.
+
+mod app;
+mod config;
+mod http;
+mod logging;
+mod metrics;
+mod payload;
+mod process;
+mod protocol;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tracing::info;
+
+use app::App;
+pub use config::{Config, SETTINGS, Setting};
+pub use logging::{complain, start_logging};
+
+/// Serves until the process is told to stop.
+///
+/// # Errors
+/// If the port stays taken, ONNX Runtime or every model fails to load, or the app folder is not usable.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.threads)
+        .enable_all()
+        .build()
+        .context("the async runtime cannot be started")?;
+    let outcome = runtime.block_on(serve(config));
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    // The host counts as failed what does not listen soon, so this comes first; models load behind it.
+    let listener = bind(&config).await?;
+    info!(address = %config.listen, hosted = config.hosted, "listening");
+    let (app, loading) = App::start(config)?;
+    let grace = app.config().drain_timeout;
+    let hosted = app.config().hosted;
+    let serving = http::serve(app, listener, process::stop(hosted), grace);
+    tokio::pin!(serving);
+    tokio::select! {
+        () = &mut serving => Ok(()),
+        outcome = loading => match outcome {
+            Ok(()) => {
+                serving.await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// After a restart the former process may hold the port for a moment.
+async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+    let give_up = tokio::time::Instant::now() + config.bind_timeout;
+    loop {
+        match TcpListener::bind(config.listen).await {
+            Ok(listener) => return Ok(listener),
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AddrInUse
+                    && tokio::time::Instant::now() < give_up =>
+            {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot listen on {}", config.listen));
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! One line per event on standard output; errors on standard error, which is what the host takes for errors.
+
+use std::io::{self, Write};
+
+use tracing::Level;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::MakeWriterExt;
+
+use crate::config::{Config, LogFormat};
+
+/// Starts logging for the whole process. Colours are off: the host stores the lines.
+pub fn start_logging(config: &Config) {
+    let writer = io::stderr.with_max_level(Level::ERROR).or_else(io::stdout);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(&config.log_filter))
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(writer);
+    match config.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+/// Writes mistakes in the settings to standard error; logging itself is not set up yet then.
+pub fn complain(mistakes: &[String]) {
+    let mut out = io::stderr().lock();
+    for mistake in mistakes {
+        // With standard error closed there is nobody left to tell.
+        let _ = writeln!(out, "setting {mistake}");
+    }
+}

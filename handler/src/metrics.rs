@@ -1,0 +1,173 @@
+//! Figures in the text format of Prometheus.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use score::Scorer;
+use warp::http::StatusCode;
+
+use crate::app::App;
+
+/// Of the OpenMetrics text format, which Prometheus reads.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the HTTP side counts itself; the rest is read from the models and the cache when asked.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    answers: Family<[(&'static str, String); 1], Counter>,
+}
+
+impl Metrics {
+    /// Counts one answer.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        let labels = [("status", status.as_str().to_owned())];
+        self.answers.get_or_create(&labels).inc();
+    }
+}
+
+/// All figures as text.
+pub(crate) fn render(app: &Arc<App>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot(app.clone())));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+struct Snapshot(Arc<App>);
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Snapshot")
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        self.encode_cache(&mut out)?;
+        self.encode_models(&mut out)?;
+        let answers = &self.0.metrics.answers;
+        let help = "Answers to public requests by status";
+        answers.encode(out.encode_descriptor("score_answers", help, None, MetricType::Counter)?)
+    }
+}
+
+impl Snapshot {
+    fn encode_cache(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let memo = self.0.memo();
+        let stats = memo.stats();
+        let counters = [
+            (
+                "score_cache_local_hits",
+                "Rows found in this process",
+                &stats.local_hits,
+            ),
+            (
+                "score_cache_redis_hits",
+                "Rows found in Redis",
+                &stats.remote_hits,
+            ),
+            ("score_cache_misses", "Rows found nowhere", &stats.misses),
+            (
+                "score_cache_damaged",
+                "Values in Redis that were no valid results",
+                &stats.damaged,
+            ),
+            (
+                "score_cache_redis_errors",
+                "Failed or refused Redis commands",
+                &stats.remote_errors,
+            ),
+            (
+                "score_cache_writes",
+                "Results written to Redis",
+                &stats.writes,
+            ),
+            (
+                "score_cache_dropped_writes",
+                "Results not written to Redis",
+                &stats.dropped_writes,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            counter.encode(out.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        let bytes = ConstGauge::new(memo.local_bytes());
+        let help = "Bytes of results held in this process";
+        bytes.encode(out.encode_descriptor(
+            "score_cache_local_bytes",
+            help,
+            None,
+            MetricType::Gauge,
+        )?)?;
+        if let Some(up) = memo.remote_is_up() {
+            let help = "1 while Redis answers, 0 while it is left alone";
+            let up = ConstGauge::new(u64::from(up));
+            up.encode(out.encode_descriptor(
+                "score_cache_redis_up",
+                help,
+                None,
+                MetricType::Gauge,
+            )?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_models(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Ok(models) = self.0.models() else {
+            return Ok(());
+        };
+        let scorers: Vec<(&str, &Scorer)> = models
+            .all()
+            .filter_map(|(name, slot)| Some((name, slot.as_ref().ok()?)))
+            .collect();
+        type Read = fn(&Scorer) -> u64;
+        let figures: [(&str, &str, MetricType, Read); 4] = [
+            ("score_rows", "Rows scored", MetricType::Counter, |s| {
+                s.stats().rows.get()
+            }),
+            (
+                "score_computed_rows",
+                "Rows the model computed",
+                MetricType::Counter,
+                |s| s.stats().computed_rows.get(),
+            ),
+            (
+                "score_recomputed_requests",
+                "Requests whose remembered rows did not fit together",
+                MetricType::Counter,
+                |s| s.stats().recomputed.get(),
+            ),
+            (
+                "score_waiting_rows",
+                "Rows waiting or running",
+                MetricType::Gauge,
+                |s| s.waiting_rows() as u64,
+            ),
+        ];
+        for (name, help, kind, read) in figures {
+            let mut family = out.encode_descriptor(name, help, None, kind)?;
+            for (model, scorer) in &scorers {
+                let labels = [("model", *model)];
+                let one = family.encode_family(&labels)?;
+                match kind {
+                    MetricType::Counter => {
+                        let counter =
+                            prometheus_client::metrics::counter::ConstCounter::new(read(scorer));
+                        counter.encode(one)?;
+                    }
+                    _ => ConstGauge::new(read(scorer)).encode(one)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}

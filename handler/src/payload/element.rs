@@ -1,0 +1,281 @@
+//! One element of a tensor as JSON, exactly: nothing is wrapped, cut or rounded twice.
+
+use half::{bf16, f16};
+use serde::de::{Deserialize, Deserializer, Error};
+use serde::{Serialize, Serializer};
+
+/// An element type as JSON carries it.
+pub(super) trait Element: Sized + 'static {
+    /// Reads the plain form of the element; anything unusual is an error and left to [`Element::parse`].
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+
+    /// Reads one JSON token, which may be of any kind but array and object.
+    ///
+    /// # Errors
+    /// What was expected and what was found.
+    fn parse(token: &str) -> Result<Self, String>;
+
+    /// The form that is written.
+    fn json(&self) -> impl Serialize + '_;
+}
+
+/// Integers: whole numbers in range. A number with a fraction part of zero (`5.0`) is whole; beyond 2^53 it must be
+/// written without point and exponent, since only then is it certain which integer is meant.
+macro_rules! integer {
+    ($($ty:ident),*) => {$(
+        impl Element for $ty {
+            fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <$ty>::deserialize(deserializer)
+            }
+            fn parse(token: &str) -> Result<Self, String> {
+                if let Ok(value) = token.parse() {
+                    return Ok(value);
+                }
+                let wrong = || unfit(token, concat!("a whole number for ", stringify!($ty)));
+                let number = number(token).ok_or_else(wrong)?;
+                let exact = number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
+                let whole = if exact { <$ty>::try_from(number as i64).ok() } else { None };
+                whole.ok_or_else(wrong)
+            }
+            fn json(&self) -> impl Serialize + '_ {
+                *self
+            }
+        }
+    )*};
+}
+integer!(i8, i16, i32, i64, u8, u16, u32, u64);
+
+impl Element for f32 {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Reads the text at single precision: by way of a double it would be rounded twice.
+        let value = f32::deserialize(deserializer)?;
+        value
+            .is_finite()
+            .then_some(value)
+            .ok_or_else(|| D::Error::custom("out of range"))
+    }
+    fn parse(token: &str) -> Result<Self, String> {
+        if let Some(special) = special(token) {
+            return Ok(special as f32);
+        }
+        let value = if is_number(token) {
+            token.parse::<f32>().ok()
+        } else {
+            None
+        };
+        finite(value, token, "float32")
+    }
+    fn json(&self) -> impl Serialize + '_ {
+        Float(*self)
+    }
+}
+
+impl Element for f64 {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        f64::deserialize(deserializer)
+    }
+    fn parse(token: &str) -> Result<Self, String> {
+        if let Some(special) = special(token) {
+            return Ok(special);
+        }
+        finite(number(token), token, "float64")
+    }
+    fn json(&self) -> impl Serialize + '_ {
+        Double(*self)
+    }
+}
+
+macro_rules! half_float {
+    ($($ty:ident $name:literal),*) => {$(
+        impl Element for $ty {
+            fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let value = <$ty>::from_f64(f64::deserialize(deserializer)?);
+                value.is_finite().then_some(value).ok_or_else(|| D::Error::custom("out of range"))
+            }
+            fn parse(token: &str) -> Result<Self, String> {
+                if let Some(special) = special(token) {
+                    return Ok(<$ty>::from_f64(special));
+                }
+                let value = number(token).map(<$ty>::from_f64).filter(|value| value.is_finite());
+                value.ok_or_else(|| unfit(token, concat!("a number for ", $name)))
+            }
+            fn json(&self) -> impl Serialize + '_ {
+                Float(self.to_f32())
+            }
+        }
+    )*};
+}
+half_float!(f16 "float16", bf16 "bfloat16");
+
+impl Element for bool {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        bool::deserialize(deserializer)
+    }
+    fn parse(token: &str) -> Result<Self, String> {
+        match token {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(unfit(token, "true or false")),
+        }
+    }
+    fn json(&self) -> impl Serialize + '_ {
+        *self
+    }
+}
+
+impl Element for String {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)
+    }
+    fn parse(token: &str) -> Result<Self, String> {
+        serde_json::from_str(token).map_err(|_| unfit(token, "a string"))
+    }
+    fn json(&self) -> impl Serialize + '_ {
+        self.as_str()
+    }
+}
+
+fn is_number(token: &str) -> bool {
+    token.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+}
+
+fn number(token: &str) -> Option<f64> {
+    let value: f64 = if is_number(token) {
+        token.parse().ok()?
+    } else {
+        return None;
+    };
+    value.is_finite().then_some(value)
+}
+
+/// JSON has no words for these, so they travel as strings.
+fn special(token: &str) -> Option<f64> {
+    match token {
+        "\"NaN\"" => Some(f64::NAN),
+        "\"Infinity\"" => Some(f64::INFINITY),
+        "\"-Infinity\"" => Some(f64::NEG_INFINITY),
+        _ => None,
+    }
+}
+
+fn finite<F: Copy + Into<f64>>(value: Option<F>, token: &str, ty: &str) -> Result<F, String> {
+    value
+        .filter(|value| Into::<f64>::into(*value).is_finite())
+        .ok_or_else(|| unfit(token, &format!("a number for {ty}")))
+}
+
+fn unfit(token: &str, expected: &str) -> String {
+    let shown: String = token.chars().take(40).collect();
+    let dots = if shown.len() < token.len() { "..." } else { "" };
+    format!("expected {expected}, got {shown}{dots}")
+}
+
+struct Float(f32);
+
+impl Serialize for Float {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_finite() {
+            serializer.serialize_f32(self.0)
+        } else {
+            serializer.serialize_str(special_name(self.0.into()))
+        }
+    }
+}
+
+struct Double(f64);
+
+impl Serialize for Double {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_finite() {
+            serializer.serialize_f64(self.0)
+        } else {
+            serializer.serialize_str(special_name(self.0))
+        }
+    }
+}
+
+fn special_name(value: f64) -> &'static str {
+    if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    }
+}
+
+/// Evaluates an expression with `$t` standing for the element's Rust type. It gives a shape and a vector (in an `Option`
+/// or `Result`), which come back as a shape and typed data.
+macro_rules! with_element_type {
+    ($ty:expr, $t:ident => $read:expr) => {
+        with_element_type!(@each $ty, $t => $read;
+            Bool bool, Int8 i8, Int16 i16, Int32 i32, Int64 i64,
+            Uint8 u8, Uint16 u16, Uint32 u32, Uint64 u64,
+            Float16 half::f16, BFloat16 half::bf16, Float32 f32, Float64 f64, String String)
+    };
+    (@each $ty:expr, $t:ident => $read:expr; $($variant:ident $rust:ty),*) => {
+        match $ty {
+            $(score::ElementType::$variant => {
+                type $t = $rust;
+                $read.map(|(shape, elements)| (shape, score::TensorData::$variant(elements)))
+            })*
+        }
+    };
+}
+pub(super) use with_element_type;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_exact_or_refused() {
+        assert_eq!(i64::parse("9007199254740993"), Ok(9_007_199_254_740_993));
+        assert_eq!(u64::parse("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(u8::parse("5.0"), Ok(5));
+        assert_eq!(i32::parse("1e3"), Ok(1000));
+        for bad in ["300", "-1", "1.5", "true", "\"5\"", "null", "1e400"] {
+            assert!(u8::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            i64::parse("9007199254740993.0").unwrap_err(),
+            "expected a whole number for i64, got 9007199254740993.0"
+        );
+    }
+
+    #[test]
+    fn text_is_rounded_to_float32_once() {
+        // Halfway between two floats plus a little: a double on the way drops the little and rounds to even.
+        let token = "1.00000017881393432617187499";
+        let once = f32::parse(token).unwrap();
+        assert_eq!(once.to_bits(), token.parse::<f32>().unwrap().to_bits());
+        let read: f32 = f32::read(&mut serde_json::Deserializer::from_str(token)).unwrap();
+        assert_eq!(read.to_bits(), once.to_bits());
+        assert_ne!(
+            read.to_bits(),
+            (token.parse::<f64>().unwrap() as f32).to_bits()
+        );
+    }
+
+    #[test]
+    fn floats_out_of_range_are_refused_and_special_ones_are_strings() {
+        assert!(f32::parse("1e39").is_err());
+        assert!(f64::parse("1e400").is_err());
+        assert!(f16::parse("70000").is_err());
+        assert!(f32::parse("NaN").is_err());
+        assert!(f32::parse("\"NaN\"").unwrap().is_nan());
+        assert_eq!(f64::parse("\"-Infinity\""), Ok(f64::NEG_INFINITY));
+        assert!(f32::read(&mut serde_json::Deserializer::from_str("1e39")).is_err());
+        let text = serde_json::to_string(&[f32::NAN.json(), f32::NEG_INFINITY.json()]).unwrap();
+        assert_eq!(text, r#"["NaN","-Infinity"]"#);
+    }
+
+    #[test]
+    fn strings_keep_every_character() {
+        assert_eq!(
+            String::parse(r#""\ud83e\uddc0 \u2028\"""#),
+            Ok("🧀 \u{2028}\"".into())
+        );
+        assert!(String::parse("5").is_err());
+    }
+}

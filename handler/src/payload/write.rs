@@ -1,0 +1,55 @@
+//! Tensors as JSON arrays.
+
+use score::{TensorData, with_elements};
+use serde::ser::{Serialize, SerializeSeq, Serializer};
+
+use super::element::Element;
+
+/// Elements in nested arrays, as the shape says; a scalar is a bare value.
+pub(super) struct Nested<'a> {
+    shape: &'a [usize],
+    data: &'a TensorData,
+    start: usize,
+}
+
+impl<'a> Nested<'a> {
+    /// The elements of `data` from the first on.
+    pub(super) fn new(shape: &'a [usize], data: &'a TensorData) -> Self {
+        Self {
+            shape,
+            data,
+            start: 0,
+        }
+    }
+
+    /// All elements in one array.
+    pub(super) fn flat(length: &'a [usize; 1], data: &'a TensorData) -> Self {
+        Self::new(length, data)
+    }
+}
+
+impl Serialize for Nested<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some((length, deeper)) = self.shape.split_first() else {
+            return with_elements!(self.data, v => v[self.start].json().serialize(serializer));
+        };
+        let mut seq = serializer.serialize_seq(Some(*length))?;
+        if deeper.is_empty() {
+            with_elements!(self.data, v => {
+                for element in &v[self.start..self.start + length] {
+                    seq.serialize_element(&element.json())?;
+                }
+            });
+        } else {
+            let stride: usize = deeper.iter().product();
+            for index in 0..*length {
+                seq.serialize_element(&Nested {
+                    shape: deeper,
+                    data: self.data,
+                    start: self.start + index * stride,
+                })?;
+            }
+        }
+        seq.end()
+    }
+}

@@ -1,0 +1,10 @@
+//! The shapes of the Functions custom-handler protocol: what stands in function.json, what the host posts and what it
+//! expects back. Only serde here; no decisions.
+
+mod function;
+mod http_binding;
+mod invocation;
+
+pub(crate) use function::{Function, Trigger, read_functions};
+pub(crate) use http_binding::{HttpRequestData, HttpResponseData};
+pub(crate) use invocation::{Invocation, InvocationResponse};

@@ -1,0 +1,124 @@
+//! How a test wants the handler started, and the environment that the host gives it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::app_root::AppRoot;
+
+/// How HTTP requests reach the handler.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Mode {
+    /// The caller's request with the host's changes.
+    Forwarded,
+    /// The caller's request relayed, as newer hosts can.
+    Proxied,
+    /// Wrapped in an envelope.
+    Envelope {
+        /// Sent in chunks, as in Azure, or with its length, as under the Core Tools.
+        chunked: bool,
+    },
+}
+
+impl Mode {
+    /// Every way, for tests that go through them.
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Forwarded,
+        Self::Proxied,
+        Self::Envelope { chunked: true },
+        Self::Envelope { chunked: false },
+    ];
+}
+
+/// What a test wants different from a normal start.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HostOptions {
+    /// App settings.
+    pub(crate) settings: Vec<(String, String)>,
+    /// Variables the host would set.
+    pub(crate) withheld: Vec<String>,
+    /// Instead of what host.json says.
+    pub(crate) mode: Option<Mode>,
+    /// Instead of the app root.
+    pub(crate) directory: Option<PathBuf>,
+    /// Instead of a free one.
+    pub(crate) port: Option<u16>,
+    /// A process in between that can be killed.
+    pub(crate) has_parent: bool,
+}
+
+impl HostOptions {
+    /// An app setting, that is a variable of the handler's environment; it wins over the host's own.
+    pub(crate) fn setting(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.settings.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Leaves out a variable that the host would set.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.withheld.push(name.to_owned());
+        self
+    }
+
+    /// How HTTP requests travel, whatever host.json says.
+    pub(crate) fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// Another working directory than the app root.
+    pub(crate) fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// A certain port instead of a free one.
+    pub(crate) fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Starts the handler below a process that `FunctionsHost::crash` kills.
+    pub(crate) fn with_parent(mut self) -> Self {
+        self.has_parent = true;
+        self
+    }
+}
+
+impl<N: AsRef<str>, V: Into<String>, const COUNT: usize> From<[(N, V); COUNT]> for HostOptions {
+    fn from(settings: [(N, V); COUNT]) -> Self {
+        settings
+            .into_iter()
+            .fold(Self::default(), |options, (name, value)| {
+                options.setting(name.as_ref(), value)
+            })
+    }
+}
+
+/// The handler's environment: this process's PATH and HOME, the app's settings, and the host's own variables.
+pub(crate) fn environment(
+    app: &AppRoot,
+    options: &HostOptions,
+    port: u16,
+) -> Vec<(String, String)> {
+    let inherited = std::env::vars().filter(|(name, _)| name == "PATH" || name == "HOME");
+    let own = [
+        ("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned()),
+        (
+            "AzureWebJobsStorage",
+            "UseDevelopmentStorage=true".to_owned(),
+        ),
+        ("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string()),
+        ("FUNCTIONS_HTTPWORKER_PORT", port.to_string()),
+        // new for each start, filled in by the host
+        ("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", String::new()),
+        ("FUNCTIONS_HTTPWORKER_ID", String::new()),
+        ("FUNCTIONS_APP_ROOT_PATH", app.path().display().to_string()),
+    ];
+    let own = own
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
+    let mut variables: HashMap<String, String> = inherited.chain(own).collect();
+    variables.retain(|name, _| !options.withheld.contains(name));
+    variables.extend(options.settings.iter().cloned());
+    variables.into_iter().collect()
+}

@@ -1,0 +1,47 @@
+//! Stand-ins for everything around the handler, shared by all tests.
+//!
+//! - [`app_root`]: the app folder as it lies after a deployment, in a temporary directory
+//! - [`host`]: starts, watches, stops and restarts the handler as the Functions host does
+//! - [`forward`]: a caller's HTTP request on its way through the host, in all three modes
+//! - [`invoke`]: envelopes, and the host's verdict on their answers
+//! - [`triggers`]: Service Bus messages and blobs as the host puts them into an envelope
+//! - [`encoding`], [`outputs`]: the host's value rules, in and out; [`newtonsoft`] and [`iso8601`] serve them
+//! - [`host_options`]: modes, settings and other wishes for a start
+//! - [`host_config`], [`routes`], [`headers`]: what the host reads from host.json, function.json, URLs and header lines
+//! - [`process`]: the child process with its log lines, exit status and signals
+//! - [`http1`], [`client`]: HTTP/1.1 by hand for odd cases, and a keep-alive client made of it
+//! - [`answer`]: an HTTP answer as the caller sees it
+//! - [`redis`], [`certificates`], [`resp`]: a private `redis-server`, its TLS files and a small client
+//! - [`funcignore`]: which files a publish takes along
+//! - [`port`], [`random`]: free loopback ports and unique ids
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
+
+pub(crate) mod answer;
+pub(crate) mod app_root;
+pub(crate) mod certificates;
+pub(crate) mod client;
+pub(crate) mod encoding;
+pub(crate) mod forward;
+pub(crate) mod funcignore;
+pub(crate) mod headers;
+pub(crate) mod host;
+pub(crate) mod host_config;
+pub(crate) mod host_options;
+pub(crate) mod http1;
+pub(crate) mod invoke;
+pub(crate) mod iso8601;
+pub(crate) mod newtonsoft;
+pub(crate) mod outputs;
+pub(crate) mod port;
+pub(crate) mod process;
+pub(crate) mod random;
+pub(crate) mod redis;
+pub(crate) mod resp;
+pub(crate) mod routes;
+pub(crate) mod triggers;
