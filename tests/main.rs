@@ -1,4 +1,15 @@
-//! Tests of the whole handler as the Functions host runs it.
+//! Tests of the whole handler as the Functions host runs it: the built program, real ONNX Runtime, a real Redis.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failing expectation is what a test is for"
+)]
 
+mod bad_input;
+mod deployment;
+mod http_trigger;
+mod lifecycle;
+mod memo;
 mod support;
 mod support_selftest;

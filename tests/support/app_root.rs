@@ -1,6 +1,7 @@
 //! The app folder as it lies after a deployment, in a temporary directory.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -13,10 +14,10 @@ const RUNTIME: &str = if cfg!(target_os = "macos") {
     "libonnxruntime.so.1"
 };
 
-/// A temporary app folder; removed when dropped.
-#[derive(Debug)]
+/// A temporary app folder; removed with the last clone, one of which every host keeps.
+#[derive(Clone, Debug)]
 pub(crate) struct AppRoot {
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl AppRoot {
@@ -59,7 +60,9 @@ impl AppRoot {
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .expect("a temporary folder");
         std::fs::create_dir(folder.path().join("models")).expect("a new folder");
-        Self { folder }
+        Self {
+            folder: Arc::new(folder),
+        }
     }
 
     /// Absolute path of the folder.

@@ -32,6 +32,8 @@ pub(crate) struct FunctionsHost {
     process: Mutex<Process>,
     log: Log,
     startup_time: Mutex<Duration>,
+    /// The folder has to outlive the process.
+    _app: AppRoot,
 }
 
 impl FunctionsHost {
@@ -86,6 +88,7 @@ impl FunctionsHost {
             launch,
             log,
             startup_time: Mutex::default(),
+            _app: app.clone(),
         }
     }
 

@@ -84,12 +84,12 @@ impl HostOptions {
     }
 }
 
-impl<N: AsRef<str>, V: Into<String>, const COUNT: usize> From<[(N, V); COUNT]> for HostOptions {
-    fn from(settings: [(N, V); COUNT]) -> Self {
+impl<const COUNT: usize> From<[(&str, &str); COUNT]> for HostOptions {
+    fn from(settings: [(&str, &str); COUNT]) -> Self {
         settings
             .into_iter()
             .fold(Self::default(), |options, (name, value)| {
-                options.setting(name.as_ref(), value)
+                options.setting(name, value)
             })
     }
 }

@@ -26,6 +26,7 @@ pub(crate) mod answer;
 pub(crate) mod app_root;
 pub(crate) mod certificates;
 pub(crate) mod client;
+pub(crate) mod digits;
 pub(crate) mod encoding;
 pub(crate) mod forward;
 pub(crate) mod funcignore;

@@ -22,8 +22,8 @@ use crate::app::App;
 
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Host's limit for all headers together, with room to spare.
-const MAX_HEAD_BYTES: usize = 64 << 10;
+/// What the path and all headers may have together; the host's own web server draws the line there too.
+const MAX_HEAD_BYTES: usize = 32 << 10;
 
 /// Accepts connections until `stop` ends, then lets requests in work finish for at most `grace`.
 ///
@@ -56,7 +56,6 @@ pub(crate) async fn serve(
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(
                 TokioIo::new(stream),
                 TowerToHyperService::new(service.clone()),
@@ -81,6 +80,8 @@ fn routes(
 ) -> impl Filter<Extract = (impl warp::Reply,), Error = warp::Rejection> + Clone + Send + Sync + 'static
 {
     let probe = warp::get()
+        .or(warp::head())
+        .unify()
         .and(warp::path::end())
         .map(|| to_response(info::alive()));
     let everything_else = warp::method()
@@ -121,6 +122,9 @@ async fn answer<B: Buf + Send + 'static>(
     headers: &HeaderMap,
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> Reply {
+    if head_bytes(path, headers) > MAX_HEAD_BYTES {
+        return Problem::head_too_large(MAX_HEAD_BYTES).into_reply("", false);
+    }
     let Some(function) = path.strip_prefix('/').and_then(|name| app.function(name)) else {
         let limit = app.config().max_body_bytes;
         let head = Head::from_headers(method, path.to_owned(), headers);
@@ -146,4 +150,11 @@ async fn answer<B: Buf + Send + 'static>(
         );
         problem.into_reply(&id, false)
     })
+}
+
+fn head_bytes(path: &str, headers: &HeaderMap) -> usize {
+    let fields = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    path.len() + fields.sum::<usize>()
 }

@@ -94,14 +94,6 @@ impl ElementType {
     pub(crate) fn from_tag(tag: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|ty| *ty as u8 == tag)
     }
-
-    /// Whether the values are IEEE floating-point numbers.
-    pub fn is_float(self) -> bool {
-        matches!(
-            self,
-            Self::Float16 | Self::BFloat16 | Self::Float32 | Self::Float64
-        )
-    }
 }
 
 impl fmt::Display for ElementType {

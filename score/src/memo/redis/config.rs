@@ -88,11 +88,10 @@ impl RedisConfig {
                 ));
             }
         };
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (credentials, hosts) = match authority.rsplit_once('@') {
-            Some((credentials, hosts)) => (credentials, hosts),
-            None => ("", authority),
-        };
+        // The last @ ends the credentials: hosts and database hold none, and an access key pasted without encoding may
+        // hold a slash.
+        let (credentials, place) = rest.rsplit_once('@').unwrap_or(("", rest));
+        let (hosts, path) = place.split_once('/').unwrap_or((place, ""));
         let (username, password) = match credentials.split_once(':') {
             Some((user, password)) => (decoded(user)?, decoded(password)?),
             None => (decoded(credentials)?, None),
@@ -217,7 +216,7 @@ fn decoded(text: &str) -> Result<Option<String>, RedisConfigError> {
 }
 
 fn host_and_port(text: &str, tls: bool) -> Result<(String, u16), RedisConfigError> {
-    let wrong = || malformed("expected host:port; a password in a URL must be percent-encoded");
+    let wrong = || malformed("expected host:port");
     let (host, port) = match text.strip_prefix('[') {
         Some(v6) => {
             let (host, port) = v6.split_once(']').ok_or_else(wrong)?;
@@ -290,6 +289,13 @@ mod tests {
             [("::1".to_owned(), 7001), ("b".to_owned(), 7002)]
         );
         assert_eq!(cluster.username.as_deref(), Some("u"));
+
+        let pasted = RedisConfig::from_url("redis://:a+b/c@d=@h:1/2").unwrap();
+        assert_eq!(pasted.password.as_deref(), Some("a+b/c@d="));
+        assert_eq!(
+            (pasted.hosts, pasted.database),
+            (vec![("h".to_owned(), 1)], Some(2))
+        );
     }
 
     #[test]
@@ -298,7 +304,7 @@ mod tests {
             "localhost:6379",
             "http://secret@h",
             "redis://",
-            "redis://:sec/ret@h:1",
+            "redis://:sec/ret@h:1:2",
             "redis://h:port",
             "redis://h:1/x",
             "redis://:%ff@h",

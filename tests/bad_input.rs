@@ -1,0 +1,300 @@
+//! Nothing a caller sends brings the process down or counts as its failure.
+
+use std::time::{Duration, Instant};
+
+use crate::support::app_root::{AppRoot, repository};
+use crate::support::digits::Digits;
+use crate::support::host::{FunctionsHost, Mode};
+use crate::support::http1::{self, RawConnection};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+async fn still_scores(host: &FunctionsHost) {
+    let digits = Digits::load();
+    let answer = host
+        .http("POST", "/api/score", &[JSON], &digits.body([7]))
+        .await;
+    assert_eq!(answer.expect_status(200).json(), digits.answer([7]));
+    assert!(host.is_running());
+}
+
+fn row(element: &str) -> String {
+    let mut row = vec!["0"; 783];
+    row.push(element);
+    format!(r#"{{"data":[[{}]]}}"#, row.join(","))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_malformed_body_is_a_400_that_says_what_is_wrong() {
+    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let deep = "[".repeat(100_000);
+    let closed = format!(r#"{{"data":{}{}}}"#, "[".repeat(50_000), "]".repeat(50_000));
+    let open_inference = |rest: &str| format!(r#"{{"inputs":[{{"name":"x",{rest}}}]}}"#);
+    let cases: Vec<(String, &str)> = vec![
+        (String::new(), "empty"),
+        (r#"{"data":[[0,0"#.into(), "EOF"),
+        (r#"{"data":[[0,0]]} x"#.into(), "trailing"),
+        (r#"{"data":[]}"#.into(), "expected float32 [?,784], got [0]"),
+        (r#"{"data":[[]]}"#.into(), "got [1,0]"),
+        (
+            r#"{"data":[[0,0],[0]]}"#.into(),
+            "data[1]: 1 values where the arrays before have 2",
+        ),
+        (
+            r#"{"data":[[0],0]}"#.into(),
+            "data[1]: a value stands where others have an array",
+        ),
+        (
+            r#"{"data":[0,[0]]}"#.into(),
+            "data[1]: an array stands where others have a value",
+        ),
+        (r#"{"data":[0]}"#.into(), "got [1]"),
+        (
+            r#"{"data":null}"#.into(),
+            "expected a number for float32, got null",
+        ),
+        (r#"{"data":[[{"a":1}]]}"#.into(), "got an object"),
+        (r#"{"rows":[[0]]}"#.into(), r#"expected {"data": ...}"#),
+        (r#"{"data":[[0]],"inputs":[]}"#.into(), "not both"),
+        (r#"{"data":[[0]],"data":[[0]]}"#.into(), "duplicate field"),
+        ("[1,2]".into(), "expected a JSON object"),
+        (row("NaN"), "as strings"),
+        (
+            row("1e400"),
+            "data[0][783]: expected a number for float32, got 1e400",
+        ),
+        (
+            row("1e39"),
+            "data[0][783]: expected a number for float32, got 1e39",
+        ),
+        (
+            row("\"a\""),
+            "data[0][783]: expected a number for float32, got \"a\"",
+        ),
+        (row("true"), "got true"),
+        (row("null"), "got null"),
+        (deep, "EOF"),
+        (closed, "nested more than 16 deep"),
+        (
+            r#"{"data":{"y":[[0]]}}"#.into(),
+            r#"no input \"y\"; it takes \"x\" float32 [?,784]"#,
+        ),
+        (r#"{"inputs":[]}"#.into(), r#"input \"x\" is missing"#),
+        (r#"{"inputs":{}}"#.into(), "inputs: invalid type"),
+        (
+            open_inference(r#""shape":[1,784],"datatype":"FP32""#),
+            "missing field `data`",
+        ),
+        (
+            open_inference(r#""shape":[1,784],"datatype":"FP64","data":[]"#),
+            "expected datatype FP32",
+        ),
+        (
+            open_inference(r#""shape":[1,784],"datatype":"F","data":[]"#),
+            "not known",
+        ),
+        (
+            open_inference(r#""shape":[1,784],"datatype":"FP32","data":[1]"#),
+            "needs 784 values, got 1",
+        ),
+        (
+            open_inference(r#""shape":[-1,784],"datatype":"FP32","data":[1]"#),
+            "expected u64",
+        ),
+        (
+            open_inference(r#""shape":[4294967296,4294967296,2],"datatype":"FP32","data":[]"#),
+            "too large",
+        ),
+    ];
+    for (body, expected) in &cases {
+        let answer = host
+            .http("POST", "/api/score", &[JSON], body.as_bytes())
+            .await;
+        let shown: String = body.chars().take(80).collect();
+        assert_eq!(answer.status, 400, "{shown}: {}", answer.text());
+        assert_eq!(answer.at("/error/code"), "invalid_input", "{shown}");
+        let text = answer.text().replace("\\\\", "\\");
+        let plain = expected.replace("\\\"", "\"");
+        let message = answer.at("/error/message").as_str().unwrap().to_owned();
+        assert!(
+            message.contains(&plain) || text.contains(expected),
+            "{shown}: expected {expected:?} in {message:?}"
+        );
+    }
+    let invalid_utf8 = host
+        .http("POST", "/api/score", &[JSON], b"{\"data\":[[\"\xff\"]]}")
+        .await;
+    invalid_utf8.expect_status(400);
+    still_scores(&host).await;
+    assert_eq!(host.error_logs(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_other_types_get_a_415() {
+    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let gzip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0];
+    let answer = host
+        .http("POST", "/api/score", &[JSON], &gzip)
+        .await
+        .expect_status(415);
+    assert!(answer.text().contains("gzip"));
+    let png = ("content-type", "image/png");
+    host.http("POST", "/api/score", &[png], b"\x89PNG")
+        .await
+        .expect_status(415);
+    still_scores(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_60_mb_gets_a_413_in_every_form() {
+    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let mut body = br#"{"data":[["#.to_vec();
+    body.resize(60_000_000, b'1');
+    for mode in Mode::ALL {
+        let answer = host
+            .http_by(mode, "POST", "/api/score", &[JSON], &body)
+            .await;
+        let answer = answer.expect_status(413);
+        assert_eq!(answer.at("/error/code"), "too_large", "{mode:?}");
+        assert!(answer.text().contains("33554432"), "names the limit");
+    }
+    still_scores(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_length_over_the_limit_is_refused_before_the_body_comes() {
+    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let connection = RawConnection::open(host.port()).await.unwrap();
+    let headers = [("Host", "x"), ("Content-Length", "99999999")];
+    connection
+        .send(&http1::head("POST", "/api/score", &headers))
+        .await
+        .unwrap();
+    let response = connection.read_response(false).await.unwrap();
+    assert_eq!(response.answer.status, 413);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_rows_are_refused_by_number() {
+    let host = FunctionsHost::start(&AppRoot::with_sample(), [("SCORE_MAX_ROWS", "3")]).await;
+    let digits = Digits::load();
+    let answer = host
+        .http("POST", "/api/score", &[JSON], &digits.body(0..4))
+        .await;
+    let answer = answer.expect_status(400);
+    let message = answer.at("/error/message");
+    assert_eq!(message, "4 rows in one request; at most 3 are accepted");
+    host.http("POST", "/api/score", &[JSON], &digits.body(0..3))
+        .await
+        .expect_status(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_the_model_itself_refuses_are_the_callers_mistake() {
+    let app = AppRoot::new();
+    app.add_model(
+        "gather",
+        repository().join("tests/data/models/gather.onnx"),
+        None,
+    );
+    let host = FunctionsHost::start(&app, []).await;
+    let post = async |body: &'static [u8]| host.http("POST", "/api/score", &[JSON], body).await;
+    post(br#"{"data":[0,4]}"#).await.expect_status(200);
+    let refused = post(br#"{"data":[0,99]}"#).await.expect_status(400);
+    let message = refused.at("/error/message").as_str().unwrap().to_owned();
+    assert!(message.contains("out of"), "{message}");
+    assert!(
+        !message.contains(".cc") && !message.contains('\n'),
+        "{message}"
+    );
+    post(br#"{"data":[0,4]}"#).await.expect_status(200);
+    for body in [
+        &br#"{"data":[1.5]}"#[..],
+        br#"{"data":["1"]}"#,
+        br#"{"data":[9223372036854775808]}"#,
+    ] {
+        let refused = host
+            .http("POST", "/api/score", &[JSON], body)
+            .await
+            .expect_status(400);
+        assert!(
+            refused
+                .text()
+                .contains("data[0]: expected a whole number for i64")
+        );
+    }
+    assert_eq!(host.error_logs(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_connections_and_oversized_heads_leave_the_process_alive() {
+    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let headers = [("Host", "x"), ("Content-Length", "1000")];
+    let head = http1::head("POST", "/api/score", &headers);
+    for _ in 0..20 {
+        let mut connection = RawConnection::open(host.port()).await.unwrap();
+        connection.send(&head).await.unwrap();
+        connection.send(b"{\"data\":").await.unwrap();
+        connection.half_close().await.unwrap();
+        let connection = RawConnection::open(host.port()).await.unwrap();
+        connection.send(&head).await.unwrap();
+        connection.reset().unwrap();
+    }
+    let connection = RawConnection::open(host.port()).await.unwrap();
+    let long = "a".repeat(100_000);
+    let oversized = http1::head("GET", "/api/score", &[("Host", "x"), ("X-Long", &long)]);
+    let _ = connection.send(&oversized).await;
+    let answer = connection.read_response(false).await;
+    assert_eq!(answer.unwrap().answer.status, 431);
+    still_scores(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overload_is_answered_at_once_and_readiness_never_waits() {
+    let app = AppRoot::new();
+    app.add_model(
+        "slow",
+        repository().join("tests/data/models/slow.onnx"),
+        None,
+    );
+    let settings = [
+        ("SCORE_MAX_WAITING_ROWS", "4"),
+        ("SCORE_MAX_BATCH_ROWS", "1"),
+    ];
+    let host = FunctionsHost::start(&app, settings).await;
+    host.http("GET", "/api/score", &[], b"")
+        .await
+        .expect_status(200);
+    let requests = (0..64).map(|i| {
+        let host = &host;
+        async move {
+            let body = format!(r#"{{"data":[[{i},0,0,0]]}}"#);
+            host.http("POST", "/api/score", &[JSON], body.as_bytes())
+                .await
+        }
+    });
+    let probes = async {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..20 {
+            let start = Instant::now();
+            let request = http1::head("GET", "/", &[("Host", "x")]);
+            http1::exchange(host.port(), &[&request])
+                .await
+                .unwrap()
+                .expect_status(200);
+            slowest = slowest.max(start.elapsed());
+        }
+        slowest
+    };
+    let (answers, slowest) = tokio::join!(futures_util::future::join_all(requests), probes);
+    let scored = answers.iter().filter(|a| a.status == 200).count();
+    let refused: Vec<_> = answers.iter().filter(|a| a.status != 200).collect();
+    assert!(scored >= 4, "{scored} scored");
+    assert!(!refused.is_empty());
+    for answer in refused {
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert_eq!(answer.at("/error/code"), "overloaded");
+    }
+    assert!(slowest < Duration::from_millis(250), "{slowest:?}");
+}
