@@ -14,7 +14,7 @@ runtime: ## only fetch the ONNX Runtime library into bin/
 	@scripts/fetch-onnxruntime.sh
 
 test: ## install what the tests need, then run all of them
-	@scripts/setup-test.sh
+	@scripts/setup.sh redis-server=redis-server
 	@scripts/fetch-onnxruntime.sh
 	cargo test --workspace --locked
 

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scripts/check-setup.sh
+scripts/setup.sh
 scripts/fetch-onnxruntime.sh
 cargo build --release --locked --package handler
 

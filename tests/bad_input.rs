@@ -220,7 +220,7 @@ async fn values_the_model_itself_refuses_are_the_callers_mistake() {
         assert!(
             refused
                 .text()
-                .contains("data[0]: expected a whole number for i64")
+                .contains("data[0]: expected a whole number for int64")
         );
     }
     assert_eq!(host.error_logs(), Vec::<String>::new());

@@ -22,7 +22,7 @@ pub(super) trait Element: Sized + 'static {
 /// Integers: whole numbers in range. A number with a fraction part of zero (`5.0`) is whole; beyond 2^53 it must be
 /// written without point and exponent, since only then is it certain which integer is meant.
 macro_rules! integer {
-    ($($ty:ident),*) => {$(
+    ($($ty:ident $name:literal),*) => {$(
         impl Element for $ty {
             fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 <$ty>::deserialize(deserializer)
@@ -31,9 +31,9 @@ macro_rules! integer {
                 if let Ok(value) = token.parse() {
                     return Ok(value);
                 }
-                let wrong = || unfit(token, concat!("a whole number for ", stringify!($ty)));
+                let wrong = || unfit(token, concat!("a whole number for ", $name));
                 let number = number(token).ok_or_else(wrong)?;
-                let exact = number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
+                let exact = number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0;
                 let whole = if exact { <$ty>::try_from(number as i64).ok() } else { None };
                 whole.ok_or_else(wrong)
             }
@@ -43,7 +43,9 @@ macro_rules! integer {
         }
     )*};
 }
-integer!(i8, i16, i32, i64, u8, u16, u32, u64);
+integer!(
+    i8 "int8", i16 "int16", i32 "int32", i64 "int64", u8 "uint8", u16 "uint16", u32 "uint32", u64 "uint64"
+);
 
 impl Element for f32 {
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -239,7 +241,7 @@ mod tests {
         }
         assert_eq!(
             i64::parse("9007199254740993.0").unwrap_err(),
-            "expected a whole number for i64, got 9007199254740993.0"
+            "expected a whole number for int64, got 9007199254740993.0"
         );
     }
 
