@@ -359,9 +359,9 @@ class Bench:
     def measure_round(self, number):
         """All cells once, in an order that differs from round to round. Figures by (scenario, concurrency)."""
         redis_command(self.redis_port, "FLUSHALL")
-        cells = [(name, c) for name, (*_, concurrencies) in SCENARIOS.items() for c in concurrencies]
+        cells = cells_in_order()
         turn = number * len(cells) // self.options.rounds
-        cells = cells[turn:] + cells[:turn]
+        cells = (cells[turn:] + cells[:turn])[:: -1 if number % 2 else 1]
         with contextlib.ExitStack() as stack:
             handlers = {}
             for kind in self.handlers:
@@ -501,6 +501,18 @@ def wait_for(process, log, attempt, pause=0.01):
         time.sleep(pause)
 
 
+def cells_in_order():
+    """Scenario and concurrency; those that are compared with each other stand together."""
+    cells = [(name, c) for name, (*_, concurrencies) in SCENARIOS.items() for c in concurrencies]
+    return sorted(cells, key=lambda cell: (SCENARIOS[cell[0]][1], cell[1]))
+
+
+def stolen():
+    """Ticks of CPU time that the machine's host took away so far, and ticks in all."""
+    ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return ticks[7], sum(ticks)
+
+
 def percentile(values, share):
     return values[min(len(values) - 1, int(len(values) * share))]
 
@@ -509,21 +521,20 @@ def percentile(values, share):
 
 
 def summarize(rounds):
-    """Cells: medians over the rounds; only failures and the longest time of all rounds are not softened."""
+    """Cells: medians over the rounds; only counts and the longest time are of all rounds together."""
     cells = []
-    for name, (*_, concurrencies) in SCENARIOS.items():
-        for concurrency in concurrencies:
-            runs = [figures[name, concurrency] for figures in rounds]
-            cell = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-            cell["requests"] = sum(run["requests"] for run in runs)
-            cell["failures"] = sum(run["failures"] for run in runs)
-            cell["max_ms"] = max(run["max_ms"] for run in runs)
-            cells.append({"scenario": name, "concurrency": concurrency, **cell, "rounds": runs})
+    for name, concurrency in cells_in_order():
+        runs = [figures[name, concurrency] for figures in rounds]
+        cell = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        cell["requests"] = sum(run["requests"] for run in runs)
+        cell["failures"] = sum(run["failures"] for run in runs)
+        cell["max_ms"] = max(run["max_ms"] for run in runs)
+        cells.append({"scenario": name, "concurrency": concurrency, **cell, "rounds": runs})
     return cells
 
 
 def compare(rounds):
-    """Each ratio within its round; the median and the range over the rounds."""
+    """Each ratio within its round; the median over the rounds, and the range that holds the middle half of them."""
     ratios = []
     for one, other in RATIOS:
         for title, end, figure in RATIO_COLUMNS:
@@ -537,15 +548,19 @@ def compare(rounds):
                     "to": other,
                     "figure": title,
                     "median": statistics.median(each),
-                    "min": min(each),
-                    "max": max(each),
+                    "low": sorted(each)[len(each) // 4],
+                    "high": sorted(each)[-1 - len(each) // 4],
                 }
             )
     return ratios
 
 
 def show(result):
-    start = result["start"]
+    start, machine = result["start"], result["machine"]
+    print(
+        f"{machine['cores']} cores, load {machine['load_at_start']:.1f} at the start, "
+        f"{machine['stolen_percent']:.1f} % of the CPU time taken by the machine's host"
+    )
     print(
         f"start, median of {STARTS}: first 200 after {start['alive_ms']:.1f} ms, first score after "
         f"{start['scored_ms']:.1f} ms; then {start['rss_mib']:.1f} MiB resident, "
@@ -562,10 +577,10 @@ def show(result):
             *(f"{cell[name]:.1f}" for name in ("cpu_us", "client_cpu_us")),
         ]
         print(f"{cell['scenario']:<20}{cell['concurrency']:>3}" + "".join(f"{value:>11}" for value in values))
-    print(f"\n{'ratio (median of rounds, range)':<39}" + "".join(f"{title:>19}" for title, *_ in RATIO_COLUMNS))
+    print(f"\n{'ratio (median, middle half of rounds)':<39}" + "".join(f"{title:>19}" for title, *_ in RATIO_COLUMNS))
     for place in range(0, len(result["ratios"]), len(RATIO_COLUMNS)):
         row = result["ratios"][place : place + len(RATIO_COLUMNS)]
-        texts = [f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})" for ratio in row]
+        texts = [f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})" for ratio in row]
         other = row[0]["to"].split(", ")[1]
         print(f"{row[0]['of'] + ' / ' + other:<39}" + "".join(f"{text:>19}" for text in texts))
     print("\nresident (anonymous) MiB at the end of each round")
@@ -582,8 +597,8 @@ def read_options():
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--handler", type=Path, default=ROOT / "bin/handler", help="the program to measure")
-    parser.add_argument("--seconds", type=float, default=1, help="length of a cell in each round (1)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each cell is measured (3)")
+    parser.add_argument("--seconds", type=float, default=0.3, help="length of a cell in each round (0.3)")
+    parser.add_argument("--rounds", type=int, default=9, help="how often each cell is measured (9)")
     parser.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE", help="a setting")
     return parser.parse_args()
 
@@ -597,7 +612,7 @@ def main():
     if not shutil.which("redis-server"):
         sys.exit("error: redis-server is not there; run scripts/setup-test.sh")
     options.handler = options.handler.resolve()
-    load = os.getloadavg()[0]
+    load, (steal, ticks) = os.getloadavg()[0], stolen()
     processes = Processes()
     try:
         with tempfile.TemporaryDirectory(prefix="score-bench-") as temporary:
@@ -609,8 +624,14 @@ def main():
                 processes.end_all()
     except (BenchError, OSError) as error:
         sys.exit(f"error: {error}")
+    steal, ticks = stolen()[0] - steal, stolen()[1] - ticks
     result = {
-        "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "load_at_start": load},
+        "machine": {
+            "cores": os.cpu_count(),
+            "kernel": platform.release(),
+            "load_at_start": load,
+            "stolen_percent": 100 * steal / ticks,
+        },
         "settings": {name: value for name, value in options.set},
         "clients": CLIENTS,
         "start": start,

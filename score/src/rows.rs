@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use crate::memo::{KeyMaker, MemoKey, ModelDigest, decode, encode_row, encode_whole};
+use crate::memo::{KeyMaker, MemoKey, ModelDigest, RowStack, decode, encode_row, encode_whole};
 use crate::signature::ModelSignature;
 use crate::tensor::{ElementType, Tensor};
 
@@ -86,20 +86,11 @@ impl Units {
         signature: &ModelSignature,
         payloads: &[Option<Bytes>],
     ) -> Option<Vec<Tensor>> {
-        let types = output_types(signature);
-        let mut units = Vec::with_capacity(payloads.len());
-        for payload in payloads {
-            let row = decode(payload.as_ref()?, &types)?;
-            let stackable: Vec<Tensor> =
-                row.into_iter().map(with_row_axis).collect::<Option<_>>()?;
-            units.push(stackable);
+        let mut stack = RowStack::new(&output_types(signature), self.rows());
+        for unit in &self.unit_of_row {
+            stack.push(payloads[*unit].as_ref()?)?;
         }
-        (0..types.len())
-            .map(|output| {
-                let parts = self.unit_of_row.iter().map(|unit| &units[*unit][output]);
-                Tensor::stack(parts)
-            })
-            .collect()
+        stack.finish()
     }
 }
 
@@ -125,12 +116,6 @@ pub(crate) fn read_whole(signature: &ModelSignature, payload: &[u8]) -> Option<V
 
 fn output_types(signature: &ModelSignature) -> Vec<ElementType> {
     signature.outputs.iter().map(|o| o.element_type).collect()
-}
-
-fn with_row_axis(tensor: Tensor) -> Option<Tensor> {
-    let (mut shape, data) = tensor.into_parts();
-    shape.insert(0, 1);
-    Tensor::new(shape, data).ok()
 }
 
 #[cfg(test)]

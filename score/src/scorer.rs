@@ -158,7 +158,7 @@ impl Scorer {
         let inputs = self.metadata.signature.arrange(request.inputs)?;
         refuse_nul(&self.metadata.signature, &inputs)?;
         let rows = self.count_rows(&inputs)?;
-        let remember = self.metadata.memoize && self.memo.is_enabled();
+        let remember = self.metadata.memoize && self.memo.is_available();
         let cache = if remember {
             request.cache
         } else {

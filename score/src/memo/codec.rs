@@ -8,7 +8,7 @@
 use bytes::{Buf, BufMut, Bytes};
 
 use super::key::MemoKey;
-use crate::tensor::{ElementType, Tensor, TensorData};
+use crate::tensor::{ElementType, Shape, Tensor, TensorData, element_count};
 
 const MAGIC: [u8; 2] = *b"SM";
 const VERSION: u8 = 1;
@@ -56,23 +56,70 @@ pub(crate) fn can_encode(outputs: &[Tensor]) -> bool {
 pub(crate) fn decode(payload: &[u8], types: &[ElementType]) -> Option<Vec<Tensor>> {
     let mut rest = payload;
     let mut outputs = Vec::with_capacity(types.len());
-    for expected in types {
-        let ty = ElementType::from_tag(rest.try_get_u8().ok()?)?;
-        if ty != *expected {
-            return None;
-        }
-        let axes = rest.try_get_u8().ok()?;
-        let mut shape = Vec::with_capacity(axes.into());
-        for _ in 0..axes {
-            shape.push(rest.try_get_u32_le().ok()? as usize);
-        }
-        let count = crate::tensor::element_count(&shape)?;
+    for ty in types {
+        let (shape, count) = take_header(*ty, &mut rest)?;
         // Every element takes at least one byte, so a lying shape cannot ask for more room than the payload has.
-        let mut data = TensorData::with_capacity(ty, count.min(rest.len()));
+        let mut data = TensorData::with_capacity(*ty, count.min(rest.len()));
         data.take_bytes(count, &mut rest)?;
         outputs.push(Tensor::new(shape, data).ok()?);
     }
     rest.is_empty().then_some(outputs)
+}
+
+fn take_header(expected: ElementType, rest: &mut &[u8]) -> Option<(Shape, usize)> {
+    if ElementType::from_tag(rest.try_get_u8().ok()?)? != expected {
+        return None;
+    }
+    let axes = rest.try_get_u8().ok()?;
+    let mut shape = Shape::with_capacity(axes.into());
+    for _ in 0..axes {
+        shape.push(rest.try_get_u32_le().ok()? as usize);
+    }
+    let count = element_count(&shape)?;
+    Some((shape, count))
+}
+
+/// Stacks the payloads of rows into the tensors of all rows.
+pub(crate) struct RowStack {
+    rows: usize,
+    /// For each output the shape of a row, once known, and the elements so far.
+    outputs: Vec<(Option<Shape>, TensorData)>,
+}
+
+impl RowStack {
+    /// For outputs of the given element types, with room for `rows` rows of a few elements.
+    pub(crate) fn new(types: &[ElementType], rows: usize) -> Self {
+        let empty = |ty: &ElementType| (None, TensorData::with_capacity(*ty, rows));
+        Self {
+            rows: 0,
+            outputs: types.iter().map(empty).collect(),
+        }
+    }
+
+    /// Adds one row. `None` if the bytes are anything but a complete payload, or its shapes differ from the rows before.
+    pub(crate) fn push(&mut self, payload: &[u8]) -> Option<()> {
+        let mut rest = payload;
+        for (known, data) in &mut self.outputs {
+            let (shape, count) = take_header(data.element_type(), &mut rest)?;
+            if *known.get_or_insert_with(|| shape.clone()) != shape {
+                return None;
+            }
+            data.take_bytes(count, &mut rest)?;
+        }
+        self.rows += 1;
+        rest.is_empty().then_some(())
+    }
+
+    /// The stacked outputs; `None` without any row.
+    pub(crate) fn finish(self) -> Option<Vec<Tensor>> {
+        let rows = self.rows;
+        let stack = |(shape, data): (Option<Shape>, TensorData)| {
+            let mut shape = shape?;
+            shape.insert(0, rows);
+            Tensor::new(shape, data).ok()
+        };
+        self.outputs.into_iter().map(stack).collect()
+    }
 }
 
 /// The payload as it is written to Redis under `key`.

@@ -61,8 +61,9 @@ impl MemoKey {
 
 /// Makes the keys of one request.
 pub struct KeyMaker {
-    model: ModelDigest,
-    prefix: blake3::Hasher,
+    model: [u8; 8],
+    /// Digest of all that the units of one request have in common; the key under which their bytes are digested.
+    common: [u8; 32],
     scratch: Vec<u8>,
 }
 
@@ -95,11 +96,11 @@ impl KeyMaker {
                 head.put_u64_le(*axis as u64);
             }
         }
-        let mut prefix = blake3::Hasher::new();
-        prefix.update(&head);
+        let mut short = [0; 8];
+        short.copy_from_slice(&model.0[..8]);
         Self {
-            model,
-            prefix,
+            model: short,
+            common: *blake3::hash(&head).as_bytes(),
             scratch: Vec::new(),
         }
     }
@@ -119,17 +120,21 @@ impl KeyMaker {
         inputs: &[Tensor],
         range: impl Fn(&Tensor) -> std::ops::Range<usize>,
     ) -> MemoKey {
-        self.scratch.clear();
-        for tensor in inputs {
-            tensor.data().put_bytes(range(tensor), &mut self.scratch);
-        }
-        let mut hasher = self.prefix.clone();
-        hasher.update(&self.scratch);
-        let mut model = [0; 8];
-        model.copy_from_slice(&self.model.0[..8]);
+        // Plain numbers of a single input are digested where they lie.
+        let bytes = match inputs {
+            [only] => only.data().plain_bytes(range(only)),
+            _ => None,
+        };
+        let bytes = bytes.unwrap_or_else(|| {
+            self.scratch.clear();
+            for tensor in inputs {
+                tensor.data().put_bytes(range(tensor), &mut self.scratch);
+            }
+            &self.scratch
+        });
         MemoKey {
-            model,
-            unit: *hasher.finalize().as_bytes(),
+            model: self.model,
+            unit: *blake3::keyed_hash(&self.common, bytes).as_bytes(),
         }
     }
 }

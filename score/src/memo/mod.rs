@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 
-pub(crate) use codec::{can_encode, decode, encode_row, encode_whole};
+pub(crate) use codec::{RowStack, can_encode, decode, encode_row, encode_whole};
 pub use key::{KeyMaker, MemoKey, ModelDigest};
 use local::LocalTier;
 pub use redis::{RedisConfig, RedisConfigError, RedisStore};
@@ -73,9 +73,9 @@ impl Memo {
         }
     }
 
-    /// Whether there is any tier at all.
-    pub fn is_enabled(&self) -> bool {
-        self.local.is_some() || self.remote.is_some()
+    /// Whether there is a tier that can be asked now; if not, even the digests would be made in vain.
+    pub fn is_available(&self) -> bool {
+        self.local.is_some() || self.remote.as_ref().is_some_and(|remote| remote.is_up())
     }
 
     /// Whether the shared store answers; `None` without one.

@@ -1,11 +1,12 @@
 use std::collections::HashMap;
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{LazyLock, Mutex, MutexGuard};
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
-use tracing::{Level, span};
+use tracing::subscriber::{DefaultGuard, set_default};
+use tracing::{Dispatch, Level, span};
 
 use super::codec::seal;
 use super::*;
@@ -153,11 +154,21 @@ async fn shut_the_gate(memo: &Memo) {
     assert_eq!(memo.remote_is_up(), Some(false));
 }
 
-/// Counts warnings. Each test has a thread of its own, and with it a default of its own.
+/// Counts the warnings given on the thread of one test.
 #[derive(Clone, Default)]
 struct Warnings(Arc<AtomicUsize>);
 
 impl Warnings {
+    fn listen() -> (Self, DefaultGuard) {
+        // With one subscriber alive, whichever thread meets a message first decides for all whether it is wanted, and
+        // that may be the thread of a test that does not listen.
+        static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Warnings::default()));
+        LazyLock::force(&ANOTHER);
+        let warnings = Self::default();
+        let guard = set_default(warnings.clone());
+        (warnings, guard)
+    }
+
     fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -180,10 +191,10 @@ impl tracing::Subscriber for Warnings {
 }
 
 #[tokio::test]
-async fn without_any_tier_it_is_not_enabled_and_knows_nothing() {
+async fn without_any_tier_it_is_not_available_and_knows_nothing() {
     let memo = Memo::new(0, None);
     memo.remember(vec![(key(1), payload("one"))]);
-    assert!(!memo.is_enabled());
+    assert!(!memo.is_available());
     assert_eq!(memo.remote_is_up(), None);
     assert_eq!(memo.look_up(&[key(1)]).await, [None]);
 }
@@ -387,8 +398,7 @@ async fn a_connection_that_does_not_heal_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_reported_once() {
-    let warnings = Warnings::default();
-    let _default = tracing::subscriber::set_default(warnings.clone());
+    let (warnings, _guard) = Warnings::listen();
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
     {
@@ -449,7 +459,25 @@ async fn answers_at_once_before(connecting: Mood) {
     assert_eq!(memo.look_up(&[key(1)]).await, [None]);
     assert_eq!(store.look_ups(), 0);
     assert_eq!(memo.remote_is_up(), Some(false));
-    assert!(memo.is_enabled());
+    assert!(!memo.is_available());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_store_alone_is_available_while_it_answers() {
+    let store = Arc::new(FakeStore::default());
+    let memo = memo_before(&store, 0).await;
+    assert!(memo.is_available());
+    store.state().reading = Mood::Unreachable;
+    shut_the_gate(&memo).await;
+    assert!(!memo.is_available());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_tier_is_available_without_the_shared_store() {
+    let store = Arc::new(FakeStore::default());
+    store.state().connecting = Mood::Unreachable;
+    let memo = memo_before(&store, MIB as u64).await;
+    assert!(memo.is_available());
 }
 
 #[tokio::test(start_paused = true)]
@@ -500,8 +528,7 @@ async fn connecting_to_a_hanging_store_is_given_up_and_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_cannot_be_reached_at_start_is_reported_once() {
-    let warnings = Warnings::default();
-    let _default = tracing::subscriber::set_default(warnings.clone());
+    let (warnings, _guard) = Warnings::listen();
     let store = Arc::new(FakeStore::default());
     store.state().connecting = Mood::Unreachable;
     let _memo = memo_before(&store, 0).await;
@@ -604,8 +631,7 @@ async fn a_store_that_refuses_writes_is_still_read() {
 
 #[tokio::test(start_paused = true)]
 async fn refused_writes_are_reported_once_until_one_succeeds() {
-    let warnings = Warnings::default();
-    let _default = tracing::subscriber::set_default(warnings.clone());
+    let (warnings, _guard) = Warnings::listen();
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
     for (writing, reported) in [

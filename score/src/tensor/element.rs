@@ -278,6 +278,23 @@ impl TensorData {
         )
     }
 
+    /// The elements in `range` as they lie in memory, which is how [`TensorData::put_bytes`] writes them; `None` for
+    /// strings.
+    pub(crate) fn plain_bytes(&self, range: std::ops::Range<usize>) -> Option<&[u8]> {
+        macro_rules! cast {
+            ($($variant:ident),*) => {
+                match self {
+                    $(Self::$variant(v) => Some(bytemuck::must_cast_slice(&v[range])),)*
+                    Self::String(_) => None,
+                }
+            };
+        }
+        cast!(
+            Bool, Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32, Uint64, Float16, BFloat16,
+            Float32, Float64
+        )
+    }
+
     /// Writes the elements in `range` as bytes (see [`TensorData::take_bytes`]).
     pub(crate) fn put_bytes(&self, range: std::ops::Range<usize>, out: &mut impl BufMut) {
         with_elements!(self, v => Element::put(&v[range], out));
