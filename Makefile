@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run build runtime test lint clean
+.PHONY: help run build runtime test bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ test: ## install what the tests need, then run all of them
 	@scripts/setup.sh redis-server=redis-server
 	@scripts/fetch-onnxruntime.sh
 	cargo test --workspace --locked
+
+bench: build ## measure bin/handler against a Redis of its own (benches/README.md)
+	@scripts/setup.sh redis-server=redis-server
+	@python3 benches/bench.py
 
 lint: ## formatting, clippy, docs, licences, shell scripts, Dockerfile
 	@scripts/lint.sh

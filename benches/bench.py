@@ -400,6 +400,7 @@ class Bench:
 
                 workers.append(self.processes.start(make))
                 pipes.append(pipe)
+                far.close()
             for pipe in pipes:
                 received(pipe, name)
             cpu = handler.settled_cpu()
@@ -610,8 +611,9 @@ def main():
     if not os.access(options.handler, os.X_OK):
         sys.exit(f"error: {options.handler} is not there; run make build")
     if not shutil.which("redis-server"):
-        sys.exit("error: redis-server is not there; run scripts/setup-test.sh")
+        sys.exit("error: redis-server is not there; make bench installs it")
     options.handler = options.handler.resolve()
+    program = options.handler.stat()
     load, (steal, ticks) = os.getloadavg()[0], stolen()
     processes = Processes()
     try:
@@ -625,6 +627,8 @@ def main():
     except (BenchError, OSError) as error:
         sys.exit(f"error: {error}")
     steal, ticks = stolen()[0] - steal, stolen()[1] - ticks
+    if options.handler.stat().st_mtime_ns != program.st_mtime_ns:
+        bench.remarks.append("the program was replaced while it was measured: the figures are of two builds")
     result = {
         "machine": {
             "cores": os.cpu_count(),

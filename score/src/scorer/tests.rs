@@ -1,8 +1,11 @@
 use std::sync::{Mutex, mpsc};
 
 use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use tokio::task::yield_now;
 
 use super::*;
+use crate::memo::{MemoStore, RemoteOptions, StoreEntry, StoreError};
 use crate::model::RunError;
 use crate::signature::{Dim, TensorSpec};
 use crate::tensor::ElementType;
@@ -457,6 +460,87 @@ async fn the_same_model_loaded_again_finds_its_entries() {
     assert_eq!(runs.count(), 0);
 }
 
+/// A shared store that can be reached or not.
+struct FakeStore {
+    reachable: bool,
+    values: Mutex<BTreeMap<String, Bytes>>,
+}
+
+impl FakeStore {
+    fn new(reachable: bool) -> Arc<Self> {
+        Arc::new(Self {
+            reachable,
+            values: Mutex::default(),
+        })
+    }
+
+    /// The cache of one of the processes that share this store.
+    fn memo(self: &Arc<Self>) -> Arc<Memo> {
+        let options = RemoteOptions {
+            budget: Duration::from_secs(60),
+            ttl: None,
+        };
+        Arc::new(Memo::new(0, Some((self.clone(), options))))
+    }
+}
+
+impl MemoStore for FakeStore {
+    fn connect(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async {
+            match self.reachable {
+                true => Ok(()),
+                false => Err(StoreError::Unreachable("connection refused".into())),
+            }
+        })
+    }
+
+    fn get_many(&self, keys: Vec<String>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, StoreError>> {
+        let values = self.values.lock().unwrap();
+        let found = keys.iter().map(|key| values.get(key).cloned()).collect();
+        Box::pin(async { Ok(found) })
+    }
+
+    fn set_many(&self, entries: Vec<StoreEntry>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let entries = entries.into_iter().map(|entry| (entry.key, entry.value));
+        self.values.lock().unwrap().extend(entries);
+        Box::pin(async { Ok(()) })
+    }
+}
+
+async fn until(reached: impl Fn() -> bool) {
+    let waiting = async {
+        while !reached() {
+            yield_now().await;
+        }
+    };
+    let limit = Duration::from_secs(10);
+    tokio::time::timeout(limit, waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_one_process_computes_another_finds_in_the_shared_store() {
+    let store = FakeStore::new(true);
+    let (here, there) = (store.memo(), store.memo());
+    until(|| here.remote_is_up() == Some(true) && there.remote_is_up() == Some(true)).await;
+    let (computing, _) = Plan::default().start(&here, tenfold);
+    let (asking, runs) = Plan::default().start(&there, tenfold);
+    let computed = score(&computing, &[1.0, 2.0]).await;
+    until(|| here.stats().writes.get() == 2).await;
+    let found = score(&asking, &[2.0, 1.0]).await;
+    assert_eq!(found.cache, asked(2, 2));
+    assert_eq!(output(&computed), [10.0, 20.0]);
+    assert_eq!(output(&found), [20.0, 10.0]);
+    assert_eq!(runs.count(), 0);
+}
+
+#[tokio::test]
+async fn a_cache_that_is_out_of_reach_is_bypassed() {
+    let (scorer, _) = Plan::default().start(&FakeStore::new(false).memo(), tenfold);
+    let response = score(&scorer, &[1.0]).await;
+    assert_eq!(response.cache, CacheOutcome::Bypass);
+    assert_eq!(output(&response), [10.0]);
+}
+
 #[tokio::test]
 async fn no_rows_give_outputs_without_rows() {
     let memo = memo();
@@ -745,6 +829,6 @@ async fn requests_at_the_same_time_get_their_own_answers() {
             assert_eq!(output(&response), [n * 10.0, (n + 1.0) * 10.0]);
         }
     });
-    futures_util::future::join_all(requests).await;
+    join_all(requests).await;
     assert_eq!(scorer.stats().rows.get(), 100);
 }
