@@ -1,105 +1,185 @@
-//! `{"data": ...}`: what the entry scripts of Azure ML take and give.
+//! The dialects of Azure ML and of the servers whose clients people have: all of them rows in, rows out.
+//!
+//! `{"data": ...}` is what entry scripts take; `{"Inputs": ..., "GlobalParameters": ...}` what automated ML and the
+//! designer generate; `{"input_data": ...}` what MLflow models on Azure ML take; `{"instances": [...]}` is TensorFlow
+//! Serving.
 
 use std::collections::BTreeMap;
 
 use score::{
-    InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError, Tensor, TensorSpec,
+    ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError,
+    TensorSpec,
 };
-use serde::ser::{SerializeMap, Serializer};
+use serde::Deserialize;
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::fast::Plan;
+use super::tabular::{self, Context, parse};
 use super::write::Nested;
-use super::{careful, fast};
 
-/// Reads the member `data`: nested arrays for a model with one input, or an object of such by input name.
-pub(super) fn read(
-    data: &RawValue,
+/// Reads the value of `Inputs`: rows under a name of the caller's choice, or values by input name.
+pub(super) fn read_inputs(
+    value: &RawValue,
     signature: &ModelSignature,
     max_nesting: usize,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
-    let text = data.get();
-    if text.starts_with('{') {
-        return read_by_name(text, signature, max_nesting);
+    let members: BTreeMap<String, &RawValue> = parse(value.get(), "Inputs")?;
+    let only = members.iter().next().filter(|_| members.len() == 1);
+    let (target, rows) = match only {
+        // `{"data": [...]}` or `{"WebServiceInput0": [...]}`; a model may also have an input of that name.
+        Some((name, rows)) if signature.input(name).is_none() => (format!("Inputs.{name}"), *rows),
+        _ => ("Inputs".to_owned(), value),
+    };
+    let context = Context {
+        signature,
+        max_nesting,
+        target: &target,
+    };
+    tabular::read(context, rows)
+}
+
+#[derive(Deserialize)]
+struct Split<'a> {
+    #[serde(default)]
+    columns: Option<Vec<Value>>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// Reads the value of `input_data`: `{"columns", "index", "data"}` as pandas splits a table, or what `data` takes.
+pub(super) fn read_input_data(
+    value: &RawValue,
+    signature: &ModelSignature,
+    max_nesting: usize,
+) -> Result<Vec<NamedTensor>, ScoreError> {
+    let text = value.get();
+    let members: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(text).ok();
+    let is_split = members.is_some_and(|m| m.contains_key("data") && m.contains_key("columns"));
+    let context = |target| Context {
+        signature,
+        max_nesting,
+        target,
+    };
+    if !is_split {
+        return tabular::read(context("input_data"), value);
     }
-    let [spec] = &signature.inputs[..] else {
-        let message = format!(
-            "this model has {} inputs: give \"data\" as an object by input name, with {}",
-            signature.inputs.len(),
-            signature.describe_inputs()
-        );
-        return Err(ScoreError::invalid("data", message));
-    };
-    Ok(vec![NamedTensor {
-        name: spec.name.clone(),
-        tensor: read_tensor(text, spec, "data", max_nesting)?,
-    }])
-}
-
-fn read_by_name(
-    text: &str,
-    signature: &ModelSignature,
-    max_nesting: usize,
-) -> Result<Vec<NamedTensor>, ScoreError> {
-    let members: BTreeMap<String, &RawValue> =
-        serde_json::from_str(text).map_err(|e| ScoreError::invalid("data", e.to_string()))?;
-    members
+    let split: Split<'_> = parse(text, "input_data")?;
+    let columns: Vec<String> = split
+        .columns
         .into_iter()
-        .map(|(name, value)| {
-            let Some(spec) = signature.input(&name) else {
-                let message = format!(
-                    "the model has no input {name:?}; it takes {}",
-                    signature.describe_inputs()
-                );
-                return Err(ScoreError::invalid("data", message));
-            };
-            let target = format!("data.{name}");
-            let tensor = read_tensor(value.get(), spec, &target, max_nesting)?;
-            Ok(NamedTensor { name, tensor })
+        .flatten()
+        .map(|name| {
+            name.as_str()
+                .map_or_else(|| name.to_string(), str::to_owned)
         })
-        .collect()
+        .collect();
+    let context = context("input_data.data");
+    // One matrix for a model with one input, whatever its columns are called there.
+    if let [only] = &signature.inputs[..]
+        && !columns.contains(&only.name)
+    {
+        return tabular::read(context, split.data);
+    }
+    let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+    tabular::read_columns(context, &names, split.data.get())
 }
 
-fn read_tensor(
-    text: &str,
-    spec: &TensorSpec,
-    target: &str,
-    max_nesting: usize,
-) -> Result<Tensor, ScoreError> {
-    let plan = Plan::for_input(spec, text.len());
-    let tensor = match fast::read_array(text, spec.element_type, plan) {
-        Some(tensor) => tensor,
-        None => careful::read_array(text, spec.element_type, target, max_nesting)?,
-    };
-    spec.check(&tensor, target)?;
-    Ok(tensor)
+/// The outputs a model answers with.
+struct Chosen<'a>(Vec<&'a NamedTensor>);
+
+impl<'a> Chosen<'a> {
+    fn new(metadata: &ModelMetadata, response: &'a InferenceResponse) -> Self {
+        let indices = metadata.default_outputs.iter();
+        Self(
+            indices
+                .filter_map(|index| response.outputs.get(*index))
+                .collect(),
+        )
+    }
 }
 
-/// The bare result if one output is selected, else an object of results by output name.
+/// The bare result if one output is chosen, else an object of results by output name.
+impl Serialize for Chosen<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let [only] = &self.0[..] {
+            return Nested::of(&only.tensor).serialize(serializer);
+        }
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for output in &self.0 {
+            map.serialize_entry(&output.name, &Nested::of(&output.tensor))?;
+        }
+        map.end()
+    }
+}
+
+/// Writes the bare result.
 pub(super) fn write(
     metadata: &ModelMetadata,
     response: &InferenceResponse,
 ) -> serde_json::Result<Vec<u8>> {
-    let chosen = || {
-        let indices = metadata.default_outputs.iter();
-        indices.filter_map(|index| response.outputs.get(*index))
-    };
-    let nested = |tensor: &'_ Tensor| -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(&Nested::new(tensor.shape(), tensor.data()))
-    };
-    let mut all = chosen();
-    if let (Some(only), None) = (all.next(), all.next()) {
-        return nested(&only.tensor);
+    serde_json::to_vec(&Chosen::new(metadata, response))
+}
+
+/// Writes the result as the only member of an object.
+pub(super) fn write_under(
+    member: &str,
+    metadata: &ModelMetadata,
+    response: &InferenceResponse,
+) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&BTreeMap::from([(member, Chosen::new(metadata, response))]))
+}
+
+/// One element per row: the row's value, or an object of values by output name.
+struct Predictions<'a> {
+    chosen: Chosen<'a>,
+    rows: usize,
+}
+
+impl Serialize for Predictions<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut seq = serializer.serialize_seq(Some(self.rows))?;
+        for row in 0..self.rows {
+            seq.serialize_element(&Prediction {
+                outputs: &self.chosen.0,
+                row,
+            })?;
+        }
+        seq.end()
     }
-    let mut body = Vec::with_capacity(256);
-    let mut json = serde_json::Serializer::new(&mut body);
-    let mut map = json.serialize_map(None)?;
-    for NamedTensor { name, tensor } in chosen() {
-        map.serialize_entry(name, &Nested::new(tensor.shape(), tensor.data()))?;
+}
+
+struct Prediction<'a> {
+    outputs: &'a [&'a NamedTensor],
+    row: usize,
+}
+
+impl Serialize for Prediction<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.outputs.len()))?;
+        for output in self.outputs {
+            map.serialize_entry(&output.name, &Nested::row_of(&output.tensor, self.row))?;
+        }
+        map.end()
     }
-    map.end()?;
-    Ok(body)
+}
+
+/// Writes `{"predictions": [...]}`, one element per row; outputs that are no rows are written as they are.
+///
+/// Source: TensorFlow Serving's REST API, predict, row format.
+pub(super) fn write_predictions(
+    metadata: &ModelMetadata,
+    response: &InferenceResponse,
+) -> serde_json::Result<Vec<u8>> {
+    let chosen = Chosen::new(metadata, response);
+    let rows = chosen.0.first().and_then(|output| output.tensor.rows());
+    let same = |output: &&NamedTensor| output.tensor.rows() == rows;
+    match rows {
+        Some(rows) if chosen.0.len() > 1 && chosen.0.iter().all(same) => serde_json::to_vec(
+            &BTreeMap::from([("predictions", Predictions { chosen, rows })]),
+        ),
+        _ => write_under("predictions", metadata, response),
+    }
 }
 
 /// A request that the model can score as it is: one row of zeros, empty strings or `false`.
@@ -115,8 +195,8 @@ pub(crate) fn sample_request(signature: &ModelSignature) -> Value {
 
 fn sample(spec: &TensorSpec) -> Value {
     let element = match spec.element_type {
-        score::ElementType::Bool => json!(false),
-        score::ElementType::String => json!(""),
+        ElementType::Bool => json!(false),
+        ElementType::String => json!(""),
         _ => json!(0),
     };
     let lengths = spec.signed_shape();

@@ -12,15 +12,23 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use super::element::{Element, with_element_type};
 
-/// The tensor in the member `data` of a body, for the model's one input. `None` if the careful path has to look.
-pub(super) fn read_data(body: &[u8], spec: &TensorSpec) -> Option<Tensor> {
+/// The members that hold rows as nested arrays.
+pub(super) const ROW_MEMBERS: [&str; 2] = ["data", "instances"];
+
+/// The tensor in the first of [`ROW_MEMBERS`] that a body has, for the model's one input, with that member's name.
+/// `None` if the careful path has to look.
+pub(super) fn read_body(body: &[u8], spec: &TensorSpec) -> Option<(&'static str, Tensor)> {
     let plan = Plan::for_input(spec, body.len());
+    let mut member = "";
     let (shape, data) = with_element_type!(spec.element_type, T => {
         let mut json = serde_json::Deserializer::from_slice(body);
         let read = json.deserialize_map(BodyVisitor::<T>::new(plan));
-        read.ok().filter(|_| json.end().is_ok())
+        read.ok().filter(|_| json.end().is_ok()).map(|(name, rows)| {
+            member = name;
+            rows
+        })
     })?;
-    Tensor::new(shape, data).ok()
+    Some((member, Tensor::new(shape, data).ok()?))
 }
 
 /// The tensor in a piece of JSON text with exactly `rank` levels of arrays. `None` if the careful path has to look.
@@ -32,6 +40,9 @@ pub(super) fn read_array(text: &str, ty: ElementType, plan: Plan) -> Option<Tens
     })?;
     Tensor::new(shape, data).ok()
 }
+
+/// The members of the other dialects.
+const OTHER_MEMBERS: [&str; 3] = ["inputs", "Inputs", "input_data"];
 
 /// How many levels of arrays are expected and how many elements at first.
 #[derive(Debug, Clone, Copy)]
@@ -73,27 +84,31 @@ impl<T> BodyVisitor<T> {
 }
 
 impl<'de, T: Element> Visitor<'de> for BodyVisitor<T> {
-    type Value = (Shape, Vec<T>);
+    type Value = (&'static str, (Shape, Vec<T>));
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with data")
+        f.write_str("an object with rows")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            match key.as_ref() {
-                "data" if found.is_none() => {
-                    found = Some(map.next_value_seed(DataSeed::<T>::new(self.plan))?);
+            match ROW_MEMBERS.iter().find(|member| **member == key) {
+                Some(member) if found.is_none() => {
+                    let rows = map.next_value_seed(DataSeed::<T>::new(self.plan))?;
+                    found = Some((*member, rows));
                 }
-                // Another dialect, or a member given twice.
-                "data" | "inputs" => return Err(A::Error::custom("unusual")),
-                _ => {
+                Some(_) => return Err(A::Error::custom("given twice")),
+                // Another dialect: there is no point in reading all of it here.
+                None if OTHER_MEMBERS.contains(&key.as_ref()) => {
+                    return Err(A::Error::custom("another dialect"));
+                }
+                None => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        found.ok_or_else(|| A::Error::custom("no data"))
+        found.ok_or_else(|| A::Error::custom("no rows"))
     }
 }
 

@@ -5,12 +5,14 @@ mod careful;
 mod element;
 mod fast;
 mod open_inference;
+mod tabular;
 mod write;
 
 use score::{InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+use tabular::Context;
 
 pub(crate) use azure_ml::sample_request;
 use open_inference::Asked;
@@ -29,7 +31,13 @@ pub(crate) struct Decoded {
 #[derive(Debug)]
 pub(crate) enum Dialect {
     /// `{"data": ...}`, answered with the bare result, as Azure ML's entry scripts do.
-    AzureMl,
+    Data,
+    /// `{"Inputs": ...}`, answered with `{"Results": ...}`.
+    Inputs,
+    /// `{"input_data": ...}` of MLflow, answered with the bare result.
+    InputData,
+    /// `{"instances": [...]}` of TensorFlow Serving, answered with `{"predictions": [...]}`.
+    Instances,
     /// `{"inputs": [...]}` of the Open Inference Protocol.
     OpenInference(Asked),
 }
@@ -54,6 +62,12 @@ impl From<ScoreError> for PayloadError {
 struct TopLevel<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "Inputs")]
+    azure_inputs: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    input_data: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    instances: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     inputs: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -81,39 +95,73 @@ pub(crate) fn decode(
 ) -> Result<Decoded, PayloadError> {
     expect_json(body, content_type)?;
     if let [spec] = &signature.inputs[..]
-        && let Some(tensor) = fast::read_data(body, spec)
+        && let Some((member, tensor)) = fast::read_body(body, spec)
     {
         let name = spec.name.clone();
-        spec.check(&tensor, "data")?;
+        spec.check(&tensor, member)?;
         return Ok(Decoded {
             inputs: vec![NamedTensor { name, tensor }],
-            dialect: Dialect::AzureMl,
+            dialect: match member {
+                "instances" => Dialect::Instances,
+                _ => Dialect::Data,
+            },
         });
     }
     let top: TopLevel<'_> =
         serde_json::from_slice(body).map_err(|error| malformed(body, &error))?;
-    match (top.data, top.inputs) {
-        (Some(data), None) => Ok(Decoded {
-            inputs: azure_ml::read(data, signature, max_nesting)?,
-            dialect: Dialect::AzureMl,
-        }),
-        (None, Some(inputs)) => Ok(Decoded {
-            inputs: open_inference::read(inputs, signature, max_nesting)?,
-            dialect: Dialect::OpenInference(Asked::read(top.id, top.outputs, signature)?),
-        }),
-        (Some(_), Some(_)) => Err(ScoreError::InvalidInput {
-            target: None,
-            message: "give either \"data\" or \"inputs\", not both".to_owned(),
-        }
-        .into()),
-        (None, None) => Err(ScoreError::InvalidInput {
-            target: None,
-            message: format!(
+    let rows = |target, value| {
+        let context = Context {
+            signature,
+            max_nesting,
+            target,
+        };
+        tabular::read(context, value)
+    };
+    let (inputs, dialect) = match top.only_dialect(signature)? {
+        ("data", value) => (rows("data", value)?, Dialect::Data),
+        ("instances", value) => (rows("instances", value)?, Dialect::Instances),
+        ("Inputs", value) => (
+            azure_ml::read_inputs(value, signature, max_nesting)?,
+            Dialect::Inputs,
+        ),
+        ("input_data", value) => (
+            azure_ml::read_input_data(value, signature, max_nesting)?,
+            Dialect::InputData,
+        ),
+        (_, value) => (
+            open_inference::read(value, signature, max_nesting)?,
+            Dialect::OpenInference(Asked::read(top.id, top.outputs, signature)?),
+        ),
+    };
+    Ok(Decoded { inputs, dialect })
+}
+
+impl<'a> TopLevel<'a> {
+    /// The one member that says which dialect this is.
+    fn only_dialect(
+        &self,
+        signature: &ModelSignature,
+    ) -> Result<(&'static str, &'a RawValue), ScoreError> {
+        let all = [
+            ("data", self.data),
+            ("instances", self.instances),
+            ("Inputs", self.azure_inputs),
+            ("input_data", self.input_data),
+            ("inputs", self.inputs),
+        ];
+        let mut given = all
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        match (given.next(), given.next()) {
+            (Some(only), None) => Ok(only),
+            (Some((one, _)), Some((other, _))) => Err(invalid(&format!(
+                "give either {one:?} or {other:?}, not both"
+            ))),
+            (None, _) => Err(invalid(&format!(
                 "expected {{\"data\": ...}} or {{\"inputs\": [...]}}; the model takes {}",
                 signature.describe_inputs()
-            ),
+            ))),
         }
-        .into()),
     }
 }
 
@@ -127,7 +175,9 @@ pub(crate) fn encode(
     response: &InferenceResponse,
 ) -> Result<Vec<u8>, ScoreError> {
     let written = match dialect {
-        Dialect::AzureMl => azure_ml::write(metadata, response),
+        Dialect::Data | Dialect::InputData => azure_ml::write(metadata, response),
+        Dialect::Inputs => azure_ml::write_under("Results", metadata, response),
+        Dialect::Instances => azure_ml::write_predictions(metadata, response),
         Dialect::OpenInference(asked) => open_inference::write(asked, metadata, response),
     };
     written.map_err(|error| ScoreError::Internal(format!("the answer cannot be written: {error}")))

@@ -143,11 +143,7 @@ impl Gathered {
     }
 }
 
-fn finish(
-    context: Context<'_>,
-    name: &str,
-    values: Gathered,
-) -> Result<NamedTensor, ScoreError> {
+fn finish(context: Context<'_>, name: &str, values: Gathered) -> Result<NamedTensor, ScoreError> {
     let spec = find(context, name)?;
     let target = format!("{}.{name}", context.target);
     let tensor = read_tensor(&values.into_array(), spec, &target, context.max_nesting)?;
@@ -196,11 +192,7 @@ fn as_column(tensor: Tensor, spec: &TensorSpec) -> Tensor {
     }
     let mut shape = vec![1; axes];
     shape[0] = rows;
-    let (flat, data) = tensor.into_parts();
-    // The same number of elements, so this cannot fail; if it did, the check that follows would say so.
-    Tensor::new(shape, data.clone())
-        .or_else(|_| Tensor::new(flat, data))
-        .unwrap_or_else(|_| unreachable!("the shape it had"))
+    tensor.reshaped(shape).unwrap_or_else(|original| original)
 }
 
 fn first_element(array: &str) -> Option<&str> {

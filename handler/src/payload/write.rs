@@ -1,6 +1,6 @@
 //! Tensors as JSON arrays.
 
-use score::{TensorData, with_elements};
+use score::{Tensor, TensorData, with_elements};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 
 use super::element::Element;
@@ -13,18 +13,32 @@ pub(super) struct Nested<'a> {
 }
 
 impl<'a> Nested<'a> {
-    /// The elements of `data` from the first on.
-    pub(super) fn new(shape: &'a [usize], data: &'a TensorData) -> Self {
+    /// All of a tensor.
+    pub(super) fn of(tensor: &'a Tensor) -> Self {
+        Self {
+            shape: tensor.shape(),
+            data: tensor.data(),
+            start: 0,
+        }
+    }
+
+    /// One row of a tensor that has it.
+    pub(super) fn row_of(tensor: &'a Tensor, row: usize) -> Self {
+        let shape = tensor.row_shape();
         Self {
             shape,
-            data,
-            start: 0,
+            data: tensor.data(),
+            start: row * shape.iter().product::<usize>(),
         }
     }
 
     /// All elements in one array.
     pub(super) fn flat(length: &'a [usize; 1], data: &'a TensorData) -> Self {
-        Self::new(length, data)
+        Self {
+            shape: length,
+            data,
+            start: 0,
+        }
     }
 }
 

@@ -52,6 +52,18 @@ impl Tensor {
         }
     }
 
+    /// The same elements in another shape.
+    ///
+    /// # Errors
+    /// The tensor as it was, if the shape does not hold its elements.
+    pub fn reshaped(self, shape: Shape) -> Result<Self, Self> {
+        if element_count(&shape) == Some(self.data.len()) {
+            Ok(Self { shape, ..self })
+        } else {
+            Err(self)
+        }
+    }
+
     /// The lengths of all axes.
     pub fn shape(&self) -> &[usize] {
         &self.shape
