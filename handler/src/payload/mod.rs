@@ -4,7 +4,10 @@ mod azure_ml;
 mod careful;
 mod element;
 mod fast;
+mod npy;
 mod open_inference;
+mod raw;
+mod table;
 mod tabular;
 mod write;
 

@@ -23,7 +23,11 @@ pub(super) struct Context<'a> {
 /// # Errors
 /// [`ScoreError::InvalidInput`] naming the place.
 pub(super) fn read(context: Context<'_>, rows: &RawValue) -> Result<Vec<NamedTensor>, ScoreError> {
-    let text = rows.get();
+    read_text(context, rows.get())
+}
+
+/// [`read`] for JSON that is not part of a larger document.
+pub(super) fn read_text(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, ScoreError> {
     if text.starts_with('{') {
         return read_members(context, text);
     }

@@ -45,6 +45,17 @@ impl ElementType {
         Self::String,
     ];
 
+    /// Bytes one element takes in a raw tensor; `None` for strings, which differ.
+    pub fn size(self) -> Option<usize> {
+        match self {
+            Self::Bool | Self::Int8 | Self::Uint8 => Some(1),
+            Self::Int16 | Self::Uint16 | Self::Float16 | Self::BFloat16 => Some(2),
+            Self::Int32 | Self::Uint32 | Self::Float32 => Some(4),
+            Self::Int64 | Self::Uint64 | Self::Float64 => Some(8),
+            Self::String => None,
+        }
+    }
+
     /// The name used by ONNX and numpy, such as `float32`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -207,6 +218,20 @@ impl Element for String {
     }
 }
 
+macro_rules! from_vec {
+    ($($variant:ident $ty:ty),*) => {$(
+        impl From<Vec<$ty>> for TensorData {
+            fn from(elements: Vec<$ty>) -> Self {
+                Self::$variant(elements)
+            }
+        }
+    )*};
+}
+from_vec!(
+    Bool bool, Int8 i8, Int16 i16, Int32 i32, Int64 i64, Uint8 u8, Uint16 u16, Uint32 u32, Uint64 u64,
+    Float16 f16, BFloat16 bf16, Float32 f32, Float64 f64, String String
+);
+
 impl TensorData {
     /// An empty buffer with room for `capacity` elements.
     pub fn with_capacity(ty: ElementType, capacity: usize) -> Self {
@@ -293,6 +318,21 @@ impl TensorData {
             Bool, Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32, Uint64, Float16, BFloat16,
             Float32, Float64
         )
+    }
+
+    /// Reads elements as raw tensors hold them: little-endian numbers, booleans as 0 and 1, strings each with a `u32`
+    /// length before it. `None` unless the bytes are exactly `count` valid elements.
+    pub fn from_le_bytes(ty: ElementType, count: usize, bytes: &[u8]) -> Option<Self> {
+        // Every element takes at least one byte.
+        let mut data = Self::with_capacity(ty, count.min(bytes.len()));
+        let mut rest = bytes;
+        data.take_bytes(count, &mut rest)?;
+        rest.is_empty().then_some(data)
+    }
+
+    /// Appends all elements as [`TensorData::from_le_bytes`] reads them.
+    pub fn append_le_bytes(&self, out: &mut Vec<u8>) {
+        self.put_bytes(0..self.len(), out);
     }
 
     /// Writes the elements in `range` as bytes (see [`TensorData::take_bytes`]).
