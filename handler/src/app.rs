@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
+use crate::http::BodyLimits;
 use crate::metrics::Metrics;
 use crate::protocol::{Function, read_functions};
 
@@ -79,6 +80,8 @@ pub(crate) struct App {
     models: watch::Receiver<Option<Arc<Models>>>,
     /// Requests that may be in work at once.
     pub(crate) places: Semaphore,
+    /// What their bodies may take.
+    pub(crate) bodies: BodyLimits,
     pub(crate) metrics: Metrics,
 }
 
@@ -105,6 +108,7 @@ impl App {
             .context("no thread for loading models")?;
         let app = Arc::new(Self {
             places: Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS)),
+            bodies: BodyLimits::new(config.max_waiting_bytes, config.timeout),
             config,
             functions,
             memo,

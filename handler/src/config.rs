@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -17,7 +17,11 @@ pub struct Setting {
     pub default: &'static str,
 }
 
-/// Every setting this program reads. The README's table is checked against it.
+const AT_LEAST_ONE: &str = "a whole number, 1 or more";
+/// Longer times are slips, and would overflow the clock.
+const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+
+/// Every setting this program reads, with the default it has. The README's table is checked against it.
 pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "SCORE_MODEL_DIR",
@@ -50,6 +54,10 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "SCORE_MAX_BODY_BYTES",
         default: "33554432",
+    },
+    Setting {
+        name: "SCORE_MAX_WAITING_BYTES",
+        default: "268435456",
     },
     Setting {
         name: "SCORE_MAX_ROWS",
@@ -155,6 +163,8 @@ pub struct Config {
     pub sessions: usize,
     /// Bytes one body may have.
     pub max_body_bytes: usize,
+    /// Bytes of all bodies that are being read or scored.
+    pub max_waiting_bytes: usize,
     /// Rows one request may have.
     pub max_rows: usize,
     /// Arrays within arrays that one body may have.
@@ -233,33 +243,29 @@ impl Reader<'_> {
         Config {
             listen,
             hosted,
-            model_dir: below(
-                &app_root,
-                self.text("SCORE_MODEL_DIR").unwrap_or("models".into()),
-            ),
+            model_dir: app_root.join(self.with_default("SCORE_MODEL_DIR")),
             default_model: self.text("SCORE_DEFAULT_MODEL"),
-            runtime_library: self
-                .text("ORT_DYLIB_PATH")
-                .map(|path| below(&app_root, path)),
+            runtime_library: self.text("ORT_DYLIB_PATH").map(|path| app_root.join(path)),
             app_root,
-            threads: self.at_least_one("SCORE_THREADS", cores),
-            sessions: self.at_least_one("SCORE_SESSIONS", cores),
-            max_body_bytes: self.at_least_one("SCORE_MAX_BODY_BYTES", 32 << 20),
-            max_rows: self.at_least_one("SCORE_MAX_ROWS", 10_000),
-            max_nesting: self.at_least_one("SCORE_MAX_NESTING", 16),
-            max_requests: self.at_least_one("SCORE_MAX_REQUESTS", 512),
-            max_waiting_rows: self.at_least_one("SCORE_MAX_WAITING_ROWS", 20_000),
-            max_batch_rows: self.at_least_one("SCORE_MAX_BATCH_ROWS", 64),
-            timeout: self.duration("SCORE_TIMEOUT", Duration::from_secs(60)),
-            load_timeout: self.duration("SCORE_LOAD_TIMEOUT", Duration::from_secs(30)),
-            bind_timeout: self.duration("SCORE_BIND_TIMEOUT", Duration::from_secs(5)),
-            drain_timeout: self.duration("SCORE_DRAIN_TIMEOUT", Duration::from_millis(800)),
+            threads: self.at_least_one_or("SCORE_THREADS", cores),
+            sessions: self.at_least_one_or("SCORE_SESSIONS", cores),
+            max_body_bytes: self.at_least_one("SCORE_MAX_BODY_BYTES"),
+            max_waiting_bytes: self.at_least_one("SCORE_MAX_WAITING_BYTES"),
+            max_rows: self.at_least_one("SCORE_MAX_ROWS"),
+            max_nesting: self.at_least_one("SCORE_MAX_NESTING"),
+            max_requests: self.at_least_one("SCORE_MAX_REQUESTS"),
+            max_waiting_rows: self.at_least_one("SCORE_MAX_WAITING_ROWS"),
+            max_batch_rows: self.at_least_one("SCORE_MAX_BATCH_ROWS"),
+            timeout: self.duration("SCORE_TIMEOUT"),
+            load_timeout: self.duration("SCORE_LOAD_TIMEOUT"),
+            bind_timeout: self.duration("SCORE_BIND_TIMEOUT"),
+            drain_timeout: self.duration("SCORE_DRAIN_TIMEOUT"),
             cache: self.choice("SCORE_CACHE_POLICY", &[("always", true), ("off", false)]),
             cache_ttl: self.cache_ttl(),
-            l1_bytes: self.number("SCORE_L1_BYTES", 64 << 20, "a number of bytes"),
+            l1_bytes: self.number("SCORE_L1_BYTES", "a number of bytes"),
             redis,
             redis_remarks,
-            redis_timeout: self.duration("REDIS_TIMEOUT", Duration::from_millis(50)),
+            redis_timeout: self.duration("REDIS_TIMEOUT"),
             log_format: self.choice(
                 "SCORE_LOG",
                 &[("text", LogFormat::Text), ("json", LogFormat::Json)],
@@ -278,75 +284,76 @@ impl Reader<'_> {
             .push(format!("{name}={value:?}: expected {expected}"));
     }
 
-    fn number<T: FromStr>(&mut self, name: &str, default: T, expected: &str) -> T {
-        let Some(value) = self.text(name) else {
-            return default;
-        };
-        value.trim().parse().unwrap_or_else(|_| {
+    /// The value, or the default of [`SETTINGS`].
+    fn with_default(&self, name: &str) -> String {
+        let default = || SETTINGS.iter().find(|setting| setting.name == name);
+        let value = self
+            .text(name)
+            .or_else(|| Some(default()?.default.to_owned()));
+        value.unwrap_or_default().trim().to_owned()
+    }
+
+    fn number<T: FromStr + Default>(&mut self, name: &str, expected: &str) -> T {
+        let value = self.with_default(name);
+        value.parse().unwrap_or_else(|_| {
             self.wrong(name, &value, expected);
-            default
+            T::default()
         })
     }
 
-    fn at_least_one(&mut self, name: &str, default: usize) -> usize {
-        let number = self.number(name, default, "a whole number, 1 or more");
-        if number == 0 {
-            self.wrong(name, "0", "a whole number, 1 or more");
+    fn at_least_one(&mut self, name: &str) -> usize {
+        let number: usize = self.number(name, AT_LEAST_ONE);
+        if self.with_default(name).parse() == Ok(0) {
+            self.wrong(name, "0", AT_LEAST_ONE);
         }
         number
     }
 
-    fn duration(&mut self, name: &str, default: Duration) -> Duration {
-        let Some(value) = self.text(name) else {
-            return default;
-        };
-        match humantime::parse_duration(value.trim()) {
-            Ok(duration) if !duration.is_zero() => duration,
+    fn at_least_one_or(&mut self, name: &str, default: usize) -> usize {
+        match self.text(name) {
+            Some(_) => self.at_least_one(name),
+            None => default,
+        }
+    }
+
+    fn duration(&mut self, name: &str) -> Duration {
+        let value = self.with_default(name);
+        match humantime::parse_duration(&value) {
+            Ok(duration) if !duration.is_zero() && duration <= MAX_DURATION => duration,
             _ => {
                 self.wrong(
                     name,
                     &value,
                     "a time with its unit, such as 50ms, 30s or 24h",
                 );
-                default
+                Duration::ZERO
             }
         }
     }
 
     fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> T {
-        let default = choices[0].1;
-        let Some(value) = self.text(name) else {
-            return default;
-        };
-        let wanted = value.trim().to_ascii_lowercase();
+        let wanted = self.with_default(name).to_ascii_lowercase();
         match choices.iter().find(|(word, _)| *word == wanted) {
             Some((_, choice)) => *choice,
             None => {
                 let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-                self.wrong(name, &value, &words.join(" or "));
-                default
+                self.wrong(name, &wanted, &words.join(" or "));
+                choices[0].1
             }
         }
     }
 
     fn cache_ttl(&mut self) -> Option<Duration> {
-        if self
-            .text("SCORE_CACHE_TTL")
-            .is_some_and(|value| value.trim() == "0")
-        {
-            return None;
-        }
-        Some(self.duration("SCORE_CACHE_TTL", Duration::from_secs(24 * 60 * 60)))
+        const NAME: &str = "SCORE_CACHE_TTL";
+        (self.with_default(NAME) != "0").then(|| self.duration(NAME))
     }
 
     fn log_filter(&mut self) -> String {
-        const DEFAULT: &str = "info,ort=off,fred=off";
-        let Some(value) = self.text("SCORE_LOG_FILTER") else {
-            return DEFAULT.to_owned();
-        };
+        const NAME: &str = "SCORE_LOG_FILTER";
+        let value = self.with_default(NAME);
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&value) {
-            let expected = format!("filter directives such as {DEFAULT} ({error})");
-            self.wrong("SCORE_LOG_FILTER", &value, &expected);
+            let expected = format!("filter directives such as info or score=debug ({error})");
+            self.wrong(NAME, &value, &expected);
         }
         value
     }
@@ -355,13 +362,16 @@ impl Reader<'_> {
     fn listen(&mut self) -> (SocketAddr, bool) {
         for name in ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"] {
             if self.text(name).is_some() {
-                let port = self.number(name, 0, "a port number");
+                let port = self.number(name, "a port number");
                 return (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), true);
             }
         }
-        let port = self.number("SCORE_PORT", 7071, "a port number");
-        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let address = self.number("SCORE_BIND", address, "an IP address");
+        let port = self.number("SCORE_PORT", "a port number");
+        let address = self.with_default("SCORE_BIND");
+        let address = address.parse().unwrap_or_else(|_| {
+            self.wrong("SCORE_BIND", &address, "an IP address");
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        });
         (SocketAddr::new(address, port), false)
     }
 
@@ -403,12 +413,10 @@ fn named<T, E: Display>(name: &str, outcome: Result<T, E>) -> Result<T, String> 
     outcome.map_err(|error| format!("{name}: {error}"))
 }
 
-fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
-    root.join(path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn read(settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {

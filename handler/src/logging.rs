@@ -15,6 +15,8 @@ pub fn start_logging(config: &Config) {
         .with_env_filter(EnvFilter::new(&config.log_filter))
         .with_ansi(false)
         .with_target(false)
+        // Otherwise it reports on standard error that standard output is gone, and panics if that is gone too.
+        .log_internal_errors(false)
         .with_writer(writer);
     match config.log_format {
         LogFormat::Text => builder.init(),

@@ -1,11 +1,11 @@
 //! The threads that own a model's sessions, and the bounded queue before them.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::ScoreError;
@@ -39,12 +39,78 @@ struct Job {
     _place: OwnedSemaphorePermit,
 }
 
-/// Hands work to the sessions. They end when the last handle is gone.
-#[derive(Clone)]
+/// Jobs in the order they came, for all sessions of a model.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        // Nothing that runs under the lock can panic half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, job: Job) {
+        self.lock().jobs.push_back(job);
+        self.changed.notify_one();
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for a job and takes those that may share its run and wait already; it does not wait for more. Jobs whose
+    /// caller has gone are dropped. `None` when the queue is closed.
+    fn take(&self, max_batch_rows: usize) -> Option<Vec<Job>> {
+        let mut state = self.lock();
+        let first = loop {
+            match state.jobs.pop_front() {
+                Some(job) if job.reply.is_closed() => {}
+                Some(job) => break job,
+                None if state.closed => return None,
+                None => {
+                    let waited = self.changed.wait(state);
+                    state = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        };
+        let mut rows = first.rows;
+        let mut jobs = vec![first];
+        while let Some(next) = state.jobs.front() {
+            if next.reply.is_closed() {
+                state.jobs.pop_front();
+                continue;
+            }
+            rows = rows.saturating_add(next.rows);
+            if rows > max_batch_rows || !same_row_shapes(&jobs[0], next) {
+                break;
+            }
+            jobs.extend(state.jobs.pop_front());
+        }
+        Some(jobs)
+    }
+}
+
+/// Hands work to the sessions. Their threads end with it.
 pub(crate) struct Batcher {
-    jobs: Sender<Job>,
+    queue: Arc<Queue>,
     places: Arc<Semaphore>,
     max_waiting_rows: usize,
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
 }
 
 impl Batcher {
@@ -55,7 +121,7 @@ impl Batcher {
         rows: Rows,
         limits: BatchLimits,
     ) -> std::io::Result<Self> {
-        let (jobs, queue) = unbounded();
+        let queue = Arc::new(Queue::default());
         let max_waiting_rows = limits.max_waiting_rows.min(Semaphore::MAX_PERMITS);
         for (number, model) in models.into_iter().enumerate() {
             let worker = Worker {
@@ -72,7 +138,7 @@ impl Batcher {
                 .spawn(move || worker.work())?;
         }
         Ok(Self {
-            jobs,
+            queue,
             places: Arc::new(Semaphore::new(max_waiting_rows)),
             max_waiting_rows,
         })
@@ -80,7 +146,7 @@ impl Batcher {
 
     /// Runs `rows` rows as soon as a session is free.
     ///
-    /// Dropping the future takes the job out of the queue, unless it is running already.
+    /// When the future is dropped, a job that is not running yet never will.
     ///
     /// # Errors
     /// [`ScoreError::Overloaded`] at once if too many rows wait; else what the run gave.
@@ -100,9 +166,9 @@ impl Batcher {
             reply,
             _place: place,
         };
-        let stopped = || ScoreError::Internal("the model's threads have ended".to_owned());
-        self.jobs.send(job).map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        self.queue.push(job);
+        let lost = |_| ScoreError::Internal("the run ended without a result".to_owned());
+        answer.await.map_err(lost)?
     }
 
     /// Rows that wait or run now.
@@ -113,42 +179,16 @@ impl Batcher {
 
 struct Worker {
     model: Box<dyn Model>,
-    queue: Receiver<Job>,
+    queue: Arc<Queue>,
     max_batch_rows: usize,
 }
 
 impl Worker {
+    /// A panic is the failure of the jobs it hits; the thread and its session go on.
     fn work(mut self) {
-        let mut next = None;
-        while let Some(first) = next.take().or_else(|| self.queue.recv().ok()) {
-            let mut jobs = Vec::with_capacity(1);
-            if !first.reply.is_closed() {
-                jobs.push(first);
-            }
-            next = self.take_company(&mut jobs);
-            self.run(jobs);
+        while let Some(jobs) = self.queue.take(self.max_batch_rows) {
+            let _ = catch_unwind(AssertUnwindSafe(|| self.run(jobs)));
         }
-    }
-
-    /// Adds what waits already and fits, without waiting for more. The first job that does not fit starts the next run.
-    fn take_company(&self, jobs: &mut Vec<Job>) -> Option<Job> {
-        let mut rows: usize = jobs.iter().map(|job| job.rows).sum();
-        while rows < self.max_batch_rows {
-            let job = match self.queue.try_recv() {
-                Ok(job) if job.reply.is_closed() => continue,
-                Ok(job) => job,
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
-            };
-            let fits = jobs
-                .first()
-                .is_none_or(|first| same_row_shapes(first, &job));
-            if !fits || rows + job.rows > self.max_batch_rows {
-                return Some(job);
-            }
-            rows += job.rows;
-            jobs.push(job);
-        }
-        None
     }
 
     fn run(&mut self, mut jobs: Vec<Job>) {

@@ -25,10 +25,10 @@ mod tensor;
 pub use batch::BatchLimits;
 pub use error::{ErrorCode, LoadError, ScoreError};
 pub use memo::{
-    KeyMaker, Memo, MemoKey, MemoStats, MemoStore, ModelDigest, RedisConfig, RedisConfigError,
-    RedisStore, RemoteOptions, StoreEntry, StoreError,
+    Memo, MemoStats, MemoStore, ModelDigest, RedisConfig, RedisConfigError, RedisStore,
+    RemoteOptions, StoreEntry, StoreError,
 };
-pub use model::{Character, Model, ModelFolder, ModelOptions, RunError, Runtime, find_models};
+pub use model::{Character, ModelFolder, ModelOptions, Runtime, find_models};
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 pub use rows::Rows;
 pub use scorer::{ModelMetadata, Scorer, ScorerOptions, ScorerStats};

@@ -88,6 +88,11 @@ impl Scorer {
         let default_outputs = choose_outputs(folder, &signature)?;
         let mut character = examine(&mut *models[0]);
         if let Some(rows) = folder.options.rows() {
+            if rows == Rows::Independent && !signature.has_dynamic_rows() {
+                return Err(folder.wrong_options(
+                    "rows: they cannot be independent, since axis 0 is not free in every input and output",
+                ));
+            }
             character.rows = rows;
             character.rows_reason = "model.toml says so".to_owned();
         }
@@ -95,7 +100,10 @@ impl Scorer {
             name: folder.name.clone(),
             signature,
             default_outputs,
-            memoize: folder.options.memoize.unwrap_or(character.deterministic),
+            memoize: folder
+                .options
+                .memoize
+                .unwrap_or(character.deterministic == Some(true)),
             character,
             digest: ModelDigest::new(&folder.digest, runtime.build()),
             load_time: start.elapsed(),
@@ -404,23 +412,15 @@ fn choose_outputs(
         .enumerate()
         .map(|(index, spec)| (spec.name.as_str(), index))
         .collect();
-    let wrong = |reason: String| LoadError::Options {
-        path: folder
-            .file
-            .with_file_name("model.toml")
-            .display()
-            .to_string(),
-        reason,
-    };
     if names.is_empty() {
-        return Err(wrong("outputs: name at least one".to_owned()));
+        return Err(folder.wrong_options("outputs: name at least one"));
     }
     names
         .iter()
         .map(|name| {
             by_name.get(name.as_str()).copied().ok_or_else(|| {
                 let known: Vec<&str> = by_name.keys().copied().collect();
-                wrong(format!(
+                folder.wrong_options(&format!(
                     "outputs: the model has no output {name:?}; it has {}",
                     known.join(", ")
                 ))

@@ -55,6 +55,14 @@ impl TensorSpec {
     /// # Errors
     /// [`ScoreError::InvalidInput`] naming this input, what it expects and what came.
     pub fn check(&self, tensor: &Tensor, target: &str) -> Result<(), ScoreError> {
+        if is_absurd(tensor.shape()) {
+            let message = format!(
+                "input {:?}: shape {} is too large",
+                self.name,
+                ShapeText(tensor.shape())
+            );
+            return Err(ScoreError::invalid(target, message));
+        }
         if tensor.element_type() == self.element_type && self.accepts(tensor.shape()) {
             return Ok(());
         }
@@ -84,6 +92,15 @@ impl fmt::Display for TensorSpec {
     }
 }
 
+/// An axis of length zero makes the others free of charge for the caller, but not for the model that sums along it.
+fn is_absurd(shape: &[usize]) -> bool {
+    const MAX_EMPTY: usize = 1 << 24;
+    let counted = shape
+        .iter()
+        .try_fold(1usize, |n, axis| n.checked_mul((*axis).max(1)));
+    shape.contains(&0) && counted.is_none_or(|n| n > MAX_EMPTY)
+}
+
 struct ShapeText<'a>(&'a [usize]);
 
 impl fmt::Display for ShapeText<'_> {
@@ -106,6 +123,12 @@ impl ModelSignature {
     /// The input of that name.
     pub fn input(&self, name: &str) -> Option<&TensorSpec> {
         self.inputs.iter().find(|spec| spec.name == name)
+    }
+
+    /// Whether axis 0 is free in every input and output, and there is an input at all.
+    pub fn has_dynamic_rows(&self) -> bool {
+        let mut all = self.inputs.iter().chain(&self.outputs);
+        !self.inputs.is_empty() && all.all(TensorSpec::has_dynamic_rows)
     }
 
     /// The inputs as a caller reads them: `"x" float32 [?,784], "y" int64 [?]`.
@@ -196,6 +219,15 @@ mod tests {
             .unwrap();
         assert_eq!(ordered[0].shape(), [1, 3]);
         assert_eq!(ordered[1].shape(), [1]);
+    }
+
+    #[test]
+    fn an_empty_tensor_of_absurd_shape_is_refused() {
+        let mut empty = x(3);
+        for axis in [1 << 25, usize::MAX] {
+            empty.tensor = Tensor::new(vec![0, axis], TensorData::Float32(vec![])).unwrap();
+            assert!(refusal(vec![empty.clone()]).contains("is too large"));
+        }
     }
 
     #[test]

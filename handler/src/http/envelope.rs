@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use warp::http::{HeaderMap, Method};
+use warp::http::Method;
 
 use super::reply::{Problem, Reply};
 use super::request::{self, Head};
@@ -30,7 +29,7 @@ pub(super) fn limit(app: &App) -> usize {
 pub(super) async fn invoke(
     app: &Arc<App>,
     function: &Function,
-    headers: &HeaderMap,
+    request_id: &str,
     body: &[u8],
 ) -> Result<Reply, Problem> {
     let invocation: Invocation<'_> = serde_json::from_slice(body)
@@ -44,7 +43,7 @@ pub(super) async fn invoke(
         path: call.path().to_owned(),
         content_type: call.header("content-type").map(str::to_owned),
         cache: request::cache_use(call.header("cache-control")),
-        request_id: request::request_id(headers),
+        request_id: request_id.to_owned(),
     };
     let limit = app.config().max_body_bytes;
     let inner = call.body();
@@ -52,7 +51,7 @@ pub(super) async fn invoke(
         if inner.len() > limit {
             Err(Problem::too_large(limit))
         } else {
-            Ok(Bytes::from(inner))
+            Ok(inner.into())
         }
     })
     .await;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use score::{ModelMetadata, Scorer, TensorSpec};
 use serde_json::{Value, json};
-use warp::http::StatusCode;
 
 use super::reply::{Problem, Reply};
 use super::route::Route;
@@ -113,7 +112,5 @@ fn tensor_document(spec: &TensorSpec) -> Value {
 
 /// The answer to `GET /`, by which the host finds out that the process listens. From memory, whatever else goes on.
 pub(super) fn alive() -> Reply {
-    let mut reply = Reply::json(br#"{"status":"alive"}"#.to_vec());
-    reply.status = StatusCode::OK;
-    reply
+    Reply::json(br#"{"status":"alive"}"#.to_vec())
 }

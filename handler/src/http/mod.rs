@@ -9,4 +9,5 @@ mod route;
 mod scoring;
 mod server;
 
+pub(crate) use body::BodyLimits;
 pub(crate) use server::serve;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use score::CacheUse;
 use tracing::{error, info};
 use warp::http::{HeaderMap, Method};
 
+use super::body::BodyBytes;
 use super::reply::{Problem, Reply};
 use super::route::{self, Route};
 use super::{info, scoring};
@@ -68,16 +68,30 @@ pub(super) fn cache_use(cache_control: Option<&str>) -> CacheUse {
 /// Answers a public request. `read_body` is called only for requests to score.
 pub(super) async fn answer<F>(app: &Arc<App>, head: &Head, read_body: impl FnOnce() -> F) -> Reply
 where
-    F: Future<Output = Result<Bytes, Problem>>,
+    F: Future<Output = Result<BodyBytes, Problem>>,
 {
     let outcome = match route::find(&head.method, &head.path) {
         Ok(route) => dispatch(app, head, route, read_body).await,
         Err(problem) => Err(problem),
     };
-    let mut reply = outcome.unwrap_or_else(|problem| {
-        report(head, &problem);
-        problem.into_reply(&head.request_id, route::speaks_open_inference(&head.path))
-    });
+    match outcome {
+        Ok(reply) => finish(app, head, reply),
+        Err(problem) => refuse(app, head, problem),
+    }
+}
+
+/// The answer to a request that is refused.
+pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
+    report(head, &problem);
+    let open_inference = route::speaks_open_inference(&head.path);
+    finish(
+        app,
+        head,
+        problem.into_reply(&head.request_id, open_inference),
+    )
+}
+
+fn finish(app: &App, head: &Head, mut reply: Reply) -> Reply {
     app.metrics.answered(reply.status);
     reply.set("x-request-id", &head.request_id);
     reply
@@ -90,16 +104,16 @@ async fn dispatch<F>(
     read_body: impl FnOnce() -> F,
 ) -> Result<Reply, Problem>
 where
-    F: Future<Output = Result<Bytes, Problem>>,
+    F: Future<Output = Result<BodyBytes, Problem>>,
 {
     let Route::Score(model) = route else {
         return info::answer(app, route).await;
     };
-    // Taken before the body is read, so that refused requests cost no memory; held until the answer is written.
+    let body = read_body().await?;
+    // Only now: a sender that takes its time must not hold the place of one that does not.
     let place = app.places.try_acquire();
     let _place = place.map_err(|_| Problem::busy("too many requests are in work"))?;
-    let body = read_body().await?;
-    scoring::score(app, head, model.as_deref(), &body).await
+    scoring::score(app, head, model.as_deref(), &body.bytes).await
 }
 
 fn report(head: &Head, problem: &Problem) {

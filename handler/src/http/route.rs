@@ -21,7 +21,7 @@ pub(super) enum Route {
     Server,
     /// Open Inference Protocol: the process lives.
     Live,
-    /// Open Inference Protocol: all models are loaded.
+    /// Open Inference Protocol: models can be asked, those that could be loaded.
     Ready,
     /// Open Inference Protocol: a model's metadata.
     Model(String),
@@ -29,10 +29,15 @@ pub(super) enum Route {
     ModelReady(String),
 }
 
+/// The host finds routes whatever their case.
+fn below_prefix(path: &str) -> Option<&str> {
+    let (head, rest) = path.split_at_checked(PREFIX.len())?;
+    head.eq_ignore_ascii_case(PREFIX).then_some(rest)
+}
+
 /// Whether errors below this path take the form of the Open Inference Protocol.
 pub(super) fn speaks_open_inference(path: &str) -> bool {
-    path.strip_prefix(PREFIX)
-        .is_some_and(|rest| rest == "/v2" || rest.starts_with("/v2/"))
+    below_prefix(path).is_some_and(|rest| rest == "/v2" || rest.starts_with("/v2/"))
 }
 
 /// Finds the meaning of a public path.
@@ -41,7 +46,7 @@ pub(super) fn speaks_open_inference(path: &str) -> bool {
 /// 404 for an unknown path, 405 for a method the path does not take.
 pub(super) fn find(method: &Method, path: &str) -> Result<Route, Problem> {
     let path = path.strip_suffix('/').unwrap_or(path);
-    let Some(rest) = path.strip_prefix(PREFIX) else {
+    let Some(rest) = below_prefix(path) else {
         return Err(Problem::no_such_path(path));
     };
     let parts: Vec<&str> = match rest.strip_prefix('/') {
@@ -100,6 +105,7 @@ mod tests {
         let cases = [
             (Method::POST, "/api/score", Route::Score(None)),
             (Method::POST, "/api/score/", Route::Score(None)),
+            (Method::POST, "/API/Score", Route::Score(None)),
             (Method::POST, "/api/score/iris", Route::Score(iris())),
             (Method::GET, "/api/score/iris", Route::Describe(iris())),
             (Method::HEAD, "/api/score", Route::Describe(None)),

@@ -20,8 +20,9 @@ use super::request::{self, Head};
 use super::{body, envelope, info};
 use crate::app::App;
 
-/// How long a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may be idle, and how long a client may take to send a request's head: hyper has one timer for
+/// both. Longer than the host keeps idle connections, so that it never sends into one that is being closed.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(180);
 /// What the path and all headers may have together; the host's own web server draws the line there too.
 const MAX_HEAD_BYTES: usize = 32 << 10;
 
@@ -37,16 +38,22 @@ pub(crate) async fn serve(
     let service = warp::service(routes(app));
     let connections = GracefulShutdown::new();
     tokio::pin!(stop);
+    let mut refusing = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
         let stream = match accepted {
-            Ok((stream, _)) => stream,
+            Ok((stream, _)) => {
+                refusing = false;
+                stream
+            }
             Err(error) => {
                 // Out of file handles, most likely: others have to close first.
-                warn!(%error, "a connection was not accepted");
+                if !std::mem::replace(&mut refusing, true) {
+                    warn!(%error, "connections are not accepted");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
@@ -122,34 +129,36 @@ async fn answer<B: Buf + Send + 'static>(
     headers: &HeaderMap,
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> Reply {
-    if head_bytes(path, headers) > MAX_HEAD_BYTES {
-        return Problem::head_too_large(MAX_HEAD_BYTES).into_reply("", false);
-    }
-    let Some(function) = path.strip_prefix('/').and_then(|name| app.function(name)) else {
-        let limit = app.config().max_body_bytes;
-        let head = Head::from_headers(method, path.to_owned(), headers);
-        return request::answer(app, &head, || body::read(body, headers, limit)).await;
-    };
-    let outcome = if method == Method::POST {
-        match body::read(body, headers, envelope::limit(app)).await {
-            Ok(body) => envelope::invoke(app, function, headers, &body).await,
-            Err(problem) => Err(problem),
+    let mut body = Some(body);
+    let mut read = |max_bytes| {
+        let body = body.take();
+        async move {
+            match body {
+                Some(body) => body::read(body, headers, max_bytes, &app.bodies).await,
+                None => Err(Problem::internal()),
+            }
         }
-    } else {
-        Err(Problem::method_not_allowed(false, true))
     };
-    outcome.unwrap_or_else(|problem| {
-        let id = request::request_id(headers);
-        let (status, code) = (problem.status.as_u16(), problem.code);
-        info!(
-            id,
-            function = function.name,
-            status,
-            code,
-            "invocation refused"
-        );
-        problem.into_reply(&id, false)
-    })
+    let head = Head::from_headers(method, path.to_owned(), headers);
+    let reply = if head_bytes(path, headers) > MAX_HEAD_BYTES {
+        request::refuse(app, &head, Problem::head_too_large(MAX_HEAD_BYTES))
+    } else if let Some(function) = path.strip_prefix('/').and_then(|name| app.function(name)) {
+        let outcome = if head.method == Method::POST {
+            match read(envelope::limit(app)).await {
+                Ok(body) => envelope::invoke(app, function, &head.request_id, &body.bytes).await,
+                Err(problem) => Err(problem),
+            }
+        } else {
+            Err(Problem::method_not_allowed(false, true))
+        };
+        outcome.unwrap_or_else(|problem| request::refuse(app, &head, problem))
+    } else {
+        request::answer(app, &head, || read(app.config().max_body_bytes)).await
+    };
+    if let Some(unread) = body {
+        body::discard(unread, headers);
+    }
+    reply
 }
 
 fn head_bytes(path: &str, headers: &HeaderMap) -> usize {

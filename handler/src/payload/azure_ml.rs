@@ -182,25 +182,38 @@ pub(super) fn write_predictions(
     }
 }
 
-/// A request that the model can score as it is: one row of zeros, empty strings or `false`.
-pub(crate) fn sample_request(signature: &ModelSignature) -> Value {
-    match &signature.inputs[..] {
-        [spec] => json!({ "data": sample(spec) }),
-        specs => {
-            let members = specs.iter().map(|spec| (spec.name.clone(), sample(spec)));
-            json!({ "data": members.collect::<serde_json::Map<_, _>>() })
-        }
+/// Above this a sample says less than the shape does, and takes longer to send than to write.
+const MAX_SAMPLE_ELEMENTS: usize = 10_000;
+
+/// A request that the model can score as it is: one row of zeros, empty strings or `false`. `None` for wide models.
+pub(crate) fn sample_request(signature: &ModelSignature) -> Option<Value> {
+    let one_row = |spec: &TensorSpec| -> Option<Vec<usize>> {
+        let lengths = spec.signed_shape();
+        let shape: Vec<usize> = lengths
+            .iter()
+            .map(|n| usize::try_from(*n).unwrap_or(1))
+            .collect();
+        let count = score::element_count(&shape)?;
+        (count <= MAX_SAMPLE_ELEMENTS).then_some(shape)
+    };
+    let specs = signature.inputs.iter();
+    let mut samples: Vec<(String, Value)> = specs
+        .map(|spec| Some((spec.name.clone(), sample(spec, &one_row(spec)?))))
+        .collect::<Option<_>>()?;
+    if samples.len() == 1 {
+        let (_, only) = samples.remove(0);
+        return Some(json!({ "data": only }));
     }
+    let members = serde_json::Map::from_iter(samples);
+    Some(json!({ "data": members }))
 }
 
-fn sample(spec: &TensorSpec) -> Value {
+fn sample(spec: &TensorSpec, shape: &[usize]) -> Value {
     let element = match spec.element_type {
         ElementType::Bool => json!(false),
         ElementType::String => json!(""),
         _ => json!(0),
     };
-    let lengths = spec.signed_shape();
-    lengths.iter().rev().fold(element, |inner, length| {
-        Value::Array(vec![inner; usize::try_from(*length).unwrap_or(1)])
-    })
+    let nest = |inner, length: &usize| Value::Array(vec![inner; *length]);
+    shape.iter().rev().fold(element, nest)
 }

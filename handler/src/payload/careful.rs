@@ -1,8 +1,9 @@
 //! Nested arrays read token by token: exact, and with words for every mistake.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use score::{ElementType, ScoreError, Shape, Tensor};
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::element::{Element, with_element_type};
@@ -27,14 +28,40 @@ pub(super) fn read_array(
             target,
             max_nesting,
         };
-        reader.read(text).map(|()| (reader.lengths, reader.elements))
+        reader.read(text).map(|()| {
+            let shape: Shape = reader.lengths.into_iter().flatten().collect();
+            (shape, reader.elements)
+        })
     })?;
     Tensor::new(shape, data).map_err(|error| ScoreError::invalid(target, error.to_string()))
 }
 
+/// Hands the elements of an array over one by one, as text, until it is told to stop; gives their number.
+struct Items<F>(F);
+
+impl<'de, F: FnMut(usize, &'de str) -> bool> Visitor<'de> for Items<F> {
+    type Value = usize;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<usize, A::Error> {
+        let mut count = 0;
+        while let Some(item) = seq.next_element::<&RawValue>()? {
+            if !self.0(count, item.get()) {
+                return Err(A::Error::custom("stopped"));
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
 struct Reader<'a, T> {
     elements: Vec<T>,
-    lengths: Shape,
+    /// The lengths of arrays by level, once one of that level was read to its end.
+    lengths: Vec<Option<usize>>,
     /// The level at which elements stand, once the first one was seen.
     element_level: Option<usize>,
     place: Vec<usize>,
@@ -59,28 +86,33 @@ impl<T: Element> Reader<'_, T> {
             let limit = self.max_nesting;
             return Err(self.wrong(&format!("arrays are nested more than {limit} deep")));
         }
-        let items: Vec<&RawValue> =
-            serde_json::from_str(text).map_err(|error| self.wrong(&error.to_string()))?;
-        self.check_length(level, items.len())?;
+        if self.lengths.len() == level {
+            self.lengths.push(None);
+        }
         self.place.push(0);
-        for (position, item) in items.into_iter().enumerate() {
+        let mut mistake = None;
+        let items = Items(|position, item: &str| {
             self.place[level] = position;
-            self.read(item.get())?;
+            self.read(item)
+                .map_err(|error| mistake = Some(error))
+                .is_ok()
+        });
+        let length = serde_json::Deserializer::from_str(text).deserialize_seq(items);
+        if let Some(mistake) = mistake {
+            return Err(mistake);
         }
         self.place.pop();
-        Ok(())
+        let length = length.map_err(|error| self.wrong(&error.to_string()))?;
+        self.check_length(level, length)
     }
 
     fn check_length(&mut self, level: usize, length: usize) -> Result<(), ScoreError> {
-        match self.lengths.get(level) {
-            None => self.lengths.push(length),
-            Some(before) if *before == length => {}
-            Some(before) => {
-                let message = format!("{length} values where the arrays before have {before}");
-                return Err(self.wrong(&message));
-            }
+        let known = self.lengths[level].get_or_insert(length);
+        if *known == length {
+            return Ok(());
         }
-        Ok(())
+        let message = format!("{length} values where the arrays before have {known}");
+        Err(self.wrong(&message))
     }
 
     fn read_element(&mut self, token: &str) -> Result<(), ScoreError> {

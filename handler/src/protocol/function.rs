@@ -66,6 +66,8 @@ pub(crate) fn read_functions(app_root: &Path) -> anyhow::Result<Vec<Function>> {
 }
 
 fn parse(name: &str, text: &str) -> anyhow::Result<Function> {
+    // Editors on Windows may put a byte-order mark first.
+    let text = text.trim_start_matches('\u{feff}');
     let FunctionJson { bindings } = serde_json::from_str(text)?;
     let mut triggers = bindings
         .iter()

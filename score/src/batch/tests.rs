@@ -56,7 +56,7 @@ impl Model for Fake {
 
 /// The batcher with a view of its runs and the means to hold them.
 struct Stage {
-    batcher: Batcher,
+    batcher: Arc<Batcher>,
     started: async_mpsc::UnboundedReceiver<Vec<i64>>,
     allow: mpsc::Sender<()>,
 }
@@ -88,7 +88,7 @@ impl Stage {
             max_batch_rows,
         };
         Self {
-            batcher: Batcher::start("fake", models, rows, limits).unwrap(),
+            batcher: Arc::new(Batcher::start("fake", models, rows, limits).unwrap()),
             started,
             allow,
         }

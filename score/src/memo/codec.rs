@@ -40,7 +40,8 @@ fn encode(
         }
         tensor.data().put_bytes(range(tensor), &mut out);
     }
-    Bytes::from(out)
+    // Without the room that was too much: these bytes may be kept for long.
+    Bytes::from(out.into_boxed_slice())
 }
 
 /// Whether [`encode_row`] and [`encode_whole`] can write these tensors: the format has a `u8` rank and `u32` axes.

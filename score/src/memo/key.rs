@@ -33,7 +33,7 @@ impl ModelDigest {
 /// A cryptographic digest, because callers choose the tensors: with a weaker one somebody could prepare two inputs
 /// with the same key and have one answered with the other's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MemoKey {
+pub(crate) struct MemoKey {
     model: [u8; 8],
     unit: [u8; 32],
 }
@@ -60,7 +60,7 @@ impl MemoKey {
 }
 
 /// Makes the keys of one request.
-pub struct KeyMaker {
+pub(crate) struct KeyMaker {
     model: [u8; 8],
     /// Digest of all that the units of one request have in common; the key under which their bytes are digested.
     common: [u8; 32],
@@ -69,12 +69,12 @@ pub struct KeyMaker {
 
 impl KeyMaker {
     /// For units that are single rows of `inputs` (in the model's order). Types and row shapes go into the digest once.
-    pub fn for_rows(model: ModelDigest, inputs: &[Tensor]) -> Self {
+    pub(crate) fn for_rows(model: ModelDigest, inputs: &[Tensor]) -> Self {
         Self::new(model, b'r', inputs, Tensor::row_shape)
     }
 
     /// For a request that is one unit.
-    pub fn for_whole(model: ModelDigest, inputs: &[Tensor]) -> Self {
+    pub(crate) fn for_whole(model: ModelDigest, inputs: &[Tensor]) -> Self {
         Self::new(model, b'w', inputs, Tensor::shape)
     }
 
@@ -106,12 +106,12 @@ impl KeyMaker {
     }
 
     /// The key of row `row`.
-    pub fn row(&mut self, inputs: &[Tensor], row: usize) -> MemoKey {
+    pub(crate) fn row(&mut self, inputs: &[Tensor], row: usize) -> MemoKey {
         self.digest(inputs, |tensor| tensor.row_range(row))
     }
 
     /// The key of the whole request.
-    pub fn whole(&mut self, inputs: &[Tensor]) -> MemoKey {
+    pub(crate) fn whole(&mut self, inputs: &[Tensor]) -> MemoKey {
         self.digest(inputs, |tensor| 0..tensor.data().len())
     }
 

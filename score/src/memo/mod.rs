@@ -15,7 +15,8 @@ use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 
 pub(crate) use codec::{RowStack, can_encode, decode, encode_row, encode_whole};
-pub use key::{KeyMaker, MemoKey, ModelDigest};
+pub use key::ModelDigest;
+pub(crate) use key::{KeyMaker, MemoKey};
 use local::LocalTier;
 pub use redis::{RedisConfig, RedisConfigError, RedisStore};
 use remote::Remote;

@@ -1,7 +1,7 @@
 //! The shared tier: look-ups within a budget, writes behind the answers, and a keeper that minds the connection.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +27,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const HEAL_TIME: Duration = Duration::from_secs(2);
 /// Traffic on an idle connection: Azure closes one that is silent for ten minutes.
 const IDLE_PROBE: Duration = Duration::from_secs(60);
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// A fall within this time after the gate was opened counts as the same trouble.
+const RELAPSE_TIME: Duration = Duration::from_secs(10);
 
 pub(super) struct Remote {
     store: Arc<dyn MemoStore>,
@@ -36,6 +39,8 @@ pub(super) struct Remote {
     stats: MemoStats,
     writes: mpsc::UnboundedSender<Vec<StoreEntry>>,
     pending_bytes: AtomicUsize,
+    /// Why the gate was shut last.
+    trouble: Mutex<String>,
 }
 
 impl Remote {
@@ -53,6 +58,7 @@ impl Remote {
             stats,
             writes,
             pending_bytes: AtomicUsize::new(0),
+            trouble: Mutex::default(),
         });
         tokio::spawn(keep(remote.clone()));
         tokio::spawn(write(remote.clone(), queue));
@@ -102,6 +108,9 @@ impl Remote {
             self.stats.dropped_writes.inc_by(entries.len() as u64);
             return;
         }
+        let too_large = |(_, payload): &&(MemoKey, Bytes)| payload.len() > MAX_VALUE_BYTES;
+        let large = entries.iter().filter(too_large).count();
+        self.stats.dropped_writes.inc_by(large as u64);
         let sealed: Vec<StoreEntry> = entries
             .iter()
             .filter(|(_, payload)| payload.len() <= MAX_VALUE_BYTES)
@@ -121,11 +130,14 @@ impl Remote {
         let _ = self.writes.send(sealed);
     }
 
+    fn trouble(&self) -> MutexGuard<'_, String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn failed(&self, error: &StoreError) {
         self.stats.remote_errors.inc();
-        if self.gate.failed() {
-            warn!(%error, "redis does not answer, scoring goes on without it");
-        }
+        *self.trouble() = error.to_string();
+        self.gate.failed();
     }
 }
 
@@ -143,18 +155,47 @@ async fn keep(remote: Arc<Remote>) {
     let mut announce = true;
     loop {
         connect(&remote, announce).await;
-        remote.gate.open();
+        let mut relapses = Relapses::default();
         info!("redis connected");
-        while watch(&remote).await {
+        remote.gate.open();
+        while watch(&remote, &mut relapses).await {
+            if relapses.are_news() {
+                info!("redis answers again");
+            }
             remote.gate.open();
-            info!("redis answers again");
         }
         announce = false;
     }
 }
 
+/// Falls soon after the gate was opened. A store may answer every probe and still be too slow for real look-ups; then
+/// each further fall keeps the gate shut for longer.
+#[derive(Default)]
+struct Relapses {
+    in_a_row: u32,
+}
+
+impl Relapses {
+    fn note(&mut self, open_for: Duration) {
+        self.in_a_row = if open_for < RELAPSE_TIME {
+            self.in_a_row.saturating_add(1)
+        } else {
+            0
+        };
+    }
+
+    /// What comes back every second is said only at first.
+    fn are_news(&self) -> bool {
+        self.in_a_row < 2
+    }
+
+    fn first_wait(&self) -> Duration {
+        (FIRST_BACKOFF * 2u32.saturating_pow(self.in_a_row.min(10))).min(MAX_BACKOFF)
+    }
+}
+
 async fn connect(remote: &Remote, mut announce: bool) {
-    let mut backoff = Duration::from_millis(50);
+    let mut backoff = FIRST_BACKOFF;
     loop {
         let error = match timeout(CONNECT_TIMEOUT, remote.store.connect()).await {
             Ok(Ok(())) => return,
@@ -172,14 +213,20 @@ async fn connect(remote: &Remote, mut announce: bool) {
 }
 
 /// Waits until the gate shuts, then gives the connection time to heal. `true` if it answered again.
-async fn watch(remote: &Remote) -> bool {
+async fn watch(remote: &Remote, relapses: &mut Relapses) -> bool {
+    let opened = Instant::now();
     while timeout(IDLE_PROBE, remote.gate.tripped()).await.is_err() {
         if let Err(error) = probe(remote).await {
             remote.failed(&error);
         }
     }
+    relapses.note(opened.elapsed());
+    if relapses.are_news() {
+        let error = remote.trouble().clone();
+        warn!(%error, "redis does not answer, scoring goes on without it");
+    }
     let give_up = Instant::now() + HEAL_TIME;
-    let mut backoff = Duration::from_millis(50);
+    let mut backoff = relapses.first_wait();
     while Instant::now() < give_up {
         sleep(jittered(backoff)).await;
         if probe(remote).await.is_ok() {

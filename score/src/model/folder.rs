@@ -93,6 +93,17 @@ impl ModelFolder {
     }
 }
 
+impl ModelFolder {
+    /// A mistake in `model.toml` that shows only beside the model.
+    pub(crate) fn wrong_options(&self, reason: &str) -> LoadError {
+        let file = self.file.with_file_name("model.toml");
+        LoadError::Options {
+            path: file.display().to_string(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
 /// The folders in `root` that are models or ought to be, sorted by name.
 ///
 /// # Errors
@@ -124,10 +135,17 @@ fn read_options(file: &Path) -> Result<ModelOptions, LoadError> {
         reason,
     };
     match fs::read_to_string(file) {
-        Ok(text) => toml::from_str(&text).map_err(|error| failed(error.to_string())),
+        Ok(text) => toml::from_str(&text).map_err(|error| failed(one_line(&text, &error))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ModelOptions::default()),
         Err(error) => Err(failed(error.to_string())),
     }
+}
+
+/// The library's own text draws the place over several lines; a log has one line per event.
+fn one_line(text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start);
+    let line = text[..start.min(text.len())].matches('\n').count() + 1;
+    format!("line {line}: {}", error.message())
 }
 
 /// External data may have any name, so every file counts but those that certainly hold no weights. One file too many

@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 
 /// Why one run gave no result.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum RunError {
+pub(crate) enum RunError {
     /// The model cannot work with these values; other values may be fine.
     #[error("{0}")]
     Rejected(String),
@@ -25,7 +25,7 @@ pub enum RunError {
 }
 
 /// Something that turns input tensors into output tensors, one run at a time.
-pub trait Model: Send {
+pub(crate) trait Model: Send {
     /// What goes in and out.
     fn signature(&self) -> &ModelSignature;
 

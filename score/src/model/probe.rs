@@ -3,7 +3,7 @@
 use super::{Model, RunError};
 use crate::rows::Rows;
 use crate::signature::{Dim, TensorSpec};
-use crate::tensor::{ElementType, Tensor, TensorData};
+use crate::tensor::{ElementType, Shape, Tensor, TensorData, element_count};
 
 /// What is known of a model beyond its signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,144 +12,207 @@ pub struct Character {
     pub rows: Rows,
     /// Why.
     pub rows_reason: String,
-    /// Whether the same input gave the same output, bit for bit. A model that rolls dice is never remembered.
-    pub deterministic: bool,
+    /// Whether the same input gave the same output, bit for bit; `None` if that could not be found out. Results are
+    /// remembered on their own account only if it is `Some(true)`: a model may roll dice.
+    pub deterministic: Option<bool>,
 }
 
-const PROBE_ROWS: usize = 4;
+/// Enough for one row to stand out against the others by any common measure.
+const PROBE_ROWS: usize = 24;
+/// The rows that are also run alone.
+const ALONE: [usize; 4] = [0, 1, OUTLIER, PROBE_ROWS - 1];
+/// The row that is far from the others.
+const OUTLIER: usize = 7;
 /// The length tried for axes other than axis 0 whose length is free.
 const FREE_AXIS: usize = 3;
+/// Elements that all made-up inputs may have together.
+const MAX_ELEMENTS: usize = 1 << 24;
 
-/// Runs a few made-up rows together, alone and in another order, and compares.
+/// Runs made-up rows together, alone and in another order, and compares. Twice, with rows much alike and with rows far
+/// apart, because a model that looks at the whole batch may do so only when one row stands out.
 pub(crate) fn examine(model: &mut dyn Model) -> Character {
-    let together = |reason: String, deterministic| Character {
-        rows: Rows::Together,
-        rows_reason: reason,
-        deterministic,
-    };
-    let inputs = synthetic_rows(&model.signature().inputs);
-    let first = match model.run(&inputs) {
-        Ok(outputs) => outputs,
-        Err(error) => {
-            let reason = format!("the model does not run on made-up rows ({error})");
-            return together(reason, true);
+    let mut deterministic = None;
+    let rows_reason = match probe(model, &mut deterministic) {
+        Ok(()) => {
+            return Character {
+                rows: Rows::Independent,
+                rows_reason:
+                    "made-up rows gave the same results together, alone and in another order"
+                        .to_owned(),
+                deterministic,
+            };
         }
+        Err(reason) => reason,
     };
-    let deterministic = model
-        .run(&inputs)
-        .is_ok_and(|again| same_bits(&first, &again));
-    let signature = model.signature();
-    let dynamic = |specs: &[TensorSpec]| specs.iter().all(TensorSpec::has_dynamic_rows);
-    if signature.inputs.is_empty() || !dynamic(&signature.inputs) || !dynamic(&signature.outputs) {
-        let reason = "axis 0 is not free in every input and output";
-        return together(reason.to_owned(), deterministic);
-    }
-    if !deterministic {
-        let reason = "the same rows gave different results";
-        return together(reason.to_owned(), false);
-    }
-    match rows_depend_on_each_other(model, &inputs, &first) {
-        None => Character {
-            rows: Rows::Independent,
-            rows_reason: "made-up rows gave the same results together, alone and in another order"
-                .to_owned(),
-            deterministic,
-        },
-        Some(reason) => together(reason, deterministic),
+    Character {
+        rows: Rows::Together,
+        rows_reason,
+        deterministic,
     }
 }
 
-fn rows_depend_on_each_other(
-    model: &mut dyn Model,
-    inputs: &[Tensor],
-    outputs: &[Tensor],
-) -> Option<String> {
-    if outputs
-        .iter()
-        .any(|tensor| tensor.rows() != Some(PROBE_ROWS))
-    {
-        return Some("an output has another number of rows than the inputs".to_owned());
+/// `Err` says why rows must stay together.
+fn probe(model: &mut dyn Model, deterministic: &mut Option<bool>) -> Result<(), String> {
+    let is_cuttable = model.signature().has_dynamic_rows();
+    let mut varied = false;
+    for kind in [Kind::Alike, Kind::FarApart] {
+        let inputs = made_up_rows(&model.signature().inputs, kind)
+            .ok_or_else(|| "its inputs are too large to be tried out".to_owned())?;
+        let outputs = run(model, &inputs)?;
+        let same = run(model, &inputs).is_ok_and(|again| same_bits(&outputs, &again));
+        *deterministic = Some(same && *deterministic != Some(false));
+        if !same {
+            return Err("the same rows gave different results".to_owned());
+        }
+        if !is_cuttable {
+            continue;
+        }
+        if outputs
+            .iter()
+            .any(|tensor| tensor.rows() != Some(PROBE_ROWS))
+        {
+            return Err("an output has another number of rows than the inputs".to_owned());
+        }
+        compare(model, &inputs, &outputs)?;
+        varied |= outputs.iter().any(rows_differ);
     }
-    let mut picks: Vec<Vec<usize>> = (0..PROBE_ROWS).map(|row| vec![row]).collect();
+    match (is_cuttable, varied) {
+        (false, _) => Err("axis 0 is not free in every input and output".to_owned()),
+        // All equal tells nothing: a threshold that no row reached, for example.
+        (true, false) => Err("all made-up rows gave the same result".to_owned()),
+        (true, true) => Ok(()),
+    }
+}
+
+fn run(model: &mut dyn Model, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    model.run(inputs).map_err(|error| {
+        let (RunError::Rejected(reason) | RunError::Failed(reason)) = error;
+        format!("the model does not run on made-up rows ({reason})")
+    })
+}
+
+fn compare(model: &mut dyn Model, inputs: &[Tensor], outputs: &[Tensor]) -> Result<(), String> {
+    let mut picks: Vec<Vec<usize>> = ALONE.iter().map(|row| vec![*row]).collect();
     picks.push((0..PROBE_ROWS).rev().collect());
+    picks.push((0..PROBE_ROWS).filter(|row| *row != OUTLIER).collect());
     for pick in picks {
         let some: Vec<Tensor> = inputs
             .iter()
             .map(|tensor| tensor.take_rows(&pick))
             .collect();
-        let got = match model.run(&some) {
-            Ok(got) => got,
-            Err(RunError::Rejected(error) | RunError::Failed(error)) => {
-                return Some(format!(
-                    "the model does not run on part of its rows ({error})"
-                ));
-            }
-        };
+        let got = run(model, &some)?;
         let agree = got.len() == outputs.len()
             && got
                 .iter()
                 .zip(outputs)
                 .all(|(got, all)| close(got, &all.take_rows(&pick)));
         if !agree {
-            return Some("rows gave other results alone or in another order".to_owned());
+            return Err("rows gave other results alone or in another company".to_owned());
         }
     }
-    None
+    Ok(())
 }
 
-fn synthetic_rows(specs: &[TensorSpec]) -> Vec<Tensor> {
+fn rows_differ(tensor: &Tensor) -> bool {
+    let first = tensor.take_rows(&[0]);
+    (1..PROBE_ROWS).any(|row| tensor.take_rows(&[row]).data() != first.data())
+}
+
+/// How made-up rows are to each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// All values between 0 and 1.
+    Alike,
+    /// Positive and negative, small and large, and one row far out.
+    FarApart,
+}
+
+impl Kind {
+    fn number(self, row: usize, random: &mut fastrand::Rng) -> f64 {
+        match self {
+            Self::Alike => random.f64(),
+            Self::FarApart if row == OUTLIER => 1000.0 * (1.0 + random.f64()),
+            Self::FarApart => (random.f64() - 0.5) * [0.1, 1.0, 10.0][row % 3],
+        }
+    }
+}
+
+/// `None` if they would take too much room.
+fn made_up_rows(specs: &[TensorSpec], kind: Kind) -> Option<Vec<Tensor>> {
+    let shapes: Vec<Shape> = specs.iter().map(made_up_shape).collect();
+    let counts = shapes.iter().map(|shape| element_count(shape));
+    let total = counts.fold(Some(0usize), |sum, count| sum?.checked_add(count?));
+    if total.is_none_or(|total| total > MAX_ELEMENTS) {
+        return None;
+    }
     let mut random = fastrand::Rng::with_seed(42);
-    specs
-        .iter()
-        .map(|spec| synthetic(spec, &mut random))
+    let pairs = specs.iter().zip(shapes);
+    pairs
+        .map(|(spec, shape)| made_up(spec.element_type, shape, kind, &mut random))
         .collect()
 }
 
-fn synthetic(spec: &TensorSpec, random: &mut fastrand::Rng) -> Tensor {
+fn made_up_shape(spec: &TensorSpec) -> Shape {
     let axes = spec.shape.iter().enumerate();
-    let shape: Vec<usize> = axes
-        .map(|(axis, dim)| match (axis, dim) {
-            (_, Dim::Fixed(n)) => *n,
-            (0, Dim::Dynamic(_)) => PROBE_ROWS,
-            (_, Dim::Dynamic(_)) => FREE_AXIS,
-        })
-        .collect();
-    let count = shape.iter().product();
+    axes.map(|(axis, dim)| match (axis, dim) {
+        (_, Dim::Fixed(n)) => *n,
+        (0, Dim::Dynamic(_)) => PROBE_ROWS,
+        (_, Dim::Dynamic(_)) => FREE_AXIS,
+    })
+    .collect()
+}
+
+fn made_up(
+    ty: ElementType,
+    shape: Shape,
+    kind: Kind,
+    random: &mut fastrand::Rng,
+) -> Option<Tensor> {
+    let count = element_count(&shape)?;
+    let width = (count / shape.first().copied().unwrap_or(1).max(1)).max(1);
+    let floats = |random: &mut fastrand::Rng| -> Vec<f64> {
+        (0..count)
+            .map(|index| kind.number(index / width, random))
+            .collect()
+    };
     // Small whole numbers, because integers are often indices into a table.
     macro_rules! small {
         ($ty:ty) => {
-            (0..count).map(|_| random.u8(0..3) as $ty).collect()
+            (0..count)
+                .map(|_| random.u8(0..3) as $ty)
+                .collect::<Vec<$ty>>()
+                .into()
         };
     }
-    let data = match spec.element_type {
-        ElementType::Bool => TensorData::Bool((0..count).map(|_| random.bool()).collect()),
-        ElementType::Int8 => TensorData::Int8(small!(i8)),
-        ElementType::Int16 => TensorData::Int16(small!(i16)),
-        ElementType::Int32 => TensorData::Int32(small!(i32)),
-        ElementType::Int64 => TensorData::Int64(small!(i64)),
-        ElementType::Uint8 => TensorData::Uint8(small!(u8)),
-        ElementType::Uint16 => TensorData::Uint16(small!(u16)),
-        ElementType::Uint32 => TensorData::Uint32(small!(u32)),
-        ElementType::Uint64 => TensorData::Uint64(small!(u64)),
-        ElementType::Float16 => TensorData::Float16(
-            (0..count)
-                .map(|_| half::f16::from_f32(random.f32()))
-                .collect(),
-        ),
-        ElementType::BFloat16 => TensorData::BFloat16(
-            (0..count)
-                .map(|_| half::bf16::from_f32(random.f32()))
-                .collect(),
-        ),
-        ElementType::Float32 => TensorData::Float32((0..count).map(|_| random.f32()).collect()),
-        ElementType::Float64 => TensorData::Float64((0..count).map(|_| random.f64()).collect()),
-        ElementType::String => TensorData::String(
-            (0..count)
-                .map(|_| random.alphabetic().to_string())
-                .collect(),
-        ),
+    let data: TensorData = match ty {
+        ElementType::Bool => (0..count).map(|_| random.bool()).collect::<Vec<_>>().into(),
+        ElementType::Int8 => small!(i8),
+        ElementType::Int16 => small!(i16),
+        ElementType::Int32 => small!(i32),
+        ElementType::Int64 => small!(i64),
+        ElementType::Uint8 => small!(u8),
+        ElementType::Uint16 => small!(u16),
+        ElementType::Uint32 => small!(u32),
+        ElementType::Uint64 => small!(u64),
+        ElementType::Float16 => {
+            let values = floats(random).into_iter().map(half::f16::from_f64);
+            values.collect::<Vec<_>>().into()
+        }
+        ElementType::BFloat16 => {
+            let values = floats(random).into_iter().map(half::bf16::from_f64);
+            values.collect::<Vec<_>>().into()
+        }
+        ElementType::Float32 => {
+            let values = floats(random).into_iter().map(|value| value as f32);
+            values.collect::<Vec<_>>().into()
+        }
+        ElementType::Float64 => floats(random).into(),
+        ElementType::String => (0..count)
+            .map(|_| random.alphabetic().to_string())
+            .collect::<Vec<_>>()
+            .into(),
     };
-    Tensor::new(shape, data).unwrap_or_else(|_| unreachable!("as many elements as the shape holds"))
+    Tensor::new(shape, data).ok()
 }
 
 fn same_bits(a: &[Tensor], b: &[Tensor]) -> bool {
@@ -168,33 +231,31 @@ fn close(a: &Tensor, b: &Tensor) -> bool {
     if a.shape() != b.shape() {
         return false;
     }
-    match (a.data(), b.data()) {
-        (TensorData::Float16(a), TensorData::Float16(b)) => all_close(
-            a.iter().map(|v| v.to_f64()),
-            b.iter().map(|v| v.to_f64()),
-            1e-2,
-        ),
-        (TensorData::BFloat16(a), TensorData::BFloat16(b)) => all_close(
-            a.iter().map(|v| v.to_f64()),
-            b.iter().map(|v| v.to_f64()),
-            5e-2,
-        ),
-        (TensorData::Float32(a), TensorData::Float32(b)) => all_close(
-            a.iter().map(|v| f64::from(*v)),
-            b.iter().map(|v| f64::from(*v)),
-            1e-4,
-        ),
-        (TensorData::Float64(a), TensorData::Float64(b)) => {
-            all_close(a.iter().copied(), b.iter().copied(), 1e-9)
-        }
-        (a, b) => a == b,
+    match (doubles(a.data()), doubles(b.data())) {
+        (Some((a, tolerance)), Some((b, _))) => all_close(&a, &b, tolerance),
+        _ => a.data() == b.data(),
     }
 }
 
-fn all_close(a: impl Iterator<Item = f64>, b: impl Iterator<Item = f64>, tolerance: f64) -> bool {
-    a.zip(b).all(|(a, b)| {
+/// Floats with the relative tolerance of their type; `None` for what must be equal.
+fn doubles(data: &TensorData) -> Option<(Vec<f64>, f64)> {
+    match data {
+        TensorData::Float16(v) => Some((v.iter().map(|v| v.to_f64()).collect(), 1e-2)),
+        TensorData::BFloat16(v) => Some((v.iter().map(|v| v.to_f64()).collect(), 5e-2)),
+        TensorData::Float32(v) => Some((v.iter().map(|v| f64::from(*v)).collect(), 1e-4)),
+        TensorData::Float64(v) => Some((v.clone(), 1e-9)),
+        _ => None,
+    }
+}
+
+/// Small values may differ by a fraction of the largest one: they may be differences of larger ones.
+fn all_close(a: &[f64], b: &[f64], tolerance: f64) -> bool {
+    let finite = b.iter().filter(|value| value.is_finite());
+    let largest = finite.fold(0f64, |most, value| most.max(value.abs()));
+    a.iter().zip(b).all(|(a, b)| {
         let both_nan = a.is_nan() && b.is_nan();
-        both_nan || a == b || (a - b).abs() <= tolerance * (1e-2 + a.abs().max(b.abs()))
+        let allowed = tolerance * a.abs().max(b.abs()).max(1e-2 * largest);
+        both_nan || a == b || (a - b).abs() <= allowed
     })
 }
 
@@ -241,7 +302,10 @@ mod tests {
     #[test]
     fn a_model_that_looks_at_each_row_alone_is_independent() {
         let found = verdict(Dim::Dynamic(None), |x| x.iter().map(|v| v * 2.0).collect());
-        assert_eq!((found.rows, found.deterministic), (Rows::Independent, true));
+        assert_eq!(
+            (found.rows, found.deterministic),
+            (Rows::Independent, Some(true))
+        );
     }
 
     #[test]
@@ -250,7 +314,10 @@ mod tests {
             let mean = x.iter().sum::<f32>() / x.len() as f32;
             x.iter().map(|v| v - mean).collect()
         });
-        assert_eq!((found.rows, found.deterministic), (Rows::Together, true));
+        assert_eq!(
+            (found.rows, found.deterministic),
+            (Rows::Together, Some(true))
+        );
     }
 
     #[test]
@@ -263,8 +330,11 @@ mod tests {
 
     #[test]
     fn a_fixed_axis_0_is_not_cut() {
-        let found = verdict(Dim::Fixed(4), |x| x.to_vec());
-        assert_eq!((found.rows, found.deterministic), (Rows::Together, true));
+        let found = verdict(Dim::Fixed(4), <[f32]>::to_vec);
+        assert_eq!(
+            (found.rows, found.deterministic),
+            (Rows::Together, Some(true))
+        );
     }
 
     #[test]
@@ -273,6 +343,54 @@ mod tests {
         let found = verdict(Dim::Dynamic(None), move |x| {
             x.iter().map(|v| v + random.f32()).collect()
         });
-        assert_eq!((found.rows, found.deterministic), (Rows::Together, false));
+        assert_eq!(
+            (found.rows, found.deterministic),
+            (Rows::Together, Some(false))
+        );
+    }
+
+    #[test]
+    fn a_model_that_looks_for_outliers_in_the_batch_is_not_cut() {
+        let found = verdict(Dim::Dynamic(None), |x| {
+            let mean = x.iter().sum::<f32>() / x.len() as f32;
+            let spread = x.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / x.len() as f32;
+            let far = |v: &f32| (v - mean).abs() > 3.0 * spread.sqrt();
+            x.iter().map(|v| f32::from(u8::from(far(v)))).collect()
+        });
+        assert_eq!(found.rows, Rows::Together);
+    }
+
+    #[test]
+    fn small_outputs_are_compared_on_their_own_scale() {
+        let found = verdict(Dim::Dynamic(None), |x| {
+            let mean = x.iter().sum::<f32>() / x.len() as f32;
+            x.iter().map(|v| 5e-7 * (v - mean)).collect()
+        });
+        assert_eq!(found.rows, Rows::Together);
+    }
+
+    #[test]
+    fn equal_results_for_all_rows_prove_nothing() {
+        let found = verdict(Dim::Dynamic(None), |x| vec![1.0; x.len()]);
+        assert_eq!(found.rows, Rows::Together);
+    }
+
+    #[test]
+    fn what_cannot_be_tried_out_is_not_known_to_be_deterministic() {
+        let spec = |ty| TensorSpec {
+            name: "x".into(),
+            element_type: ty,
+            shape: vec![Dim::Dynamic(None), Dim::Fixed(1 << 30)],
+        };
+        for ty in [ElementType::Int64, ElementType::Float32] {
+            let found = examine(&mut Fake {
+                signature: ModelSignature {
+                    inputs: vec![spec(ty)],
+                    outputs: vec![],
+                },
+                answer: <[f32]>::to_vec,
+            });
+            assert_eq!((found.rows, found.deterministic), (Rows::Together, None));
+        }
     }
 }

@@ -105,7 +105,7 @@ impl Plan {
             character: Character {
                 rows: self.rows,
                 rows_reason: "the test says so".into(),
-                deterministic: true,
+                deterministic: Some(true),
             },
             memoize: self.memoize,
             digest: ModelDigest::new(&blake3::hash(self.digest.as_bytes()), "1"),

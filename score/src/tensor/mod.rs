@@ -96,14 +96,19 @@ impl Tensor {
 
     /// Where row `row` lies in [`Tensor::data`].
     pub(crate) fn row_range(&self, row: usize) -> std::ops::Range<usize> {
-        let width: usize = self.row_shape().iter().product();
+        let width = self.row_width();
         row * width..(row + 1) * width
+    }
+
+    /// Elements in one row. Without rows it may be anything, as there is nothing to find.
+    fn row_width(&self) -> usize {
+        self.data.len() / self.rows().unwrap_or(1).max(1)
     }
 
     /// The given rows, in the given order, as a new tensor.
     pub(crate) fn take_rows(&self, rows: &[usize]) -> Self {
-        let width: usize = self.row_shape().iter().product();
-        let mut data = TensorData::with_capacity(self.element_type(), rows.len() * width);
+        let mut data =
+            TensorData::with_capacity(self.element_type(), rows.len() * self.row_width());
         for row in rows {
             data.extend_from(&self.data, self.row_range(*row));
         }
@@ -121,8 +126,7 @@ impl Tensor {
             .clone()
             .into_iter()
             .try_fold(0, |n, part| Some(n + part.rows()?))?;
-        let width: usize = first.row_shape().iter().product();
-        let mut data = TensorData::with_capacity(first.element_type(), rows * width);
+        let mut data = TensorData::with_capacity(first.element_type(), rows * first.row_width());
         for part in parts {
             let fits = part.row_shape() == first.row_shape()
                 && data.extend_from(&part.data, 0..part.data.len());

@@ -133,7 +133,10 @@ impl RedisConfig {
             connect_timeout: CONNECT_TIMEOUT,
             ca_file: None,
         };
-        for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        for (position, part) in text.split(',').map(str::trim).enumerate() {
+            if part.is_empty() {
+                continue;
+            }
             // Keys end in `=`, so only the first one separates.
             let Some((key, value)) = part.split_once('=') else {
                 endpoints.push(part);
@@ -154,7 +157,11 @@ impl RedisConfig {
                 // Their jobs are done by REDIS_TIMEOUT, the circuit breaker and the connection's own rules.
                 "abortconnect" | "synctimeout" | "asynctimeout" | "connectretry" | "keepalive"
                 | "name" | "sslprotocols" | "resolvedns" | "tiebreaker" | "allowadmin" => {}
-                _ => remarks.push(format!("{:?} is not a known key", key.trim())),
+                // Not quoted: where `password=` was forgotten, this is the password.
+                _ => remarks.push(format!(
+                    "part {} is not a known key=value pair",
+                    position + 1
+                )),
             }
         }
         let tls_port = |endpoint: &&str| {
