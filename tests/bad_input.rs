@@ -130,18 +130,37 @@ async fn every_malformed_body_is_a_400_that_says_what_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_of_other_types_get_a_415() {
+async fn bodies_of_other_types_get_a_415_and_damaged_ones_a_400() {
     let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
-    let gzip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0];
-    let answer = host
-        .http("POST", "/api/score", &[JSON], &gzip)
+    let send = async |content_type: &str, body: &[u8]| {
+        let headers = [("content-type", content_type)];
+        host.http("POST", "/api/score", &headers, body).await
+    };
+    send("application/x-protobuf", b"\x08\x01")
         .await
         .expect_status(415);
-    assert!(answer.text().contains("gzip"));
-    let png = ("content-type", "image/png");
-    host.http("POST", "/api/score", &[png], b"\x89PNG")
-        .await
-        .expect_status(415);
+    for (content_type, body, said) in [
+        (
+            "application/json",
+            &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0][..],
+            "gzip",
+        ),
+        ("image/png", b"\x89PNG\r\n\x1a\n", "not a picture"),
+        ("application/x-npy", b"\x93NUMPY", "not an npy file"),
+        (
+            "application/octet-stream",
+            b"1234567",
+            "expected a multiple of 3136 bytes, got 7",
+        ),
+        ("text/csv", b"1,2\n3\n", "body"),
+    ] {
+        let answer = send(content_type, body).await.expect_status(400);
+        assert!(
+            answer.text().contains(said),
+            "{content_type}: {}",
+            answer.text()
+        );
+    }
     still_scores(&host).await;
 }
 

@@ -28,7 +28,9 @@ pub use memo::{
     Memo, MemoStats, MemoStore, ModelDigest, RedisConfig, RedisConfigError, RedisStore,
     RemoteOptions, StoreEntry, StoreError,
 };
-pub use model::{Character, ModelFolder, ModelOptions, Runtime, find_models};
+pub use model::{
+    Character, ImageLayout, ImageOptions, ModelFolder, ModelOptions, Runtime, find_models,
+};
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 pub use rows::Rows;
 pub use scorer::{ModelMetadata, Scorer, ScorerOptions, ScorerStats};

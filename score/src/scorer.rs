@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use crate::batch::{BatchLimits, Batcher, Ran};
 use crate::error::{LoadError, ScoreError};
 use crate::memo::{Memo, MemoKey, ModelDigest, can_encode};
-use crate::model::{Character, Model, ModelFolder, OnnxModel, Runtime, examine};
+use crate::model::{Character, Model, ModelFolder, ModelOptions, OnnxModel, Runtime, examine};
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 use crate::rows::{self, Rows, Units};
 use crate::signature::ModelSignature;
@@ -42,6 +42,8 @@ pub struct ModelMetadata {
     pub character: Character,
     /// Whether results are remembered.
     pub memoize: bool,
+    /// What `model.toml` says.
+    pub options: ModelOptions,
     /// Digest of the model's files and of the runtime.
     pub digest: ModelDigest,
     /// How long loading, probing and warming up took.
@@ -86,6 +88,12 @@ impl Scorer {
         }
         let signature = models[0].signature().clone();
         let default_outputs = choose_outputs(folder, &signature)?;
+        if let Some(name) = unknown_input(folder, &signature) {
+            return Err(folder.wrong_options(&format!(
+                "inputs: the model has no input {name:?}; it takes {}",
+                signature.describe_inputs()
+            )));
+        }
         let mut character = examine(&mut *models[0]);
         if let Some(rows) = folder.options.rows() {
             if rows == Rows::Independent && !signature.has_dynamic_rows() {
@@ -105,6 +113,7 @@ impl Scorer {
                 .memoize
                 .unwrap_or(character.deterministic == Some(true)),
             character,
+            options: folder.options.clone(),
             digest: ModelDigest::new(&folder.digest, runtime.build()),
             load_time: start.elapsed(),
         };
@@ -397,6 +406,11 @@ fn refuse_nul(signature: &ModelSignature, inputs: &[Tensor]) -> Result<(), Score
         }
     }
     Ok(())
+}
+
+fn unknown_input<'a>(folder: &'a ModelFolder, signature: &ModelSignature) -> Option<&'a String> {
+    let mut names = folder.options.inputs.keys();
+    names.find(|name| signature.input(name).is_none())
 }
 
 fn choose_outputs(

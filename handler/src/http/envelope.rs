@@ -38,13 +38,14 @@ pub(super) async fn invoke(
     let call = http_call(&invocation, request)?;
     let method = Method::from_bytes(call.method.as_bytes())
         .map_err(|_| Problem::bad_request(format!("Data.{request}.Method is not a method")))?;
-    let head = Head {
+    let header = |name: &str| call.header(name).map(str::to_owned);
+    let mut head = Head::new(
         method,
-        path: call.path().to_owned(),
-        content_type: call.header("content-type").map(str::to_owned),
-        cache: request::cache_use(call.header("cache-control")),
-        request_id: request_id.to_owned(),
-    };
+        call.path().to_owned(),
+        request_id.to_owned(),
+        header,
+    );
+    head.text_only = true;
     let limit = app.config().max_body_bytes;
     let inner = call.body();
     let reply = request::answer(app, &head, || async move {

@@ -23,7 +23,7 @@ pub(super) async fn answer(app: &Arc<App>, route: Route) -> Result<Reply, Proble
         Route::Server => json!({
             "name": env!("CARGO_PKG_NAME"),
             "version": env!("CARGO_PKG_VERSION"),
-            "extensions": [],
+            "extensions": ["binary_tensor_data"],
         }),
         Route::Model(name) => {
             let models = app.models_when_loaded().await?;

@@ -121,6 +121,19 @@ impl Problem {
         )
     }
 
+    /// For a body that cannot be read; `max_bytes` is the limit it may have exceeded.
+    pub(super) fn from_payload(error: PayloadError, max_bytes: usize) -> Self {
+        match error {
+            PayloadError::Invalid(error) => error.into(),
+            PayloadError::TooLarge => Self::too_large(max_bytes),
+            PayloadError::UnsupportedType(message) => Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                message,
+            ),
+        }
+    }
+
     /// The answer in the form the caller expects.
     pub(super) fn into_reply(self, request_id: &str, open_inference: bool) -> Reply {
         let body = if open_inference {
@@ -160,19 +173,6 @@ impl From<ScoreError> for Problem {
             problem.target = target;
         }
         problem
-    }
-}
-
-impl From<PayloadError> for Problem {
-    fn from(error: PayloadError) -> Self {
-        match error {
-            PayloadError::Invalid(error) => error.into(),
-            PayloadError::UnsupportedType(message) => Self::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                message,
-            ),
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::reply::{Problem, Reply};
 use super::route::{self, Route};
 use super::{info, scoring};
 use crate::app::App;
+use crate::payload::Declared;
 
 /// The header that carries the host's invocation id.
 const INVOCATION_ID: &str = "x-azure-functions-invocationid";
@@ -21,20 +22,49 @@ pub(super) struct Head {
     pub(super) method: Method,
     /// The public path, without query.
     pub(super) path: String,
-    pub(super) content_type: Option<String>,
+    content_type: Option<String>,
+    content_encoding: Option<String>,
+    json_bytes: Option<usize>,
+    pub(super) accept: Option<String>,
     pub(super) cache: CacheUse,
     pub(super) request_id: String,
+    /// Whether the answer has to be text, since it travels in an envelope.
+    pub(super) text_only: bool,
 }
 
 impl Head {
-    pub(super) fn from_headers(method: Method, path: String, headers: &HeaderMap) -> Self {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    /// For a request in the forwarded form.
+    pub(super) fn forwarded(method: Method, path: String, headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
+        Self::new(method, path, request_id(headers), text)
+    }
+
+    /// From a look-up of headers by lower-case name.
+    pub(super) fn new(
+        method: Method,
+        path: String,
+        request_id: String,
+        header: impl Fn(&str) -> Option<String>,
+    ) -> Self {
         Self {
             method,
             path,
-            content_type: text("content-type").map(str::to_owned),
-            cache: cache_use(text("cache-control")),
-            request_id: request_id(headers),
+            content_type: header("content-type"),
+            content_encoding: header("content-encoding"),
+            json_bytes: header("inference-header-content-length").and_then(|n| n.parse().ok()),
+            accept: header("accept"),
+            cache: cache_use(header("cache-control").as_deref()),
+            request_id,
+            text_only: false,
+        }
+    }
+
+    /// What the headers say about the body.
+    pub(super) fn declared(&self) -> Declared<'_> {
+        Declared {
+            content_type: self.content_type.as_deref(),
+            content_encoding: self.content_encoding.as_deref(),
+            json_bytes: self.json_bytes,
         }
     }
 }
@@ -53,7 +83,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
 }
 
 /// `Cache-Control` of a request, RFC 9111 section 5.2.1.
-pub(super) fn cache_use(cache_control: Option<&str>) -> CacheUse {
+fn cache_use(cache_control: Option<&str>) -> CacheUse {
     let directives = cache_control.unwrap_or_default().to_ascii_lowercase();
     let has = |name: &str| directives.split(',').any(|part| part.trim() == name);
     if has("no-store") {

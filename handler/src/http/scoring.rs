@@ -13,6 +13,9 @@ use crate::payload::{self, Decoded};
 
 /// Bodies from this size on are read and written beside the other requests of their thread, not before them.
 const LARGE_BYTES: usize = 256 << 10;
+/// The same for answers.
+const LARGE_ELEMENTS: usize = 32 << 10;
+const JSON: &str = "application/json";
 
 /// Scores a body with the named model or the default one.
 pub(super) async fn score(
@@ -27,11 +30,14 @@ pub(super) async fn score(
 
     let start = Instant::now();
     let large = body.len() >= LARGE_BYTES;
-    let content_type = head.content_type.as_deref();
-    let nesting = app.config().max_nesting;
+    let limits = payload::Limits {
+        max_bytes: app.config().max_body_bytes,
+        max_nesting: app.config().max_nesting,
+    };
     let decoded = apart_if(large, || {
-        payload::decode(body, content_type, &metadata.signature, nesting)
-    })?;
+        payload::decode(body, head.declared(), metadata, limits)
+    });
+    let decoded = decoded.map_err(|error| Problem::from_payload(error, limits.max_bytes))?;
     let decode = start.elapsed();
 
     let Decoded { inputs, dialect } = decoded;
@@ -42,8 +48,17 @@ pub(super) async fn score(
     let response = scorer.score(request).await.map_err(|e| logged(head, e))?;
 
     let start = Instant::now();
-    let answer = apart_if(large, || payload::encode(&dialect, metadata, &response))
-        .map_err(|error| logged(head, error))?;
+    let elements: usize = response.outputs.iter().map(|o| o.tensor.data().len()).sum();
+    let accept = head.accept.as_deref();
+    let answer = apart_if(elements >= LARGE_ELEMENTS, || {
+        payload::encode(&dialect, accept, metadata, &response)
+    })
+    .map_err(|error| logged(head, error))?;
+    if head.text_only && answer.content_type != JSON {
+        return Err(Problem::bad_request(
+            "a binary answer cannot travel in an envelope; ask for JSON, or switch request forwarding on",
+        ));
+    }
     let encode = start.elapsed();
 
     info!(
@@ -55,7 +70,10 @@ pub(super) async fn score(
         ms = millis(decode + encode + total(&response.timings)),
         "scored"
     );
-    let mut reply = Reply::json(answer);
+    let mut reply = Reply::typed(answer.body, answer.content_type);
+    if let Some(length) = answer.json_bytes {
+        reply.set("inference-header-content-length", &length.to_string());
+    }
     reply.set("x-cache", &CacheHeader(response.cache).to_string());
     reply.set(
         "server-timing",

@@ -139,7 +139,7 @@ async fn answer<B: Buf + Send + 'static>(
             }
         }
     };
-    let head = Head::from_headers(method, path.to_owned(), headers);
+    let head = Head::forwarded(method, path.to_owned(), headers);
     let reply = if head_bytes(path, headers) > MAX_HEAD_BYTES {
         request::refuse(app, &head, Problem::head_too_large(MAX_HEAD_BYTES))
     } else if let Some(function) = path.strip_prefix('/').and_then(|name| app.function(name)) {

@@ -6,10 +6,13 @@ mod element;
 mod fast;
 mod npy;
 mod open_inference;
+mod picture;
 mod raw;
 mod table;
 mod tabular;
 mod write;
+
+use std::io::Read;
 
 use score::{InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError};
 use serde::Deserialize;
@@ -52,6 +55,8 @@ pub(crate) enum PayloadError {
     Invalid(ScoreError),
     /// It is of a type that is not understood.
     UnsupportedType(String),
+    /// It is larger than the limit once it is unpacked.
+    TooLarge,
 }
 
 impl From<ScoreError> for PayloadError {
@@ -77,6 +82,8 @@ struct TopLevel<'a> {
     outputs: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    parameters: Option<&'a RawValue>,
 }
 
 /// Keeps `null` as a value: it is a mistake to be named, not an absent member.
@@ -86,17 +93,147 @@ fn present<'de, D: serde::Deserializer<'de>>(
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
+/// What the request's headers say about its body and the answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Declared<'a> {
+    /// `Content-Type`.
+    pub(crate) content_type: Option<&'a str>,
+    /// `Content-Encoding`, which does not survive the way through the host.
+    pub(crate) content_encoding: Option<&'a str>,
+    /// `Inference-Header-Content-Length`: where JSON ends and binary tensors begin.
+    pub(crate) json_bytes: Option<usize>,
+}
+
+/// What a body may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Bytes, after decompression.
+    pub(crate) max_bytes: usize,
+    /// Arrays within arrays.
+    pub(crate) max_nesting: usize,
+}
+
 /// Reads a body.
 ///
 /// # Errors
 /// [`PayloadError`] naming the place, what was found and what was expected.
 pub(crate) fn decode(
     body: &[u8],
-    content_type: Option<&str>,
-    signature: &ModelSignature,
+    declared: Declared<'_>,
+    metadata: &ModelMetadata,
+    limits: Limits,
+) -> Result<Decoded, PayloadError> {
+    let inflated = inflate(body, declared, limits.max_bytes)?;
+    let body = inflated.as_deref().unwrap_or(body);
+    let (signature, max_nesting) = (&metadata.signature, limits.max_nesting);
+    let inputs = match Format::of(body, declared)? {
+        Format::Json => return decode_json(body, declared.json_bytes, metadata, max_nesting),
+        Format::Raw => raw::read(body, signature)?,
+        Format::Npy => npy::read(body, signature)?,
+        Format::Csv => table::read(body, signature, max_nesting)?,
+        Format::Picture => picture::read(body, metadata)?,
+    };
+    Ok(Decoded {
+        inputs,
+        dialect: Dialect::Data,
+    })
+}
+
+/// What a body is written in.
+#[derive(Debug, PartialEq, Eq)]
+enum Format {
+    Json,
+    Raw,
+    Npy,
+    Csv,
+    Picture,
+}
+
+impl Format {
+    /// Many clients do not say or do not know what they send, so where the first bytes leave no doubt they count more
+    /// than the declared type.
+    fn of(body: &[u8], declared: Declared<'_>) -> Result<Self, PayloadError> {
+        let content_type = declared.content_type.unwrap_or("application/json");
+        let essence = content_type.split(';').next().unwrap_or_default();
+        let essence = essence.trim().to_ascii_lowercase();
+        if declared.json_bytes.is_some() {
+            return Ok(Self::Json);
+        }
+        if body.starts_with(b"\x93NUMPY") {
+            return Ok(Self::Npy);
+        }
+        if body.starts_with(b"\x89PNG\r\n\x1a\n") || body.starts_with(b"\xff\xd8\xff") {
+            return Ok(Self::Picture);
+        }
+        match essence.as_str() {
+            "application/octet-stream" => return Ok(Self::Raw),
+            "application/x-npy" => return Ok(Self::Npy),
+            "text/csv" => return Ok(Self::Csv),
+            "image/png" | "image/jpeg" => return Ok(Self::Picture),
+            _ => {}
+        }
+        let text = essence.ends_with("json")
+            || matches!(
+                essence.as_str(),
+                "text/plain" | "application/x-www-form-urlencoded"
+            );
+        let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+        match first {
+            None => Err(invalid("the body is empty; expected a JSON object").into()),
+            Some(b'{') => Ok(Self::Json),
+            Some(_) if text => Ok(Self::Json),
+            Some(_) => Err(PayloadError::UnsupportedType(format!(
+                "content type {content_type:?} is not understood; send application/json, text/csv, \
+                 application/octet-stream, application/x-npy, image/png or image/jpeg"
+            ))),
+        }
+    }
+}
+
+/// Unpacks a gzip body; `None` if it is not packed. Where the declared type leaves every byte open, only the header
+/// tells.
+fn inflate(
+    body: &[u8],
+    declared: Declared<'_>,
+    max_bytes: usize,
+) -> Result<Option<Vec<u8>>, PayloadError> {
+    let says_gzip = declared
+        .content_encoding
+        .is_some_and(|encoding| encoding.trim().eq_ignore_ascii_case("gzip"));
+    let any_bytes = declared
+        .content_type
+        .is_some_and(|ty| ty.starts_with("application/octet-stream"));
+    if !body.starts_with(&[0x1f, 0x8b]) || (any_bytes && !says_gzip) {
+        return Ok(None);
+    }
+    let mut inflated = Vec::new();
+    let mut reader = flate2::read::MultiGzDecoder::new(body).take(max_bytes as u64 + 1);
+    reader
+        .read_to_end(&mut inflated)
+        .map_err(|error| invalid(&format!("the body is not valid gzip: {error}")))?;
+    if inflated.len() > max_bytes {
+        return Err(PayloadError::TooLarge);
+    }
+    Ok(Some(inflated))
+}
+
+fn decode_json(
+    body: &[u8],
+    json_bytes: Option<usize>,
+    metadata: &ModelMetadata,
     max_nesting: usize,
 ) -> Result<Decoded, PayloadError> {
-    expect_json(body, content_type)?;
+    let signature = &metadata.signature;
+    let (body, binary) = match json_bytes {
+        None => (body, &[][..]),
+        Some(length) => body
+            .split_at_checked(length)
+            .ok_or_else(|| invalid("Inference-Header-Content-Length is larger than the body"))?,
+    };
+    if !body.trim_ascii_start().starts_with(b"{") {
+        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(body, &error))?;
+        return Err(invalid("expected a JSON object such as {\"data\": [...]}").into());
+    }
     if let [spec] = &signature.inputs[..]
         && let Some((member, tensor)) = fast::read_body(body, spec)
     {
@@ -132,8 +269,8 @@ pub(crate) fn decode(
             Dialect::InputData,
         ),
         (_, value) => (
-            open_inference::read(value, signature, max_nesting)?,
-            Dialect::OpenInference(Asked::read(top.id, top.outputs, signature)?),
+            open_inference::read(value, binary, signature, max_nesting)?,
+            Dialect::OpenInference(Asked::read(top.id, top.outputs, top.parameters, metadata)?),
         ),
     };
     Ok(Decoded { inputs, dialect })
@@ -168,51 +305,53 @@ impl<'a> TopLevel<'a> {
     }
 }
 
-/// Writes the answer.
+/// A written answer.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    /// Its bytes.
+    pub(crate) body: Vec<u8>,
+    /// Their type.
+    pub(crate) content_type: &'static str,
+    /// Where JSON ends and binary tensors begin, if there are any.
+    pub(crate) json_bytes: Option<usize>,
+}
+
+impl Encoded {
+    fn json(body: Vec<u8>) -> Self {
+        Self {
+            body,
+            content_type: "application/json",
+            json_bytes: None,
+        }
+    }
+}
+
+/// Writes the answer; as npy if the caller accepts that.
 ///
 /// # Errors
-/// [`ScoreError::Internal`] if the result cannot be written, which nothing a caller sends can cause.
+/// [`ScoreError::InvalidInput`] if the outputs cannot be written as the caller wants them.
 pub(crate) fn encode(
     dialect: &Dialect,
+    accept: Option<&str>,
     metadata: &ModelMetadata,
     response: &InferenceResponse,
-) -> Result<Vec<u8>, ScoreError> {
+) -> Result<Encoded, ScoreError> {
+    if accept.is_some_and(|types| types.contains(npy::CONTENT_TYPE)) {
+        return npy::answer(metadata, response);
+    }
     let written = match dialect {
         Dialect::Data | Dialect::InputData => azure_ml::write(metadata, response),
         Dialect::Inputs => azure_ml::write_under("Results", metadata, response),
         Dialect::Instances => azure_ml::write_predictions(metadata, response),
-        Dialect::OpenInference(asked) => open_inference::write(asked, metadata, response),
-    };
-    written.map_err(|error| ScoreError::Internal(format!("the answer cannot be written: {error}")))
-}
-
-/// Many clients send JSON without saying so, so the body's first character counts more than its declared type.
-fn expect_json(body: &[u8], content_type: Option<&str>) -> Result<(), PayloadError> {
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    let declared = content_type.unwrap_or("application/json");
-    match first {
-        Some(b'{') => Ok(()),
-        None => Err(invalid("the body is empty; expected a JSON object").into()),
-        // The host drops Content-Encoding on the way, so a compressed body shows only here.
-        Some(0x1f) if body.get(1) == Some(&0x8b) => Err(PayloadError::UnsupportedType(
-            "the body is gzip-compressed; send it uncompressed".to_owned(),
-        )),
-        Some(_) if is_json_or_text(declared) => {
-            serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(body, &error))?;
-            Err(invalid("expected a JSON object such as {\"data\": [...]}").into())
+        Dialect::OpenInference(asked) => {
+            return open_inference::write(asked, metadata, response).map_err(|e| unwritten(&e));
         }
-        Some(_) => Err(PayloadError::UnsupportedType(format!(
-            "content type {declared:?} is not understood; send application/json"
-        ))),
-    }
+    };
+    written.map(Encoded::json).map_err(|e| unwritten(&e))
 }
 
-fn is_json_or_text(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let essence = essence.to_ascii_lowercase();
-    essence.ends_with("json")
-        || essence == "text/plain"
-        || essence == "application/x-www-form-urlencoded"
+fn unwritten(error: &serde_json::Error) -> ScoreError {
+    ScoreError::Internal(format!("the answer cannot be written: {error}"))
 }
 
 fn invalid(message: &str) -> ScoreError {

@@ -3,12 +3,16 @@
 use half::f16;
 use npyz::{NpyFile, Order, WriterBuilder};
 use score::{
-    ElementType, ModelSignature, NamedTensor, ScoreError, Shape, Tensor, TensorData, with_elements,
+    ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError, Shape,
+    Tensor, TensorData, with_elements,
 };
 
+use super::Encoded;
 use super::raw::only_input;
 
 const TARGET: &str = "body";
+/// The type of npy bodies and answers.
+pub(super) const CONTENT_TYPE: &str = "application/x-npy";
 
 /// Reads an array for the model's one input.
 ///
@@ -88,11 +92,32 @@ fn row_major(shape: &[usize], data: &TensorData) -> TensorData {
     })
 }
 
+/// Writes the one output the model answers with.
+///
+/// # Errors
+/// [`ScoreError::InvalidInput`] if there are several, or numpy has no such type.
+pub(super) fn answer(
+    metadata: &ModelMetadata,
+    response: &InferenceResponse,
+) -> Result<Encoded, ScoreError> {
+    let [only] = metadata.default_outputs[..] else {
+        let message = "npy holds one array and the model answers with several outputs; choose one in model.toml";
+        return Err(ScoreError::invalid("accept", message));
+    };
+    let output = response.outputs.get(only);
+    let output = output.ok_or_else(|| ScoreError::Internal("an output is missing".to_owned()))?;
+    Ok(Encoded {
+        body: write(&output.tensor)?,
+        content_type: CONTENT_TYPE,
+        json_bytes: None,
+    })
+}
+
 /// Writes one tensor.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] if numpy has no such type: the caller has to ask for JSON then.
-pub(super) fn write(tensor: &Tensor) -> Result<Vec<u8>, ScoreError> {
+fn write(tensor: &Tensor) -> Result<Vec<u8>, ScoreError> {
     let mut out = Vec::new();
     macro_rules! plain {
         ($($variant:ident),*) => {

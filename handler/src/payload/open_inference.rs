@@ -1,25 +1,32 @@
-//! The JSON form of the Open Inference Protocol (KServe V2): `{"inputs": [{name, shape, datatype, data}]}`.
+//! The Open Inference Protocol (KServe V2), with its binary tensor data extension: `{"inputs": [{name, shape, datatype, data}]}`.
 //!
 //! Source: "Open Inference Protocol", rest/predict-v2.
 
 use score::{
     ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError, Shape,
-    Tensor, element_count,
+    Tensor, TensorData, TensorSpec, element_count,
 };
-use serde::ser::{SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::fast::Plan;
-use super::write::Nested;
-use super::{careful, fast};
+use super::write::Flat;
+use super::{Encoded, careful, fast};
 
 /// What the caller asked for beside the inputs.
 #[derive(Debug)]
 pub(crate) struct Asked {
     id: Option<String>,
-    /// Outputs by their index in the signature, in the caller's order; `None` for the model's default.
-    outputs: Option<Vec<usize>>,
+    /// What to answer with.
+    outputs: Vec<AskedOutput>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct AskedOutput {
+    /// Its place in the signature.
+    index: usize,
+    /// Whether its data is to follow the JSON as bytes.
+    binary: bool,
 }
 
 #[derive(Deserialize)]
@@ -27,128 +34,206 @@ struct Input<'a> {
     name: String,
     shape: Vec<u64>,
     datatype: String,
-    #[serde(borrow)]
-    data: &'a RawValue,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(default)]
+    parameters: InputParameters,
+}
+
+#[derive(Deserialize, Default)]
+struct InputParameters {
+    binary_data_size: Option<usize>,
 }
 
 #[derive(Deserialize)]
 struct RequestedOutput {
     name: String,
+    #[serde(default)]
+    parameters: OutputParameters,
+}
+
+#[derive(Deserialize, Default)]
+struct OutputParameters {
+    binary_data: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+struct RequestParameters {
+    binary_data_output: Option<bool>,
 }
 
 impl Asked {
     pub(super) fn read(
         id: Option<&RawValue>,
         outputs: Option<&RawValue>,
-        signature: &ModelSignature,
+        parameters: Option<&RawValue>,
+        metadata: &ModelMetadata,
     ) -> Result<Self, ScoreError> {
-        let id = match id {
-            Some(id) => Some(parse("id", id)?),
-            None => None,
-        };
-        let Some(outputs) = outputs else {
-            return Ok(Self { id, outputs: None });
-        };
-        let requested: Vec<RequestedOutput> = parse("outputs", outputs)?;
-        let find = |(position, output): (usize, &RequestedOutput)| {
-            let specs = &signature.outputs;
-            let index = specs.iter().position(|spec| spec.name == output.name);
-            index.ok_or_else(|| {
-                let known: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-                let message = format!(
-                    "the model has no output {:?}; it has {}",
-                    output.name,
-                    known.join(", ")
-                );
-                ScoreError::invalid(format!("outputs[{position}]"), message)
-            })
-        };
-        let outputs: Vec<usize> = requested
-            .iter()
-            .enumerate()
-            .map(find)
-            .collect::<Result<_, _>>()?;
+        let id = id.map(|id| parse("id", id)).transpose()?;
+        let parameters = parameters.map(|p| parse::<RequestParameters>("parameters", p));
+        let all_binary = parameters.transpose()?.unwrap_or_default();
+        let all_binary = all_binary.binary_data_output.unwrap_or(false);
+        let requested = outputs.map(|o| parse::<Vec<RequestedOutput>>("outputs", o));
+        let requested = requested.transpose()?.unwrap_or_default();
+        let mut chosen = Vec::with_capacity(requested.len());
+        for (position, output) in requested.iter().enumerate() {
+            chosen.push(AskedOutput {
+                index: find_output(&metadata.signature, &output.name, position)?,
+                binary: output.parameters.binary_data.unwrap_or(all_binary),
+            });
+        }
         // An empty list asks for nothing in particular.
+        if chosen.is_empty() {
+            let default = metadata.default_outputs.iter();
+            chosen.extend(default.map(|index| AskedOutput {
+                index: *index,
+                binary: all_binary,
+            }));
+        }
         Ok(Self {
             id,
-            outputs: (!outputs.is_empty()).then_some(outputs),
+            outputs: chosen,
         })
     }
 }
 
-/// Reads the member `inputs`.
+fn find_output(
+    signature: &ModelSignature,
+    name: &str,
+    position: usize,
+) -> Result<usize, ScoreError> {
+    let specs = &signature.outputs;
+    let index = specs.iter().position(|spec| spec.name == name);
+    index.ok_or_else(|| {
+        let known: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+        let message = format!(
+            "the model has no output {name:?}; it has {}",
+            known.join(", ")
+        );
+        ScoreError::invalid(format!("outputs[{position}]"), message)
+    })
+}
+
+/// Reads the member `inputs`; binary tensors are cut from `binary` in the order of the inputs.
+///
+/// Source: the binary tensor data extension of the Open Inference Protocol.
 pub(super) fn read(
     inputs: &RawValue,
+    mut binary: &[u8],
     signature: &ModelSignature,
     max_nesting: usize,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let inputs: Vec<&RawValue> = parse("inputs", inputs)?;
-    inputs
-        .into_iter()
-        .enumerate()
-        .map(|(position, input)| {
-            let target = format!("inputs[{position}]");
-            let input: Input<'_> = parse(&target, input)?;
-            read_input(input, signature, &target, max_nesting)
-        })
-        .collect()
+    let mut tensors = Vec::with_capacity(inputs.len());
+    for (position, input) in inputs.into_iter().enumerate() {
+        let target = format!("inputs[{position}]");
+        let input: Input<'_> = parse(&target, input)?;
+        tensors.push(read_input(
+            input,
+            &mut binary,
+            signature,
+            &target,
+            max_nesting,
+        )?);
+    }
+    if !binary.is_empty() {
+        let left = binary.len();
+        let message = format!("{left} bytes of binary data belong to no input");
+        return Err(ScoreError::invalid("inputs", message));
+    }
+    Ok(tensors)
 }
 
 fn read_input(
     input: Input<'_>,
+    binary: &mut &[u8],
     signature: &ModelSignature,
     target: &str,
     max_nesting: usize,
 ) -> Result<NamedTensor, ScoreError> {
-    let name = input.name;
-    let wrong = |message: String| ScoreError::invalid(target, message);
-    let Some(spec) = signature.input(&name) else {
-        return Err(wrong(format!(
-            "the model has no input {name:?}; it takes {}",
-            signature.describe_inputs()
-        )));
-    };
-    let Some(ty) = ElementType::from_datatype(&input.datatype) else {
-        return Err(wrong(format!(
-            "input {name:?}: datatype {:?} is not known; expected {}",
-            input.datatype,
-            spec.element_type.datatype()
-        )));
-    };
-    if ty != spec.element_type {
-        return Err(wrong(format!(
-            "input {name:?}: expected datatype {} ({spec}), got {}",
-            spec.element_type.datatype(),
-            ty.datatype()
-        )));
-    }
+    let spec = find_input(&input, signature, target)?;
     let shape: Option<Shape> = input
         .shape
         .iter()
         .map(|n| usize::try_from(*n).ok())
         .collect();
     let sized = shape.and_then(|shape| Some((element_count(&shape)?, shape)));
+    let (name, ty) = (input.name, spec.element_type);
     let (count, shape) = sized.ok_or_else(|| {
-        wrong(format!(
-            "input {name:?}: shape {:?} is too large",
-            input.shape
-        ))
+        let message = format!("input {name:?}: shape {:?} is too large", input.shape);
+        ScoreError::invalid(target, message)
     })?;
     let data_target = format!("{target}.data");
-    let text = input.data.get();
-    let tensor = match fast::read_array(text, ty, Plan::new(1, count, text.len())) {
-        Some(tensor) => tensor,
-        None => careful::read_array(text, ty, &data_target, max_nesting)?,
+    let wrong = |message: String| ScoreError::invalid(&data_target, message);
+    let data = match (input.parameters.binary_data_size, input.data) {
+        (Some(size), None) => {
+            let (bytes, rest) = binary.split_at_checked(size).ok_or_else(|| {
+                wrong(format!(
+                    "input {name:?}: the body ends before its {size} binary bytes"
+                ))
+            })?;
+            *binary = rest;
+            TensorData::from_le_bytes(ty, count, bytes).ok_or_else(|| {
+                wrong(format!(
+                    "input {name:?}: {size} binary bytes are no {} of shape {:?}",
+                    ty.datatype(),
+                    input.shape
+                ))
+            })?
+        }
+        (None, Some(data)) => {
+            let text = data.get();
+            let plan = Plan::new(1, count, text.len());
+            let tensor = match fast::read_array(text, ty, plan) {
+                Some(tensor) => tensor,
+                None => careful::read_array(text, ty, &data_target, max_nesting)?,
+            };
+            // Flat or nested: only the order of the elements and their number count.
+            tensor.into_parts().1
+        }
+        (Some(_), Some(_)) => {
+            return Err(wrong(format!(
+                "input {name:?}: give data or binary_data_size, not both"
+            )));
+        }
+        (None, None) => return Err(wrong(format!("input {name:?}: missing field `data`"))),
     };
-    // Flat or nested: only the order of the elements and their number count.
-    let got = tensor.data().len();
-    let tensor = Tensor::new(shape, tensor.into_parts().1).map_err(|_| {
+    let got = data.len();
+    let tensor = Tensor::new(shape, data).map_err(|_| {
         let shape = &input.shape;
-        let message = format!("input {name:?}: shape {shape:?} needs {count} values, got {got}");
-        ScoreError::invalid(data_target, message)
+        wrong(format!(
+            "input {name:?}: shape {shape:?} needs {count} values, got {got}"
+        ))
     })?;
     spec.check(&tensor, target)?;
     Ok(NamedTensor { name, tensor })
+}
+
+fn find_input<'a>(
+    input: &Input<'_>,
+    signature: &'a ModelSignature,
+    target: &str,
+) -> Result<&'a TensorSpec, ScoreError> {
+    let name = &input.name;
+    let wrong = |message: String| Err(ScoreError::invalid(target, message));
+    let Some(spec) = signature.input(name) else {
+        return wrong(format!(
+            "the model has no input {name:?}; it takes {}",
+            signature.describe_inputs()
+        ));
+    };
+    let expected = spec.element_type.datatype();
+    match ElementType::from_datatype(&input.datatype) {
+        Some(ty) if ty == spec.element_type => Ok(spec),
+        Some(ty) => wrong(format!(
+            "input {name:?}: expected datatype {expected} ({spec}), got {}",
+            ty.datatype()
+        )),
+        None => wrong(format!(
+            "input {name:?}: datatype {:?} is not known; expected {expected}",
+            input.datatype
+        )),
+    }
 }
 
 fn parse<'a, T: Deserialize<'a>>(target: &str, json: &'a RawValue) -> Result<T, ScoreError> {
@@ -162,32 +247,7 @@ struct Answer<'a> {
     model_version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
-    outputs: Outputs<'a>,
-}
-
-struct Outputs<'a> {
-    response: &'a InferenceResponse,
-    indices: &'a [usize],
-}
-
-impl Serialize for Outputs<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut seq = serializer.serialize_seq(Some(self.indices.len()))?;
-        for output in self
-            .indices
-            .iter()
-            .filter_map(|i| self.response.outputs.get(*i))
-        {
-            let data = output.tensor.data();
-            seq.serialize_element(&Output {
-                name: &output.name,
-                datatype: output.tensor.element_type().datatype(),
-                shape: output.tensor.shape(),
-                data: Nested::flat(&[data.len()], data),
-            })?;
-        }
-        seq.end()
-    }
+    outputs: Vec<Output<'a>>,
 }
 
 #[derive(Serialize)]
@@ -195,23 +255,63 @@ struct Output<'a> {
     name: &'a str,
     datatype: &'a str,
     shape: &'a [usize],
-    data: Nested<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<BinarySize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Flat<'a>>,
 }
 
-/// Writes `{"model_name", "model_version", "id", "outputs": [...]}` with flat data.
+#[derive(Serialize)]
+struct BinarySize {
+    binary_data_size: usize,
+}
+
+/// Writes `{"model_name", "model_version", "id", "outputs": [...]}` with flat data, and binary data after it.
 pub(super) fn write(
     asked: &Asked,
     metadata: &ModelMetadata,
     response: &InferenceResponse,
-) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&Answer {
+) -> serde_json::Result<Encoded> {
+    let mut binary = Vec::new();
+    let mut outputs = Vec::with_capacity(asked.outputs.len());
+    for AskedOutput {
+        index,
+        binary: as_bytes,
+    } in &asked.outputs
+    {
+        let Some(NamedTensor { name, tensor }) = response.outputs.get(*index) else {
+            continue;
+        };
+        let before = binary.len();
+        if *as_bytes {
+            tensor.data().append_le_bytes(&mut binary);
+        }
+        outputs.push(Output {
+            name,
+            datatype: tensor.element_type().datatype(),
+            shape: tensor.shape(),
+            parameters: as_bytes.then(|| BinarySize {
+                binary_data_size: binary.len() - before,
+            }),
+            data: (!as_bytes).then(|| Flat(tensor.data())),
+        });
+    }
+    let any_binary = asked.outputs.iter().any(|output| output.binary);
+    let mut body = serde_json::to_vec(&Answer {
         model_name: &metadata.name,
         model_version: MODEL_VERSION,
         id: asked.id.as_deref(),
-        outputs: Outputs {
-            response,
-            indices: asked.outputs.as_ref().unwrap_or(&metadata.default_outputs),
-        },
+        outputs,
+    })?;
+    if !any_binary {
+        return Ok(Encoded::json(body));
+    }
+    let json_bytes = body.len();
+    body.append(&mut binary);
+    Ok(Encoded {
+        body,
+        content_type: "application/octet-stream",
+        json_bytes: Some(json_bytes),
     })
 }
 

@@ -1,4 +1,9 @@
-use score::{Dim, ElementType, ModelSignature, TensorData, TensorSpec};
+use std::time::Duration;
+
+use score::{
+    CacheOutcome, Character, Dim, ElementType, ModelDigest, ModelOptions, ModelSignature, Rows,
+    Tensor, TensorData, TensorSpec, Timings,
+};
 
 use super::*;
 
@@ -21,12 +26,46 @@ fn signature(inputs: Vec<TensorSpec>) -> ModelSignature {
     ModelSignature { inputs, outputs }
 }
 
+fn metadata(signature: ModelSignature) -> ModelMetadata {
+    ModelMetadata {
+        name: "m".into(),
+        default_outputs: (0..signature.outputs.len()).collect(),
+        signature,
+        character: Character {
+            rows: Rows::Independent,
+            rows_reason: String::new(),
+            deterministic: Some(true),
+        },
+        memoize: true,
+        options: ModelOptions::default(),
+        digest: ModelDigest::new(&blake3::hash(b"m"), "1"),
+        load_time: Duration::ZERO,
+    }
+}
+
+fn read(
+    signature: &ModelSignature,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<Decoded, PayloadError> {
+    let declared = Declared {
+        content_type,
+        ..Declared::default()
+    };
+    let limits = Limits {
+        max_bytes: 1 << 20,
+        max_nesting: 16,
+    };
+    decode(body, declared, &metadata(signature.clone()), limits)
+}
+
 fn decode_one(ty: ElementType, shape: &[i64], body: &str) -> Result<TensorData, String> {
     let signature = signature(vec![spec("x", ty, shape)]);
-    match decode(body.as_bytes(), None, &signature, 16) {
+    match read(&signature, None, body.as_bytes()) {
         Ok(mut decoded) => Ok(decoded.inputs.remove(0).tensor.into_parts().1),
         Err(PayloadError::Invalid(error)) => Err(error.to_string()),
         Err(PayloadError::UnsupportedType(message)) => Err(message),
+        Err(PayloadError::TooLarge) => Err("too large".into()),
     }
 }
 
@@ -194,35 +233,172 @@ fn requested_outputs_must_exist() {
             r#"{{"inputs":[{{"name":"x","shape":[1],"datatype":"FP32","data":[1]}}],"outputs":{outputs}}}"#
         )
     };
-    let read = |outputs: &str| decode(body(outputs).as_bytes(), None, &signature, 16);
-    assert!(read(r#"[{"name":"p"}]"#).is_ok());
-    assert!(read("[]").is_ok());
-    let Err(PayloadError::Invalid(error)) = read(r#"[{"name":"q"}]"#) else {
+    let ask = |outputs: &str| read(&signature, None, body(outputs).as_bytes());
+    assert!(ask(r#"[{"name":"p"}]"#).is_ok());
+    assert!(ask("[]").is_ok());
+    let Err(PayloadError::Invalid(error)) = ask(r#"[{"name":"q"}]"#) else {
         panic!("taken");
     };
     assert!(error.to_string().contains("it has label, p"), "{error}");
-    assert!(read("null").is_err());
+    assert!(ask("null").is_err());
 }
 
 #[test]
-fn content_types_matter_less_than_the_first_character() {
+fn first_bytes_count_more_than_a_content_type_that_nobody_set() {
     let signature = signature(vec![spec("x", ElementType::Float32, &[-1])]);
-    let read = |content_type: &str, body: &[u8]| decode(body, Some(content_type), &signature, 16);
+    let send = |content_type: &str, body: &[u8]| read(&signature, Some(content_type), body);
     for content_type in [
         "application/json; charset=UTF-8",
         "text/plain",
         "application/x-www-form-urlencoded",
-        "application/octet-stream",
+        "application/whatever",
     ] {
         assert!(
-            read(content_type, b" {\"data\":[1]}").is_ok(),
+            send(content_type, b" {\"data\":[1]}").is_ok(),
             "{content_type}"
         );
     }
     let unsupported = |outcome| matches!(outcome, Err(PayloadError::UnsupportedType(_)));
-    assert!(unsupported(read("text/csv", b"1,2")));
-    assert!(unsupported(read("application/json", &[0x1f, 0x8b, 8])));
-    assert!(!unsupported(read("application/json", b"[1]")));
+    assert!(unsupported(send("application/x-protobuf", b"1,2")));
+    assert!(!unsupported(send("application/json", b"[1]")));
+}
+
+#[test]
+fn raw_bytes_are_one_tensor() {
+    let signature = signature(vec![spec("x", ElementType::Float32, &[-1, 2])]);
+    let send = |body: &[u8]| read(&signature, Some("application/octet-stream"), body);
+    let body: Vec<u8> = [1.5f32, -2.0, 0.0, 7.0]
+        .iter()
+        .flat_map(|v| v.to_le_bytes())
+        .collect();
+    let decoded = send(&body).unwrap();
+    let tensor = &decoded.inputs[0].tensor;
+    assert_eq!(tensor.shape(), [2, 2]);
+    assert_eq!(
+        tensor.data(),
+        &TensorData::Float32(vec![1.5, -2.0, 0.0, 7.0])
+    );
+    for bad in [&body[..7], &body[..4]] {
+        assert!(matches!(send(bad), Err(PayloadError::Invalid(_))));
+    }
+}
+
+#[test]
+fn gzip_is_unpacked_up_to_the_limit() {
+    use std::io::Write;
+    let pack = |bytes: &[u8]| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        packer.write_all(bytes).unwrap();
+        packer.finish().unwrap()
+    };
+    let signature = signature(vec![spec("x", ElementType::Float32, &[-1])]);
+    let send = |body: &[u8]| read(&signature, Some("application/json"), body);
+    assert!(send(&pack(b"{\"data\":[1]}")).is_ok());
+    let bomb = pack(&vec![b' '; 2 << 20]);
+    assert!(matches!(send(&bomb), Err(PayloadError::TooLarge)));
+    assert!(matches!(
+        send(&[0x1f, 0x8b, 8, 0]),
+        Err(PayloadError::Invalid(_))
+    ));
+}
+
+#[test]
+fn binary_tensors_follow_the_json_in_both_directions() {
+    let signature = signature(vec![
+        spec("x", ElementType::Float32, &[-1]),
+        spec("s", ElementType::String, &[-1]),
+    ]);
+    let json = r#"{"parameters":{"binary_data_output":true},"inputs":[
+        {"name":"x","shape":[2],"datatype":"FP32","parameters":{"binary_data_size":8}},
+        {"name":"s","shape":[1],"datatype":"BYTES","parameters":{"binary_data_size":6}}]}"#;
+    let mut body = json.as_bytes().to_vec();
+    body.extend([1.5f32, 2.5].iter().flat_map(|v| v.to_le_bytes()));
+    body.extend([2, 0, 0, 0, b'a', b'b']);
+    let metadata = metadata(signature);
+    let send = |body: &[u8], json_bytes| {
+        let declared = Declared {
+            content_type: Some("application/octet-stream"),
+            json_bytes: Some(json_bytes),
+            ..Declared::default()
+        };
+        let limits = Limits {
+            max_bytes: 1 << 20,
+            max_nesting: 16,
+        };
+        decode(body, declared, &metadata, limits)
+    };
+    let decoded = send(&body, json.len()).unwrap();
+    let data: Vec<_> = decoded
+        .inputs
+        .iter()
+        .map(|input| input.tensor.data().clone())
+        .collect();
+    assert_eq!(data[0], TensorData::Float32(vec![1.5, 2.5]));
+    assert_eq!(data[1], TensorData::String(vec!["ab".into()]));
+
+    let output = |name: &str, data: TensorData| NamedTensor {
+        name: name.into(),
+        tensor: Tensor::new(vec![data.len()], data).unwrap(),
+    };
+    let response = InferenceResponse {
+        outputs: vec![
+            output("label", TensorData::Int64(vec![7])),
+            output("p", TensorData::Float32(vec![0.25])),
+        ],
+        rows: 1,
+        cache: CacheOutcome::Bypass,
+        timings: Timings::default(),
+    };
+    let encoded = encode(&decoded.dialect, None, &metadata, &response).unwrap();
+    let (head, tail) = encoded.body.split_at(encoded.json_bytes.unwrap());
+    let head: serde_json::Value = serde_json::from_slice(head).unwrap();
+    assert_eq!(head["outputs"][0]["parameters"]["binary_data_size"], 8);
+    let expected = [&7i64.to_le_bytes()[..], &0.25f32.to_le_bytes()].concat();
+    assert_eq!(tail, expected);
+
+    for (body, json_bytes) in [
+        (&body[..body.len() - 1], json.len()),
+        (&[&body[..], b"x"].concat()[..], json.len()),
+        (&body[..], body.len() + 1),
+        (&body[..], 3),
+    ] {
+        assert!(matches!(
+            send(body, json_bytes),
+            Err(PayloadError::Invalid(_))
+        ));
+    }
+}
+
+#[test]
+fn pictures_become_what_the_input_looks_like() {
+    let mut png = Vec::new();
+    let picture =
+        image::RgbImage::from_fn(2, 2, |x, y| image::Rgb([255 * x as u8, 255 * y as u8, 0]));
+    let mut cursor = std::io::Cursor::new(&mut png);
+    picture
+        .write_to(&mut cursor, image::ImageFormat::Png)
+        .unwrap();
+    let shaped = |ty, shape: &[i64]| {
+        let signature = signature(vec![spec("x", ty, shape)]);
+        let decoded = read(&signature, Some("image/png"), &png);
+        decoded.map(|mut decoded| decoded.inputs.remove(0).tensor)
+    };
+    let chw = shaped(ElementType::Float32, &[-1, 3, 2, 2]).unwrap();
+    let red_green_blue = [0., 1., 0., 1., 0., 0., 1., 1., 0., 0., 0., 0.];
+    assert_eq!(chw.data(), &TensorData::Float32(red_green_blue.to_vec()));
+    let hwc = shaped(ElementType::Uint8, &[-1, -1, -1, 3]).unwrap();
+    let pixels = [0, 0, 0, 255, 0, 0, 0, 255, 0, 255, 255, 0];
+    assert_eq!(hwc.data(), &TensorData::Uint8(pixels.to_vec()));
+    assert_eq!(
+        shaped(ElementType::Float32, &[-1, 4]).unwrap().shape(),
+        [1, 4]
+    );
+    assert_eq!(
+        shaped(ElementType::Float32, &[-1, 28, 28]).unwrap().shape(),
+        [1, 28, 28]
+    );
+    assert!(shaped(ElementType::Float32, &[-1, 5, 2, 2]).is_err());
+    assert!(shaped(ElementType::String, &[-1, 2, 2]).is_err());
 }
 
 fn passengers() -> ModelSignature {
@@ -237,7 +413,7 @@ fn inputs_by_name(
     signature: &ModelSignature,
     body: &str,
 ) -> Result<Vec<(String, Vec<usize>, TensorData)>, String> {
-    match decode(body.as_bytes(), None, signature, 16) {
+    match read(signature, None, body.as_bytes()) {
         Ok(decoded) => {
             let mut inputs: Vec<_> = decoded
                 .inputs
@@ -252,6 +428,7 @@ fn inputs_by_name(
         }
         Err(PayloadError::Invalid(error)) => Err(error.to_string()),
         Err(PayloadError::UnsupportedType(message)) => Err(message),
+        Err(PayloadError::TooLarge) => Err("too large".into()),
     }
 }
 

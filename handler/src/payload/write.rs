@@ -31,14 +31,14 @@ impl<'a> Nested<'a> {
             start: row * shape.iter().product::<usize>(),
         }
     }
+}
 
-    /// All elements in one array.
-    pub(super) fn flat(length: &'a [usize; 1], data: &'a TensorData) -> Self {
-        Self {
-            shape: length,
-            data,
-            start: 0,
-        }
+/// Elements in one array, whatever their shape.
+pub(super) struct Flat<'a>(pub(super) &'a TensorData);
+
+impl Serialize for Flat<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        with_elements!(self.0, v => serializer.collect_seq(v.iter().map(Element::json)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A model on disk: `<folder>/model.onnx`, what lies beside it, and `model.toml`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -21,6 +22,39 @@ pub struct ModelOptions {
     rows: Option<RowsOption>,
     /// Whether results may be remembered; found out by a probe if not given.
     pub memoize: Option<bool>,
+    /// How pictures become inputs, by input name.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, ImageOptions>,
+}
+
+/// How a picture becomes an input. What is not given follows from the input's shape and type.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageOptions {
+    /// Width and height in pixels to which pictures are scaled.
+    pub size: Option<[u32; 2]>,
+    /// The order of axes.
+    pub layout: Option<ImageLayout>,
+    /// By what 8-bit values are multiplied; 1/255 for floats and 1 for integers if not given.
+    pub scale: Option<f32>,
+    /// What is subtracted after scaling: one number, or one per channel.
+    #[serde(default)]
+    pub mean: Vec<f32>,
+    /// By what is divided then: one number, or one per channel.
+    #[serde(default)]
+    pub std: Vec<f32>,
+}
+
+/// The order of a picture's axes, after the row's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageLayout {
+    /// Height, width; one channel of grey.
+    Hw,
+    /// Channels, height, width.
+    Chw,
+    /// Height, width, channels.
+    Hwc,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -4,7 +4,7 @@ mod folder;
 mod onnx;
 mod probe;
 
-pub use folder::{ModelFolder, ModelOptions, find_models};
+pub use folder::{ImageLayout, ImageOptions, ModelFolder, ModelOptions, find_models};
 pub(crate) use onnx::OnnxModel;
 pub use onnx::Runtime;
 pub use probe::Character;

@@ -140,8 +140,8 @@ impl Kind {
 /// `None` if they would take too much room.
 fn made_up_rows(specs: &[TensorSpec], kind: Kind) -> Option<Vec<Tensor>> {
     let shapes: Vec<Shape> = specs.iter().map(made_up_shape).collect();
-    let counts = shapes.iter().map(|shape| element_count(shape));
-    let total = counts.fold(Some(0usize), |sum, count| sum?.checked_add(count?));
+    let mut counts = shapes.iter().map(|shape| element_count(shape));
+    let total = counts.try_fold(0usize, |sum, count| sum.checked_add(count?));
     if total.is_none_or(|total| total > MAX_ELEMENTS) {
         return None;
     }

@@ -108,6 +108,7 @@ impl Plan {
                 deterministic: Some(true),
             },
             memoize: self.memoize,
+            options: ModelOptions::default(),
             digest: ModelDigest::new(&blake3::hash(self.digest.as_bytes()), "1"),
             load_time: Duration::ZERO,
         };
