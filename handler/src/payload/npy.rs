@@ -87,7 +87,7 @@ fn row_major(shape: &[usize], data: &TensorData) -> TensorData {
         from
     };
     with_elements!(data, v => {
-        let sorted: Vec<_> = (0..v.len()).map(|index| v[position(index)].clone()).collect();
+        let sorted: Vec<_> = (0..v.len()).filter_map(|index| v.get(position(index)).cloned()).collect();
         sorted.into()
     })
 }
