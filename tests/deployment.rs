@@ -94,7 +94,8 @@ fn the_readme_lists_every_setting_with_its_default() {
         assert!(readme.contains(&row), "README.md has no row {row}");
     }
     let rows = readme.lines().filter(|line| {
-        line.starts_with("| `SCORE_")
+        line.starts_with("| `AZUREML_")
+            || line.starts_with("| `SCORE_")
             || line.starts_with("| `REDIS_")
             || line.starts_with("| `ORT_")
     });

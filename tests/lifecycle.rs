@@ -152,33 +152,38 @@ async fn no_model_and_no_good_model_end_the_process_with_the_reason() {
 async fn a_broken_model_is_named_and_the_others_serve() {
     let app = AppRoot::with_sample();
     app.write("models/bad/model.onnx", "no model at all");
+    app.write("models/empty/notes.txt", "");
     let affine = repository().join("tests/data/models/affine.onnx");
-    app.add_model("typo", affine, Some("output = [\"y\"]"));
+    app.add_model("typo", &affine, Some("output = [\"y\"]"));
     app.add_model(
-        "zipped",
-        repository().join("tests/data/models/zipmap.onnx"),
-        None,
+        "fixed",
+        repository().join("tests/data/models/fixed.onnx"),
+        Some("rows = \"independent\""),
     );
     let host = FunctionsHost::start(&app, [("SCORE_DEFAULT_MODEL", "mnist")]).await;
     scores(&host).await;
     for (model, reason) in [
         ("bad", "could not be loaded"),
-        ("typo", "unknown field `output`"),
+        ("empty", "no model.onnx in it"),
+        (
+            "typo",
+            r#"unknown key \"output\"; did you mean \"outputs\"?"#,
+        ),
+        ("fixed", "axis 0 is not free"),
     ] {
         let path = format!("/api/score/{model}");
         let answer = host.http("POST", &path, &[JSON], br#"{"data":[]}"#).await;
         let answer = answer.expect_status(503);
         assert!(answer.text().contains(reason), "{}", answer.text());
+        let errors = host.error_logs();
+        assert_eq!(
+            errors
+                .iter()
+                .filter(|line| line.contains(&format!("/{model}")))
+                .count(),
+            1
+        );
     }
-    let answer = host
-        .http("POST", "/api/score/zipped", &[JSON], b"{}")
-        .await
-        .expect_status(503);
-    assert!(
-        answer.text().contains("which cannot be served"),
-        "{}",
-        answer.text()
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

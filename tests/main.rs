@@ -11,5 +11,6 @@ mod deployment;
 mod http_trigger;
 mod lifecycle;
 mod memo;
+mod models;
 mod support;
 mod support_selftest;

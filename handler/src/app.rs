@@ -179,7 +179,7 @@ fn open_memo(config: &Config) -> anyhow::Result<Memo> {
 fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
     let library = find_runtime(config)?;
     let runtime = Runtime::load(&library)?;
-    let folders = find_models(&config.model_dir).with_context(|| {
+    let places = find_models(&config.model_dir).with_context(|| {
         format!(
             "the model folder {} cannot be read",
             config.model_dir.display()
@@ -195,13 +195,12 @@ fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
         },
     };
     let mut slots = BTreeMap::new();
-    for folder in folders {
-        let name = folder_name(&folder);
-        let slot = ModelFolder::read(&folder)
+    for place in places {
+        let slot = ModelFolder::read(&place)
             .and_then(|folder| Scorer::load(&runtime, &folder, options, memo.clone()))
             .map_err(|error| error.to_string());
-        announce(&name, &slot);
-        slots.insert(name, slot);
+        announce(&place.name, &slot);
+        slots.insert(place.name, slot);
     }
     if !slots.values().any(Result::is_ok) {
         let reasons: Vec<String> = slots
@@ -253,11 +252,6 @@ fn announce(name: &str, slot: &ModelSlot) {
         }
         Err(reason) => error!(model = name, "model not loaded: {reason}"),
     }
-}
-
-fn folder_name(folder: &Path) -> String {
-    let name = folder.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
 }
 
 const LIBRARY_NAMES: [&str; 3] = [

@@ -28,6 +28,10 @@ pub const SETTINGS: &[Setting] = &[
         default: "models",
     },
     Setting {
+        name: "AZUREML_MODEL_DIR",
+        default: "none",
+    },
+    Setting {
         name: "SCORE_DEFAULT_MODEL",
         default: "the only model",
     },
@@ -243,7 +247,7 @@ impl Reader<'_> {
         Config {
             listen,
             hosted,
-            model_dir: app_root.join(self.with_default("SCORE_MODEL_DIR")),
+            model_dir: app_root.join(self.model_dir()),
             default_model: self.text("SCORE_DEFAULT_MODEL"),
             runtime_library: self.text("ORT_DYLIB_PATH").map(|path| app_root.join(path)),
             app_root,
@@ -356,6 +360,12 @@ impl Reader<'_> {
             self.wrong(NAME, &value, &expected);
         }
         value
+    }
+
+    fn model_dir(&self) -> String {
+        let own = self.text("SCORE_MODEL_DIR");
+        own.or_else(|| self.text("AZUREML_MODEL_DIR"))
+            .unwrap_or_else(|| self.with_default("SCORE_MODEL_DIR"))
     }
 
     /// The host names the port; the second name is what older hosts use. It connects to 127.0.0.1 and nowhere else.

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::error::ScoreError;
 use crate::model::{Model, RunError};
 use crate::rows::Rows;
+use crate::signature::Arranged;
 use crate::tensor::Tensor;
 
 /// How work waits and travels.
@@ -31,7 +32,7 @@ pub(crate) struct Ran {
 }
 
 struct Job {
-    inputs: Vec<Tensor>,
+    inputs: Arranged,
     rows: usize,
     since: Instant,
     reply: oneshot::Sender<Result<Ran, ScoreError>>,
@@ -150,7 +151,7 @@ impl Batcher {
     ///
     /// # Errors
     /// [`ScoreError::Overloaded`] at once if too many rows wait; else what the run gave.
-    pub(crate) async fn run(&self, inputs: Vec<Tensor>, rows: usize) -> Result<Ran, ScoreError> {
+    pub(crate) async fn run(&self, inputs: Arranged, rows: usize) -> Result<Ran, ScoreError> {
         // A request larger than the whole queue may have it to itself.
         let places = rows.clamp(1, self.max_waiting_rows) as u32;
         let place = self
@@ -218,9 +219,13 @@ impl Worker {
 
     fn run_together(&mut self, jobs: &[Job]) -> Option<Vec<Ran>> {
         let start = Instant::now();
-        let inputs: Vec<Tensor> = (0..jobs[0].inputs.len())
-            .map(|input| Tensor::stack(jobs.iter().map(|job| &job.inputs[input])))
+        let tensors = (0..jobs[0].inputs.tensors.len())
+            .map(|input| Tensor::stack(jobs.iter().map(|job| &job.inputs.tensors[input])))
             .collect::<Option<_>>()?;
+        let inputs = Arranged {
+            tensors,
+            given: Vec::new(),
+        };
         let outputs = self.run_once(&inputs).ok()?;
         let rows: usize = jobs.iter().map(|job| job.rows).sum();
         if outputs.iter().any(|tensor| tensor.rows() != Some(rows)) {
@@ -241,8 +246,10 @@ impl Worker {
     }
 
     /// A panic below is this job's failure; the thread and its session go on.
-    fn run_once(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ScoreError> {
-        match catch_unwind(AssertUnwindSafe(|| self.model.run(inputs))) {
+    fn run_once(&mut self, inputs: &Arranged) -> Result<Vec<Tensor>, ScoreError> {
+        match catch_unwind(AssertUnwindSafe(|| {
+            self.model.run(&inputs.tensors, &inputs.given)
+        })) {
             Ok(Ok(outputs)) => Ok(outputs),
             Ok(Err(RunError::Rejected(reason))) => Err(ScoreError::ModelRejected(reason)),
             Ok(Err(RunError::Failed(reason))) => Err(ScoreError::Internal(reason)),
@@ -251,10 +258,11 @@ impl Worker {
     }
 }
 
+/// Jobs with optional inputs keep to themselves: those inputs have no rows.
 fn same_row_shapes(a: &Job, b: &Job) -> bool {
-    let pairs = a.inputs.iter().zip(&b.inputs);
+    let pairs = a.inputs.tensors.iter().zip(&b.inputs.tensors);
     let mut shapes = pairs.map(|(a, b)| a.row_shape() == b.row_shape());
-    shapes.all(|same| same)
+    a.inputs.given.is_empty() && b.inputs.given.is_empty() && shapes.all(|same| same)
 }
 
 #[cfg(test)]

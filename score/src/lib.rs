@@ -29,12 +29,13 @@ pub use memo::{
     RemoteOptions, StoreEntry, StoreError,
 };
 pub use model::{
-    Character, ImageLayout, ImageOptions, ModelFolder, ModelOptions, Runtime, find_models,
+    Character, ImageLayout, ImageOptions, ModelFolder, ModelOptions, ModelPlace, Runtime,
+    find_models,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 pub use rows::Rows;
 pub use scorer::{ModelMetadata, Scorer, ScorerOptions, ScorerStats};
-pub use signature::{Dim, ModelSignature, TensorSpec};
+pub use signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
 pub use tensor::{
     ElementType, NamedTensor, Shape, ShapeMismatch, Tensor, TensorData, element_count,
 };

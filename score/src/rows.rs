@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::memo::{KeyMaker, MemoKey, ModelDigest, RowStack, decode, encode_row, encode_whole};
-use crate::signature::ModelSignature;
+use crate::signature::{Arranged, ModelSignature};
 use crate::tensor::{ElementType, Tensor};
 
 /// Whether row i of the outputs depends on row i of the inputs alone.
@@ -100,8 +100,8 @@ pub(crate) fn payloads_of_rows(outputs: &[Tensor], rows: usize) -> Vec<Bytes> {
 }
 
 /// The key of a request that is one unit.
-pub(crate) fn key_of_whole(model: ModelDigest, inputs: &[Tensor]) -> MemoKey {
-    KeyMaker::for_whole(model, inputs).whole(inputs)
+pub(crate) fn key_of_whole(model: ModelDigest, inputs: &Arranged) -> MemoKey {
+    KeyMaker::for_whole(model, &inputs.tensors, &inputs.given).whole(&inputs.tensors)
 }
 
 /// The payload of a result that is one unit.
@@ -130,10 +130,7 @@ mod tests {
             element_type: ElementType::Float32,
             shape: vec![Dim::Dynamic(None), Dim::Fixed(2)],
         };
-        ModelSignature {
-            inputs: vec![spec("x")],
-            outputs: vec![spec("y")],
-        }
+        ModelSignature::of_tensors(vec![spec("x")], vec![spec("y")])
     }
 
     fn matrix(values: &[f32]) -> Vec<Tensor> {

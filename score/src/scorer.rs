@@ -13,7 +13,7 @@ use crate::memo::{Memo, MemoKey, ModelDigest, can_encode};
 use crate::model::{Character, Model, ModelFolder, ModelOptions, OnnxModel, Runtime, examine};
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 use crate::rows::{self, Rows, Units};
-use crate::signature::ModelSignature;
+use crate::signature::{Arranged, ModelSignature};
 use crate::tensor::{NamedTensor, Tensor, TensorData};
 
 /// How a model is run.
@@ -34,9 +34,11 @@ pub struct ScorerOptions {
 pub struct ModelMetadata {
     /// The name callers use.
     pub name: String,
+    /// Its version.
+    pub version: String,
     /// Inputs and outputs.
     pub signature: ModelSignature,
-    /// The outputs to answer with unless the caller asks for others, as indices into the signature.
+    /// The outputs to answer with unless the caller asks for others, as indices into [`ModelSignature::declared`].
     pub default_outputs: Vec<usize>,
     /// What the probe found or `model.toml` says.
     pub character: Character,
@@ -106,6 +108,7 @@ impl Scorer {
         }
         let metadata = ModelMetadata {
             name: folder.name.clone(),
+            version: folder.version.clone(),
             signature,
             default_outputs,
             memoize: folder
@@ -174,14 +177,14 @@ impl Scorer {
     ) -> Result<InferenceResponse, ScoreError> {
         let inputs = self.metadata.signature.arrange(request.inputs)?;
         refuse_nul(&self.metadata.signature, &inputs)?;
-        let rows = self.count_rows(&inputs)?;
+        let independent = self.is_cuttable(&inputs);
+        let rows = self.count_rows(&inputs, independent)?;
         let remember = self.metadata.memoize && self.memo.is_available();
         let cache = if remember {
             request.cache
         } else {
             CacheUse::Bypass
         };
-        let independent = self.metadata.character.rows == Rows::Independent;
         let scored = if cache == CacheUse::Bypass || rows == 0 {
             self.compute_all(inputs, rows, CacheOutcome::Bypass).await?
         } else if independent {
@@ -205,14 +208,19 @@ impl Scorer {
         })
     }
 
+    /// Whether the request's rows may be cut apart. An optional input has no rows, so with one they may not.
+    fn is_cuttable(&self, inputs: &Arranged) -> bool {
+        self.metadata.character.rows == Rows::Independent && inputs.given.is_empty()
+    }
+
     /// Rows for limits, queues and metrics: the length of axis 0, or 1 where rows belong together.
-    fn count_rows(&self, inputs: &[Tensor]) -> Result<usize, ScoreError> {
-        if self.metadata.character.rows == Rows::Together {
+    fn count_rows(&self, inputs: &Arranged, independent: bool) -> Result<usize, ScoreError> {
+        if !independent {
             return Ok(1);
         }
         let specs = &self.metadata.signature.inputs;
         let mut rows = None;
-        for (spec, tensor) in specs.iter().zip(inputs) {
+        for (spec, tensor) in specs.iter().zip(&inputs.tensors) {
             let here = tensor.rows().unwrap_or(1);
             match rows {
                 None => rows = Some((&spec.name, here)),
@@ -229,15 +237,19 @@ impl Scorer {
             }
         }
         let rows = rows.map_or(1, |(_, rows)| rows);
-        if rows > self.options.max_rows {
-            let limit = self.options.max_rows;
+        let limit = self
+            .metadata
+            .options
+            .max_rows
+            .unwrap_or(self.options.max_rows);
+        if rows > limit {
             let message = format!("{rows} rows in one request; at most {limit} are accepted");
             return Err(ScoreError::invalid("inputs", message));
         }
         Ok(rows)
     }
 
-    async fn run(&self, inputs: Vec<Tensor>, rows: usize) -> Result<Ran, ScoreError> {
+    async fn run(&self, inputs: Arranged, rows: usize) -> Result<Ran, ScoreError> {
         let ran = self.batcher.run(inputs, rows).await?;
         self.stats.computed_rows.inc_by(rows as u64);
         Ok(ran)
@@ -245,7 +257,7 @@ impl Scorer {
 
     async fn compute_all(
         &self,
-        inputs: Vec<Tensor>,
+        inputs: Arranged,
         rows: usize,
         cache: CacheOutcome,
     ) -> Result<Scored, ScoreError> {
@@ -259,12 +271,12 @@ impl Scorer {
 
     async fn score_rows(
         &self,
-        inputs: Vec<Tensor>,
+        inputs: Arranged,
         rows: usize,
         cache: CacheUse,
     ) -> Result<Scored, ScoreError> {
         let start = Instant::now();
-        let units = Units::of_rows(self.metadata.digest, &inputs, rows);
+        let units = Units::of_rows(self.metadata.digest, &inputs.tensors, rows);
         let mut found = self.look_up(&units.keys, cache).await;
         let looked_up = start.elapsed();
         let mut scored = Scored {
@@ -289,10 +301,14 @@ impl Scorer {
         }
         if !missing.is_empty() {
             let wanted = units.rows_holding(&missing);
-            let some = inputs
-                .iter()
-                .map(|input| input.take_rows(&wanted))
-                .collect();
+            let some = Arranged {
+                tensors: inputs
+                    .tensors
+                    .iter()
+                    .map(|input| input.take_rows(&wanted))
+                    .collect(),
+                given: Vec::new(),
+            };
             let ran = self.run(some, wanted.len()).await?;
             scored.timings = timings(looked_up, &ran);
             let payloads = self.remember_rows(&units, &missing, &ran.outputs);
@@ -313,14 +329,14 @@ impl Scorer {
         let payloads = rows::payloads_of_rows(outputs, rows);
         let keys = computed.iter().map(|unit| units.keys[*unit]);
         let entries: Vec<(MemoKey, Bytes)> = keys.zip(payloads.iter().cloned()).collect();
-        self.memo.remember(entries);
+        self.memo.remember(entries, self.metadata.options.ttl);
         payloads
     }
 
     /// Puts rows together; computes the whole request if they do not fit each other.
     async fn join(
         &self,
-        inputs: Vec<Tensor>,
+        inputs: Arranged,
         units: &Units,
         found: Vec<Option<Bytes>>,
         mut scored: Scored,
@@ -341,7 +357,7 @@ impl Scorer {
 
     async fn score_whole(
         &self,
-        inputs: Vec<Tensor>,
+        inputs: Arranged,
         rows: usize,
         cache: CacheUse,
     ) -> Result<Scored, ScoreError> {
@@ -365,7 +381,8 @@ impl Scorer {
         scored.timings.cache = looked_up;
         if can_encode(&scored.outputs) {
             let payload = rows::payload_of_whole(&scored.outputs);
-            self.memo.remember(vec![(key, payload)]);
+            self.memo
+                .remember(vec![(key, payload)], self.metadata.options.ttl);
         }
         Ok(scored)
     }
@@ -393,8 +410,10 @@ fn timings(cache: Duration, ran: &Ran) -> Timings {
 }
 
 /// The runtime ends a string at a NUL: what follows would be lost without a word.
-fn refuse_nul(signature: &ModelSignature, inputs: &[Tensor]) -> Result<(), ScoreError> {
-    for (spec, tensor) in signature.inputs.iter().zip(inputs) {
+fn refuse_nul(signature: &ModelSignature, inputs: &Arranged) -> Result<(), ScoreError> {
+    let optional = inputs.given.iter().map(|index| &signature.optional[*index]);
+    let specs = signature.inputs.iter().chain(optional);
+    for (spec, tensor) in specs.zip(&inputs.tensors) {
         if let TensorData::String(values) = tensor.data()
             && let Some(position) = values.iter().position(|text| text.contains('\0'))
         {
@@ -418,10 +437,10 @@ fn choose_outputs(
     signature: &ModelSignature,
 ) -> Result<Vec<usize>, LoadError> {
     let Some(names) = &folder.options.outputs else {
-        return Ok((0..signature.outputs.len()).collect());
+        return Ok((0..signature.declared.len()).collect());
     };
     let by_name: BTreeMap<&str, usize> = signature
-        .outputs
+        .declared
         .iter()
         .enumerate()
         .map(|(index, spec)| (spec.name.as_str(), index))

@@ -110,53 +110,122 @@ impl fmt::Display for ShapeText<'_> {
     }
 }
 
+/// How one output of a model is made up of tensors, as indices into [`ModelSignature::outputs`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputForm {
+    /// A tensor.
+    Tensor(usize),
+    /// One map per row: two matrices with the keys and the values of each row. This is what scikit-learn's ZipMap gives.
+    Maps {
+        /// The matrix of keys, strings or integers.
+        keys: usize,
+        /// The matrix of values.
+        values: usize,
+    },
+    /// Tensors of one type, of any number and any shapes.
+    Sequence {
+        /// All elements, one tensor after the other.
+        elements: usize,
+        /// For each tensor the number of its axes and their lengths, one tensor after the other.
+        shapes: usize,
+    },
+}
+
+/// One output as the model declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputSpec {
+    /// The name in the model.
+    pub name: String,
+    /// The tensors it is made up of.
+    pub form: OutputForm,
+}
+
 /// Everything a model takes and gives, in the model's own order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModelSignature {
-    /// The inputs.
+    /// The inputs that have to be given.
     pub inputs: Vec<TensorSpec>,
-    /// The outputs.
+    /// Inputs with a value of their own, which may be given.
+    pub optional: Vec<TensorSpec>,
+    /// The tensors that come out.
     pub outputs: Vec<TensorSpec>,
+    /// The outputs as the model declares them; each is made up of one or two of the tensors.
+    pub declared: Vec<OutputSpec>,
+}
+
+/// The tensors of one request in the model's order.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Arranged {
+    /// All required inputs, then the optional ones that were given.
+    pub(crate) tensors: Vec<Tensor>,
+    /// Which optional inputs were given, as ascending indices into [`ModelSignature::optional`].
+    pub(crate) given: Vec<usize>,
 }
 
 impl ModelSignature {
-    /// The input of that name.
+    /// The input of that name, required or optional.
     pub fn input(&self, name: &str) -> Option<&TensorSpec> {
-        self.inputs.iter().find(|spec| spec.name == name)
+        let mut all = self.inputs.iter().chain(&self.optional);
+        all.find(|spec| spec.name == name)
     }
 
-    /// Whether axis 0 is free in every input and output, and there is an input at all.
+    /// A signature in which every output is a tensor.
+    pub fn of_tensors(inputs: Vec<TensorSpec>, outputs: Vec<TensorSpec>) -> Self {
+        let names = outputs.iter().map(|spec| spec.name.clone()).enumerate();
+        let declared = names.map(|(index, name)| OutputSpec {
+            name,
+            form: OutputForm::Tensor(index),
+        });
+        Self {
+            declared: declared.collect(),
+            inputs,
+            optional: Vec::new(),
+            outputs,
+        }
+    }
+
+    /// Whether axis 0 is free in every input and output, and there is an input at all. The tensors of a sequence are
+    /// no rows.
     pub fn has_dynamic_rows(&self) -> bool {
         let mut all = self.inputs.iter().chain(&self.outputs);
-        !self.inputs.is_empty() && all.all(TensorSpec::has_dynamic_rows)
+        let sequence = |output: &OutputSpec| matches!(output.form, OutputForm::Sequence { .. });
+        !self.inputs.is_empty()
+            && all.all(TensorSpec::has_dynamic_rows)
+            && !self.declared.iter().any(sequence)
     }
 
     /// The inputs as a caller reads them: `"x" float32 [?,784], "y" int64 [?]`.
     pub fn describe_inputs(&self) -> String {
-        let all: Vec<String> = self
-            .inputs
-            .iter()
-            .map(|spec| format!("{:?} {spec}", spec.name))
-            .collect();
-        all.join(", ")
+        if self.inputs.is_empty() && self.optional.is_empty() {
+            return "no input".to_owned();
+        }
+        let required = self.inputs.iter();
+        let required = required.map(|spec| format!("{:?} {spec}", spec.name));
+        let optional = self.optional.iter();
+        let optional = optional.map(|spec| format!("{:?} {spec} (optional)", spec.name));
+        required.chain(optional).collect::<Vec<_>>().join(", ")
     }
 
     /// Brings the given tensors into the model's order after checking every one.
     ///
     /// # Errors
     /// [`ScoreError::InvalidInput`] for an input that is unknown, missing, given twice or does not fit.
-    pub fn arrange(&self, given: Vec<NamedTensor>) -> Result<Vec<Tensor>, ScoreError> {
-        let mut slots: Vec<Option<Tensor>> = vec![None; self.inputs.len()];
+    pub(crate) fn arrange(&self, given: Vec<NamedTensor>) -> Result<Arranged, ScoreError> {
+        let required = self.inputs.len();
+        let mut slots: Vec<Option<Tensor>> = vec![None; required + self.optional.len()];
         for (position, NamedTensor { name, tensor }) in given.into_iter().enumerate() {
             let target = format!("inputs[{position}]");
-            let Some(index) = self.inputs.iter().position(|spec| spec.name == name) else {
+            let mut all = self.inputs.iter().chain(&self.optional);
+            let Some(index) = all.position(|spec| spec.name == name) else {
                 let message = format!(
                     "the model has no input {name:?}; it takes {}",
                     self.describe_inputs()
                 );
                 return Err(ScoreError::invalid(target, message));
             };
-            self.inputs[index].check(&tensor, &target)?;
+            let spec = self.inputs.get(index);
+            let spec = spec.unwrap_or_else(|| &self.optional[index - required]);
+            spec.check(&tensor, &target)?;
             if slots[index].replace(tensor).is_some() {
                 let message = format!("input {name:?} is given twice");
                 return Err(ScoreError::invalid(target, message));
@@ -167,7 +236,11 @@ impl ModelSignature {
             let message = format!("input {:?} is missing; expected {spec}", spec.name);
             return Err(ScoreError::invalid("inputs", message));
         }
-        Ok(slots.into_iter().flatten().collect())
+        let optional = (0..self.optional.len()).filter(|i| slots[required + i].is_some());
+        Ok(Arranged {
+            given: optional.collect(),
+            tensors: slots.into_iter().flatten().collect(),
+        })
     }
 }
 
@@ -177,21 +250,17 @@ mod tests {
     use crate::tensor::TensorData;
 
     fn signature() -> ModelSignature {
-        ModelSignature {
-            inputs: vec![
-                TensorSpec {
-                    name: "x".into(),
-                    element_type: ElementType::Float32,
-                    shape: vec![Dim::Dynamic(Some("batch".into())), Dim::Fixed(3)],
-                },
-                TensorSpec {
-                    name: "n".into(),
-                    element_type: ElementType::Int64,
-                    shape: vec![Dim::Dynamic(None)],
-                },
-            ],
-            outputs: vec![],
-        }
+        let x = TensorSpec {
+            name: "x".into(),
+            element_type: ElementType::Float32,
+            shape: vec![Dim::Dynamic(Some("batch".into())), Dim::Fixed(3)],
+        };
+        let n = TensorSpec {
+            name: "n".into(),
+            element_type: ElementType::Int64,
+            shape: vec![Dim::Dynamic(None)],
+        };
+        ModelSignature::of_tensors(vec![x, n], vec![])
     }
 
     fn x(columns: usize) -> NamedTensor {
@@ -217,8 +286,30 @@ mod tests {
         let ordered = signature()
             .arrange(vec![n(TensorData::Int64(vec![1])), x(3)])
             .unwrap();
-        assert_eq!(ordered[0].shape(), [1, 3]);
-        assert_eq!(ordered[1].shape(), [1]);
+        assert_eq!(ordered.tensors[0].shape(), [1, 3]);
+        assert_eq!(ordered.tensors[1].shape(), [1]);
+        assert!(ordered.given.is_empty());
+    }
+
+    #[test]
+    fn optional_inputs_come_after_the_required_ones() {
+        let mut signature = signature();
+        let n = signature.inputs.remove(1);
+        signature.optional = vec![
+            TensorSpec {
+                name: "k".into(),
+                ..n.clone()
+            },
+            n,
+        ];
+        let given = vec![n_value(), x(3)];
+        let arranged = signature.arrange(given).unwrap();
+        assert_eq!((arranged.tensors.len(), arranged.given), (2, vec![1]));
+        assert_eq!(signature.arrange(vec![x(3)]).unwrap().given, []);
+    }
+
+    fn n_value() -> NamedTensor {
+        n(TensorData::Int64(vec![1]))
     }
 
     #[test]

@@ -173,6 +173,26 @@ def scalar():
     )
 
 
+def pieces():
+    save(
+        "pieces",
+        [helper.make_node("SplitToSequence", ["x", "sizes"], ["parts"], axis=0)],
+        [value("x", T.FLOAT, N)],
+        [helper.make_tensor_sequence_value_info("parts", T.FLOAT, None)],
+        [const("sizes", np.array([1, 2], np.int64))],
+    )
+
+
+def optional():
+    save(
+        "optional",
+        [helper.make_node("Mul", ["x", "factor"], ["y"])],
+        [value("x", T.FLOAT, N), value("factor", T.FLOAT, 1)],
+        [value("y", T.FLOAT, N)],
+        [const("factor", np.array([10], np.float32))],
+    )
+
+
 def gather():
     save(
         "gather",
@@ -288,6 +308,11 @@ def check():
     assert len(set(draws)) == len(draws)
     assert (run("fixed", x=x[:1])[0] == 2 * x[:1]).all()
     assert run("scalar", x=np.array(1.5, np.float32))[0] == 2.25
+    parts = run("pieces", x=np.array([1, 2, 3], np.float32))[0]
+    assert [part.tolist() for part in parts] == [[1], [2, 3]]
+    ones = np.array([1, 2], np.float32)
+    assert run("optional", x=ones)[0].tolist() == [10, 20]
+    assert run("optional", x=ones, factor=np.array([3], np.float32))[0].tolist() == [3, 6]
     assert run("gather", index=np.array([4, 0]))[0].tolist() == [14, 10]
     try:
         run("gather", index=np.array([0, 5]))
@@ -322,6 +347,8 @@ def main():
     random()
     fixed()
     scalar()
+    pieces()
+    optional()
     gather()
     slow()
     zipmap()

@@ -9,7 +9,7 @@ use super::reply::{Problem, Reply};
 use super::route::Route;
 use crate::app::{App, Models, NoModel};
 use crate::metrics;
-use crate::payload::{MODEL_VERSION, sample_request};
+use crate::payload::sample_request;
 
 /// Answers everything but scoring.
 pub(super) async fn answer(app: &Arc<App>, route: Route) -> Result<Reply, Problem> {
@@ -72,13 +72,15 @@ fn model_document(scorer: &Scorer) -> Value {
     let chosen: Vec<&str> = metadata
         .default_outputs
         .iter()
-        .filter_map(|index| Some(signature.outputs.get(*index)?.name.as_str()))
+        .filter_map(|index| Some(signature.declared.get(*index)?.name.as_str()))
         .collect();
     json!({
         "name": metadata.name,
+        "version": metadata.version,
         "platform": "onnxruntime",
         "digest": metadata.digest.to_hex(),
         "inputs": signature.inputs.iter().map(tensor_document).collect::<Vec<_>>(),
+        "optional_inputs": signature.optional.iter().map(tensor_document).collect::<Vec<_>>(),
         "outputs": signature.outputs.iter().map(tensor_document).collect::<Vec<_>>(),
         "answers_with": chosen,
         "rows": { "treated": character.rows.as_str(), "because": character.rows_reason },
@@ -95,7 +97,7 @@ fn open_inference_metadata(metadata: &ModelMetadata) -> Value {
     let signature = &metadata.signature;
     json!({
         "name": metadata.name,
-        "versions": [MODEL_VERSION],
+        "versions": [metadata.version],
         "platform": "onnxruntime_onnx",
         "inputs": signature.inputs.iter().map(tensor_document).collect::<Vec<_>>(),
         "outputs": signature.outputs.iter().map(tensor_document).collect::<Vec<_>>(),

@@ -11,12 +11,11 @@ use score::{
     TensorSpec,
 };
 use serde::Deserialize;
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::output::{self, Bare, ByRow};
 use super::tabular::{self, Context, parse};
-use super::write::Nested;
 
 /// Reads the value of `Inputs`: rows under a name of the caller's choice, or values by input name.
 pub(super) fn read_inputs(
@@ -85,40 +84,12 @@ pub(super) fn read_input_data(
     tabular::read_columns(context, &names, split.data.get())
 }
 
-/// The outputs a model answers with.
-struct Chosen<'a>(Vec<&'a NamedTensor>);
-
-impl<'a> Chosen<'a> {
-    fn new(metadata: &ModelMetadata, response: &'a InferenceResponse) -> Self {
-        let indices = metadata.default_outputs.iter();
-        Self(
-            indices
-                .filter_map(|index| response.outputs.get(*index))
-                .collect(),
-        )
-    }
-}
-
-/// The bare result if one output is chosen, else an object of results by output name.
-impl Serialize for Chosen<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let [only] = &self.0[..] {
-            return Nested::of(&only.tensor).serialize(serializer);
-        }
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for output in &self.0 {
-            map.serialize_entry(&output.name, &Nested::of(&output.tensor))?;
-        }
-        map.end()
-    }
-}
-
 /// Writes the bare result.
 pub(super) fn write(
     metadata: &ModelMetadata,
     response: &InferenceResponse,
 ) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&Chosen::new(metadata, response))
+    serde_json::to_vec(&Bare(&output::chosen(metadata, response)))
 }
 
 /// Writes the result as the only member of an object.
@@ -127,41 +98,8 @@ pub(super) fn write_under(
     metadata: &ModelMetadata,
     response: &InferenceResponse,
 ) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&BTreeMap::from([(member, Chosen::new(metadata, response))]))
-}
-
-/// One element per row: the row's value, or an object of values by output name.
-struct Predictions<'a> {
-    chosen: Chosen<'a>,
-    rows: usize,
-}
-
-impl Serialize for Predictions<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut seq = serializer.serialize_seq(Some(self.rows))?;
-        for row in 0..self.rows {
-            seq.serialize_element(&Prediction {
-                outputs: &self.chosen.0,
-                row,
-            })?;
-        }
-        seq.end()
-    }
-}
-
-struct Prediction<'a> {
-    outputs: &'a [&'a NamedTensor],
-    row: usize,
-}
-
-impl Serialize for Prediction<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.outputs.len()))?;
-        for output in self.outputs {
-            map.serialize_entry(&output.name, &Nested::row_of(&output.tensor, self.row))?;
-        }
-        map.end()
-    }
+    let outputs = output::chosen(metadata, response);
+    serde_json::to_vec(&BTreeMap::from([(member, Bare(&outputs))]))
 }
 
 /// Writes `{"predictions": [...]}`, one element per row; outputs that are no rows are written as they are.
@@ -171,14 +109,14 @@ pub(super) fn write_predictions(
     metadata: &ModelMetadata,
     response: &InferenceResponse,
 ) -> serde_json::Result<Vec<u8>> {
-    let chosen = Chosen::new(metadata, response);
-    let rows = chosen.0.first().and_then(|output| output.tensor.rows());
-    let same = |output: &&NamedTensor| output.tensor.rows() == rows;
+    let outputs = &output::chosen(metadata, response)[..];
+    let rows = outputs.first().and_then(|output| output.value.rows());
+    let same = outputs.iter().all(|output| output.value.rows() == rows);
     match rows {
-        Some(rows) if chosen.0.len() > 1 && chosen.0.iter().all(same) => serde_json::to_vec(
-            &BTreeMap::from([("predictions", Predictions { chosen, rows })]),
-        ),
-        _ => write_under("predictions", metadata, response),
+        Some(rows) if outputs.len() > 1 && same => {
+            serde_json::to_vec(&BTreeMap::from([("predictions", ByRow { outputs, rows })]))
+        }
+        _ => serde_json::to_vec(&BTreeMap::from([("predictions", Bare(outputs))])),
     }
 }
 

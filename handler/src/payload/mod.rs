@@ -6,6 +6,7 @@ mod element;
 mod fast;
 mod npy;
 mod open_inference;
+mod output;
 mod picture;
 mod raw;
 mod table;
@@ -22,7 +23,6 @@ use tabular::Context;
 
 pub(crate) use azure_ml::sample_request;
 use open_inference::Asked;
-pub(crate) use open_inference::MODEL_VERSION;
 
 /// What a body said.
 #[derive(Debug)]

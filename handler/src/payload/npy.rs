@@ -7,8 +7,8 @@ use score::{
     Tensor, TensorData, with_elements,
 };
 
-use super::Encoded;
 use super::raw::only_input;
+use super::{Encoded, output};
 
 const TARGET: &str = "body";
 /// The type of npy bodies and answers.
@@ -100,14 +100,12 @@ pub(super) fn answer(
     metadata: &ModelMetadata,
     response: &InferenceResponse,
 ) -> Result<Encoded, ScoreError> {
-    let [only] = metadata.default_outputs[..] else {
-        let message = "npy holds one array and the model answers with several outputs; choose one in model.toml";
-        return Err(ScoreError::invalid("accept", message));
-    };
-    let output = response.outputs.get(only);
-    let output = output.ok_or_else(|| ScoreError::Internal("an output is missing".to_owned()))?;
+    let tensor = output::only_tensor(metadata, response).ok_or_else(|| {
+        let message = "npy holds one array, and the model does not answer with one tensor; choose one in model.toml";
+        ScoreError::invalid("accept", message)
+    })?;
     Ok(Encoded {
-        body: write(&output.tensor)?,
+        body: write(tensor)?,
         content_type: CONTENT_TYPE,
         json_bytes: None,
     })
@@ -170,10 +168,7 @@ mod tests {
             element_type,
             shape: vec![Dim::Dynamic(None), Dim::Fixed(3)],
         };
-        ModelSignature {
-            inputs: vec![input],
-            outputs: vec![],
-        }
+        ModelSignature::of_tensors(vec![input], vec![])
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::fast::Plan;
+use super::output::tensors_of;
 use super::write::Flat;
 use super::{Encoded, careful, fast};
 
@@ -84,9 +85,12 @@ impl Asked {
         }
         // An empty list asks for nothing in particular.
         if chosen.is_empty() {
+            let declared = &metadata.signature.declared;
             let default = metadata.default_outputs.iter();
-            chosen.extend(default.map(|index| AskedOutput {
-                index: *index,
+            let default = default.filter_map(|index| declared.get(*index));
+            let indices = default.flat_map(|output| tensors_of(output.form));
+            chosen.extend(indices.map(|index| AskedOutput {
+                index,
                 binary: all_binary,
             }));
         }
@@ -299,7 +303,7 @@ pub(super) fn write(
     let any_binary = asked.outputs.iter().any(|output| output.binary);
     let mut body = serde_json::to_vec(&Answer {
         model_name: &metadata.name,
-        model_version: MODEL_VERSION,
+        model_version: &metadata.version,
         id: asked.id.as_deref(),
         outputs,
     })?;
@@ -314,6 +318,3 @@ pub(super) fn write(
         json_bytes: Some(json_bytes),
     })
 }
-
-/// Models lie in one folder each, without versions.
-pub(crate) const MODEL_VERSION: &str = "1";

@@ -107,10 +107,7 @@ mod tests {
             element_type: *ty,
             shape: vec![Dim::Dynamic(None), Dim::Fixed(*width)],
         });
-        ModelSignature {
-            inputs: inputs.collect(),
-            outputs: vec![],
-        }
+        ModelSignature::of_tensors(inputs.collect(), vec![])
     }
 
     fn read_one(body: &str) -> Result<TensorData, String> {

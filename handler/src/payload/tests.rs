@@ -23,13 +23,14 @@ fn signature(inputs: Vec<TensorSpec>) -> ModelSignature {
         spec("label", ElementType::Int64, &[-1]),
         spec("p", ElementType::Float32, &[-1, 2]),
     ];
-    ModelSignature { inputs, outputs }
+    ModelSignature::of_tensors(inputs, outputs)
 }
 
 fn metadata(signature: ModelSignature) -> ModelMetadata {
     ModelMetadata {
         name: "m".into(),
-        default_outputs: (0..signature.outputs.len()).collect(),
+        version: "1".into(),
+        default_outputs: (0..signature.declared.len()).collect(),
         signature,
         character: Character {
             rows: Rows::Independent,

@@ -25,10 +25,15 @@ impl<'a> Nested<'a> {
     /// One row of a tensor that has it.
     pub(super) fn row_of(tensor: &'a Tensor, row: usize) -> Self {
         let shape = tensor.row_shape();
+        Self::part_of(tensor, shape, row * shape.iter().product::<usize>())
+    }
+
+    /// Elements from `start` on, as many as `shape` holds.
+    pub(super) fn part_of(tensor: &'a Tensor, shape: &'a [usize], start: usize) -> Self {
         Self {
             shape,
             data: tensor.data(),
-            start: row * shape.iter().product::<usize>(),
+            start,
         }
     }
 }

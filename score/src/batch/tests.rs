@@ -29,7 +29,7 @@ impl Model for Fake {
         &self.signature
     }
 
-    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
+    fn run(&mut self, inputs: &[Tensor], _given: &[usize]) -> Result<Vec<Tensor>, RunError> {
         let values = ints(&inputs[0]);
         let _ = self.started.send(values.clone());
         // Fails once nobody can allow or forbid anything any more: then everything may run.
@@ -51,6 +51,13 @@ impl Model for Fake {
             answer.truncate(shape.iter().product());
         }
         Ok(vec![Tensor::new(shape, TensorData::Int64(answer)).unwrap()])
+    }
+}
+
+fn arranged(tensor: Tensor) -> Arranged {
+    Arranged {
+        tensors: vec![tensor],
+        given: vec![],
     }
 }
 
@@ -98,7 +105,7 @@ impl Stage {
     async fn occupied(rows: Rows, max_waiting_rows: usize, max_batch_rows: usize) -> (Self, Work) {
         let mut stage = Self::start(rows, max_waiting_rows, max_batch_rows);
         let first = stage.submit(&[0]);
-        assert_eq!(stage.started.recv().await.unwrap(), [0]);
+        assert_eq!(stage.next_run().await, [0]);
         (stage, first)
     }
 
@@ -111,7 +118,7 @@ impl Stage {
         let batcher = self.batcher.clone();
         let rows = shape[0];
         let tensor = Tensor::new(shape, TensorData::Int64(values.to_vec())).unwrap();
-        let mut work = Box::pin(async move { batcher.run(vec![tensor], rows).await });
+        let mut work = Box::pin(async move { batcher.run(arranged(tensor), rows).await });
         // The first poll puts the job into the queue.
         assert!((&mut work).now_or_never().is_none(), "refused at once");
         tokio::spawn(work)
@@ -120,8 +127,16 @@ impl Stage {
     /// What the batcher says to a job that it does not take.
     async fn refusal(&self, rows: &[i64]) -> ScoreError {
         let tensor = Tensor::new(vec![rows.len(), 1], TensorData::Int64(rows.to_vec())).unwrap();
-        let refused = self.batcher.run(vec![tensor], rows.len()).now_or_never();
+        let refused = self
+            .batcher
+            .run(arranged(tensor), rows.len())
+            .now_or_never();
         refused.expect("it waits").unwrap_err()
+    }
+
+    /// The rows of the next run, once it starts.
+    async fn next_run(&mut self) -> Vec<i64> {
+        soon(self.started.recv()).await.unwrap()
     }
 
     /// Lets everything run. Returns the rows of each run to come, once all work is done.
@@ -133,7 +148,7 @@ impl Stage {
         } = self;
         drop((batcher, allow));
         let mut runs = Vec::new();
-        while let Some(run) = started.recv().await {
+        while let Some(run) = soon(started.recv()).await {
             runs.push(run);
         }
         runs
@@ -141,15 +156,19 @@ impl Stage {
 
     /// A job's place is given back a moment after its answer.
     async fn until_waiting_rows_are(&self, rows: usize) {
-        let reached = async {
+        soon(async {
             while self.batcher.waiting_rows() != rows {
                 yield_now().await;
             }
-        };
-        tokio::time::timeout(Duration::from_secs(10), reached)
-            .await
-            .unwrap_or_else(|_| panic!("{} rows wait", self.batcher.waiting_rows()));
+        })
+        .await;
     }
+}
+
+/// Makes a test that would hang fail.
+async fn soon<F: Future>(work: F) -> F::Output {
+    let limit = Duration::from_secs(10);
+    tokio::time::timeout(limit, work).await.expect("it hangs")
 }
 
 type Work = JoinHandle<Result<Ran, ScoreError>>;
@@ -162,7 +181,7 @@ fn ints(tensor: &Tensor) -> Vec<i64> {
 }
 
 async fn outcome(work: Work) -> Result<Ran, ScoreError> {
-    work.await.unwrap()
+    soon(work).await.unwrap()
 }
 
 async fn answer(work: Work) -> Vec<i64> {
@@ -296,7 +315,7 @@ async fn a_panic_in_a_shared_run_ends_only_the_guilty_job() {
 async fn the_thread_goes_on_after_a_panic() {
     let mut stage = Stage::start(Rows::Independent, 100, 8);
     let bad = stage.submit(&[PANICS]);
-    stage.started.recv().await.unwrap();
+    stage.next_run().await;
     stage.allow.send(()).unwrap();
     let error = outcome(bad).await.unwrap_err();
     assert_eq!(error.code(), crate::ErrorCode::Internal);
@@ -412,7 +431,7 @@ async fn a_job_cancelled_during_a_shared_run_does_not_harm_the_others() {
     let cancelled = stage.submit(&[1]);
     let other = stage.submit(&[2]);
     stage.allow.send(()).unwrap();
-    assert_eq!(stage.started.recv().await.unwrap(), [1, 2]);
+    assert_eq!(stage.next_run().await, [1, 2]);
     cancel(cancelled).await;
     stage.run_freely().await;
     assert_eq!(answer(other).await, [20]);
@@ -422,7 +441,7 @@ async fn a_job_cancelled_during_a_shared_run_does_not_harm_the_others() {
 async fn a_job_larger_than_the_queue_may_have_it_to_itself() {
     let mut stage = Stage::start(Rows::Independent, 2, 8);
     let large = stage.submit(&[1, 2, 3]);
-    stage.started.recv().await.unwrap();
+    stage.next_run().await;
     assert!(matches!(stage.refusal(&[4]).await, ScoreError::Overloaded));
     stage.run_freely().await;
     assert_eq!(answer(large).await, [10, 20, 30]);
@@ -444,12 +463,29 @@ async fn each_session_runs_a_job_of_its_own() {
     let two = stage.submit(&[2]);
     let mut running = Vec::new();
     for _ in 0..2 {
-        running.extend(stage.started.recv().await.unwrap());
+        running.extend(stage.next_run().await);
     }
     running.sort_unstable();
     assert_eq!(running, [1, 2], "both run before either may end");
     stage.run_freely().await;
     assert_eq!((answer(one).await, answer(two).await), (vec![10], vec![20]));
+}
+
+#[tokio::test]
+async fn a_job_that_does_not_fit_goes_to_the_next_free_session() {
+    let mut stage = Stage::with_sessions(2, Rows::Independent, 100, 2);
+    for row in [1, 2] {
+        stage.submit(&[row]);
+        assert_eq!(stage.next_run().await, [row]);
+    }
+    stage.submit(&[3]);
+    stage.submit(&[4, 5]);
+    for _ in 0..2 {
+        stage.allow.send(()).unwrap();
+    }
+    let mut running = [stage.next_run().await, stage.next_run().await];
+    running.sort_unstable();
+    assert_eq!(running, [vec![3], vec![4, 5]]);
 }
 
 #[tokio::test]
@@ -484,5 +520,5 @@ async fn the_threads_end_with_the_last_handle() {
         allow: _allow,
     } = Stage::with_sessions(2, Rows::Independent, 100, 8);
     drop(batcher);
-    assert_eq!(started.recv().await, None, "both models are dropped");
+    assert_eq!(soon(started.recv()).await, None, "both models are dropped");
 }

@@ -70,23 +70,28 @@ pub(crate) struct KeyMaker {
 impl KeyMaker {
     /// For units that are single rows of `inputs` (in the model's order). Types and row shapes go into the digest once.
     pub(crate) fn for_rows(model: ModelDigest, inputs: &[Tensor]) -> Self {
-        Self::new(model, b'r', inputs, Tensor::row_shape)
+        Self::new(model, b'r', inputs, &[], Tensor::row_shape)
     }
 
-    /// For a request that is one unit.
-    pub(crate) fn for_whole(model: ModelDigest, inputs: &[Tensor]) -> Self {
-        Self::new(model, b'w', inputs, Tensor::shape)
+    /// For a request that is one unit; `given` says which optional inputs are among its tensors.
+    pub(crate) fn for_whole(model: ModelDigest, inputs: &[Tensor], given: &[usize]) -> Self {
+        Self::new(model, b'w', inputs, given, Tensor::shape)
     }
 
     fn new(
         model: ModelDigest,
         unit: u8,
         inputs: &[Tensor],
+        given: &[usize],
         shape: impl Fn(&Tensor) -> &[usize],
     ) -> Self {
         let mut head = Vec::with_capacity(128);
         head.put_slice(&model.0);
         head.put_u8(unit);
+        head.put_u32_le(given.len() as u32);
+        for index in given {
+            head.put_u32_le(*index as u32);
+        }
         head.put_u32_le(inputs.len() as u32);
         for tensor in inputs {
             let axes = shape(tensor);
@@ -177,7 +182,8 @@ mod tests {
             row_key(model, &[floats(&[1, 2, 1], &[3., 4.])], 0),
             row_key(model, &[floats(&[1, 1, 2], &[3., 4.])], 0),
             row_key(model, &ints, 0),
-            KeyMaker::for_whole(model, &base).whole(&base),
+            KeyMaker::for_whole(model, &base, &[]).whole(&base),
+            KeyMaker::for_whole(model, &base, &[0]).whole(&base),
         ];
         for other in others {
             assert_ne!(other, key);

@@ -121,10 +121,11 @@ impl Memo {
         found
     }
 
-    /// Remembers results. Never waits: the shared store is written in the background.
-    pub(crate) fn remember(&self, entries: Vec<(MemoKey, Bytes)>) {
+    /// Remembers results. Never waits: the shared store is written in the background. `ttl` is the model's own time, if
+    /// it has one.
+    pub(crate) fn remember(&self, entries: Vec<(MemoKey, Bytes)>, ttl: Option<Duration>) {
         if let Some(remote) = &self.remote {
-            remote.write_later(&entries);
+            remote.write_later(&entries, ttl);
         }
         if let Some(local) = &self.local {
             for (key, payload) in entries {

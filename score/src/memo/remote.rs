@@ -103,7 +103,7 @@ impl Remote {
     }
 
     /// Queues results to be written; never waits.
-    pub(super) fn write_later(&self, entries: &[(MemoKey, Bytes)]) {
+    pub(super) fn write_later(&self, entries: &[(MemoKey, Bytes)], ttl: Option<Duration>) {
         if !self.gate.is_open() {
             self.stats.dropped_writes.inc_by(entries.len() as u64);
             return;
@@ -117,7 +117,7 @@ impl Remote {
             .map(|(key, payload)| StoreEntry {
                 key: key.to_redis(),
                 value: codec::seal(key, payload),
-                ttl: self.options.ttl.map(jittered),
+                ttl: ttl.or(self.options.ttl).map(jittered),
             })
             .collect();
         let bytes = size_of_entries(&sealed);

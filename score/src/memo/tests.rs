@@ -40,6 +40,8 @@ impl Mood {
 struct State {
     connecting: Mood,
     reading: Mood,
+    /// For the keeper's own look-ups, if they fare differently.
+    probing: Option<Mood>,
     writing: Mood,
     values: HashMap<String, Bytes>,
     connects: usize,
@@ -84,10 +86,11 @@ impl MemoStore for FakeStore {
                 let mut state = self.state();
                 if keys == ["score:1:probe"] {
                     state.probes += 1;
+                    state.probing.unwrap_or(state.reading)
                 } else {
                     state.look_ups.push(keys.clone());
+                    state.reading
                 }
-                state.reading
             };
             mood.act().await?;
             let state = self.state();
@@ -193,7 +196,7 @@ impl tracing::Subscriber for Warnings {
 #[tokio::test]
 async fn without_any_tier_it_is_not_available_and_knows_nothing() {
     let memo = Memo::new(0, None);
-    memo.remember(vec![(key(1), payload("one"))]);
+    memo.remember(vec![(key(1), payload("one"))], None);
     assert!(!memo.is_available());
     assert_eq!(memo.remote_is_up(), None);
     assert_eq!(memo.look_up(&[key(1)]).await, [None]);
@@ -202,7 +205,10 @@ async fn without_any_tier_it_is_not_available_and_knows_nothing() {
 #[tokio::test]
 async fn the_local_tier_answers_in_the_order_of_the_keys() {
     let memo = Memo::new(MIB as u64, None);
-    memo.remember(vec![(key(1), payload("one")), (key(3), payload("three"))]);
+    memo.remember(
+        vec![(key(1), payload("one")), (key(3), payload("three"))],
+        None,
+    );
     let found = memo.look_up(&[key(3), key(2), key(1)]).await;
     assert_eq!(found, [Some(payload("three")), None, Some(payload("one"))]);
 }
@@ -210,7 +216,7 @@ async fn the_local_tier_answers_in_the_order_of_the_keys() {
 #[tokio::test]
 async fn local_hits_and_misses_are_counted() {
     let memo = Memo::new(MIB as u64, None);
-    memo.remember(vec![(key(1), payload("one"))]);
+    memo.remember(vec![(key(1), payload("one"))], None);
     memo.look_up(&keys(0..5)).await;
     let stats = memo.stats();
     assert_eq!((stats.local_hits.get(), stats.misses.get()), (1, 4));
@@ -222,7 +228,7 @@ async fn the_local_tier_stays_within_its_bytes() {
     let limit = 64 << 10;
     let memo = Memo::new(limit, None);
     for value in 0..10_000 {
-        memo.remember(vec![(key(value), Bytes::from(vec![0; 100]))]);
+        memo.remember(vec![(key(value), Bytes::from(vec![0; 100]))], None);
         assert!(memo.local_bytes() <= limit, "{}", memo.local_bytes());
     }
     assert!(memo.local_bytes() > limit / 2, "{}", memo.local_bytes());
@@ -231,7 +237,7 @@ async fn the_local_tier_stays_within_its_bytes() {
 #[tokio::test]
 async fn the_local_tier_survives_an_entry_larger_than_itself() {
     let memo = Memo::new(64 << 10, None);
-    memo.remember(vec![(key(1), payload("one")), largest(2)]);
+    memo.remember(vec![(key(1), payload("one")), largest(2)], None);
     assert!(memo.local_bytes() <= 64 << 10);
     assert_eq!(memo.look_up(&[key(2)]).await, [None]);
 }
@@ -252,7 +258,7 @@ async fn a_value_of_the_shared_store_fills_the_local_tier() {
 async fn only_what_is_not_known_here_is_asked_for_and_at_once() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, MIB as u64).await;
-    memo.remember(vec![(key(1), payload("one"))]);
+    memo.remember(vec![(key(1), payload("one"))], None);
     memo.look_up(&keys(0..4)).await;
     let asked = store.state().look_ups.clone();
     assert_eq!(asked, [[key(0), key(2), key(3)].map(MemoKey::to_redis)]);
@@ -263,7 +269,7 @@ async fn local_and_shared_answers_are_put_together_in_order() {
     let store = Arc::new(FakeStore::default());
     store.put(key(2), seal(&key(2), b"two"));
     let memo = memo_before(&store, MIB as u64).await;
-    memo.remember(vec![(key(1), payload("one"))]);
+    memo.remember(vec![(key(1), payload("one"))], None);
     let found = memo.look_up(&keys(0..3)).await;
     assert_eq!(found, [None, Some(payload("one")), Some(payload("two"))]);
 }
@@ -276,7 +282,7 @@ async fn is_damaged_and_then_overwritten(value: Bytes) {
     assert_eq!(memo.look_up(&[key(1)]).await, [None]);
     let stats = memo.stats();
     assert_eq!((stats.damaged.get(), stats.misses.get()), (1, 1));
-    memo.remember(vec![(key(1), payload("one"))]);
+    memo.remember(vec![(key(1), payload("one"))], None);
     settle().await;
     assert_eq!(memo.look_up(&[key(1)]).await, [Some(payload("one"))]);
     assert_eq!(stats.damaged.get(), 1);
@@ -412,6 +418,59 @@ async fn an_outage_is_reported_once() {
     assert_eq!(warnings.count(), 1);
 }
 
+/// A store that answers every probe and fails every look-up, asked a hundred times a second.
+async fn a_minute_of_relapses(memo: &Memo, store: &FakeStore) {
+    {
+        let mut state = store.state();
+        state.reading = Mood::Unreachable;
+        state.probing = Some(Mood::Works);
+    }
+    for _ in 0..6_000 {
+        memo.look_up(&[key(1)]).await;
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_only_answers_probes_is_soon_asked_once_a_second() {
+    let store = Arc::new(FakeStore::default());
+    let memo = memo_before(&store, 0).await;
+    a_minute_of_relapses(&memo, &store).await;
+    // Three look-ups shut the gate each time.
+    assert!(
+        (100..=230).contains(&store.look_ups()),
+        "{}",
+        store.look_ups()
+    );
+    assert_eq!(store.state().connects, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn relapses_are_not_reported_again_and_again() {
+    let (warnings, _guard) = Warnings::listen();
+    let store = Arc::new(FakeStore::default());
+    let memo = memo_before(&store, 0).await;
+    sleep(Duration::from_secs(60)).await;
+    a_minute_of_relapses(&memo, &store).await;
+    assert_eq!(warnings.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_after_a_calm_time_is_reported_again() {
+    let (warnings, _guard) = Warnings::listen();
+    let store = Arc::new(FakeStore::default());
+    let memo = memo_before(&store, 0).await;
+    a_minute_of_relapses(&memo, &store).await;
+    store.state().reading = Mood::Works;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(memo.remote_is_up(), Some(true));
+    let before = warnings.count();
+    store.state().reading = Mood::Unreachable;
+    shut_the_gate(&memo).await;
+    settle().await;
+    assert_eq!(warnings.count(), before + 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_look_up_in_a_hanging_store_ends_with_its_budget() {
     let store = Arc::new(FakeStore::default());
@@ -442,7 +501,7 @@ async fn three_hanging_look_ups_shut_the_gate() {
 async fn a_hanging_store_does_not_hide_what_is_known_here() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, MIB as u64).await;
-    memo.remember(vec![(key(1), payload("one"))]);
+    memo.remember(vec![(key(1), payload("one"))], None);
     store.state().reading = Mood::Hangs;
     let found = memo.look_up(&[key(1), key(2)]).await;
     assert_eq!(found, [Some(payload("one")), None]);
@@ -563,7 +622,10 @@ async fn failing_probes_shut_the_gate_before_a_request_has_to_wait() {
 async fn results_reach_the_store_behind_the_answer() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
-    memo.remember(vec![(key(1), payload("one")), (key(2), payload("two"))]);
+    memo.remember(
+        vec![(key(1), payload("one")), (key(2), payload("two"))],
+        None,
+    );
     assert_eq!(store.state().written.len(), 0, "remember() does not write");
     settle().await;
     let found = memo.look_up(&[key(1), key(2)]).await;
@@ -577,7 +639,7 @@ async fn many_results_reach_the_store_completely() {
     let memo = memo_before(&store, 0).await;
     for from in 0..10 {
         let keys = keys(from * 100..(from + 1) * 100);
-        memo.remember(keys.into_iter().map(|k| (k, payload("x"))).collect());
+        memo.remember(keys.into_iter().map(|k| (k, payload("x"))).collect(), None);
     }
     settle().await;
     assert_eq!(memo.stats().writes.get(), 1_000);
@@ -591,7 +653,7 @@ async fn entries_expire_within_a_tenth_of_the_ttl_but_not_together() {
     let memo = Memo::new(0, Some((store.clone(), options(Some(hour)))));
     settle().await;
     let entries = keys(0..200).into_iter().map(|key| (key, payload("x")));
-    memo.remember(entries.collect());
+    memo.remember(entries.collect(), None);
     settle().await;
     let ttls: Vec<Duration> = store.state().written.iter().filter_map(|e| e.ttl).collect();
     assert_eq!(ttls.len(), 200);
@@ -605,10 +667,22 @@ async fn entries_expire_within_a_tenth_of_the_ttl_but_not_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_models_own_ttl_goes_before_that_of_the_store() {
+    let store = Arc::new(FakeStore::default());
+    let (day, minute) = (Duration::from_secs(86_400), Duration::from_secs(60));
+    let memo = Memo::new(0, Some((store.clone(), options(Some(day)))));
+    settle().await;
+    memo.remember(vec![(key(1), payload("one"))], Some(minute));
+    settle().await;
+    let ttl = store.state().written[0].ttl.unwrap();
+    assert!(ttl <= minute.mul_f64(1.1), "{ttl:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_ttl_entries_do_not_expire() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
-    memo.remember(vec![(key(1), payload("one"))]);
+    memo.remember(vec![(key(1), payload("one"))], None);
     settle().await;
     let ttls: Vec<_> = store.state().written.iter().map(|e| e.ttl).collect();
     assert_eq!(ttls, [None]);
@@ -621,7 +695,7 @@ async fn a_store_that_refuses_writes_is_still_read() {
     let memo = memo_before(&store, 0).await;
     store.state().writing = Mood::Refuses;
     for value in 2..12 {
-        memo.remember(vec![(key(value), payload("x"))]);
+        memo.remember(vec![(key(value), payload("x"))], None);
         settle().await;
     }
     let stats = memo.stats();
@@ -641,7 +715,7 @@ async fn refused_writes_are_reported_once_until_one_succeeds() {
         (Mood::Refuses, 2),
     ] {
         store.state().writing = writing;
-        memo.remember(vec![(key(1), payload("one"))]);
+        memo.remember(vec![(key(1), payload("one"))], None);
         settle().await;
         assert_eq!(warnings.count(), reported);
     }
@@ -654,7 +728,7 @@ async fn three_writes_without_a_connection_shut_the_gate() {
     store.state().writing = Mood::Unreachable;
     for value in 0..3 {
         assert_eq!(memo.remote_is_up(), Some(true));
-        memo.remember(vec![(key(value), payload("x"))]);
+        memo.remember(vec![(key(value), payload("x"))], None);
         settle().await;
     }
     assert_eq!(memo.remote_is_up(), Some(false));
@@ -665,7 +739,10 @@ async fn results_for_a_store_that_is_down_are_dropped_and_counted() {
     let store = Arc::new(FakeStore::default());
     store.state().connecting = Mood::Unreachable;
     let memo = memo_before(&store, MIB as u64).await;
-    memo.remember(vec![(key(1), payload("one")), (key(2), payload("two"))]);
+    memo.remember(
+        vec![(key(1), payload("one")), (key(2), payload("two"))],
+        None,
+    );
     assert_eq!(memo.stats().dropped_writes.get(), 2);
     assert_eq!(memo.look_up(&[key(1)]).await, [Some(payload("one"))]);
 }
@@ -675,11 +752,11 @@ async fn more_than_may_wait_for_a_hanging_store_is_dropped_and_counted() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
     store.state().writing = Mood::Hangs;
-    memo.remember(vec![largest(0)]);
+    memo.remember(vec![largest(0)], None);
     settle().await;
     let start = Instant::now();
     for value in 1..21 {
-        memo.remember(vec![largest(value)]);
+        memo.remember(vec![largest(value)], None);
     }
     // With keys and seals 15 of them fit into 16 MiB.
     assert_eq!(memo.stats().dropped_writes.get(), 21 - 15);
@@ -687,11 +764,22 @@ async fn more_than_may_wait_for_a_hanging_store_is_dropped_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_dropped_takes_no_room_from_what_comes_after() {
+    let store = Arc::new(FakeStore::default());
+    let memo = memo_before(&store, 0).await;
+    memo.remember((0..17).map(largest).collect(), None);
+    memo.remember((0..15).map(largest).collect(), None);
+    settle().await;
+    let stats = memo.stats();
+    assert_eq!((stats.writes.get(), stats.dropped_writes.get()), (15, 17));
+}
+
+#[tokio::test(start_paused = true)]
 async fn room_for_waiting_results_comes_back_when_writes_end() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
     for _ in 0..3 {
-        memo.remember((0..15).map(largest).collect());
+        memo.remember((0..15).map(largest).collect(), None);
         settle().await;
     }
     let stats = memo.stats();
@@ -703,10 +791,10 @@ async fn room_for_waiting_results_comes_back_when_writes_fail() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
     store.state().writing = Mood::Hangs;
-    memo.remember((0..15).map(largest).collect());
+    memo.remember((0..15).map(largest).collect(), None);
     sleep(Duration::from_secs(2)).await;
     store.state().writing = Mood::Works;
-    memo.remember((0..15).map(largest).collect());
+    memo.remember((0..15).map(largest).collect(), None);
     settle().await;
     let stats = memo.stats();
     assert_eq!((stats.writes.get(), stats.dropped_writes.get()), (15, 15));
@@ -717,7 +805,7 @@ async fn a_value_too_large_for_the_store_stays_here() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 256 * MIB as u64).await;
     let large = Bytes::from(vec![7; MIB + 1]);
-    memo.remember(vec![(key(1), large.clone()), largest(2)]);
+    memo.remember(vec![(key(1), large.clone()), largest(2)], None);
     settle().await;
     let written: Vec<_> = store
         .state()
@@ -726,5 +814,6 @@ async fn a_value_too_large_for_the_store_stays_here() {
         .map(|e| e.key.clone())
         .collect();
     assert_eq!(written, [key(2).to_redis()]);
+    assert_eq!(memo.stats().dropped_writes.get(), 1);
     assert_eq!(memo.look_up(&[key(1)]).await, [Some(large)]);
 }

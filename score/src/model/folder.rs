@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 use crate::error::LoadError;
 use crate::rows::Rows;
@@ -22,9 +24,27 @@ pub struct ModelOptions {
     rows: Option<RowsOption>,
     /// Whether results may be remembered; found out by a probe if not given.
     pub memoize: Option<bool>,
+    /// The names of classes, by their number: integer outputs are answered with them where the dialect has no types.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// Rows one request may hold; the setting of the whole app if not given.
+    pub max_rows: Option<usize>,
+    /// How long Redis keeps a result of this model, such as `"1h"`; the setting of the whole app if not given.
+    #[serde(default, deserialize_with = "duration")]
+    pub ttl: Option<Duration>,
     /// How pictures become inputs, by input name.
     #[serde(default)]
     pub inputs: BTreeMap<String, ImageOptions>,
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match humantime::parse_duration(&text) {
+        Ok(duration) if !duration.is_zero() => Ok(Some(duration)),
+        _ => Err(D::Error::custom(format!(
+            "{text:?} is no time such as \"30s\" or \"24h\""
+        ))),
+    }
 }
 
 /// How a picture becomes an input. What is not given follows from the input's shape and type.
@@ -77,8 +97,10 @@ impl ModelOptions {
 /// A model as it lies on disk.
 #[derive(Debug, Clone)]
 pub struct ModelFolder {
-    /// The folder's name, by which callers choose the model.
+    /// The name by which callers choose the model.
     pub name: String,
+    /// Its version: the number of its folder where versions lie side by side, else `1`.
+    pub version: String,
     /// The ONNX file.
     pub file: PathBuf,
     /// The content of `model.toml`.
@@ -87,47 +109,44 @@ pub struct ModelFolder {
     pub digest: blake3::Hash,
 }
 
+/// Where a model may be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelPlace {
+    /// The name by which callers choose the model.
+    pub name: String,
+    folder: PathBuf,
+}
+
 impl ModelFolder {
-    /// Reads the folder and digests its files.
+    /// Finds the newest version, reads `model.toml` and digests the files.
     ///
     /// # Errors
-    /// If there is no `model.onnx`, a file cannot be read, or `model.toml` has a mistake.
-    pub fn read(folder: &Path) -> Result<Self, LoadError> {
-        let name = folder
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        if !is_usable_name(&name) {
-            return Err(LoadError::Model {
-                path: folder.display().to_string(),
-                reason: format!(
-                    "a model's name may hold letters, digits, '.', '_' and '-', and is not one of {}",
-                    RESERVED_NAMES.join(", ")
-                ),
-            });
+    /// If there is no ONNX file or more than one, a file cannot be read, or `model.toml` has a mistake.
+    pub fn read(place: &ModelPlace) -> Result<Self, LoadError> {
+        let failed = |path: &Path, reason: String| LoadError::Model {
+            path: path.display().to_string(),
+            reason,
+        };
+        if !is_usable_name(&place.name) {
+            let reason = format!(
+                "a model's name may hold letters, digits, '.', '_' and '-', and is not one of {}",
+                RESERVED_NAMES.join(", ")
+            );
+            return Err(failed(&place.folder, reason));
         }
-        let file = folder.join("model.onnx");
-        if !file.is_file() {
-            return Err(LoadError::Model {
-                path: file.display().to_string(),
-                reason: "no such file".to_owned(),
-            });
-        }
+        let (folder, version) = newest_version(&place.folder);
+        let file = onnx_file(&folder).map_err(|reason| failed(&folder, reason))?;
         let options = read_options(&folder.join("model.toml"))?;
-        let digest = digest(folder).map_err(|error| LoadError::Model {
-            path: folder.display().to_string(),
-            reason: error.to_string(),
-        })?;
+        let digest = digest(&folder).map_err(|error| failed(&folder, error.to_string()))?;
         Ok(Self {
-            name,
+            name: place.name.clone(),
+            version,
             file,
             options,
             digest,
         })
     }
-}
 
-impl ModelFolder {
     /// A mistake in `model.toml` that shows only beside the model.
     pub(crate) fn wrong_options(&self, reason: &str) -> LoadError {
         let file = self.file.with_file_name("model.toml");
@@ -138,23 +157,89 @@ impl ModelFolder {
     }
 }
 
-/// The folders in `root` that are models or ought to be, sorted by name.
+/// The models in `root`, sorted by name: every folder in it, or `root` itself if an ONNX file lies right there. Both
+/// are ways in which Azure ML lays out `AZUREML_MODEL_DIR`.
 ///
 /// # Errors
 /// If `root` cannot be read.
-pub fn find_models(root: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(root)? {
-        let path = entry?.path();
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if path.is_dir() && !hidden {
-            folders.push(path);
+pub fn find_models(root: &Path) -> io::Result<Vec<ModelPlace>> {
+    if onnx_files(root)?.is_empty() {
+        let mut places = Vec::new();
+        for folder in folders_in(root)? {
+            let name = name_of(&folder);
+            if !name.starts_with('.') {
+                places.push(ModelPlace { name, folder });
+            }
+        }
+        return Ok(places);
+    }
+    let folder = std::path::absolute(root)?;
+    // `.../<name>/<version>` where Azure ML mounts one registered model.
+    let is_version = version_of(&folder).is_some();
+    let named = if is_version {
+        folder.parent()
+    } else {
+        Some(&*folder)
+    };
+    let name = named.map(name_of).filter(|name| is_usable_name(name));
+    Ok(vec![ModelPlace {
+        name: name.unwrap_or_else(|| "model".to_owned()),
+        folder,
+    }])
+}
+
+/// The folder with the highest number, if the model lies in numbered folders; else the folder itself.
+fn newest_version(folder: &Path) -> (PathBuf, String) {
+    let has_model = |folder: &PathBuf| onnx_files(folder).is_ok_and(|files| !files.is_empty());
+    let here = folder.to_path_buf();
+    if !has_model(&here) {
+        let versions = folders_in(folder).unwrap_or_default().into_iter();
+        let newest = versions
+            .filter(has_model)
+            .filter_map(|folder| Some((version_of(&folder)?, folder)))
+            .max_by_key(|(version, _)| *version);
+        if let Some((version, folder)) = newest {
+            return (folder, version.to_string());
         }
     }
+    let version = version_of(folder).unwrap_or(1);
+    (here, version.to_string())
+}
+
+fn version_of(folder: &Path) -> Option<u64> {
+    name_of(folder).parse().ok()
+}
+
+fn onnx_file(folder: &Path) -> Result<PathBuf, String> {
+    let mut files = onnx_files(folder).map_err(|error| error.to_string())?;
+    let usual = files.iter().position(|file| name_of(file) == "model.onnx");
+    match (usual, files.len()) {
+        (Some(index), _) => Ok(files.swap_remove(index)),
+        (None, 1) => Ok(files.remove(0)),
+        (None, 0) => Err("no model.onnx in it".to_owned()),
+        (None, _) => Err("several ONNX files in it; call the one to serve model.onnx".to_owned()),
+    }
+}
+
+fn onnx_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let mut files = entries.collect::<io::Result<Vec<PathBuf>>>()?;
+    files.retain(|path| path.extension().is_some_and(|e| e == "onnx") && path.is_file());
+    files.sort();
+    Ok(files)
+}
+
+fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let mut folders = entries.collect::<io::Result<Vec<PathBuf>>>()?;
+    folders.retain(|path| path.is_dir());
     folders.sort();
     Ok(folders)
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// The host prints and parses paths again on their way here, so names keep to what survives that.
@@ -169,10 +254,49 @@ fn read_options(file: &Path) -> Result<ModelOptions, LoadError> {
         reason,
     };
     match fs::read_to_string(file) {
-        Ok(text) => toml::from_str(&text).map_err(|error| failed(one_line(&text, &error))),
+        Ok(text) => {
+            let table = toml::from_str(&text);
+            let table: toml::Table = table.map_err(|error| failed(one_line(&text, &error)))?;
+            refuse_unknown_keys(&table).map_err(&failed)?;
+            toml::from_str(&text).map_err(|error| failed(one_line(&text, &error)))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ModelOptions::default()),
         Err(error) => Err(failed(error.to_string())),
     }
+}
+
+const KEYS: [&str; 7] = [
+    "outputs", "rows", "memoize", "labels", "max_rows", "ttl", "inputs",
+];
+const INPUT_KEYS: [&str; 5] = ["size", "layout", "scale", "mean", "std"];
+
+fn refuse_unknown_keys(table: &toml::Table) -> Result<(), String> {
+    refuse_unknown(table, &KEYS, "")?;
+    let inputs = table.get("inputs").and_then(toml::Value::as_table);
+    for (name, input) in inputs.into_iter().flatten() {
+        let place = format!("inputs.{name}: ");
+        refuse_unknown(
+            input.as_table().unwrap_or(&toml::Table::new()),
+            &INPUT_KEYS,
+            &place,
+        )?;
+    }
+    Ok(())
+}
+
+fn refuse_unknown(table: &toml::Table, known: &[&str], place: &str) -> Result<(), String> {
+    let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
+        return Ok(());
+    };
+    let likeness = |known: &&&str| (strsim::jaro_winkler(known, key) * 1000.0) as u32;
+    let nearest = known
+        .iter()
+        .max_by_key(likeness)
+        .copied()
+        .unwrap_or_default();
+    Err(format!(
+        "{place}unknown key {key:?}; did you mean {nearest:?}?"
+    ))
 }
 
 /// The library's own text draws the place over several lines; a log has one line per event.
@@ -230,8 +354,64 @@ mod tests {
         let options: ModelOptions =
             toml::from_str("outputs = [\"label\"]\nrows = \"together\"").unwrap();
         assert_eq!(options.rows(), Some(Rows::Together));
-        let unknown = toml::from_str::<ModelOptions>("output = [\"label\"]").unwrap_err();
-        assert!(unknown.to_string().contains("`output`"), "{unknown}");
         assert!(toml::from_str::<ModelOptions>("rows = \"apart\"").is_err());
+        assert!(toml::from_str::<ModelOptions>("ttl = \"soon\"").is_err());
+        let refused = |text: &str| refuse_unknown_keys(&toml::from_str(text).unwrap()).unwrap_err();
+        assert_eq!(
+            refused("output = [\"label\"]"),
+            r#"unknown key "output"; did you mean "outputs"?"#
+        );
+        assert_eq!(
+            refused("[inputs.x]\nsizes = [1, 1]"),
+            r#"inputs.x: unknown key "sizes"; did you mean "size"?"#
+        );
+    }
+
+    #[test]
+    fn finds_plain_folders_versions_and_a_bare_file() {
+        let root = std::env::temp_dir().join(format!("score-models-{}", std::process::id()));
+        let write = |file: &str| {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        };
+        for file in [
+            "a/model.onnx",
+            "b/2/any.onnx",
+            "b/10/m.onnx",
+            "b/11/notes.txt",
+            ".c/model.onnx",
+        ] {
+            write(file);
+        }
+        let places = find_models(&root).unwrap();
+        let found: Vec<ModelFolder> = places
+            .iter()
+            .map(|place| ModelFolder::read(place).unwrap())
+            .collect();
+        let names: Vec<_> = found
+            .iter()
+            .map(|m| (m.name.as_str(), m.version.as_str()))
+            .collect();
+        assert_eq!(names, [("a", "1"), ("b", "10")]);
+
+        let mounted = find_models(&root.join("b/10")).unwrap();
+        let model = ModelFolder::read(&mounted[0]).unwrap();
+        assert_eq!((model.name.as_str(), model.version.as_str()), ("b", "10"));
+
+        write("a/second.onnx");
+        write("d/one.onnx");
+        write("d/two.onnx");
+        write("e/notes.txt");
+        for place in find_models(&root).unwrap() {
+            let read = ModelFolder::read(&place);
+            assert_eq!(
+                read.is_ok(),
+                ["a", "b"].contains(&&*place.name),
+                "{}",
+                place.name
+            );
+        }
+        fs::remove_dir_all(&root).unwrap();
     }
 }

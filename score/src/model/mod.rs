@@ -4,7 +4,7 @@ mod folder;
 mod onnx;
 mod probe;
 
-pub use folder::{ImageLayout, ImageOptions, ModelFolder, ModelOptions, find_models};
+pub use folder::{ImageLayout, ImageOptions, ModelFolder, ModelOptions, ModelPlace, find_models};
 pub(crate) use onnx::OnnxModel;
 pub use onnx::Runtime;
 pub use probe::Character;
@@ -29,9 +29,10 @@ pub(crate) trait Model: Send {
     /// What goes in and out.
     fn signature(&self) -> &ModelSignature;
 
-    /// Runs once on tensors that fit the signature, in its order; the outputs come in its order too.
+    /// Runs once on tensors that fit the signature: all required inputs in its order, then the optional ones with the
+    /// indices `given`. The tensors of the outputs come in the signature's order too.
     ///
     /// # Errors
     /// [`RunError`] says whose fault it was.
-    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError>;
+    fn run(&mut self, inputs: &[Tensor], given: &[usize]) -> Result<Vec<Tensor>, RunError>;
 }

@@ -1,6 +1,7 @@
 //! ONNX Runtime through `ort`: the only place that names it.
 
 use std::any::Any;
+use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,11 +9,14 @@ use std::sync::Arc;
 use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
-use ort::value::{DynValue, Outlet, Tensor as OrtTensor, TensorElementType, TensorRef, ValueType};
+use ort::value::{
+    DynMapValueType, DynSequenceValueType, DynTensorValueType, DynValue, IntoTensorElementType,
+    Tensor as OrtTensor, TensorElementType, TensorRef, ValueType,
+};
 
 use super::{Model, RunError};
 use crate::error::LoadError;
-use crate::signature::{Dim, ModelSignature, TensorSpec};
+use crate::signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
 use crate::tensor::{ElementType, Tensor, TensorData};
 
 /// The loaded shared library and its environment. One per process; cloning shares it.
@@ -78,10 +82,7 @@ impl OnnxModel {
         // ort answers some exotic type declarations with a panic.
         catch_unwind(AssertUnwindSafe(|| {
             let session = open_session(runtime, file).map_err(|error| failed(error.to_string()))?;
-            let signature = ModelSignature {
-                inputs: specs("input", session.inputs())?,
-                outputs: specs("output", session.outputs())?,
-            };
+            let signature = signature(&session)?;
             Ok(Self { session, signature })
         }))
         .unwrap_or_else(|panic| Err(failed(format!("unreadable: {}", panic_text(&*panic)))))
@@ -104,11 +105,12 @@ impl Model for OnnxModel {
         &self.signature
     }
 
-    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
-        let values = self
-            .signature
-            .inputs
+    fn run(&mut self, inputs: &[Tensor], given: &[usize]) -> Result<Vec<Tensor>, RunError> {
+        let optional = given
             .iter()
+            .filter_map(|index| self.signature.optional.get(*index));
+        let specs = self.signature.inputs.iter().chain(optional);
+        let values = specs
             .zip(inputs)
             .map(|(spec, tensor)| Ok((spec.name.as_str(), to_ort(tensor)?)))
             .collect::<ort::Result<Vec<(&str, SessionInputValue<'_>)>>>()
@@ -117,42 +119,123 @@ impl Model for OnnxModel {
             .session
             .run(values)
             .map_err(|error| RunError::Rejected(reason(&error.to_string())))?;
-        let specs = self.signature.outputs.iter();
-        specs
-            .map(|spec| {
-                let value = outputs.get(spec.name.as_str());
-                let value = value.ok_or_else(|| format!("no output {:?}", spec.name))?;
-                from_ort(value, spec.element_type)
-            })
-            .collect::<Result<_, String>>()
-            .map_err(RunError::Failed)
+        let mut tensors = Vec::with_capacity(self.signature.outputs.len());
+        for output in &self.signature.declared {
+            let value = outputs.get(output.name.as_str());
+            let value = value.ok_or_else(|| format!("no output {:?}", output.name));
+            let value = value.map_err(RunError::Failed)?;
+            extract(value, output.form, &self.signature, &mut tensors).map_err(RunError::Failed)?;
+        }
+        Ok(tensors)
     }
 }
 
-fn specs(side: &str, outlets: &[Outlet]) -> Result<Vec<TensorSpec>, LoadError> {
-    outlets.iter().map(|outlet| spec(side, outlet)).collect()
+/// Appends the tensors an output is made up of.
+fn extract(
+    value: &DynValue,
+    form: OutputForm,
+    signature: &ModelSignature,
+    tensors: &mut Vec<Tensor>,
+) -> Result<(), String> {
+    let type_of = |index: usize| signature.outputs[index].element_type;
+    match form {
+        OutputForm::Tensor(index) => tensors.push(from_ort(value, type_of(index))?),
+        OutputForm::Maps { keys, .. } => tensors.extend(from_maps(value, type_of(keys))?),
+        OutputForm::Sequence { elements, .. } => {
+            tensors.extend(from_sequence(value, type_of(elements))?);
+        }
+    }
+    Ok(())
 }
 
-fn spec(side: &str, outlet: &Outlet) -> Result<TensorSpec, LoadError> {
-    let unsupported = || {
-        LoadError::Unsupported(format!(
-            "{side} {:?} is {}, which cannot be served",
-            outlet.name(),
-            outlet.dtype()
-        ))
+fn signature(session: &Session) -> Result<ModelSignature, LoadError> {
+    let tensor = |side, name: &str, dtype: &ValueType| {
+        tensor_spec(name, dtype).ok_or_else(|| unsupported(side, name, dtype))
     };
+    let mut signature = ModelSignature::default();
+    for input in session.inputs() {
+        signature
+            .inputs
+            .push(tensor("input", input.name(), input.dtype())?);
+    }
+    for input in session.overridable_initializers() {
+        // One that cannot be carried keeps the value it has.
+        signature
+            .optional
+            .extend(tensor_spec(input.name(), input.dtype()));
+    }
+    for output in session.outputs() {
+        let (name, dtype) = (output.name(), output.dtype());
+        let form = add_output(&mut signature.outputs, name, dtype)
+            .ok_or_else(|| unsupported("output", name, dtype))?;
+        signature.declared.push(OutputSpec {
+            name: name.to_owned(),
+            form,
+        });
+    }
+    Ok(signature)
+}
+
+fn unsupported(side: &str, name: &str, dtype: &ValueType) -> LoadError {
+    LoadError::Unsupported(format!(
+        "{side} {name:?} is {dtype}, which cannot be served"
+    ))
+}
+
+/// Adds the tensors that an output is made up of; `None` for a kind that cannot be carried.
+fn add_output(tensors: &mut Vec<TensorSpec>, name: &str, dtype: &ValueType) -> Option<OutputForm> {
+    let first = tensors.len();
+    let mut add = |name: String, element_type, axes| {
+        tensors.push(TensorSpec {
+            name,
+            element_type,
+            shape: vec![Dim::Dynamic(None); axes],
+        });
+    };
+    match dtype {
+        ValueType::Tensor { .. } => {
+            tensors.push(tensor_spec(name, dtype)?);
+            Some(OutputForm::Tensor(first))
+        }
+        ValueType::Sequence(inner) => match &**inner {
+            ValueType::Map {
+                key: key @ (TensorElementType::Int64 | TensorElementType::String),
+                value: TensorElementType::Float32,
+            } => {
+                add(format!("{name}.keys"), element_type(*key)?, 2);
+                add(name.to_owned(), ElementType::Float32, 2);
+                Some(OutputForm::Maps {
+                    keys: first,
+                    values: first + 1,
+                })
+            }
+            ValueType::Tensor { ty, .. } => {
+                add(name.to_owned(), element_type(*ty)?, 1);
+                add(format!("{name}.shapes"), ElementType::Int64, 1);
+                Some(OutputForm::Sequence {
+                    elements: first,
+                    shapes: first + 1,
+                })
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn tensor_spec(name: &str, dtype: &ValueType) -> Option<TensorSpec> {
     let ValueType::Tensor {
         ty,
         shape,
         dimension_symbols,
-    } = outlet.dtype()
+    } = dtype
     else {
-        return Err(unsupported());
+        return None;
     };
     let dims = shape.iter().zip(dimension_symbols.iter());
-    Ok(TensorSpec {
-        name: outlet.name().to_owned(),
-        element_type: element_type(*ty).ok_or_else(unsupported)?,
+    Some(TensorSpec {
+        name: name.to_owned(),
+        element_type: element_type(*ty)?,
         shape: dims
             .map(|(length, symbol)| match usize::try_from(*length) {
                 Ok(length) => Dim::Fixed(length),
@@ -223,6 +306,69 @@ fn from_ort(value: &DynValue, ty: ElementType) -> Result<Tensor, String> {
     );
     let shape = shape.iter().map(|n| usize::try_from(*n).unwrap_or(0));
     Tensor::new(shape.collect(), data).map_err(|error| error.to_string())
+}
+
+/// One map per row becomes a matrix of keys and one of values, the keys sorted: the runtime's own order may change.
+fn from_maps(value: &DynValue, keys: ElementType) -> Result<[Tensor; 2], String> {
+    match keys {
+        ElementType::String => key_value_matrices::<String>(value),
+        _ => key_value_matrices::<i64>(value),
+    }
+}
+
+fn key_value_matrices<K>(value: &DynValue) -> Result<[Tensor; 2], String>
+where
+    K: IntoTensorElementType + Clone + Hash + Ord,
+    TensorData: From<Vec<K>>,
+{
+    let sequence = value
+        .view()
+        .downcast::<DynSequenceValueType>()
+        .map_err(|error| error.to_string())?;
+    let maps = sequence
+        .try_extract_sequence::<DynMapValueType>()
+        .map_err(|error| error.to_string())?;
+    let rows = maps.len();
+    let (mut all_keys, mut all_values, mut width) = (Vec::new(), Vec::new(), None);
+    for map in maps {
+        let pairs = map.try_extract_key_values::<K, f32>();
+        let mut pairs = pairs.map_err(|error| error.to_string())?;
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        if *width.get_or_insert(pairs.len()) != pairs.len() {
+            return Err("the maps of the rows differ in length".to_owned());
+        }
+        for (key, value) in pairs {
+            all_keys.push(key);
+            all_values.push(value);
+        }
+    }
+    let shape = vec![rows, width.unwrap_or(0)];
+    let keys = Tensor::new(shape.clone(), all_keys.into());
+    let values = Tensor::new(shape, all_values.into());
+    let together = keys.and_then(|keys| Ok([keys, values?]));
+    together.map_err(|error| error.to_string())
+}
+
+fn from_sequence(value: &DynValue, ty: ElementType) -> Result<[Tensor; 2], String> {
+    let sequence = value
+        .view()
+        .downcast::<DynSequenceValueType>()
+        .map_err(|error| error.to_string())?;
+    let items = sequence
+        .try_extract_sequence::<DynTensorValueType>()
+        .map_err(|error| error.to_string())?;
+    let mut elements = TensorData::with_capacity(ty, 0);
+    let mut shapes: Vec<i64> = Vec::new();
+    for item in items {
+        let tensor = from_ort(&item.into_dyn(), ty)?;
+        shapes.push(tensor.shape().len() as i64);
+        shapes.extend(tensor.shape().iter().map(|length| *length as i64));
+        elements.extend_from(tensor.data(), 0..tensor.data().len());
+    }
+    let elements = Tensor::new(vec![elements.len()], elements);
+    let shapes = Tensor::new(vec![shapes.len()], shapes.into());
+    let together = elements.and_then(|elements| Ok([elements, shapes?]));
+    together.map_err(|error| error.to_string())
 }
 
 fn first_line(text: &str) -> String {

@@ -85,7 +85,7 @@ fn probe(model: &mut dyn Model, deterministic: &mut Option<bool>) -> Result<(), 
 }
 
 fn run(model: &mut dyn Model, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-    model.run(inputs).map_err(|error| {
+    model.run(inputs, &[]).map_err(|error| {
         let (RunError::Rejected(reason) | RunError::Failed(reason)) = error;
         format!("the model does not run on made-up rows ({reason})")
     })
@@ -273,7 +273,7 @@ mod tests {
         fn signature(&self) -> &ModelSignature {
             &self.signature
         }
-        fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
+        fn run(&mut self, inputs: &[Tensor], _given: &[usize]) -> Result<Vec<Tensor>, RunError> {
             let TensorData::Float32(x) = inputs[0].data() else {
                 return Err(RunError::Rejected("floats only".into()));
             };
@@ -291,10 +291,7 @@ mod tests {
             shape: vec![rows.clone(), Dim::Fixed(1)],
         };
         examine(&mut Fake {
-            signature: ModelSignature {
-                inputs: vec![spec("x")],
-                outputs: vec![spec("y")],
-            },
+            signature: ModelSignature::of_tensors(vec![spec("x")], vec![spec("y")]),
             answer,
         })
     }
@@ -384,10 +381,7 @@ mod tests {
         };
         for ty in [ElementType::Int64, ElementType::Float32] {
             let found = examine(&mut Fake {
-                signature: ModelSignature {
-                    inputs: vec![spec(ty)],
-                    outputs: vec![],
-                },
+                signature: ModelSignature::of_tensors(vec![spec(ty)], vec![]),
                 answer: <[f32]>::to_vec,
             });
             assert_eq!((found.rows, found.deterministic), (Rows::Together, None));

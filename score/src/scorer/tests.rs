@@ -39,7 +39,7 @@ impl<F: FnMut(&[Tensor]) -> Answer + Send> Model for Fake<F> {
         &self.signature
     }
 
-    fn run(&mut self, inputs: &[Tensor]) -> Answer {
+    fn run(&mut self, inputs: &[Tensor], _given: &[usize]) -> Answer {
         self.runs.0.lock().unwrap().push(inputs.to_vec());
         (self.answer)(inputs)
     }
@@ -59,17 +59,17 @@ impl Default for Plan {
     fn default() -> Self {
         let column = || vec![Dim::Dynamic(None), Dim::Fixed(1)];
         Self {
-            signature: ModelSignature {
-                inputs: vec![spec("x", ElementType::Float32, column())],
-                outputs: vec![spec("y", ElementType::Float32, column())],
-            },
+            signature: ModelSignature::of_tensors(
+                vec![spec("x", ElementType::Float32, column())],
+                vec![spec("y", ElementType::Float32, column())],
+            ),
             rows: Rows::Independent,
             memoize: true,
             digest: "model",
             options: ScorerOptions {
                 sessions: 1,
                 max_rows: 100,
-                timeout: Duration::from_secs(60),
+                timeout: Duration::from_secs(10),
                 batch: BatchLimits {
                     max_waiting_rows: 100,
                     max_batch_rows: 8,
@@ -109,6 +109,7 @@ impl Plan {
             },
             memoize: self.memoize,
             options: ModelOptions::default(),
+            version: "1".into(),
             digest: ModelDigest::new(&blake3::hash(self.digest.as_bytes()), "1"),
             load_time: Duration::ZERO,
         };
@@ -423,8 +424,14 @@ async fn refresh_overwrites_rows_that_belong_together() {
 async fn a_remembered_whole_that_is_nonsense_is_computed_anew_and_replaced() {
     let memo = memo();
     let (scorer, runs) = Plan::together().start(&memo, centred);
-    let key = rows::key_of_whole(scorer.metadata().digest, &[column(&[1.0, 3.0])]);
-    memo.remember(vec![(key, Bytes::from_static(b"nonsense"))]);
+    let key = rows::key_of_whole(
+        scorer.metadata().digest,
+        &Arranged {
+            tensors: vec![column(&[1.0, 3.0])],
+            given: vec![],
+        },
+    );
+    memo.remember(vec![(key, Bytes::from_static(b"nonsense"))], None);
     let first = score(&scorer, &[1.0, 3.0]).await;
     assert_eq!(
         (output(&first), first.cache),
@@ -600,10 +607,10 @@ async fn inputs_with_unequal_rows_are_refused_by_name() {
 fn echo_of(ty: ElementType) -> Plan {
     let column = || vec![Dim::Dynamic(None)];
     Plan {
-        signature: ModelSignature {
-            inputs: vec![spec("x", ty, column())],
-            outputs: vec![spec("y", ty, column())],
-        },
+        signature: ModelSignature::of_tensors(
+            vec![spec("x", ty, column())],
+            vec![spec("y", ty, column())],
+        ),
         ..Plan::default()
     }
 }

@@ -1,0 +1,216 @@
+//! Models of every kind: element types, shapes, sequences and maps, optional inputs, options, layouts.
+
+use serde_json::{Value, json};
+
+use crate::support::app_root::{AppRoot, repository};
+use crate::support::digits::Digits;
+use crate::support::host::FunctionsHost;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+fn model(name: &str) -> std::path::PathBuf {
+    repository().join(format!("tests/data/models/{name}.onnx"))
+}
+
+async fn score(host: &FunctionsHost, name: &str, body: Value) -> (Value, String) {
+    let path = format!("/api/score/{name}");
+    let body = body.to_string();
+    let answer = host.http("POST", &path, &[JSON], body.as_bytes()).await;
+    let answer = answer.expect_status(200);
+    (answer.json(), answer.header("x-cache").unwrap().to_owned())
+}
+
+async fn infer(host: &FunctionsHost, name: &str, input: Value) -> Value {
+    let path = format!("/api/score/v2/models/{name}/infer");
+    let body = json!({ "inputs": [input] }).to_string();
+    let answer = host.http("POST", &path, &[JSON], body.as_bytes()).await;
+    answer.expect_status(200).at("/outputs/0")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_element_type_comes_back_unchanged() {
+    let cases = [
+        ("float16", "FP16", json!([0.5, 65504.0])),
+        ("bfloat16", "BF16", json!([0.5, -2.0])),
+        ("float32", "FP32", json!([0.1, "NaN"])),
+        ("float64", "FP64", json!([0.1, "-Infinity"])),
+        ("int8", "INT8", json!([-128, 127])),
+        ("int16", "INT16", json!([-32768, 32767])),
+        ("int32", "INT32", json!([i32::MIN, i32::MAX])),
+        (
+            "int64",
+            "INT64",
+            json!([i64::MIN, 9_007_199_254_740_993_i64]),
+        ),
+        ("uint8", "UINT8", json!([0, 255])),
+        ("uint16", "UINT16", json!([0, 65535])),
+        ("uint32", "UINT32", json!([0, u32::MAX])),
+        ("uint64", "UINT64", json!([0, u64::MAX])),
+        ("bool", "BOOL", json!([true, false])),
+        (
+            "string",
+            "BYTES",
+            json!(["käse 🧀\u{2028}", "x".repeat(1 << 20)]),
+        ),
+    ];
+    let app = AppRoot::new();
+    for (ty, ..) in &cases {
+        app.add_model(ty, model(&format!("identity_{ty}")), None);
+    }
+    let host = FunctionsHost::start(&app, []).await;
+    for (ty, datatype, values) in cases {
+        let (answer, cache) = score(&host, ty, json!({ "data": [values] })).await;
+        assert_eq!((answer, cache.as_str()), (json!([values]), "MISS"), "{ty}");
+        let input = json!({ "name": "x", "shape": [1, 2], "datatype": datatype, "data": values });
+        let output = infer(&host, ty, input).await;
+        assert_eq!(output["data"], values, "{ty}");
+        assert_eq!(output["datatype"], datatype);
+        let (_, cache) = score(&host, ty, json!({ "instances": [values] })).await;
+        assert_eq!(cache, "HIT", "{ty}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zero_rows_scalars_and_nul() {
+    let app = AppRoot::with_sample();
+    app.add_model("scalar", model("scalar"), None);
+    app.add_model("string", model("identity_string"), None);
+    let host = FunctionsHost::start(&app, []).await;
+    let empty = json!({ "name": "x", "shape": [0, 784], "datatype": "FP32", "data": [] });
+    let output = infer(&host, "mnist", empty).await;
+    assert_eq!(
+        (&output["shape"], &output["data"]),
+        (&json!([0]), &json!([]))
+    );
+    assert_eq!(
+        score(&host, "scalar", json!({ "data": 3 })).await.0,
+        json!(9.0)
+    );
+    let nul = json!({ "data": [["a", "b\0c"]] }).to_string();
+    let refused = host
+        .http("POST", "/api/score/string", &[JSON], nul.as_bytes())
+        .await;
+    assert!(refused.expect_status(400).text().contains("NUL"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zipmap_answers_a_list_of_objects_and_is_cut_into_rows() {
+    let app = AppRoot::new();
+    app.add_model("iris", model("zipmap"), None);
+    app.add_model(
+        "only",
+        model("zipmap"),
+        Some("outputs = [\"output_probability\"]"),
+    );
+    let host = FunctionsHost::start(&app, []).await;
+    let rows = json!([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]);
+    let (answer, _) = score(&host, "iris", json!({ "data": rows })).await;
+    assert_eq!(answer["output_label"], json!([0, 2]));
+    let maps = answer["output_probability"].as_array().unwrap();
+    for map in maps {
+        let keys: Vec<_> = map.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["0", "1", "2"]);
+        let sum: f64 = map
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(Value::as_f64)
+            .sum();
+        assert!((sum - 1.0).abs() < 1e-5);
+    }
+    assert!(maps[1]["2"].as_f64() > maps[1]["0"].as_f64());
+    let (second, cache) = score(&host, "iris", json!({ "data": [rows[1]] })).await;
+    assert_eq!(cache, "HIT");
+    assert_eq!(second["output_probability"][0], maps[1]);
+    let (predictions, _) = score(&host, "iris", json!({ "instances": rows })).await;
+    assert_eq!(
+        predictions["predictions"][1],
+        json!({ "output_label": 2, "output_probability": maps[1] })
+    );
+    assert_eq!(
+        score(&host, "only", json!({ "data": rows })).await.0,
+        json!(maps)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sequence_answers_a_list_of_tensors() {
+    let app = AppRoot::new();
+    app.add_model("pieces", model("pieces"), Some("memoize = true"));
+    let host = FunctionsHost::start(&app, []).await;
+    for cached in ["MISS", "HIT"] {
+        let (answer, cache) = score(&host, "pieces", json!({ "data": [1, 2, 3] })).await;
+        assert_eq!(
+            (answer, cache.as_str()),
+            (json!([[1.0], [2.0, 3.0]]), cached)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_with_a_value_of_their_own_may_be_given_or_left_out() {
+    let app = AppRoot::new();
+    app.add_model("optional", model("optional"), None);
+    let host = FunctionsHost::start(&app, []).await;
+    let score = async |body: Value| score(&host, "optional", body).await;
+    let (answer, _) = score(json!({ "data": [1, 2] })).await;
+    assert_eq!(answer, json!([10.0, 20.0]));
+    let given = json!({ "data": { "x": [1, 2], "factor": [3] } });
+    assert_eq!(
+        score(given.clone()).await,
+        (json!([3.0, 6.0]), "MISS".into())
+    );
+    assert_eq!(score(given).await.1, "HIT");
+    assert_eq!(
+        score(json!({ "data": [1, 2] })).await,
+        (json!([10.0, 20.0]), "HIT".into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn model_toml_names_classes_and_sets_limits() {
+    let app = AppRoot::new();
+    let options =
+        "outputs = [\"output_label\"]\nlabels = [\"setosa\", \"versicolor\"]\nmax_rows = 2";
+    app.add_model("iris", model("zipmap"), Some(options));
+    let host = FunctionsHost::start(&app, []).await;
+    let rows = json!([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]);
+    let (answer, _) = score(&host, "iris", json!({ "data": rows })).await;
+    assert_eq!(
+        answer,
+        json!(["setosa", "2"]),
+        "a class without a name keeps its number"
+    );
+    let three = json!({ "data": [rows[0], rows[0], rows[0]] }).to_string();
+    let refused = host
+        .http("POST", "/api/score/iris", &[JSON], three.as_bytes())
+        .await;
+    assert!(refused.expect_status(400).text().contains("at most 2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn azure_mls_folders_are_found_and_the_highest_version_serves() {
+    let app = AppRoot::with_sample();
+    app.remove_model("mnist");
+    let sample = std::fs::read(repository().join("models/mnist/model.onnx")).unwrap();
+    app.write(
+        "azureml/digits/9/model.onnx",
+        "an older version, and a broken one",
+    );
+    app.write("azureml/digits/10/mnist.onnx", sample);
+    let folder = app.path().join("azureml");
+    let digits = Digits::load();
+    for folder in [folder.clone(), folder.join("digits/10")] {
+        let settings = [("AZUREML_MODEL_DIR", folder.to_str().unwrap())];
+        let host = FunctionsHost::start(&app, settings).await;
+        let document = host
+            .http("GET", "/api/score/digits", &[], b"")
+            .await
+            .expect_status(200);
+        assert_eq!(document.at("/version"), "10");
+        let answer = host
+            .http("POST", "/api/score", &[JSON], &digits.body([4]))
+            .await;
+        assert_eq!(answer.expect_status(200).at("/label"), digits.answer([4]));
+    }
+}
