@@ -214,3 +214,58 @@ async fn azure_mls_folders_are_found_and_the_highest_version_serves() {
         assert_eq!(answer.expect_status(200).at("/label"), digits.answer([4]));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_without_inputs_with_external_data_and_over_a_sequence() {
+    let app = AppRoot::new();
+    app.add_model("constant", model("constant"), None);
+    app.add_model("external", model("external"), None);
+    app.write("models/external/model.weights", 7f32.to_le_bytes());
+    app.add_model("attention", model("attention"), None);
+    let host = FunctionsHost::start(&app, []).await;
+    assert_eq!(
+        score(&host, "constant", json!({ "data": {} })).await.0,
+        json!([2.0])
+    );
+    assert_eq!(
+        score(&host, "external", json!({ "data": [1, 2] })).await.0,
+        json!([7.0, 14.0])
+    );
+    let document = host.http("GET", "/api/score/attention", &[], b"").await;
+    assert_eq!(document.at("/rows/treated"), "together");
+    assert_eq!(document.at("/deterministic"), true);
+
+    // Other weights beside the same file are another model.
+    let digest = host
+        .http("GET", "/api/score/external", &[], b"")
+        .await
+        .at("/digest");
+    app.write("models/external/model.weights", 8f32.to_le_bytes());
+    let host = FunctionsHost::start(&app, []).await;
+    assert_ne!(
+        host.http("GET", "/api/score/external", &[], b"")
+            .await
+            .at("/digest"),
+        digest
+    );
+    assert_eq!(
+        score(&host, "external", json!({ "data": [1, 2] })).await.0,
+        json!([8.0, 16.0])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_carried_is_refused_by_name() {
+    let app = AppRoot::new();
+    app.add_model("tiny", model("tiny_float"), None);
+    app.add_model("affine", model("affine"), None);
+    let host = FunctionsHost::start(&app, []).await;
+    let answer = host
+        .http("POST", "/api/score/tiny", &[JSON], br#"{"data":[1]}"#)
+        .await;
+    let text = answer.expect_status(503).text();
+    assert!(
+        text.contains(r#"output \"y\" is"#) && text.contains("which cannot be served"),
+        "{text}"
+    );
+}

@@ -46,12 +46,12 @@ def const(name, array):
     return numpy_helper.from_array(np.asarray(array), name)
 
 
-def save(name, nodes, inputs, outputs, constants=()):
+def save(name, nodes, inputs, outputs, constants=(), opset=OPSET):
     graph = helper.make_graph(nodes, name, inputs, outputs, list(constants))
     model = helper.make_model(
         graph,
         producer_name="make_models.py",
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        opset_imports=[helper.make_opsetid("", opset)],
         ir_version=IR_VERSION,
     )
     write(name, model)
@@ -181,6 +181,60 @@ def pieces():
         [helper.make_tensor_sequence_value_info("parts", T.FLOAT, None)],
         [const("sizes", np.array([1, 2], np.int64))],
     )
+
+
+def attention():
+    # Every row looks at all others: axis 0 is a sequence.
+    save(
+        "attention",
+        [
+            helper.make_node("Transpose", ["x"], ["t"]),
+            helper.make_node("MatMul", ["x", "t"], ["likeness"]),
+            helper.make_node("Softmax", ["likeness"], ["weight"], axis=1),
+            helper.make_node("MatMul", ["weight", "x"], ["y"]),
+        ],
+        [value("x", T.FLOAT, N, 4)],
+        [value("y", T.FLOAT, N, 4)],
+    )
+
+
+def constant():
+    save(
+        "constant",
+        [helper.make_node("Identity", ["two"], ["y"])],
+        [],
+        [value("y", T.FLOAT, 1)],
+        [const("two", np.array([2], np.float32))],
+    )
+
+
+def tiny_float():
+    save(
+        "tiny_float",
+        [helper.make_node("Cast", ["x"], ["y"], to=T.FLOAT8E4M3FN)],
+        [value("x", T.FLOAT, N)],
+        [value("y", T.FLOAT8E4M3FN, N)],
+        opset=19,  # the first with such floats
+    )
+
+
+def external():
+    # The weight lies in a file of its own, model.weights, as large models have it.
+    weight = numpy_helper.from_array(np.array([7], np.float32), "weight")
+    weight.ClearField("raw_data")
+    weight.data_location = T.EXTERNAL
+    for key, text in {"location": "model.weights", "offset": "0", "length": "4"}.items():
+        entry = weight.external_data.add()
+        entry.key, entry.value = key, text
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "weight"], ["y"])],
+        "external",
+        [value("x", T.FLOAT, N)],
+        [value("y", T.FLOAT, N)],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    (OUT / "external.onnx").write_bytes(model.SerializeToString(deterministic=True))
 
 
 def optional():
@@ -348,6 +402,10 @@ def main():
     fixed()
     scalar()
     pieces()
+    attention()
+    constant()
+    tiny_float()
+    external()
     optional()
     gather()
     slow()

@@ -81,11 +81,23 @@ impl OnnxModel {
         };
         // ort answers some exotic type declarations with a panic.
         catch_unwind(AssertUnwindSafe(|| {
-            let session = open_session(runtime, file).map_err(|error| failed(error.to_string()))?;
+            let session = open_session(runtime, file)
+                .map_err(|error| failed(with_remedy(first_line(&error.to_string()))))?;
             let signature = signature(&session)?;
             Ok(Self { session, signature })
         }))
         .unwrap_or_else(|panic| Err(failed(format!("unreadable: {}", panic_text(&*panic)))))
+    }
+}
+
+/// Text models ask the C library for a locale that slim systems lack; the runtime only says that it cannot have it.
+fn with_remedy(reason: String) -> String {
+    if reason.contains("locale") {
+        format!(
+            "{reason}; install it, on Debian: apt-get install locales, then localedef -i en_US -f UTF-8 en_US.UTF-8"
+        )
+    } else {
+        reason
     }
 }
 

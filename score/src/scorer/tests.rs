@@ -52,6 +52,8 @@ struct Plan {
     memoize: bool,
     digest: &'static str,
     options: ScorerOptions,
+    /// What its `model.toml` says.
+    own: ModelOptions,
 }
 
 impl Default for Plan {
@@ -75,6 +77,7 @@ impl Default for Plan {
                     max_batch_rows: 8,
                 },
             },
+            own: ModelOptions::default(),
         }
     }
 }
@@ -108,7 +111,7 @@ impl Plan {
                 deterministic: Some(true),
             },
             memoize: self.memoize,
-            options: ModelOptions::default(),
+            options: self.own,
             version: "1".into(),
             digest: ModelDigest::new(&blake3::hash(self.digest.as_bytes()), "1"),
             load_time: Duration::ZERO,
@@ -571,6 +574,19 @@ async fn too_many_rows_are_refused_with_both_numbers() {
         "3 rows in one request; at most 2 are accepted"
     );
     assert_eq!(runs.count(), 0);
+}
+
+#[tokio::test]
+async fn a_models_own_limit_of_rows_goes_before_that_of_the_app() {
+    let mut plan = Plan::default();
+    plan.options.max_rows = 2;
+    plan.own.max_rows = Some(3);
+    let (scorer, _) = plan.start(&memo(), tenfold);
+    assert_eq!(score(&scorer, &[1.0, 2.0, 3.0]).await.rows, 3);
+    scorer
+        .score(request(&[1.0, 2.0, 3.0, 4.0]))
+        .await
+        .unwrap_err();
 }
 
 #[tokio::test]
