@@ -373,4 +373,6 @@ fn malformed(body: &[u8], error: &serde_json::Error) -> ScoreError {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
