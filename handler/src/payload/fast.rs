@@ -112,13 +112,14 @@ impl<'de, T: Element> Visitor<'de> for BodyVisitor<T> {
     }
 }
 
-struct DataSeed<T> {
+/// Reads nested arrays: their shape and their elements.
+pub(super) struct DataSeed<T> {
     plan: Plan,
     element: PhantomData<T>,
 }
 
 impl<T> DataSeed<T> {
-    fn new(plan: Plan) -> Self {
+    pub(super) fn new(plan: Plan) -> Self {
         Self {
             plan,
             element: PhantomData,

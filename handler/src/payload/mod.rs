@@ -4,6 +4,7 @@ mod azure_ml;
 mod careful;
 mod element;
 mod fast;
+mod fast_inference;
 mod npy;
 mod open_inference;
 mod output;
@@ -245,6 +246,16 @@ fn decode_json(
                 "instances" => Dialect::Instances,
                 _ => Dialect::Data,
             },
+        });
+    }
+    if let Some(read) = fast_inference::read(body, signature) {
+        let asked = Asked::read(read.id, read.outputs, read.parameters, metadata)?;
+        if !binary.is_empty() {
+            return Err(open_inference::left_over(binary).into());
+        }
+        return Ok(Decoded {
+            inputs: read.inputs,
+            dialect: Dialect::OpenInference(asked),
         });
     }
     let top: TopLevel<'_> =

@@ -141,11 +141,15 @@ pub(super) fn read(
         )?);
     }
     if !binary.is_empty() {
-        let left = binary.len();
-        let message = format!("{left} bytes of binary data belong to no input");
-        return Err(ScoreError::invalid("inputs", message));
+        return Err(left_over(binary));
     }
     Ok(tensors)
+}
+
+/// Binary data that no input has asked for.
+pub(super) fn left_over(binary: &[u8]) -> ScoreError {
+    let message = format!("{} bytes of binary data belong to no input", binary.len());
+    ScoreError::invalid("inputs", message)
 }
 
 fn read_input(

@@ -1,6 +1,6 @@
-//! JSON Schemas of what a model takes and gives.
+//! JSON Schemas of elements, tensors and objects.
 
-use score::{Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec};
+use score::{Dim, ElementType, TensorSpec};
 use serde_json::{Value, json};
 
 /// What one element may be, in both directions.
@@ -35,7 +35,8 @@ pub(super) fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
-fn element_of(spec: &TensorSpec) -> Value {
+/// One element of that tensor.
+pub(super) fn element_of(spec: &TensorSpec) -> Value {
     reference(spec.element_type.as_str())
 }
 
@@ -63,7 +64,8 @@ pub(super) fn open<'a>(
     json!({ "type": "object", "properties": members, "required": required })
 }
 
-fn any_of(mut forms: Vec<Value>) -> Value {
+/// One form or another; more than one may fit.
+pub(super) fn any_of(mut forms: Vec<Value>) -> Value {
     if forms.len() == 1 {
         return forms.remove(0);
     }
@@ -71,7 +73,7 @@ fn any_of(mut forms: Vec<Value>) -> Value {
 }
 
 /// Arrays within arrays, outermost axis first.
-fn nested<'a>(axes: impl DoubleEndedIterator<Item = &'a Dim>, element: Value) -> Value {
+pub(super) fn nested<'a>(axes: impl DoubleEndedIterator<Item = &'a Dim>, element: Value) -> Value {
     axes.rev().fold(element, |items, axis| match axis {
         Dim::Fixed(n) => json!({ "type": "array", "items": items, "minItems": n, "maxItems": n }),
         Dim::Dynamic(None) => json!({ "type": "array", "items": items }),
@@ -91,7 +93,7 @@ pub(super) fn tensor(spec: &TensorSpec) -> Value {
 }
 
 /// One row of an input; `None` for a scalar, which has none.
-fn row(spec: &TensorSpec) -> Option<Value> {
+pub(super) fn row(spec: &TensorSpec) -> Option<Value> {
     let (_, deeper) = spec.shape.split_first()?;
     let mut forms = vec![nested(deeper.iter(), element_of(spec))];
     if has_single_values(spec) {
@@ -105,7 +107,7 @@ fn has_single_values(spec: &TensorSpec) -> bool {
 }
 
 /// All elements in one array.
-fn flat(spec: &TensorSpec) -> Value {
+pub(super) fn flat(spec: &TensorSpec) -> Value {
     let count = spec.shape.iter().try_fold(1usize, |count, dim| match dim {
         Dim::Fixed(n) => count.checked_mul(*n),
         Dim::Dynamic(_) => None,
@@ -114,188 +116,83 @@ fn flat(spec: &TensorSpec) -> Value {
     nested([axis].iter(), element_of(spec))
 }
 
-/// Rows in all forms that are understood.
-pub(super) fn rows(signature: &ModelSignature) -> Value {
-    let mut forms = Vec::new();
-    if let [only] = &signature.inputs[..] {
-        forms.push(tensor(only));
-    }
-    let all = signature.inputs.iter().chain(&signature.optional);
-    let members = all.map(|spec| (spec.name.as_str(), tensor(spec)));
-    forms.push(closed(members, signature.inputs.len()));
-    forms.extend(rows_as_objects(signature));
-    if signature.inputs.len() > 1 {
-        forms.extend(rows_in_order(signature));
-    }
-    any_of(forms)
-}
-
-fn rows_as_objects(signature: &ModelSignature) -> Option<Value> {
-    let required = signature.inputs.iter();
-    let mut members: Vec<_> = required
-        .map(|spec| Some((spec.name.as_str(), row(spec)?)))
-        .collect::<Option<_>>()?;
-    let optional = signature.optional.iter();
-    members.extend(optional.filter_map(|spec| Some((spec.name.as_str(), row(spec)?))));
-    let object = closed(members, signature.inputs.len());
-    Some(nested([row_axis(signature)?].into_iter(), object))
-}
-
-/// Rows as arrays with one value for each input.
-pub(super) fn rows_in_order(signature: &ModelSignature) -> Option<Value> {
-    let values: Vec<Value> = signature.inputs.iter().map(row).collect::<Option<_>>()?;
-    let count = values.len();
-    let array = json!({ "type": "array", "prefixItems": values, "minItems": count, "maxItems": count });
-    Some(nested([row_axis(signature)?].into_iter(), array))
-}
-
-/// The axis that all inputs share.
-fn row_axis(signature: &ModelSignature) -> Option<&Dim> {
-    let mut axes = signature.inputs.iter().filter_map(|spec| spec.shape.first());
-    let fixed = axes.clone().find(|dim| matches!(dim, Dim::Fixed(_)));
-    fixed.or_else(|| axes.next())
-}
-
-/// A request in the Open Inference Protocol.
-pub(super) fn protocol_request(signature: &ModelSignature) -> Value {
-    let all = signature.inputs.iter().chain(&signature.optional);
-    let mut inputs = json!({
-        "type": "array",
-        "minItems": signature.inputs.len(),
-        "maxItems": all.clone().count(),
-    });
-    if all.clone().count() > 0 {
-        inputs["items"] = any_of(all.map(protocol_input).collect());
-    }
-    let names: Vec<&str> = signature.outputs.iter().map(|spec| spec.name.as_str()).collect();
-    let wish = open([("binary_data", json!({ "type": "boolean" }))], 0);
-    let output = open([("name", json!({ "enum": names })), ("parameters", wish)], 1);
-    let parameters = open([("binary_data_output", json!({ "type": "boolean" }))], 0);
-    let members = [
-        ("inputs", inputs),
-        ("outputs", json!({ "type": "array", "items": output })),
-        ("id", json!({ "type": "string" })),
-        ("parameters", parameters),
-    ];
-    open(members, 1)
-}
-
-fn protocol_input(spec: &TensorSpec) -> Value {
-    let mut data = vec![flat(spec)];
-    if spec.shape.len() != 1 {
-        data.push(nested(spec.shape.iter(), element_of(spec)));
-    }
-    protocol_tensor(spec, any_of(data), true)
-}
-
-/// `{"name", "datatype", "shape", "data"}`. Outputs may leave the data out, if it follows as bytes.
-fn protocol_tensor(spec: &TensorSpec, data: Value, is_input: bool) -> Value {
-    let mut shape = json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } });
-    if is_input || !spec.shape.is_empty() {
-        shape["minItems"] = spec.shape.len().into();
-        shape["maxItems"] = spec.shape.len().into();
-        shape["description"] = spec.to_string().into();
-    }
-    let members = [
-        ("name", json!({ "const": spec.name })),
-        ("datatype", json!({ "const": spec.element_type.datatype() })),
-        ("shape", shape),
-        ("data", data),
-    ];
-    open(members, if is_input { 4 } else { 3 })
-}
-
-/// An answer in the Open Inference Protocol.
-pub(super) fn protocol_answer(metadata: &ModelMetadata) -> Value {
-    let outputs = metadata.signature.outputs.iter();
-    let outputs = outputs.map(|spec| {
-        let data = json!({ "type": "array", "items": element_of(spec) });
-        protocol_tensor(spec, data, false)
-    });
-    let members = [
-        ("model_name", json!({ "const": metadata.name })),
-        ("outputs", json!({ "type": "array", "items": any_of(outputs.collect()) })),
-        ("model_version", json!({ "type": "string" })),
-        ("id", json!({ "type": "string" })),
-    ];
-    open(members, 2)
-}
-
-/// One output a model answers with.
-struct Answered<'a> {
-    name: &'a str,
-    schema: Value,
-    /// One row of it, if it has rows.
-    row: Option<Value>,
-}
-
-impl<'a> Answered<'a> {
-    fn of(metadata: &'a ModelMetadata, index: usize) -> Option<Self> {
-        let declared = metadata.signature.declared.get(index)?;
-        let spec = |index: usize| metadata.signature.outputs.get(index);
-        let (schema, row) = match declared.form {
-            OutputForm::Tensor(index) => output(spec(index)?, &metadata.options.labels),
-            OutputForm::Maps { values, .. } => {
-                let values = spec(values)?;
-                let row = json!({ "type": "object", "additionalProperties": element_of(values) });
-                (nested(values.shape.iter().take(1), row.clone()), Some(row))
-            }
-            OutputForm::Sequence { elements, .. } => {
-                let item = any_shape(element_of(spec(elements)?));
-                (json!({ "type": "array", "items": item }), None)
-            }
-        };
-        Some(Self { name: &declared.name, schema, row })
-    }
-}
-
-/// Integers with labels are answered as text.
-fn output(spec: &TensorSpec, labels: &[String]) -> (Value, Option<Value>) {
-    let is_class = matches!(spec.element_type, ElementType::Int32 | ElementType::Int64);
-    let element = if is_class && !labels.is_empty() {
-        json!({ "type": "string" })
-    } else {
-        element_of(spec)
-    };
-    match spec.shape.split_first() {
-        Some((_, deeper)) => {
-            let row = nested(deeper.iter(), element.clone());
-            (nested(spec.shape.iter(), element), Some(row))
-        }
-        None => (any_shape(element.clone()), Some(any_shape(element))),
-    }
-}
-
-/// A model need not declare the shape of an output.
-fn any_shape(element: Value) -> Value {
+/// A tensor whose shape is not known beforehand.
+pub(super) fn any_shape(element: Value) -> Value {
     any_of(vec![element, json!({ "type": "array" })])
 }
 
-fn answered(metadata: &ModelMetadata) -> Vec<Answered<'_>> {
-    let indices = metadata.default_outputs.iter();
-    indices.filter_map(|index| Answered::of(metadata, *index)).collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The bare result: the one output, or an object of outputs by name.
-pub(super) fn result(metadata: &ModelMetadata) -> Value {
-    let mut outputs = answered(metadata);
-    if outputs.len() == 1 {
-        return outputs.remove(0).schema;
-    }
-    let count = outputs.len();
-    closed(outputs.into_iter().map(|output| (output.name, output.schema)), count)
-}
-
-/// What stands under `predictions`: one object per row if there are several outputs with the same rows, else the bare
-/// result.
-pub(super) fn predictions(metadata: &ModelMetadata, bare: Value) -> Value {
-    let outputs = answered(metadata);
-    let count = outputs.len();
-    let rows = outputs.into_iter().map(|output| Some((output.name, output.row?)));
-    match rows.collect::<Option<Vec<_>>>() {
-        Some(rows) if count > 1 => {
-            any_of(vec![json!({ "type": "array", "items": closed(rows, count) }), bare])
+    fn spec(element_type: ElementType, shape: &[i64]) -> TensorSpec {
+        let dims = shape
+            .iter()
+            .map(|n| usize::try_from(*n).map_or(Dim::Dynamic(None), Dim::Fixed));
+        TensorSpec {
+            name: "x".into(),
+            element_type,
+            shape: dims.collect(),
         }
-        _ => bare,
+    }
+
+    #[test]
+    fn fixed_axes_have_their_length_and_free_ones_have_none() {
+        let mut spec = spec(ElementType::Float32, &[-1, 2, 3]);
+        let inner = json!({
+            "type": "array", "minItems": 3, "maxItems": 3,
+            "items": { "$ref": "#/components/schemas/float32" },
+        });
+        let row = json!({ "type": "array", "items": inner, "minItems": 2, "maxItems": 2 });
+        assert_eq!(tensor(&spec), json!({ "type": "array", "items": row }));
+        assert_eq!(super::row(&spec), Some(row));
+        spec.shape[0] = Dim::Dynamic(Some("batch".into()));
+        assert_eq!(tensor(&spec)["description"], "batch");
+    }
+
+    #[test]
+    fn integers_are_bounded_by_their_type() {
+        let bounds = |ty| {
+            let schema = element(ty);
+            assert_eq!(schema["type"], "integer", "{ty}");
+            (schema["minimum"].clone(), schema["maximum"].clone())
+        };
+        assert_eq!(bounds(ElementType::Int8), (json!(-128), json!(127)));
+        assert_eq!(bounds(ElementType::Uint16), (json!(0), json!(65535)));
+        assert_eq!(bounds(ElementType::Int64), (json!(i64::MIN), json!(i64::MAX)));
+        assert_eq!(bounds(ElementType::Uint64), (json!(0), json!(u64::MAX)));
+    }
+
+    #[test]
+    fn floats_are_numbers_or_the_names_of_special_values() {
+        for ty in [ElementType::BFloat16, ElementType::Float64] {
+            let schema = element(ty);
+            assert_eq!(schema["oneOf"][0]["type"], "number", "{ty}");
+            assert_eq!(schema["oneOf"][1]["enum"][0], "NaN", "{ty}");
+        }
+        assert_eq!(element(ElementType::Bool)["type"], "boolean");
+        assert_eq!(element(ElementType::String)["type"], "string");
+    }
+
+    #[test]
+    fn a_column_may_be_a_plain_list() {
+        let column = spec(ElementType::String, &[-1, 1]);
+        let element = element_of(&column);
+        assert_eq!(
+            tensor(&column)["anyOf"][1],
+            json!({ "type": "array", "items": element })
+        );
+        assert_eq!(row(&column).unwrap()["anyOf"][1], element);
+        assert!(tensor(&spec(ElementType::String, &[-1, 2]))["anyOf"].is_null());
+    }
+
+    #[test]
+    fn a_scalar_is_an_element_without_rows() {
+        let scalar = spec(ElementType::Float32, &[]);
+        assert_eq!(tensor(&scalar), element_of(&scalar));
+        assert_eq!(row(&scalar), None);
+        assert_eq!(flat(&scalar)["maxItems"], 1);
+        assert_eq!(flat(&spec(ElementType::Int8, &[2, 3]))["minItems"], 6);
+        assert!(flat(&spec(ElementType::Int8, &[-1, 3]))["minItems"].is_null());
     }
 }

@@ -1,0 +1,216 @@
+//! The OpenAPI document of the loaded models: every path, what it takes and how it answers.
+
+mod bodies;
+mod dialects;
+mod paths;
+mod schema;
+
+use score::{ElementType, ModelMetadata};
+use serde_json::{Map, Value, json};
+
+use crate::app::Models;
+use paths::{Form, PROBLEMS};
+use schema::{open, reference};
+
+/// Writes the document. Models that could not be loaded are not in it.
+pub(super) fn document(models: &Models) -> Value {
+    let loaded = models.all().filter_map(|(_, slot)| slot.as_ref().ok());
+    let loaded: Vec<&ModelMetadata> = loaded.map(|scorer| scorer.metadata()).collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "score",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "Scores ONNX models.",
+            "description": "Every dialect is understood on every path that scores. Bodies may be gzip-compressed.",
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{}, { "functionKey": [] }, { "functionCode": [] }],
+        "paths": paths::paths(models, &loaded),
+        "components": {
+            "securitySchemes": {
+                "functionKey": { "type": "apiKey", "in": "header", "name": "x-functions-key" },
+                "functionCode": { "type": "apiKey", "in": "query", "name": "code" },
+            },
+            "parameters": parameters(),
+            "requestBodies": of_models(&loaded, |metadata| vec![
+                ("request", bodies::request(metadata)),
+                ("protocol", bodies::protocol_request(metadata)),
+            ]),
+            "responses": responses(&loaded),
+            "headers": headers(),
+            "schemas": schemas(&loaded),
+        },
+    })
+}
+
+/// Components named `<model>.<part>`: no two models have the same, and no other component has a dot in its name.
+fn of_models(
+    loaded: &[&ModelMetadata],
+    parts: impl Fn(&ModelMetadata) -> Vec<(&'static str, Value)>,
+) -> Map<String, Value> {
+    let all = loaded.iter().flat_map(|metadata| {
+        let parts = parts(metadata).into_iter();
+        parts.map(|(part, value)| (format!("{}.{part}", metadata.name), value))
+    });
+    all.collect()
+}
+
+fn parameters() -> Value {
+    json!({
+        "CacheControl": {
+            "name": "Cache-Control",
+            "in": "header",
+            "description": "`no-cache`: computed anew; `no-store`: computed anew and not remembered.",
+            "schema": { "type": "string", "examples": ["no-cache", "no-store"] },
+        },
+        "JsonLength": {
+            "name": "Inference-Header-Content-Length",
+            "in": "header",
+            "description": "Where the JSON ends and binary tensors begin.",
+            "schema": { "type": "integer", "minimum": 0 },
+        },
+    })
+}
+
+fn headers() -> Value {
+    let text = |description: &str| json!({ "description": description, "schema": { "type": "string" } });
+    let number = |description: &str| {
+        json!({ "description": description, "schema": { "type": "integer", "minimum": 0 } })
+    };
+    json!({
+        "X-Cache": {
+            "description": "How many rows were remembered from before.",
+            "schema": { "type": "string", "pattern": "^(HIT|MISS|BYPASS|PARTIAL; hits=[0-9]+, rows=[0-9]+)$" },
+        },
+        "Server-Timing": text("Milliseconds that the steps took."),
+        "X-Request-Id": text("The id under which the log has this request."),
+        "Inference-Header-Content-Length": number("Where the JSON ends and binary tensors begin."),
+        "Retry-After": number("Seconds after which another try may succeed."),
+        "Allow": text("The methods the path takes."),
+    })
+}
+
+/// References to headers of the components.
+fn header_references(names: &[&str]) -> Map<String, Value> {
+    let reference = |name: &str| json!({ "$ref": format!("#/components/headers/{name}") });
+    let all = names.iter();
+    all.map(|name| ((*name).to_owned(), reference(name))).collect()
+}
+
+fn responses(loaded: &[&ModelMetadata]) -> Map<String, Value> {
+    let mut all = of_models(loaded, |metadata| {
+        vec![
+            ("answer", bodies::answer(metadata, Form::Plain)),
+            ("protocol", bodies::answer(metadata, Form::Protocol)),
+        ]
+    });
+    for form in [Form::Plain, Form::Protocol] {
+        for (status, name, description) in PROBLEMS {
+            all.insert(form.name(name), problem(status, description, form));
+        }
+    }
+    all
+}
+
+fn problem(status: u16, description: &str, form: Form) -> Value {
+    let headers: &[&str] = match status {
+        405 => &["X-Request-Id", "Allow"],
+        503 => &["X-Request-Id", "Retry-After"],
+        _ => &["X-Request-Id"],
+    };
+    json!({
+        "description": description,
+        "headers": header_references(headers),
+        "content": bodies::json(reference(&form.name("Error"))),
+    })
+}
+
+fn schemas(loaded: &[&ModelMetadata]) -> Map<String, Value> {
+    let mut all = of_models(loaded, dialects::schemas);
+    for ty in ElementType::ALL {
+        if loaded.iter().any(|metadata| has_elements(metadata, ty)) {
+            all.insert(ty.as_str().to_owned(), schema::element(ty));
+        }
+    }
+    let shared = [
+        ("Error", error()),
+        ("ProtocolError", open([("error", text())], 1)),
+        ("Tensor", tensor()),
+        ("Model", model()),
+        ("Models", models()),
+        ("ProtocolModel", protocol_model()),
+    ];
+    all.extend(shared.map(|(name, schema)| (name.to_owned(), schema)));
+    all
+}
+
+fn has_elements(metadata: &ModelMetadata, ty: ElementType) -> bool {
+    let signature = &metadata.signature;
+    let inputs = signature.inputs.iter().chain(&signature.optional);
+    inputs.chain(&signature.outputs).any(|spec| spec.element_type == ty)
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn list(items: Value) -> Value {
+    json!({ "type": "array", "items": items })
+}
+
+fn error() -> Value {
+    let target = json!({ "type": "string", "description": "The place in the request." });
+    let members = [
+        ("code", text()),
+        ("message", text()),
+        ("request_id", text()),
+        ("target", target),
+    ];
+    open([("error", open(members, 3))], 1)
+}
+
+/// Name, type and shape of one input or output.
+fn tensor() -> Value {
+    let length = json!({ "type": "integer", "minimum": -1, "description": "-1 for any length." });
+    let members = [("name", text()), ("datatype", text()), ("shape", list(length))];
+    open(members, 3)
+}
+
+/// What `GET` tells about a model.
+fn model() -> Value {
+    let tensors = || list(reference("Tensor"));
+    let rows = [
+        ("treated", json!({ "enum": ["independent", "together"] })),
+        ("because", text()),
+    ];
+    let members = [
+        ("name", text()),
+        ("inputs", tensors()),
+        ("outputs", tensors()),
+        ("optional_inputs", tensors()),
+        ("answers_with", list(text())),
+        ("rows", open(rows, 2)),
+        ("memoized", json!({ "type": "boolean" })),
+        ("sample_request", json!({ "description": "A request that can be sent as it is." })),
+    ];
+    open(members, 3)
+}
+
+fn models() -> Value {
+    let broken = open([("name", text()), ("error", text())], 2);
+    let any = json!({ "anyOf": [reference("Model"), broken] });
+    open([("models", list(any))], 1)
+}
+
+fn protocol_model() -> Value {
+    let tensors = || list(reference("Tensor"));
+    let members = [
+        ("name", text()),
+        ("platform", text()),
+        ("inputs", tensors()),
+        ("outputs", tensors()),
+        ("versions", list(text())),
+    ];
+    open(members, 4)
+}

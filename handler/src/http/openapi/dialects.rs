@@ -1,0 +1,231 @@
+//! Requests and answers of one model in every dialect.
+
+use score::{
+    Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec,
+};
+use serde_json::{Value, json};
+
+use super::schema::{any_of, any_shape, closed, element_of, flat, nested, open, row, tensor};
+
+/// A JSON body in any dialect. `rows` and `protocol` stand for [`rows`] and [`protocol_request`].
+pub(super) fn request(signature: &ModelSignature, rows: &Value, protocol: Value) -> Value {
+    let any = || json!({});
+    let named = json!({
+        "type": "object", "additionalProperties": rows, "minProperties": 1, "maxProperties": 1,
+    });
+    let inputs = any_of(vec![named, rows_by_name(signature)]);
+    let input_data = any_of(vec![split(signature, rows), rows.clone()]);
+    json!({ "oneOf": [
+        open([("data", rows.clone())], 1),
+        open([("Inputs", inputs), ("GlobalParameters", any())], 1),
+        open([("input_data", input_data)], 1),
+        open([("instances", rows.clone())], 1),
+        protocol,
+    ]})
+}
+
+/// A table as pandas splits it. Columns may come in any order, so only those of a lone input have a type.
+fn split(signature: &ModelSignature, rows: &Value) -> Value {
+    let list = || json!({ "type": "array" });
+    let data = match &signature.inputs[..] {
+        [_] => any_of([rows.clone()].into_iter().chain(rows_in_order(signature)).collect()),
+        _ => json!({ "type": "array", "items": list() }),
+    };
+    open([("columns", list()), ("data", data), ("index", list())], 2)
+}
+
+/// Rows in all forms that are understood.
+pub(super) fn rows(signature: &ModelSignature) -> Value {
+    let mut forms = Vec::new();
+    if let [only] = &signature.inputs[..] {
+        forms.push(tensor(only));
+    }
+    forms.push(rows_by_name(signature));
+    forms.extend(rows_as_objects(signature));
+    if signature.inputs.len() > 1 {
+        forms.extend(rows_in_order(signature));
+    }
+    any_of(forms)
+}
+
+fn rows_by_name(signature: &ModelSignature) -> Value {
+    let all = signature.inputs.iter().chain(&signature.optional);
+    let members = all.map(|spec| (spec.name.as_str(), tensor(spec)));
+    closed(members, signature.inputs.len())
+}
+
+fn rows_as_objects(signature: &ModelSignature) -> Option<Value> {
+    let required = signature.inputs.iter();
+    let mut members: Vec<_> = required
+        .map(|spec| Some((spec.name.as_str(), row(spec)?)))
+        .collect::<Option<_>>()?;
+    let optional = signature.optional.iter();
+    members.extend(optional.filter_map(|spec| Some((spec.name.as_str(), row(spec)?))));
+    let object = closed(members, signature.inputs.len());
+    Some(nested([row_axis(signature)?].into_iter(), object))
+}
+
+/// Rows as arrays with one value for each input.
+fn rows_in_order(signature: &ModelSignature) -> Option<Value> {
+    let values: Vec<Value> = signature.inputs.iter().map(row).collect::<Option<_>>()?;
+    let count = values.len();
+    let array = json!({ "type": "array", "prefixItems": values, "minItems": count, "maxItems": count });
+    Some(nested([row_axis(signature)?].into_iter(), array))
+}
+
+/// The axis that all inputs share.
+fn row_axis(signature: &ModelSignature) -> Option<&Dim> {
+    let mut axes = signature.inputs.iter().filter_map(|spec| spec.shape.first());
+    let fixed = axes.clone().find(|dim| matches!(dim, Dim::Fixed(_)));
+    fixed.or_else(|| axes.next())
+}
+
+/// A request in the Open Inference Protocol.
+pub(super) fn protocol_request(signature: &ModelSignature) -> Value {
+    let all = signature.inputs.iter().chain(&signature.optional);
+    let mut inputs = json!({
+        "type": "array",
+        "minItems": signature.inputs.len(),
+        "maxItems": all.clone().count(),
+    });
+    if all.clone().count() > 0 {
+        inputs["items"] = any_of(all.map(protocol_input).collect());
+    }
+    let names: Vec<&str> = signature.outputs.iter().map(|spec| spec.name.as_str()).collect();
+    let wish = open([("binary_data", json!({ "type": "boolean" }))], 0);
+    let output = open([("name", json!({ "enum": names })), ("parameters", wish)], 1);
+    let parameters = open([("binary_data_output", json!({ "type": "boolean" }))], 0);
+    let members = [
+        ("inputs", inputs),
+        ("outputs", json!({ "type": "array", "items": output })),
+        ("id", json!({ "type": "string" })),
+        ("parameters", parameters),
+    ];
+    open(members, 1)
+}
+
+fn protocol_input(spec: &TensorSpec) -> Value {
+    let mut data = vec![flat(spec)];
+    if spec.shape.len() != 1 {
+        data.push(nested(spec.shape.iter(), element_of(spec)));
+    }
+    protocol_tensor(spec, any_of(data), true)
+}
+
+/// `{"name", "datatype", "shape", "data"}`. Outputs may leave the data out, if it follows as bytes.
+fn protocol_tensor(spec: &TensorSpec, data: Value, is_input: bool) -> Value {
+    let mut shape = json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } });
+    if is_input || !spec.shape.is_empty() {
+        shape["minItems"] = spec.shape.len().into();
+        shape["maxItems"] = spec.shape.len().into();
+        shape["description"] = spec.to_string().into();
+    }
+    let members = [
+        ("name", json!({ "const": spec.name })),
+        ("datatype", json!({ "const": spec.element_type.datatype() })),
+        ("shape", shape),
+        ("data", data),
+    ];
+    open(members, if is_input { 4 } else { 3 })
+}
+
+/// An answer in the Open Inference Protocol.
+pub(super) fn protocol_answer(metadata: &ModelMetadata) -> Value {
+    let outputs = metadata.signature.outputs.iter();
+    let outputs = outputs.map(|spec| {
+        let data = json!({ "type": "array", "items": element_of(spec) });
+        protocol_tensor(spec, data, false)
+    });
+    let members = [
+        ("model_name", json!({ "const": metadata.name })),
+        ("outputs", json!({ "type": "array", "items": any_of(outputs.collect()) })),
+        ("model_version", json!({ "type": "string" })),
+        ("id", json!({ "type": "string" })),
+    ];
+    open(members, 2)
+}
+
+/// One output a model answers with.
+struct Answered<'a> {
+    name: &'a str,
+    schema: Value,
+    /// One row of it, if it has rows.
+    row: Option<Value>,
+}
+
+impl<'a> Answered<'a> {
+    fn of(metadata: &'a ModelMetadata, index: usize) -> Option<Self> {
+        let declared = metadata.signature.declared.get(index)?;
+        let spec = |index: usize| metadata.signature.outputs.get(index);
+        let (schema, row) = match declared.form {
+            OutputForm::Tensor(index) => output(spec(index)?, &metadata.options.labels),
+            OutputForm::Maps { values, .. } => {
+                let values = spec(values)?;
+                let row = json!({ "type": "object", "additionalProperties": element_of(values) });
+                (nested(values.shape.iter().take(1), row.clone()), Some(row))
+            }
+            OutputForm::Sequence { elements, .. } => {
+                let item = any_shape(element_of(spec(elements)?));
+                (json!({ "type": "array", "items": item }), None)
+            }
+        };
+        Some(Self { name: &declared.name, schema, row })
+    }
+}
+
+/// Integers with labels are answered as text.
+fn output(spec: &TensorSpec, labels: &[String]) -> (Value, Option<Value>) {
+    let is_class = matches!(spec.element_type, ElementType::Int32 | ElementType::Int64);
+    let element = if is_class && !labels.is_empty() {
+        json!({ "type": "string" })
+    } else {
+        element_of(spec)
+    };
+    match spec.shape.split_first() {
+        Some((_, deeper)) => {
+            let row = nested(deeper.iter(), element.clone());
+            (nested(spec.shape.iter(), element), Some(row))
+        }
+        None => (any_shape(element.clone()), Some(any_shape(element))),
+    }
+}
+
+fn answered(metadata: &ModelMetadata) -> Vec<Answered<'_>> {
+    let indices = metadata.default_outputs.iter();
+    indices.filter_map(|index| Answered::of(metadata, *index)).collect()
+}
+
+/// A JSON answer in any dialect. `bare` and `protocol` stand for [`result`] and [`protocol_answer`].
+pub(super) fn answer(metadata: &ModelMetadata, bare: &Value, protocol: Value) -> Value {
+    let predictions = predictions(metadata, bare.clone());
+    any_of(vec![
+        bare.clone(),
+        closed([("Results", bare.clone())], 1),
+        closed([("predictions", predictions)], 1),
+        protocol,
+    ])
+}
+
+/// The bare result: the one output, or an object of outputs by name.
+pub(super) fn result(metadata: &ModelMetadata) -> Value {
+    let mut outputs = answered(metadata);
+    if outputs.len() == 1 {
+        return outputs.remove(0).schema;
+    }
+    let count = outputs.len();
+    closed(outputs.into_iter().map(|output| (output.name, output.schema)), count)
+}
+
+/// What stands under `predictions`: one object per row if there are several outputs with the same rows, else the bare
+/// result.
+fn predictions(metadata: &ModelMetadata, bare: Value) -> Value {
+    let outputs = answered(metadata);
+    let count = outputs.len();
+    let rows = outputs.into_iter().map(|output| Some((output.name, output.row?)));
+    match rows.collect::<Option<Vec<_>>>() {
+        Some(rows) if count > 1 => {
+            any_of(vec![json!({ "type": "array", "items": closed(rows, count) }), bare])
+        }
+        _ => bare,
+    }
+}
