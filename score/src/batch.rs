@@ -40,6 +40,16 @@ struct Job {
     _place: OwnedSemaphorePermit,
 }
 
+impl Job {
+    /// Gives the place back first: whoever gets the answer may come again at once.
+    fn answer(self, answer: Result<Ran, ScoreError>) {
+        let Self { reply, _place, .. } = self;
+        drop(_place);
+        // Whoever asked may have gone.
+        let _ = reply.send(answer);
+    }
+}
+
 /// Jobs in the order they came, for all sessions of a model.
 #[derive(Default)]
 struct Queue {
@@ -62,6 +72,11 @@ impl Queue {
     fn push(&self, job: Job) {
         self.lock().jobs.push_back(job);
         self.changed.notify_one();
+    }
+
+    /// Drops the jobs whose callers have gone, and with them their places.
+    fn drop_abandoned(&self) {
+        self.lock().jobs.retain(|job| !job.reply.is_closed());
     }
 
     fn close(&self) {
@@ -123,7 +138,13 @@ impl Batcher {
         limits: BatchLimits,
     ) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
-        let max_waiting_rows = limits.max_waiting_rows.min(Semaphore::MAX_PERMITS);
+        let max_waiting_rows = limits.max_waiting_rows.clamp(1, Semaphore::MAX_PERMITS);
+        // Before the threads, so that those already there end if one cannot be started.
+        let batcher = Self {
+            queue: queue.clone(),
+            places: Arc::new(Semaphore::new(max_waiting_rows)),
+            max_waiting_rows,
+        };
         for (number, model) in models.into_iter().enumerate() {
             let worker = Worker {
                 model,
@@ -138,11 +159,7 @@ impl Batcher {
                 .name(format!("{name}-{number}"))
                 .spawn(move || worker.work())?;
         }
-        Ok(Self {
-            queue,
-            places: Arc::new(Semaphore::new(max_waiting_rows)),
-            max_waiting_rows,
-        })
+        Ok(batcher)
     }
 
     /// Runs `rows` rows as soon as a session is free.
@@ -154,11 +171,11 @@ impl Batcher {
     pub(crate) async fn run(&self, inputs: Arranged, rows: usize) -> Result<Ran, ScoreError> {
         // A request larger than the whole queue may have it to itself.
         let places = rows.clamp(1, self.max_waiting_rows) as u32;
-        let place = self
-            .places
-            .clone()
-            .try_acquire_many_owned(places)
-            .map_err(|_| ScoreError::Overloaded)?;
+        let place = self.take_places(places).or_else(|| {
+            self.queue.drop_abandoned();
+            self.take_places(places)
+        });
+        let place = place.ok_or(ScoreError::Overloaded)?;
         let (reply, answer) = oneshot::channel();
         let job = Job {
             inputs,
@@ -170,6 +187,10 @@ impl Batcher {
         self.queue.push(job);
         let lost = |_| ScoreError::Internal("the run ended without a result".to_owned());
         answer.await.map_err(lost)?
+    }
+
+    fn take_places(&self, places: u32) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_many_owned(places).ok()
     }
 
     /// Rows that wait or run now.
@@ -192,28 +213,27 @@ impl Worker {
         }
     }
 
-    fn run(&mut self, mut jobs: Vec<Job>) {
-        if jobs.len() > 1 {
-            match self.run_together(&jobs) {
-                Some(answers) => {
-                    for (job, answer) in jobs.into_iter().zip(answers) {
-                        let _ = job.reply.send(Ok(answer));
-                    }
-                    return;
-                }
-                // One of them may be at fault: each for itself then.
-                None => jobs.retain(|job| !job.reply.is_closed()),
+    fn run(&mut self, jobs: Vec<Job>) {
+        if jobs.len() > 1
+            && let Some(answers) = self.run_together(&jobs)
+        {
+            for (job, answer) in jobs.into_iter().zip(answers) {
+                job.answer(Ok(answer));
             }
+            return;
         }
+        // Alone, or one of them is at fault: each for itself then.
         for job in jobs {
+            if job.reply.is_closed() {
+                continue;
+            }
             let start = Instant::now();
             let answer = self.run_once(&job.inputs).map(|outputs| Ran {
                 outputs,
                 queue: start - job.since,
                 infer: start.elapsed(),
             });
-            // Whoever asked may have gone.
-            let _ = job.reply.send(answer);
+            job.answer(answer);
         }
     }
 

@@ -1,10 +1,11 @@
-//! What can be asked without scoring: metadata, readiness, metrics.
+//! What can be asked without scoring: metadata, readiness, metrics, the OpenAPI document.
 
 use std::sync::Arc;
 
 use score::{ModelMetadata, Scorer, TensorSpec};
 use serde_json::{Value, json};
 
+use super::openapi;
 use super::reply::{Problem, Reply};
 use super::route::Route;
 use crate::app::{App, Models, NoModel};
@@ -33,6 +34,7 @@ pub(super) async fn answer(app: &Arc<App>, route: Route) -> Result<Reply, Proble
             let models = app.models_when_loaded().await?;
             describe(&models, name.as_deref())?
         }
+        Route::OpenApi => openapi::document(&*app.models_when_loaded().await?),
         Route::Metrics => {
             let text = metrics::render(app).map_err(|_| Problem::internal())?;
             return Ok(Reply::typed(text.into_bytes(), metrics::CONTENT_TYPE));

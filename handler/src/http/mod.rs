@@ -3,6 +3,7 @@
 mod body;
 mod envelope;
 mod info;
+mod openapi;
 mod reply;
 mod request;
 mod route;

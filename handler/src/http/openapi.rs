@@ -74,10 +74,9 @@ fn parameters() -> Value {
 }
 
 fn headers() -> Value {
-    let text = |description: &str| json!({ "description": description, "schema": { "type": "string" } });
-    let number = |description: &str| {
-        json!({ "description": description, "schema": { "type": "integer", "minimum": 0 } })
-    };
+    let text =
+        |description: &str| json!({ "description": description, "schema": { "type": "string" } });
+    let number = |description: &str| json!({ "description": description, "schema": { "type": "integer", "minimum": 0 } });
     json!({
         "X-Cache": {
             "description": "How many rows were remembered from before.",
@@ -95,7 +94,8 @@ fn headers() -> Value {
 fn header_references(names: &[&str]) -> Map<String, Value> {
     let reference = |name: &str| json!({ "$ref": format!("#/components/headers/{name}") });
     let all = names.iter();
-    all.map(|name| ((*name).to_owned(), reference(name))).collect()
+    all.map(|name| ((*name).to_owned(), reference(name)))
+        .collect()
 }
 
 fn responses(loaded: &[&ModelMetadata]) -> Map<String, Value> {
@@ -148,7 +148,9 @@ fn schemas(loaded: &[&ModelMetadata]) -> Map<String, Value> {
 fn has_elements(metadata: &ModelMetadata, ty: ElementType) -> bool {
     let signature = &metadata.signature;
     let inputs = signature.inputs.iter().chain(&signature.optional);
-    inputs.chain(&signature.outputs).any(|spec| spec.element_type == ty)
+    inputs
+        .chain(&signature.outputs)
+        .any(|spec| spec.element_type == ty)
 }
 
 fn text() -> Value {
@@ -173,7 +175,11 @@ fn error() -> Value {
 /// Name, type and shape of one input or output.
 fn tensor() -> Value {
     let length = json!({ "type": "integer", "minimum": -1, "description": "-1 for any length." });
-    let members = [("name", text()), ("datatype", text()), ("shape", list(length))];
+    let members = [
+        ("name", text()),
+        ("datatype", text()),
+        ("shape", list(length)),
+    ];
     open(members, 3)
 }
 
@@ -192,7 +198,10 @@ fn model() -> Value {
         ("answers_with", list(text())),
         ("rows", open(rows, 2)),
         ("memoized", json!({ "type": "boolean" })),
-        ("sample_request", json!({ "description": "A request that can be sent as it is." })),
+        (
+            "sample_request",
+            json!({ "description": "A request that can be sent as it is." }),
+        ),
     ];
     open(members, 3)
 }

@@ -6,7 +6,7 @@ use super::reply::Problem;
 
 /// The public path of everything but the host's own calls: the route prefix of host.json and the route in
 /// `score-http/function.json`.
-const PREFIX: &str = "/api/score";
+pub(super) const PREFIX: &str = "/api/score";
 
 /// What a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) enum Route {
     Describe(Option<String>),
     /// Prometheus text.
     Metrics,
+    /// The OpenAPI document.
+    OpenApi,
     /// Open Inference Protocol: the server.
     Server,
     /// Open Inference Protocol: the process lives.
@@ -69,6 +71,7 @@ fn choices(parts: &[&str]) -> Option<(Option<Route>, Option<Route>)> {
     match parts {
         [] => Some((Some(Route::Describe(None)), Some(Route::Score(None)))),
         ["metrics"] => get(Route::Metrics),
+        ["openapi.json"] => get(Route::OpenApi),
         ["v2"] => get(Route::Server),
         ["v2", "health", "live"] => get(Route::Live),
         ["v2", "health", "ready"] => get(Route::Ready),
@@ -110,6 +113,7 @@ mod tests {
             (Method::GET, "/api/score/iris", Route::Describe(iris())),
             (Method::HEAD, "/api/score", Route::Describe(None)),
             (Method::GET, "/api/score/metrics", Route::Metrics),
+            (Method::GET, "/api/score/openapi.json", Route::OpenApi),
             (Method::GET, "/api/score/v2/health/ready", Route::Ready),
             (
                 Method::POST,

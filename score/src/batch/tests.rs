@@ -522,3 +522,40 @@ async fn the_threads_end_with_the_last_handle() {
     drop(batcher);
     assert_eq!(soon(started.recv()).await, None, "both models are dropped");
 }
+
+#[tokio::test]
+async fn whoever_has_an_answer_finds_the_place_free_again() {
+    let stage = Stage::start(Rows::Independent, 2, 8);
+    let Stage { batcher, allow, .. } = stage;
+    drop(allow);
+    for _ in 0..2000 {
+        let tensor = Tensor::new(vec![2, 1], TensorData::Int64(vec![1, 2])).unwrap();
+        batcher.run(arranged(tensor), 2).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn abandoned_jobs_make_room_for_those_who_still_wait() {
+    let (stage, first) = Stage::occupied(Rows::Independent, 4, 8).await;
+    cancel(stage.submit(&[1, 2, 3])).await;
+    let second = stage.submit(&[4, 5]);
+    assert_eq!(stage.batcher.waiting_rows(), 3);
+    assert_eq!(stage.run_freely().await, [[4, 5]]);
+    outcome(first).await.unwrap();
+    outcome(second).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_job_cancelled_during_the_repeat_one_by_one_never_runs() {
+    let (mut stage, first) = Stage::occupied(Rows::Independent, 100, 8).await;
+    let refused = stage.submit(&[REFUSED]);
+    let cancelled = stage.submit(&[2]);
+    stage.allow.send(()).unwrap();
+    assert_eq!(stage.next_run().await, [REFUSED, 2]);
+    stage.allow.send(()).unwrap();
+    assert_eq!(stage.next_run().await, [REFUSED]);
+    cancel(cancelled).await;
+    assert_eq!(stage.run_freely().await, Vec::<Vec<i64>>::new());
+    outcome(first).await.unwrap();
+    outcome(refused).await.unwrap_err();
+}

@@ -142,6 +142,11 @@ pub(super) fn open(key: &MemoKey, value: &Bytes) -> Option<Bytes> {
     valid.then(|| Bytes::copy_from_slice(payload))
 }
 
+/// How many bytes of a sealed value are payload.
+pub(super) fn payload_bytes(value: &Bytes) -> usize {
+    value.len().saturating_sub(HEADER_BYTES)
+}
+
 fn checksum(key: &MemoKey, payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let mut hasher = blake3::Hasher::new_keyed(key.unit());
     hasher.update(payload);

@@ -13,8 +13,16 @@ const TRIP_AFTER: u32 = 3;
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     open: AtomicBool,
+    /// How often it was opened.
+    openings: AtomicU32,
     failures: AtomicU32,
     tripped: Notify,
+}
+
+/// Leave to ask the store, good until the gate is shut.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pass {
+    opening: u32,
 }
 
 impl Gate {
@@ -23,9 +31,17 @@ impl Gate {
         self.open.load(Ordering::Acquire)
     }
 
+    /// Leave to ask the store, while the gate is open.
+    pub(super) fn pass(&self) -> Option<Pass> {
+        self.is_open().then(|| Pass {
+            opening: self.openings.load(Ordering::Relaxed),
+        })
+    }
+
     /// Lets requests through again.
     pub(super) fn open(&self) {
         self.failures.store(0, Ordering::Relaxed);
+        self.openings.fetch_add(1, Ordering::Relaxed);
         self.open.store(true, Ordering::Release);
     }
 
@@ -37,8 +53,12 @@ impl Gate {
         }
     }
 
-    /// The store failed; shuts the gate at the third time in a row.
-    pub(super) fn failed(&self) {
+    /// The store failed; shuts the gate at the third time in a row. What began before the gate was opened last says
+    /// nothing about the store now.
+    pub(super) fn failed(&self, pass: Pass) {
+        if pass.opening != self.openings.load(Ordering::Relaxed) {
+            return;
+        }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         let shut = failures >= TRIP_AFTER && self.open.swap(false, Ordering::AcqRel);
         if shut {
@@ -56,28 +76,45 @@ impl Gate {
 mod tests {
     use super::*;
 
+    fn fail(gate: &Gate, times: usize) {
+        for _ in 0..times {
+            if let Some(pass) = gate.pass() {
+                gate.failed(pass);
+            }
+        }
+    }
+
     #[test]
     fn shuts_after_three_failures_in_a_row() {
         let gate = Gate::default();
         assert!(!gate.is_open(), "starts shut");
         gate.open();
-        gate.failed();
-        gate.failed();
+        fail(&gate, 2);
         gate.succeeded();
-        gate.failed();
-        gate.failed();
+        fail(&gate, 2);
         assert!(gate.is_open());
-        gate.failed();
+        fail(&gate, 1);
         assert!(!gate.is_open());
+    }
+
+    #[test]
+    fn what_began_before_it_was_opened_does_not_count() {
+        let gate = Gate::default();
+        gate.open();
+        let old = gate.pass().unwrap();
+        fail(&gate, 3);
+        gate.open();
+        for _ in 0..3 {
+            gate.failed(old);
+        }
+        assert!(gate.is_open());
     }
 
     #[tokio::test]
     async fn tells_the_keeper_even_if_it_listens_late() {
         let gate = Gate::default();
         gate.open();
-        while gate.is_open() {
-            gate.failed();
-        }
+        fail(&gate, 3);
         gate.tripped().await;
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::codec;
-use super::gate::Gate;
+use super::gate::{Gate, Pass};
 use super::key::MemoKey;
 use super::store::{MemoStore, StoreEntry, StoreError};
 use super::{MemoStats, RemoteOptions};
@@ -21,8 +21,10 @@ const MAX_PENDING_BYTES: usize = 16 << 20;
 const MAX_VALUE_BYTES: usize = 1 << 20;
 /// Entries sent to the store at once.
 const WRITE_CHUNK: usize = 256;
+const WRITE_CHUNK_BYTES: usize = 1 << 20;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than the store itself tries, so that no attempt is left behind.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(11);
 /// How long an existing connection may try to heal itself before it is replaced.
 const HEAL_TIME: Duration = Duration::from_secs(2);
 /// Traffic on an idle connection: Azure closes one that is silent for ten minutes.
@@ -71,9 +73,9 @@ impl Remote {
 
     /// Fills the empty places of `found` with what the store knows of `keys`. A failure leaves them empty.
     pub(super) async fn look_up(&self, keys: &[MemoKey], found: &mut [Option<Bytes>]) {
-        if !self.gate.is_open() {
+        let Some(pass) = self.gate.pass() else {
             return;
-        }
+        };
         let wanted: Vec<usize> = (0..keys.len()).filter(|i| found[*i].is_none()).collect();
         let names = wanted.iter().map(|i| keys[*i].to_redis()).collect();
         let answer = match timeout(self.options.budget, self.store.get_many(names)).await {
@@ -90,7 +92,7 @@ impl Remote {
                     found[i] = value.and_then(|value| self.open(&keys[i], &value));
                 }
             }
-            Err(error) => self.failed(&error),
+            Err(error) => self.failed(pass, &error),
         }
     }
 
@@ -108,41 +110,49 @@ impl Remote {
             self.stats.dropped_writes.inc_by(entries.len() as u64);
             return;
         }
-        let too_large = |(_, payload): &&(MemoKey, Bytes)| payload.len() > MAX_VALUE_BYTES;
-        let large = entries.iter().filter(too_large).count();
+        let fits = |(_, payload): &&(MemoKey, Bytes)| payload.len() <= MAX_VALUE_BYTES;
+        let fitting: Vec<_> = entries.iter().filter(fits).collect();
+        let large = entries.len() - fitting.len();
         self.stats.dropped_writes.inc_by(large as u64);
-        let sealed: Vec<StoreEntry> = entries
+        let bytes = fitting
             .iter()
-            .filter(|(_, payload)| payload.len() <= MAX_VALUE_BYTES)
-            .map(|(key, payload)| StoreEntry {
-                key: key.to_redis(),
-                value: codec::seal(key, payload),
-                ttl: ttl.or(self.options.ttl).map(jittered),
-            })
-            .collect();
-        let bytes = size_of_entries(&sealed);
+            .map(|(_, payload)| entry_bytes(payload.len()))
+            .sum();
         if self.pending_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_PENDING_BYTES {
             self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.stats.dropped_writes.inc_by(sealed.len() as u64);
+            self.stats.dropped_writes.inc_by(fitting.len() as u64);
             return;
         }
+        let sealed = fitting.into_iter().map(|(key, payload)| StoreEntry {
+            key: key.to_redis(),
+            value: codec::seal(key, payload),
+            ttl: ttl.or(self.options.ttl).map(jittered),
+        });
         // Fails only while the runtime is being shut down.
-        let _ = self.writes.send(sealed);
+        let _ = self.writes.send(sealed.collect());
     }
 
     fn trouble(&self) -> MutexGuard<'_, String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn failed(&self, error: &StoreError) {
+    fn failed(&self, pass: Pass, error: &StoreError) {
         self.stats.remote_errors.inc();
         *self.trouble() = error.to_string();
-        self.gate.failed();
+        self.gate.failed(pass);
     }
 }
 
-fn size_of_entries(entries: &[StoreEntry]) -> usize {
-    entries.iter().map(|e| e.key.len() + e.value.len()).sum()
+/// What an entry takes while it waits: its payload, the seal, the key and the handles.
+fn entry_bytes(payload_bytes: usize) -> usize {
+    payload_bytes + 256
+}
+
+fn waiting_bytes(entries: &[StoreEntry]) -> usize {
+    let payloads = entries
+        .iter()
+        .map(|entry| codec::payload_bytes(&entry.value));
+    payloads.map(entry_bytes).sum()
 }
 
 /// Up to a tenth shorter or longer, so that what was written together does not expire together.
@@ -153,18 +163,21 @@ fn jittered(ttl: Duration) -> Duration {
 /// Connects, opens the gate, waits for trouble, heals or replaces the connection; for ever.
 async fn keep(remote: Arc<Remote>) {
     let mut announce = true;
+    let mut relapses = Relapses::default();
     loop {
         connect(&remote, announce).await;
-        let mut relapses = Relapses::default();
-        info!("redis connected");
         remote.gate.open();
+        if relapses.are_news() {
+            info!("redis connected");
+        }
         while watch(&remote, &mut relapses).await {
+            remote.gate.open();
             if relapses.are_news() {
                 info!("redis answers again");
             }
-            remote.gate.open();
         }
-        announce = false;
+        // A fall that was not worth a line may have become an outage.
+        announce = !relapses.are_news();
     }
 }
 
@@ -197,10 +210,9 @@ impl Relapses {
 async fn connect(remote: &Remote, mut announce: bool) {
     let mut backoff = FIRST_BACKOFF;
     loop {
-        let error = match timeout(CONNECT_TIMEOUT, remote.store.connect()).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error,
-            Err(_) => StoreError::Unreachable(format!("no connection within {CONNECT_TIMEOUT:?}")),
+        let error = match connect_once(remote).await {
+            Ok(()) => return,
+            Err(error) => error,
         };
         remote.stats.remote_errors.inc();
         if announce {
@@ -212,12 +224,28 @@ async fn connect(remote: &Remote, mut announce: bool) {
     }
 }
 
+/// A server that lets us in may still refuse what we ask, so that is tried too.
+async fn connect_once(remote: &Remote) -> Result<(), StoreError> {
+    match timeout(CONNECT_TIMEOUT, remote.store.connect()).await {
+        Ok(connected) => connected?,
+        Err(_) => {
+            let reason = format!("no connection within {CONNECT_TIMEOUT:?}");
+            return Err(StoreError::Unreachable(reason));
+        }
+    }
+    probe(remote).await
+}
+
 /// Waits until the gate shuts, then gives the connection time to heal. `true` if it answered again.
 async fn watch(remote: &Remote, relapses: &mut Relapses) -> bool {
     let opened = Instant::now();
     while timeout(IDLE_PROBE, remote.gate.tripped()).await.is_err() {
-        if let Err(error) = probe(remote).await {
-            remote.failed(&error);
+        let Some(pass) = remote.gate.pass() else {
+            continue;
+        };
+        match probe(remote).await {
+            Ok(()) => remote.gate.succeeded(),
+            Err(error) => remote.failed(pass, &error),
         }
     }
     relapses.note(opened.elapsed());
@@ -251,9 +279,9 @@ async fn write(remote: Arc<Remote>, mut queue: mpsc::UnboundedReceiver<Vec<Store
     let mut refusing = false;
     while queue.recv_many(&mut waiting, 64).await > 0 {
         let mut entries: Vec<StoreEntry> = waiting.drain(..).flatten().collect();
-        let bytes = size_of_entries(&entries);
+        let bytes = waiting_bytes(&entries);
         while !entries.is_empty() {
-            let chunk: Vec<_> = entries.drain(..entries.len().min(WRITE_CHUNK)).collect();
+            let chunk: Vec<_> = entries.drain(..chunk_length(&entries)).collect();
             let count = chunk.len() as u64;
             match write_chunk(&remote, chunk).await {
                 Ok(()) => {
@@ -274,11 +302,21 @@ async fn write(remote: Arc<Remote>, mut queue: mpsc::UnboundedReceiver<Vec<Store
     }
 }
 
+/// As many entries as may travel together: large ones would hold up the look-ups behind them.
+fn chunk_length(entries: &[StoreEntry]) -> usize {
+    let mut bytes = 0;
+    let fitting = entries.iter().take(WRITE_CHUNK).take_while(|entry| {
+        bytes += entry.value.len();
+        bytes <= WRITE_CHUNK_BYTES
+    });
+    fitting.count().max(1)
+}
+
 /// `Err(None)` if the gate is shut and nothing was tried.
 async fn write_chunk(remote: &Remote, chunk: Vec<StoreEntry>) -> Result<(), Option<StoreError>> {
-    if !remote.gate.is_open() {
+    let Some(pass) = remote.gate.pass() else {
         return Err(None);
-    }
+    };
     let error = match timeout(WRITE_TIMEOUT, remote.store.set_many(chunk)).await {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => error,
@@ -288,7 +326,7 @@ async fn write_chunk(remote: &Remote, chunk: Vec<StoreEntry>) -> Result<(), Opti
         // Reads may well go on working, for example while the server's memory is full.
         StoreError::Refused(_) => remote.stats.remote_errors.inc(),
         StoreError::Unreachable(_) => {
-            remote.failed(&error);
+            remote.failed(pass, &error);
             0
         }
     };

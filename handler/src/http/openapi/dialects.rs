@@ -1,14 +1,31 @@
 //! Requests and answers of one model in every dialect.
 
-use score::{
-    Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec,
-};
+use score::{Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec};
 use serde_json::{Value, json};
 
-use super::schema::{any_of, any_shape, closed, element_of, flat, nested, open, row, tensor};
+use super::schema::{
+    any_of, any_shape, closed, element_of, flat, nested, open, reference, row, tensor,
+};
+
+/// The components of one model, by the part of their name after the model's.
+pub(super) fn schemas(metadata: &ModelMetadata) -> Vec<(&'static str, Value)> {
+    let signature = &metadata.signature;
+    let part = |part: &str| reference(&format!("{}.{part}", metadata.name));
+    let protocol = part("protocol_request");
+    let request = request(signature, &part("rows"), protocol);
+    let answer = answer(metadata, &part("result"), part("protocol_answer"));
+    vec![
+        ("rows", rows(signature)),
+        ("request", request),
+        ("result", result(metadata)),
+        ("answer", answer),
+        ("protocol_request", protocol_request(signature)),
+        ("protocol_answer", protocol_answer(metadata)),
+    ]
+}
 
 /// A JSON body in any dialect. `rows` and `protocol` stand for [`rows`] and [`protocol_request`].
-pub(super) fn request(signature: &ModelSignature, rows: &Value, protocol: Value) -> Value {
+fn request(signature: &ModelSignature, rows: &Value, protocol: Value) -> Value {
     let any = || json!({});
     let named = json!({
         "type": "object", "additionalProperties": rows, "minProperties": 1, "maxProperties": 1,
@@ -28,14 +45,19 @@ pub(super) fn request(signature: &ModelSignature, rows: &Value, protocol: Value)
 fn split(signature: &ModelSignature, rows: &Value) -> Value {
     let list = || json!({ "type": "array" });
     let data = match &signature.inputs[..] {
-        [_] => any_of([rows.clone()].into_iter().chain(rows_in_order(signature)).collect()),
+        [_] => any_of(
+            [rows.clone()]
+                .into_iter()
+                .chain(rows_in_order(signature))
+                .collect(),
+        ),
         _ => json!({ "type": "array", "items": list() }),
     };
     open([("columns", list()), ("data", data), ("index", list())], 2)
 }
 
 /// Rows in all forms that are understood.
-pub(super) fn rows(signature: &ModelSignature) -> Value {
+fn rows(signature: &ModelSignature) -> Value {
     let mut forms = Vec::new();
     if let [only] = &signature.inputs[..] {
         forms.push(tensor(only));
@@ -69,19 +91,23 @@ fn rows_as_objects(signature: &ModelSignature) -> Option<Value> {
 fn rows_in_order(signature: &ModelSignature) -> Option<Value> {
     let values: Vec<Value> = signature.inputs.iter().map(row).collect::<Option<_>>()?;
     let count = values.len();
-    let array = json!({ "type": "array", "prefixItems": values, "minItems": count, "maxItems": count });
+    let array =
+        json!({ "type": "array", "prefixItems": values, "minItems": count, "maxItems": count });
     Some(nested([row_axis(signature)?].into_iter(), array))
 }
 
 /// The axis that all inputs share.
 fn row_axis(signature: &ModelSignature) -> Option<&Dim> {
-    let mut axes = signature.inputs.iter().filter_map(|spec| spec.shape.first());
+    let mut axes = signature
+        .inputs
+        .iter()
+        .filter_map(|spec| spec.shape.first());
     let fixed = axes.clone().find(|dim| matches!(dim, Dim::Fixed(_)));
     fixed.or_else(|| axes.next())
 }
 
 /// A request in the Open Inference Protocol.
-pub(super) fn protocol_request(signature: &ModelSignature) -> Value {
+fn protocol_request(signature: &ModelSignature) -> Value {
     let all = signature.inputs.iter().chain(&signature.optional);
     let mut inputs = json!({
         "type": "array",
@@ -91,9 +117,16 @@ pub(super) fn protocol_request(signature: &ModelSignature) -> Value {
     if all.clone().count() > 0 {
         inputs["items"] = any_of(all.map(protocol_input).collect());
     }
-    let names: Vec<&str> = signature.outputs.iter().map(|spec| spec.name.as_str()).collect();
+    let names: Vec<&str> = signature
+        .outputs
+        .iter()
+        .map(|spec| spec.name.as_str())
+        .collect();
     let wish = open([("binary_data", json!({ "type": "boolean" }))], 0);
-    let output = open([("name", json!({ "enum": names })), ("parameters", wish)], 1);
+    let output = open(
+        [("name", json!({ "enum": names })), ("parameters", wish)],
+        1,
+    );
     let parameters = open([("binary_data_output", json!({ "type": "boolean" }))], 0);
     let members = [
         ("inputs", inputs),
@@ -130,7 +163,7 @@ fn protocol_tensor(spec: &TensorSpec, data: Value, is_input: bool) -> Value {
 }
 
 /// An answer in the Open Inference Protocol.
-pub(super) fn protocol_answer(metadata: &ModelMetadata) -> Value {
+fn protocol_answer(metadata: &ModelMetadata) -> Value {
     let outputs = metadata.signature.outputs.iter();
     let outputs = outputs.map(|spec| {
         let data = json!({ "type": "array", "items": element_of(spec) });
@@ -138,7 +171,10 @@ pub(super) fn protocol_answer(metadata: &ModelMetadata) -> Value {
     });
     let members = [
         ("model_name", json!({ "const": metadata.name })),
-        ("outputs", json!({ "type": "array", "items": any_of(outputs.collect()) })),
+        (
+            "outputs",
+            json!({ "type": "array", "items": any_of(outputs.collect()) }),
+        ),
         ("model_version", json!({ "type": "string" })),
         ("id", json!({ "type": "string" })),
     ];
@@ -169,7 +205,11 @@ impl<'a> Answered<'a> {
                 (json!({ "type": "array", "items": item }), None)
             }
         };
-        Some(Self { name: &declared.name, schema, row })
+        Some(Self {
+            name: &declared.name,
+            schema,
+            row,
+        })
     }
 }
 
@@ -192,11 +232,13 @@ fn output(spec: &TensorSpec, labels: &[String]) -> (Value, Option<Value>) {
 
 fn answered(metadata: &ModelMetadata) -> Vec<Answered<'_>> {
     let indices = metadata.default_outputs.iter();
-    indices.filter_map(|index| Answered::of(metadata, *index)).collect()
+    indices
+        .filter_map(|index| Answered::of(metadata, *index))
+        .collect()
 }
 
 /// A JSON answer in any dialect. `bare` and `protocol` stand for [`result`] and [`protocol_answer`].
-pub(super) fn answer(metadata: &ModelMetadata, bare: &Value, protocol: Value) -> Value {
+fn answer(metadata: &ModelMetadata, bare: &Value, protocol: Value) -> Value {
     let predictions = predictions(metadata, bare.clone());
     any_of(vec![
         bare.clone(),
@@ -207,13 +249,18 @@ pub(super) fn answer(metadata: &ModelMetadata, bare: &Value, protocol: Value) ->
 }
 
 /// The bare result: the one output, or an object of outputs by name.
-pub(super) fn result(metadata: &ModelMetadata) -> Value {
+fn result(metadata: &ModelMetadata) -> Value {
     let mut outputs = answered(metadata);
     if outputs.len() == 1 {
         return outputs.remove(0).schema;
     }
     let count = outputs.len();
-    closed(outputs.into_iter().map(|output| (output.name, output.schema)), count)
+    closed(
+        outputs
+            .into_iter()
+            .map(|output| (output.name, output.schema)),
+        count,
+    )
 }
 
 /// What stands under `predictions`: one object per row if there are several outputs with the same rows, else the bare
@@ -221,11 +268,14 @@ pub(super) fn result(metadata: &ModelMetadata) -> Value {
 fn predictions(metadata: &ModelMetadata, bare: Value) -> Value {
     let outputs = answered(metadata);
     let count = outputs.len();
-    let rows = outputs.into_iter().map(|output| Some((output.name, output.row?)));
+    let rows = outputs
+        .into_iter()
+        .map(|output| Some((output.name, output.row?)));
     match rows.collect::<Option<Vec<_>>>() {
-        Some(rows) if count > 1 => {
-            any_of(vec![json!({ "type": "array", "items": closed(rows, count) }), bare])
-        }
+        Some(rows) if count > 1 => any_of(vec![
+            json!({ "type": "array", "items": closed(rows, count) }),
+            bare,
+        ]),
         _ => bare,
     }
 }

@@ -35,7 +35,11 @@ pub(super) const PROBLEMS: [(u16, &str, &str); 7] = [
         "Malformed, or does not fit the model; all rows are scored or none.",
     ),
     (404, "NotFound", "No such model or path."),
-    (405, "MethodNotAllowed", "The path does not take this method."),
+    (
+        405,
+        "MethodNotAllowed",
+        "The path does not take this method.",
+    ),
     (413, "TooLarge", "Larger than `SCORE_MAX_BODY_BYTES`."),
     (415, "UnsupportedType", "Of a type that is not understood."),
     (500, "Internal", "Failed inside the server."),
@@ -45,87 +49,168 @@ pub(super) const PROBLEMS: [(u16, &str, &str); 7] = [
         "Models are still being loaded, or too much work is waiting; or this model could not be loaded.",
     ),
 ];
-const OF_SCORING: [u16; 7] = [400, 404, 405, 413, 415, 500, 503];
-const OF_ASKING: [u16; 2] = [404, 503];
+const OF_SCORING: &[u16] = &[400, 404, 405, 413, 415, 500, 503];
+const OF_ASKING: &[u16] = &[404, 503];
 
 /// All paths: those without a model's name, those of each model, those of the server.
 pub(super) fn paths(models: &Models, loaded: &[&ModelMetadata]) -> Map<String, Value> {
     let unnamed = unnamed(models).map(|operations| (PREFIX.to_owned(), operations));
     let named = loaded.iter().flat_map(|metadata| of_model(metadata));
-    let server = of_server().into_iter();
-    let server = server.map(|(path, operation)| (path, json!({ "get": operation })));
-    unnamed.into_iter().chain(named).chain(server).collect()
+    unnamed
+        .into_iter()
+        .chain(named)
+        .chain(of_server())
+        .collect()
 }
 
 /// The path without a name is for the default model; without one it lists all. `None` if the default is broken.
 fn unnamed(models: &Models) -> Option<Value> {
     if models.default_name().is_none() {
-        let answer = bodies::json(reference("Models"));
-        let get = Get::new("describe", "What all models expect", answer);
-        return Some(json!({ "get": get.operation() }));
+        let describe = Operation::plain("describe".to_owned(), "What all models expect");
+        let content = bodies::json(reference("Models"));
+        return Some(json!({ "get": describe.asking(content, &[503]) }));
     }
     let metadata = models.get(None).ok()?.metadata();
-    Some(json!({
-        "post": scoring("score", "Score with the default model", metadata, Form::Plain),
-        "get": describing("describe", "What the default model expects", metadata),
-    }))
+    let score = Operation::plain("score".to_owned(), "Score with the default model");
+    let describe = Operation::plain("describe".to_owned(), "What the default model expects");
+    Some(json!({ "post": score.scoring(metadata), "get": describe.describing(metadata) }))
 }
 
 fn of_model(metadata: &ModelMetadata) -> [(String, Value); 4] {
     let name = &metadata.name;
-    let id = |verb: &str| format!("{verb}_{name}");
+    let plain = |verb, summary| Operation::plain(format!("{verb}_{name}"), summary);
+    let protocol = |verb, summary| Operation {
+        form: Form::Protocol,
+        ..plain(verb, summary)
+    };
+    let score = plain("score", "Score").scoring(metadata);
+    let describe = plain("describe", "What the model expects").describing(metadata);
+    let infer = protocol("infer", "Score in the Open Inference Protocol").scoring(metadata);
+    let ready = protocol("ready", "Whether the model is loaded").of(name);
+    let about = protocol("metadata", "Inputs and outputs of the model").of(name);
+    let about = about.asking(bodies::json(reference("ProtocolModel")), OF_ASKING);
     let v2 = format!("{PREFIX}/v2/models/{name}");
-    let protocol = Get {
-        model: Some(name),
-        form: Form::Protocol,
-        problems: &OF_ASKING,
-        ..Get::new(&id("metadata"), "Metadata of the model", bodies::json(reference("ProtocolModel")))
-    };
-    let ready = Get {
-        model: Some(name),
-        form: Form::Protocol,
-        problems: &OF_ASKING,
-        ..Get::new(&id("ready"), "Whether the model is loaded", flag("ready"))
-    };
-    let score = scoring(&id("score"), "Score", metadata, Form::Plain);
-    let describe = describing(&id("describe"), "What the model expects", metadata);
-    let infer = scoring(&id("infer"), "Score in the Open Inference Protocol", metadata, Form::Protocol);
     [
-        (format!("{PREFIX}/{name}"), json!({ "post": score, "get": describe })),
+        (
+            format!("{PREFIX}/{name}"),
+            json!({ "post": score, "get": describe }),
+        ),
         (format!("{v2}/infer"), json!({ "post": infer })),
-        (format!("{v2}/ready"), json!({ "get": ready.operation() })),
-        (v2, json!({ "get": protocol.operation() })),
+        (
+            format!("{v2}/ready"),
+            json!({ "get": ready.asking(flag("ready"), OF_ASKING) }),
+        ),
+        (v2, json!({ "get": about })),
     ]
 }
 
-fn of_server() -> [(String, Value); 6] {
-    let names = ["name", "version"].map(|name| (name, json!({ "type": "string" })));
-    let figures = json!({ metrics::CONTENT_TYPE: { "schema": { "type": "string" } } });
-    let document = bodies::json(json!({ "type": "object" }));
-    let protocol = |id, summary, answer| Get {
+fn of_server() -> [(String, Value); 5] {
+    let get = |path, operation| (format!("{PREFIX}/{path}"), json!({ "get": operation }));
+    let protocol = |id: &str, summary| Operation {
         form: Form::Protocol,
-        ..Get::new(id, summary, answer)
+        ..Operation::plain(id.to_owned(), summary)
     };
-    let ready = Get {
-        problems: &[503],
-        ..protocol("ready", "Whether models are loaded", flag("ready"))
-    };
-    let all = [
-        ("/v2", protocol("server", "Name and version of the server", bodies::json(open(names, 2)))),
-        ("/v2/health/live", protocol("live", "Whether the process lives", flag("live"))),
-        ("/v2/health/ready", ready),
-        ("/metrics", Get::new("metrics", "Figures for Prometheus", figures)),
-        (
-            "/openapi.json",
-            Get {
-                problems: &[503],
-                ..Get::new("openapi", "This document", document)
-            },
+    let names = ["name", "version"].map(|name| (name, json!({ "type": "string" })));
+    let about = bodies::json(open(names, 2));
+    let ready = protocol("ready", "Whether models are loaded");
+    let figures = json!({ metrics::CONTENT_TYPE: { "schema": { "type": "string" } } });
+    let figures =
+        Operation::plain("metrics".to_owned(), "Figures for Prometheus").asking(figures, &[]);
+    let document = bodies::json(json!({ "type": "object" }));
+    let document = Operation::plain("openapi".to_owned(), "This document").asking(document, &[503]);
+    [
+        get(
+            "v2",
+            protocol("server", "Name and version of the server").asking(about, &[]),
         ),
-    ];
-    all.map(|(path, get)| (format!("{PREFIX}{path}"), get.operation()))
+        get(
+            "v2/health/live",
+            protocol("live", "Whether the process lives").asking(flag("live"), &[]),
+        ),
+        get("v2/health/ready", ready.asking(flag("ready"), &[503])),
+        get("metrics", figures),
+        get("openapi.json", document),
+    ]
 }
 
 fn flag(name: &str) -> Value {
     bodies::json(open([(name, json!({ "type": "boolean" }))], 1))
+}
+
+/// What GET or POST does on one path.
+struct Operation<'a> {
+    id: String,
+    summary: &'static str,
+    /// The group in which readers see it: a model's name.
+    tag: &'a str,
+    form: Form,
+}
+
+impl<'a> Operation<'a> {
+    /// One of the server as a whole, with plain errors.
+    fn plain(id: String, summary: &'static str) -> Self {
+        Self {
+            id,
+            summary,
+            tag: "server",
+            form: Form::Plain,
+        }
+    }
+
+    fn of(self, model: &'a str) -> Self {
+        Self { tag: model, ..self }
+    }
+
+    /// A GET answered with this content.
+    fn asking(self, content: Value, problems: &[u16]) -> Value {
+        let answer = json!({
+            "description": self.summary,
+            "headers": header_references(&["X-Request-Id"]),
+            "content": content,
+        });
+        self.with(answer, problems)
+    }
+
+    fn describing(self, metadata: &'a ModelMetadata) -> Value {
+        let content = bodies::json(reference("Model"));
+        self.of(&metadata.name).asking(content, OF_ASKING)
+    }
+
+    /// A POST that scores.
+    fn scoring(self, metadata: &'a ModelMetadata) -> Value {
+        let (name, form) = (&metadata.name, self.form);
+        let component = |kind: &str, part: &str| json!({ "$ref": format!("#/components/{kind}/{name}.{part}") });
+        let (request, answer, parameters): (_, _, &[&str]) = match form {
+            Form::Plain => ("request", "answer", &["CacheControl"]),
+            Form::Protocol => ("protocol", "protocol", &["CacheControl", "JsonLength"]),
+        };
+        let parameters = parameters.iter();
+        let parameters: Vec<Value> = parameters
+            .map(|name| json!({ "$ref": format!("#/components/parameters/{name}") }))
+            .collect();
+        let answer = component("responses", answer);
+        let mut operation = self.of(name).with(answer, OF_SCORING);
+        operation["description"] =
+            format!("The model takes {}.", metadata.signature.describe_inputs()).into();
+        operation["parameters"] = parameters.into();
+        operation["requestBody"] = component("requestBodies", request);
+        operation
+    }
+
+    fn with(self, answer: Value, problems: &[u16]) -> Value {
+        let mut responses = Map::from_iter([("200".to_owned(), answer)]);
+        for (status, name, _) in PROBLEMS {
+            if problems.contains(&status) {
+                let name = self.form.name(name);
+                let response = json!({ "$ref": format!("#/components/responses/{name}") });
+                responses.insert(status.to_string(), response);
+            }
+        }
+        json!({
+            "operationId": self.id,
+            "summary": self.summary,
+            "tags": [self.tag],
+            "responses": responses,
+        })
+    }
 }

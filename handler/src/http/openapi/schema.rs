@@ -56,7 +56,11 @@ pub(super) fn open<'a>(
     required: usize,
 ) -> Value {
     let members: Vec<(&str, Value)> = members.into_iter().collect();
-    let required: Vec<&str> = members.iter().take(required).map(|(name, _)| *name).collect();
+    let required: Vec<&str> = members
+        .iter()
+        .take(required)
+        .map(|(name, _)| *name)
+        .collect();
     let members = members
         .into_iter()
         .map(|(name, schema)| (name.to_owned(), schema));
@@ -159,7 +163,10 @@ mod tests {
         };
         assert_eq!(bounds(ElementType::Int8), (json!(-128), json!(127)));
         assert_eq!(bounds(ElementType::Uint16), (json!(0), json!(65535)));
-        assert_eq!(bounds(ElementType::Int64), (json!(i64::MIN), json!(i64::MAX)));
+        assert_eq!(
+            bounds(ElementType::Int64),
+            (json!(i64::MIN), json!(i64::MAX))
+        );
         assert_eq!(bounds(ElementType::Uint64), (json!(0), json!(u64::MAX)));
     }
 

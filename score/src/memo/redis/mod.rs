@@ -22,6 +22,9 @@ use rustls::pki_types::pem::PemObject;
 
 use super::store::{MemoStore, StoreEntry, StoreError};
 
+/// A connection has two steps, to connect and to log in; each may take this long.
+const MAX_CONNECT_TIME: Duration = Duration::from_secs(5);
+
 /// A Redis server or cluster. Commands fail at once while there is no connection; nothing queues up.
 pub struct RedisStore {
     config: RedisConfig,
@@ -73,8 +76,9 @@ impl RedisStore {
     fn build_client(&self) -> Result<Client, FredError> {
         let mut builder = Builder::from_config(self.fred_config());
         builder.with_connection_config(|connection| {
-            connection.connection_timeout = self.config.connect_timeout;
-            connection.internal_command_timeout = self.config.connect_timeout;
+            let patience = self.config.connect_timeout.min(MAX_CONNECT_TIME);
+            connection.connection_timeout = patience;
+            connection.internal_command_timeout = patience;
             connection.max_command_attempts = 1;
             connection.max_command_buffer_len = 65_536;
             connection.auto_client_setname = false;

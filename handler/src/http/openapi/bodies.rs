@@ -1,0 +1,164 @@
+//! Bodies by content type, with an example request of each model.
+
+use score::{Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec};
+use serde_json::{Map, Value, json};
+
+use super::header_references;
+use super::paths::Form;
+use super::schema::reference;
+use crate::payload::{self, Declared, Limits, sample_request};
+
+/// One pixel, to ask whether a model takes pictures.
+const PICTURE: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\
+    \0\0\0\nIDATx\x9cc`\0\0\0\x02\0\x01H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82";
+const BINARY: &str = "application/octet-stream";
+const NPY: &str = "application/x-npy";
+
+/// JSON of that schema.
+pub(super) fn json(schema: Value) -> Value {
+    json!({ "application/json": { "schema": schema } })
+}
+
+/// A body in any dialect or format.
+pub(super) fn request(metadata: &ModelMetadata) -> Value {
+    let signature = &metadata.signature;
+    let mut content = json(reference(&format!("{}.request", metadata.name)));
+    if let Some(example) = sample_request(signature) {
+        content["application/json"]["example"] = example;
+    }
+    if is_table(signature) {
+        content["text/csv"] = plain("One line per row; a header is optional.".to_owned());
+    }
+    if let [spec] = &signature.inputs[..] {
+        if is_raw(spec) {
+            content[BINARY] = plain(format!("The little-endian bytes of {spec}."));
+        }
+        if has_npy(spec) {
+            content[NPY] = plain(format!("A numpy array, {spec}."));
+        }
+        if takes_pictures(metadata) {
+            for ty in ["image/png", "image/jpeg"] {
+                content[ty] = plain("One picture.".to_owned());
+            }
+        }
+    }
+    json!({ "required": true, "content": content })
+}
+
+/// A body in the Open Inference Protocol.
+pub(super) fn protocol_request(metadata: &ModelMetadata) -> Value {
+    let mut content = json(reference(&format!("{}.protocol_request", metadata.name)));
+    if let Some(example) = protocol_example(&metadata.signature) {
+        content["application/json"]["example"] = example;
+    }
+    content[BINARY] = plain(
+        "JSON whose inputs have a parameter `binary_data_size` instead of data, and the bytes of these inputs after it; \
+         `Inference-Header-Content-Length` tells where."
+            .to_owned(),
+    );
+    json!({ "required": true, "content": content })
+}
+
+/// The answer in the form of the path.
+pub(super) fn answer(metadata: &ModelMetadata, form: Form) -> Value {
+    let part = match form {
+        Form::Plain => "answer",
+        Form::Protocol => "protocol_answer",
+    };
+    let mut content = json(reference(&format!("{}.{part}", metadata.name)));
+    content[BINARY] =
+        plain("In the Open Inference Protocol: JSON, then the outputs wanted as bytes.".to_owned());
+    if answers_npy(metadata) {
+        content[NPY] = plain("A numpy array, if `Accept` asks for it.".to_owned());
+    }
+    let headers = [
+        "X-Cache",
+        "Server-Timing",
+        "X-Request-Id",
+        "Inference-Header-Content-Length",
+    ];
+    json!({
+        "description": "The scores, in the dialect of the request.",
+        "headers": header_references(&headers),
+        "content": content,
+    })
+}
+
+/// A body that no schema describes further.
+fn plain(description: String) -> Value {
+    json!({ "schema": { "description": description } })
+}
+
+/// Whether each input is a column of a table, or the only one is a matrix.
+fn is_table(signature: &ModelSignature) -> bool {
+    let column = |spec: &TensorSpec| match &spec.shape[..] {
+        [_, deeper @ ..] => deeper.iter().all(|dim| *dim == Dim::Fixed(1)),
+        [] => false,
+    };
+    match &signature.inputs[..] {
+        [] => false,
+        [only] => only.shape.len() == 2 || column(only),
+        all => all.iter().all(column),
+    }
+}
+
+/// Whether the number of bytes tells the shape.
+fn is_raw(spec: &TensorSpec) -> bool {
+    let free = spec
+        .shape
+        .iter()
+        .filter(|dim| matches!(dim, Dim::Dynamic(_)));
+    spec.element_type.size().is_some() && free.count() <= 1
+}
+
+fn has_npy(spec: &TensorSpec) -> bool {
+    !matches!(
+        spec.element_type,
+        ElementType::BFloat16 | ElementType::String
+    )
+}
+
+fn answers_npy(metadata: &ModelMetadata) -> bool {
+    let signature = &metadata.signature;
+    let [only] = metadata.default_outputs[..] else {
+        return false;
+    };
+    let form = signature.declared.get(only).map(|output| output.form);
+    match form {
+        Some(OutputForm::Tensor(index)) => signature.outputs.get(index).is_some_and(has_npy),
+        _ => false,
+    }
+}
+
+/// Shape, type and `model.toml` decide, so the reader of pictures is asked.
+fn takes_pictures(metadata: &ModelMetadata) -> bool {
+    let declared = Declared {
+        content_type: Some("image/png"),
+        ..Declared::default()
+    };
+    let limits = Limits {
+        max_bytes: PICTURE.len(),
+        max_nesting: 0,
+    };
+    payload::decode(PICTURE, declared, metadata, limits).is_ok()
+}
+
+/// The sample request as tensors.
+fn protocol_example(signature: &ModelSignature) -> Option<Value> {
+    let sample = sample_request(signature)?;
+    let data = &sample["data"];
+    let inputs = signature.inputs.iter().map(|spec| {
+        let data = if signature.inputs.len() == 1 {
+            data
+        } else {
+            &data[&spec.name]
+        };
+        json!({
+            "name": spec.name,
+            "datatype": spec.element_type.datatype(),
+            "shape": spec.signed_shape().iter().map(|n| n.unsigned_abs()).collect::<Vec<_>>(),
+            "data": data,
+        })
+    });
+    Some(json!({ "inputs": inputs.collect::<Vec<_>>() }))
+}
