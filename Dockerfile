@@ -34,10 +34,12 @@ FROM ${BASE}
 ENV AzureWebJobsScriptRoot=/home/site/wwwroot \
     AzureFunctionsJobHost__Logging__Console__IsEnabled=true \
     FUNCTIONS_WORKER_RUNTIME=custom
-# ONNX Runtime needs libstdc++. Base images have it for the host's sake; a slim one may not.
+# ONNX Runtime needs libstdc++, which a slim base may lack, and for text models the locale en_US.UTF-8.
 # hadolint ignore=DL3008
-RUN test -n "$(find /usr/lib* -name libstdc++.so.6 -print -quit)" \
-    || { apt-get update && apt-get install -y --no-install-recommends libstdc++6 && rm -rf /var/lib/apt/lists/*; }
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libstdc++6 locales \
+    && localedef -i en_US -f UTF-8 en_US.UTF-8 \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /home/site/wwwroot
 COPY host.json ./
 COPY score-http score-http
