@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help run build runtime test bench lint clean
+.PHONY: help run build runtime test test-conformance bench lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build everything and serve on http://127.0.0.1:7071 (SCORE_PORT)
 	@scripts/run.sh
@@ -17,6 +17,9 @@ test: ## install what the tests need, then run all of them
 	@scripts/setup.sh redis-server=redis-server
 	@scripts/fetch-onnxruntime.sh
 	cargo test --workspace --locked
+
+test-conformance: ## test against ONNX's test data, Triton's client, scikit-learn, other projects' models
+	@scripts/test-conformance.sh
 
 bench: build ## measure bin/handler against a Redis of its own (benches/README.md)
 	@scripts/setup.sh redis-server=redis-server

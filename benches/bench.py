@@ -35,7 +35,7 @@ SCENARIOS = {
     "1 row, Redis hit": ("redis", 1, 0, "HIT", (1, 32)),
     "1 row, miss": ("redis", 1, 1, "MISS", (1, 32)),
     "1 row, no cache": ("off", 1, 1, "BYPASS", (1, 32)),
-    "1 row, Redis down": ("down", 1, 1, "MISS", (1, 32)),
+    "1 row, Redis down": ("down", 1, 1, "BYPASS", (1, 32)),
     "64 rows, all hits": ("redis", BATCH, 0, "HIT", (1, 8)),
     "64 rows, half hits": ("redis", BATCH, BATCH // 2, "PARTIAL; hits=32, rows=64", (1, 8)),
     "64 rows, no hit": ("redis", BATCH, BATCH, "MISS", (1, 8)),

@@ -12,5 +12,6 @@ mod http_trigger;
 mod lifecycle;
 mod memo;
 mod models;
+mod openapi;
 mod support;
 mod support_selftest;

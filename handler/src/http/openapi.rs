@@ -74,9 +74,10 @@ fn parameters() -> Value {
 }
 
 fn headers() -> Value {
-    let text =
-        |description: &str| json!({ "description": description, "schema": { "type": "string" } });
-    let number = |description: &str| json!({ "description": description, "schema": { "type": "integer", "minimum": 0 } });
+    let header =
+        |description: &str, schema: Value| json!({ "description": description, "schema": schema });
+    let text = |description| header(description, json!({ "type": "string" }));
+    let number = |description| header(description, json!({ "type": "integer", "minimum": 0 }));
     json!({
         "X-Cache": {
             "description": "How many rows were remembered from before.",

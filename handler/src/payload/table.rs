@@ -41,23 +41,21 @@ pub(super) fn read(
         max_nesting,
         target: TARGET,
     };
+    let inputs = signature.inputs.iter();
+    let own: Vec<&str> = inputs.map(|spec| spec.name.as_str()).collect();
     let names: Vec<&str> = match &header {
         Some(header) => header.iter().collect(),
-        None => signature
-            .inputs
-            .iter()
-            .map(|spec| spec.name.as_str())
-            .collect(),
+        None => own.clone(),
     };
-    if let [only] = &signature.inputs[..]
-        && !names.iter().all(|name| *name == only.name)
-    {
-        return tabular::read_text(context, &rows);
+    match &signature.inputs[..] {
+        // A list of single values, whatever the column is called.
+        [only] if only.shape.len() == 1 => tabular::read_columns(context, &own, &rows),
+        // One matrix, whatever its columns are called.
+        [only] if header.is_none() || names.iter().any(|name| *name != only.name) => {
+            tabular::read_text(context, &rows)
+        }
+        _ => tabular::read_columns(context, &names, &rows),
     }
-    if header.is_none() && signature.inputs.len() == 1 {
-        return tabular::read_text(context, &rows);
-    }
-    tabular::read_columns(context, &names, &rows)
 }
 
 fn is_header(record: &csv::StringRecord, signature: &ModelSignature) -> bool {
@@ -121,6 +119,20 @@ mod tests {
         let expected = Ok(TensorData::Float32(vec![1.0, 2.5, -3.0, f32::INFINITY]));
         for body in ["1,2.5\n-3,Infinity\n", "a,b\r\n1, 2.5\r\n-3,Infinity"] {
             assert_eq!(read_one(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_single_values() {
+        let mut signature = signature(&[("x", ElementType::Int64, 1)]);
+        signature.inputs[0].shape.pop();
+        for body in ["1\n2\n", "x\n1\n2\n", "anything\n1\n2\n"] {
+            let read = read(body.as_bytes(), &signature, 16).unwrap();
+            assert_eq!(
+                read[0].tensor.data(),
+                &TensorData::Int64(vec![1, 2]),
+                "{body}"
+            );
         }
     }
 

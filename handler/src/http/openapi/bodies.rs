@@ -1,7 +1,7 @@
 //! Bodies by content type, with an example request of each model.
 
 use score::{Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::header_references;
 use super::paths::Form;
@@ -27,7 +27,7 @@ pub(super) fn request(metadata: &ModelMetadata) -> Value {
         content["application/json"]["example"] = example;
     }
     if is_table(signature) {
-        content["text/csv"] = plain("One line per row; a header is optional.".to_owned());
+        content["text/csv"] = plain("One row per line.".to_owned());
     }
     if let [spec] = &signature.inputs[..] {
         if is_raw(spec) {
@@ -52,7 +52,7 @@ pub(super) fn protocol_request(metadata: &ModelMetadata) -> Value {
         content["application/json"]["example"] = example;
     }
     content[BINARY] = plain(
-        "JSON whose inputs have a parameter `binary_data_size` instead of data, and the bytes of these inputs after it; \
+        "JSON whose inputs have a parameter `binary_data_size` instead of data, then the bytes of these inputs; \
          `Inference-Header-Content-Length` tells where."
             .to_owned(),
     );
@@ -161,4 +161,50 @@ fn protocol_example(signature: &ModelSignature) -> Option<Value> {
         })
     });
     Some(json!({ "inputs": inputs.collect::<Vec<_>>() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(element_type: ElementType, shape: &[i64]) -> TensorSpec {
+        let dims = shape
+            .iter()
+            .map(|n| usize::try_from(*n).map_or(Dim::Dynamic(None), Dim::Fixed));
+        TensorSpec {
+            name: "x".into(),
+            element_type,
+            shape: dims.collect(),
+        }
+    }
+
+    #[test]
+    fn raw_bytes_need_one_free_axis_at_most_and_elements_of_one_size() {
+        assert!(is_raw(&spec(ElementType::Float32, &[-1, 3])));
+        assert!(is_raw(&spec(ElementType::Bool, &[])));
+        assert!(!is_raw(&spec(ElementType::Float32, &[-1, -1])));
+        assert!(!is_raw(&spec(ElementType::String, &[-1])));
+    }
+
+    #[test]
+    fn a_table_is_one_matrix_or_columns() {
+        let of = |shapes: &[&[i64]]| {
+            let inputs = shapes.iter().map(|shape| spec(ElementType::Int64, shape));
+            is_table(&ModelSignature::of_tensors(inputs.collect(), vec![]))
+        };
+        assert!(of(&[&[-1, 784]]));
+        assert!(of(&[&[-1, 1], &[-1]]));
+        assert!(!of(&[&[-1, 3, 2]]));
+        assert!(!of(&[&[-1, 3], &[-1]]));
+        assert!(!of(&[&[]]));
+        assert!(!of(&[]));
+    }
+
+    #[test]
+    fn the_protocols_example_has_one_row() {
+        let x = spec(ElementType::Int8, &[-1, 2]);
+        let example = protocol_example(&ModelSignature::of_tensors(vec![x], vec![]));
+        let input = json!({ "name": "x", "datatype": "INT8", "shape": [1, 2], "data": [[0, 0]] });
+        assert_eq!(example, Some(json!({ "inputs": [input] })));
+    }
 }

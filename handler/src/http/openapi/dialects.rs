@@ -279,3 +279,95 @@ fn predictions(metadata: &ModelMetadata, bare: Value) -> Value {
         _ => bare,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(name: &str, element_type: ElementType, shape: &[i64]) -> TensorSpec {
+        let dims = shape
+            .iter()
+            .map(|n| usize::try_from(*n).map_or(Dim::Dynamic(None), Dim::Fixed));
+        TensorSpec {
+            name: name.into(),
+            element_type,
+            shape: dims.collect(),
+        }
+    }
+
+    fn passengers() -> ModelSignature {
+        let age = spec("age", ElementType::Float32, &[-1, 1]);
+        let sex = spec("sex", ElementType::String, &[-1]);
+        let mut signature = ModelSignature::of_tensors(vec![age, sex], vec![]);
+        signature.optional = vec![spec("factor", ElementType::Float64, &[])];
+        signature
+    }
+
+    #[test]
+    fn rows_of_several_inputs_are_objects_either_way_or_arrays_in_order() {
+        let rows = rows(&passengers());
+        let [by_name, objects, arrays] = &rows["anyOf"].as_array().unwrap()[..] else {
+            panic!("three forms in {rows}");
+        };
+        let string = reference("string");
+        let required = json!(["age", "sex"]);
+        assert_eq!(by_name["required"], required);
+        assert_eq!(by_name["properties"]["sex"]["items"], string);
+        assert_eq!(by_name["properties"]["factor"], reference("float64"));
+        assert_eq!(objects["items"]["required"], required);
+        assert_eq!(objects["items"]["properties"]["sex"], string);
+        assert!(objects["items"]["properties"]["factor"].is_null());
+        assert_eq!(arrays["items"]["prefixItems"][1], string);
+        assert_eq!(arrays["items"]["maxItems"], 2);
+    }
+
+    #[test]
+    fn a_fixed_number_of_rows_holds_in_every_form() {
+        let x = spec("x", ElementType::Int8, &[2, 3]);
+        let rows = rows(&ModelSignature::of_tensors(vec![x], vec![]));
+        assert_eq!(rows["anyOf"][0]["minItems"], 2);
+        assert_eq!(rows["anyOf"][1]["properties"]["x"]["maxItems"], 2);
+        assert_eq!(rows["anyOf"][2]["maxItems"], 2);
+    }
+
+    #[test]
+    fn a_request_is_of_one_dialect() {
+        let request = request(&passengers(), &reference("m.rows"), reference("m.protocol"));
+        for (position, member) in ["data", "Inputs", "input_data", "instances"]
+            .iter()
+            .enumerate()
+        {
+            assert_eq!(request["oneOf"][position]["required"], json!([member]));
+        }
+        assert_eq!(request["oneOf"][4], reference("m.protocol"));
+    }
+
+    #[test]
+    fn protocol_inputs_say_their_name_type_and_rank() {
+        let request = protocol_request(&passengers());
+        let inputs = &request["properties"]["inputs"];
+        assert_eq!(
+            (&inputs["minItems"], &inputs["maxItems"]),
+            (&json!(2), &json!(3))
+        );
+        let sex = &inputs["items"]["anyOf"][1]["properties"];
+        assert_eq!(sex["name"]["const"], "sex");
+        assert_eq!(sex["datatype"]["const"], "BYTES");
+        assert_eq!(sex["shape"]["maxItems"], 1);
+        assert_eq!(sex["data"]["items"], reference("string"));
+        let none = protocol_request(&ModelSignature::default());
+        assert_eq!(none["properties"]["inputs"]["maxItems"], 0);
+    }
+
+    #[test]
+    fn labels_make_classes_text_and_leave_other_outputs_alone() {
+        let labels = ["cat".to_owned()];
+        let class = spec("label", ElementType::Int64, &[-1]);
+        let score = spec("p", ElementType::Float32, &[-1]);
+        assert_eq!(output(&class, &labels).0["items"]["type"], "string");
+        assert_eq!(output(&class, &[]).0["items"], reference("int64"));
+        assert_eq!(output(&score, &labels).1, Some(reference("float32")));
+        let undeclared = spec("y", ElementType::Float32, &[]);
+        assert_eq!(output(&undeclared, &[]).0["anyOf"][1]["type"], "array");
+    }
+}
