@@ -84,6 +84,13 @@ async fn the_open_inference_protocol_gives_probabilities_and_shares_the_entries(
     assert_eq!(answer.at("/outputs/0/datatype"), "FP32");
     assert_eq!(answer.at("/outputs/0/shape"), json!([4, 10]));
     assert_eq!(answer.at("/outputs/1/data"), digits.answer(0..4));
+    let mut body: Value = serde_json::from_slice(&digits.open_inference(0..1)).unwrap();
+    body["parameters"] = json!({ "binary_data_output": false, "tenant": "a" });
+    let path = "/api/score/v2/models/mnist/infer";
+    let passed_through = host
+        .http("POST", path, &[JSON], body.to_string().as_bytes())
+        .await;
+    assert_eq!(passed_through.at("/parameters"), json!({ "tenant": "a" }));
     let got: Vec<f64> = serde_json::from_value(answer.at("/outputs/0/data")).unwrap();
     let expected = digits.probabilities[..4].concat();
     assert_eq!(got.len(), expected.len());

@@ -8,6 +8,7 @@ use score::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::fast::Plan;
 use super::output::tensors_of;
@@ -20,6 +21,8 @@ pub(crate) struct Asked {
     id: Option<String>,
     /// What to answer with.
     outputs: Vec<AskedOutput>,
+    /// Parameters that mean nothing here; they come back with the answer.
+    parameters: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +64,8 @@ struct OutputParameters {
 #[derive(Deserialize, Default)]
 struct RequestParameters {
     binary_data_output: Option<bool>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 impl Asked {
@@ -72,8 +77,8 @@ impl Asked {
     ) -> Result<Self, ScoreError> {
         let id = id.map(|id| parse("id", id)).transpose()?;
         let parameters = parameters.map(|p| parse::<RequestParameters>("parameters", p));
-        let all_binary = parameters.transpose()?.unwrap_or_default();
-        let all_binary = all_binary.binary_data_output.unwrap_or(false);
+        let parameters = parameters.transpose()?.unwrap_or_default();
+        let all_binary = parameters.binary_data_output.unwrap_or(false);
         let requested = outputs.map(|o| parse::<Vec<RequestedOutput>>("outputs", o));
         let requested = requested.transpose()?.unwrap_or_default();
         let mut chosen = Vec::with_capacity(requested.len());
@@ -97,6 +102,7 @@ impl Asked {
         Ok(Self {
             id,
             outputs: chosen,
+            parameters: parameters.others,
         })
     }
 }
@@ -255,6 +261,8 @@ struct Answer<'a> {
     model_version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    parameters: &'a Map<String, Value>,
     outputs: Vec<Output<'a>>,
 }
 
@@ -309,6 +317,7 @@ pub(super) fn write(
         model_name: &metadata.name,
         model_version: &metadata.version,
         id: asked.id.as_deref(),
+        parameters: &asked.parameters,
         outputs,
     })?;
     if !any_binary {
