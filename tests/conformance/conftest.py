@@ -1,4 +1,9 @@
+import signal
+
 import pytest
+
+# So that programs that were started are also stopped when this process is told to end.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Starts the built handler on model folders, and speaks its dialects with nothing but the standard library and numpy."""
 
-import gzip
+import ctypes
 import http.client
 import json
 import math
@@ -56,23 +56,25 @@ class Answer:
 
     @property
     def json(self):
-        return json.loads(self.body, parse_constant=lambda word: pytest_fail(f"{word} is no JSON"))
+        return json.loads(self.body, parse_constant=no_json)
 
     def ok(self):
         assert self.status == 200, f"status {self.status}: {self.body[:600]!r}"
         return self
 
 
-def pytest_fail(message):
-    raise AssertionError(message)
+def no_json(word):
+    """Python's own parser takes NaN and Infinity, which are not JSON."""
+    raise AssertionError(f"the answer is not JSON: it holds {word}")
 
 
 class Handler:
     """The program on a port of its own, in an app root with `models/`."""
 
-    def __init__(self, app_root, settings=None):
+    def __init__(self, app_root, settings=None, patience=120):
         self.app_root = Path(app_root)
         self.settings = settings or {}
+        self.patience = patience
         self.local = threading.local()
         self.log_file = self.app_root / "log.txt"
 
@@ -89,7 +91,7 @@ class Handler:
         raise AssertionError(f"the handler did not start:\n{self.log()[-3000:]}")
 
     def _start(self):
-        kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LC_ALL") if key in os.environ}
+        kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LC_ALL", "LOCPATH") if key in os.environ}
         environment = kept | {
             "SCORE_PORT": str(self.port),
             "SCORE_MODEL_DIR": "models",
@@ -138,7 +140,7 @@ class Handler:
             connection = getattr(self.local, "connection", None)
             fresh = connection is None
             if fresh:
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.patience)
                 self.local.connection = connection
             try:
                 connection.request(method, f"/api/score{path}", body=body, headers=headers or {})
@@ -227,8 +229,6 @@ def run(model_session, inputs):
 def from_ort(value):
     if value.data_type() != "tensor(bfloat16)":
         return value.numpy()
-    import ctypes
-
     count = math.prod(value.shape())
     raw = ctypes.string_at(value.data_ptr(), count * 2)
     return np.frombuffer(raw, dtype=BFLOAT16).reshape(value.shape())
@@ -377,10 +377,6 @@ def as_given(value, expected):
     found = lengths(value)
     assert found == lengths(plain(expected).tolist()), f"nested {found} instead of {list(expected.shape)}"
     return from_values(walk(value, 0), datatype_of(expected), expected.shape)
-
-
-def unpacked(answer):
-    return gzip.decompress(answer.body)
 
 
 # --- comparison ---

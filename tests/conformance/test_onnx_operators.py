@@ -127,7 +127,9 @@ def prepare(say):
         case.inputs, case.expected = case.read()
         try:
             case.computed = harness.run(case.session, case.inputs)
-        except Exception:
+        except Exception as error:
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
             left_out["not run by ONNX Runtime"] += 1
             continue
         del case.session
