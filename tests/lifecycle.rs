@@ -179,7 +179,7 @@ async fn a_broken_model_is_named_and_the_others_serve() {
         assert_eq!(
             errors
                 .iter()
-                .filter(|line| line.contains(&format!("/{model}")))
+                .filter(|line| line.contains(&format!("model={model:?}")))
                 .count(),
             1
         );

@@ -61,6 +61,22 @@ impl Models {
         }
     }
 
+    /// The model of that name, if it has that version or none is asked for.
+    pub(crate) fn get_version(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<&Scorer, NoModel> {
+        let scorer = self.get(Some(name))?;
+        let served = &scorer.metadata().version;
+        match version {
+            Some(version) if version != served => Err(NoModel::Unknown(format!(
+                "model {name:?} has no version {version:?}; version {served:?} is served"
+            ))),
+            _ => Ok(scorer),
+        }
+    }
+
     /// All models by name.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &ModelSlot)> {
         self.slots.iter().map(|(name, slot)| (name.as_str(), slot))
@@ -198,7 +214,7 @@ fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
     for place in places {
         let slot = ModelFolder::read(&place)
             .and_then(|folder| Scorer::load(&runtime, &folder, options, memo.clone()))
-            .map_err(|error| error.to_string());
+            .map_err(|error| below(&config.model_dir, &error.to_string()));
         announce(&place.name, &slot);
         slots.insert(place.name, slot);
     }
@@ -215,6 +231,11 @@ fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
     }
     let default = choose_default(config, &slots)?;
     Ok(Models { slots, default })
+}
+
+/// The text with paths below the model folder only: callers get to read it, and need not know where the app lies.
+fn below(folder: &Path, text: &str) -> String {
+    text.replace(&format!("{}/", folder.display()), "")
 }
 
 fn choose_default(

@@ -12,6 +12,8 @@ mod payload;
 mod process;
 mod protocol;
 
+use std::time::Duration;
+
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tracing::info;
@@ -35,14 +37,21 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     outcome
 }
 
+/// How much longer than requests in work the whole process may take to end.
+const LAST_WORD: Duration = Duration::from_millis(150);
+
 async fn serve(config: Config) -> anyhow::Result<()> {
+    let told_to_stop = process::watch_for_stop(config.hosted, config.drain_timeout + LAST_WORD)?;
     // The host counts as failed what does not listen soon, so this comes first; models load behind it.
     let listener = bind(&config).await?;
     info!(address = %config.listen, hosted = config.hosted, "listening");
     let (app, loading) = App::start(config)?;
     let grace = app.config().drain_timeout;
-    let hosted = app.config().hosted;
-    let serving = http::serve(app, listener, process::stop(hosted), grace);
+    let stop = async {
+        // An error means that nobody watches any more, which only the end of the process can cause.
+        let _ = told_to_stop.await;
+    };
+    let serving = http::serve(app, listener, stop, grace);
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => Ok(()),

@@ -1,13 +1,41 @@
 //! When the process has to end.
 
 use std::future::pending;
+use std::time::Duration;
 
+use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-/// Ends when SIGTERM or SIGINT comes (Ctrl-C in `func start` reaches the whole process group), or when a hosted
-/// process has lost its host.
-pub(crate) async fn stop(hosted: bool) {
+/// Tells when the process has to end: SIGTERM or SIGINT came (Ctrl-C in `func start` reaches the whole process group),
+/// or a hosted process has lost its host. If the process is still there `limit` later, it is ended.
+///
+/// On a thread and a runtime of its own, so that it works however busy the others are.
+pub(crate) fn watch_for_stop(
+    hosted: bool,
+    limit: Duration,
+) -> anyhow::Result<oneshot::Receiver<()>> {
+    let (tell, told) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("signals cannot be watched")?;
+    let watch = async move {
+        stop(hosted).await;
+        // Nobody listens any more if the process is ending already.
+        let _ = tell.send(());
+        tokio::time::sleep(limit).await;
+        std::process::exit(0);
+    };
+    std::thread::Builder::new()
+        .name("stop".to_owned())
+        .spawn(move || runtime.block_on(watch))
+        .context("signals cannot be watched")?;
+    Ok(told)
+}
+
+async fn stop(hosted: bool) {
     tokio::select! {
         () = received(SignalKind::terminate()) => info!("SIGTERM: stopping"),
         () = received(SignalKind::interrupt()) => info!("SIGINT: stopping"),
@@ -31,7 +59,7 @@ async fn received(kind: SignalKind) {
 /// orphan would hold the port. (PR_SET_PDEATHSIG would not do: it looks at the parent's thread.)
 async fn orphaned() {
     let parent = std::os::unix::process::parent_id();
-    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
     while std::os::unix::process::parent_id() == parent {
         ticks.tick().await;
     }

@@ -17,18 +17,18 @@ pub(super) async fn answer(app: &Arc<App>, route: Route) -> Result<Reply, Proble
     let document = match route {
         Route::Live => json!({ "live": true }),
         Route::Ready => ready(app.models().map(|_| ()))?,
-        Route::ModelReady(name) => ready(
+        Route::ModelReady(model) => ready(
             app.models()
-                .and_then(|models| models.get(Some(&name)).map(|_| ())),
+                .and_then(|models| model.find(&models).map(|_| ())),
         )?,
         Route::Server => json!({
             "name": env!("CARGO_PKG_NAME"),
             "version": env!("CARGO_PKG_VERSION"),
             "extensions": ["binary_tensor_data"],
         }),
-        Route::Model(name) => {
+        Route::Model(model) => {
             let models = app.models_when_loaded().await?;
-            open_inference_metadata(models.get(Some(&name))?.metadata())
+            open_inference_metadata(model.find(&models)?.metadata())
         }
         Route::Describe(name) => {
             let models = app.models_when_loaded().await?;

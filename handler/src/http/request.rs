@@ -143,7 +143,7 @@ where
     // Only now: a sender that takes its time must not hold the place of one that does not.
     let place = app.places.try_acquire();
     let _place = place.map_err(|_| Problem::busy("too many requests are in work"))?;
-    scoring::score(app, head, model.as_deref(), &body.bytes).await
+    scoring::score(app, head, model.as_ref(), &body.bytes).await
 }
 
 fn report(head: &Head, problem: &Problem) {

@@ -1,18 +1,35 @@
 //! Which path means what. Pure, so that the forwarded form and the envelope share it.
 
+use score::Scorer;
 use warp::http::Method;
 
 use super::reply::Problem;
+use crate::app::{Models, NoModel};
 
 /// The public path of everything but the host's own calls: the route prefix of host.json and the route in
 /// `score-http/function.json`.
 pub(super) const PREFIX: &str = "/api/score";
 
+/// The model a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ModelRef {
+    pub(super) name: String,
+    /// The version, where the path names one.
+    pub(super) version: Option<String>,
+}
+
+impl ModelRef {
+    /// The model, if it is loaded and of that version.
+    pub(super) fn find<'a>(&self, models: &'a Models) -> Result<&'a Scorer, NoModel> {
+        models.get_version(&self.name, self.version.as_deref())
+    }
+}
+
 /// What a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route {
     /// Score with a model, or with the default one.
-    Score(Option<String>),
+    Score(Option<ModelRef>),
     /// What a model expects, or all of them.
     Describe(Option<String>),
     /// Prometheus text.
@@ -26,9 +43,9 @@ pub(super) enum Route {
     /// Open Inference Protocol: models can be asked, those that could be loaded.
     Ready,
     /// Open Inference Protocol: a model's metadata.
-    Model(String),
+    Model(ModelRef),
     /// Open Inference Protocol: one model is loaded.
-    ModelReady(String),
+    ModelReady(ModelRef),
 }
 
 /// The host finds routes whatever their case.
@@ -75,20 +92,39 @@ fn choices(parts: &[&str]) -> Option<(Option<Route>, Option<Route>)> {
         ["v2"] => get(Route::Server),
         ["v2", "health", "live"] => get(Route::Live),
         ["v2", "health", "ready"] => get(Route::Ready),
-        ["v2", "models", model] => get(Route::Model((*model).to_owned())),
-        ["v2", "models", model, "ready"] => get(Route::ModelReady((*model).to_owned())),
-        ["v2", "models", model, "infer"] => {
-            Some((None, Some(Route::Score(Some((*model).to_owned())))))
+        ["v2", "models", model, "versions", version, rest @ ..] => {
+            of_model(model, Some(*version), rest)
         }
+        ["v2", "models", model, rest @ ..] => of_model(model, None, rest),
         ["v2", ..] => None,
         [model] => {
             let name = Some((*model).to_owned());
-            Some((
-                Some(Route::Describe(name.clone())),
-                Some(Route::Score(name)),
-            ))
+            let model = model_ref(model, None);
+            Some((Some(Route::Describe(name)), Some(Route::Score(Some(model)))))
         }
         _ => None,
+    }
+}
+
+/// What GET and what POST mean below a model of the Open Inference Protocol.
+fn of_model(
+    model: &str,
+    version: Option<&str>,
+    rest: &[&str],
+) -> Option<(Option<Route>, Option<Route>)> {
+    let model = model_ref(model, version);
+    match rest {
+        [] => Some((Some(Route::Model(model)), None)),
+        ["ready"] => Some((Some(Route::ModelReady(model)), None)),
+        ["infer"] => Some((None, Some(Route::Score(Some(model))))),
+        _ => None,
+    }
+}
+
+fn model_ref(name: &str, version: Option<&str>) -> ModelRef {
+    ModelRef {
+        name: name.to_owned(),
+        version: version.map(str::to_owned),
     }
 }
 
@@ -104,16 +140,31 @@ mod tests {
 
     #[test]
     fn finds_models_and_protocol_paths() {
-        let iris = || Some("iris".to_owned());
+        let iris = || Some(model_ref("iris", None));
+        let second = || model_ref("iris", Some("2"));
         let cases = [
             (Method::POST, "/api/score", Route::Score(None)),
             (Method::POST, "/api/score/", Route::Score(None)),
             (Method::POST, "/API/Score", Route::Score(None)),
             (Method::POST, "/api/score/iris", Route::Score(iris())),
-            (Method::GET, "/api/score/iris", Route::Describe(iris())),
+            (
+                Method::GET,
+                "/api/score/iris",
+                Route::Describe(Some("iris".into())),
+            ),
             (Method::HEAD, "/api/score", Route::Describe(None)),
             (Method::GET, "/api/score/metrics", Route::Metrics),
             (Method::GET, "/api/score/openapi.json", Route::OpenApi),
+            (
+                Method::POST,
+                "/api/score/v2/models/iris/versions/2/infer",
+                Route::Score(Some(second())),
+            ),
+            (
+                Method::GET,
+                "/api/score/v2/models/iris/versions/2",
+                Route::Model(second()),
+            ),
             (Method::GET, "/api/score/v2/health/ready", Route::Ready),
             (
                 Method::POST,

@@ -8,6 +8,7 @@ use tracing::{error, info};
 
 use super::reply::{Problem, Reply};
 use super::request::Head;
+use super::route::ModelRef;
 use crate::app::App;
 use crate::payload::{self, Decoded};
 
@@ -21,11 +22,14 @@ const JSON: &str = "application/json";
 pub(super) async fn score(
     app: &Arc<App>,
     head: &Head,
-    model: Option<&str>,
+    model: Option<&ModelRef>,
     body: &[u8],
 ) -> Result<Reply, Problem> {
     let models = app.models_when_loaded().await?;
-    let scorer = models.get(model)?;
+    let scorer = match model {
+        Some(model) => model.find(&models)?,
+        None => models.get(None)?,
+    };
     let metadata = scorer.metadata();
 
     let start = Instant::now();

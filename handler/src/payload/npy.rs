@@ -24,6 +24,7 @@ pub(super) fn read(
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let wrong = |message: String| ScoreError::invalid(TARGET, message);
     let spec = only_input(signature)?;
+    check_header(body).map_err(|reason| wrong(format!("not an npy file: {reason}")))?;
     let file = NpyFile::new(body).map_err(|error| wrong(format!("not an npy file: {error}")))?;
     let dtype = file.dtype().descr();
     let shape: Shape = file.shape().iter().map(|n| *n as usize).collect();
@@ -49,6 +50,31 @@ pub(super) fn read(
     spec.check(&tensor, TARGET)?;
     let name = spec.name.clone();
     Ok(vec![NamedTensor { name, tensor }])
+}
+
+/// As many bytes as numpy itself reads of a header without being told to trust it.
+const MAX_HEADER_BYTES: usize = 10_000;
+
+/// A header is a Python dictionary, and the library's parser takes exponential time over nested lists and dictionaries.
+/// That of an array of plain numbers has neither.
+fn check_header(body: &[u8]) -> Result<(), &'static str> {
+    const TOO_SHORT: &str = "it ends in its header";
+    let version = *body.get(6).ok_or(TOO_SHORT)?;
+    let (length, start) = match (version, body.get(8..12)) {
+        (1, Some(&[a, b, ..])) => (u16::from_le_bytes([a, b]).into(), 10),
+        (2 | 3, Some(&[a, b, c, d])) => (u32::from_le_bytes([a, b, c, d]) as usize, 12),
+        (1..=3, _) => return Err(TOO_SHORT),
+        _ => return Err("its version is not known"),
+    };
+    if length > MAX_HEADER_BYTES {
+        return Err("its header is too long");
+    }
+    let header = body.get(start..start + length).ok_or(TOO_SHORT)?;
+    let dictionaries = header.iter().filter(|byte| **byte == b'{').count();
+    if header.contains(&b'[') || dictionaries != 1 {
+        return Err("its header is not one of an array of numbers");
+    }
+    Ok(())
 }
 
 fn elements(file: NpyFile<&[u8]>, ty: ElementType) -> std::io::Result<TensorData> {
@@ -189,6 +215,22 @@ mod tests {
             let body = write(&tensor).unwrap();
             let read = read(&body, &signature).unwrap();
             assert_eq!(read[0].tensor, tensor);
+        }
+    }
+
+    #[test]
+    fn no_header_takes_long() {
+        for unit in ["[", "{", "{'a':", "(", "1+", "-", "'"] {
+            let header = unit.repeat(9_000 / unit.len());
+            let mut body = b"\x93NUMPY\x01\x00".to_vec();
+            body.extend((header.len() as u16).to_le_bytes());
+            body.extend(header.as_bytes());
+            let start = std::time::Instant::now();
+            assert!(
+                read(&body, &signature(ElementType::Float32)).is_err(),
+                "{unit}"
+            );
+            assert!(start.elapsed().as_secs() < 5, "{unit}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use score::{ModelSignature, NamedTensor, ScoreError};
+use score::{ElementType, ModelSignature, NamedTensor, ScoreError};
 
 use super::tabular::{self, Context};
 
@@ -20,20 +20,33 @@ pub(super) fn read(
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
-        .trim(csv::Trim::All)
         .from_reader(body);
-    let mut header = None;
+    let mut records = reader
+        .records()
+        .map(|record| record.map_err(|error| ScoreError::invalid(TARGET, error.to_string())));
+    let first = records.next().transpose()?;
+    let header = first.as_ref().filter(|record| is_header(record, signature));
+    let inputs = signature.inputs.iter();
+    let own: Vec<&str> = inputs.map(|spec| spec.name.as_str()).collect();
+    let names: Vec<&str> = match header {
+        Some(header) => header.iter().map(str::trim).collect(),
+        None => own.clone(),
+    };
+    // One input takes all columns, whatever they are called.
+    let types: Vec<Option<ElementType>> = match &signature.inputs[..] {
+        [only] => vec![Some(only.element_type)],
+        _ => names
+            .iter()
+            .map(|name| signature.input(name).map(|spec| spec.element_type))
+            .collect(),
+    };
     let mut rows = String::from("[");
-    for (line, record) in reader.records().enumerate() {
-        let record = record.map_err(|error| ScoreError::invalid(TARGET, error.to_string()))?;
-        if line == 0 && is_header(&record, signature) {
-            header = Some(record);
-            continue;
-        }
+    let data = first.iter().filter(|_| header.is_none()).cloned().map(Ok);
+    for record in data.chain(records) {
         if rows.len() > 1 {
             rows.push(',');
         }
-        push_row(&mut rows, &record);
+        push_row(&mut rows, &record?, &types);
     }
     rows.push(']');
     let context = Context {
@@ -41,16 +54,8 @@ pub(super) fn read(
         max_nesting,
         target: TARGET,
     };
-    let inputs = signature.inputs.iter();
-    let own: Vec<&str> = inputs.map(|spec| spec.name.as_str()).collect();
-    let names: Vec<&str> = match &header {
-        Some(header) => header.iter().collect(),
-        None => own.clone(),
-    };
     match &signature.inputs[..] {
-        // A list of single values, whatever the column is called.
         [only] if only.shape.len() == 1 => tabular::read_columns(context, &own, &rows),
-        // One matrix, whatever its columns are called.
         [only] if header.is_none() || names.iter().any(|name| *name != only.name) => {
             tabular::read_text(context, &rows)
         }
@@ -59,7 +64,9 @@ pub(super) fn read(
 }
 
 fn is_header(record: &csv::StringRecord, signature: &ModelSignature) -> bool {
-    let named = record.iter().all(|cell| signature.input(cell).is_some());
+    let named = record
+        .iter()
+        .all(|cell| signature.input(cell.trim()).is_some());
     let numeric = signature
         .inputs
         .iter()
@@ -68,36 +75,52 @@ fn is_header(record: &csv::StringRecord, signature: &ModelSignature) -> bool {
 }
 
 fn is_value(cell: &str) -> bool {
-    cell.parse::<f64>().is_ok() || matches!(cell, "true" | "false")
+    let cell = cell.trim();
+    let word = cell.eq_ignore_ascii_case("true") || cell.eq_ignore_ascii_case("false");
+    word || cell.parse::<f64>().is_ok()
 }
 
-/// One line as a JSON array. What JSON would read as something else than a number or a truth value becomes a string,
-/// so that no cell can break out of its place.
-fn push_row(rows: &mut String, record: &csv::StringRecord) {
+/// One line as a JSON array. What is no number and no truth value becomes a string, so that no cell can break out of
+/// its place. The last type is that of all further columns.
+fn push_row(rows: &mut String, record: &csv::StringRecord, types: &[Option<ElementType>]) {
     rows.push('[');
     for (position, cell) in record.iter().enumerate() {
         if position > 0 {
             rows.push(',');
         }
-        rows.push_str(&token(cell));
+        let ty = types.get(position).or(types.last()).copied().flatten();
+        rows.push_str(&token(cell, ty));
     }
     rows.push(']');
 }
 
-fn token(cell: &str) -> Cow<'_, str> {
-    let plain = matches!(cell, "true" | "false")
-        || serde_json::from_str::<serde_json::Number>(cell).is_ok();
-    if plain {
-        Cow::Borrowed(cell)
-    } else {
-        Cow::Owned(serde_json::Value::from(cell).to_string())
+/// The cell as JSON for a column of that type, in the spellings of pandas too. Texts stay as they are, blanks included.
+fn token(cell: &str, ty: Option<ElementType>) -> Cow<'_, str> {
+    let text = |text: &str| Cow::Owned(serde_json::Value::from(text).to_string());
+    let plain = cell.trim();
+    match ty {
+        Some(ElementType::String) => text(cell),
+        Some(ElementType::Bool) => match plain {
+            "true" | "True" | "TRUE" => Cow::Borrowed("true"),
+            "false" | "False" | "FALSE" => Cow::Borrowed("false"),
+            other => text(other),
+        },
+        _ if serde_json::from_str::<serde_json::Number>(plain).is_ok() => Cow::Borrowed(plain),
+        _ => match plain.parse::<f64>() {
+            Ok(value) if value.is_nan() => text("NaN"),
+            Ok(f64::INFINITY) => text("Infinity"),
+            Ok(f64::NEG_INFINITY) => text("-Infinity"),
+            // `.5`, `+1`: numbers everywhere but in JSON.
+            Ok(value) => Cow::Owned(value.to_string()),
+            Err(_) => text(plain),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use score::{Dim, ElementType, TensorData, TensorSpec};
+    use score::{Dim, TensorData, TensorSpec};
 
     fn signature(inputs: &[(&str, ElementType, usize)]) -> ModelSignature {
         let inputs = inputs.iter().map(|(name, ty, width)| TensorSpec {
@@ -120,6 +143,26 @@ mod tests {
         for body in ["1,2.5\n-3,Infinity\n", "a,b\r\n1, 2.5\r\n-3,Infinity"] {
             assert_eq!(read_one(body), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn cells_are_read_as_their_column_wants_them() {
+        let signature = signature(&[
+            ("code", ElementType::String, 1),
+            ("flag", ElementType::Bool, 1),
+            ("x", ElementType::Float64, 1),
+        ]);
+        let body = "code,flag,x\n 012 ,True,inf\ntrue,false,.5\n\"a,\"\"b\",TRUE,nan\n";
+        let read = read(body.as_bytes(), &signature, 16).unwrap();
+        let data = |index: usize| read[index].tensor.data().clone();
+        let codes = [" 012 ", "true", "a,\"b"].map(str::to_owned).to_vec();
+        assert_eq!(data(0), TensorData::String(codes));
+        assert_eq!(data(1), TensorData::Bool(vec![true, false, true]));
+        let TensorData::Float64(x) = data(2) else {
+            panic!("no floats");
+        };
+        assert_eq!(x[..2], [f64::INFINITY, 0.5]);
+        assert!(x[2].is_nan());
     }
 
     #[test]
