@@ -22,7 +22,9 @@ if [[ ! -f $packages/.installed || $(<"$packages/.installed") != "$wanted" ]]; t
   echo "$wanted" >"$packages/.installed"
 fi
 
-export SCORE_HANDLER=${SCORE_HANDLER:-${CARGO_TARGET_DIR:-target}/debug/handler}
+# Absolute, since the tests start it from folders of their own.
+SCORE_HANDLER=$(realpath "${SCORE_HANDLER:-${CARGO_TARGET_DIR:-target}/debug/handler}")
+export SCORE_HANDLER
 export PYTHONPATH=$packages PYTHONDONTWRITEBYTECODE=1
 mkdir -p "$work"
 exec python3 -m pytest -q -p no:cacheprovider --basetemp "$work/models" "${@:-tests/conformance}"

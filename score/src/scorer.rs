@@ -216,7 +216,16 @@ impl Scorer {
     /// Rows for limits, queues and metrics: the length of axis 0, or 1 where rows belong together.
     fn count_rows(&self, inputs: &Arranged, independent: bool) -> Result<usize, ScoreError> {
         if !independent {
-            return Ok(1);
+            let most = inputs
+                .tensors
+                .iter()
+                .filter_map(Tensor::rows)
+                .max()
+                .unwrap_or(1);
+            return match self.metadata.options.max_rows {
+                Some(limit) if most > limit => Err(too_many_rows(most, limit)),
+                _ => Ok(1),
+            };
         }
         let specs = &self.metadata.signature.inputs;
         let mut rows = None;
@@ -243,8 +252,7 @@ impl Scorer {
             .max_rows
             .unwrap_or(self.options.max_rows);
         if rows > limit {
-            let message = format!("{rows} rows in one request; at most {limit} are accepted");
-            return Err(ScoreError::invalid("inputs", message));
+            return Err(too_many_rows(rows, limit));
         }
         Ok(rows)
     }
@@ -395,6 +403,11 @@ impl Scorer {
     }
 }
 
+fn too_many_rows(rows: usize, limit: usize) -> ScoreError {
+    let message = format!("{rows} rows in one request; at most {limit} are accepted");
+    ScoreError::invalid("inputs", message)
+}
+
 struct Scored {
     outputs: Vec<Tensor>,
     cache: CacheOutcome,
@@ -447,6 +460,13 @@ fn choose_outputs(
         .collect();
     if names.is_empty() {
         return Err(folder.wrong_options("outputs: name at least one"));
+    }
+    if let Some((index, name)) = names
+        .iter()
+        .enumerate()
+        .find(|(i, n)| names[..*i].contains(n))
+    {
+        return Err(folder.wrong_options(&format!("outputs: {name:?} is named again at {index}")));
     }
     names
         .iter()

@@ -33,7 +33,7 @@ pub(super) async fn score(
     let metadata = scorer.metadata();
 
     let start = Instant::now();
-    let large = body.len() >= LARGE_BYTES;
+    let large = body.len() >= LARGE_BYTES || payload::is_packed(body);
     let limits = payload::Limits {
         max_bytes: app.config().max_body_bytes,
         max_nesting: app.config().max_nesting,

@@ -140,6 +140,16 @@ pub(crate) fn decode(
     })
 }
 
+const NPY_MAGIC: &[u8] = b"\x93NUMPY";
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+
+/// Whether a body may be much larger than it looks: pictures and what is compressed.
+pub(crate) fn is_packed(body: &[u8]) -> bool {
+    [GZIP_MAGIC, b"\x89PNG", b"\xff\xd8\xff"]
+        .iter()
+        .any(|magic| body.starts_with(magic))
+}
+
 /// What a body is written in.
 #[derive(Debug, PartialEq, Eq)]
 enum Format {
@@ -160,14 +170,17 @@ impl Format {
         if declared.json_bytes.is_some() {
             return Ok(Self::Json);
         }
-        if body.starts_with(b"\x93NUMPY") {
+        // Raw tensors may begin with any bytes.
+        if essence == "application/octet-stream" && !body.starts_with(NPY_MAGIC) {
+            return Ok(Self::Raw);
+        }
+        if body.starts_with(NPY_MAGIC) {
             return Ok(Self::Npy);
         }
         if body.starts_with(b"\x89PNG\r\n\x1a\n") || body.starts_with(b"\xff\xd8\xff") {
             return Ok(Self::Picture);
         }
         match essence.as_str() {
-            "application/octet-stream" => return Ok(Self::Raw),
             "application/x-npy" => return Ok(Self::Npy),
             "text/csv" => return Ok(Self::Csv),
             "image/png" | "image/jpeg" => return Ok(Self::Picture),
@@ -204,7 +217,9 @@ fn inflate(
     let any_bytes = declared
         .content_type
         .is_some_and(|ty| ty.starts_with("application/octet-stream"));
-    if !body.starts_with(&[0x1f, 0x8b]) || (any_bytes && !says_gzip) {
+    // With a JSON part in front, no raw tensor can begin like this.
+    let any_bytes = any_bytes && declared.json_bytes.is_none();
+    if !body.starts_with(GZIP_MAGIC) || (any_bytes && !says_gzip) {
         return Ok(None);
     }
     let mut inflated = Vec::new();
@@ -347,16 +362,15 @@ pub(crate) fn encode(
     metadata: &ModelMetadata,
     response: &InferenceResponse,
 ) -> Result<Encoded, ScoreError> {
-    if accept.is_some_and(|types| types.contains(npy::CONTENT_TYPE)) {
-        return npy::answer(metadata, response);
-    }
+    let wants_npy = accept.is_some_and(|types| types.contains(npy::CONTENT_TYPE));
     let written = match dialect {
-        Dialect::Data | Dialect::InputData => azure_ml::write(metadata, response),
-        Dialect::Inputs => azure_ml::write_under("Results", metadata, response),
-        Dialect::Instances => azure_ml::write_predictions(metadata, response),
         Dialect::OpenInference(asked) => {
             return open_inference::write(asked, metadata, response).map_err(|e| unwritten(&e));
         }
+        _ if wants_npy => return npy::answer(metadata, response),
+        Dialect::Data | Dialect::InputData => azure_ml::write(metadata, response),
+        Dialect::Inputs => azure_ml::write_under("Results", metadata, response),
+        Dialect::Instances => azure_ml::write_predictions(metadata, response),
     };
     written.map(Encoded::json).map_err(|e| unwritten(&e))
 }

@@ -25,7 +25,10 @@ pub(super) fn read(
     let wrong = |message: String| ScoreError::invalid(TARGET, message);
     let spec = only_input(signature)?;
     check_header(body).map_err(|reason| wrong(format!("not an npy file: {reason}")))?;
-    let file = NpyFile::new(body).map_err(|error| wrong(format!("not an npy file: {error}")))?;
+    let file = NpyFile::new(body).map_err(|error| {
+        let reason: String = error.to_string().chars().take(200).collect();
+        wrong(format!("not an npy file: {reason}"))
+    })?;
     let dtype = file.dtype().descr();
     let shape: Shape = file.shape().iter().map(|n| *n as usize).collect();
     if score::element_count(&shape).is_none_or(|count| count > body.len()) {

@@ -41,7 +41,7 @@ struct Input<'a> {
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
     #[serde(default)]
-    parameters: InputParameters,
+    parameters: Option<InputParameters>,
 }
 
 #[derive(Deserialize, Default)]
@@ -53,7 +53,7 @@ struct InputParameters {
 struct RequestedOutput {
     name: String,
     #[serde(default)]
-    parameters: OutputParameters,
+    parameters: Option<OutputParameters>,
 }
 
 #[derive(Deserialize, Default)]
@@ -75,6 +75,10 @@ impl Asked {
         parameters: Option<&RawValue>,
         metadata: &ModelMetadata,
     ) -> Result<Self, ScoreError> {
+        // Clients that write unset members as null mean that they are not there.
+        let given = |raw: &&RawValue| raw.get() != "null";
+        let (id, outputs) = (id.filter(given), outputs.filter(given));
+        let parameters = parameters.filter(given);
         let id = id.map(|id| parse("id", id)).transpose()?;
         let parameters = parameters.map(|p| parse::<RequestParameters>("parameters", p));
         let parameters = parameters.transpose()?.unwrap_or_default();
@@ -83,9 +87,19 @@ impl Asked {
         let requested = requested.transpose()?.unwrap_or_default();
         let mut chosen = Vec::with_capacity(requested.len());
         for (position, output) in requested.iter().enumerate() {
+            let index = find_output(&metadata.signature, &output.name, position)?;
+            if chosen
+                .iter()
+                .any(|asked: &AskedOutput| asked.index == index)
+            {
+                let message = format!("output {:?} is asked for twice", output.name);
+                return Err(ScoreError::invalid(format!("outputs[{position}]"), message));
+            }
+            let parameters = output.parameters.as_ref();
+            let binary = parameters.and_then(|parameters| parameters.binary_data);
             chosen.push(AskedOutput {
-                index: find_output(&metadata.signature, &output.name, position)?,
-                binary: output.parameters.binary_data.unwrap_or(all_binary),
+                index,
+                binary: binary.unwrap_or(all_binary),
             });
         }
         // An empty list asks for nothing in particular.
@@ -179,7 +193,8 @@ fn read_input(
     })?;
     let data_target = format!("{target}.data");
     let wrong = |message: String| ScoreError::invalid(&data_target, message);
-    let data = match (input.parameters.binary_data_size, input.data) {
+    let binary_data_size = input.parameters.and_then(|p| p.binary_data_size);
+    let data = match (binary_data_size, input.data) {
         (Some(size), None) => {
             let (bytes, rest) = binary.split_at_checked(size).ok_or_else(|| {
                 wrong(format!(

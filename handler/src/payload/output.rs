@@ -69,12 +69,18 @@ fn labelled<'a>(tensor: &'a Tensor, labels: &[String]) -> Cow<'a, Tensor> {
             .and_then(|class| labels.get(class));
         label.cloned().unwrap_or_else(|| class.to_string())
     };
-    let names: Vec<String> = match tensor.data() {
-        _ if labels.is_empty() => return Cow::Borrowed(tensor),
-        TensorData::Int64(classes) => classes.iter().map(|class| name(*class)).collect(),
-        TensorData::Int32(classes) => classes.iter().map(|class| name((*class).into())).collect(),
-        _ => return Cow::Borrowed(tensor),
-    };
+    if labels.is_empty() {
+        return Cow::Borrowed(tensor);
+    }
+    macro_rules! names {
+        ($($variant:ident),*) => {
+            match tensor.data() {
+                $(TensorData::$variant(v) => v.iter().map(|class| name((*class).into())).collect(),)*
+                _ => return Cow::Borrowed(tensor),
+            }
+        };
+    }
+    let names: Vec<String> = names!(Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32);
     Tensor::new(tensor.shape().to_vec(), names.into()).map_or(Cow::Borrowed(tensor), Cow::Owned)
 }
 

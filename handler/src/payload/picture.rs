@@ -118,7 +118,7 @@ impl Plan {
         };
         let (width, height) = (scaled.width() as usize, scaled.height() as usize);
         let samples = match self.channels {
-            1 => scaled.to_luma8().into_raw(),
+            1 => grey(scaled),
             _ => scaled.to_rgb8().into_raw(),
         };
         let area = width * height;
@@ -140,6 +140,19 @@ impl Plan {
         };
         Tensor::new(shape, data).map_err(|error| error.to_string())
     }
+}
+
+/// Shades as PIL makes them (ITU-R 601), which is what most models were trained on.
+fn grey(picture: &DynamicImage) -> Vec<u8> {
+    if !picture.color().has_color() {
+        return picture.to_luma8().into_raw();
+    }
+    let shade = |[red, green, blue]: [u8; 3]| {
+        let sum = 299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue);
+        (sum / 1000) as u8
+    };
+    let colours = picture.to_rgb8();
+    colours.pixels().map(|pixel| shade(pixel.0)).collect()
 }
 
 fn fixed(dim: &Dim) -> Option<usize> {

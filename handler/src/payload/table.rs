@@ -8,8 +8,8 @@ use super::tabular::{self, Context};
 
 const TARGET: &str = "body";
 
-/// Reads a table. Its first line is a header if it names the model's inputs or holds anything that is not a number
-/// while the model takes numbers.
+/// Reads a table. Its first line is a header if it names the model's inputs, or holds no value at all while the model
+/// takes numbers.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] naming the place; lines are counted without the header, from 0.
@@ -71,7 +71,9 @@ fn is_header(record: &csv::StringRecord, signature: &ModelSignature) -> bool {
         .inputs
         .iter()
         .all(|spec| spec.element_type.size().is_some());
-    named || (numeric && record.iter().any(|cell| !is_value(cell)))
+    // One value among the words, and it is a row with a mistake, not a header.
+    let words = record.iter().any(|cell| !cell.trim().is_empty());
+    named || (numeric && words && !record.iter().any(is_value))
 }
 
 fn is_value(cell: &str) -> bool {
@@ -205,6 +207,8 @@ mod tests {
         let error = read_one("1,2\n\"1],[2\",3\n").unwrap_err();
         assert!(error.contains("body[1][0]: expected a number"), "{error}");
         assert!(read_one("1,2\n3\n").is_err());
+        assert!(read_one("1,\n3,4\n").unwrap_err().contains("body[0][1]"));
+        assert!(read_one("1,NA\n3,4\n").unwrap_err().contains("got \"NA\""));
         assert!(read_one("1\n").unwrap_err().contains("got [1,1]"));
     }
 }

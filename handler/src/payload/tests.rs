@@ -241,7 +241,9 @@ fn requested_outputs_must_exist() {
         panic!("taken");
     };
     assert!(error.to_string().contains("it has label, p"), "{error}");
-    assert!(ask("null").is_err());
+    assert!(ask("null").is_ok());
+    assert!(ask(r#"[{"name":"p"},{"name":"p"}]"#).is_err());
+    assert!(ask(r#"[{"name":"p","parameters":null}]"#).is_ok());
 }
 
 #[test]

@@ -37,6 +37,42 @@ pub struct ModelOptions {
     pub inputs: BTreeMap<String, ImageOptions>,
 }
 
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(f32),
+        Many(Vec<f32>),
+    }
+    let values = match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(value) => vec![value],
+        OneOrMany::Many(values) => values,
+    };
+    match values.len() {
+        1 | 3 => Ok(values),
+        _ => Err(D::Error::custom("expected one number, or one per channel")),
+    }
+}
+
+/// Pixels along one side to which pictures may be scaled.
+const MAX_SIDE: u32 = 8192;
+
+fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
+    if options.max_rows == Some(0) {
+        return Err("max_rows: expected 1 or more".to_owned());
+    }
+    for (name, input) in &options.inputs {
+        if input.std.contains(&0.0) {
+            return Err(format!("inputs.{name}: std must not be 0"));
+        }
+        let sides = input.size.unwrap_or([1, 1]);
+        if sides.iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
+            return Err(format!("inputs.{name}: size must be from 1 to {MAX_SIDE}"));
+        }
+    }
+    Ok(())
+}
+
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     match humantime::parse_duration(&text) {
@@ -58,10 +94,10 @@ pub struct ImageOptions {
     /// By what 8-bit values are multiplied; 1/255 for floats and 1 for integers if not given.
     pub scale: Option<f32>,
     /// What is subtracted after scaling: one number, or one per channel.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "one_or_many")]
     pub mean: Vec<f32>,
     /// By what is divided then: one number, or one per channel.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "one_or_many")]
     pub std: Vec<f32>,
 }
 
@@ -258,7 +294,10 @@ fn read_options(file: &Path) -> Result<ModelOptions, LoadError> {
             let table = toml::from_str(&text);
             let table: toml::Table = table.map_err(|error| failed(one_line(&text, &error)))?;
             refuse_unknown_keys(&table).map_err(&failed)?;
-            toml::from_str(&text).map_err(|error| failed(one_line(&text, &error)))
+            let options = toml::from_str(&text);
+            let options = options.map_err(|error| failed(one_line(&text, &error)))?;
+            refuse_senseless(&options).map_err(&failed)?;
+            Ok(options)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ModelOptions::default()),
         Err(error) => Err(failed(error.to_string())),
@@ -356,6 +395,21 @@ mod tests {
         assert_eq!(options.rows(), Some(Rows::Together));
         assert!(toml::from_str::<ModelOptions>("rows = \"apart\"").is_err());
         assert!(toml::from_str::<ModelOptions>("ttl = \"soon\"").is_err());
+        let picture = |text: &str| toml::from_str::<ModelOptions>(&format!("[inputs.x]\n{text}"));
+        assert_eq!(picture("mean = 0.5").unwrap().inputs["x"].mean, [0.5]);
+        assert_eq!(
+            picture("std = [1.0, 2.0, 3.0]").unwrap().inputs["x"]
+                .std
+                .len(),
+            3
+        );
+        assert!(picture("std = [1.0, 2.0]").is_err());
+        for senseless in ["std = 0.0", "size = [0, 1]", "size = [1, 9999]"] {
+            assert!(
+                refuse_senseless(&picture(senseless).unwrap()).is_err(),
+                "{senseless}"
+            );
+        }
         let refused = |text: &str| refuse_unknown_keys(&toml::from_str(text).unwrap()).unwrap_err();
         assert_eq!(
             refused("output = [\"label\"]"),
