@@ -128,7 +128,12 @@ async fn every_path_answers_and_every_example_scores() {
         assert!(example.is_object(), "{path} has an example");
         let example = example.to_string();
         let answer = host.http("POST", path, &[JSON], example.as_bytes()).await;
-        answer.expect_status(200);
+        let answer = answer.expect_status(200).json();
+        let response = resolve(&document, &operation["responses"]["200"]);
+        assert_eq!(
+            response["content"]["application/json"]["example"], answer,
+            "{path}"
+        );
     }
 }
 

@@ -9,12 +9,13 @@ use score::{
     BatchLimits, Memo, MemoStore, ModelFolder, RedisStore, RemoteOptions, Runtime, Scorer,
     ScorerOptions, find_models,
 };
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::http::BodyLimits;
 use crate::metrics::Metrics;
+use crate::payload::Limits;
 use crate::protocol::{Function, read_functions};
 
 /// A model that serves, or why it does not.
@@ -99,6 +100,8 @@ pub(crate) struct App {
     /// What their bodies may take.
     pub(crate) bodies: BodyLimits,
     pub(crate) metrics: Metrics,
+    /// The OpenAPI document, once somebody has asked for it.
+    pub(crate) openapi: OnceCell<Vec<u8>>,
 }
 
 impl App {
@@ -130,6 +133,7 @@ impl App {
             memo,
             models,
             metrics: Metrics::default(),
+            openapi: OnceCell::new(),
         });
         let loading = async {
             loaded
@@ -141,6 +145,14 @@ impl App {
 
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What a body may take.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            max_bytes: self.config.max_body_bytes,
+            max_nesting: self.config.max_nesting,
+        }
     }
 
     pub(crate) fn memo(&self) -> &Memo {

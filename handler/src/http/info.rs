@@ -34,7 +34,7 @@ pub(super) async fn answer(app: &Arc<App>, route: Route) -> Result<Reply, Proble
             let models = app.models_when_loaded().await?;
             describe(&models, name.as_deref())?
         }
-        Route::OpenApi => openapi::document(&*app.models_when_loaded().await?),
+        Route::OpenApi => return Ok(Reply::json(openapi::written(app).await?)),
         Route::Metrics => {
             let text = metrics::render(app).map_err(|_| Problem::internal())?;
             return Ok(Reply::typed(text.into_bytes(), metrics::CONTENT_TYPE));

@@ -1,5 +1,6 @@
 //! The OpenAPI document of the loaded models: every path, what it takes and how it answers.
 
+mod answers;
 mod bodies;
 mod dialects;
 mod paths;
@@ -8,12 +9,23 @@ mod schema;
 use score::{ElementType, ModelMetadata};
 use serde_json::{Map, Value, json};
 
-use crate::app::Models;
+use crate::app::{App, Models, NoModel};
 use paths::{Form, PROBLEMS};
 use schema::{open, reference};
 
+/// The document as JSON. It is made when it is first asked for, as the models stay the same from then on.
+pub(super) async fn written(app: &App) -> Result<Vec<u8>, NoModel> {
+    let models = app.models_when_loaded().await?;
+    let text = app.openapi.get_or_init(|| async {
+        let mut document = document(&models);
+        answers::add(&mut document, &models, app.limits()).await;
+        document.to_string().into_bytes()
+    });
+    Ok(text.await.clone())
+}
+
 /// Writes the document. Models that could not be loaded are not in it.
-pub(super) fn document(models: &Models) -> Value {
+fn document(models: &Models) -> Value {
     let loaded = models.all().filter_map(|(_, slot)| slot.as_ref().ok());
     let loaded: Vec<&ModelMetadata> = loaded.map(|scorer| scorer.metadata()).collect();
     json!({

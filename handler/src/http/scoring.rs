@@ -34,10 +34,7 @@ pub(super) async fn score(
 
     let start = Instant::now();
     let large = body.len() >= LARGE_BYTES || payload::is_packed(body);
-    let limits = payload::Limits {
-        max_bytes: app.config().max_body_bytes,
-        max_nesting: app.config().max_nesting,
-    };
+    let limits = app.limits();
     let decoded = apart_if(large, || {
         payload::decode(body, head.declared(), metadata, limits)
     });
