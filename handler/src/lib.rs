@@ -11,6 +11,8 @@ mod metrics;
 mod payload;
 mod process;
 mod protocol;
+#[cfg(test)]
+mod samples;
 
 use std::time::Duration;
 

@@ -1,40 +1,23 @@
 //! What holds for any body and any tensor.
 
-use std::time::Duration;
-
 use half::{bf16, f16};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use score::{
-    CacheOutcome, Character, Dim, ElementType, ModelDigest, ModelOptions, Rows, Tensor, TensorData,
-    TensorSpec, Timings,
-};
+use score::{CacheOutcome, ElementType, Tensor, TensorData, TensorSpec, Timings};
 use serde_json::json;
 
 use super::write::{Flat, Nested};
 use super::*;
+use crate::samples;
 
 fn metadata(inputs: Vec<(String, ElementType, usize)>) -> ModelMetadata {
-    let spec = |(name, element_type, axes)| TensorSpec {
-        name,
-        element_type,
-        shape: vec![Dim::Dynamic(None); axes],
-    };
-    let inputs: Vec<TensorSpec> = inputs.into_iter().map(spec).collect();
+    let inputs = inputs.into_iter();
+    let inputs = inputs.map(|(name, ty, axes)| samples::spec(&name, ty, &vec![-1; axes]));
+    let inputs: Vec<TensorSpec> = inputs.collect();
+    // It answers with the first of its outputs, which are like its inputs.
     ModelMetadata {
-        name: "m".into(),
-        version: "1".into(),
         default_outputs: vec![0],
-        signature: ModelSignature::of_tensors(inputs.clone(), inputs),
-        character: Character {
-            rows: Rows::Together,
-            rows_reason: String::new(),
-            deterministic: Some(true),
-        },
-        memoize: true,
-        options: ModelOptions::default(),
-        digest: ModelDigest::new(&blake3::hash(b"m"), "1"),
-        load_time: Duration::ZERO,
+        ..samples::metadata(ModelSignature::of_tensors(inputs.clone(), inputs))
     }
 }
 

@@ -1,22 +1,7 @@
-use std::time::Duration;
-
-use score::{
-    CacheOutcome, Character, Dim, ElementType, ModelDigest, ModelOptions, ModelSignature, Rows,
-    Tensor, TensorData, TensorSpec, Timings,
-};
+use score::{CacheOutcome, ElementType, ModelSignature, Tensor, TensorData, TensorSpec, Timings};
 
 use super::*;
-
-fn spec(name: &str, element_type: ElementType, shape: &[i64]) -> TensorSpec {
-    TensorSpec {
-        name: name.into(),
-        element_type,
-        shape: shape
-            .iter()
-            .map(|n| usize::try_from(*n).map_or(Dim::Dynamic(None), Dim::Fixed))
-            .collect(),
-    }
-}
+use crate::samples::{metadata, spec};
 
 fn signature(inputs: Vec<TensorSpec>) -> ModelSignature {
     let outputs = vec![
@@ -24,24 +9,6 @@ fn signature(inputs: Vec<TensorSpec>) -> ModelSignature {
         spec("p", ElementType::Float32, &[-1, 2]),
     ];
     ModelSignature::of_tensors(inputs, outputs)
-}
-
-fn metadata(signature: ModelSignature) -> ModelMetadata {
-    ModelMetadata {
-        name: "m".into(),
-        version: "1".into(),
-        default_outputs: (0..signature.declared.len()).collect(),
-        signature,
-        character: Character {
-            rows: Rows::Independent,
-            rows_reason: String::new(),
-            deterministic: Some(true),
-        },
-        memoize: true,
-        options: ModelOptions::default(),
-        digest: ModelDigest::new(&blake3::hash(b"m"), "1"),
-        load_time: Duration::ZERO,
-    }
 }
 
 fn read(

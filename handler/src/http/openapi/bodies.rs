@@ -166,16 +166,10 @@ fn protocol_example(signature: &ModelSignature) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples;
 
     fn spec(element_type: ElementType, shape: &[i64]) -> TensorSpec {
-        let dims = shape
-            .iter()
-            .map(|n| usize::try_from(*n).map_or(Dim::Dynamic(None), Dim::Fixed));
-        TensorSpec {
-            name: "x".into(),
-            element_type,
-            shape: dims.collect(),
-        }
+        samples::spec("x", element_type, shape)
     }
 
     #[test]

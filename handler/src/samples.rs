@@ -1,0 +1,39 @@
+//! Signatures and metadata that tests of several rooms start from.
+
+use std::time::Duration;
+
+use score::{
+    Character, Dim, ElementType, ModelDigest, ModelMetadata, ModelOptions, ModelSignature, Rows,
+    TensorSpec,
+};
+
+/// An input or output; -1 stands for a free axis.
+pub(crate) fn spec(name: &str, element_type: ElementType, shape: &[i64]) -> TensorSpec {
+    let axes = shape.iter();
+    TensorSpec {
+        name: name.into(),
+        element_type,
+        shape: axes
+            .map(|n| usize::try_from(*n).map_or(Dim::Dynamic(None), Dim::Fixed))
+            .collect(),
+    }
+}
+
+/// A model that answers with all its outputs.
+pub(crate) fn metadata(signature: ModelSignature) -> ModelMetadata {
+    ModelMetadata {
+        name: "m".into(),
+        version: "1".into(),
+        default_outputs: (0..signature.declared.len()).collect(),
+        signature,
+        character: Character {
+            rows: Rows::Independent,
+            rows_reason: String::new(),
+            deterministic: Some(true),
+        },
+        memoize: true,
+        options: ModelOptions::default(),
+        digest: ModelDigest::new(&blake3::hash(b"m"), "1"),
+        load_time: Duration::ZERO,
+    }
+}
