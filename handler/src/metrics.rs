@@ -12,7 +12,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use score::Scorer;
-use warp::http::StatusCode;
 
 use crate::app::App;
 
@@ -27,8 +26,8 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Counts one answer.
-    pub(crate) fn answered(&self, status: StatusCode) {
-        let labels = [("status", status.as_str().to_owned())];
+    pub(crate) fn answered(&self, status: u16) {
+        let labels = [("status", status.to_string())];
         self.answers.get_or_create(&labels).inc();
     }
 }

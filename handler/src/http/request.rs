@@ -122,7 +122,7 @@ pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
 }
 
 fn finish(app: &App, head: &Head, mut reply: Reply) -> Reply {
-    app.metrics.answered(reply.status);
+    app.metrics.answered(reply.status.as_u16());
     reply.set("x-request-id", &head.request_id);
     reply
 }

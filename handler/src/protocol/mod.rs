@@ -1,5 +1,5 @@
 //! The shapes of the Functions custom-handler protocol: what stands in function.json, what the host posts and what it
-//! expects back. Only serde here; no decisions.
+//! expects back. No decisions here.
 
 mod function;
 mod http_binding;
