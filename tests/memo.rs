@@ -71,6 +71,22 @@ async fn one_look_up_asks_redis_once_for_all_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_asked_for_at_the_same_time_are_computed_once() {
+    let app = AppRoot::new();
+    let model = repository().join("tests/data/models/slow.onnx");
+    app.add_model("slow", model, None);
+    let host = FunctionsHost::start(&app, []).await;
+    host.wait_for_log("model loaded", SECONDS_5).await;
+    let answers = (0..40).map(|_| score(&host, br#"{"data":[[1,2,3,4]]}"#));
+    let answers = futures_util::future::join_all(answers).await;
+    assert!(answers.iter().all(|answer| answer.body == answers[0].body));
+    let missed = answers.iter().filter(|answer| cache(answer) == "MISS");
+    assert_eq!(missed.count(), 1, "the others got what that one computed");
+    let document = host.http("GET", "/api/score", &[], b"").await.json();
+    assert_eq!(document["rows_computed"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn entries_expire_after_the_set_time_give_or_take_a_tenth() {
     let (digits, app) = (Digits::load(), AppRoot::with_sample());
     let redis = RedisServer::start().await;

@@ -76,6 +76,11 @@ impl Snapshot {
             ),
             ("score_cache_misses", "Rows found nowhere", &stats.misses),
             (
+                "score_cache_shared",
+                "Rows found nowhere that another request was computing already",
+                &stats.shared,
+            ),
+            (
                 "score_cache_damaged",
                 "Values in Redis that were no valid results",
                 &stats.damaged,

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use crate::memo::{KeyMaker, MemoKey, ModelDigest, RowStack, decode, encode_row, encode_whole};
+use crate::memo::{
+    KeyMaker, MemoKey, ModelDigest, RowStack, can_encode, decode, encode_row, encode_whole,
+};
 use crate::signature::{Arranged, ModelSignature};
 use crate::tensor::{ElementType, Tensor};
 
@@ -39,6 +41,8 @@ pub(crate) struct Units {
     first_row: Vec<usize>,
     /// For each row of the request, its unit.
     unit_of_row: Vec<usize>,
+    /// The request is one unit, whatever its tensors' axes.
+    whole: bool,
 }
 
 impl Units {
@@ -49,6 +53,7 @@ impl Units {
             keys: Vec::with_capacity(rows),
             first_row: Vec::with_capacity(rows),
             unit_of_row: Vec::with_capacity(rows),
+            whole: false,
         };
         let mut seen = HashMap::with_capacity(rows);
         for row in 0..rows {
@@ -63,20 +68,54 @@ impl Units {
         units
     }
 
-    /// The rows that hold the given units, in order.
-    pub(crate) fn rows_holding(&self, units: &[usize]) -> Vec<usize> {
-        units.iter().map(|unit| self.first_row[*unit]).collect()
+    /// Takes the request as one unit.
+    pub(crate) fn whole(model: ModelDigest, inputs: &Arranged) -> Self {
+        let mut maker = KeyMaker::for_whole(model, &inputs.tensors, &inputs.given);
+        Self {
+            keys: vec![maker.whole(&inputs.tensors)],
+            first_row: vec![0],
+            unit_of_row: vec![0],
+            whole: true,
+        }
     }
 
-    /// How many rows of the request are answered by `found`.
-    pub(crate) fn rows_found(&self, found: &[Option<Bytes>]) -> usize {
-        let known = |unit: &&usize| found[**unit].is_some();
-        self.unit_of_row.iter().filter(known).count()
+    /// Whether the request is one unit.
+    pub(crate) fn are_whole(&self) -> bool {
+        self.whole
     }
 
-    /// How many rows the request has.
+    /// How many rows the request has; 1 if it is one unit.
     pub(crate) fn rows(&self) -> usize {
         self.unit_of_row.len()
+    }
+
+    /// How many rows of the request belong to units that `is_one` picks.
+    pub(crate) fn count_rows(&self, is_one: impl Fn(usize) -> bool) -> usize {
+        let picked = self.unit_of_row.iter().filter(|unit| is_one(**unit));
+        picked.count()
+    }
+
+    /// The inputs of the given rows alone, in order.
+    pub(crate) fn take(&self, inputs: &Arranged, units: &[usize]) -> Arranged {
+        let rows: Vec<usize> = units.iter().map(|unit| self.first_row[*unit]).collect();
+        let tensors = inputs.tensors.iter();
+        Arranged {
+            tensors: tensors.map(|input| input.take_rows(&rows)).collect(),
+            given: Vec::new(),
+        }
+    }
+
+    /// The payloads of `count` units, of which `outputs` are the results. `None` if they cannot be told apart or stored.
+    pub(crate) fn payloads(&self, outputs: &[Tensor], count: usize) -> Option<Vec<Bytes>> {
+        if !can_encode(outputs) {
+            None
+        } else if self.whole {
+            Some(vec![encode_whole(outputs)])
+        } else if outputs.iter().all(|output| output.rows() == Some(count)) {
+            Some((0..count).map(|row| encode_row(outputs, row)).collect())
+        } else {
+            None
+        }
     }
 
     /// Puts the outputs of all rows together from the payloads of the distinct units. `None` if a payload is not what
@@ -86,32 +125,16 @@ impl Units {
         signature: &ModelSignature,
         payloads: &[Option<Bytes>],
     ) -> Option<Vec<Tensor>> {
-        let mut stack = RowStack::new(&output_types(signature), self.rows());
+        let types = output_types(signature);
+        if self.whole {
+            return decode(payloads.first()?.as_ref()?, &types);
+        }
+        let mut stack = RowStack::new(&types, self.rows());
         for unit in &self.unit_of_row {
             stack.push(payloads[*unit].as_ref()?)?;
         }
         stack.finish()
     }
-}
-
-/// Payloads of all rows of `outputs`.
-pub(crate) fn payloads_of_rows(outputs: &[Tensor], rows: usize) -> Vec<Bytes> {
-    (0..rows).map(|row| encode_row(outputs, row)).collect()
-}
-
-/// The key of a request that is one unit.
-pub(crate) fn key_of_whole(model: ModelDigest, inputs: &Arranged) -> MemoKey {
-    KeyMaker::for_whole(model, &inputs.tensors, &inputs.given).whole(&inputs.tensors)
-}
-
-/// The payload of a result that is one unit.
-pub(crate) fn payload_of_whole(outputs: &[Tensor]) -> Bytes {
-    encode_whole(outputs)
-}
-
-/// Reads what [`payload_of_whole`] wrote.
-pub(crate) fn read_whole(signature: &ModelSignature, payload: &[u8]) -> Option<Vec<Tensor>> {
-    decode(payload, &output_types(signature))
 }
 
 fn output_types(signature: &ModelSignature) -> Vec<ElementType> {
@@ -147,12 +170,11 @@ mod tests {
     fn equal_rows_are_one_unit_and_come_back_in_their_places() {
         let units = units(&matrix(&[1., 1., 2., 2., 1., 1.]));
         assert_eq!(units.keys.len(), 2);
-        assert_eq!(units.rows_holding(&[0, 1]), [0, 1]);
-        let computed = payloads_of_rows(&matrix(&[10., 11., 20., 21.]), 2);
+        let computed = units.payloads(&matrix(&[10., 11., 20., 21.]), 2).unwrap();
         let payloads: Vec<_> = computed.into_iter().map(Some).collect();
         let joined = units.join(&signature(), &payloads).unwrap();
         assert_eq!(joined, matrix(&[10., 11., 20., 21., 10., 11.]));
-        assert_eq!(units.rows_found(&[payloads[0].clone(), None]), 2);
+        assert_eq!(units.count_rows(|unit| unit == 0), 2);
     }
 
     #[test]

@@ -1,18 +1,19 @@
 //! The whole way of one request, in reading order.
 
+mod recall;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 
 use crate::batch::{BatchLimits, Batcher, Ran};
 use crate::error::{LoadError, ScoreError};
-use crate::memo::{Memo, MemoKey, ModelDigest, can_encode};
+use crate::memo::{Memo, ModelDigest};
 use crate::model::{Character, Model, ModelFolder, ModelOptions, OnnxModel, Runtime, examine};
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
-use crate::rows::{self, Rows, Units};
+use crate::rows::{Rows, Units};
 use crate::signature::{Arranged, ModelSignature};
 use crate::tensor::{NamedTensor, Tensor, TensorData};
 
@@ -186,11 +187,15 @@ impl Scorer {
             CacheUse::Bypass
         };
         let scored = if cache == CacheUse::Bypass || rows == 0 {
-            self.compute_all(inputs, rows, CacheOutcome::Bypass).await?
-        } else if independent {
-            self.score_rows(inputs, rows, cache).await?
+            self.compute_all(inputs, rows).await?
         } else {
-            self.score_whole(inputs, rows, cache).await?
+            let start = Instant::now();
+            let units = if independent {
+                Units::of_rows(self.metadata.digest, &inputs.tensors, rows)
+            } else {
+                Units::whole(self.metadata.digest, &inputs)
+            };
+            self.score_units(inputs, units, cache, start).await?
         };
         self.stats.rows.inc_by(rows as u64);
         let names = self.metadata.signature.outputs.iter();
@@ -263,143 +268,13 @@ impl Scorer {
         Ok(ran)
     }
 
-    async fn compute_all(
-        &self,
-        inputs: Arranged,
-        rows: usize,
-        cache: CacheOutcome,
-    ) -> Result<Scored, ScoreError> {
+    async fn compute_all(&self, inputs: Arranged, rows: usize) -> Result<Scored, ScoreError> {
         let ran = self.run(inputs, rows).await?;
         Ok(Scored {
             timings: timings(Duration::ZERO, &ran),
             outputs: ran.outputs,
-            cache,
+            cache: CacheOutcome::Bypass,
         })
-    }
-
-    async fn score_rows(
-        &self,
-        inputs: Arranged,
-        rows: usize,
-        cache: CacheUse,
-    ) -> Result<Scored, ScoreError> {
-        let start = Instant::now();
-        let units = Units::of_rows(self.metadata.digest, &inputs.tensors, rows);
-        let mut found = self.look_up(&units.keys, cache).await;
-        let looked_up = start.elapsed();
-        let mut scored = Scored {
-            outputs: Vec::new(),
-            cache: CacheOutcome::Asked {
-                hits: units.rows_found(&found),
-                rows,
-            },
-            timings: Timings {
-                cache: looked_up,
-                ..Timings::default()
-            },
-        };
-        let missing: Vec<usize> = (0..found.len()).filter(|i| found[*i].is_none()).collect();
-        if missing.len() == rows {
-            // Every row is new and differs from the others: the run's outputs are the answer as they are.
-            let ran = self.run(inputs, rows).await?;
-            scored.timings = timings(looked_up, &ran);
-            self.remember_rows(&units, &missing, &ran.outputs);
-            scored.outputs = ran.outputs;
-            return Ok(scored);
-        }
-        if !missing.is_empty() {
-            let wanted = units.rows_holding(&missing);
-            let some = Arranged {
-                tensors: inputs
-                    .tensors
-                    .iter()
-                    .map(|input| input.take_rows(&wanted))
-                    .collect(),
-                given: Vec::new(),
-            };
-            let ran = self.run(some, wanted.len()).await?;
-            scored.timings = timings(looked_up, &ran);
-            let payloads = self.remember_rows(&units, &missing, &ran.outputs);
-            for (unit, payload) in missing.iter().zip(payloads) {
-                found[*unit] = Some(payload);
-            }
-        }
-        self.join(inputs, &units, found, scored).await
-    }
-
-    /// Remembers the results of the given units and returns their payloads; none if the outputs are not one row each.
-    fn remember_rows(&self, units: &Units, computed: &[usize], outputs: &[Tensor]) -> Vec<Bytes> {
-        let rows = computed.len();
-        let sound = outputs.iter().all(|output| output.rows() == Some(rows));
-        if !sound || !can_encode(outputs) {
-            return Vec::new();
-        }
-        let payloads = rows::payloads_of_rows(outputs, rows);
-        let keys = computed.iter().map(|unit| units.keys[*unit]);
-        let entries: Vec<(MemoKey, Bytes)> = keys.zip(payloads.iter().cloned()).collect();
-        self.memo.remember(entries, self.metadata.options.ttl);
-        payloads
-    }
-
-    /// Puts rows together; computes the whole request if they do not fit each other.
-    async fn join(
-        &self,
-        inputs: Arranged,
-        units: &Units,
-        found: Vec<Option<Bytes>>,
-        mut scored: Scored,
-    ) -> Result<Scored, ScoreError> {
-        match units.join(&self.metadata.signature, &found) {
-            Some(outputs) => {
-                scored.outputs = outputs;
-                Ok(scored)
-            }
-            None => {
-                self.stats.recomputed.inc();
-                let rows = units.rows();
-                let cache = CacheOutcome::Asked { hits: 0, rows };
-                self.compute_all(inputs, rows, cache).await
-            }
-        }
-    }
-
-    async fn score_whole(
-        &self,
-        inputs: Arranged,
-        rows: usize,
-        cache: CacheUse,
-    ) -> Result<Scored, ScoreError> {
-        let start = Instant::now();
-        let key = rows::key_of_whole(self.metadata.digest, &inputs);
-        let found = self.look_up(&[key], cache).await.pop().flatten();
-        let looked_up = start.elapsed();
-        let known = found.and_then(|p| rows::read_whole(&self.metadata.signature, &p));
-        if let Some(outputs) = known {
-            return Ok(Scored {
-                outputs,
-                cache: CacheOutcome::Asked { hits: 1, rows: 1 },
-                timings: Timings {
-                    cache: looked_up,
-                    ..Timings::default()
-                },
-            });
-        }
-        let missed = CacheOutcome::Asked { hits: 0, rows: 1 };
-        let mut scored = self.compute_all(inputs, rows, missed).await?;
-        scored.timings.cache = looked_up;
-        if can_encode(&scored.outputs) {
-            let payload = rows::payload_of_whole(&scored.outputs);
-            self.memo
-                .remember(vec![(key, payload)], self.metadata.options.ttl);
-        }
-        Ok(scored)
-    }
-
-    async fn look_up(&self, keys: &[MemoKey], cache: CacheUse) -> Vec<Option<Bytes>> {
-        match cache {
-            CacheUse::Normal => self.memo.look_up(keys).await,
-            CacheUse::Refresh | CacheUse::Bypass => vec![None; keys.len()],
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Remembered results: an in-process tier before a shared one. It only ever helps: every fault is a miss.
 
 mod codec;
+mod flight;
 mod gate;
 mod key;
 mod local;
@@ -15,6 +16,8 @@ use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 
 pub(crate) use codec::{RowStack, can_encode, decode, encode_row, encode_whole};
+use flight::Flights;
+pub(crate) use flight::{Arrival, Landing, Lead};
 pub use key::ModelDigest;
 pub(crate) use key::{KeyMaker, MemoKey};
 use local::LocalTier;
@@ -40,6 +43,8 @@ pub struct MemoStats {
     pub remote_hits: Counter,
     /// Units found nowhere.
     pub misses: Counter,
+    /// Of those found nowhere, units that another request was computing already.
+    pub shared: Counter,
     /// Values found in the shared store that were not valid results; they are computed anew and overwritten.
     pub damaged: Counter,
     /// Look-ups and writes that the shared store failed or refused.
@@ -54,6 +59,7 @@ pub struct MemoStats {
 pub struct Memo {
     local: Option<LocalTier>,
     remote: Option<Arc<Remote>>,
+    flights: Flights,
     stats: MemoStats,
 }
 
@@ -70,6 +76,7 @@ impl Memo {
         Self {
             local,
             remote,
+            flights: Flights::default(),
             stats,
         }
     }
@@ -119,6 +126,17 @@ impl Memo {
         self.stats.remote_hits.inc_by((hits - local_hits) as u64);
         self.stats.misses.inc_by((keys.len() - hits) as u64);
         found
+    }
+
+    /// Takes the duty to compute those of `keys`, all different, that nobody else computes; tells where the others will
+    /// land.
+    pub(crate) fn board(&self, keys: &[MemoKey]) -> (Lead<'_>, Vec<Option<Landing>>) {
+        self.flights.board(keys)
+    }
+
+    /// The payload for `key`, if this process itself holds it.
+    pub(crate) fn at_hand(&self, key: &MemoKey) -> Option<Bytes> {
+        self.local.as_ref()?.get(key)
     }
 
     /// Remembers results. Never waits: the shared store is written in the background. `ttl` is the model's own time, if

@@ -1,5 +1,8 @@
+mod sharing;
+
 use std::sync::{Mutex, mpsc};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::task::yield_now;
@@ -427,13 +430,11 @@ async fn refresh_overwrites_rows_that_belong_together() {
 async fn a_remembered_whole_that_is_nonsense_is_computed_anew_and_replaced() {
     let memo = memo();
     let (scorer, runs) = Plan::together().start(&memo, centred);
-    let key = rows::key_of_whole(
-        scorer.metadata().digest,
-        &Arranged {
-            tensors: vec![column(&[1.0, 3.0])],
-            given: vec![],
-        },
-    );
+    let inputs = Arranged {
+        tensors: vec![column(&[1.0, 3.0])],
+        given: vec![],
+    };
+    let key = Units::whole(scorer.metadata().digest, &inputs).keys[0];
     memo.remember(vec![(key, Bytes::from_static(b"nonsense"))], None);
     let first = score(&scorer, &[1.0, 3.0]).await;
     assert_eq!(

@@ -1,0 +1,232 @@
+//! Scoring with a memory: what is known is not computed again, and what another request computes is waited for.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Scored, Scorer, timings};
+use crate::error::ScoreError;
+use crate::memo::{Arrival, Landing, Lead, MemoKey};
+use crate::request::{CacheOutcome, CacheUse, Timings};
+use crate::rows::Units;
+use crate::signature::Arranged;
+use crate::tensor::Tensor;
+
+/// The units of a request with what is known of them so far.
+struct Recall {
+    units: Units,
+    /// For each unit, its payload.
+    found: Vec<Option<Bytes>>,
+    /// For each unit, whether this request computed it.
+    computed: Vec<bool>,
+    timings: Timings,
+}
+
+impl Recall {
+    fn missing(&self) -> Vec<usize> {
+        let units = 0..self.found.len();
+        units.filter(|unit| self.found[*unit].is_none()).collect()
+    }
+
+    fn outcome(&self) -> CacheOutcome {
+        CacheOutcome::Asked {
+            hits: self.units.count_rows(|unit| !self.computed[unit]),
+            rows: self.units.rows(),
+        }
+    }
+}
+
+/// Missing units, by who computes them.
+#[derive(Default)]
+struct Shares<'a> {
+    /// Units others may wait for, and the way to tell them.
+    lead: Option<(Lead<'a>, Vec<usize>)>,
+    /// Units to compute here.
+    mine: Vec<usize>,
+    /// Units that another request computes.
+    others: Vec<(usize, Landing)>,
+}
+
+impl Scorer {
+    /// Scores a request whose units are remembered. `start` is when their keys began to be made.
+    pub(super) async fn score_units(
+        &self,
+        inputs: Arranged,
+        units: Units,
+        cache: CacheUse,
+        start: Instant,
+    ) -> Result<Scored, ScoreError> {
+        let found = match cache {
+            CacheUse::Normal => self.memo.look_up(&units.keys).await,
+            CacheUse::Refresh | CacheUse::Bypass => vec![None; units.keys.len()],
+        };
+        let mut recall = Recall {
+            computed: vec![false; units.keys.len()],
+            units,
+            found,
+            timings: Timings {
+                cache: start.elapsed(),
+                ..Timings::default()
+            },
+        };
+        // Whoever wants it fresh does not take it from others.
+        let mut sharing = cache == CacheUse::Normal;
+        let mut missing = recall.missing();
+        while !missing.is_empty() {
+            let shares = self.share(&mut recall, missing, sharing);
+            if shares.mine.len() == recall.units.rows() {
+                // All is new and no two rows are the same: the run's outputs are the answer as they are.
+                return self.compute_all_new(inputs, recall, shares.lead).await;
+            }
+            if !shares.mine.is_empty() {
+                let computed = self.compute_some(&inputs, &mut recall, &shares.mine).await;
+                if !matches!(computed, Ok(true)) {
+                    fail(shares.lead);
+                    computed?;
+                    return self.compute_together(inputs, recall).await;
+                }
+            }
+            land(shares.lead, &recall.found);
+            sharing &= arrived(shares.others, &mut recall).await;
+            missing = recall.missing();
+        }
+        match recall.units.join(&self.metadata.signature, &recall.found) {
+            Some(outputs) => Ok(Scored {
+                outputs,
+                cache: recall.outcome(),
+                timings: recall.timings,
+            }),
+            None => self.compute_together(inputs, recall).await,
+        }
+    }
+
+    /// Finds out which of the missing units somebody else computes already.
+    fn share(&self, recall: &mut Recall, missing: Vec<usize>, sharing: bool) -> Shares<'_> {
+        if !sharing {
+            return Shares {
+                mine: missing,
+                ..Shares::default()
+            };
+        }
+        let keys: Vec<MemoKey> = missing.iter().map(|u| recall.units.keys[*u]).collect();
+        let (lead, landings) = self.memo.board(&keys);
+        let mut shares = Shares::default();
+        let mut led = Vec::with_capacity(missing.len());
+        for (unit, landing) in missing.into_iter().zip(landings) {
+            if let Some(landing) = landing {
+                shares.others.push((unit, landing));
+                continue;
+            }
+            led.push(unit);
+            // It may have landed since it was looked up.
+            recall.found[unit] = self.memo.at_hand(&recall.units.keys[unit]);
+            if recall.found[unit].is_none() {
+                shares.mine.push(unit);
+            }
+        }
+        self.memo.stats().shared.inc_by(shares.others.len() as u64);
+        shares.lead = Some((lead, led));
+        shares
+    }
+
+    async fn compute_all_new(
+        &self,
+        inputs: Arranged,
+        mut recall: Recall,
+        lead: Option<(Lead<'_>, Vec<usize>)>,
+    ) -> Result<Scored, ScoreError> {
+        let ran = match self.run(inputs, recall.units.rows()).await {
+            Ok(ran) => ran,
+            Err(error) => {
+                fail(lead);
+                return Err(error);
+            }
+        };
+        let all: Vec<usize> = (0..recall.found.len()).collect();
+        self.remember(&mut recall, &all, &ran.outputs);
+        land(lead, &recall.found);
+        Ok(Scored {
+            cache: recall.outcome(),
+            timings: timings(recall.timings.cache, &ran),
+            outputs: ran.outputs,
+        })
+    }
+
+    /// Computes the given units; `false` if the outputs cannot be told apart.
+    async fn compute_some(
+        &self,
+        inputs: &Arranged,
+        recall: &mut Recall,
+        wanted: &[usize],
+    ) -> Result<bool, ScoreError> {
+        let some = recall.units.take(inputs, wanted);
+        let ran = self.run(some, wanted.len()).await?;
+        recall.timings.queue += ran.queue;
+        recall.timings.infer += ran.infer;
+        Ok(self.remember(recall, wanted, &ran.outputs))
+    }
+
+    /// For parts that do not fit each other: the whole request in one run.
+    async fn compute_together(
+        &self,
+        inputs: Arranged,
+        mut recall: Recall,
+    ) -> Result<Scored, ScoreError> {
+        self.stats.recomputed.inc();
+        let ran = self.run(inputs, recall.units.rows()).await?;
+        recall.computed.fill(true);
+        if recall.units.are_whole() {
+            self.remember(&mut recall, &[0], &ran.outputs);
+        }
+        Ok(Scored {
+            cache: recall.outcome(),
+            timings: timings(recall.timings.cache, &ran),
+            outputs: ran.outputs,
+        })
+    }
+
+    /// Remembers what a run gave for the given units; `false` if the outputs cannot be told apart.
+    fn remember(&self, recall: &mut Recall, computed: &[usize], outputs: &[Tensor]) -> bool {
+        for unit in computed {
+            recall.computed[*unit] = true;
+        }
+        let Some(payloads) = recall.units.payloads(outputs, computed.len()) else {
+            return false;
+        };
+        let mut entries = Vec::with_capacity(computed.len());
+        for (unit, payload) in computed.iter().zip(payloads) {
+            entries.push((recall.units.keys[*unit], payload.clone()));
+            recall.found[*unit] = Some(payload);
+        }
+        self.memo.remember(entries, self.metadata.options.ttl);
+        true
+    }
+}
+
+fn land(lead: Option<(Lead<'_>, Vec<usize>)>, found: &[Option<Bytes>]) {
+    if let Some((lead, units)) = lead {
+        lead.land(units.iter().map(|unit| found[*unit].clone()));
+    }
+}
+
+fn fail(lead: Option<(Lead<'_>, Vec<usize>)>) {
+    if let Some((lead, _)) = lead {
+        lead.fail();
+    }
+}
+
+/// Waits for what others compute. `false` if one of them failed: what is still missing is then computed without waiting
+/// for anybody else.
+async fn arrived(others: Vec<(usize, Landing)>, recall: &mut Recall) -> bool {
+    let start = Instant::now();
+    let mut all_well = true;
+    for (unit, landing) in others {
+        match landing.arrival().await {
+            Arrival::Payload(payload) => recall.found[unit] = Some(payload),
+            Arrival::Abandoned => {}
+            Arrival::Failed => all_well = false,
+        }
+    }
+    recall.timings.queue += start.elapsed();
+    all_well
+}
