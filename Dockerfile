@@ -43,5 +43,7 @@ RUN apt-get update \
 WORKDIR /home/site/wwwroot
 COPY host.json ./
 COPY score-http score-http
+COPY score-queue score-queue
+COPY score-blob score-blob
 COPY --from=build /app/bin bin
 COPY models models

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::http::BodyLimits;
 use crate::metrics::Metrics;
 use crate::payload::Limits;
-use crate::protocol::{Function, read_functions};
+use crate::protocol::{Function, Trigger, read_functions};
 
 /// A model that serves, or why it does not.
 pub(crate) type ModelSlot = Result<Scorer, String>;
@@ -111,6 +111,9 @@ impl App {
         config: Config,
     ) -> anyhow::Result<(Arc<Self>, impl Future<Output = anyhow::Result<()>> + use<>)> {
         let functions = read_functions(&config.app_root)?;
+        if config.fail_invalid {
+            refuse_failing_batches(&functions)?;
+        }
         let memo = Arc::new(open_memo(&config)?);
         let (publish, models) = watch::channel(None);
         let (finished, loaded) = oneshot::channel();
@@ -181,6 +184,18 @@ impl App {
             _ => Err(NoModel::Loading),
         }
     }
+}
+
+/// One bad message must not fail the others of its batch, and a batch fails as a whole.
+fn refuse_failing_batches(functions: &[Function]) -> anyhow::Result<()> {
+    for Function { name, trigger } in functions {
+        if matches!(trigger, Trigger::Event(event) if event.many) {
+            bail!(
+                "SCORE_ON_INVALID=\"fail\" does not go with cardinality many of function {name:?}; use \"reject\""
+            );
+        }
+    }
+    Ok(())
 }
 
 fn open_memo(config: &Config) -> anyhow::Result<Memo> {

@@ -88,6 +88,18 @@ pub const SETTINGS: &[Setting] = &[
         default: "60s",
     },
     Setting {
+        name: "SCORE_MESSAGE_TIMEOUT",
+        default: "4m",
+    },
+    Setting {
+        name: "SCORE_MESSAGE_BATCH_TIMEOUT",
+        default: "45s",
+    },
+    Setting {
+        name: "SCORE_ON_INVALID",
+        default: "reject",
+    },
+    Setting {
         name: "SCORE_LOAD_TIMEOUT",
         default: "30s",
     },
@@ -181,6 +193,12 @@ pub struct Config {
     pub max_batch_rows: usize,
     /// How long a request may take.
     pub timeout: Duration,
+    /// How long a message or blob may take, waiting included.
+    pub message_timeout: Duration,
+    /// The same for a batch of messages.
+    pub message_batch_timeout: Duration,
+    /// Whether a message or blob that cannot be scored fails its invocation, instead of going to the output `rejected`.
+    pub fail_invalid: bool,
     /// How long a request waits for models to load.
     pub load_timeout: Duration,
     /// How long to wait for a taken port.
@@ -261,6 +279,9 @@ impl Reader<'_> {
             max_waiting_rows: self.at_least_one("SCORE_MAX_WAITING_ROWS"),
             max_batch_rows: self.at_least_one("SCORE_MAX_BATCH_ROWS"),
             timeout: self.duration("SCORE_TIMEOUT"),
+            message_timeout: self.duration("SCORE_MESSAGE_TIMEOUT"),
+            message_batch_timeout: self.duration("SCORE_MESSAGE_BATCH_TIMEOUT"),
+            fail_invalid: self.choice("SCORE_ON_INVALID", &[("reject", false), ("fail", true)]),
             load_timeout: self.duration("SCORE_LOAD_TIMEOUT"),
             bind_timeout: self.duration("SCORE_BIND_TIMEOUT"),
             drain_timeout: self.duration("SCORE_DRAIN_TIMEOUT"),

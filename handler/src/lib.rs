@@ -1,18 +1,21 @@
 //! The Azure Functions custom handler: everything about the host and HTTP, nothing about how scores are made.
 //!
-//! `http` receives the host's requests, `protocol` knows the shapes of its envelopes, `payload` turns bodies into
-//! tensors and back, and the crate `score` does the rest.
+//! `http` receives the host's requests, `protocol` knows the shapes of its envelopes, `event` settles messages and blobs,
+//! `payload` turns bodies into tensors and back, and the crate `score` does the rest.
 
 mod app;
 mod config;
+mod event;
 mod http;
 mod logging;
 mod metrics;
 mod payload;
+mod problem;
 mod process;
 mod protocol;
 #[cfg(test)]
 mod samples;
+mod scoring;
 
 use std::time::Duration;
 

@@ -22,6 +22,7 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     answers: Family<[(&'static str, String); 1], Counter>,
+    events: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 impl Metrics {
@@ -29,6 +30,14 @@ impl Metrics {
     pub(crate) fn answered(&self, status: u16) {
         let labels = [("status", status.to_string())];
         self.answers.get_or_create(&labels).inc();
+    }
+
+    /// Counts messages and blobs that were scored or refused.
+    pub(crate) fn settled(&self, scored: usize, rejected: usize) {
+        for (outcome, count) in [("scored", scored), ("rejected", rejected)] {
+            let events = self.events.get_or_create(&[("outcome", outcome)]);
+            events.inc_by(count as u64);
+        }
     }
 }
 
@@ -55,7 +64,15 @@ impl Collector for Snapshot {
         self.encode_models(&mut out)?;
         let answers = &self.0.metrics.answers;
         let help = "Answers to public requests by status";
-        answers.encode(out.encode_descriptor("score_answers", help, None, MetricType::Counter)?)
+        answers.encode(out.encode_descriptor(
+            "score_answers",
+            help,
+            None,
+            MetricType::Counter,
+        )?)?;
+        let events = &self.0.metrics.events;
+        let help = "Messages and blobs by what became of them";
+        events.encode(out.encode_descriptor("score_events", help, None, MetricType::Counter)?)
     }
 }
 

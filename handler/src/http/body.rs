@@ -11,11 +11,38 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use warp::http::{HeaderMap, header};
 
-use super::reply::Problem;
+use crate::problem::Problem;
 
 /// What is read of a refused body, and for how long, so that the sender gets to read the refusal.
 const DRAIN_BYTES: usize = 256 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// How long the host's own calls wait for room: a refusal would only bring them back at once.
+const ROOM_TIME: Duration = Duration::from_secs(5);
+/// What is kept of a body that is too large, if its end is wanted.
+const TAIL_BYTES: usize = 64 << 10;
+
+/// How a body is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadRules {
+    /// The bytes it may have.
+    pub(super) max_bytes: usize,
+    /// Whether to wait a little for room instead of refusing at once.
+    pub(super) wait_for_room: bool,
+    /// Whether to read a larger one to its end and keep that, instead of refusing it.
+    pub(super) keep_tail: bool,
+}
+
+impl ReadRules {
+    /// For callers who get to read a refusal.
+    pub(super) fn at_most(max_bytes: usize) -> Self {
+        Self {
+            max_bytes,
+            wait_for_room: false,
+            keep_tail: false,
+        }
+    }
+}
 
 /// What bodies may take.
 #[derive(Clone)]
@@ -39,10 +66,20 @@ impl BodyLimits {
         }
     }
 
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    async fn take(&self, bytes: usize, rules: ReadRules) -> Result<OwnedSemaphorePermit, Problem> {
         let units = u32::try_from(bytes.div_ceil(Self::UNIT)).unwrap_or(u32::MAX);
-        let taken = self.room.clone().try_acquire_many_owned(units);
-        taken.map_err(|_| Problem::busy("too many bytes of other requests are in work"))
+        if let Ok(taken) = self.room.clone().try_acquire_many_owned(units) {
+            return Ok(taken);
+        }
+        let full = || Problem::busy("too many bytes of other requests are in work");
+        if !rules.wait_for_room {
+            return Err(full());
+        }
+        let room = self.room.clone().acquire_many_owned(units);
+        match tokio::time::timeout(ROOM_TIME, room).await {
+            Ok(Ok(taken)) => Ok(taken),
+            _ => Err(full()),
+        }
     }
 }
 
@@ -50,6 +87,8 @@ impl BodyLimits {
 #[derive(Debug)]
 pub(super) struct BodyBytes {
     pub(super) bytes: BytesMut,
+    /// Whether it was too large and this is only its end.
+    pub(super) is_tail: bool,
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -58,12 +97,13 @@ impl From<Vec<u8>> for BodyBytes {
     fn from(bytes: Vec<u8>) -> Self {
         Self {
             bytes: BytesMut::from(&bytes[..]),
+            is_tail: false,
             _room: None,
         }
     }
 }
 
-/// Reads a body of at most `max_bytes` bytes.
+/// Reads a body.
 ///
 /// # Errors
 /// 413 as soon as it is known to be larger, 503 if bodies together take too much room, 400 if the sender breaks off
@@ -71,7 +111,7 @@ impl From<Vec<u8>> for BodyBytes {
 pub(super) async fn read<S, B>(
     body: S,
     headers: &HeaderMap,
-    max_bytes: usize,
+    rules: ReadRules,
     limits: &BodyLimits,
 ) -> Result<BodyBytes, Problem>
 where
@@ -79,7 +119,7 @@ where
     B: Buf + Send + 'static,
 {
     let mut body = Box::pin(body);
-    let reading = collect(&mut body, headers, max_bytes, limits);
+    let reading = collect(&mut body, headers, rules, limits);
     let outcome = tokio::time::timeout(limits.time, reading).await;
     let outcome = outcome.unwrap_or_else(|_| {
         let time = limits.time;
@@ -96,39 +136,83 @@ where
 async fn collect<S, B>(
     body: &mut S,
     headers: &HeaderMap,
-    max_bytes: usize,
+    rules: ReadRules,
     limits: &BodyLimits,
 ) -> Result<BodyBytes, Problem>
 where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
     B: Buf,
 {
-    let declared = declared_length(headers);
-    if declared.is_some_and(|length| length > max_bytes) {
-        return Err(Problem::too_large(max_bytes));
+    let declared = declared_length(headers).unwrap_or(0);
+    if declared > rules.max_bytes {
+        return too_large(body, BytesMut::new(), rules).await;
     }
-    let mut room = limits.take(declared.unwrap_or(0))?;
-    let mut bytes = BytesMut::with_capacity(declared.unwrap_or(0));
-    while let Some(chunk) = body.next().await {
-        let mut chunk = chunk.map_err(|_| Problem::bad_request("the body ended early"))?;
-        if chunk.remaining() > max_bytes - bytes.len() {
-            return Err(Problem::too_large(max_bytes));
-        }
+    let mut room = limits.take(declared, rules).await?;
+    let mut bytes = BytesMut::with_capacity(declared);
+    while let Some(chunk) = next(body).await? {
         let needed = bytes.len() + chunk.remaining();
+        if needed > rules.max_bytes {
+            append(&mut bytes, chunk);
+            drop(room);
+            return too_large(body, bytes, rules).await;
+        }
         let taken = room.num_permits() * BodyLimits::UNIT;
         if needed > taken {
-            room.merge(limits.take((needed - taken).max(bytes.len()))?);
+            let more = (needed - taken).max(bytes.len());
+            room.merge(limits.take(more, rules).await?);
         }
-        while chunk.has_remaining() {
-            let piece = chunk.chunk();
-            bytes.extend_from_slice(piece);
-            let length = piece.len();
-            chunk.advance(length);
-        }
+        append(&mut bytes, chunk);
     }
     Ok(BodyBytes {
         bytes,
+        is_tail: false,
         _room: Some(room),
+    })
+}
+
+async fn next<S, B>(body: &mut S) -> Result<Option<B>, Problem>
+where
+    S: Stream<Item = Result<B, warp::Error>> + Unpin,
+{
+    let chunk = body.next().await.transpose();
+    chunk.map_err(|_| Problem::bad_request("the body ended early"))
+}
+
+fn append(bytes: &mut BytesMut, mut chunk: impl Buf) {
+    while chunk.has_remaining() {
+        let piece = chunk.chunk();
+        bytes.extend_from_slice(piece);
+        let length = piece.len();
+        chunk.advance(length);
+    }
+}
+
+/// Refuses a body, or reads on to its end if that is wanted; `read` is what has come so far.
+async fn too_large<S, B>(
+    body: &mut S,
+    read: BytesMut,
+    rules: ReadRules,
+) -> Result<BodyBytes, Problem>
+where
+    S: Stream<Item = Result<B, warp::Error>> + Unpin,
+    B: Buf,
+{
+    if !rules.keep_tail {
+        return Err(Problem::too_large(rules.max_bytes));
+    }
+    // A copy, so that what was read so far is given back.
+    let mut tail = BytesMut::from(&read[read.len().saturating_sub(TAIL_BYTES)..]);
+    drop(read);
+    while let Some(chunk) = next(body).await? {
+        append(&mut tail, chunk);
+        if tail.len() > 2 * TAIL_BYTES {
+            tail = BytesMut::from(&tail[tail.len() - TAIL_BYTES..]);
+        }
+    }
+    Ok(BodyBytes {
+        bytes: tail,
+        is_tail: true,
+        _room: None,
     })
 }
 
@@ -187,7 +271,8 @@ mod tests {
             .iter()
             .map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())))
             .collect();
-        read(stream::iter(chunks), &HeaderMap::new(), max_bytes, limits).await
+        let rules = ReadRules::at_most(max_bytes);
+        read(stream::iter(chunks), &HeaderMap::new(), rules, limits).await
     }
 
     #[tokio::test]
@@ -209,7 +294,10 @@ mod tests {
         headers.insert(header::CONTENT_LENGTH, 5.into());
         let body = stream::pending::<Result<Bytes, warp::Error>>();
         assert_eq!(
-            read(body, &headers, 4, &limits()).await.unwrap_err().status,
+            read(body, &headers, ReadRules::at_most(4), &limits())
+                .await
+                .unwrap_err()
+                .status,
             413
         );
     }
@@ -220,7 +308,13 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             Some((Ok::<_, warp::Error>(Bytes::from_static(b" ")), ()))
         });
-        let refused = read(drop_by_drop, &HeaderMap::new(), 4096, &limits()).await;
+        let refused = read(
+            drop_by_drop,
+            &HeaderMap::new(),
+            ReadRules::at_most(4096),
+            &limits(),
+        )
+        .await;
         assert_eq!(refused.unwrap_err().status, 400);
     }
 

@@ -5,47 +5,76 @@ use std::sync::Arc;
 
 use warp::http::Method;
 
-use super::reply::{Problem, Reply};
+use super::body::{BodyBytes, ReadRules};
+use super::reply::Reply;
 use super::request::{self, Head};
 use crate::app::App;
+use crate::event::{self, HostCall};
+use crate::problem::Problem;
 use crate::protocol::{
-    Function, HttpRequestData, HttpResponseData, Invocation, InvocationResponse, Trigger,
+    Function, HttpRequestData, HttpResponseData, Invocation, InvocationResponse, Source, Trigger,
 };
 
 /// Base64 adds a third and strings inside strings escape some characters twice; what carries a body within the limit
 /// must pass.
 const ENVELOPE_FACTOR: usize = 4;
 
-/// The bytes an envelope may have.
-pub(super) fn limit(app: &App) -> usize {
-    app.config().max_body_bytes.saturating_mul(ENVELOPE_FACTOR)
+/// How the envelope of a function is read.
+pub(super) fn read_rules(app: &App, function: &Function) -> ReadRules {
+    let source = match &function.trigger {
+        Trigger::Http { .. } => None,
+        Trigger::Event(event) => Some(event.source),
+    };
+    ReadRules {
+        max_bytes: app.config().max_body_bytes.saturating_mul(ENVELOPE_FACTOR),
+        wait_for_room: source.is_some(),
+        // A blob stays where it is, so that its name is enough to refuse it; a message would be lost.
+        keep_tail: source == Some(Source::Blob),
+    }
 }
 
-/// Runs one invocation. The outer answer tells the host that the invocation went well; the caller's own status is
-/// inside.
+/// Runs one invocation.
 ///
 /// # Errors
-/// Only if the envelope itself is not one.
+/// If the envelope itself is not one, or if the host is to bring a message or blob again.
 pub(super) async fn invoke(
     app: &Arc<App>,
     function: &Function,
-    request_id: &str,
-    body: &[u8],
+    host: HostCall<'_>,
+    envelope: BodyBytes,
 ) -> Result<Reply, Problem> {
-    let invocation: Invocation<'_> = serde_json::from_slice(body)
-        .map_err(|error| Problem::bad_request(format!("not an invocation: {error}")))?;
-    let Trigger::Http { request, response } = &function.trigger;
-    let call = http_call(&invocation, request)?;
+    match &function.trigger {
+        Trigger::Http { request, response } => {
+            call(app, request, response, host, &envelope.bytes).await
+        }
+        Trigger::Event(trigger) => {
+            let answer = if envelope.is_tail {
+                event::refuse_oversized(app, trigger, host, &envelope.bytes)
+            } else {
+                event::invoke(app, trigger, host, &envelope.bytes).await
+            }?;
+            written(&answer)
+        }
+    }
+}
+
+/// A public request. The outer answer tells the host that the invocation went well; the caller's own status is inside.
+async fn call(
+    app: &Arc<App>,
+    request: &str,
+    response: &str,
+    host: HostCall<'_>,
+    envelope: &[u8],
+) -> Result<Reply, Problem> {
+    let invocation = Invocation::parse(envelope)?;
+    let data = invocation.data(request)?;
+    let call: HttpRequestData = serde_json::from_str(data.get())
+        .map_err(|error| Problem::bad_request(format!("Data.{request}: {error}")))?;
     let method = Method::from_bytes(call.method.as_bytes())
         .map_err(|_| Problem::bad_request(format!("Data.{request}.Method is not a method")))?;
     let header = |name: &str| call.header(name).map(str::to_owned);
-    let mut head = Head::new(
-        method,
-        call.path().to_owned(),
-        request_id.to_owned(),
-        header,
-    );
-    head.text_only = true;
+    let mut head = Head::new(method, call.path().to_owned(), host.id.to_owned(), header);
+    head.json_only = true;
     let limit = app.config().max_body_bytes;
     let inner = call.body();
     let reply = request::answer(app, &head, || async move {
@@ -57,18 +86,6 @@ pub(super) async fn invoke(
     })
     .await;
     wrap(response, reply)
-}
-
-fn http_call(invocation: &Invocation<'_>, binding: &str) -> Result<HttpRequestData, Problem> {
-    let missing = || {
-        let present: Vec<&str> = invocation.data.keys().map(String::as_str).collect();
-        Problem::bad_request(format!(
-            "Data has no member {binding:?}; it has {present:?}"
-        ))
-    };
-    let data = invocation.data.get(binding).ok_or_else(missing)?;
-    serde_json::from_str(data.get())
-        .map_err(|error| Problem::bad_request(format!("Data.{binding}: {error}")))
 }
 
 fn wrap(binding: &str, reply: Reply) -> Result<Reply, Problem> {
@@ -84,7 +101,12 @@ fn wrap(binding: &str, reply: Reply) -> Result<Reply, Problem> {
         body: String::from_utf8_lossy(&reply.body).into_owned(),
     };
     let value = serde_json::to_value(answer).map_err(|_| Problem::internal())?;
-    let envelope = InvocationResponse::with_output(binding, value);
-    let body = serde_json::to_vec(&envelope).map_err(|_| Problem::internal())?;
+    let mut answer = InvocationResponse::default();
+    answer.put(binding, value);
+    written(&answer)
+}
+
+fn written(answer: &InvocationResponse) -> Result<Reply, Problem> {
+    let body = serde_json::to_vec(answer).map_err(|_| Problem::internal())?;
     Ok(Reply::json(body))
 }

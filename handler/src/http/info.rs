@@ -6,11 +6,12 @@ use score::{ModelMetadata, Scorer, TensorSpec};
 use serde_json::{Value, json};
 
 use super::openapi;
-use super::reply::{Problem, Reply};
+use super::reply::Reply;
 use super::route::Route;
 use crate::app::{App, Models, NoModel};
 use crate::metrics;
 use crate::payload::sample_request;
+use crate::problem::Problem;
 
 /// Answers everything but scoring.
 pub(super) async fn answer(app: &Arc<App>, route: Route) -> Result<Reply, Problem> {

@@ -7,7 +7,6 @@ mod openapi;
 mod reply;
 mod request;
 mod route;
-mod scoring;
 mod server;
 
 pub(crate) use body::BodyLimits;

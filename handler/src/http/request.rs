@@ -7,11 +7,13 @@ use tracing::{error, info};
 use warp::http::{HeaderMap, Method};
 
 use super::body::BodyBytes;
-use super::reply::{Problem, Reply};
+use super::info;
+use super::reply::Reply;
 use super::route::{self, Route};
-use super::{info, scoring};
 use crate::app::App;
 use crate::payload::Declared;
+use crate::problem::Problem;
+use crate::scoring::{self, CacheStatus, Call, Scored};
 
 /// The header that carries the host's invocation id.
 const INVOCATION_ID: &str = "x-azure-functions-invocationid";
@@ -25,11 +27,11 @@ pub(super) struct Head {
     content_type: Option<String>,
     content_encoding: Option<String>,
     json_bytes: Option<usize>,
-    pub(super) accept: Option<String>,
-    pub(super) cache: CacheUse,
+    accept: Option<String>,
+    cache: CacheUse,
     pub(super) request_id: String,
-    /// Whether the answer has to be text, since it travels in an envelope.
-    pub(super) text_only: bool,
+    /// Whether the answer has to be JSON, since it travels in an envelope.
+    pub(super) json_only: bool,
 }
 
 impl Head {
@@ -55,16 +57,22 @@ impl Head {
             accept: header("accept"),
             cache: cache_use(header("cache-control").as_deref()),
             request_id,
-            text_only: false,
+            json_only: false,
         }
     }
 
-    /// What the headers say about the body.
-    pub(super) fn declared(&self) -> Declared<'_> {
-        Declared {
-            content_type: self.content_type.as_deref(),
-            content_encoding: self.content_encoding.as_deref(),
-            json_bytes: self.json_bytes,
+    /// What the headers say about the body and its answer.
+    fn call(&self) -> Call<'_> {
+        Call {
+            id: &self.request_id,
+            declared: Declared {
+                content_type: self.content_type.as_deref(),
+                content_encoding: self.content_encoding.as_deref(),
+                json_bytes: self.json_bytes,
+            },
+            accept: self.accept.as_deref(),
+            cache: self.cache,
+            json_only: self.json_only,
         }
     }
 }
@@ -117,7 +125,7 @@ pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
     finish(
         app,
         head,
-        problem.into_reply(&head.request_id, open_inference),
+        Reply::refusal(problem, &head.request_id, open_inference),
     )
 }
 
@@ -143,12 +151,30 @@ where
     // Only now: a sender that takes its time must not hold the place of one that does not.
     let place = app.places.try_acquire();
     let _place = place.map_err(|_| Problem::busy("too many requests are in work"))?;
-    scoring::score(app, head, model.as_ref(), &body.bytes).await
+    let models = app.models_when_loaded().await?;
+    let scorer = match &model {
+        Some(model) => model.find(&models)?,
+        None => models.get(None)?,
+    };
+    let scored = scoring::score(app, scorer, head.call(), &body.bytes).await?;
+    Ok(scored_reply(scored))
+}
+
+fn scored_reply(scored: Scored) -> Reply {
+    let mut reply = Reply::typed(scored.answer.body, scored.answer.content_type);
+    if let Some(length) = scored.answer.json_bytes {
+        reply.set("inference-header-content-length", &length.to_string());
+    }
+    reply.set("x-cache", &CacheStatus(scored.cache).to_string());
+    let times = scored.times.millis();
+    let timing = times.map(|(name, ms)| format!("{name};dur={ms}"));
+    reply.set("server-timing", &timing.join(", "));
+    reply
 }
 
 fn report(head: &Head, problem: &Problem) {
-    let (id, path, status) = (&head.request_id, &head.path, problem.status.as_u16());
-    if problem.status.is_server_error() && problem.code == "internal" {
+    let (id, path, status) = (&head.request_id, &head.path, problem.status);
+    if problem.is_internal() {
         error!(id, path, status, "request failed");
     } else {
         // Without the message: it may quote the body.

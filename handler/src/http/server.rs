@@ -15,10 +15,13 @@ use warp::Filter;
 use warp::http::{HeaderMap, Method};
 use warp::path::FullPath;
 
-use super::reply::{Problem, Reply, to_response};
+use super::body::{self, ReadRules};
+use super::reply::{Reply, to_response};
 use super::request::{self, Head};
-use super::{body, envelope, info};
+use super::{envelope, info};
 use crate::app::App;
+use crate::event::HostCall;
+use crate::problem::Problem;
 
 /// How long a connection may be idle, and how long a client may take to send a request's head: hyper has one timer for
 /// both. Longer than the host keeps idle connections, so that it never sends into one that is being closed.
@@ -116,7 +119,7 @@ async fn guarded<B: Buf + Send + 'static>(
         Err(_) => {
             let id = request::request_id(&headers);
             error!(id, path, "request panicked");
-            Problem::internal().into_reply(&id, false)
+            Reply::refusal(Problem::internal(), &id, false)
         }
     }
 }
@@ -130,11 +133,11 @@ async fn answer<B: Buf + Send + 'static>(
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> Reply {
     let mut body = Some(body);
-    let mut read = |max_bytes| {
+    let mut read = |rules| {
         let body = body.take();
         async move {
             match body {
-                Some(body) => body::read(body, headers, max_bytes, &app.bodies).await,
+                Some(body) => body::read(body, headers, rules, &app.bodies).await,
                 None => Err(Problem::internal()),
             }
         }
@@ -144,8 +147,14 @@ async fn answer<B: Buf + Send + 'static>(
         request::refuse(app, &head, Problem::head_too_large(MAX_HEAD_BYTES))
     } else if let Some(function) = path.strip_prefix('/').and_then(|name| app.function(name)) {
         let outcome = if head.method == Method::POST {
-            match read(envelope::limit(app)).await {
-                Ok(body) => envelope::invoke(app, function, &head.request_id, &body.bytes).await,
+            let host = HostCall {
+                id: &head.request_id,
+                traceparent: headers
+                    .get("traceparent")
+                    .and_then(|value| value.to_str().ok()),
+            };
+            match read(envelope::read_rules(app, function)).await {
+                Ok(body) => envelope::invoke(app, function, host, body).await,
                 Err(problem) => Err(problem),
             }
         } else {
@@ -153,7 +162,8 @@ async fn answer<B: Buf + Send + 'static>(
         };
         outcome.unwrap_or_else(|problem| request::refuse(app, &head, problem))
     } else {
-        request::answer(app, &head, || read(app.config().max_body_bytes)).await
+        let rules = ReadRules::at_most(app.config().max_body_bytes);
+        request::answer(app, &head, || read(rules)).await
     };
     if let Some(unread) = body {
         body::discard(unread, headers);
@@ -166,4 +176,41 @@ fn head_bytes(path: &str, headers: &HeaderMap) -> usize {
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len());
     path.len() + fields.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use bytes::Bytes;
+    use futures_util::stream;
+
+    use super::*;
+    use crate::Config;
+
+    const QUEUE: &str = r#"{"bindings":[{"type":"queueTrigger","direction":"in","name":"m"},
+        {"type":"queue","direction":"out","name":"result"}]}"#;
+
+    #[tokio::test]
+    async fn e12_a_panic_is_a_500_for_that_invocation_alone() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("queue")).unwrap();
+        std::fs::write(root.path().join("queue/function.json"), QUEUE).unwrap();
+        let config = Config::from_lookup(|name| {
+            (name == "FUNCTIONS_APP_ROOT_PATH").then(|| root.path().to_str().unwrap().to_owned())
+        });
+        let (app, _loading) = App::start(config.unwrap()).unwrap();
+        for path in ["/api/score", "/queue"] {
+            let boom = stream::poll_fn(|_| -> Poll<Option<Result<Bytes, warp::Error>>> {
+                panic!("injected")
+            });
+            let reply = guarded(&app, Method::POST, path, HeaderMap::new(), boom).await;
+            assert_eq!(reply.status, 500, "{path}");
+            assert!(String::from_utf8_lossy(&reply.body).contains("internal"));
+        }
+        let live = "/api/score/v2/health/live";
+        let nothing = stream::empty::<Result<Bytes, warp::Error>>();
+        let reply = guarded(&app, Method::GET, live, HeaderMap::new(), nothing).await;
+        assert_eq!(reply.status, 200);
+    }
 }

@@ -27,6 +27,67 @@ pub(crate) enum Trigger {
         /// The member of `Outputs` that holds the answer; `$return` stands for `ReturnValue`.
         response: String,
     },
+    /// A message or a blob, answered through output bindings.
+    Event(EventTrigger),
+}
+
+/// A message or a blob, and where results go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EventTrigger {
+    /// Where it comes from.
+    pub(crate) source: Source,
+    /// The member of `Data` that holds it.
+    pub(crate) binding: String,
+    /// Whether one call brings several.
+    pub(crate) many: bool,
+    /// Whether bodies travel as base64; else as text.
+    pub(crate) binary: bool,
+    /// Takes results.
+    pub(crate) results: Output,
+    /// Takes what cannot be scored; `None` if the broker is to keep it.
+    pub(crate) rejected: Option<Output>,
+}
+
+/// What sends events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A Service Bus queue, or a subscription to a topic.
+    ServiceBus,
+    /// A queue of a storage account.
+    StorageQueue,
+    /// A container of blobs.
+    Blob,
+}
+
+impl Source {
+    fn of(kind: &str) -> Option<Self> {
+        match kind.to_ascii_lowercase().as_str() {
+            "servicebustrigger" => Some(Self::ServiceBus),
+            "queuetrigger" => Some(Self::StorageQueue),
+            "blobtrigger" => Some(Self::Blob),
+            _ => None,
+        }
+    }
+}
+
+/// An output binding for results or for what is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Output {
+    /// The member of `Outputs`; `$return` stands for `ReturnValue`.
+    pub(crate) binding: String,
+    /// What the host makes of a value.
+    pub(crate) form: OutputForm,
+}
+
+/// How a payload must be written so that the host passes on exactly its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OutputForm {
+    /// Queues: a list of texts. The host would read a text outside a list as base64 wherever it can.
+    Messages,
+    /// A blob: base64.
+    Blob,
+    /// A blob with `dataType` binary: text, which the host then does not read as base64.
+    TextBlob,
 }
 
 #[derive(Deserialize)]
@@ -35,11 +96,42 @@ struct FunctionJson {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Binding {
     #[serde(rename = "type")]
     kind: String,
     direction: Option<String>,
     name: String,
+    data_type: Option<String>,
+    cardinality: Option<String>,
+}
+
+impl Binding {
+    fn is_binary(&self) -> bool {
+        is(self.data_type.as_deref(), "binary")
+    }
+
+    fn is_output(&self) -> bool {
+        is(self.direction.as_deref(), "out")
+    }
+
+    fn output(&self) -> Option<Output> {
+        let form = match self.kind.to_ascii_lowercase().as_str() {
+            _ if !self.is_output() => return None,
+            "servicebus" | "queue" => OutputForm::Messages,
+            "blob" if self.is_binary() => OutputForm::TextBlob,
+            "blob" => OutputForm::Blob,
+            _ => return None,
+        };
+        Some(Output {
+            binding: self.name.clone(),
+            form,
+        })
+    }
+}
+
+fn is(value: Option<&str>, word: &str) -> bool {
+    value.is_some_and(|value| value.eq_ignore_ascii_case(word))
 }
 
 /// Reads all function folders below the app root.
@@ -75,30 +167,89 @@ fn parse(name: &str, text: &str) -> anyhow::Result<Function> {
     let (Some(trigger), None) = (triggers.next(), triggers.next()) else {
         bail!("a function needs exactly one trigger binding");
     };
-    if !trigger.kind.eq_ignore_ascii_case("httpTrigger") {
+    let trigger = if trigger.kind.eq_ignore_ascii_case("httpTrigger") {
+        http(trigger, &bindings)?
+    } else if let Some(source) = Source::of(&trigger.kind) {
+        Trigger::Event(event(source, trigger, &bindings)?)
+    } else {
         bail!(
-            "trigger type {:?} is not served; httpTrigger is",
+            "trigger type {:?} is not served; httpTrigger, serviceBusTrigger, queueTrigger and blobTrigger are",
             trigger.kind
         );
-    }
-    let response = bindings.iter().find(|binding| {
-        binding.kind.eq_ignore_ascii_case("http") && binding.direction.as_deref() == Some("out")
-    });
-    let Some(response) = response else {
-        bail!("an httpTrigger needs an output binding of type http");
     };
     Ok(Function {
         name: name.to_owned(),
-        trigger: Trigger::Http {
-            request: trigger.name.clone(),
-            response: response.name.clone(),
-        },
+        trigger,
     })
+}
+
+fn http(trigger: &Binding, bindings: &[Binding]) -> anyhow::Result<Trigger> {
+    let response = bindings
+        .iter()
+        .find(|binding| binding.kind.eq_ignore_ascii_case("http") && binding.is_output());
+    let Some(response) = response else {
+        bail!("an httpTrigger needs an output binding of type http");
+    };
+    Ok(Trigger::Http {
+        request: trigger.name.clone(),
+        response: response.name.clone(),
+    })
+}
+
+/// The output called `rejected` takes what is refused, the first of the others takes results.
+fn event(source: Source, trigger: &Binding, bindings: &[Binding]) -> anyhow::Result<EventTrigger> {
+    let outputs = bindings.iter().filter_map(Binding::output);
+    let (rejected, results): (Vec<_>, Vec<_>) =
+        outputs.partition(|output| output.binding.eq_ignore_ascii_case("rejected"));
+    let Some(results) = results.into_iter().next() else {
+        bail!(
+            "a {} needs an output binding for results, of type serviceBus, queue or blob",
+            trigger.kind
+        );
+    };
+    let event = EventTrigger {
+        source,
+        binding: trigger.name.clone(),
+        many: source == Source::ServiceBus && is(trigger.cardinality.as_deref(), "many"),
+        // Blobs come as base64 whatever dataType says.
+        binary: source == Source::Blob || trigger.is_binary(),
+        results,
+        rejected: rejected.into_iter().next(),
+    };
+    if event.many {
+        let outputs = [Some(&event.results), event.rejected.as_ref()];
+        let into_blob = |output: &&Output| output.form != OutputForm::Messages;
+        if let Some(blob) = outputs.into_iter().flatten().find(into_blob) {
+            bail!(
+                "cardinality many gives several results, which the blob output {:?} cannot take",
+                blob.binding
+            );
+        }
+        if event.rejected.is_none() {
+            bail!(
+                "cardinality many needs an output binding called \"rejected\": without it one bad message would fail \
+                 all others of its batch"
+            );
+        }
+    }
+    Ok(event)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn refused(text: &str) -> String {
+        parse("f", text).unwrap_err().to_string()
+    }
+
+    fn event_of(bindings: &str) -> EventTrigger {
+        let function = parse("f", &format!(r#"{{"bindings":[{bindings}]}}"#)).unwrap();
+        match function.trigger {
+            Trigger::Event(event) => event,
+            Trigger::Http { .. } => panic!("an event"),
+        }
+    }
 
     #[test]
     fn learns_binding_names() {
@@ -106,17 +257,59 @@ mod tests {
             {"type":"httpTrigger","direction":"in","name":"call","route":"score/{*path}"},
             {"type":"http","direction":"out","name":"$return"}]}"#;
         let function = parse("score-http", text).unwrap();
-        let Trigger::Http { request, response } = function.trigger;
+        let Trigger::Http { request, response } = function.trigger else {
+            panic!("an httpTrigger");
+        };
         assert_eq!((request.as_str(), response.as_str()), ("call", "$return"));
     }
 
     #[test]
+    fn finds_results_and_rejected_by_name_in_any_order() {
+        let event = event_of(
+            r#"{"type":"serviceBusTrigger","direction":"in","name":"msgs","cardinality":"Many","dataType":"binary"},
+               {"type":"serviceBus","direction":"out","name":"rejected"},
+               {"type":"queue","direction":"out","name":"answers"}"#,
+        );
+        assert_eq!(event.results.binding, "answers");
+        assert_eq!(event.rejected.unwrap().binding, "rejected");
+        assert!(event.many && event.binary);
+    }
+
+    #[test]
+    fn blobs_are_binary_and_written_as_the_binding_needs_it() {
+        let event = event_of(
+            r#"{"type":"blobTrigger","direction":"in","name":"blob","path":"in/{name}","cardinality":"many"},
+               {"type":"blob","direction":"out","name":"scored","path":"out/{name}"},
+               {"type":"blob","direction":"out","name":"Rejected","path":"no/{name}","dataType":"binary"}"#,
+        );
+        assert!(event.binary && !event.many);
+        assert_eq!(event.results.form, OutputForm::Blob);
+        assert_eq!(event.rejected.unwrap().form, OutputForm::TextBlob);
+    }
+
+    #[test]
     fn refuses_what_it_does_not_serve_by_name() {
-        let refused = |text: &str| parse("f", text).unwrap_err().to_string();
         let timer = r#"{"bindings":[{"type":"timerTrigger","direction":"in","name":"t"}]}"#;
         assert!(refused(timer).contains("timerTrigger"));
         let mute = r#"{"bindings":[{"type":"httpTrigger","direction":"in","name":"r"}]}"#;
         assert!(refused(mute).contains("output binding"));
         assert!(refused(r#"{"bindings":[]}"#).contains("exactly one trigger"));
+    }
+
+    #[test]
+    fn refuses_functions_whose_results_would_be_lost() {
+        let queue = r#"{"type":"queueTrigger","direction":"in","name":"m"}"#;
+        let rejected = r#"{"type":"queue","direction":"out","name":"rejected"}"#;
+        let nowhere = refused(&format!(r#"{{"bindings":[{queue},{rejected}]}}"#));
+        assert!(nowhere.contains("queueTrigger needs an output binding for results"));
+
+        let many =
+            r#"{"type":"serviceBusTrigger","direction":"in","name":"m","cardinality":"many"}"#;
+        let blob = r#"{"type":"blob","direction":"out","name":"results"}"#;
+        let one_blob = refused(&format!(r#"{{"bindings":[{many},{blob},{rejected}]}}"#));
+        assert!(one_blob.contains("\"results\" cannot take"), "{one_blob}");
+        let results = r#"{"type":"queue","direction":"out","name":"results"}"#;
+        let fragile = refused(&format!(r#"{{"bindings":[{many},{results}]}}"#));
+        assert!(fragile.contains("called \"rejected\""), "{fragile}");
     }
 }

@@ -8,12 +8,53 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// One call by the host. `Metadata` is not read: a message body can forge its members.
+/// One call by the host.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Invocation<'a> {
     /// Values by binding name, each encoded as its trigger prescribes.
     #[serde(rename = "Data", borrow)]
-    pub(crate) data: BTreeMap<String, &'a RawValue>,
+    data: BTreeMap<String, &'a RawValue>,
+    /// What the trigger knows; a message body can forge some of it.
+    #[serde(rename = "Metadata", borrow, default)]
+    metadata: Option<&'a RawValue>,
+}
+
+/// Why something is no call by the host.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotAnInvocation {
+    /// It is not the JSON expected.
+    #[error("not an invocation: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// The binding of function.json is missing.
+    #[error("Data has no member {binding:?}; it has {present:?}")]
+    NoSuchBinding {
+        /// The one of function.json.
+        binding: String,
+        /// Those that came.
+        present: Vec<String>,
+    },
+}
+
+impl<'a> Invocation<'a> {
+    /// Reads an envelope.
+    pub(crate) fn parse(envelope: &'a [u8]) -> Result<Self, NotAnInvocation> {
+        Ok(serde_json::from_slice(envelope)?)
+    }
+
+    /// The value of a binding.
+    pub(crate) fn data(&self, binding: &str) -> Result<&'a RawValue, NotAnInvocation> {
+        let value = self.data.get(binding).copied();
+        value.ok_or_else(|| NotAnInvocation::NoSuchBinding {
+            binding: binding.to_owned(),
+            present: self.data.keys().cloned().collect(),
+        })
+    }
+
+    /// The members of `Metadata`; none if it is not what it should be, since nothing depends on it.
+    pub(crate) fn metadata(&self) -> BTreeMap<String, &'a RawValue> {
+        let text = self.metadata.map_or("{}", RawValue::get);
+        serde_json::from_str(text).unwrap_or_default()
+    }
 }
 
 /// The whole answer to the host. Never an empty body: the host would wait for ever.
@@ -25,21 +66,18 @@ pub(crate) struct InvocationResponse {
     /// The value of a binding called `$return`.
     #[serde(rename = "ReturnValue", skip_serializing_if = "Option::is_none")]
     pub(crate) return_value: Option<Value>,
+    /// Lines for the function's own log.
+    #[serde(rename = "Logs", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) logs: Vec<String>,
 }
 
 impl InvocationResponse {
-    /// An answer with one value for the binding of that name.
-    pub(crate) fn with_output(binding: &str, value: Value) -> Self {
+    /// Sets the value of the output binding of that name.
+    pub(crate) fn put(&mut self, binding: &str, value: Value) {
         if binding == "$return" {
-            Self {
-                return_value: Some(value),
-                ..Self::default()
-            }
+            self.return_value = Some(value);
         } else {
-            Self {
-                outputs: BTreeMap::from([(binding.to_owned(), value)]),
-                ..Self::default()
-            }
+            self.outputs.insert(binding.to_owned(), value);
         }
     }
 }

@@ -5,6 +5,8 @@ mod function;
 mod http_binding;
 mod invocation;
 
-pub(crate) use function::{Function, Trigger, read_functions};
+pub(crate) use function::{
+    EventTrigger, Function, Output, OutputForm, Source, Trigger, read_functions,
+};
 pub(crate) use http_binding::{HttpRequestData, HttpResponseData};
-pub(crate) use invocation::{Invocation, InvocationResponse};
+pub(crate) use invocation::{Invocation, InvocationResponse, NotAnInvocation};

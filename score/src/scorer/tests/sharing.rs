@@ -101,7 +101,10 @@ async fn a_leader_that_fails_strands_nobody() {
     let mut failures = 1;
     let (scorer, allow) = {
         let (allow, allowed) = mpsc::channel::<()>();
-        let (scorer, _) = Plan::default().start(&memo(), move |inputs| {
+        let mut plan = Plan::default();
+        // Else both requests' own rows might share a run, and be tried again after it.
+        plan.options.batch.max_batch_rows = 1;
+        let (scorer, _) = plan.start(&memo(), move |inputs| {
             let _ = allowed.recv();
             if failures > 0 {
                 failures -= 1;

@@ -1,0 +1,287 @@
+//! What an envelope's `Metadata` says about a message or a blob.
+//!
+//! Only for information: nothing here decides whether or how a body is scored, except for the model that its sender
+//! names. Source: the binding data of the Service Bus, queue and blob extensions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::protocol::Source;
+
+/// Longer values are not passed on.
+const MAX_TEXT_BYTES: usize = 1024;
+
+/// What is known about one message or blob.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Delivery {
+    /// Message id, or container and name of a blob.
+    pub(super) id: Option<String>,
+    /// The sender's own, to tie an answer to its request.
+    pub(super) correlation_id: Option<String>,
+    /// W3C trace context.
+    pub(super) traceparent: Option<String>,
+    /// What the body is written in.
+    pub(super) content_type: Option<String>,
+    /// The model the sender asks for.
+    pub(super) model: Option<String>,
+    /// How often it was delivered, this time included.
+    pub(super) delivery_count: Option<u64>,
+}
+
+/// `Metadata` of one call.
+pub(super) struct Metadata<'a> {
+    members: &'a BTreeMap<String, &'a RawValue>,
+    /// Names, in lower case, that the body may have forged.
+    forgeable: BTreeSet<String>,
+}
+
+impl<'a> Metadata<'a> {
+    pub(super) fn new(members: &'a BTreeMap<String, &'a RawValue>) -> Self {
+        Self {
+            members,
+            forgeable: BTreeSet::new(),
+        }
+    }
+
+    /// Without the members that `body`, which the host has seen as text, may have forged: the host copies its top-level
+    /// properties over the message's own.
+    pub(super) fn beside_text(members: &'a BTreeMap<String, &'a RawValue>, body: &[u8]) -> Self {
+        let properties: BTreeMap<String, IgnoredAny> =
+            serde_json::from_slice(body).unwrap_or_default();
+        Self {
+            members,
+            forgeable: properties
+                .into_keys()
+                .map(|name| name.to_lowercase())
+                .collect(),
+        }
+    }
+
+    /// A message or blob that came alone.
+    pub(super) fn single(&self, source: Source) -> Delivery {
+        delivery(source, |name| self.get(name))
+    }
+
+    /// The message at `position` of a batch.
+    pub(super) fn of_batch(&self, source: Source, position: usize) -> Delivery {
+        delivery(source, |name| match self.get(&format!("{name}Array"))? {
+            Value::Array(mut values) if position < values.len() => {
+                Some(values.swap_remove(position))
+            }
+            _ => None,
+        })
+    }
+
+    /// A member may be a value, or JSON text inside a string.
+    fn get(&self, name: &str) -> Option<Value> {
+        if self.forgeable.contains(&name.to_lowercase()) {
+            return None;
+        }
+        let value = serde_json::from_str(self.members.get(name)?.get()).ok()?;
+        match value {
+            Value::String(text) => Some(serde_json::from_str(&text).unwrap_or(Value::String(text))),
+            value => Some(value),
+        }
+    }
+}
+
+fn delivery(source: Source, get: impl Fn(&str) -> Option<Value>) -> Delivery {
+    match source {
+        Source::ServiceBus => {
+            let properties = get("ApplicationProperties").or_else(|| get("UserProperties"));
+            let property = |name: &str| text(properties.as_ref()?.get(name)?.clone());
+            Delivery {
+                id: get("MessageId").and_then(text),
+                correlation_id: get("CorrelationId").and_then(text),
+                traceparent: property("Diagnostic-Id").or_else(|| property("traceparent")),
+                content_type: get("ContentType").and_then(text),
+                model: property("model"),
+                delivery_count: get("DeliveryCount").and_then(count),
+            }
+        }
+        Source::StorageQueue => Delivery {
+            id: get("Id").and_then(text),
+            delivery_count: get("DequeueCount").and_then(count),
+            ..Delivery::default()
+        },
+        Source::Blob => {
+            let id = get("Uri").and_then(text).and_then(|uri| blob_name(&uri));
+            let declared = get("Properties").and_then(|p| text(p.get("ContentType")?.clone()));
+            Delivery {
+                content_type: blob_type(declared, id.as_deref().unwrap_or_default()),
+                model: get("Metadata").and_then(|own| text(own.get("model")?.clone())),
+                id,
+                ..Delivery::default()
+            }
+        }
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text,
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    (!text.is_empty() && text.len() <= MAX_TEXT_BYTES).then_some(text)
+}
+
+fn count(value: Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// `container/name` of a blob's address.
+fn blob_name(uri: &str) -> Option<String> {
+    let (_, rest) = uri.split_once("://")?;
+    let (authority, path) = rest.split_once('/')?;
+    let path = path.split(['?', '#']).next()?;
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host);
+    // Emulators and private addresses put the account into the path, since they have no name for it.
+    let account_in_path = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok();
+    let path = match path.split_once('/') {
+        Some((_account, path)) if account_in_path => path,
+        _ => path,
+    };
+    let name = percent_decode_str(path).decode_utf8().ok()?;
+    (!name.is_empty()).then(|| name.into_owned())
+}
+
+/// Uploaders that do not know what they send say `application/octet-stream`; then the name counts.
+fn blob_type(declared: Option<String>, name: &str) -> Option<String> {
+    let says_nothing = |ty: &String| ty.starts_with("application/octet-stream");
+    if let Some(declared) = declared.filter(|declared| !says_nothing(declared)) {
+        return Some(declared);
+    }
+    let (_, extension) = name.rsplit_once('.')?;
+    let content_type = match extension.to_ascii_lowercase().as_str() {
+        "bin" | "raw" => "application/octet-stream",
+        "csv" => "text/csv",
+        "npy" => "application/x-npy",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        _ => return None,
+    };
+    Some(content_type.to_owned())
+}
+
+/// `Metadata` of an envelope that is too large to be read, found in its last bytes: `Data` comes first, and base64 holds
+/// no quotes.
+pub(super) fn find_metadata(tail: &[u8]) -> Option<BTreeMap<String, Box<RawValue>>> {
+    const START: &[u8] = b"\"Metadata\":";
+    let start = tail
+        .windows(START.len())
+        .position(|window| window == START)?;
+    let mut rest = serde_json::Deserializer::from_slice(&tail[start + START.len()..]);
+    BTreeMap::deserialize(&mut rest).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read<T>(metadata: Value, see: impl FnOnce(&BTreeMap<String, &RawValue>) -> T) -> T {
+        let text = metadata.to_string();
+        see(&serde_json::from_str(&text).unwrap())
+    }
+
+    #[test]
+    fn a_message_is_described_whatever_the_form_of_its_metadata() {
+        let inside_strings = json!({
+            "MessageId": "\"m-1\"", "CorrelationId": "\"c\"", "DeliveryCount": "2", "ContentType": "\"text/csv\"",
+            "ApplicationProperties": {"Diagnostic-Id": "00-ab-cd-01", "model": "iris"},
+        });
+        let plain = json!({
+            "MessageId": "m-1", "CorrelationId": "c", "DeliveryCount": 2, "ContentType": "text/csv",
+            "UserProperties": {"traceparent": "00-ab-cd-01", "model": "iris"}, "sys": [{"junk": null}],
+        });
+        let expected = Delivery {
+            id: Some("m-1".into()),
+            correlation_id: Some("c".into()),
+            traceparent: Some("00-ab-cd-01".into()),
+            content_type: Some("text/csv".into()),
+            model: Some("iris".into()),
+            delivery_count: Some(2),
+        };
+        for metadata in [inside_strings, plain] {
+            let delivery = read(metadata, |m| Metadata::new(m).single(Source::ServiceBus));
+            assert_eq!(delivery, expected);
+        }
+        let nothing = read(json!({}), |m| Metadata::new(m).single(Source::ServiceBus));
+        assert_eq!(nothing, Delivery::default());
+    }
+
+    #[test]
+    fn a_text_body_cannot_forge_what_is_known_about_it() {
+        let metadata =
+            json!({"MessageId": "\"forged\"", "DeliveryCount": "99", "CorrelationId": "\"c\""});
+        let body = br#"{"messageid":"forged","DeliveryCount":99,"data":[]}"#;
+        let delivery = read(metadata, |m| {
+            Metadata::beside_text(m, body).single(Source::ServiceBus)
+        });
+        assert_eq!((delivery.id, delivery.delivery_count), (None, None));
+        assert_eq!(delivery.correlation_id.as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn messages_of_a_batch_are_described_by_position() {
+        let metadata = json!({"MessageIdArray": "[\"a\",\"b\"]", "DeliveryCountArray": "[1]"});
+        read(metadata, |m| {
+            let metadata = Metadata::new(m);
+            let second = metadata.of_batch(Source::ServiceBus, 1);
+            assert_eq!(
+                (second.id.as_deref(), second.delivery_count),
+                (Some("b"), None)
+            );
+            assert_eq!(
+                metadata.of_batch(Source::ServiceBus, 2),
+                Delivery::default()
+            );
+        });
+    }
+
+    #[test]
+    fn a_blob_is_named_by_container_and_path() {
+        for (uri, expected) in [
+            (
+                "https://a.blob.core.windows.net/in/a%20b/c%C3%A9.json",
+                "in/a b/cé.json",
+            ),
+            (
+                "http://127.0.0.1:10000/devstoreaccount1/in/x.png",
+                "in/x.png",
+            ),
+            ("https://a.blob.core.windows.net/in/x?sig=1", "in/x"),
+        ] {
+            let metadata = json!({"Uri": format!("{uri:?}")});
+            let delivery = read(metadata, |m| Metadata::new(m).single(Source::Blob));
+            assert_eq!(delivery.id.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_blobs_name_tells_its_type_where_the_uploader_did_not() {
+        let ty = |declared: &str, name: &str| blob_type(Some(declared.to_owned()), name);
+        let octets = "application/octet-stream";
+        assert_eq!(ty(octets, "in/a.json"), None);
+        assert_eq!(ty(octets, "in/a.CSV").as_deref(), Some("text/csv"));
+        assert_eq!(ty(octets, "in/a.bin").as_deref(), Some(octets));
+        assert_eq!(ty("image/png", "in/a.csv").as_deref(), Some("image/png"));
+    }
+
+    #[test]
+    fn the_end_of_an_envelope_is_enough_to_name_its_blob() {
+        let tail = br#"AAAA"},"Metadata":{"Uri":"\"http://h.example/in/a\"","Metadata":{"k":"v"},"sys":{}}}"#;
+        let found = find_metadata(tail).unwrap();
+        assert!(found.contains_key("Uri") && found.contains_key("sys"));
+        assert!(find_metadata(b"AAAA").is_none());
+    }
+}

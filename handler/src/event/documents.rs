@@ -1,0 +1,126 @@
+//! The messages and blobs this app writes: results, and what was refused.
+
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use score::CacheOutcome;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::delivery::Delivery;
+use crate::problem::Problem;
+use crate::scoring::{CacheStatus, Scored};
+
+#[derive(Serialize)]
+struct ResultDocument<'a> {
+    #[serde(flatten)]
+    origin: Origin<'a>,
+    model: &'a str,
+    result: &'a RawValue,
+    cache: Cache,
+    timings_ms: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct RejectedDocument<'a> {
+    #[serde(flatten)]
+    origin: Origin<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    reason: Reason<'a>,
+    /// Base64; `None` if it was too large to be read.
+    body: Option<String>,
+    delivery_count: Option<u64>,
+    time: String,
+}
+
+/// What ties a document to the message or blob it is about.
+#[derive(Serialize)]
+struct Origin<'a> {
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Cache {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hits: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Reason<'a> {
+    code: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<&'a str>,
+}
+
+impl<'a> Origin<'a> {
+    fn of(delivery: &'a Delivery) -> Self {
+        Self {
+            id: delivery.id.as_deref(),
+            correlation_id: delivery.correlation_id.as_deref(),
+            traceparent: delivery.traceparent.as_deref(),
+        }
+    }
+}
+
+/// The result of one message or blob, on one line.
+///
+/// # Errors
+/// If the answer is not JSON.
+pub(super) fn result(
+    delivery: &Delivery,
+    model: &str,
+    scored: &Scored,
+) -> Result<String, serde_json::Error> {
+    let (hits, rows) = match scored.cache {
+        CacheOutcome::Asked { hits, rows } => (Some(hits), Some(rows)),
+        CacheOutcome::Bypass => (None, None),
+    };
+    let timings = scored.times.millis().into_iter();
+    serde_json::to_string(&ResultDocument {
+        origin: Origin::of(delivery),
+        model,
+        result: serde_json::from_slice(&scored.answer.body)?,
+        cache: Cache {
+            status: CacheStatus(scored.cache).word(),
+            hits,
+            rows,
+        },
+        timings_ms: timings
+            .map(|(name, ms)| (name.to_owned(), ms.into()))
+            .collect(),
+    })
+}
+
+/// Why a message or blob was refused, with its body.
+///
+/// # Errors
+/// Never in fact: all of it is text.
+pub(super) fn rejected(
+    delivery: &Delivery,
+    problem: &Problem,
+    body: Option<&[u8]>,
+) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&RejectedDocument {
+        origin: Origin::of(delivery),
+        model: delivery.model.as_deref(),
+        reason: Reason {
+            code: problem.code,
+            message: &problem.message,
+            target: problem.target.as_deref(),
+        },
+        body: body.map(|bytes| BASE64_STANDARD.encode(bytes)),
+        delivery_count: delivery.delivery_count,
+        time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+    })
+}

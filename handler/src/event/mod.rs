@@ -1,0 +1,258 @@
+//! Messages and blobs: one call of the host, from its envelope to the outputs.
+//!
+//! The answer decides what becomes of a message. 200 completes it, so it is only given when a result or a refusal is in
+//! the outputs; anything else brings it back at once, so what may heal is waited for and what never will is refused.
+
+mod delivery;
+mod documents;
+mod payloads;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::{StreamExt, stream};
+use score::CacheUse;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::info;
+
+use crate::app::App;
+use crate::payload::Declared;
+use crate::problem::Problem;
+use crate::protocol::{EventTrigger, Invocation, InvocationResponse, Output, OutputForm};
+use crate::scoring::{self, Call};
+use delivery::{Delivery, Metadata};
+use payloads::Payload;
+
+/// Messages of one batch that are in work at once.
+const BATCH_CONCURRENCY: usize = 32;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the host's request says beside the envelope.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HostCall<'a> {
+    /// The invocation id.
+    pub(crate) id: &'a str,
+    /// W3C trace context of the call.
+    pub(crate) traceparent: Option<&'a str>,
+}
+
+/// What becomes of one message or blob.
+enum Settled {
+    Scored(String),
+    Rejected { document: String, line: String },
+}
+
+/// Scores what one call brings.
+///
+/// # Errors
+/// [`Problem`] for the whole call: the host then brings everything again, or dead-letters it.
+pub(crate) async fn invoke(
+    app: &App,
+    trigger: &EventTrigger,
+    host: HostCall<'_>,
+    envelope: &[u8],
+) -> Result<InvocationResponse, Problem> {
+    let invocation = Invocation::parse(envelope)?;
+    let data = invocation.data(&trigger.binding)?;
+    let members = invocation.metadata();
+    let work = Work { app, trigger, host };
+    if !trigger.many {
+        let payload = payloads::one(data, trigger.binary);
+        let metadata = match &payload {
+            Payload::Bytes(body) if !trigger.binary => Metadata::beside_text(&members, body),
+            _ => Metadata::new(&members),
+        };
+        let delivery = metadata.single(trigger.source);
+        let deadline = Instant::now() + app.config().message_timeout;
+        let settled = work.settle(delivery, payload, deadline).await?;
+        return Ok(work.respond(vec![settled]));
+    }
+    let payloads = payloads::many(data, trigger.binary).ok_or_else(|| {
+        Problem::bad_request(format!(
+            "Data.{}: expected a list of messages",
+            trigger.binding
+        ))
+    })?;
+    let metadata = Metadata::new(&members);
+    let deadline = Instant::now() + app.config().message_batch_timeout;
+    let settled = stream::iter(payloads.into_iter().enumerate())
+        .map(|(position, payload)| {
+            let delivery = metadata.of_batch(trigger.source, position);
+            work.settle(delivery, payload, deadline)
+        })
+        .buffered(BATCH_CONCURRENCY)
+        .collect::<Vec<_>>()
+        .await;
+    let settled = settled.into_iter().collect::<Result<_, _>>()?;
+    Ok(work.respond(settled))
+}
+
+/// Refuses a blob whose envelope is too large to be read; `tail` is its end, where the metadata stands. Failing would
+/// only bring it again, and the blob itself stays where it is.
+///
+/// # Errors
+/// If the function has no output for what is refused.
+pub(crate) fn refuse_oversized(
+    app: &App,
+    trigger: &EventTrigger,
+    host: HostCall<'_>,
+    tail: &[u8],
+) -> Result<InvocationResponse, Problem> {
+    let members = delivery::find_metadata(tail).unwrap_or_default();
+    let members = members.iter().map(|(name, value)| (name.clone(), &**value));
+    let members: BTreeMap<String, &RawValue> = members.collect();
+    let delivery = Metadata::new(&members).single(trigger.source);
+    let work = Work { app, trigger, host };
+    let problem = Problem::too_large(app.config().max_body_bytes);
+    let settled = work.reject(&delivery, problem, None)?;
+    Ok(work.respond(vec![settled]))
+}
+
+/// One call of the host.
+struct Work<'a> {
+    app: &'a App,
+    trigger: &'a EventTrigger,
+    host: HostCall<'a>,
+}
+
+impl Work<'_> {
+    /// Scores or refuses one message or blob.
+    async fn settle(
+        &self,
+        mut delivery: Delivery,
+        payload: Payload,
+        deadline: Instant,
+    ) -> Result<Settled, Problem> {
+        if delivery.traceparent.is_none() {
+            delivery.traceparent = self.host.traceparent.map(str::to_owned);
+        }
+        let (body, outcome) = match payload {
+            Payload::Bytes(body) => {
+                let outcome = self.score(&delivery, &body, deadline).await;
+                (body, outcome)
+            }
+            Payload::NotBase64(text) => {
+                let problem = Problem::bad_request("the body is not base64, as its binding says");
+                (text.into_bytes(), Err(problem))
+            }
+        };
+        match outcome {
+            Ok(document) => Ok(Settled::Scored(document)),
+            Err(problem) if problem.is_temporary() => Err(problem),
+            // Alone, it fails alone; others of its batch must not fail with it.
+            Err(problem) if problem.is_internal() && !self.trigger.many => Err(problem),
+            Err(problem) => self.reject(&delivery, problem, Some(&body)),
+        }
+    }
+
+    /// Scores one body. Waits for what may heal as long as there is time.
+    async fn score(
+        &self,
+        delivery: &Delivery,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<String, Problem> {
+        let limit = self.app.config().max_body_bytes;
+        if body.len() > limit {
+            return Err(Problem::too_large(limit));
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let attempt = timeout_at(deadline, self.score_once(delivery, body));
+            let problem = match attempt.await {
+                Ok(Err(problem)) if problem.is_temporary() => problem,
+                Ok(outcome) => return outcome,
+                Err(_) => return Err(Problem::busy("the message was not scored in time")),
+            };
+            let next = Instant::now() + pause.mul_f64(0.5 + fastrand::f64());
+            if next >= deadline {
+                return Err(problem);
+            }
+            sleep(next - Instant::now()).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    async fn score_once(&self, delivery: &Delivery, body: &[u8]) -> Result<String, Problem> {
+        let models = self.app.models_when_loaded().await?;
+        let scorer = models.get(delivery.model.as_deref())?;
+        let place = self.app.places.acquire().await;
+        let _place = place.map_err(|_| Problem::internal())?;
+        let call = Call {
+            id: self.host.id,
+            declared: Declared {
+                content_type: delivery.content_type.as_deref(),
+                ..Declared::default()
+            },
+            accept: None,
+            cache: CacheUse::Normal,
+            json_only: true,
+        };
+        let scored = scoring::score(self.app, scorer, call, body).await?;
+        let model = &scorer.metadata().name;
+        documents::result(delivery, model, &scored).map_err(|_| Problem::internal())
+    }
+
+    fn reject(
+        &self,
+        delivery: &Delivery,
+        problem: Problem,
+        body: Option<&[u8]>,
+    ) -> Result<Settled, Problem> {
+        if self.trigger.rejected.is_none() || self.app.config().fail_invalid {
+            return Err(problem);
+        }
+        let document = documents::rejected(delivery, &problem, body);
+        let document = document.map_err(|_| Problem::internal())?;
+        // Without the message: it may quote the body.
+        let place = problem.target.as_deref().unwrap_or("the body");
+        let id = delivery.id.as_deref().unwrap_or("without id");
+        let line = format!("rejected {id:?}: {} in {place}", problem.code);
+        Ok(Settled::Rejected { document, line })
+    }
+
+    /// The answer that makes the host write all documents.
+    fn respond(&self, settled: Vec<Settled>) -> InvocationResponse {
+        let mut response = InvocationResponse::default();
+        let (mut results, mut rejected) = (Vec::new(), Vec::new());
+        for settled in settled {
+            match settled {
+                Settled::Scored(document) => results.push(document),
+                Settled::Rejected { document, line } => {
+                    rejected.push(document);
+                    self.log(&mut response, line);
+                }
+            }
+        }
+        let line = format!("scored {}, rejected {}", results.len(), rejected.len());
+        self.log(&mut response, line);
+        self.app.metrics.settled(results.len(), rejected.len());
+        put(&mut response, &self.trigger.results, results);
+        if let Some(output) = &self.trigger.rejected {
+            put(&mut response, output, rejected);
+        }
+        response
+    }
+
+    /// Into the host's log of the function and into our own.
+    fn log(&self, response: &mut InvocationResponse, line: String) {
+        info!(id = self.host.id, "{line}");
+        response.logs.push(line);
+    }
+}
+
+/// Writes documents so that the host passes on exactly their bytes.
+fn put(response: &mut InvocationResponse, output: &Output, documents: Vec<String>) {
+    let value = match output.form {
+        _ if documents.is_empty() => return,
+        OutputForm::Messages => Value::from(documents),
+        OutputForm::Blob => BASE64_STANDARD.encode(documents.concat()).into(),
+        OutputForm::TextBlob => documents.concat().into(),
+    };
+    response.put(&output.binding, value);
+}

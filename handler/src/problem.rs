@@ -1,0 +1,151 @@
+//! Why a request or an event got no result: one table from kinds of error to statuses.
+
+use score::{ErrorCode, ScoreError};
+
+use crate::app::NoModel;
+use crate::payload::PayloadError;
+use crate::protocol::NotAnInvocation;
+
+/// Why there is no result, with everything that its sender is told.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    /// Of HTTP, RFC 9110.
+    pub(crate) status: u16,
+    /// Stable, for programs.
+    pub(crate) code: &'static str,
+    /// For people; may quote what was sent.
+    pub(crate) message: String,
+    /// The member of the request it is about.
+    pub(crate) target: Option<String>,
+    /// The methods a path takes.
+    pub(crate) allow: Option<&'static str>,
+    /// When to try again, if that may help.
+    pub(crate) retry_after_seconds: Option<u32>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            target: None,
+            allow: None,
+            retry_after_seconds: None,
+        }
+    }
+
+    pub(crate) fn no_such_path(path: &str) -> Self {
+        let message = format!("nothing is served at {path:?}; scoring is at \"/api/score\"");
+        Self::new(404, "not_found", message)
+    }
+
+    pub(crate) fn method_not_allowed(get: bool, post: bool) -> Self {
+        let allow = match (get, post) {
+            (true, true) => "GET, HEAD, POST",
+            (true, false) => "GET, HEAD",
+            _ => "POST",
+        };
+        Self {
+            allow: Some(allow),
+            ..Self::new(
+                405,
+                "method_not_allowed",
+                format!("this path takes {allow}"),
+            )
+        }
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        Self::new(
+            413,
+            "too_large",
+            format!("the body is larger than {limit} bytes (SCORE_MAX_BODY_BYTES)"),
+        )
+    }
+
+    pub(crate) fn head_too_large(limit: usize) -> Self {
+        Self::new(
+            431,
+            "too_large",
+            format!("path and headers are larger than {limit} bytes"),
+        )
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "invalid_input", message)
+    }
+
+    pub(crate) fn busy(message: impl Into<String>) -> Self {
+        Self {
+            retry_after_seconds: Some(1),
+            ..Self::new(503, "overloaded", message)
+        }
+    }
+
+    pub(crate) fn internal() -> Self {
+        Self::new(
+            500,
+            "internal",
+            "the request failed inside the server; its log has the details under this request_id",
+        )
+    }
+
+    /// Whether trying again later may help.
+    pub(crate) fn is_temporary(&self) -> bool {
+        self.status == 503
+    }
+
+    /// Whether this program is at fault.
+    pub(crate) fn is_internal(&self) -> bool {
+        self.status == 500
+    }
+
+    /// For a body that cannot be read; `max_bytes` is the limit it may have exceeded.
+    pub(crate) fn from_payload(error: PayloadError, max_bytes: usize) -> Self {
+        match error {
+            PayloadError::Invalid(error) => error.into(),
+            PayloadError::TooLarge => Self::too_large(max_bytes),
+            PayloadError::UnsupportedType(message) => {
+                Self::new(415, "unsupported_media_type", message)
+            }
+        }
+    }
+}
+
+impl From<ScoreError> for Problem {
+    fn from(error: ScoreError) -> Self {
+        let status = match error.code() {
+            ErrorCode::InvalidInput => 400,
+            ErrorCode::Overloaded | ErrorCode::Timeout => 503,
+            ErrorCode::Internal => return Self::internal(),
+        };
+        let mut problem = Self::new(status, error.code().as_str(), error.to_string());
+        if status == 503 {
+            problem.retry_after_seconds = Some(1);
+        }
+        if let ScoreError::InvalidInput { target, .. } = error {
+            problem.target = target;
+        }
+        problem
+    }
+}
+
+impl From<NotAnInvocation> for Problem {
+    fn from(reason: NotAnInvocation) -> Self {
+        Self::bad_request(reason.to_string())
+    }
+}
+
+impl From<NoModel> for Problem {
+    fn from(reason: NoModel) -> Self {
+        match reason {
+            NoModel::Loading => Self {
+                code: "loading",
+                ..Self::busy("models are still being loaded; try again shortly")
+            },
+            NoModel::Unknown(message) => Self::new(404, "unknown_model", message),
+            NoModel::Broken(message) => Self::new(503, "model_not_loaded", message),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Body in, body out: the one way that requests, messages and blobs take to a model and back.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use score::{CacheOutcome, CacheUse, InferenceRequest, ScoreError, Scorer, Timings};
+use tracing::{error, info};
+
+use crate::app::App;
+use crate::payload::{self, Declared, Decoded, Encoded};
+use crate::problem::Problem;
+
+/// Bodies from this size on are read and written beside the other work of their thread, not before it.
+const LARGE_BYTES: usize = 256 << 10;
+/// The same for answers.
+const LARGE_ELEMENTS: usize = 32 << 10;
+
+/// What is known about a body beside its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// For the log: the host's invocation id, or one of our own.
+    pub(crate) id: &'a str,
+    /// What the body is written in.
+    pub(crate) declared: Declared<'a>,
+    /// The content type wanted for the answer.
+    pub(crate) accept: Option<&'a str>,
+    /// What it may do with remembered results.
+    pub(crate) cache: CacheUse,
+    /// Whether the answer has to be JSON, since it travels inside JSON.
+    pub(crate) json_only: bool,
+}
+
+/// A scored body.
+#[derive(Debug)]
+pub(crate) struct Scored {
+    /// In the dialect of the body.
+    pub(crate) answer: Encoded,
+    /// How much of it was remembered.
+    pub(crate) cache: CacheOutcome,
+    /// Where the time went.
+    pub(crate) times: Times,
+}
+
+/// Where the time of one body went.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    decode: Duration,
+    score: Timings,
+    encode: Duration,
+}
+
+impl Times {
+    fn total(&self) -> Duration {
+        self.decode + self.score.cache + self.score.queue + self.score.infer + self.encode
+    }
+
+    /// Names and milliseconds, in the order of the work; thousandths are as much as a clock tells.
+    pub(crate) fn millis(&self) -> [(&'static str, f64); 5] {
+        [
+            ("decode", self.decode),
+            ("cache", self.score.cache),
+            ("queue", self.score.queue),
+            ("infer", self.score.infer),
+            ("encode", self.encode),
+        ]
+        .map(|(name, time)| (name, time.as_micros() as f64 / 1e3))
+    }
+}
+
+/// Scores a body and logs it.
+///
+/// # Errors
+/// [`Problem`] says whether the body, the load or this program is at fault. A fault of ours is logged here, with what its
+/// sender is not told.
+pub(crate) async fn score(
+    app: &App,
+    scorer: &Scorer,
+    call: Call<'_>,
+    body: &[u8],
+) -> Result<Scored, Problem> {
+    let metadata = scorer.metadata();
+    let start = Instant::now();
+    let large = body.len() >= LARGE_BYTES || payload::is_packed(body);
+    let limits = app.limits();
+    let decoded = apart_if(large, || {
+        payload::decode(body, call.declared, metadata, limits)
+    });
+    let Decoded { inputs, dialect } =
+        decoded.map_err(|error| Problem::from_payload(error, limits.max_bytes))?;
+    let decode = start.elapsed();
+
+    let request = InferenceRequest {
+        inputs,
+        cache: call.cache,
+    };
+    let response = scorer.score(request).await;
+    let response = response.map_err(|error| logged(call.id, error))?;
+
+    let start = Instant::now();
+    let elements: usize = response.outputs.iter().map(|o| o.tensor.data().len()).sum();
+    let answer = apart_if(elements >= LARGE_ELEMENTS, || {
+        payload::encode(&dialect, call.accept, metadata, &response)
+    });
+    let answer = answer.map_err(|error| logged(call.id, error))?;
+    if call.json_only && answer.content_type != "application/json" {
+        return Err(Problem::bad_request(
+            "a binary answer cannot travel in an envelope; ask for JSON, or switch request forwarding on",
+        ));
+    }
+    let times = Times {
+        decode,
+        score: response.timings,
+        encode: start.elapsed(),
+    };
+    info!(
+        id = call.id,
+        model = metadata.name,
+        status = 200,
+        rows = response.rows,
+        cache = %CacheStatus(response.cache),
+        ms = times.total().as_micros() as f64 / 1e3,
+        "scored"
+    );
+    Ok(Scored {
+        answer,
+        cache: response.cache,
+        times,
+    })
+}
+
+/// Runs work that keeps the thread busy for a while without holding up the thread's other tasks.
+fn apart_if<T>(large: bool, work: impl FnOnce() -> T) -> T {
+    if large {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
+    }
+}
+
+/// What the sender is not told belongs in the log.
+fn logged(id: &str, error: ScoreError) -> Problem {
+    if let ScoreError::Internal(reason) = &error {
+        error!(id, reason, "scoring failed");
+    }
+    error.into()
+}
+
+/// How much was remembered, in words: `HIT`, `MISS`, `PARTIAL; hits=48, rows=64` or `BYPASS`.
+pub(crate) struct CacheStatus(pub(crate) CacheOutcome);
+
+impl CacheStatus {
+    /// The first word.
+    pub(crate) fn word(&self) -> &'static str {
+        match self.0 {
+            CacheOutcome::Bypass => "BYPASS",
+            CacheOutcome::Asked { hits, rows } if hits == rows => "HIT",
+            CacheOutcome::Asked { hits: 0, .. } => "MISS",
+            CacheOutcome::Asked { .. } => "PARTIAL",
+        }
+    }
+}
+
+impl fmt::Display for CacheStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        match self.0 {
+            CacheOutcome::Asked { hits, rows } if hits != rows && hits != 0 => {
+                write!(f, "; hits={hits}, rows={rows}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_status_tells_hits_misses_and_parts() {
+        let text = |hits, rows| CacheStatus(CacheOutcome::Asked { hits, rows }).to_string();
+        assert_eq!(text(64, 64), "HIT");
+        assert_eq!(text(0, 64), "MISS");
+        assert_eq!(text(48, 64), "PARTIAL; hits=48, rows=64");
+        assert_eq!(CacheStatus(CacheOutcome::Bypass).to_string(), "BYPASS");
+    }
+}
