@@ -12,6 +12,7 @@
 //! - [`http1`], [`client`]: HTTP/1.1 by hand for odd cases, and a keep-alive client made of it
 //! - [`answer`]: an HTTP answer as the caller sees it
 //! - [`redis`], [`certificates`], [`resp`]: a private `redis-server`, its TLS files and a small client
+//! - [`redis_cluster`]: six of them as a cluster, whose slots move and whose nodes die
 //! - [`funcignore`]: which files a publish takes along
 //! - [`port`], [`random`]: free loopback ports and unique ids
 #![allow(
@@ -43,6 +44,7 @@ pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod redis;
+pub(crate) mod redis_cluster;
 pub(crate) mod resp;
 pub(crate) mod routes;
 pub(crate) mod triggers;

@@ -19,6 +19,7 @@ use super::resp::{self, RespValue};
 pub(crate) struct RedisOptions {
     password: Option<String>,
     tls_names: Option<Vec<String>>,
+    certificates: Option<Certificates>,
     arguments: Vec<String>,
 }
 
@@ -37,6 +38,12 @@ impl RedisOptions {
     /// The same with a certificate for other names.
     pub(crate) fn tls_for(mut self, names: &[&str]) -> Self {
         self.tls_names = Some(names.iter().map(ToString::to_string).collect());
+        self
+    }
+
+    /// The same with files that others have too.
+    pub(crate) fn tls_with(mut self, certificates: &Certificates) -> Self {
+        self.certificates = Some(certificates.clone());
         self
     }
 
@@ -83,10 +90,12 @@ impl RedisServer {
             .prefix("redis-")
             .tempdir()
             .expect("a temporary folder");
-        let tls = options.tls_names.as_ref().map(|names| {
+        let own_certificates = options.tls_names.as_ref().map(|names| {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            (port::free(), Certificates::create(folder.path(), &names))
+            Certificates::create(folder.path(), &names)
         });
+        let certificates = own_certificates.or_else(|| options.certificates.clone());
+        let tls = certificates.map(|certificates| (port::free(), certificates));
         let server = Self {
             options,
             port: port::free(),
