@@ -29,6 +29,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(11);
 const HEAL_TIME: Duration = Duration::from_secs(2);
 /// Traffic on an idle connection: Azure closes one that is silent for ten minutes.
 const IDLE_PROBE: Duration = Duration::from_secs(60);
+/// Start of the keys that nobody writes, and how many of them are asked for: enough to reach several nodes of a cluster.
+pub(super) const PROBE_KEY: &str = "score:1:probe:";
+const PROBE_KEYS: usize = 16;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// A fall within this time after the gate was opened counts as the same trouble.
@@ -78,21 +81,27 @@ impl Remote {
         };
         let wanted: Vec<usize> = (0..keys.len()).filter(|i| found[*i].is_none()).collect();
         let names = wanted.iter().map(|i| keys[*i].to_redis()).collect();
-        let answer = match timeout(self.options.budget, self.store.get_many(names)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(StoreError::Unreachable(format!(
-                "no answer within {:?}",
-                self.options.budget
-            ))),
-        };
-        match answer {
-            Ok(values) => {
-                self.gate.succeeded();
-                for (i, value) in wanted.into_iter().zip(values) {
-                    found[i] = value.and_then(|value| self.open(&keys[i], &value));
-                }
+        let answers = self.store.get_many(names, self.options.budget).await;
+        self.judge(pass, &answers);
+        for (i, answer) in wanted.into_iter().zip(answers) {
+            let value = answer.ok().flatten();
+            found[i] = value.and_then(|value| self.open(&keys[i], &value));
+        }
+    }
+
+    /// Whether the store is there is what the gate has to know; a part that is not is no reason to do without the rest.
+    fn judge<T>(&self, pass: Pass, answers: &[Result<T, StoreError>]) {
+        let fault = answers.iter().find_map(|answer| answer.as_ref().err());
+        let answered = answers.iter().any(Result::is_ok);
+        if answered {
+            self.gate.succeeded();
+        }
+        match fault {
+            Some(fault) if answered || matches!(fault, StoreError::PartUnreachable(_)) => {
+                self.stats.remote_errors.inc();
             }
-            Err(error) => self.failed(pass, &error),
+            Some(fault) => self.failed(pass, fault),
+            None => {}
         }
     }
 
@@ -265,13 +274,18 @@ async fn watch(remote: &Remote, relapses: &mut Relapses) -> bool {
     false
 }
 
-/// Does what requests do, on a key that nobody writes: a server that answers a PING may still refuse a GET.
+/// Does what requests do, on keys that nobody writes: a server that answers a PING may still refuse a GET. There are
+/// several of them, since one part of the store may be gone.
 async fn probe(remote: &Remote) -> Result<(), StoreError> {
-    let get = remote.store.get_many(vec!["score:1:probe".to_owned()]);
-    match timeout(remote.options.budget, get).await {
-        Ok(answer) => answer.map(|_| ()),
-        Err(_) => Err(StoreError::Unreachable("no answer to a probe".to_owned())),
+    let keys = (0..PROBE_KEYS).map(|i| format!("{PROBE_KEY}{i}")).collect();
+    let mut fault = StoreError::Unreachable("no answer to a probe".to_owned());
+    for answer in remote.store.get_many(keys, remote.options.budget).await {
+        match answer {
+            Ok(_) => return Ok(()),
+            Err(error) => fault = error,
+        }
     }
+    Err(fault)
 }
 
 async fn write(remote: Arc<Remote>, mut queue: mpsc::UnboundedReceiver<Vec<StoreEntry>>) {
@@ -283,19 +297,15 @@ async fn write(remote: Arc<Remote>, mut queue: mpsc::UnboundedReceiver<Vec<Store
         while !entries.is_empty() {
             let chunk: Vec<_> = entries.drain(..chunk_length(&entries)).collect();
             let count = chunk.len() as u64;
-            match write_chunk(&remote, chunk).await {
-                Ok(()) => {
-                    remote.stats.writes.inc_by(count);
-                    refusing = false;
+            let (written, refusal) = write_chunk(&remote, chunk).await;
+            remote.stats.writes.inc_by(written);
+            remote.stats.dropped_writes.inc_by(count - written);
+            match refusal {
+                Some(reason) if !std::mem::replace(&mut refusing, true) => {
+                    warn!(%reason, "redis refuses to store results");
                 }
-                Err(error) => {
-                    remote.stats.dropped_writes.inc_by(count);
-                    if let Some(StoreError::Refused(reason)) = error
-                        && !std::mem::replace(&mut refusing, true)
-                    {
-                        warn!(%reason, "redis refuses to store results");
-                    }
-                }
+                None if written > 0 => refusing = false,
+                _ => {}
             }
         }
         remote.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -312,23 +322,24 @@ fn chunk_length(entries: &[StoreEntry]) -> usize {
     fitting.count().max(1)
 }
 
-/// `Err(None)` if the gate is shut and nothing was tried.
-async fn write_chunk(remote: &Remote, chunk: Vec<StoreEntry>) -> Result<(), Option<StoreError>> {
+/// How many entries were written, and the words of a server that refuses some. With the gate shut nothing is tried.
+async fn write_chunk(remote: &Remote, chunk: Vec<StoreEntry>) -> (u64, Option<String>) {
     let Some(pass) = remote.gate.pass() else {
-        return Err(None);
+        return (0, None);
     };
-    let error = match timeout(WRITE_TIMEOUT, remote.store.set_many(chunk)).await {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(error)) => error,
-        Err(_) => StoreError::Unreachable(format!("no write within {WRITE_TIMEOUT:?}")),
-    };
-    match &error {
-        // Reads may well go on working, for example while the server's memory is full.
-        StoreError::Refused(_) => remote.stats.remote_errors.inc(),
-        StoreError::Unreachable(_) => {
-            remote.failed(pass, &error);
-            0
+    let outcomes = remote.store.set_many(chunk, WRITE_TIMEOUT).await;
+    let written = outcomes.iter().filter(|outcome| outcome.is_ok()).count() as u64;
+    let mut refusal = None;
+    match outcomes.into_iter().find_map(Result::err) {
+        Some(error @ StoreError::Unreachable(_)) if written == 0 => remote.failed(pass, &error),
+        Some(error) => {
+            remote.stats.remote_errors.inc();
+            // Reads may well go on working, for example while the server's memory is full.
+            if let StoreError::Refused(reason) = error {
+                refusal = Some(reason);
+            }
         }
-    };
-    Err(Some(error))
+        None => {}
+    }
+    (written, refusal)
 }

@@ -11,6 +11,9 @@ pub enum StoreError {
     /// No answer: not connected, connection lost, or too slow.
     #[error("{0}")]
     Unreachable(String),
+    /// No answer from one part of a store whose other parts are there.
+    #[error("{0}")]
+    PartUnreachable(String),
     /// The server answered with an error, for example because its memory is full.
     #[error("{0}")]
     Refused(String),
@@ -28,14 +31,23 @@ pub struct StoreEntry {
 }
 
 /// A key-value store shared by many processes, such as Redis. Implementations never block the runtime and may fail
-/// at any time; callers bound the time they wait.
+/// at any time; callers bound the time they wait for a connection.
 pub trait MemoStore: Send + Sync + 'static {
     /// Makes a fresh connection in place of the present one, if any.
     fn connect(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// The values of `keys`, in their order.
-    fn get_many(&self, keys: Vec<String>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, StoreError>>;
+    /// The values of `keys`, in their order, each with its own fault: what a part of the store answers is not lost with
+    /// what another does not. Takes no longer than `budget`.
+    fn get_many(
+        &self,
+        keys: Vec<String>,
+        budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<Option<Bytes>, StoreError>>>;
 
-    /// Writes all entries; an error may leave some of them written.
-    fn set_many(&self, entries: Vec<StoreEntry>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Writes all entries, within `budget` too; the outcomes are in their order.
+    fn set_many(
+        &self,
+        entries: Vec<StoreEntry>,
+        budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<(), StoreError>>>;
 }

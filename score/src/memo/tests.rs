@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard};
 
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::subscriber::{DefaultGuard, set_default};
 use tracing::{Dispatch, Level, span};
 
 use super::codec::seal;
+use super::remote::PROBE_KEY;
 use super::*;
 use crate::tensor::{Tensor, TensorData};
 
@@ -34,6 +35,11 @@ impl Mood {
             Self::Hangs => pending().await,
         }
     }
+
+    async fn act_within(self, budget: Duration) -> Result<(), StoreError> {
+        let late = |_| StoreError::Unreachable(format!("no answer within {budget:?}"));
+        timeout(budget, self.act()).await.map_err(late)?
+    }
 }
 
 #[derive(Default)]
@@ -46,6 +52,8 @@ struct State {
     values: HashMap<String, Bytes>,
     connects: usize,
     probes: usize,
+    /// Keys on a part of the store that is gone.
+    lost: Vec<String>,
     /// The keys of each look-up that is not the keeper's own.
     look_ups: Vec<Vec<String>>,
     written: Vec<StoreEntry>,
@@ -80,11 +88,15 @@ impl MemoStore for FakeStore {
         })
     }
 
-    fn get_many(&self, keys: Vec<String>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, StoreError>> {
+    fn get_many(
+        &self,
+        keys: Vec<String>,
+        budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<Option<Bytes>, StoreError>>> {
         Box::pin(async move {
             let mood = {
                 let mut state = self.state();
-                if keys == ["score:1:probe"] {
+                if keys[0].starts_with(PROBE_KEY) {
                     state.probes += 1;
                     state.probing.unwrap_or(state.reading)
                 } else {
@@ -92,22 +104,33 @@ impl MemoStore for FakeStore {
                     state.reading
                 }
             };
-            mood.act().await?;
+            let outcome = mood.act_within(budget).await;
             let state = self.state();
-            Ok(keys.iter().map(|k| state.values.get(k).cloned()).collect())
+            let answer = |key: &String| match state.lost.contains(key) {
+                true => Err(StoreError::PartUnreachable("one node is down".into())),
+                false => outcome.clone().map(|()| state.values.get(key).cloned()),
+            };
+            keys.iter().map(answer).collect()
         })
     }
 
-    fn set_many(&self, entries: Vec<StoreEntry>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn set_many(
+        &self,
+        entries: Vec<StoreEntry>,
+        budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<(), StoreError>>> {
         Box::pin(async move {
             let mood = self.state().writing;
-            mood.act().await?;
-            let mut state = self.state();
-            for entry in &entries {
-                state.values.insert(entry.key.clone(), entry.value.clone());
+            let outcome = mood.act_within(budget).await;
+            let outcomes = entries.iter().map(|_| outcome.clone()).collect();
+            if outcome.is_ok() {
+                let mut state = self.state();
+                for entry in &entries {
+                    state.values.insert(entry.key.clone(), entry.value.clone());
+                }
+                state.written.extend(entries);
             }
-            state.written.extend(entries);
-            Ok(())
+            outcomes
         })
     }
 }
@@ -318,6 +341,23 @@ async fn a_damaged_value_does_not_spoil_its_neighbours() {
         Some(true),
         "damage is no fault of the connection"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_part_of_the_store_costs_its_own_keys_and_no_others() {
+    let store = Arc::new(FakeStore::default());
+    for value in 1..3 {
+        store.put(key(value), seal(&key(value), b"known"));
+    }
+    store.state().lost = vec![key(1).to_redis()];
+    let memo = memo_before(&store, 0).await;
+    for _ in 0..10 {
+        let found = memo.look_up(&[key(1), key(2)]).await;
+        assert_eq!(found, [None, Some(payload("known"))]);
+        assert_eq!(memo.look_up(&[key(1)]).await, [None]);
+    }
+    assert_eq!(memo.remote_is_up(), Some(true));
+    assert_eq!(memo.stats().remote_errors.get(), 20);
 }
 
 #[tokio::test(start_paused = true)]

@@ -506,16 +506,26 @@ impl MemoStore for FakeStore {
         })
     }
 
-    fn get_many(&self, keys: Vec<String>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, StoreError>> {
+    fn get_many(
+        &self,
+        keys: Vec<String>,
+        _budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<Option<Bytes>, StoreError>>> {
         let values = self.values.lock().unwrap();
-        let found = keys.iter().map(|key| values.get(key).cloned()).collect();
-        Box::pin(async { Ok(found) })
+        let found = keys.iter().map(|key| Ok(values.get(key).cloned()));
+        let found = found.collect();
+        Box::pin(async { found })
     }
 
-    fn set_many(&self, entries: Vec<StoreEntry>) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn set_many(
+        &self,
+        entries: Vec<StoreEntry>,
+        _budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<(), StoreError>>> {
+        let outcomes = vec![Ok(()); entries.len()];
         let entries = entries.into_iter().map(|entry| (entry.key, entry.value));
         self.values.lock().unwrap().extend(entries);
-        Box::pin(async { Ok(()) })
+        Box::pin(async { outcomes })
     }
 }
 

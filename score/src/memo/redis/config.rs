@@ -18,7 +18,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct RedisConfig {
     /// Host and port of the server, or of some nodes of a cluster.
     pub hosts: Vec<(String, u16)>,
-    /// Whether the servers form a cluster that the client has to know.
+    /// Whether the servers must form a cluster; one that is not announced so is found out.
     pub clustered: bool,
     /// `None` for a plain connection.
     pub tls: Option<RedisTls>,

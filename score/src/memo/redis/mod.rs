@@ -1,24 +1,25 @@
 //! Redis through `fred`: the only place that knows the client library and its TLS.
 
+mod cluster;
 mod config;
+mod node;
+mod slots;
+mod table;
 
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster::Cluster;
 pub use config::{RedisConfig, RedisConfigError};
 use fred::error::{Error as FredError, ErrorKind};
-use fred::prelude::{
-    Builder, Client, ClientLike, Config, KeysInterface, Options, ReconnectPolicy, Server,
-    ServerConfig, TcpConfig,
-};
-use fred::types::config::{
-    ClusterDiscoveryPolicy, TlsConfig, TlsConnector, TlsHostMapping, UnresponsiveConfig,
-};
-use fred::types::{ConnectHandle, Expiration};
-use futures_util::future::{BoxFuture, join_all};
+use fred::prelude::{Builder, Client, Config, ReconnectPolicy, Server, ServerConfig, TcpConfig};
+use fred::types::config::{TlsConfig, TlsConnector, UnresponsiveConfig};
+use futures_util::future::BoxFuture;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tracing::info;
 
 use super::store::{MemoStore, StoreEntry, StoreError};
 
@@ -27,21 +28,14 @@ const MAX_CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// A Redis server or cluster. Commands fail at once while there is no connection; nothing queues up.
 pub struct RedisStore {
+    endpoint: Arc<Endpoint>,
+    session: RwLock<Option<Arc<Cluster>>>,
+}
+
+/// How to get to the servers.
+struct Endpoint {
     config: RedisConfig,
     tls: Option<rustls::ClientConfig>,
-    session: RwLock<Option<Session>>,
-}
-
-/// A client with the task that drives it.
-struct Session {
-    client: Client,
-    task: ConnectHandle,
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl RedisStore {
@@ -55,26 +49,81 @@ impl RedisStore {
             None => None,
         };
         Ok(Self {
-            config,
-            tls,
+            endpoint: Arc::new(Endpoint { config, tls }),
             session: RwLock::new(None),
         })
     }
 
-    fn client(&self) -> Result<Client, StoreError> {
+    fn session(&self) -> Option<Arc<Cluster>> {
         let session = self.session.read().unwrap_or_else(PoisonError::into_inner);
-        match &*session {
-            Some(session) => Ok(session.client.clone()),
-            None => Err(StoreError::Unreachable("not connected".to_owned())),
-        }
+        session.clone()
     }
 
-    fn replace_session(&self, session: Session) {
-        *self.session.write().unwrap_or_else(PoisonError::into_inner) = Some(session);
+    fn replace_session(&self, session: Cluster) -> Option<Arc<Cluster>> {
+        let mut present = self.session.write().unwrap_or_else(PoisonError::into_inner);
+        present.replace(Arc::new(session))
+    }
+}
+
+impl MemoStore for RedisStore {
+    fn connect(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async {
+            let mut servers = self.endpoint.config.hosts.clone();
+            // The configured node of a cluster may be the one that is gone.
+            if let Some(session) = self.session().filter(|session| session.is_clustered()) {
+                servers.extend(session.servers());
+            }
+            let session = Cluster::connect(self.endpoint.clone(), &servers)
+                .await
+                .map_err(|error| self.endpoint.explain(&error))?;
+            let clustered = session.is_clustered();
+            let count = session.servers().len();
+            let before = self.replace_session(session);
+            if before.is_none_or(|before| before.is_clustered() != clustered) {
+                match clustered {
+                    true => info!(primaries = count, "redis is a cluster"),
+                    false => info!("redis is a single endpoint"),
+                }
+            }
+            Ok(())
+        })
     }
 
-    fn build_client(&self) -> Result<Client, FredError> {
-        let mut builder = Builder::from_config(self.fred_config());
+    fn get_many(
+        &self,
+        keys: Vec<String>,
+        budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<Option<Bytes>, StoreError>>> {
+        Box::pin(async move {
+            match self.session() {
+                Some(session) => session.get_many(keys, budget).await,
+                None => keys.iter().map(|_| Err(not_connected())).collect(),
+            }
+        })
+    }
+
+    fn set_many(
+        &self,
+        entries: Vec<StoreEntry>,
+        budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<(), StoreError>>> {
+        Box::pin(async move {
+            match self.session() {
+                Some(session) => session.set_many(entries, budget).await,
+                None => entries.iter().map(|_| Err(not_connected())).collect(),
+            }
+        })
+    }
+}
+
+fn not_connected() -> StoreError {
+    StoreError::Unreachable("not connected".to_owned())
+}
+
+impl Endpoint {
+    /// A client of one server. With `fail_fast` it gives up if the first attempt to connect fails.
+    fn client(&self, host: &str, port: u16, fail_fast: bool) -> Result<Client, FredError> {
+        let mut builder = Builder::from_config(self.fred_config(host, port, fail_fast));
         builder.with_connection_config(|connection| {
             let patience = self.config.connect_timeout.min(MAX_CONNECT_TIME);
             connection.connection_timeout = patience;
@@ -97,104 +146,40 @@ impl RedisStore {
         builder.build()
     }
 
-    fn fred_config(&self) -> Config {
-        let servers: Vec<Server> = self
-            .config
-            .hosts
-            .iter()
-            .map(|(host, port)| self.server(host, *port))
-            .collect();
-        let server = match <[Server; 1]>::try_from(servers) {
-            Ok([server]) if !self.config.clustered => ServerConfig::Centralized { server },
-            Ok([server]) => clustered(vec![server]),
-            Err(servers) => clustered(servers),
-        };
+    fn fred_config(&self, host: &str, port: u16, fail_fast: bool) -> Config {
         Config {
-            server,
+            server: ServerConfig::Centralized {
+                server: self.server(host, port),
+            },
             username: self.config.username.clone(),
             password: self.config.password.clone(),
             database: self.config.database,
-            fail_fast: true,
-            tls: self.tls.clone().map(|tls| TlsConfig {
-                connector: TlsConnector::from(tls),
-                // Clusters on Azure announce addresses, while certificates are made out to the host name.
-                hostnames: TlsHostMapping::DefaultHost,
-            }),
+            fail_fast,
+            tls: self
+                .tls
+                .clone()
+                .map(|tls| TlsConfig::from(TlsConnector::from(tls))),
             ..Config::default()
         }
     }
 
     fn server(&self, host: &str, port: u16) -> Server {
         let mut server = Server::new(host, port);
-        let tls = self.config.tls.as_ref();
-        server.tls_server_name = tls
-            .and_then(|tls| tls.server_name.as_deref())
-            .map(Into::into);
+        if let Some(tls) = &self.config.tls {
+            let name = tls.server_name.as_deref();
+            server.tls_server_name = name.or_else(|| self.name_of(host)).map(Into::into);
+        }
         server
     }
 
-    /// Without retries or queueing: whoever asks has a budget and can do without an answer.
-    fn options(&self) -> Options {
-        Options {
-            fail_fast: true,
-            max_attempts: Some(1),
-            ..Options::default()
-        }
+    /// The name in the certificate of a server that a cluster announced by its address: clusters on Azure do so, while
+    /// certificates are made out to the name of the endpoint.
+    fn name_of(&self, host: &str) -> Option<&str> {
+        let is_address = |host: &str| host.parse::<IpAddr>().is_ok();
+        let mut names = self.config.hosts.iter().map(|(name, _)| name.as_str());
+        is_address(host).then(|| names.find(|name| !is_address(name)))?
     }
 
-    async fn get_each(
-        &self,
-        client: &Client,
-        keys: Vec<String>,
-    ) -> Result<Vec<Option<Bytes>>, FredError> {
-        let options = self.options();
-        let client = client.with_options(&options);
-        let gets = keys.iter().map(|key| client.get(key.as_str()));
-        join_all(gets).await.into_iter().collect()
-    }
-}
-
-impl MemoStore for RedisStore {
-    fn connect(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async {
-            let client = self.build_client().map_err(|error| self.explain(&error))?;
-            let task = client.init().await.map_err(|error| self.explain(&error))?;
-            self.replace_session(Session { client, task });
-            Ok(())
-        })
-    }
-
-    fn get_many(&self, keys: Vec<String>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, StoreError>> {
-        Box::pin(async {
-            let client = self.client()?;
-            // A cluster refuses one command with keys of several slots; single commands travel together anyway.
-            let answer = if client.is_clustered() {
-                self.get_each(&client, keys).await
-            } else {
-                client.with_options(&self.options()).mget(keys).await
-            };
-            answer.map_err(|error| self.explain(&error))
-        })
-    }
-
-    fn set_many(&self, entries: Vec<StoreEntry>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async {
-            let client = self.client()?;
-            let options = self.options();
-            let client = client.with_options(&options);
-            let sets = entries.into_iter().map(|entry| {
-                let expire = entry
-                    .ttl
-                    .map(|ttl| Expiration::PX(ttl.as_millis().clamp(1, i64::MAX as u128) as i64));
-                client.set::<(), _, _>(entry.key, entry.value, expire, None, false)
-            });
-            let outcome: Result<Vec<()>, FredError> = join_all(sets).await.into_iter().collect();
-            outcome.map(|_| ()).map_err(|error| self.explain(&error))
-        })
-    }
-}
-
-impl RedisStore {
     /// The error in words that say what to change. Secrets never appear in the library's own texts.
     fn explain(&self, error: &FredError) -> StoreError {
         let (place, details) = (self.config.describe(), error.details());
@@ -220,14 +205,6 @@ impl RedisStore {
 fn is_server_reply(details: &str) -> bool {
     let word = details.split(' ').next().unwrap_or_default();
     word.len() >= 3 && word.bytes().all(|b| b.is_ascii_uppercase())
-}
-
-fn clustered(hosts: Vec<Server>) -> ServerConfig {
-    ServerConfig::Clustered {
-        hosts,
-        // With the default policy a client whose only configured node has died never finds the others again.
-        policy: ClusterDiscoveryPolicy::UseCache,
-    }
 }
 
 fn tls_config(config: &RedisConfig) -> Result<rustls::ClientConfig, RedisConfigError> {

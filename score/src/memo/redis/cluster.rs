@@ -1,0 +1,275 @@
+//! The servers behind an endpoint, one or a cluster's primaries, and which of them has a key.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::error::{Error as FredError, ErrorKind};
+use futures_util::future::{join_all, select_ok};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::Endpoint;
+use super::node::Node;
+use super::slots::{self, Shard};
+use super::table::Table;
+use crate::memo::store::{StoreEntry, StoreError};
+
+/// Pause between two looks at the slot table, however many redirections and errors ask for one.
+const REFRESH_PAUSE: Duration = Duration::from_millis(100);
+/// How long a node may take to tell the slot table.
+const SLOTS_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The servers behind an endpoint. Keys are routed here and not by the client library: its cluster mode serves nobody
+/// while one node is away, and sends what was redirected by ASK back to where it came from.
+pub(super) struct Cluster {
+    shared: Arc<Shared>,
+    /// Keeps the table true; a single server needs none.
+    refresher: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    endpoint: Arc<Endpoint>,
+    table: RwLock<Arc<Table>>,
+    stale: Notify,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(refresher) = &self.refresher {
+            refresher.abort();
+        }
+    }
+}
+
+impl Cluster {
+    /// Connects to whichever of the servers answers first and, if it belongs to a cluster, to all primaries of it.
+    pub(super) async fn connect(
+        endpoint: Arc<Endpoint>,
+        servers: &[(String, u16)],
+    ) -> Result<Self, FredError> {
+        let attempts = servers.iter().map(|(host, port)| {
+            let client = endpoint.client(host, *port, true);
+            Box::pin(async move {
+                let mut node = Node::start(host, *port, client?);
+                node.connected_at_once().await?;
+                Ok::<_, FredError>(node)
+            })
+        });
+        let (node, _) = select_ok(attempts).await?;
+        let shards = match shards_of(&node).await {
+            Ok(shards) => shards,
+            // A proxy that hides a cluster blocks the command, a lone server has none: for us they are the same.
+            Err(error) if !endpoint.config.clustered && !is_no_answer(&error) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        if !shards.is_empty() {
+            let table = Table::join(&endpoint, shards, &[Arc::new(node)]).await?;
+            return Ok(Self::over(endpoint, table, true));
+        }
+        if endpoint.config.clustered {
+            let reason = "no slot of the cluster has a node";
+            return Err(FredError::new(ErrorKind::Cluster, reason));
+        }
+        Ok(Self::over(endpoint, Table::single(node), false))
+    }
+
+    fn over(endpoint: Arc<Endpoint>, table: Table, clustered: bool) -> Self {
+        let shared = Arc::new(Shared {
+            endpoint,
+            table: RwLock::new(Arc::new(table)),
+            stale: Notify::new(),
+        });
+        let refresher = clustered.then(|| tokio::spawn(keep_table(shared.clone())));
+        Self { shared, refresher }
+    }
+
+    /// Where its servers are.
+    pub(super) fn servers(&self) -> Vec<(String, u16)> {
+        let table = self.shared.table();
+        let nodes = table.nodes.iter();
+        nodes.map(|node| (node.host.clone(), node.port)).collect()
+    }
+
+    /// Whether it is one, and not a single server.
+    pub(super) fn is_clustered(&self) -> bool {
+        self.refresher.is_some()
+    }
+
+    /// One round trip to each server that has some of the keys, all at the same time.
+    pub(super) async fn get_many(
+        &self,
+        keys: Vec<String>,
+        budget: Duration,
+    ) -> Vec<Result<Option<Bytes>, StoreError>> {
+        // A node of a cluster takes several keys in one command only if they are of one slot.
+        let clustered = self.is_clustered();
+        let get = move |node: Arc<Node>, keys: Vec<String>| async move {
+            match clustered {
+                true => node.get_each(&keys).await,
+                false => node.get_at_once(&keys).await,
+            }
+        };
+        self.on_each_node(keys, String::as_bytes, get, budget).await
+    }
+
+    /// Like [`Cluster::get_many`].
+    pub(super) async fn set_many(
+        &self,
+        entries: Vec<StoreEntry>,
+        budget: Duration,
+    ) -> Vec<Result<(), StoreError>> {
+        let set = |node: Arc<Node>, entries| async move { node.set_each(entries).await };
+        self.on_each_node(entries, |entry| entry.key.as_bytes(), set, budget)
+            .await
+    }
+
+    /// Gives every node its share of the items and puts the outcomes back into the items' order.
+    async fn on_each_node<T, R, F: Future<Output = Vec<Result<R, FredError>>>>(
+        &self,
+        items: Vec<T>,
+        key: impl Fn(&T) -> &[u8],
+        command: impl Fn(Arc<Node>, Vec<T>) -> F,
+        budget: Duration,
+    ) -> Vec<Result<R, StoreError>> {
+        let table = self.shared.table();
+        let count = items.len();
+        let mut shares: Vec<(Vec<usize>, Vec<T>)> = Vec::new();
+        shares.resize_with(table.nodes.len(), Default::default);
+        for (place, item) in items.into_iter().enumerate() {
+            if let Some(owner) = table.owner(key(&item)) {
+                shares[owner].0.push(place);
+                shares[owner].1.push(item);
+            }
+        }
+        let shares = table.nodes.iter().zip(shares);
+        let commands =
+            shares
+                .filter(|(_, (places, _))| !places.is_empty())
+                .map(|(node, (places, items))| {
+                    let replies = self.within(budget, node, command(node.clone(), items));
+                    async move { (places, replies.await) }
+                });
+        let mut outcomes: Vec<Option<Result<R, StoreError>>> = Vec::new();
+        outcomes.resize_with(count, || None);
+        for (places, replies) in join_all(commands).await {
+            match replies {
+                Some(replies) => {
+                    for (place, reply) in places.into_iter().zip(replies) {
+                        outcomes[place] = Some(reply.map_err(|e| self.shared.fault(&table, &e)));
+                    }
+                }
+                None => {
+                    let fault = self.shared.fault(&table, &no_answer_within(budget));
+                    for place in places {
+                        outcomes[place] = Some(Err(fault.clone()));
+                    }
+                }
+            }
+        }
+        let outcomes = outcomes.into_iter();
+        outcomes
+            .map(|outcome| outcome.unwrap_or_else(|| Err(self.shared.homeless())))
+            .collect()
+    }
+
+    /// `None` if the node does not answer in time, or was silent too often to be asked.
+    async fn within<R>(
+        &self,
+        budget: Duration,
+        node: &Node,
+        replies: impl Future<Output = R>,
+    ) -> Option<R> {
+        // A single server is watched by the gate before the whole store.
+        if self.is_clustered() && node.rests() {
+            return None;
+        }
+        let replies = timeout(budget, replies).await.ok();
+        node.note(replies.is_some());
+        replies
+    }
+}
+
+impl Shared {
+    fn table(&self) -> Arc<Table> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.clone()
+    }
+
+    /// What an error means for the store as a whole, and for the table.
+    fn fault(&self, table: &Table, error: &FredError) -> StoreError {
+        let fault = self.endpoint.explain(error);
+        if matches!(fault, StoreError::Refused(_)) && !is_redirection(error) {
+            return fault;
+        }
+        self.stale.notify_one();
+        let answers = |node: &Arc<Node>| node.is_connected() && !node.rests();
+        let elsewhere = table.nodes.len() > 1 && table.nodes.iter().any(answers);
+        match fault {
+            StoreError::Unreachable(reason) | StoreError::Refused(reason) if elsewhere => {
+                StoreError::PartUnreachable(reason)
+            }
+            StoreError::Refused(reason) => StoreError::Unreachable(reason),
+            fault => fault,
+        }
+    }
+
+    /// A slot without a node, for the time being.
+    fn homeless(&self) -> StoreError {
+        self.stale.notify_one();
+        StoreError::PartUnreachable("no node of the cluster has the slot".to_owned())
+    }
+
+    /// Asks the nodes for the slot table, another one first each time: one that comes back may know an old one.
+    async fn refresh(&self, turn: usize) {
+        let mut nodes = self.table().nodes.clone();
+        let turn = turn % nodes.len().max(1);
+        nodes.rotate_left(turn);
+        for node in nodes.iter().filter(|node| node.is_connected()) {
+            let Ok(shards) = shards_of(node).await else {
+                continue;
+            };
+            if shards.is_empty() {
+                continue;
+            }
+            if let Ok(table) = Table::join(&self.endpoint, shards, &nodes).await {
+                *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+            }
+            return;
+        }
+    }
+}
+
+/// Looks at the slot table whenever something says that it has changed.
+async fn keep_table(shared: Arc<Shared>) {
+    for turn in 0.. {
+        shared.stale.notified().await;
+        shared.refresh(turn).await;
+        sleep(REFRESH_PAUSE).await;
+    }
+}
+
+async fn shards_of(node: &Node) -> Result<Vec<Shard>, FredError> {
+    let answer = timeout(SLOTS_TIMEOUT, node.cluster_slots()).await;
+    let answer = answer.unwrap_or_else(|_| Err(no_answer_within(SLOTS_TIMEOUT)))?;
+    slots::parse(answer, &node.host)
+        .ok_or_else(|| FredError::new(ErrorKind::Parse, "CLUSTER SLOTS answers in an unknown form"))
+}
+
+fn no_answer_within(time: Duration) -> FredError {
+    FredError::new(ErrorKind::Timeout, format!("no answer within {time:?}"))
+}
+
+fn is_no_answer(error: &FredError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Timeout
+    )
+}
+
+/// The key is, or is about to be, on another node.
+fn is_redirection(error: &FredError) -> bool {
+    let word = error.details().split(' ').next();
+    matches!(word, Some("MOVED" | "ASK" | "TRYAGAIN"))
+}
