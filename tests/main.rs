@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod cluster;
 mod deployment;
 mod http_trigger;
 mod lifecycle;
