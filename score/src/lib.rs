@@ -10,10 +10,13 @@
 //! 6. `memo`: new results are remembered, behind the answer;
 //! 7. `rows`: old and new results are put together in the caller's order.
 //!
-//! [`Scorer::score`] is these steps written out. Nothing here knows of HTTP, JSON or Azure.
+//! [`Scorer::score`] is these steps written out. `features` fetches rows that a request only names by key.
+//!
+//! Nothing here knows of HTTP, JSON or Azure.
 
 mod batch;
 mod error;
+mod features;
 mod memo;
 mod model;
 mod request;
@@ -24,13 +27,14 @@ mod tensor;
 
 pub use batch::BatchLimits;
 pub use error::{ErrorCode, LoadError, ScoreError};
+pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore};
 pub use memo::{
     Memo, MemoStats, MemoStore, ModelDigest, RedisConfig, RedisConfigError, RedisStore,
     RemoteOptions, StoreEntry, StoreError,
 };
 pub use model::{
-    Character, ImageLayout, ImageOptions, ModelFolder, ModelOptions, ModelPlace, Runtime,
-    find_models,
+    Character, FeatureFormat, FeatureOptions, ImageLayout, ImageOptions, ModelFolder, ModelOptions,
+    ModelPlace, Runtime, find_models,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 pub use rows::Rows;

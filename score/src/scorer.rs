@@ -11,11 +11,13 @@ use prometheus_client::metrics::counter::Counter;
 use crate::batch::{BatchLimits, Batcher, Ran};
 use crate::error::{LoadError, ScoreError};
 use crate::memo::{Memo, ModelDigest};
-use crate::model::{Character, Model, ModelFolder, ModelOptions, OnnxModel, Runtime, examine};
+use crate::model::{
+    Character, FeatureFormat, Model, ModelFolder, ModelOptions, OnnxModel, Runtime, examine,
+};
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 use crate::rows::{Rows, Units};
 use crate::signature::{Arranged, ModelSignature};
-use crate::tensor::{NamedTensor, Tensor, TensorData};
+use crate::tensor::{ElementType, NamedTensor, Tensor, TensorData};
 
 /// How a model is run.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +98,9 @@ impl Scorer {
                 "inputs: the model has no input {name:?}; it takes {}",
                 signature.describe_inputs()
             )));
+        }
+        if let Some(reason) = features_unfit(&folder.options, &signature) {
+            return Err(folder.wrong_options(&format!("features: {reason}")));
         }
         let mut character = examine(&mut *models[0]);
         if let Some(rows) = folder.options.rows() {
@@ -313,6 +318,38 @@ fn refuse_nul(signature: &ModelSignature, inputs: &Arranged) -> Result<(), Score
         }
     }
     Ok(())
+}
+
+/// Why rows by key cannot be had for this model in that format.
+fn features_unfit(options: &ModelOptions, signature: &ModelSignature) -> Option<String> {
+    let format = options.features.as_ref()?.format;
+    let inputs = &signature.inputs;
+    if inputs.is_empty() {
+        return Some("the model has no input".to_owned());
+    }
+    if let Some(spec) = inputs.iter().find(|spec| spec.shape.is_empty()) {
+        return Some(format!("input {:?} has no rows; it is {spec}", spec.name));
+    }
+    if format == FeatureFormat::Json {
+        return None;
+    }
+    let [spec] = &inputs[..] else {
+        let takes = signature.describe_inputs();
+        let format = format.as_str();
+        return Some(format!(
+            "{format} holds one input, and the model takes {takes}; use json"
+        ));
+    };
+    let lengths = &spec.signed_shape()[1..];
+    let fits = match format {
+        FeatureFormat::Npy => !matches!(
+            spec.element_type,
+            ElementType::BFloat16 | ElementType::String
+        ),
+        // The number of bytes tells the length of one axis, not of several.
+        _ => spec.element_type.size().is_some() && lengths.iter().filter(|n| **n < 0).count() < 2,
+    };
+    (!fits).then(|| format!("{} cannot hold a row of {spec}; use json", format.as_str()))
 }
 
 fn unknown_input<'a>(folder: &'a ModelFolder, signature: &ModelSignature) -> Option<&'a String> {

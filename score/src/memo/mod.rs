@@ -22,7 +22,7 @@ pub use key::ModelDigest;
 pub(crate) use key::{KeyMaker, MemoKey};
 use local::LocalTier;
 pub use redis::{RedisConfig, RedisConfigError, RedisStore};
-use remote::Remote;
+pub(crate) use remote::Remote;
 pub use store::{MemoStore, StoreEntry, StoreError};
 
 /// How the shared tier is used.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::codec;
@@ -37,8 +37,47 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// A fall within this time after the gate was opened counts as the same trouble.
 const RELAPSE_TIME: Duration = Duration::from_secs(10);
 
-pub(super) struct Remote {
+/// What a store is read for.
+enum Purpose {
+    /// Remembered results.
+    Results,
+    /// Inference data.
+    Features {
+        /// A name below a prefix of theirs: others may not be readable.
+        probe: String,
+    },
+}
+
+impl Purpose {
+    /// What the log calls the store.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Results => "redis",
+            Self::Features { .. } => "redis for features",
+        }
+    }
+
+    /// What an outage means.
+    fn without(&self) -> &'static str {
+        match self {
+            Self::Results => "scoring goes on without it",
+            Self::Features { .. } => "requests by key are refused",
+        }
+    }
+
+    /// What the names begin with that the keeper reads to find out whether the store answers.
+    fn probe(&self) -> &str {
+        match self {
+            // Nobody writes it.
+            Self::Results => PROBE_KEY,
+            Self::Features { probe } => probe,
+        }
+    }
+}
+
+pub(crate) struct Remote {
     store: Arc<dyn MemoStore>,
+    purpose: Purpose,
     gate: Gate,
     options: RemoteOptions,
     stats: MemoStats,
@@ -46,6 +85,8 @@ pub(super) struct Remote {
     pending_bytes: AtomicUsize,
     /// Why the gate was shut last.
     trouble: Mutex<String>,
+    /// Whether the first attempt to connect has come to an end.
+    attempted: watch::Sender<bool>,
 }
 
 impl Remote {
@@ -56,18 +97,44 @@ impl Remote {
         stats: MemoStats,
     ) -> Arc<Self> {
         let (writes, queue) = mpsc::unbounded_channel();
-        let remote = Arc::new(Self {
+        let remote = Self::new(store, Purpose::Results, options, stats, writes);
+        tokio::spawn(keep(remote.clone()));
+        tokio::spawn(write(remote.clone(), queue));
+        remote
+    }
+
+    /// Starts the keeper of a store that is only read with [`Remote::get`].
+    pub(crate) fn start_reading(
+        store: Arc<dyn MemoStore>,
+        budget: Duration,
+        probe: String,
+    ) -> Arc<Self> {
+        let options = RemoteOptions { budget, ttl: None };
+        let (writes, _) = mpsc::unbounded_channel();
+        let (purpose, stats) = (Purpose::Features { probe }, MemoStats::default());
+        let remote = Self::new(store, purpose, options, stats, writes);
+        tokio::spawn(keep(remote.clone()));
+        remote
+    }
+
+    fn new(
+        store: Arc<dyn MemoStore>,
+        purpose: Purpose,
+        options: RemoteOptions,
+        stats: MemoStats,
+        writes: mpsc::UnboundedSender<Vec<StoreEntry>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
             store,
+            purpose,
             gate: Gate::default(),
             options,
             stats,
             writes,
             pending_bytes: AtomicUsize::new(0),
             trouble: Mutex::default(),
-        });
-        tokio::spawn(keep(remote.clone()));
-        tokio::spawn(write(remote.clone(), queue));
-        remote
+            attempted: watch::Sender::new(false),
+        })
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -103,6 +170,31 @@ impl Remote {
             Some(fault) => self.failed(pass, fault),
             None => {}
         }
+    }
+
+    /// The values under `names`, within the budget. At once an error while the store is known not to answer; only the
+    /// very first attempt to connect is waited for. A refusal does not shut the gate: it may concern these names alone.
+    pub(crate) async fn get(&self, names: Vec<String>) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let until = Instant::now() + self.options.budget;
+        let mut attempted = self.attempted.subscribe();
+        // Its sender lives in here, so only time can end this early.
+        let _ = timeout_at(until, attempted.wait_for(|done| *done)).await;
+        let Some(pass) = self.gate.pass() else {
+            return Err(StoreError::Unreachable("not connected".to_owned()));
+        };
+        let budget = until.saturating_duration_since(Instant::now());
+        let answers: Result<Vec<_>, _> = self
+            .store
+            .get_many(names, budget)
+            .await
+            .into_iter()
+            .collect();
+        match &answers {
+            Ok(_) => self.gate.succeeded(),
+            Err(StoreError::Refused(_) | StoreError::PartUnreachable(_)) => {}
+            Err(error @ StoreError::Unreachable(_)) => self.failed(pass, error),
+        }
+        answers
     }
 
     fn open(&self, key: &MemoKey, value: &Bytes) -> Option<Bytes> {
@@ -173,16 +265,18 @@ fn jittered(ttl: Duration) -> Duration {
 async fn keep(remote: Arc<Remote>) {
     let mut announce = true;
     let mut relapses = Relapses::default();
+    let name = remote.purpose.name();
     loop {
         connect(&remote, announce).await;
         remote.gate.open();
+        remote.attempted.send_replace(true);
         if relapses.are_news() {
-            info!("redis connected");
+            info!("{name} connected");
         }
         while watch(&remote, &mut relapses).await {
             remote.gate.open();
             if relapses.are_news() {
-                info!("redis answers again");
+                info!("{name} answers again");
             }
         }
         // A fall that was not worth a line may have become an outage.
@@ -224,8 +318,10 @@ async fn connect(remote: &Remote, mut announce: bool) {
             Err(error) => error,
         };
         remote.stats.remote_errors.inc();
+        remote.attempted.send_replace(true);
         if announce {
-            warn!(%error, "redis cannot be used, scoring goes on without it");
+            let (name, without) = (remote.purpose.name(), remote.purpose.without());
+            warn!(%error, "{name} cannot be used, {without}");
             announce = false;
         }
         sleep(jittered(backoff)).await;
@@ -260,7 +356,8 @@ async fn watch(remote: &Remote, relapses: &mut Relapses) -> bool {
     relapses.note(opened.elapsed());
     if relapses.are_news() {
         let error = remote.trouble().clone();
-        warn!(%error, "redis does not answer, scoring goes on without it");
+        let (name, without) = (remote.purpose.name(), remote.purpose.without());
+        warn!(%error, "{name} does not answer, {without}");
     }
     let give_up = Instant::now() + HEAL_TIME;
     let mut backoff = relapses.first_wait();
@@ -277,7 +374,8 @@ async fn watch(remote: &Remote, relapses: &mut Relapses) -> bool {
 /// Does what requests do, on keys that nobody writes: a server that answers a PING may still refuse a GET. There are
 /// several of them, since one part of the store may be gone.
 async fn probe(remote: &Remote) -> Result<(), StoreError> {
-    let keys = (0..PROBE_KEYS).map(|i| format!("{PROBE_KEY}{i}")).collect();
+    let name = remote.purpose.probe();
+    let keys = (0..PROBE_KEYS).map(|i| format!("{name}{i}")).collect();
     let mut fault = StoreError::Unreachable("no answer to a probe".to_owned());
     for answer in remote.store.get_many(keys, remote.options.budget).await {
         match answer {

@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer};
 use crate::error::LoadError;
 use crate::rows::Rows;
 
+/// What the keys of remembered results begin with in the shared store.
+const RESULTS_PREFIX: &str = "score:";
 /// Names that paths such as `/api/score/v2` need for themselves.
 const RESERVED_NAMES: [&str; 3] = ["v2", "metrics", "openapi.json"];
 
@@ -35,6 +37,43 @@ pub struct ModelOptions {
     /// How pictures become inputs, by input name.
     #[serde(default)]
     pub inputs: BTreeMap<String, ImageOptions>,
+    /// Where rows lie that requests name by key; without it no request may.
+    pub features: Option<FeatureOptions>,
+}
+
+/// Where and how features are stored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureOptions {
+    /// What stands before each key in the store. Requests reach nothing else.
+    pub prefix: String,
+    /// What each value is written in.
+    #[serde(default)]
+    pub format: FeatureFormat,
+}
+
+/// What one row of features is written in. It is told and not guessed: raw bytes may look like anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FeatureFormat {
+    /// An array, or an object by input name; also numpy's format, as no JSON text begins like it.
+    #[default]
+    Json,
+    /// An array in numpy's format.
+    Npy,
+    /// Little-endian elements.
+    Raw,
+}
+
+impl FeatureFormat {
+    /// The name it has in `model.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Npy => "npy",
+            Self::Raw => "raw",
+        }
+    }
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
@@ -61,6 +100,9 @@ fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
     if options.max_rows == Some(0) {
         return Err("max_rows: expected 1 or more".to_owned());
     }
+    if let Some(features) = &options.features {
+        refuse_prefix(&features.prefix)?;
+    }
     for (name, input) in &options.inputs {
         if input.std.contains(&0.0) {
             return Err(format!("inputs.{name}: std must not be 0"));
@@ -69,6 +111,20 @@ fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
         if sides.iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
             return Err(format!("inputs.{name}: size must be from 1 to {MAX_SIDE}"));
         }
+    }
+    Ok(())
+}
+
+/// The prefix is all that keeps requests by key to features, so it must not lead to what else this program stores.
+fn refuse_prefix(prefix: &str) -> Result<(), String> {
+    if prefix.is_empty() || prefix.contains('\0') {
+        return Err("features.prefix: expected text such as \"features:\"".to_owned());
+    }
+    if prefix.starts_with(RESULTS_PREFIX) || RESULTS_PREFIX.starts_with(prefix) {
+        return Err(format!(
+            "features.prefix: {prefix:?} leads to remembered results, which begin with {RESULTS_PREFIX:?}; choose \
+             another, such as \"features:\""
+        ));
     }
     Ok(())
 }
@@ -304,13 +360,17 @@ fn read_options(file: &Path) -> Result<ModelOptions, LoadError> {
     }
 }
 
-const KEYS: [&str; 7] = [
-    "outputs", "rows", "memoize", "labels", "max_rows", "ttl", "inputs",
+const KEYS: [&str; 8] = [
+    "outputs", "rows", "memoize", "labels", "max_rows", "ttl", "inputs", "features",
 ];
+const FEATURE_KEYS: [&str; 2] = ["prefix", "format"];
 const INPUT_KEYS: [&str; 5] = ["size", "layout", "scale", "mean", "std"];
 
 fn refuse_unknown_keys(table: &toml::Table) -> Result<(), String> {
     refuse_unknown(table, &KEYS, "")?;
+    if let Some(features) = table.get("features").and_then(toml::Value::as_table) {
+        refuse_unknown(features, &FEATURE_KEYS, "features: ")?;
+    }
     let inputs = table.get("inputs").and_then(toml::Value::as_table);
     for (name, input) in inputs.into_iter().flatten() {
         let place = format!("inputs.{name}: ");
@@ -419,6 +479,34 @@ mod tests {
             refused("[inputs.x]\nsizes = [1, 1]"),
             r#"inputs.x: unknown key "sizes"; did you mean "size"?"#
         );
+        assert_eq!(
+            refused("[features]\nprefixes = \"f:\""),
+            r#"features: unknown key "prefixes"; did you mean "prefix"?"#
+        );
+    }
+
+    #[test]
+    fn features_have_a_prefix_of_their_own() {
+        let read = |text: &str| toml::from_str::<ModelOptions>(&format!("[features]\n{text}"));
+        let features = read("prefix = \"f:\"").unwrap().features.unwrap();
+        assert_eq!(
+            (&*features.prefix, features.format),
+            ("f:", FeatureFormat::Json)
+        );
+        for wrong in [
+            "",
+            "format = \"raw\"",
+            "prefix = \"f:\"\nformat = \"csv\"",
+            "prefix = 1",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        for prefix in ["", "s", "score", "score:", "score:1:", "a\0b"] {
+            assert!(refuse_prefix(prefix).is_err(), "{prefix:?}");
+        }
+        for prefix in ["features:", "scores:", "Score:", "{f}:", "*"] {
+            assert_eq!(refuse_prefix(prefix), Ok(()), "{prefix:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,10 @@ mod folder;
 mod onnx;
 mod probe;
 
-pub use folder::{ImageLayout, ImageOptions, ModelFolder, ModelOptions, ModelPlace, find_models};
+pub use folder::{
+    FeatureFormat, FeatureOptions, ImageLayout, ImageOptions, ModelFolder, ModelOptions,
+    ModelPlace, find_models,
+};
 pub(crate) use onnx::OnnxModel;
 pub use onnx::Runtime;
 pub use probe::Character;

@@ -11,7 +11,6 @@ use super::*;
 use crate::memo::{MemoStore, RemoteOptions, StoreEntry, StoreError};
 use crate::model::RunError;
 use crate::signature::{Dim, TensorSpec};
-use crate::tensor::ElementType;
 
 /// The inputs of every run of a model, in order.
 #[derive(Clone, Default)]
@@ -866,4 +865,46 @@ async fn requests_at_the_same_time_get_their_own_answers() {
     });
     join_all(requests).await;
     assert_eq!(scorer.stats().rows.get(), 100);
+}
+
+#[test]
+fn features_must_suit_the_models_inputs() {
+    use crate::model::FeatureOptions;
+    let input = |element_type, shape: &[i64]| TensorSpec {
+        name: "x".into(),
+        element_type,
+        shape: shape
+            .iter()
+            .map(|n| usize::try_from(*n).map_or(Dim::Dynamic(None), Dim::Fixed))
+            .collect(),
+    };
+    let float = |shape| input(ElementType::Float32, shape);
+    let text = || input(ElementType::String, &[-1, 2]);
+    let unfit = |format, inputs| {
+        let mut options = ModelOptions::default();
+        options.features = Some(FeatureOptions {
+            prefix: "f:".into(),
+            format,
+        });
+        features_unfit(&options, &ModelSignature::of_tensors(inputs, vec![]))
+    };
+    use FeatureFormat::{Json, Npy, Raw};
+    for (format, inputs) in [
+        (Json, vec![float(&[-1, 2]), text()]),
+        (Npy, vec![float(&[-1, -1, -1])]),
+        (Raw, vec![float(&[-1, -1, 2])]),
+    ] {
+        assert_eq!(unfit(format, inputs), None, "{format:?}");
+    }
+    for (format, inputs, said) in [
+        (Json, vec![], "no input"),
+        (Json, vec![float(&[-1, 2]), float(&[])], "has no rows"),
+        (Raw, vec![float(&[-1, 2]), text()], "raw holds one input"),
+        (Npy, vec![text()], "npy cannot hold a row of string [?,2]"),
+        (Raw, vec![text()], "raw cannot hold"),
+        (Raw, vec![float(&[-1, -1, -1])], "raw cannot hold"),
+    ] {
+        let reason = unfit(format, inputs).unwrap();
+        assert!(reason.contains(said), "{reason}");
+    }
 }

@@ -120,7 +120,7 @@ impl Tensor {
     }
 
     /// Stacks tensors along axis 0; `None` unless all agree in element type and row shape.
-    pub(crate) fn stack<'a>(parts: impl IntoIterator<Item = &'a Self> + Clone) -> Option<Self> {
+    pub fn stack<'a>(parts: impl IntoIterator<Item = &'a Self> + Clone) -> Option<Self> {
         let first = parts.clone().into_iter().next()?;
         let rows = parts
             .clone()

@@ -26,6 +26,8 @@ use super::store::{MemoStore, StoreEntry, StoreError};
 /// A connection has two steps, to connect and to log in; each may take this long.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(5);
 
+const MIN_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A Redis server or cluster. Commands fail at once while there is no connection; nothing queues up.
 pub struct RedisStore {
     endpoint: Arc<Endpoint>,
@@ -36,6 +38,8 @@ pub struct RedisStore {
 struct Endpoint {
     config: RedisConfig,
     tls: Option<rustls::ClientConfig>,
+    /// How long the server may be silent before the connection counts as lost.
+    patience: Duration,
 }
 
 impl RedisStore {
@@ -44,12 +48,28 @@ impl RedisStore {
     /// # Errors
     /// If TLS is wanted and no trusted certificates can be read.
     pub fn new(config: RedisConfig) -> Result<Self, RedisConfigError> {
+        Self::with_patience(config, MIN_PATIENCE)
+    }
+
+    /// Like [`RedisStore::new`], for large values, which take time: the connection counts as lost only if the server is
+    /// silent for that long.
+    ///
+    /// # Errors
+    /// As [`RedisStore::new`].
+    pub fn with_patience(
+        config: RedisConfig,
+        patience: Duration,
+    ) -> Result<Self, RedisConfigError> {
         let tls = match &config.tls {
             Some(_) => Some(tls_config(&config)?),
             None => None,
         };
         Ok(Self {
-            endpoint: Arc::new(Endpoint { config, tls }),
+            endpoint: Arc::new(Endpoint {
+                config,
+                tls,
+                patience: patience.max(MIN_PATIENCE),
+            }),
             session: RwLock::new(None),
         })
     }
@@ -133,7 +153,7 @@ impl Endpoint {
             connection.auto_client_setname = false;
             connection.reconnect_on_auth_error = true;
             connection.unresponsive = UnresponsiveConfig {
-                max_timeout: Some(Duration::from_secs(1)),
+                max_timeout: Some(self.patience),
                 interval: Duration::from_millis(200),
             };
             connection.tcp = TcpConfig {

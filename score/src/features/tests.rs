@@ -1,0 +1,188 @@
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::*;
+use crate::memo::StoreEntry;
+
+const BUDGET: Duration = Duration::from_secs(2);
+
+/// A store that holds what it is given, or fails.
+#[derive(Default)]
+struct FakeStore {
+    values: HashMap<String, Bytes>,
+    failure: Mutex<Option<StoreError>>,
+    hangs: AtomicBool,
+    asked: Mutex<Vec<Vec<String>>>,
+    connects: AtomicUsize,
+}
+
+impl FakeStore {
+    fn holding(values: &[(&str, &'static str)]) -> Arc<Self> {
+        let values = values.iter();
+        Arc::new(Self {
+            values: values
+                .map(|(name, value)| ((*name).to_owned(), Bytes::from_static(value.as_bytes())))
+                .collect(),
+            ..Self::default()
+        })
+    }
+
+    fn fail(&self, failure: Option<StoreError>) {
+        *self.failure.lock().unwrap() = failure;
+    }
+
+    async fn act(&self) -> Result<(), StoreError> {
+        if self.hangs.load(Ordering::Relaxed) {
+            pending::<()>().await;
+        }
+        let failure = self.failure.lock().unwrap().clone();
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+impl MemoStore for FakeStore {
+    fn connect(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.connects.fetch_add(1, Ordering::Relaxed);
+        Box::pin(self.act())
+    }
+
+    fn get_many(
+        &self,
+        keys: Vec<String>,
+        budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<Option<Bytes>, StoreError>>> {
+        let values: Vec<_> = keys
+            .iter()
+            .map(|key| self.values.get(key).cloned())
+            .collect();
+        if !keys[0].starts_with("f:probe") {
+            self.asked.lock().unwrap().push(keys);
+        }
+        Box::pin(async move {
+            let act = tokio::time::timeout(budget, self.act()).await;
+            let failure = act.unwrap_or_else(|_| Err(StoreError::Unreachable("silent".into())));
+            let values = values.into_iter();
+            values
+                .map(|value| failure.clone().map(|()| value))
+                .collect()
+        })
+    }
+
+    fn set_many(
+        &self,
+        _: Vec<StoreEntry>,
+        _: Duration,
+    ) -> BoxFuture<'_, Vec<Result<(), StoreError>>> {
+        unreachable!("features are only read")
+    }
+}
+
+fn start(store: &Arc<FakeStore>) -> FeatureStore {
+    let reads = FeatureReads {
+        budget: BUDGET,
+        max_reads: 4,
+        probe: "f:probe".into(),
+    };
+    FeatureStore::start(store.clone(), reads)
+}
+
+fn keys(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(ToString::to_string).collect()
+}
+
+fn unreachable() -> Option<StoreError> {
+    Some(StoreError::Unreachable("connection refused".into()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_come_in_the_order_of_the_keys_and_each_is_read_once() {
+    let store = FakeStore::holding(&[("f:a", "1"), ("f:b", "2")]);
+    let features = start(&store);
+    let values = features.get("f:", &keys(&["b", "a", "b"])).await.unwrap();
+    assert_eq!(values, ["2", "1", "2"]);
+    assert_eq!(*store.asked.lock().unwrap(), [keys(&["f:b", "f:a"])]);
+    assert_eq!(features.stats().found.get(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_keys_are_named_once_and_many_are_counted() {
+    let features = start(&FakeStore::holding(&[("f:a", "1")]));
+    let wanted = keys(&["x", "a", "y", "x"]);
+    let error = features.get("f:", &wanted).await.unwrap_err();
+    assert_eq!(error.to_string(), r#"no features are stored for "x", "y""#);
+    let stats = features.stats();
+    assert_eq!((stats.found.get(), stats.missing.get()), (1, 2));
+    let many: Vec<String> = (0..13).map(|n| n.to_string()).collect();
+    let error = features.get("f:", &many).await.unwrap_err().to_string();
+    assert!(error.ends_with(r#""8", "9" and 3 more"#), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_connection_is_waited_for_but_not_one_that_failed() {
+    let store = FakeStore::holding(&[("f:a", "1")]);
+    let features = start(&store);
+    assert!(
+        features.get("f:", &keys(&["a"])).await.is_ok(),
+        "not yet connected"
+    );
+
+    store.fail(unreachable());
+    let features = start(&store);
+    let start = Instant::now();
+    for _ in 0..100 {
+        let error = features.get("f:", &keys(&["a"])).await.unwrap_err();
+        assert_eq!(error, FeatureError::Unavailable);
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(features.stats().errors.get(), 100);
+    assert!(store.connects.load(Ordering::Relaxed) < 10);
+    store.fail(None);
+    tokio::time::sleep(BUDGET).await;
+    assert!(features.get("f:", &keys(&["a"])).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_takes_few_places_and_soon_none() {
+    let store = FakeStore::holding(&[("f:a", "1")]);
+    let features = start(&store);
+    let wanted = keys(&["a"]);
+    features.get("f:", &wanted).await.unwrap();
+    store.hangs.store(true, Ordering::Relaxed);
+    let begun = Instant::now();
+    let reads = (0..20).map(|_| features.get("f:", &wanted));
+    let outcomes = futures_util::future::join_all(reads).await;
+    assert_eq!(begun.elapsed(), BUDGET);
+    let overloaded = |outcome: &&Result<_, _>| **outcome == Err(FeatureError::Overloaded);
+    assert_eq!(outcomes.iter().filter(overloaded).count(), 16);
+    let begun = Instant::now();
+    let error = features.get("f:", &wanted).await.unwrap_err();
+    assert_eq!(
+        (error, begun.elapsed()),
+        (FeatureError::Unavailable, Duration::ZERO)
+    );
+    store.hangs.store(false, Ordering::Relaxed);
+    tokio::time::sleep(BUDGET).await;
+    assert!(features.get("f:", &wanted).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_does_not_stop_the_next_look_up() {
+    let store = FakeStore::holding(&[("f:a", "1")]);
+    let features = start(&store);
+    features.get("f:", &keys(&["a"])).await.unwrap();
+    store.fail(Some(StoreError::Refused("NOPERM".into())));
+    for _ in 0..5 {
+        assert!(features.get("f:", &keys(&["a"])).await.is_err());
+    }
+    store.fail(None);
+    assert!(features.get("f:", &keys(&["a"])).await.is_ok());
+}
