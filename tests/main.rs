@@ -9,6 +9,7 @@
 mod bad_input;
 mod cluster;
 mod deployment;
+mod features;
 mod http_trigger;
 mod lifecycle;
 mod memo;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use score::{
-    BatchLimits, Memo, MemoStore, ModelFolder, RedisStore, RemoteOptions, Runtime, Scorer,
-    ScorerOptions, find_models,
+    BatchLimits, FeatureReads, FeatureStore, LoadError, Memo, MemoStore, ModelFolder, RedisStore,
+    RemoteOptions, Runtime, Scorer, ScorerOptions, find_models,
 };
+use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -25,6 +26,7 @@ pub(crate) type ModelSlot = Result<Scorer, String>;
 pub(crate) struct Models {
     slots: BTreeMap<String, ModelSlot>,
     default: Option<String>,
+    features: Option<FeatureStore>,
 }
 
 /// Why there is no model to score with.
@@ -83,6 +85,11 @@ impl Models {
         self.slots.iter().map(|(name, slot)| (name.as_str(), slot))
     }
 
+    /// Where rows lie that requests name by key; `None` if no model takes keys, or no Redis is set.
+    pub(crate) fn features(&self) -> Option<&FeatureStore> {
+        self.features.as_ref()
+    }
+
     /// The name of the model that answers when none is named.
     pub(crate) fn default_name(&self) -> Option<&str> {
         self.default.as_deref()
@@ -118,9 +125,11 @@ impl App {
         let (publish, models) = watch::channel(None);
         let (finished, loaded) = oneshot::channel();
         let loader = (config.clone(), memo.clone());
+        let runtime = Handle::current();
         std::thread::Builder::new()
             .name("loader".to_owned())
             .spawn(move || {
+                let _entered = runtime.enter();
                 let outcome = load_models(&loader.0, &loader.1).map(|models| {
                     publish.send_replace(Some(Arc::new(models)));
                 });
@@ -155,6 +164,7 @@ impl App {
         Limits {
             max_bytes: self.config.max_body_bytes,
             max_nesting: self.config.max_nesting,
+            max_rows: self.config.max_rows,
         }
     }
 
@@ -199,6 +209,9 @@ fn refuse_failing_batches(functions: &[Function]) -> anyhow::Result<()> {
 }
 
 fn open_memo(config: &Config) -> anyhow::Result<Memo> {
+    for remark in &config.redis_remarks {
+        warn!("REDIS_CONNECTION_STRING: {remark}");
+    }
     if !config.cache {
         info!("results are not remembered: SCORE_CACHE_POLICY is off");
         return Ok(Memo::new(0, None));
@@ -207,9 +220,6 @@ fn open_memo(config: &Config) -> anyhow::Result<Memo> {
         info!("no Redis is set: results are remembered in this process only");
         return Ok(Memo::new(config.l1_bytes, None));
     };
-    for remark in &config.redis_remarks {
-        warn!("REDIS_CONNECTION_STRING: {remark}");
-    }
     info!("results are remembered in {}", redis.describe());
     let store: Arc<dyn MemoStore> = Arc::new(RedisStore::new(redis.clone())?);
     let options = RemoteOptions {
@@ -217,6 +227,31 @@ fn open_memo(config: &Config) -> anyhow::Result<Memo> {
         ttl: config.cache_ttl,
     };
     Ok(Memo::new(config.l1_bytes, Some((store, options))))
+}
+
+/// Starts to connect to where features lie, if a model takes keys. Features are needed whether or not results are
+/// remembered.
+fn open_features(
+    config: &Config,
+    folders: &BTreeMap<String, Result<ModelFolder, LoadError>>,
+) -> anyhow::Result<Option<FeatureStore>> {
+    let folders = folders.values().flatten();
+    let Some(features) = folders.flat_map(|f| &f.options.features).next() else {
+        return Ok(None);
+    };
+    let Some(redis) = &config.redis else {
+        warn!("no Redis is set: requests by key are refused");
+        return Ok(None);
+    };
+    let budget = config.features_timeout.min(config.timeout);
+    let store = RedisStore::with_patience(redis.clone(), budget)?;
+    let reads = FeatureReads {
+        budget,
+        // The other half stays for requests that bring their rows.
+        max_reads: config.max_requests.div_ceil(2),
+        probe: format!("{}probe", features.prefix),
+    };
+    Ok(Some(FeatureStore::start(Arc::new(store), reads)))
 }
 
 fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
@@ -237,13 +272,18 @@ fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
             max_batch_rows: config.max_batch_rows,
         },
     };
+    let folders: BTreeMap<_, _> = places
+        .into_iter()
+        .map(|place| (place.name.clone(), ModelFolder::read(&place)))
+        .collect();
+    let features = open_features(config, &folders)?;
     let mut slots = BTreeMap::new();
-    for place in places {
-        let slot = ModelFolder::read(&place)
+    for (name, folder) in folders {
+        let slot = folder
             .and_then(|folder| Scorer::load(&runtime, &folder, options, memo.clone()))
             .map_err(|error| below(&config.model_dir, &error.to_string()));
-        announce(&place.name, &slot);
-        slots.insert(place.name, slot);
+        announce(&name, &slot);
+        slots.insert(name, slot);
     }
     if !slots.values().any(Result::is_ok) {
         let reasons: Vec<String> = slots
@@ -257,7 +297,11 @@ fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
         bail!("no model in {place} can be loaded: {}", reasons.join("; "));
     }
     let default = choose_default(config, &slots)?;
-    Ok(Models { slots, default })
+    Ok(Models {
+        slots,
+        default,
+        features,
+    })
 }
 
 /// The text with paths below the model folder only: callers get to read it, and need not know where the app lies.

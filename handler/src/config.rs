@@ -136,6 +136,10 @@ pub const SETTINGS: &[Setting] = &[
         default: "50ms",
     },
     Setting {
+        name: "SCORE_FEATURES_TIMEOUT",
+        default: "2s",
+    },
+    Setting {
         name: "REDIS_CA_FILE",
         default: "the system's certificates",
     },
@@ -217,6 +221,8 @@ pub struct Config {
     pub redis_remarks: Vec<String>,
     /// How long one look-up in Redis may take.
     pub redis_timeout: Duration,
+    /// How long reading features by key may take.
+    pub features_timeout: Duration,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which events are logged.
@@ -291,6 +297,7 @@ impl Reader<'_> {
             redis,
             redis_remarks,
             redis_timeout: self.duration("REDIS_TIMEOUT"),
+            features_timeout: self.duration("SCORE_FEATURES_TIMEOUT"),
             log_format: self.choice(
                 "SCORE_LOG",
                 &[("text", LogFormat::Text), ("json", LogFormat::Json)],

@@ -6,6 +6,7 @@
 mod app;
 mod config;
 mod event;
+mod features;
 mod http;
 mod logging;
 mod metrics;

@@ -61,6 +61,7 @@ impl fmt::Debug for Snapshot {
 impl Collector for Snapshot {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         self.encode_cache(&mut out)?;
+        self.encode_features(&mut out)?;
         self.encode_models(&mut out)?;
         let answers = &self.0.metrics.answers;
         let help = "Answers to public requests by status";
@@ -138,6 +139,35 @@ impl Snapshot {
                 None,
                 MetricType::Gauge,
             )?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_features(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let models = self.0.models();
+        let Some(features) = models.as_ref().ok().and_then(|models| models.features()) else {
+            return Ok(());
+        };
+        let stats = features.stats();
+        let counters = [
+            (
+                "score_features_found",
+                "Keys whose features were found",
+                &stats.found,
+            ),
+            (
+                "score_features_missing",
+                "Keys without features",
+                &stats.missing,
+            ),
+            (
+                "score_features_errors",
+                "Look-ups of features that failed or were not tried",
+                &stats.errors,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            counter.encode(out.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
         Ok(())
     }

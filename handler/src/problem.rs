@@ -1,9 +1,10 @@
 //! Why a request or an event got no result: one table from kinds of error to statuses.
 
-use score::{ErrorCode, ScoreError};
+use score::{ErrorCode, FeatureError, ScoreError};
 
 use crate::app::NoModel;
-use crate::payload::PayloadError;
+use crate::features::NoRows;
+use crate::payload::{Dialect, PayloadError};
 use crate::protocol::NotAnInvocation;
 
 /// Why there is no result, with everything that its sender is told.
@@ -91,6 +92,29 @@ impl Problem {
         )
     }
 
+    fn without_features(message: &str) -> Self {
+        Self {
+            code: "features_unavailable",
+            ..Self::busy(message)
+        }
+    }
+
+    /// For features that do not fit the model: not the caller's mistake, and no retry mends it.
+    fn unfit_features(message: impl Into<String>) -> Self {
+        Self::new(422, "features_invalid", message)
+    }
+
+    /// For rows that were not scored.
+    pub(crate) fn from_scoring(error: ScoreError, dialect: &Dialect) -> Self {
+        match (error, dialect) {
+            // The model's own words may quote what is stored.
+            (ScoreError::ModelRejected(_), Dialect::Keys) => {
+                Self::unfit_features("the model could not process the features of these keys")
+            }
+            (error, _) => error.into(),
+        }
+    }
+
     /// Whether trying again later may help.
     pub(crate) fn is_temporary(&self) -> bool {
         self.status == 503
@@ -128,6 +152,32 @@ impl From<ScoreError> for Problem {
             problem.target = target;
         }
         problem
+    }
+}
+
+impl From<NoRows> for Problem {
+    fn from(reason: NoRows) -> Self {
+        match reason {
+            NoRows::NotServed(message) => ScoreError::invalid("keys", message).into(),
+            NoRows::Empty(error) => error.into(),
+            NoRows::NoStore => Self::without_features("no Redis is set to read features from"),
+            NoRows::NotRead(error) => {
+                let message = error.to_string();
+                match error {
+                    FeatureError::Missing(_) => Self::new(404, "features_not_found", message),
+                    FeatureError::Unavailable => Self::without_features(&message),
+                    FeatureError::Overloaded => Self::busy(message),
+                }
+            }
+            NoRows::Unfit(unfit) => Self::unfit_features(unfit.to_string()),
+            NoRows::TooLarge(limit) => Self::new(
+                413,
+                "too_large",
+                format!(
+                    "the features of these keys are larger than {limit} bytes (SCORE_MAX_BODY_BYTES)"
+                ),
+            ),
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use score::{CacheOutcome, CacheUse, InferenceRequest, ScoreError, Scorer, Timings};
 use tracing::{error, info};
 
-use crate::app::App;
-use crate::payload::{self, Declared, Decoded, Encoded};
+use crate::app::{App, Models};
+use crate::features;
+use crate::payload::{self, Declared, Decoded, Dialect, Encoded};
 use crate::problem::Problem;
 
 /// Bodies from this size on are read and written beside the other work of their thread, not before it.
@@ -45,25 +46,34 @@ pub(crate) struct Scored {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
     decode: Duration,
+    /// Only for rows that were named by key.
+    fetch: Option<Duration>,
     score: Timings,
     encode: Duration,
 }
 
 impl Times {
     fn total(&self) -> Duration {
-        self.decode + self.score.cache + self.score.queue + self.score.infer + self.encode
+        self.steps().map(|(_, time)| time).sum()
     }
 
     /// Names and milliseconds, in the order of the work; thousandths are as much as a clock tells.
-    pub(crate) fn millis(&self) -> [(&'static str, f64); 5] {
-        [
-            ("decode", self.decode),
-            ("cache", self.score.cache),
-            ("queue", self.score.queue),
-            ("infer", self.score.infer),
-            ("encode", self.encode),
-        ]
-        .map(|(name, time)| (name, time.as_micros() as f64 / 1e3))
+    pub(crate) fn millis(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.steps()
+            .map(|(name, time)| (name, time.as_micros() as f64 / 1e3))
+    }
+
+    fn steps(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        let all = [
+            ("decode", Some(self.decode)),
+            ("features", self.fetch),
+            ("cache", Some(self.score.cache)),
+            ("queue", Some(self.score.queue)),
+            ("infer", Some(self.score.infer)),
+            ("encode", Some(self.encode)),
+        ];
+        all.into_iter()
+            .filter_map(|(name, time)| Some((name, time?)))
     }
 }
 
@@ -74,6 +84,7 @@ impl Times {
 /// sender is not told.
 pub(crate) async fn score(
     app: &App,
+    models: &Models,
     scorer: &Scorer,
     call: Call<'_>,
     body: &[u8],
@@ -82,26 +93,33 @@ pub(crate) async fn score(
     let start = Instant::now();
     let large = body.len() >= LARGE_BYTES || payload::is_packed(body);
     let limits = app.limits();
-    let decoded = apart_if(large, || {
+    let body = apart_if(large, || {
         payload::decode(body, call.declared, metadata, limits)
     });
-    let Decoded { inputs, dialect } =
-        decoded.map_err(|error| Problem::from_payload(error, limits.max_bytes))?;
+    let body = body.map_err(|error| Problem::from_payload(error, limits.max_bytes))?;
     let decode = start.elapsed();
 
+    let start = Instant::now();
+    let Decoded { inputs, dialect } = features::fetch(app, models, metadata, body).await?;
+    let fetch = matches!(dialect, Dialect::Keys).then(|| start.elapsed());
     let request = InferenceRequest {
         inputs,
         cache: call.cache,
     };
-    let response = scorer.score(request).await;
-    let response = response.map_err(|error| logged(call.id, error))?;
+    let response = scorer.score(request).await.map_err(|error| {
+        log_details(call.id, &error);
+        Problem::from_scoring(error, &dialect)
+    })?;
 
     let start = Instant::now();
     let elements: usize = response.outputs.iter().map(|o| o.tensor.data().len()).sum();
     let answer = apart_if(elements >= LARGE_ELEMENTS, || {
         payload::encode(&dialect, call.accept, metadata, &response)
     });
-    let answer = answer.map_err(|error| logged(call.id, error))?;
+    let answer = answer.map_err(|error| {
+        log_details(call.id, &error);
+        Problem::from(error)
+    })?;
     if call.json_only && answer.content_type != "application/json" {
         return Err(Problem::bad_request(
             "a binary answer cannot travel in an envelope; ask for JSON, or switch request forwarding on",
@@ -109,6 +127,7 @@ pub(crate) async fn score(
     }
     let times = Times {
         decode,
+        fetch,
         score: response.timings,
         encode: start.elapsed(),
     };
@@ -138,11 +157,10 @@ fn apart_if<T>(large: bool, work: impl FnOnce() -> T) -> T {
 }
 
 /// What the sender is not told belongs in the log.
-fn logged(id: &str, error: ScoreError) -> Problem {
-    if let ScoreError::Internal(reason) = &error {
+fn log_details(id: &str, error: &ScoreError) {
+    if let ScoreError::Internal(reason) = error {
         error!(id, reason, "scoring failed");
     }
-    error.into()
 }
 
 /// How much was remembered, in words: `HIT`, `MISS`, `PARTIAL; hits=48, rows=64` or `BYPASS`.

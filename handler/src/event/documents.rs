@@ -86,7 +86,7 @@ pub(super) fn result(
         CacheOutcome::Asked { hits, rows } => (Some(hits), Some(rows)),
         CacheOutcome::Bypass => (None, None),
     };
-    let timings = scored.times.millis().into_iter();
+    let timings = scored.times.millis();
     serde_json::to_string(&ResultDocument {
         origin: Origin::of(delivery),
         model,

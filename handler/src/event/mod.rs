@@ -193,7 +193,7 @@ impl Work<'_> {
             cache: CacheUse::Normal,
             json_only: true,
         };
-        let scored = scoring::score(self.app, scorer, call, body).await?;
+        let scored = scoring::score(self.app, &models, scorer, call, body).await?;
         let model = &scorer.metadata().name;
         documents::result(delivery, model, &scored).map_err(|_| Problem::internal())
     }

@@ -77,7 +77,7 @@ fn model_document(scorer: &Scorer) -> Value {
         .iter()
         .filter_map(|index| Some(signature.declared.get(*index)?.name.as_str()))
         .collect();
-    json!({
+    let mut document = json!({
         "name": metadata.name,
         "version": metadata.version,
         "platform": "onnxruntime",
@@ -92,7 +92,14 @@ fn model_document(scorer: &Scorer) -> Value {
         "rows_scored": scorer.stats().rows.get(),
         "rows_computed": scorer.stats().computed_rows.get(),
         "sample_request": sample_request(signature),
-    })
+    });
+    if let Some(features) = &metadata.options.features {
+        document["features"] = json!({
+            "format": features.format.as_str(),
+            "sample_request": { "keys": ["42"] },
+        });
+    }
+    document
 }
 
 /// Source: "Open Inference Protocol", model metadata.

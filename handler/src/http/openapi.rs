@@ -203,10 +203,12 @@ fn model() -> Value {
         ("treated", json!({ "enum": ["independent", "together"] })),
         ("because", text()),
     ];
+    let features = [("format", json!({ "enum": ["json", "npy", "raw"] }))];
     let members = [
         ("name", text()),
         ("inputs", tensors()),
         ("outputs", tensors()),
+        ("features", open(features, 1)),
         ("optional_inputs", tensors()),
         ("answers_with", list(text())),
         ("rows", open(rows, 2)),

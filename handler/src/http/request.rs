@@ -156,7 +156,7 @@ where
         Some(model) => model.find(&models)?,
         None => models.get(None)?,
     };
-    let scored = scoring::score(app, scorer, head.call(), &body.bytes).await?;
+    let scored = scoring::score(app, &models, scorer, head.call(), &body.bytes).await?;
     Ok(scored_reply(scored))
 }
 
@@ -167,7 +167,7 @@ fn scored_reply(scored: Scored) -> Reply {
     }
     reply.set("x-cache", &CacheStatus(scored.cache).to_string());
     let times = scored.times.millis();
-    let timing = times.map(|(name, ms)| format!("{name};dur={ms}"));
+    let timing: Vec<String> = times.map(|(name, ms)| format!("{name};dur={ms}")).collect();
     reply.set("server-timing", &timing.join(", "));
     reply
 }

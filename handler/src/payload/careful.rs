@@ -37,7 +37,7 @@ pub(super) fn read_array(
 }
 
 /// Hands the elements of an array over one by one, as text, until it is told to stop; gives their number.
-struct Items<F>(F);
+pub(super) struct Items<F>(pub(super) F);
 
 impl<'de, F: FnMut(usize, &'de str) -> bool> Visitor<'de> for Items<F> {
     type Value = usize;

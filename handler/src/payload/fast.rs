@@ -42,7 +42,7 @@ pub(super) fn read_array(text: &str, ty: ElementType, plan: Plan) -> Option<Tens
 }
 
 /// The members of the other dialects.
-const OTHER_MEMBERS: [&str; 3] = ["inputs", "Inputs", "input_data"];
+const OTHER_MEMBERS: [&str; 4] = ["inputs", "Inputs", "input_data", "keys"];
 
 /// How many levels of arrays are expected and how many elements at first.
 #[derive(Debug, Clone, Copy)]

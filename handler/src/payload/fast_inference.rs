@@ -58,7 +58,7 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
                 "id" if id.is_none() => id = Some(map.next_value()?),
                 "outputs" if outputs.is_none() => outputs = Some(map.next_value()?),
                 "parameters" if parameters.is_none() => parameters = Some(map.next_value()?),
-                "inputs" | "id" | "outputs" | "parameters" | "Inputs" | "input_data" => {
+                "inputs" | "id" | "outputs" | "parameters" | "Inputs" | "input_data" | "keys" => {
                     return Err(A::Error::custom("unusual"));
                 }
                 other if ROW_MEMBERS.contains(&other) => {

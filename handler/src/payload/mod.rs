@@ -5,6 +5,7 @@ mod careful;
 mod element;
 mod fast;
 mod fast_inference;
+mod features;
 mod npy;
 mod open_inference;
 mod output;
@@ -23,7 +24,27 @@ use serde_json::value::RawValue;
 use tabular::Context;
 
 pub(crate) use azure_ml::sample_request;
+pub(crate) use features::{MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 use open_inference::Asked;
+
+/// What a body holds.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// The rows themselves.
+    Rows(Decoded),
+    /// The keys under which the rows lie.
+    Keys(Vec<String>),
+}
+
+impl Body {
+    /// The rows, if they are in it.
+    pub(crate) fn rows(self) -> Option<Decoded> {
+        match self {
+            Self::Rows(decoded) => Some(decoded),
+            Self::Keys(_) => None,
+        }
+    }
+}
 
 /// What a body said.
 #[derive(Debug)]
@@ -45,6 +66,8 @@ pub(crate) enum Dialect {
     InputData,
     /// `{"instances": [...]}` of TensorFlow Serving, answered with `{"predictions": [...]}`.
     Instances,
+    /// `{"keys": [...]}`, answered with the bare result. The rows are not the caller's, so no error may quote them.
+    Keys,
     /// `{"inputs": [...]}` of the Open Inference Protocol.
     OpenInference(Asked),
 }
@@ -80,6 +103,8 @@ struct TopLevel<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     inputs: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
+    keys: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
     outputs: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
@@ -112,6 +137,8 @@ pub(crate) struct Limits {
     pub(crate) max_bytes: usize,
     /// Arrays within arrays.
     pub(crate) max_nesting: usize,
+    /// Keys, unless `max_rows` of the model counts.
+    pub(crate) max_rows: usize,
 }
 
 /// Reads a body.
@@ -123,21 +150,21 @@ pub(crate) fn decode(
     declared: Declared<'_>,
     metadata: &ModelMetadata,
     limits: Limits,
-) -> Result<Decoded, PayloadError> {
+) -> Result<Body, PayloadError> {
     let inflated = inflate(body, declared, limits.max_bytes)?;
     let body = inflated.as_deref().unwrap_or(body);
     let (signature, max_nesting) = (&metadata.signature, limits.max_nesting);
     let inputs = match Format::of(body, declared)? {
-        Format::Json => return decode_json(body, declared.json_bytes, metadata, max_nesting),
+        Format::Json => return decode_json(body, declared.json_bytes, metadata, limits),
         Format::Raw => raw::read(body, signature)?,
         Format::Npy => npy::read(body, signature)?,
         Format::Csv => table::read(body, signature, max_nesting)?,
         Format::Picture => picture::read(body, metadata)?,
     };
-    Ok(Decoded {
+    Ok(Body::Rows(Decoded {
         inputs,
         dialect: Dialect::Data,
-    })
+    }))
 }
 
 const NPY_MAGIC: &[u8] = b"\x93NUMPY";
@@ -237,9 +264,9 @@ fn decode_json(
     body: &[u8],
     json_bytes: Option<usize>,
     metadata: &ModelMetadata,
-    max_nesting: usize,
-) -> Result<Decoded, PayloadError> {
-    let signature = &metadata.signature;
+    limits: Limits,
+) -> Result<Body, PayloadError> {
+    let (signature, max_nesting) = (&metadata.signature, limits.max_nesting);
     let (body, binary) = match json_bytes {
         None => (body, &[][..]),
         Some(length) => body
@@ -255,23 +282,23 @@ fn decode_json(
     {
         let name = spec.name.clone();
         spec.check(&tensor, member)?;
-        return Ok(Decoded {
+        return Ok(Body::Rows(Decoded {
             inputs: vec![NamedTensor { name, tensor }],
             dialect: match member {
                 "instances" => Dialect::Instances,
                 _ => Dialect::Data,
             },
-        });
+        }));
     }
     if let Some(read) = fast_inference::read(body, signature) {
         let asked = Asked::read(read.id, read.outputs, read.parameters, metadata)?;
         if !binary.is_empty() {
             return Err(open_inference::left_over(binary).into());
         }
-        return Ok(Decoded {
+        return Ok(Body::Rows(Decoded {
             inputs: read.inputs,
             dialect: Dialect::OpenInference(asked),
-        });
+        }));
     }
     let top: TopLevel<'_> =
         serde_json::from_slice(body).map_err(|error| malformed(body, &error))?;
@@ -284,6 +311,10 @@ fn decode_json(
         tabular::read(context, value)
     };
     let (inputs, dialect) = match top.only_dialect(signature)? {
+        ("keys", list) => {
+            let max_keys = metadata.options.max_rows.unwrap_or(limits.max_rows);
+            return Ok(Body::Keys(features::keys(list, max_keys)?));
+        }
         ("data", value) => (rows("data", value)?, Dialect::Data),
         ("instances", value) => (rows("instances", value)?, Dialect::Instances),
         ("Inputs", value) => (
@@ -299,7 +330,7 @@ fn decode_json(
             Dialect::OpenInference(Asked::read(top.id, top.outputs, top.parameters, metadata)?),
         ),
     };
-    Ok(Decoded { inputs, dialect })
+    Ok(Body::Rows(Decoded { inputs, dialect }))
 }
 
 impl<'a> TopLevel<'a> {
@@ -314,6 +345,7 @@ impl<'a> TopLevel<'a> {
             ("Inputs", self.azure_inputs),
             ("input_data", self.input_data),
             ("inputs", self.inputs),
+            ("keys", self.keys),
         ];
         let mut given = all
             .into_iter()
@@ -368,7 +400,7 @@ pub(crate) fn encode(
             return open_inference::write(asked, metadata, response).map_err(|e| unwritten(&e));
         }
         _ if wants_npy => return npy::answer(metadata, response),
-        Dialect::Data | Dialect::InputData => azure_ml::write(metadata, response),
+        Dialect::Data | Dialect::InputData | Dialect::Keys => azure_ml::write(metadata, response),
         Dialect::Inputs => azure_ml::write_under("Results", metadata, response),
         Dialect::Instances => azure_ml::write_predictions(metadata, response),
     };

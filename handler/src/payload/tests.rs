@@ -23,8 +23,9 @@ fn read(
     let limits = Limits {
         max_bytes: 1 << 20,
         max_nesting: 16,
+        max_rows: 100,
     };
-    decode(body, declared, &metadata(signature.clone()), limits)
+    decode(body, declared, &metadata(signature.clone()), limits).map(|body| body.rows().unwrap())
 }
 
 fn decode_one(ty: ElementType, shape: &[i64], body: &str) -> Result<TensorData, String> {
@@ -294,8 +295,9 @@ fn binary_tensors_follow_the_json_in_both_directions() {
         let limits = Limits {
             max_bytes: 1 << 20,
             max_nesting: 16,
+            max_rows: 100,
         };
-        decode(body, declared, &metadata, limits)
+        decode(body, declared, &metadata, limits).map(|body| body.rows().unwrap())
     };
     let decoded = send(&body, json.len()).unwrap();
     let data: Vec<_> = decoded

@@ -29,7 +29,8 @@ pub(super) async fn add(document: &mut Value, models: &Models, limits: Limits) {
 
 async fn score(scorer: &Scorer, body: &[u8], limits: Limits) -> Option<Value> {
     let metadata = scorer.metadata();
-    let decoded = payload::decode(body, Declared::default(), metadata, limits).ok()?;
+    let body = payload::decode(body, Declared::default(), metadata, limits).ok()?;
+    let decoded = body.rows()?;
     let request = InferenceRequest {
         inputs: decoded.inputs,
         cache: CacheUse::Bypass,

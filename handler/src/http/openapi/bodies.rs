@@ -139,6 +139,7 @@ fn takes_pictures(metadata: &ModelMetadata) -> bool {
     let limits = Limits {
         max_bytes: PICTURE.len(),
         max_nesting: 0,
+        max_rows: 100,
     };
     payload::decode(PICTURE, declared, metadata, limits).is_ok()
 }

@@ -6,13 +6,17 @@ use serde_json::{Value, json};
 use super::schema::{
     any_of, any_shape, closed, element_of, flat, nested, open, reference, row, tensor,
 };
+use crate::payload::MAX_KEY_BYTES;
 
 /// The components of one model, by the part of their name after the model's.
 pub(super) fn schemas(metadata: &ModelMetadata) -> Vec<(&'static str, Value)> {
     let signature = &metadata.signature;
     let part = |part: &str| reference(&format!("{}.{part}", metadata.name));
     let protocol = part("protocol_request");
-    let request = request(signature, &part("rows"), protocol);
+    let mut request = request(signature, &part("rows"), protocol);
+    if let (Some(_), Some(forms)) = (&metadata.options.features, request["oneOf"].as_array_mut()) {
+        forms.push(keys());
+    }
     let answer = answer(metadata, &part("result"), part("protocol_answer"));
     vec![
         ("rows", rows(signature)),
@@ -39,6 +43,16 @@ fn request(signature: &ModelSignature, rows: &Value, protocol: Value) -> Value {
         open([("instances", rows.clone())], 1),
         protocol,
     ]})
+}
+
+/// Rows that lie in Redis, by their keys.
+fn keys() -> Value {
+    let text = json!({ "type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES });
+    let key = any_of(vec![text, json!({ "type": "integer" })]);
+    let keys = json!({
+        "type": "array", "items": key, "description": "The keys under which the rows are stored.",
+    });
+    open([("keys", keys)], 1)
 }
 
 /// A table as pandas splits it. Columns may come in any order, so only those of a lone input have a type.

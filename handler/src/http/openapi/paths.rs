@@ -28,13 +28,17 @@ impl Form {
 }
 
 /// What may go wrong: status, name in the components, when.
-pub(super) const PROBLEMS: [(u16, &str, &str); 7] = [
+pub(super) const PROBLEMS: [(u16, &str, &str); 8] = [
     (
         400,
         "Invalid",
         "Malformed, or does not fit the model; all rows are scored or none.",
     ),
-    (404, "NotFound", "No such model or path."),
+    (
+        404,
+        "NotFound",
+        "No such model or path, or no features under a key.",
+    ),
     (
         405,
         "MethodNotAllowed",
@@ -42,14 +46,21 @@ pub(super) const PROBLEMS: [(u16, &str, &str); 7] = [
     ),
     (413, "TooLarge", "Larger than `SCORE_MAX_BODY_BYTES`."),
     (415, "UnsupportedType", "Of a type that is not understood."),
+    (
+        422,
+        "FeaturesInvalid",
+        "What is stored under a key does not fit the model.",
+    ),
     (500, "Internal", "Failed inside the server."),
     (
         503,
         "Unavailable",
-        "Models are still being loaded, or too much work is waiting; or this model could not be loaded.",
+        "Models are still being loaded, or too much work is waiting; or this model could not be loaded; or features cannot be read.",
     ),
 ];
 const OF_SCORING: &[u16] = &[400, 404, 405, 413, 415, 500, 503];
+/// For a model that also takes keys.
+const OF_SCORING_BY_KEY: &[u16] = &[400, 404, 405, 413, 415, 422, 500, 503];
 const OF_ASKING: &[u16] = &[404, 503];
 
 /// All paths: those without a model's name, those of each model, those of the server.
@@ -189,7 +200,11 @@ impl<'a> Operation<'a> {
             .map(|name| json!({ "$ref": format!("#/components/parameters/{name}") }))
             .collect();
         let answer = component("responses", answer);
-        let mut operation = self.of(name).with(answer, OF_SCORING);
+        let problems = match metadata.options.features {
+            Some(_) => OF_SCORING_BY_KEY,
+            None => OF_SCORING,
+        };
+        let mut operation = self.of(name).with(answer, problems);
         operation["description"] =
             format!("The model takes {}.", metadata.signature.describe_inputs()).into();
         operation["parameters"] = parameters.into();

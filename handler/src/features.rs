@@ -1,0 +1,78 @@
+//! Rows that a request names by key: read from the shared store and made into tensors. Whatever brought the request.
+
+use score::{FeatureError, ModelMetadata, NamedTensor, ScoreError};
+
+use crate::app::{App, Models};
+use crate::payload::{self, Body, Decoded, Dialect, Unfit};
+
+/// Values from this size on are read beside the other requests of their thread, not before them.
+const LARGE_BYTES: usize = 256 << 10;
+
+/// Why there are no rows for keys.
+#[derive(Debug)]
+pub(crate) enum NoRows {
+    /// The model takes none by key; the text says what to set.
+    NotServed(String),
+    /// No Redis is set.
+    NoStore,
+    /// Keys are missing, or the store cannot be asked.
+    NotRead(FeatureError),
+    /// What is stored does not fit the model.
+    Unfit(Unfit),
+    /// All values together are larger than a body may be.
+    TooLarge(usize),
+    /// The model takes no request without rows.
+    Empty(ScoreError),
+}
+
+/// The rows of a body; those it only names are fetched.
+///
+/// # Errors
+/// [`NoRows`]; its texts never hold any part of a stored value.
+pub(crate) async fn fetch(
+    app: &App,
+    models: &Models,
+    metadata: &ModelMetadata,
+    body: Body,
+) -> Result<Decoded, NoRows> {
+    match body {
+        Body::Rows(decoded) => Ok(decoded),
+        Body::Keys(keys) => Ok(Decoded {
+            inputs: rows(app, models, metadata, &keys).await?,
+            dialect: Dialect::Keys,
+        }),
+    }
+}
+
+async fn rows(
+    app: &App,
+    models: &Models,
+    metadata: &ModelMetadata,
+    keys: &[String],
+) -> Result<Vec<NamedTensor>, NoRows> {
+    let Some(options) = &metadata.options.features else {
+        return Err(NoRows::NotServed(format!(
+            "model {:?} takes no keys: its model.toml has no table [features] with a prefix",
+            metadata.name
+        )));
+    };
+    let (signature, limits) = (&metadata.signature, app.limits());
+    if keys.is_empty() {
+        return payload::no_rows(signature, limits.max_nesting).map_err(NoRows::Empty);
+    }
+    let store = models.features().ok_or(NoRows::NoStore)?;
+    let values = store.get(&options.prefix, keys).await;
+    let values = values.map_err(NoRows::NotRead)?;
+    // Counted as often as they are asked for: a short list of keys must not make up more than a body could bring.
+    let bytes: usize = values.iter().map(|value| value.len()).sum();
+    if bytes > limits.max_bytes {
+        return Err(NoRows::TooLarge(limits.max_bytes));
+    }
+    let read = || payload::read_rows(keys, &values, options.format, signature, limits.max_nesting);
+    let rows = if bytes >= LARGE_BYTES {
+        tokio::task::block_in_place(read)
+    } else {
+        read()
+    };
+    rows.map_err(NoRows::Unfit)
+}
