@@ -500,7 +500,8 @@ async fn a_user_who_may_read_features_alone_is_enough() {
             b"reader",
             b"on",
             b">q",
-            b"+@all",
+            b"+get",
+            b"+mget",
             b"~features:*",
         ])
         .await;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::element::{Element, with_element_type};
 
 /// Reads nested arrays of elements of one type, as deep as they go, up to `max_nesting` levels. The shape is the one
-/// numpy would give: `[]` has shape [0].
+/// numpy would give: `[]` has shape `[0]`.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] with the place of the first mistake, such as `data[0][17]`.

@@ -168,7 +168,7 @@ fn find<'a>(context: Context<'a>, name: &str) -> Result<&'a TensorSpec, ScoreErr
     })
 }
 
-/// Reads nested arrays for one input. A list of single values also fits an input with one value per row, [N,1].
+/// Reads nested arrays for one input. A list of single values also fits an input with one value per row, `[N,1]`.
 fn read_tensor(
     text: &str,
     spec: &TensorSpec,
