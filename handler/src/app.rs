@@ -225,6 +225,7 @@ fn open_memo(config: &Config) -> anyhow::Result<Memo> {
     let options = RemoteOptions {
         budget: config.redis_timeout,
         ttl: config.cache_ttl,
+        namespace: config.cache_namespace.clone(),
     };
     Ok(Memo::new(config.l1_bytes, Some((store, options))))
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use score::RedisConfig;
+use score::{Namespace, NamespaceError, RedisConfig};
 
 /// One setting as the documentation lists it.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +120,10 @@ pub const SETTINGS: &[Setting] = &[
         default: "24h",
     },
     Setting {
+        name: "SCORE_CACHE_NAMESPACE",
+        default: "score",
+    },
+    Setting {
         name: "SCORE_L1_BYTES",
         default: "67108864",
     },
@@ -213,6 +217,8 @@ pub struct Config {
     pub cache: bool,
     /// How long Redis keeps a result; `None` for ever.
     pub cache_ttl: Option<Duration>,
+    /// The first part of every key in Redis.
+    pub cache_namespace: Namespace,
     /// Room for results in this process.
     pub l1_bytes: u64,
     /// The shared store.
@@ -293,6 +299,7 @@ impl Reader<'_> {
             drain_timeout: self.duration("SCORE_DRAIN_TIMEOUT"),
             cache: self.choice("SCORE_CACHE_POLICY", &[("always", true), ("off", false)]),
             cache_ttl: self.cache_ttl(),
+            cache_namespace: self.cache_namespace(),
             l1_bytes: self.number("SCORE_L1_BYTES", "a number of bytes"),
             redis,
             redis_remarks,
@@ -378,6 +385,15 @@ impl Reader<'_> {
     fn cache_ttl(&mut self) -> Option<Duration> {
         const NAME: &str = "SCORE_CACHE_TTL";
         (self.with_default(NAME) != "0").then(|| self.duration(NAME))
+    }
+
+    fn cache_namespace(&mut self) -> Namespace {
+        const NAME: &str = "SCORE_CACHE_NAMESPACE";
+        let value = self.with_default(NAME);
+        value.parse().unwrap_or_else(|error: NamespaceError| {
+            self.wrong(NAME, &value, &error.to_string());
+            Namespace::default()
+        })
     }
 
     fn log_filter(&mut self) -> String {
@@ -495,12 +511,14 @@ mod tests {
             ("SCORE_CACHE_POLICY", "sometimes"),
             ("REDIS_URL", "amqp://:hunter2@h"),
             ("SCORE_LOG_FILTER", "a=b=c"),
+            ("SCORE_CACHE_NAMESPACE", "eu:west"),
         ])
         .unwrap_err();
-        assert_eq!(mistakes.len(), 6, "{mistakes:#?}");
+        assert_eq!(mistakes.len(), 7, "{mistakes:#?}");
         let all = mistakes.join("\n");
         assert!(all.contains(r#"REDIS_TIMEOUT="50": expected a time with its unit"#));
         assert!(all.contains("always or off"));
+        assert!(all.contains(r#"SCORE_CACHE_NAMESPACE="eu:west": expected 1 to 64 characters"#));
         assert!(!all.contains("hunter2"));
     }
 

@@ -1,7 +1,10 @@
 //! What identifies a remembered result.
 
+use std::fmt::Write;
+
 use bytes::BufMut;
 
+use super::namespace::{ModelTag, Namespace};
 use crate::tensor::Tensor;
 
 /// Changes whenever the meaning of a key or of a stored value changes: older entries are then never found.
@@ -22,6 +25,12 @@ impl ModelDigest {
         Self(*hasher.finalize().as_bytes())
     }
 
+    /// Its first 8 bytes, by which keys in Redis name the model.
+    pub fn tag(self) -> ModelTag {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        ModelTag(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    }
+
     /// The digest in hexadecimal.
     pub fn to_hex(self) -> String {
         blake3::Hash::from_bytes(self.0).to_hex().to_string()
@@ -34,22 +43,17 @@ impl ModelDigest {
 /// with the same key and have one answered with the other's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct MemoKey {
-    model: [u8; 8],
+    model: ModelTag,
     unit: [u8; 32],
 }
 
 impl MemoKey {
-    /// The key as Redis sees it: `score:1:<model>:<unit>`, hexadecimal.
-    pub(crate) fn to_redis(self) -> String {
+    /// The key as Redis sees it: `<namespace>:1:<model>:<unit>`, model and unit hexadecimal.
+    pub(crate) fn to_redis(self, namespace: &Namespace) -> String {
+        let mut key = namespace.prefix();
         let unit = blake3::Hash::from_bytes(self.unit).to_hex();
-        let mut padded = [0; 32];
-        padded[..8].copy_from_slice(&self.model);
-        let model = blake3::Hash::from_bytes(padded).to_hex();
-        let mut key = String::with_capacity(8 + 16 + 1 + 64);
-        key.push_str("score:1:");
-        key.push_str(&model[..16]);
-        key.push(':');
-        key.push_str(&unit);
+        // Writing to a string cannot fail.
+        let _ = write!(key, "{}:{unit}", self.model);
         key
     }
 
@@ -61,7 +65,7 @@ impl MemoKey {
 
 /// Makes the keys of one request.
 pub(crate) struct KeyMaker {
-    model: [u8; 8],
+    model: ModelTag,
     /// Digest of all that the units of one request have in common; the key under which their bytes are digested.
     common: [u8; 32],
     scratch: Vec<u8>,
@@ -101,10 +105,8 @@ impl KeyMaker {
                 head.put_u64_le(*axis as u64);
             }
         }
-        let mut short = [0; 8];
-        short.copy_from_slice(&model.0[..8]);
         Self {
-            model: short,
+            model: model.tag(),
             common: *blake3::hash(&head).as_bytes(),
             scratch: Vec::new(),
         }
@@ -202,11 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn the_redis_key_names_format_and_model() {
+    fn the_redis_key_names_namespace_format_and_model() {
         let inputs = [floats(&[1, 1], &[1.])];
         let model = digest(b"m", "1.31");
-        let key = row_key(model, &inputs, 0).to_redis();
+        let key = row_key(model, &inputs, 0).to_redis(&Namespace::default());
         assert_eq!(key.len(), 89);
         assert!(key.starts_with(&format!("score:1:{}:", &model.to_hex()[..16])));
+        let found = Namespace::default().model_of(key.as_bytes());
+        assert_eq!(found, Some(model.tag()));
     }
 }

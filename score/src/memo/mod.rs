@@ -5,6 +5,7 @@ mod flight;
 mod gate;
 mod key;
 mod local;
+mod namespace;
 mod redis;
 mod remote;
 mod store;
@@ -21,17 +22,20 @@ pub(crate) use flight::{Arrival, Landing, Lead};
 pub use key::ModelDigest;
 pub(crate) use key::{KeyMaker, MemoKey};
 use local::LocalTier;
+pub use namespace::{ModelTag, ModelTagError, Namespace, NamespaceError};
 pub use redis::{RedisConfig, RedisConfigError, RedisStore};
 pub(crate) use remote::Remote;
 pub use store::{MemoStore, StoreEntry, StoreError};
 
 /// How the shared tier is used.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RemoteOptions {
     /// How long one look-up may take before the request goes on without it.
     pub budget: Duration,
     /// How long an entry is kept, give or take a tenth; `None` for as long as there is room.
     pub ttl: Option<Duration>,
+    /// Where in the store the entries lie.
+    pub namespace: Namespace,
 }
 
 /// What the cache did so far. Cloning shares the counters.

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::codec;
 use super::gate::{Gate, Pass};
 use super::key::MemoKey;
+use super::namespace::Namespace;
 use super::store::{MemoStore, StoreEntry, StoreError};
 use super::{MemoStats, RemoteOptions};
 
@@ -29,8 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(11);
 const HEAL_TIME: Duration = Duration::from_secs(2);
 /// Traffic on an idle connection: Azure closes one that is silent for ten minutes.
 const IDLE_PROBE: Duration = Duration::from_secs(60);
-/// Start of the keys that nobody writes, and how many of them are asked for: enough to reach several nodes of a cluster.
-pub(super) const PROBE_KEY: &str = "score:1:probe:";
+/// How many keys that nobody writes a probe asks for: enough to reach several nodes of a cluster.
 const PROBE_KEYS: usize = 16;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
@@ -62,15 +62,6 @@ impl Purpose {
         match self {
             Self::Results => "scoring goes on without it",
             Self::Features { .. } => "requests by key are refused",
-        }
-    }
-
-    /// What the names begin with that the keeper reads to find out whether the store answers.
-    fn probe(&self) -> &str {
-        match self {
-            // Nobody writes it.
-            Self::Results => PROBE_KEY,
-            Self::Features { probe } => probe,
         }
     }
 }
@@ -109,7 +100,11 @@ impl Remote {
         budget: Duration,
         probe: String,
     ) -> Arc<Self> {
-        let options = RemoteOptions { budget, ttl: None };
+        let options = RemoteOptions {
+            budget,
+            ttl: None,
+            namespace: Namespace::default(),
+        };
         let (writes, _) = mpsc::unbounded_channel();
         let (purpose, stats) = (Purpose::Features { probe }, MemoStats::default());
         let remote = Self::new(store, purpose, options, stats, writes);
@@ -147,8 +142,12 @@ impl Remote {
             return;
         };
         let wanted: Vec<usize> = (0..keys.len()).filter(|i| found[*i].is_none()).collect();
-        let names = wanted.iter().map(|i| keys[*i].to_redis()).collect();
-        let answers = self.store.get_many(names, self.options.budget).await;
+        let namespace = &self.options.namespace;
+        let names = wanted.iter().map(|i| keys[*i].to_redis(namespace));
+        let answers = self
+            .store
+            .get_many(names.collect(), self.options.budget)
+            .await;
         self.judge(pass, &answers);
         for (i, answer) in wanted.into_iter().zip(answers) {
             let value = answer.ok().flatten();
@@ -225,7 +224,7 @@ impl Remote {
             return;
         }
         let sealed = fitting.into_iter().map(|(key, payload)| StoreEntry {
-            key: key.to_redis(),
+            key: key.to_redis(&self.options.namespace),
             value: codec::seal(key, payload),
             ttl: ttl.or(self.options.ttl).map(jittered),
         });
@@ -374,8 +373,12 @@ async fn watch(remote: &Remote, relapses: &mut Relapses) -> bool {
 /// Does what requests do, on keys that nobody writes: a server that answers a PING may still refuse a GET. There are
 /// several of them, since one part of the store may be gone.
 async fn probe(remote: &Remote) -> Result<(), StoreError> {
-    let name = remote.purpose.probe();
-    let keys = (0..PROBE_KEYS).map(|i| format!("{name}{i}")).collect();
+    let name = match &remote.purpose {
+        // Nobody writes it.
+        Purpose::Results => remote.options.namespace.probe_key(),
+        Purpose::Features { probe } => probe.clone(),
+    };
+    let keys = (0..PROBE_KEYS).map(|i| format!("{name}:{i}")).collect();
     let mut fault = StoreError::Unreachable("no answer to a probe".to_owned());
     for answer in remote.store.get_many(keys, remote.options.budget).await {
         match answer {

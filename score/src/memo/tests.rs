@@ -9,7 +9,6 @@ use tracing::subscriber::{DefaultGuard, set_default};
 use tracing::{Dispatch, Level, span};
 
 use super::codec::seal;
-use super::remote::PROBE_KEY;
 use super::*;
 use crate::tensor::{Tensor, TensorData};
 
@@ -68,7 +67,9 @@ impl FakeStore {
     }
 
     fn put(&self, key: MemoKey, value: Bytes) {
-        self.state().values.insert(key.to_redis(), value);
+        self.state()
+            .values
+            .insert(key.to_redis(&Namespace::default()), value);
     }
 
     fn look_ups(&self) -> usize {
@@ -96,7 +97,7 @@ impl MemoStore for FakeStore {
         Box::pin(async move {
             let mood = {
                 let mut state = self.state();
-                if keys[0].starts_with(PROBE_KEY) {
+                if keys[0].starts_with(&Namespace::default().probe_key()) {
                     state.probes += 1;
                     state.probing.unwrap_or(state.reading)
                 } else {
@@ -158,6 +159,7 @@ fn options(ttl: Option<Duration>) -> RemoteOptions {
     RemoteOptions {
         budget: BUDGET,
         ttl,
+        namespace: Namespace::default(),
     }
 }
 
@@ -284,7 +286,10 @@ async fn only_what_is_not_known_here_is_asked_for_and_at_once() {
     memo.remember(vec![(key(1), payload("one"))], None);
     memo.look_up(&keys(0..4)).await;
     let asked = store.state().look_ups.clone();
-    assert_eq!(asked, [[key(0), key(2), key(3)].map(MemoKey::to_redis)]);
+    assert_eq!(
+        asked,
+        [[key(0), key(2), key(3)].map(|key| key.to_redis(&Namespace::default()))]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -349,7 +354,7 @@ async fn a_lost_part_of_the_store_costs_its_own_keys_and_no_others() {
     for value in 1..3 {
         store.put(key(value), seal(&key(value), b"known"));
     }
-    store.state().lost = vec![key(1).to_redis()];
+    store.state().lost = vec![key(1).to_redis(&Namespace::default())];
     let memo = memo_before(&store, 0).await;
     for _ in 0..10 {
         let found = memo.look_up(&[key(1), key(2)]).await;
@@ -853,7 +858,7 @@ async fn a_value_too_large_for_the_store_stays_here() {
         .iter()
         .map(|e| e.key.clone())
         .collect();
-    assert_eq!(written, [key(2).to_redis()]);
+    assert_eq!(written, [key(2).to_redis(&Namespace::default())]);
     assert_eq!(memo.stats().dropped_writes.get(), 1);
     assert_eq!(memo.look_up(&[key(1)]).await, [Some(large)]);
 }

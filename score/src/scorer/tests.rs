@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::task::yield_now;
 
 use super::*;
-use crate::memo::{MemoStore, RemoteOptions, StoreEntry, StoreError};
+use crate::memo::{MemoStore, Namespace, RemoteOptions, StoreEntry, StoreError};
 use crate::model::RunError;
 use crate::signature::{Dim, TensorSpec};
 
@@ -490,6 +490,7 @@ impl FakeStore {
         let options = RemoteOptions {
             budget: Duration::from_secs(60),
             ttl: None,
+            namespace: Namespace::default(),
         };
         Arc::new(Memo::new(0, Some((self.clone(), options))))
     }
