@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod cache_command;
 mod cluster;
 mod deployment;
 mod features;

@@ -354,7 +354,7 @@ const LIBRARY_NAMES: [&str; 3] = [
 ];
 
 /// The library that is set, else one beside the program, else one in `bin` or the root of the app.
-fn find_runtime(config: &Config) -> anyhow::Result<PathBuf> {
+pub(crate) fn find_runtime(config: &Config) -> anyhow::Result<PathBuf> {
     if let Some(path) = &config.runtime_library {
         return Ok(path.clone());
     }

@@ -4,6 +4,8 @@
 //! `payload` turns bodies into tensors and back, and the crate `score` does the rest.
 
 mod app;
+mod cache_command;
+mod cli;
 mod config;
 mod event;
 mod features;
@@ -25,6 +27,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 
 use app::App;
+pub use cli::{Arguments, CacheCommand, Command, PurgeArguments};
 pub use config::{Config, SETTINGS, Setting};
 pub use logging::{complain, start_logging};
 
@@ -41,6 +44,16 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let outcome = runtime.block_on(serve(config));
     runtime.shutdown_background();
     outcome
+}
+
+/// Does what a command asks for and writes its answer to standard output.
+///
+/// # Errors
+/// If it cannot be done; the text says why.
+pub fn execute(command: &Command, config: &Config) -> anyhow::Result<()> {
+    match command {
+        Command::Cache(command) => cache_command::run(command, config),
+    }
 }
 
 /// How much longer than requests in work the whole process may take to end.

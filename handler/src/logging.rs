@@ -1,5 +1,6 @@
 //! One line per event on standard output; errors on standard error, which is what the host takes for errors.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use tracing::Level;
@@ -24,11 +25,11 @@ pub fn start_logging(config: &Config) {
     }
 }
 
-/// Writes mistakes in the settings to standard error; logging itself is not set up yet then.
-pub fn complain(mistakes: &[String]) {
+/// Writes lines to standard error, for when there is no logging: before the settings are known, and in commands.
+pub fn complain(prefix: &str, lines: impl IntoIterator<Item = impl Display>) {
     let mut out = io::stderr().lock();
-    for mistake in mistakes {
+    for line in lines {
         // With standard error closed there is nobody left to tell.
-        let _ = writeln!(out, "setting {mistake}");
+        let _ = writeln!(out, "{prefix}{line}");
     }
 }

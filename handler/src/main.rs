@@ -1,25 +1,45 @@
-//! The custom handler's process: settings, logging, run, exit code.
+//! The program: arguments, settings, what they ask for, exit code.
 
 use std::process::ExitCode;
 
-use handler::Config;
+use clap::Parser;
+use handler::{Arguments, Command, Config};
 
 fn main() -> ExitCode {
+    // Help, the version and mistakes in the arguments end the process here, whatever the settings are.
+    let arguments = Arguments::parse();
     let config = match Config::from_env() {
         Ok(config) => config,
         Err(mistakes) => {
-            handler::complain(&mistakes);
+            handler::complain("setting ", mistakes);
             return ExitCode::FAILURE;
         }
     };
+    let code = match arguments.command {
+        None => serve(config),
+        Some(command) => execute(&command, &config),
+    };
+    // Threads may still be inside a run of the model; returning from main would pull the runtime from under them.
+    std::process::exit(code)
+}
+
+fn serve(config: Config) -> i32 {
     handler::start_logging(&config);
-    let code = match handler::run(config) {
+    match handler::run(config) {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!("{error:#}");
             1
         }
-    };
-    // Threads may still be inside a run of the model; returning from main would pull the runtime from under them.
-    std::process::exit(code)
+    }
+}
+
+fn execute(command: &Command, config: &Config) -> i32 {
+    match handler::execute(command, config) {
+        Ok(()) => 0,
+        Err(error) => {
+            handler::complain("error: ", [format!("{error:#}")]);
+            1
+        }
+    }
 }

@@ -29,8 +29,9 @@ pub use batch::BatchLimits;
 pub use error::{ErrorCode, LoadError, ScoreError};
 pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore};
 pub use memo::{
-    Memo, MemoStats, MemoStore, ModelDigest, ModelTag, ModelTagError, Namespace, NamespaceError,
-    RedisConfig, RedisConfigError, RedisStore, RemoteOptions, StoreEntry, StoreError,
+    EntryTotals, Memo, MemoStats, MemoStore, ModelDigest, ModelTag, ModelTagError, Namespace,
+    NamespaceError, RedisConfig, RedisConfigError, RedisStore, RemoteOptions, StoreEntry,
+    StoreError, StoredEntries,
 };
 pub use model::{
     Character, FeatureFormat, FeatureOptions, ImageLayout, ImageOptions, ModelFolder, ModelOptions,

@@ -23,7 +23,7 @@ pub use key::ModelDigest;
 pub(crate) use key::{KeyMaker, MemoKey};
 use local::LocalTier;
 pub use namespace::{ModelTag, ModelTagError, Namespace, NamespaceError};
-pub use redis::{RedisConfig, RedisConfigError, RedisStore};
+pub use redis::{EntryTotals, RedisConfig, RedisConfigError, RedisStore, StoredEntries};
 pub(crate) use remote::Remote;
 pub use store::{MemoStore, StoreEntry, StoreError};
 

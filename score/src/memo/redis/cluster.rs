@@ -85,6 +85,11 @@ impl Cluster {
         Self { shared, refresher }
     }
 
+    /// Its servers.
+    pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
+        self.shared.table().nodes.clone()
+    }
+
     /// Where its servers are.
     pub(super) fn servers(&self) -> Vec<(String, u16)> {
         let table = self.shared.table();
@@ -269,7 +274,7 @@ fn is_no_answer(error: &FredError) -> bool {
 }
 
 /// The key is, or is about to be, on another node.
-fn is_redirection(error: &FredError) -> bool {
+pub(super) fn is_redirection(error: &FredError) -> bool {
     let word = error.details().split(' ').next();
     matches!(word, Some("MOVED" | "ASK" | "TRYAGAIN"))
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod config;
+mod entries;
 mod node;
 mod slots;
 mod table;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster::Cluster;
 pub use config::{RedisConfig, RedisConfigError};
+pub use entries::{EntryTotals, StoredEntries};
 use fred::error::{Error as FredError, ErrorKind};
 use fred::prelude::{Builder, Client, Config, ReconnectPolicy, Server, ServerConfig, TcpConfig};
 use fred::types::config::{TlsConfig, TlsConnector, UnresponsiveConfig};

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fred::clients::WithOptions;
 use fred::error::Error as FredError;
 use fred::interfaces::ClusterInterface;
 use fred::prelude::{Client, ClientLike, KeysInterface, Options, Value};
@@ -73,9 +74,14 @@ impl Node {
         !self.task.is_finished() && self.client.is_connected()
     }
 
+    /// A client for other commands, likewise without retries or queueing.
+    pub(super) fn client(&self) -> WithOptions<Client> {
+        self.client.with_options(&options())
+    }
+
     /// The answer to `CLUSTER SLOTS`.
     pub(super) async fn cluster_slots(&self) -> Result<Value, FredError> {
-        self.client.with_options(&options()).cluster_slots().await
+        self.client().cluster_slots().await
     }
 
     /// The values of `keys` by one command, as long as the server takes it: several times cheaper than one for each key.
@@ -86,11 +92,7 @@ impl Node {
         if self.one_by_one.load(Ordering::Relaxed) {
             return self.get_each(keys).await;
         }
-        let answer = self
-            .client
-            .with_options(&options())
-            .mget(keys.to_vec())
-            .await;
+        let answer = self.client().mget(keys.to_vec()).await;
         let values: Result<Vec<Option<Bytes>>, FredError> = answer;
         match values {
             Ok(values) => values.into_iter().map(Ok).collect(),
@@ -105,8 +107,7 @@ impl Node {
 
     /// The values of `keys` by a command for each. They travel together: the client writes what is queued in one go.
     pub(super) async fn get_each(&self, keys: &[String]) -> Vec<Result<Option<Bytes>, FredError>> {
-        let options = options();
-        let client = self.client.with_options(&options);
+        let client = self.client();
         let mut replies = join_all(keys.iter().map(|key| client.get(key.as_str()))).await;
         for reply in &mut replies {
             if reply.as_ref().is_err_and(is_wrong_type) {
@@ -118,8 +119,7 @@ impl Node {
 
     /// Writes `entries`, likewise.
     pub(super) async fn set_each(&self, entries: Vec<StoreEntry>) -> Vec<Result<(), FredError>> {
-        let options = options();
-        let client = self.client.with_options(&options);
+        let client = self.client();
         let sets = entries.into_iter().map(|entry| {
             let expire = entry
                 .ttl
