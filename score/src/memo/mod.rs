@@ -162,4 +162,6 @@ fn count(found: &[Option<Bytes>]) -> usize {
 }
 
 #[cfg(test)]
+mod document;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,119 @@
+//! docs/cache.md is right to the byte: its examples are what the code writes and reads, and what its rules give.
+
+use super::codec::{decode, encode_row, encode_whole, open, seal};
+use super::*;
+use crate::model::{ModelFolder, find_models};
+use crate::tensor::{ElementType, Tensor, TensorData};
+
+const DOCUMENT: &str = include_str!("../../../docs/cache.md");
+const BUILD: &str = "ORT 1.24.0";
+
+/// The text of the fenced block with these words behind its fence.
+fn block(words: &str) -> &'static str {
+    let (_, rest) = DOCUMENT
+        .split_once(&format!("\n```{words}\n"))
+        .unwrap_or_else(|| panic!("no block {words}"));
+    rest.split_once("```").expect("the block ends").0
+}
+
+/// The bytes of a block of `hexadecimal | explanation` lines.
+fn bytes(words: &str) -> Vec<u8> {
+    let lines = block(words).lines();
+    let numbers = lines.flat_map(|line| {
+        let (numbers, _) = line.split_once('|').expect("an explanation");
+        numbers.split_whitespace()
+    });
+    numbers
+        .map(|number| u8::from_str_radix(number, 16).expect("a byte"))
+        .collect()
+}
+
+/// The digest of the files, from a real folder.
+fn files() -> blake3::Hash {
+    let root = std::env::temp_dir().join(format!("score-document-{}", std::process::id()));
+    let folder = root.join("example");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, text) in [
+        ("model.onnx", "an example"),
+        ("model.toml", "ttl = \"1h\""),
+        ("README.md", "a model card"),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    let digest = ModelFolder::read(&find_models(&root).unwrap()[0])
+        .unwrap()
+        .digest;
+    std::fs::remove_dir_all(&root).unwrap();
+    digest
+}
+
+/// The example's row among others.
+fn inputs() -> [Tensor; 1] {
+    let values = TensorData::Float32(vec![9.0, 9.0, 0.5, -2.0]);
+    [Tensor::new(vec![2, 2], values).unwrap()]
+}
+
+fn outputs() -> [Tensor; 2] {
+    let labels = TensorData::String(vec!["other".into(), "café".into()]);
+    let probabilities = TensorData::Float32(vec![1.0, 0.0, 0.25, 0.75]);
+    [
+        Tensor::new(vec![2], labels).unwrap(),
+        Tensor::new(vec![2, 2], probabilities).unwrap(),
+    ]
+}
+
+fn key() -> MemoKey {
+    let model = ModelDigest::new(&files(), BUILD);
+    KeyMaker::for_rows(model, &inputs()).row(&inputs(), 1)
+}
+
+#[test]
+fn the_example_is_what_the_code_writes_and_reads() {
+    let (key, entry) = (key(), Bytes::from(bytes("hex entry")));
+    assert_eq!(key.to_redis(&Namespace::default()), block("text").trim());
+    assert_eq!(seal(&key, &encode_row(&outputs(), 1)), entry);
+
+    let payload = open(&key, &entry).expect("a sound entry");
+    let types = [ElementType::String, ElementType::Float32];
+    let row = decode(&payload, &types).expect("two outputs");
+    assert_eq!(row[0].data(), &TensorData::String(vec!["café".into()]));
+    assert_eq!(row[1].data(), &TensorData::Float32(vec![0.25, 0.75]));
+    assert_eq!((row[0].shape(), row[1].shape()), (&[][..], &[2][..]));
+
+    let whole = [Tensor::new(vec![2], TensorData::Int64(vec![7, 3])).unwrap()];
+    assert_eq!(encode_whole(&whole), bytes("hex whole"));
+    let read = decode(&bytes("hex whole"), &[ElementType::Int64]);
+    assert_eq!(read.expect("one output"), whole);
+}
+
+/// Nothing here but BLAKE3 and the document's own bytes and rules.
+#[test]
+fn the_rules_give_the_example() {
+    let digest = |parts: &[&[u8]]| *blake3::hash(&parts.concat()).as_bytes();
+    let files = digest(&[&digest(&[b"model.onnx"]), &digest(&[b"an example"])]);
+    let model = digest(&[b"score model", &[0, 1], &files, BUILD.as_bytes()]);
+    let common = bytes("hex common");
+    assert_eq!(common[..32], model);
+
+    let unit = blake3::keyed_hash(&digest(&[&common]), &bytes("hex row"));
+    let model = &blake3::Hash::from_bytes(model).to_hex()[..16];
+    let key = format!("score:1:{model}:{}", unit.to_hex());
+    assert_eq!(key, block("text").trim());
+
+    let entry = bytes("hex entry");
+    assert_eq!(&entry[..3], b"SM\x01");
+    let checksum = blake3::keyed_hash(unit.as_bytes(), &entry[19..]);
+    assert_eq!(entry[3..19], checksum.as_bytes()[..16]);
+}
+
+#[test]
+fn the_table_of_element_types_is_complete() {
+    for ty in ElementType::ALL {
+        let size = match ty.size() {
+            Some(size) => size.to_string(),
+            None => "4 and its own".to_owned(),
+        };
+        let row = format!("\n| {} | {ty} | {size} |\n", ty as u8);
+        assert!(DOCUMENT.contains(&row), "no row {row}");
+    }
+}
