@@ -14,6 +14,7 @@ use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::host::{FunctionsHost, HostOptions};
 use crate::support::redis::{RedisOptions, RedisServer};
+use crate::support::redis_cluster::RedisCluster;
 use crate::support::resp;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -117,6 +118,12 @@ async fn fill(redis: &RedisServer, model: &str, count: usize) {
             .await
             .expect("redis-server is there");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_reaches_every_node_of_a_cluster() {
+    let cluster = RedisCluster::start().await;
+    a_purge_takes_one_model_and_leaves_the_other(&[("REDIS_URL", &cluster.url())]).await;
 }
 
 /// What must hold with any Redis, one server or a cluster, reached by these settings.
