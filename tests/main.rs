@@ -16,5 +16,6 @@ mod lifecycle;
 mod memo;
 mod models;
 mod openapi;
+mod redis_connection;
 mod support;
 mod support_selftest;

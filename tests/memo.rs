@@ -7,7 +7,7 @@ use crate::support::answer::Answer;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::host::FunctionsHost;
-use crate::support::redis::{RedisOptions, RedisServer};
+use crate::support::redis::RedisServer;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const SECONDS_5: Duration = Duration::from_secs(5);
@@ -311,64 +311,6 @@ async fn a_full_redis_still_answers_what_it_knows() {
     }
     host.wait_for_log("redis refuses to store", SECONDS_5).await;
     assert_eq!(cache(&score(&host, &digits.body([0])).await), "HIT");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tls_with_a_private_authority_and_the_portals_connection_string() {
-    let (digits, app) = (Digits::load(), AppRoot::with_sample());
-    let redis = RedisServer::start_with(RedisOptions::default().tls().password("p+w/=x")).await;
-    let portal = format!(
-        "localhost:{},password=p+w/=x,ssl=True,abortConnect=False",
-        redis.tls_port()
-    );
-    let authority = redis.ca_file().to_str().unwrap().to_owned();
-    for (name, value) in [
-        ("REDIS_URL", redis.url()),
-        ("REDIS_CONNECTION_STRING", portal),
-    ] {
-        let settings = [
-            (name, value.as_str()),
-            ("REDIS_CA_FILE", authority.as_str()),
-            ("SCORE_L1_BYTES", "0"),
-        ];
-        let host = FunctionsHost::start(&app, settings).await;
-        host.wait_for_log("redis connected", SECONDS_5).await;
-        score(&host, &digits.body([0])).await;
-        redis.wait_for_keys(1, SECONDS_5).await;
-        assert_eq!(cache(&score(&host, &digits.body([0])).await), "HIT");
-        no_secret(&host, "p+w/=x");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_untrusted_certificate_and_a_wrong_password_are_said_and_cost_nothing() {
-    let (digits, app) = (Digits::load(), AppRoot::with_sample());
-    let redis = RedisServer::start_with(RedisOptions::default().tls().password("right")).await;
-    let url = redis.url();
-    let trusted = redis.ca_file().to_str().unwrap();
-    let stranger = redis.other_ca_file().to_str().unwrap();
-    let wrong = url.replace("right", "wr0ng");
-    for (url, authority, said) in [
-        (&url, stranger, "certificate is not trusted"),
-        (&wrong, trusted, "refuses the user or password"),
-    ] {
-        let settings = [("REDIS_URL", url.as_str()), ("REDIS_CA_FILE", authority)];
-        let host = FunctionsHost::start(&app, settings).await;
-        let line = host.wait_for_log("redis cannot be used", SECONDS_5).await;
-        assert!(line.text.contains(said), "{}", line.text);
-        assert_eq!(
-            score(&host, &digits.body([4])).await.json(),
-            digits.answer([4])
-        );
-        no_secret(&host, "wr0ng");
-        no_secret(&host, "right");
-    }
-}
-
-fn no_secret(host: &FunctionsHost, secret: &str) {
-    for line in host.logs() {
-        assert!(!line.text.contains(secret), "{}", line.text);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

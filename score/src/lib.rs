@@ -30,8 +30,8 @@ pub use error::{ErrorCode, LoadError, ScoreError};
 pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore};
 pub use memo::{
     EntryTotals, Memo, MemoStats, MemoStore, ModelDigest, ModelTag, ModelTagError, Namespace,
-    NamespaceError, RedisConfig, RedisConfigError, RedisStore, RemoteOptions, StoreEntry,
-    StoreError, StoredEntries,
+    NamespaceError, RedisConfig, RedisConfigError, RedisCredentials, RedisCredentialsError,
+    RedisLogin, RedisStore, RemoteOptions, StoreEntry, StoreError, StoredEntries,
 };
 pub use model::{
     Character, FeatureFormat, FeatureOptions, ImageLayout, ImageOptions, ModelFolder, ModelOptions,

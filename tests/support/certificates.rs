@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
+};
 
 /// Files of one server and its authority.
 #[derive(Clone, Debug)]
@@ -18,8 +21,9 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// Writes new files into `folder` for a server with these DNS names or addresses.
-    pub(crate) fn create(folder: &Path, names: &[&str]) -> Self {
+    /// Writes new files into `folder` for a server with these DNS names or addresses; with a certificate whose time is
+    /// over if it `has_expired`.
+    pub(crate) fn create(folder: &Path, names: &[&str], has_expired: bool) -> Self {
         let write = |name: &str, pem: &str| {
             let path = folder.join(name);
             std::fs::write(&path, pem).expect("a temporary folder can be written");
@@ -31,6 +35,9 @@ impl Certificates {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut server = CertificateParams::new(names).expect("names of a server");
         server.distinguished_name.push(DnType::CommonName, "redis");
+        if has_expired {
+            server.not_after = date_time_ymd(2020, 1, 1);
+        }
         let certificate = server.signed_by(&key, &ca).expect("a certificate");
         Self {
             ca: write("ca.pem", &ca_pem),

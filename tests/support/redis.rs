@@ -20,6 +20,7 @@ pub(crate) struct RedisOptions {
     password: Option<String>,
     tls_names: Option<Vec<String>>,
     certificates: Option<Certificates>,
+    has_expired_certificate: bool,
     arguments: Vec<String>,
 }
 
@@ -45,6 +46,12 @@ impl RedisOptions {
     pub(crate) fn tls_with(mut self, certificates: &Certificates) -> Self {
         self.certificates = Some(certificates.clone());
         self
+    }
+
+    /// The same with a certificate whose time is over.
+    pub(crate) fn expired_tls(mut self) -> Self {
+        self.has_expired_certificate = true;
+        self.tls()
     }
 
     /// Keeps no more than this; what happens then is up to `policy`, `noeviction` or `allkeys-lru`.
@@ -92,7 +99,7 @@ impl RedisServer {
             .expect("a temporary folder");
         let own_certificates = options.tls_names.as_ref().map(|names| {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            Certificates::create(folder.path(), &names)
+            Certificates::create(folder.path(), &names, options.has_expired_certificate)
         });
         let certificates = own_certificates.or_else(|| options.certificates.clone());
         let tls = certificates.map(|certificates| (port::free(), certificates));

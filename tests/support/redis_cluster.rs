@@ -92,7 +92,7 @@ impl RedisCluster {
     pub(crate) async fn start_with(mut options: ClusterOptions) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         if options.tls {
-            let certificates = Certificates::create(folder.path(), &["localhost"]);
+            let certificates = Certificates::create(folder.path(), &["localhost"], false);
             options.server = options
                 .server
                 .tls_with(&certificates)

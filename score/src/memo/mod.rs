@@ -23,7 +23,10 @@ pub use key::ModelDigest;
 pub(crate) use key::{KeyMaker, MemoKey};
 use local::LocalTier;
 pub use namespace::{ModelTag, ModelTagError, Namespace, NamespaceError};
-pub use redis::{EntryTotals, RedisConfig, RedisConfigError, RedisStore, StoredEntries};
+pub use redis::{
+    EntryTotals, RedisConfig, RedisConfigError, RedisCredentials, RedisCredentialsError,
+    RedisLogin, RedisStore, StoredEntries,
+};
 pub(crate) use remote::Remote;
 pub use store::{MemoStore, StoreEntry, StoreError};
 

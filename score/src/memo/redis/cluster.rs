@@ -11,7 +11,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::Endpoint;
+use super::credentials::RedisLogin;
+use super::logins::Logins;
 use super::node::Node;
+use super::renewal;
 use super::slots::{self, Shard};
 use super::table::Table;
 use crate::memo::store::{StoreEntry, StoreError};
@@ -27,6 +30,8 @@ pub(super) struct Cluster {
     shared: Arc<Shared>,
     /// Keeps the table true; a single server needs none.
     refresher: Option<JoinHandle<()>>,
+    /// Keeps the connections logged in, where logins end.
+    renewal: Option<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -37,8 +42,8 @@ struct Shared {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if let Some(refresher) = &self.refresher {
-            refresher.abort();
+        for task in [&self.refresher, &self.renewal].into_iter().flatten() {
+            task.abort();
         }
     }
 }
@@ -48,11 +53,13 @@ impl Cluster {
     pub(super) async fn connect(
         endpoint: Arc<Endpoint>,
         servers: &[(String, u16)],
+        login: Option<(Arc<Logins>, RedisLogin)>,
     ) -> Result<Self, FredError> {
         let attempts = servers.iter().map(|(host, port)| {
             let client = endpoint.client(host, *port, true);
+            let logins = endpoint.logins.clone();
             Box::pin(async move {
-                let mut node = Node::start(host, *port, client?);
+                let mut node = Node::start(host, *port, client?, logins);
                 node.connected_at_once().await?;
                 Ok::<_, FredError>(node)
             })
@@ -66,23 +73,37 @@ impl Cluster {
         };
         if !shards.is_empty() {
             let table = Table::join(&endpoint, shards, &[Arc::new(node)]).await?;
-            return Ok(Self::over(endpoint, table, true));
+            return Ok(Self::over(endpoint, table, true, login));
         }
         if endpoint.config.clustered {
             let reason = "no slot of the cluster has a node";
             return Err(FredError::new(ErrorKind::Cluster, reason));
         }
-        Ok(Self::over(endpoint, Table::single(node), false))
+        Ok(Self::over(endpoint, Table::single(node), false, login))
     }
 
-    fn over(endpoint: Arc<Endpoint>, table: Table, clustered: bool) -> Self {
+    fn over(
+        endpoint: Arc<Endpoint>,
+        table: Table,
+        clustered: bool,
+        login: Option<(Arc<Logins>, RedisLogin)>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             endpoint,
             table: RwLock::new(Arc::new(table)),
             stale: Notify::new(),
         });
         let refresher = clustered.then(|| tokio::spawn(keep_table(shared.clone())));
-        Self { shared, refresher }
+        let renewal = login.map(|(logins, login)| {
+            let shared = shared.clone();
+            let nodes = move || shared.table().nodes.clone();
+            tokio::spawn(renewal::keep_logged_in(nodes, logins, login))
+        });
+        Self {
+            shared,
+            refresher,
+            renewal,
+        }
     }
 
     /// Its servers.

@@ -1,20 +1,24 @@
-//! Where Redis is and how to get in: URLs and the connection strings of the Azure portal.
+//! Where Redis is and how to get in; and the form as a URL.
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
+use super::credentials::RedisCredentials;
+
 const PLAIN_PORT: u16 = 6379;
 /// Azure Cache for Redis listens for TLS here.
-const CACHE_TLS_PORT: u16 = 6380;
+pub(super) const CACHE_TLS_PORT: u16 = 6380;
 /// Azure Managed Redis listens here, with and without TLS.
-const MANAGED_PORT: u16 = 10_000;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const MANAGED_PORT: u16 = 10_000;
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// A Redis endpoint. Its `Debug` form hides the password.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct RedisConfig {
     /// Host and port of the server, or of some nodes of a cluster.
     pub hosts: Vec<(String, u16)>,
@@ -26,10 +30,14 @@ pub struct RedisConfig {
     pub username: Option<String>,
     /// Password or access key.
     pub password: Option<String>,
+    /// Where user and password come from if they change; instead of fixed ones.
+    pub credentials: Option<Arc<dyn RedisCredentials>>,
     /// The logical database.
     pub database: Option<u8>,
     /// How long a connection attempt may take.
     pub connect_timeout: Duration,
+    /// How long a connection is silent before the system asks whether the other end is still there.
+    pub keep_alive: Duration,
     /// A PEM file with the only certificate authorities to trust; `None` for those of the operating system.
     pub ca_file: Option<PathBuf>,
 }
@@ -63,7 +71,7 @@ pub enum RedisConfigError {
     Tls(String),
 }
 
-fn malformed(message: impl Into<String>) -> RedisConfigError {
+pub(super) fn malformed(message: impl Into<String>) -> RedisConfigError {
     RedisConfigError::Malformed(message.into())
 }
 
@@ -106,85 +114,12 @@ impl RedisConfig {
             tls: tls.then(RedisTls::default),
             username,
             password,
+            credentials: None,
             database: database(path)?,
             connect_timeout: CONNECT_TIMEOUT,
+            keep_alive: KEEP_ALIVE,
             ca_file: None,
         })
-    }
-
-    /// Reads the StackExchange.Redis form that the Azure portal shows:
-    /// `host:port[,host:port...],password=...,ssl=True,...`. The second part of the answer lists what was not
-    /// understood or was assumed, for the log.
-    ///
-    /// # Errors
-    /// [`RedisConfigError::Malformed`] naming the key whose value is wrong.
-    pub fn from_connection_string(text: &str) -> Result<(Self, Vec<String>), RedisConfigError> {
-        let mut remarks = Vec::new();
-        let mut endpoints = Vec::new();
-        let mut ssl = None;
-        let mut tls = RedisTls::default();
-        let mut config = Self {
-            hosts: Vec::new(),
-            clustered: false,
-            tls: None,
-            username: None,
-            password: None,
-            database: None,
-            connect_timeout: CONNECT_TIMEOUT,
-            ca_file: None,
-        };
-        for (position, part) in text.split(',').map(str::trim).enumerate() {
-            if part.is_empty() {
-                continue;
-            }
-            // Keys end in `=`, so only the first one separates.
-            let Some((key, value)) = part.split_once('=') else {
-                endpoints.push(part);
-                continue;
-            };
-            match key.trim().to_ascii_lowercase().as_str() {
-                "password" => config.password = Some(value.to_owned()),
-                "user" => config.username = Some(value.to_owned()),
-                "ssl" => ssl = Some(boolean("ssl", value)?),
-                "sslhost" => tls.server_name = Some(value.to_owned()),
-                "connecttimeout" => {
-                    let millis = value.parse().map_err(|_| {
-                        malformed("connectTimeout must be a number of milliseconds")
-                    })?;
-                    config.connect_timeout = Duration::from_millis(millis);
-                }
-                "defaultdatabase" => config.database = database(value)?,
-                // Their jobs are done by REDIS_TIMEOUT, the circuit breaker and the connection's own rules.
-                "abortconnect" | "synctimeout" | "asynctimeout" | "connectretry" | "keepalive"
-                | "name" | "sslprotocols" | "resolvedns" | "tiebreaker" | "allowadmin" => {}
-                // Not quoted: where `password=` was forgotten, this is the password.
-                _ => remarks.push(format!(
-                    "part {} is not a known key=value pair",
-                    position + 1
-                )),
-            }
-        }
-        let tls_port = |endpoint: &&str| {
-            endpoint.ends_with(&format!(":{CACHE_TLS_PORT}"))
-                || endpoint.ends_with(&format!(":{MANAGED_PORT}"))
-        };
-        let encrypted = ssl.unwrap_or_else(|| {
-            let guess = endpoints.iter().any(tls_port);
-            if guess {
-                remarks.push("ssl is not given; the port says that it is on".to_owned());
-            }
-            guess
-        });
-        config.hosts = endpoints
-            .into_iter()
-            .map(|endpoint| host_and_port(endpoint, encrypted))
-            .collect::<Result<_, _>>()?;
-        if config.hosts.is_empty() {
-            return Err(malformed("expected host:port first, then key=value pairs"));
-        }
-        config.clustered = config.hosts.len() > 1;
-        config.tls = encrypted.then_some(tls);
-        Ok((config, remarks))
     }
 
     /// The endpoint for logs: hosts, TLS and kind of authentication, without any secret.
@@ -195,9 +130,10 @@ impl RedisConfig {
             .map(|(host, port)| format!("{host}:{port}"))
             .collect();
         let tls = if self.tls.is_some() { "TLS" } else { "no TLS" };
-        let auth = match (&self.username, &self.password) {
-            (Some(_), Some(_)) => "user and password",
-            (_, Some(_)) => "password",
+        let auth = match (&self.credentials, &self.username, &self.password) {
+            (Some(credentials), _, _) => credentials.kind(),
+            (_, Some(_), Some(_)) => "user and password",
+            (_, _, Some(_)) => "password",
             _ => "no password",
         };
         let kind = if self.clustered {
@@ -222,7 +158,7 @@ fn decoded(text: &str) -> Result<Option<String>, RedisConfigError> {
     Ok((!text.is_empty()).then(|| text.into_owned()))
 }
 
-fn host_and_port(text: &str, tls: bool) -> Result<(String, u16), RedisConfigError> {
+pub(super) fn host_and_port(text: &str, tls: bool) -> Result<(String, u16), RedisConfigError> {
     let wrong = || malformed("expected host:port");
     let (host, port) = match text.strip_prefix('[') {
         Some(v6) => {
@@ -254,7 +190,7 @@ fn default_port(host: &str, tls: bool) -> u16 {
     }
 }
 
-fn database(text: &str) -> Result<Option<u8>, RedisConfigError> {
+pub(super) fn database(text: &str) -> Result<Option<u8>, RedisConfigError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -262,14 +198,6 @@ fn database(text: &str) -> Result<Option<u8>, RedisConfigError> {
         .parse()
         .map_err(|_| malformed("the database must be a number from 0 to 255"))?;
     Ok(Some(number))
-}
-
-fn boolean(key: &str, value: &str) -> Result<bool, RedisConfigError> {
-    match value.trim().to_ascii_lowercase().as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(malformed(format!("{key} must be True or False"))),
-    }
 }
 
 #[cfg(test)]
@@ -318,35 +246,6 @@ mod tests {
         ] {
             let error = RedisConfig::from_url(url).unwrap_err().to_string();
             assert!(!error.contains("sec"), "{error}");
-        }
-    }
-
-    #[test]
-    fn reads_the_portals_connection_string() {
-        let (config, remarks) = RedisConfig::from_connection_string(
-            "n.redis.cache.windows.net:6380,password=abc+/=,ssl=True,abortConnect=False,connectTimeout=700",
-        )
-        .unwrap();
-        assert_eq!(config.password.as_deref(), Some("abc+/="));
-        assert_eq!(config.tls, Some(RedisTls::default()));
-        assert_eq!(config.connect_timeout, Duration::from_millis(700));
-        assert!(remarks.is_empty(), "{remarks:?}");
-    }
-
-    #[test]
-    fn guesses_tls_from_the_port_and_says_so() {
-        let (config, remarks) =
-            RedisConfig::from_connection_string("h:10000,colour=red,sslHost=other").unwrap();
-        assert_eq!(config.tls.unwrap().server_name.as_deref(), Some("other"));
-        assert_eq!(remarks.len(), 2);
-        let (plain, _) = RedisConfig::from_connection_string("h:10000,ssl=false").unwrap();
-        assert_eq!(plain.tls, None);
-    }
-
-    #[test]
-    fn refuses_malformed_connection_strings() {
-        for text in ["", "password=x", "h:1,ssl=maybe", "h:1,connectTimeout=soon"] {
-            assert!(RedisConfig::from_connection_string(text).is_err(), "{text}");
         }
     }
 

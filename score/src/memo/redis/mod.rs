@@ -2,8 +2,13 @@
 
 mod cluster;
 mod config;
+mod connection_string;
+mod credentials;
 mod entries;
+mod explain;
+mod logins;
 mod node;
+mod renewal;
 mod slots;
 mod table;
 
@@ -14,11 +19,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster::Cluster;
 pub use config::{RedisConfig, RedisConfigError};
+pub use credentials::{RedisCredentials, RedisCredentialsError, RedisLogin};
 pub use entries::{EntryTotals, StoredEntries};
 use fred::error::{Error as FredError, ErrorKind};
 use fred::prelude::{Builder, Client, Config, ReconnectPolicy, Server, ServerConfig, TcpConfig};
 use fred::types::config::{TlsConfig, TlsConnector, UnresponsiveConfig};
 use futures_util::future::BoxFuture;
+use logins::Logins;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tracing::info;
@@ -27,6 +34,11 @@ use super::store::{MemoStore, StoreEntry, StoreError};
 
 /// A connection has two steps, to connect and to log in; each may take this long.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(5);
+/// Between two questions to a silent peer.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long sent bytes may stay unacknowledged. Without it Linux believes in a dead peer for a quarter of an hour.
+#[cfg(target_os = "linux")]
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 const MIN_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -42,6 +54,7 @@ struct Endpoint {
     tls: Option<rustls::ClientConfig>,
     /// How long the server may be silent before the connection counts as lost.
     patience: Duration,
+    logins: Option<Arc<Logins>>,
 }
 
 impl RedisStore {
@@ -66,10 +79,12 @@ impl RedisStore {
             Some(_) => Some(tls_config(&config)?),
             None => None,
         };
+        let logins = config.credentials.clone().map(Logins::new).map(Arc::new);
         Ok(Self {
             endpoint: Arc::new(Endpoint {
                 config,
                 tls,
+                logins,
                 patience: patience.max(MIN_PATIENCE),
             }),
             session: RwLock::new(None),
@@ -95,9 +110,11 @@ impl MemoStore for RedisStore {
             if let Some(session) = self.session().filter(|session| session.is_clustered()) {
                 servers.extend(session.servers());
             }
-            let session = Cluster::connect(self.endpoint.clone(), &servers)
+            // Before any client is made, since its own errors would not tell why there is no login.
+            let login = self.endpoint.login().await?;
+            let session = Cluster::connect(self.endpoint.clone(), &servers, login)
                 .await
-                .map_err(|error| self.endpoint.explain(&error))?;
+                .map_err(|error| self.endpoint.explain_connecting(&error))?;
             let clustered = session.is_clustered();
             let count = session.servers().len();
             let before = self.replace_session(session);
@@ -158,14 +175,24 @@ impl Endpoint {
                 max_timeout: Some(self.patience),
                 interval: Duration::from_millis(200),
             };
-            connection.tcp = TcpConfig {
-                nodelay: Some(true),
-                keepalive: Some(socket2::TcpKeepalive::new().with_time(Duration::from_secs(60))),
-                ..TcpConfig::default()
-            };
+            connection.tcp = self.tcp_config();
         });
         builder.set_policy(ReconnectPolicy::new_exponential(0, 50, 500, 2));
         builder.build()
+    }
+
+    fn tcp_config(&self) -> TcpConfig {
+        TcpConfig {
+            nodelay: Some(true),
+            keepalive: Some(
+                socket2::TcpKeepalive::new()
+                    .with_time(self.config.keep_alive)
+                    .with_interval(KEEP_ALIVE_INTERVAL),
+            ),
+            #[cfg(target_os = "linux")]
+            user_timeout: Some(TCP_USER_TIMEOUT),
+            ..TcpConfig::default()
+        }
     }
 
     fn fred_config(&self, host: &str, port: u16, fail_fast: bool) -> Config {
@@ -175,6 +202,7 @@ impl Endpoint {
             },
             username: self.config.username.clone(),
             password: self.config.password.clone(),
+            credential_provider: self.logins.clone().map(|logins| logins as _),
             database: self.config.database,
             fail_fast,
             tls: self
@@ -185,6 +213,7 @@ impl Endpoint {
         }
     }
 
+    /// By name, never by address: the library asks DNS anew for every connection it makes, and addresses change.
     fn server(&self, host: &str, port: u16) -> Server {
         let mut server = Server::new(host, port);
         if let Some(tls) = &self.config.tls {
@@ -202,31 +231,32 @@ impl Endpoint {
         is_address(host).then(|| names.find(|name| !is_address(name)))?
     }
 
-    /// The error in words that say what to change. Secrets never appear in the library's own texts.
-    fn explain(&self, error: &FredError) -> StoreError {
-        let (place, details) = (self.config.describe(), error.details());
-        let reason = match error.kind() {
-            ErrorKind::Auth => format!("{place} refuses the user or password ({details})"),
-            ErrorKind::Tls => format!("{place}: TLS failed ({details}); is this the TLS port?"),
-            ErrorKind::IO if details.contains("ertificate") => format!(
-                "{place}: its certificate is not trusted ({details}); see REDIS_CA_FILE and sslHost"
-            ),
-            ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Timeout | ErrorKind::Routing => {
-                format!("{place}: {details}")
-            }
-            _ if is_server_reply(details) => {
-                return StoreError::Refused(format!("{place}: {details}"));
-            }
-            kind => format!("{place}: {kind:?} {details}"),
+    /// The login to connect with; `None` where user and password are fixed.
+    async fn login(&self) -> Result<Option<(Arc<Logins>, RedisLogin)>, StoreError> {
+        let Some(logins) = &self.logins else {
+            return Ok(None);
         };
-        StoreError::Unreachable(reason)
+        match logins.get().await {
+            Ok(login) => Ok(Some((logins.clone(), login))),
+            Err(error) => {
+                let reason = format!("{}: {error}", self.config.describe());
+                Err(StoreError::Unreachable(reason))
+            }
+        }
     }
-}
 
-/// Redis starts error replies with a word in capitals: `OOM command not allowed`, `READONLY You can't write`.
-fn is_server_reply(details: &str) -> bool {
-    let word = details.split(' ').next().unwrap_or_default();
-    word.len() >= 3 && word.bytes().all(|b| b.is_ascii_uppercase())
+    /// Why there is no connection.
+    fn explain_connecting(&self, error: &FredError) -> StoreError {
+        if let (ErrorKind::Auth, Some(logins)) = (error.kind(), &self.logins) {
+            logins.refuse();
+        }
+        explain::connecting(&self.config, error)
+    }
+
+    /// Why a command failed.
+    fn explain(&self, error: &FredError) -> StoreError {
+        explain::answering(&self.config, error)
+    }
 }
 
 fn tls_config(config: &RedisConfig) -> Result<rustls::ClientConfig, RedisConfigError> {

@@ -1,18 +1,22 @@
 //! One Redis server and the connection to it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fred::clients::WithOptions;
-use fred::error::Error as FredError;
-use fred::interfaces::ClusterInterface;
+use fred::error::{Error as FredError, ErrorKind};
+use fred::interfaces::{ClusterInterface, EventInterface};
 use fred::prelude::{Client, ClientLike, KeysInterface, Options, Value};
-use fred::types::{ConnectHandle, Expiration};
+use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Expiration};
 use futures_util::future::join_all;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::credentials::RedisLogin;
+use super::logins::Logins;
 use crate::memo::store::StoreEntry;
 
 /// Look-ups in a row without an answer in time after which a node is left alone for a while.
@@ -27,6 +31,8 @@ pub(super) struct Node {
     pub(super) port: u16,
     client: Client,
     task: ConnectHandle,
+    /// Minds what the server says of the login, where logins change.
+    refusals: Option<JoinHandle<()>>,
     rest: Mutex<Rest>,
     /// Whether it has refused a command with several keys.
     one_by_one: AtomicBool,
@@ -35,18 +41,28 @@ pub(super) struct Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.task.abort();
+        if let Some(refusals) = &self.refusals {
+            refusals.abort();
+        }
     }
 }
 
 impl Node {
     /// Starts to connect.
-    pub(super) fn start(host: &str, port: u16, client: Client) -> Self {
+    pub(super) fn start(
+        host: &str,
+        port: u16,
+        client: Client,
+        logins: Option<Arc<Logins>>,
+    ) -> Self {
         let task = client.connect();
+        let refusals = logins.map(|logins| tokio::spawn(watch_refusals(client.clone(), logins)));
         Self {
             host: host.to_owned(),
             port,
             client,
             task,
+            refusals,
             rest: Mutex::default(),
             one_by_one: AtomicBool::new(false),
         }
@@ -77,6 +93,13 @@ impl Node {
     /// A client for other commands, likewise without retries or queueing.
     pub(super) fn client(&self) -> WithOptions<Client> {
         self.client.with_options(&options())
+    }
+
+    /// Logs the open connection in anew.
+    pub(super) async fn authenticate(&self, login: &RedisLogin) -> Result<(), FredError> {
+        let command = CustomCommand::new_static("AUTH", ClusterHash::Random, false);
+        let arguments = vec![login.username.as_str(), login.password.as_str()];
+        self.client().custom(command, arguments).await
     }
 
     /// The answer to `CLUSTER SLOTS`.
@@ -143,6 +166,18 @@ impl Node {
 
     fn rest(&self) -> MutexGuard<'_, Rest> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The library makes connections anew by itself; it must not do so with a login that was just refused.
+async fn watch_refusals(client: Client, logins: Arc<Logins>) {
+    let mut errors = client.error_rx();
+    loop {
+        match errors.recv().await {
+            Ok((error, _)) if *error.kind() == ErrorKind::Auth => logins.refuse(),
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
     }
 }
 

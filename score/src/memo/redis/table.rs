@@ -56,7 +56,7 @@ impl Table {
                 Some(node) => node.clone(),
                 None => {
                     let client = endpoint.client(host, *port, false)?;
-                    let node = Arc::new(Node::start(host, *port, client));
+                    let node = Arc::new(Node::start(host, *port, client, endpoint.logins.clone()));
                     new.push(node.clone());
                     node
                 }

@@ -1,0 +1,253 @@
+//! The connection strings of the Azure portal, as StackExchange.Redis reads them.
+
+use std::time::Duration;
+
+use super::config::{
+    CACHE_TLS_PORT, CONNECT_TIMEOUT, KEEP_ALIVE, MANAGED_PORT, RedisConfig, RedisConfigError,
+    RedisTls, database, host_and_port, malformed,
+};
+
+const AZURE_HOSTS: [&str; 2] = [".redis.azure.net", ".redis.cache.windows.net"];
+
+/// Keys of connection strings that have an effect.
+const UNDERSTOOD: [&str; 7] = [
+    "password",
+    "user",
+    "ssl",
+    "sslHost",
+    "connectTimeout",
+    "keepAlive",
+    "defaultDatabase",
+];
+/// Keys whose jobs are done by `REDIS_TIMEOUT`, the circuit breaker and the connection's own rules, and those for
+/// what is not done here, such as administration and messages.
+const IGNORED: [&str; 24] = [
+    "abortConnect",
+    "allowAdmin",
+    "asyncTimeout",
+    "channelPrefix",
+    "checkCertificateRevocation",
+    "configChannel",
+    "configCheckSeconds",
+    "connectRetry",
+    "heartbeatConsistencyChecks",
+    "heartbeatInterval",
+    "highIntegrity",
+    "highPrioritySocketThreads",
+    "includeDetailInExceptions",
+    "includePerformanceCountersInExceptions",
+    "name",
+    "protocol",
+    "resolveDns",
+    "responseTimeout",
+    "setLib",
+    "sslProtocols",
+    "syncTimeout",
+    "tieBreaker",
+    "version",
+    "writeBuffer",
+];
+/// Keys for kinds of servers that this client does not know.
+const UNSUPPORTED: [&str; 3] = ["proxy", "serviceName", "tunnel"];
+
+impl RedisConfig {
+    /// Reads the StackExchange.Redis form that the Azure portal shows:
+    /// `host:port[,host:port...],password=...,ssl=True,...`. The second part of the answer lists what was not
+    /// understood or was assumed, for the log.
+    ///
+    /// # Errors
+    /// [`RedisConfigError::Malformed`] naming the key whose value is wrong.
+    pub fn from_connection_string(text: &str) -> Result<(Self, Vec<String>), RedisConfigError> {
+        let mut remarks = Vec::new();
+        let mut endpoints = Vec::new();
+        let mut ssl = None;
+        let mut tls = RedisTls::default();
+        let mut config = Self {
+            hosts: Vec::new(),
+            clustered: false,
+            tls: None,
+            username: None,
+            password: None,
+            credentials: None,
+            database: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            keep_alive: KEEP_ALIVE,
+            ca_file: None,
+        };
+        for (position, part) in text.split(',').map(str::trim).enumerate() {
+            if part.is_empty() {
+                continue;
+            }
+            // Keys end in `=`, so only the first one separates.
+            let Some((key, value)) = part.split_once('=') else {
+                endpoints.push(part);
+                continue;
+            };
+            match key.trim().to_ascii_lowercase().as_str() {
+                "password" => config.password = non_empty(value),
+                "user" => config.username = non_empty(value),
+                "ssl" => ssl = Some(boolean("ssl", value)?),
+                "sslhost" => tls.server_name = non_empty(value),
+                "connecttimeout" => {
+                    let millis = at_least_one("connectTimeout", value, "milliseconds")?;
+                    config.connect_timeout = Duration::from_millis(millis);
+                }
+                "keepalive" => {
+                    let seconds = at_least_one("keepAlive", value, "seconds")?;
+                    config.keep_alive = Duration::from_secs(seconds);
+                }
+                "defaultdatabase" => config.database = database(value)?,
+                key if is_one_of(&IGNORED, key) => {}
+                key => remarks.push(unknown_pair(position + 1, key)),
+            }
+        }
+        let encrypted = ssl.unwrap_or_else(|| {
+            let guess = endpoints.iter().any(|endpoint| is_usually_tls(endpoint));
+            if guess {
+                remarks.push("ssl is not given; the address says that it is on".to_owned());
+            }
+            guess
+        });
+        config.hosts = endpoints
+            .into_iter()
+            .map(|endpoint| host_and_port(endpoint, encrypted))
+            .collect::<Result<_, _>>()?;
+        if config.hosts.is_empty() {
+            return Err(malformed("expected host:port first, then key=value pairs"));
+        }
+        config.clustered = config.hosts.len() > 1;
+        config.tls = encrypted.then_some(tls);
+        Ok((config, remarks))
+    }
+}
+
+fn is_usually_tls(endpoint: &str) -> bool {
+    match endpoint.rsplit_once(':') {
+        Some((_, port)) => [CACHE_TLS_PORT, MANAGED_PORT]
+            .iter()
+            .any(|tls| port == tls.to_string()),
+        None => AZURE_HOSTS.iter().any(|domain| endpoint.ends_with(domain)),
+    }
+}
+
+/// The text itself is never repeated: where `password=` was forgotten, it is the password.
+fn unknown_pair(position: usize, key: &str) -> String {
+    if let Some(name) = UNSUPPORTED
+        .iter()
+        .find(|name| name.eq_ignore_ascii_case(key))
+    {
+        return format!("{name} is not supported and has no effect");
+    }
+    let known = UNDERSTOOD.iter().chain(&IGNORED);
+    let nearest = known
+        .map(|name| {
+            (
+                strsim::damerau_levenshtein(&name.to_ascii_lowercase(), key),
+                name,
+            )
+        })
+        .min()
+        .filter(|(distance, _)| *distance <= 2);
+    match nearest {
+        Some((_, name)) => {
+            format!("part {position} is not a known key=value pair; is {name} meant?")
+        }
+        None => format!("part {position} is not a known key=value pair"),
+    }
+}
+
+fn non_empty(value: &str) -> Option<String> {
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+fn at_least_one(key: &str, value: &str, unit: &str) -> Result<u64, RedisConfigError> {
+    let number = value.trim().parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| malformed(format!("{key} must be a number of {unit}, 1 or more")))
+}
+
+fn is_one_of(names: &[&str], key: &str) -> bool {
+    names.iter().any(|name| name.eq_ignore_ascii_case(key))
+}
+
+fn boolean(key: &str, value: &str) -> Result<bool, RedisConfigError> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(malformed(format!("{key} must be True or False"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_portals_connection_string() {
+        let (config, remarks) = RedisConfig::from_connection_string(
+            "n.redis.cache.windows.net:6380,password=abc+/=,ssl=True,abortConnect=False,connectTimeout=700",
+        )
+        .unwrap();
+        assert_eq!(config.password.as_deref(), Some("abc+/="));
+        assert_eq!(config.tls, Some(RedisTls::default()));
+        assert_eq!(config.connect_timeout, Duration::from_millis(700));
+        assert!(remarks.is_empty(), "{remarks:?}");
+    }
+
+    #[test]
+    fn takes_every_key_that_other_clients_take() {
+        let (config, remarks) = RedisConfig::from_connection_string(
+            "a:1,b:2, User=u ,PASSWORD=p=,ssl=true,sslHost=n,connectRetry=3,keepAlive=30,defaultDatabase=1,name=app,\
+             syncTimeout=1000,asyncTimeout=1000,sslProtocols=tls12|tls13,resolveDns=True,tiebreaker=,abortConnect=False",
+        )
+        .unwrap();
+        assert!(remarks.is_empty(), "{remarks:?}");
+        assert!(config.clustered && config.database == Some(1));
+        assert_eq!(config.keep_alive, Duration::from_secs(30));
+        let login = (config.username.as_deref(), config.password.as_deref());
+        assert_eq!(login, (Some("u"), Some("p=")));
+        let (empty, _) =
+            RedisConfig::from_connection_string("h:1,password=,user=,sslHost=").unwrap();
+        assert_eq!((empty.username, empty.password), (None, None));
+    }
+
+    #[test]
+    fn names_unknown_keys_without_repeating_what_may_be_a_secret() {
+        let remarks = |text: &str| RedisConfig::from_connection_string(text).unwrap().1;
+        assert_eq!(
+            remarks("h:1,servicename=m,abortConect=False"),
+            [
+                "serviceName is not supported and has no effect",
+                "part 3 is not a known key=value pair; is abortConnect meant?",
+            ]
+        );
+        assert_eq!(
+            remarks("h:1,s3cret+/="),
+            ["part 2 is not a known key=value pair"]
+        );
+    }
+
+    #[test]
+    fn guesses_tls_from_the_port_and_says_so() {
+        let (config, remarks) =
+            RedisConfig::from_connection_string("h:10000,colour=red,sslHost=other").unwrap();
+        assert_eq!(config.tls.unwrap().server_name.as_deref(), Some("other"));
+        assert_eq!(remarks.len(), 2);
+        let (plain, _) = RedisConfig::from_connection_string("h:10000,ssl=false").unwrap();
+        assert_eq!(plain.tls, None);
+        let (bare, _) = RedisConfig::from_connection_string("n.redis.cache.windows.net").unwrap();
+        assert!(bare.tls.is_some() && bare.hosts[0].1 == 6380);
+    }
+
+    #[test]
+    fn refuses_malformed_connection_strings() {
+        for text in [
+            "",
+            "password=x",
+            "h:1,ssl=maybe",
+            "h:1,connectTimeout=soon",
+            "h:1,keepAlive=0",
+        ] {
+            assert!(RedisConfig::from_connection_string(text).is_err(), "{text}");
+        }
+    }
+}
