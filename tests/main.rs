@@ -10,6 +10,7 @@ mod bad_input;
 mod cache_command;
 mod cluster;
 mod deployment;
+mod entra;
 mod features;
 mod http_trigger;
 mod lifecycle;

@@ -4,9 +4,12 @@ use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use score::{Namespace, NamespaceError, RedisConfig};
+
+use crate::entra::{EntraCredentials, Identity};
 
 /// One setting as the documentation lists it.
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +139,14 @@ pub const SETTINGS: &[Setting] = &[
         default: "none",
     },
     Setting {
+        name: "REDIS_AUTH",
+        default: "key",
+    },
+    Setting {
+        name: "AZURE_CLIENT_ID",
+        default: "none",
+    },
+    Setting {
         name: "REDIS_TIMEOUT",
         default: "50ms",
     },
@@ -153,7 +164,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "SCORE_LOG_FILTER",
-        default: "info,ort=off,fred=off",
+        default: "info,ort=off,fred=off,azure=off,typespec=off",
     },
 ];
 
@@ -309,7 +320,8 @@ impl Reader<'_> {
                 "SCORE_LOG",
                 &[("text", LogFormat::Text), ("json", LogFormat::Json)],
             ),
-            // ONNX Runtime repeats on its own what is reported with the request; fred what the cache reports.
+            // ONNX Runtime repeats on its own what is reported with the request; fred and Azure's libraries what the
+            // cache reports.
             log_filter: self.log_filter(),
         }
     }
@@ -432,8 +444,17 @@ impl Reader<'_> {
     fn redis(&mut self) -> (Option<RedisConfig>, Vec<String>) {
         let url = self.text("REDIS_URL");
         let connection_string = self.text("REDIS_CONNECTION_STRING");
+        let entra = self.choice("REDIS_AUTH", &[("key", false), ("entra", true)]);
         let parsed = match (&url, &connection_string) {
-            (None, None) => return (None, Vec::new()),
+            (None, None) => {
+                if entra {
+                    self.mistakes.push(
+                        "REDIS_AUTH=entra: expected REDIS_URL too, such as rediss://<host>:10000"
+                            .into(),
+                    );
+                }
+                return (None, Vec::new());
+            }
             (Some(_), Some(_)) => {
                 self.mistakes.push(
                     "REDIS_URL and REDIS_CONNECTION_STRING: set one of them, not both".into(),
@@ -452,6 +473,9 @@ impl Reader<'_> {
         match parsed {
             Ok((mut config, remarks)) => {
                 config.ca_file = self.text("REDIS_CA_FILE").map(PathBuf::from);
+                if entra {
+                    self.use_entra(&mut config);
+                }
                 (Some(config), remarks)
             }
             Err(mistake) => {
@@ -461,6 +485,36 @@ impl Reader<'_> {
             }
         }
     }
+
+    fn use_entra(&mut self, config: &mut RedisConfig) {
+        if config.username.is_some() || config.password.is_some() {
+            let mistake = "REDIS_AUTH=entra: expected an address without user and password, for which the identity and \
+                           its token stand";
+            self.mistakes.push(mistake.into());
+        }
+        // A token is a key to every cache the identity may use, so it never crosses a network in the clear. Within the
+        // machine there is no network, and tests can do without certificates.
+        if config.tls.is_none() && !config.hosts.iter().all(|(host, _)| is_loopback(host)) {
+            let mistake = "REDIS_AUTH=entra: expected TLS, that is rediss:// or ssl=True";
+            self.mistakes.push(mistake.into());
+        }
+        // What the platform sets where an app has a managed identity.
+        let managed = ["IDENTITY_ENDPOINT", "IDENTITY_HEADER"];
+        let identity = match managed.iter().all(|name| self.text(name).is_some()) {
+            true => Identity::Managed {
+                client_id: self.text("AZURE_CLIENT_ID"),
+            },
+            false => Identity::Developer,
+        };
+        config.credentials = Some(Arc::new(EntraCredentials::new(identity)));
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 fn named<T, E: Display>(name: &str, outcome: Result<T, E>) -> Result<T, String> {
@@ -520,6 +574,30 @@ mod tests {
         assert!(all.contains("always or off"));
         assert!(all.contains(r#"SCORE_CACHE_NAMESPACE="eu:west": expected 1 to 64 characters"#));
         assert!(!all.contains("hunter2"));
+    }
+
+    #[test]
+    fn entra_needs_an_address_with_tls_and_without_a_password() {
+        let with = |url: &str| {
+            let settings = [("REDIS_AUTH", "entra"), ("REDIS_URL", url)];
+            read(&settings).map(|config| config.redis.unwrap().describe())
+        };
+        for (url, expected) in [
+            ("", "expected REDIS_URL"),
+            ("rediss://:hunter2@h", "without user and password"),
+            ("rediss://me@h", "without user and password"),
+            ("redis://h", "expected TLS"),
+            ("redis-cluster://127.0.0.1,h", "expected TLS"),
+        ] {
+            let mistakes = with(url).unwrap_err();
+            assert!(mistakes[0].contains(expected), "{mistakes:?}");
+            assert!(mistakes.len() == 1 && !mistakes[0].contains("hunter2"));
+        }
+        for url in ["rediss://h", "redis://[::1]:7000", "redis://localhost"] {
+            assert!(with(url).unwrap().contains("Entra ID"), "{url}");
+        }
+        let wrong = read(&[("REDIS_AUTH", "ntlm"), ("REDIS_URL", "redis://h")]);
+        assert!(wrong.unwrap_err()[0].contains("key or entra"));
     }
 
     #[test]

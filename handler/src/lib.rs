@@ -7,6 +7,7 @@ mod app;
 mod cache_command;
 mod cli;
 mod config;
+mod entra;
 mod event;
 mod features;
 mod http;

@@ -13,6 +13,7 @@
 //! - [`answer`]: an HTTP answer as the caller sees it
 //! - [`redis`], [`certificates`], [`resp`]: a private `redis-server`, its TLS files and a small client
 //! - [`redis_cluster`]: six of them as a cluster, whose slots move and whose nodes die
+//! - [`identity`]: the platform's identity endpoint, and Redis users whose passwords are its tokens
 //! - [`funcignore`]: which files a publish takes along
 //! - [`port`], [`random`]: free loopback ports and unique ids
 #![allow(
@@ -36,6 +37,7 @@ pub(crate) mod host;
 pub(crate) mod host_config;
 pub(crate) mod host_options;
 pub(crate) mod http1;
+pub(crate) mod identity;
 pub(crate) mod invoke;
 pub(crate) mod iso8601;
 pub(crate) mod newtonsoft;

@@ -1,0 +1,210 @@
+//! Logins for Redis by Microsoft Entra ID: the app's managed identity, or the developer's own sign-in.
+
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use azure_core::credentials::TokenCredential;
+use azure_core::error::ErrorKind;
+use azure_core::http::{ClientOptions, RetryOptions, Transport};
+use azure_identity::{
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    UserAssignedId,
+};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use futures_util::future::BoxFuture;
+use score::{RedisCredentials, RedisCredentialsError, RedisLogin};
+use serde::Deserialize;
+
+const SCOPE: &str = "https://redis.azure.com/.default";
+/// The endpoint is on the same machine.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Who logs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// The app's managed identity.
+    Managed {
+        /// Of a user-assigned identity; `None` for the system-assigned one.
+        client_id: Option<String>,
+    },
+    /// Whoever is signed in to `az` or `azd` on this machine.
+    Developer,
+}
+
+/// Fetches access tokens. Makes nothing before the first one is asked for.
+pub(crate) struct EntraCredentials {
+    identity: Identity,
+    /// Keeps a token until five minutes before its end, so a fresh token takes a new one.
+    credential: Mutex<Option<Arc<dyn TokenCredential>>>,
+}
+
+impl EntraCredentials {
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            credential: Mutex::default(),
+        }
+    }
+
+    fn credential(&self, fresh: bool) -> azure_core::Result<Arc<dyn TokenCredential>> {
+        let mut kept = self
+            .credential
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let (Some(credential), false) = (&*kept, fresh) {
+            return Ok(credential.clone());
+        }
+        let credential: Arc<dyn TokenCredential> = match &self.identity {
+            Identity::Managed { client_id } => managed_identity(client_id.clone())?,
+            Identity::Developer => DeveloperToolsCredential::new(None)?,
+        };
+        Ok(kept.insert(credential).clone())
+    }
+
+    async fn login(&self, fresh: bool) -> Result<RedisLogin, RedisCredentialsError> {
+        let failed = |error: azure_core::Error| RedisCredentialsError(self.explain(&error));
+        let credential = self.credential(fresh).map_err(failed)?;
+        let token = credential.get_token(&[SCOPE], None).await.map_err(failed)?;
+        let password = token.token.secret().to_owned();
+        let username = object_id(&password).ok_or_else(|| {
+            let reason = "the access token names no object id (claim oid)";
+            RedisCredentialsError(reason.to_owned())
+        })?;
+        Ok(RedisLogin {
+            username,
+            password,
+            expires_at: SystemTime::from(token.expires_on),
+        })
+    }
+
+    /// One line that says what to change.
+    fn explain(&self, error: &azure_core::Error) -> String {
+        let status = causes(error).find_map(|cause| {
+            match cause.downcast_ref::<azure_core::Error>()?.kind() {
+                ErrorKind::HttpResponse { status, .. } => Some(u16::from(*status)),
+                _ => None,
+            }
+        });
+        let advice = match (&self.identity, status) {
+            (Identity::Managed { client_id: None }, Some(400)) => {
+                "the app has no system-assigned identity (400): give it one, or set AZURE_CLIENT_ID to the client id of \
+                 its user-assigned identity"
+            }
+            (Identity::Managed { .. }, Some(400)) => {
+                "AZURE_CLIENT_ID is not the client id of an identity that is assigned to this app (400): correct it, or \
+                 assign that identity"
+            }
+            (Identity::Managed { .. }, Some(401 | 403)) => {
+                "the identity endpoint does not accept IDENTITY_HEADER: restart the app"
+            }
+            (Identity::Managed { .. }, Some(status)) => {
+                return format!("the identity endpoint answered with status {status}");
+            }
+            (Identity::Managed { .. }, None) => "the identity endpoint gives no token",
+            (Identity::Developer, _) => {
+                "no managed identity (IDENTITY_ENDPOINT is not set) and no developer's sign-in: give the app an \
+                 identity, or run `az login`"
+            }
+        };
+        match status {
+            Some(_) => advice.to_owned(),
+            None => format!("{advice} ({})", one_line(innermost(error))),
+        }
+    }
+}
+
+impl RedisCredentials for EntraCredentials {
+    fn kind(&self) -> &'static str {
+        "Entra ID"
+    }
+
+    fn fetch(&self, fresh: bool) -> BoxFuture<'_, Result<RedisLogin, RedisCredentialsError>> {
+        Box::pin(self.login(fresh))
+    }
+}
+
+fn managed_identity(client_id: Option<String>) -> azure_core::Result<Arc<dyn TokenCredential>> {
+    // Past any proxy: it would get to see the header that opens the endpoint.
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT)
+        .build()
+        .map_err(|error| azure_core::Error::new(ErrorKind::Other, error))?;
+    let options = ManagedIdentityCredentialOptions {
+        user_assigned_id: client_id.map(UserAssignedId::ClientId),
+        client_options: ClientOptions {
+            transport: Some(Transport::new(Arc::new(http))),
+            // Whoever keeps the connection tries again, and knows for how long.
+            retry: RetryOptions::none(),
+            ..ClientOptions::default()
+        },
+    };
+    Ok(ManagedIdentityCredential::new(Some(options))?)
+}
+
+/// The claim `oid`, which is the name of the Redis user. Not verified here: the server does that.
+fn object_id(token: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Claims {
+        oid: String,
+    }
+    let payload = token.split('.').nth(1)?;
+    let payload = BASE64_URL_SAFE_NO_PAD
+        .decode(payload.trim_end_matches('='))
+        .ok()?;
+    let claims: Claims = serde_json::from_slice(&payload).ok()?;
+    Some(claims.oid)
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}
+
+fn innermost(error: &azure_core::Error) -> String {
+    causes(error)
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+/// Tools write whole pages to standard error.
+fn one_line(text: String) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_is_the_tokens_object_id() {
+        let token = |claims: &str| format!("e30.{}.sig", BASE64_URL_SAFE_NO_PAD.encode(claims));
+        let found = object_id(&token(r#"{"aud":"x","oid":"0000-1"}"#));
+        assert_eq!(found.as_deref(), Some("0000-1"));
+        for wrong in [
+            token("{}"),
+            token("[]"),
+            "opaque".to_owned(),
+            "a.%.b".to_owned(),
+        ] {
+            assert_eq!(object_id(&wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn long_texts_of_tools_become_one_line() {
+        assert_eq!(one_line("a\n  b\tc".to_owned()), "a b c");
+        assert_eq!(one_line("x".repeat(1000)).len(), 300);
+    }
+}
