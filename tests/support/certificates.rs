@@ -16,6 +16,8 @@ pub(crate) struct Certificates {
     pub(crate) other_ca: PathBuf,
     /// The server's certificate.
     pub(crate) certificate: PathBuf,
+    /// One for the same key and names, signed by the other authority.
+    pub(crate) other_certificate: PathBuf,
     /// The server's private key.
     pub(crate) key: PathBuf,
 }
@@ -30,7 +32,7 @@ impl Certificates {
             path
         };
         let (ca, ca_pem) = authority("test authority");
-        let (_, other_pem) = authority("another authority");
+        let (other, other_pem) = authority("another authority");
         let key = KeyPair::generate().expect("a key");
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut server = CertificateParams::new(names).expect("names of a server");
@@ -38,11 +40,12 @@ impl Certificates {
         if has_expired {
             server.not_after = date_time_ymd(2020, 1, 1);
         }
-        let certificate = server.signed_by(&key, &ca).expect("a certificate");
+        let signed_by = |authority| server.signed_by(&key, authority).expect("a certificate");
         Self {
             ca: write("ca.pem", &ca_pem),
             other_ca: write("other-ca.pem", &other_pem),
-            certificate: write("server.pem", &certificate.pem()),
+            certificate: write("server.pem", &signed_by(&ca).pem()),
+            other_certificate: write("other-server.pem", &signed_by(&other).pem()),
             key: write("server.key", &key.serialize_pem()),
         }
     }

@@ -14,6 +14,7 @@
 //! - [`redis`], [`certificates`], [`resp`]: a private `redis-server`, its TLS files and a small client
 //! - [`redis_cluster`]: six of them as a cluster, whose slots move and whose nodes die
 //! - [`identity`]: the platform's identity endpoint, and Redis users whose passwords are its tokens
+//! - [`fault_proxy`]: a TCP proxy that delays, resets, swallows, refuses or leads elsewhere
 //! - [`funcignore`]: which files a publish takes along
 //! - [`port`], [`random`]: free loopback ports and unique ids
 #![allow(
@@ -30,6 +31,7 @@ pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod digits;
 pub(crate) mod encoding;
+pub(crate) mod fault_proxy;
 pub(crate) mod forward;
 pub(crate) mod funcignore;
 pub(crate) mod headers;

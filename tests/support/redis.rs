@@ -22,6 +22,7 @@ pub(crate) struct RedisOptions {
     certificates: Option<Certificates>,
     has_expired_certificate: bool,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl RedisOptions {
@@ -58,6 +59,20 @@ impl RedisOptions {
     pub(crate) fn max_memory(self, bytes: u64, policy: &str) -> Self {
         self.argument("--maxmemory", &bytes.to_string())
             .argument("--maxmemory-policy", policy)
+    }
+
+    /// There is an ACL user with all rights beside the default one.
+    pub(crate) fn user(mut self, name: &str, password: &str) -> Self {
+        let rights = ["on", &format!(">{password}"), "~*", "+@all"].map(str::to_owned);
+        self.arguments.extend(["--user".to_owned(), name.to_owned()]);
+        self.arguments.extend(rights);
+        self
+    }
+
+    /// A variable of the server's environment.
+    pub(crate) fn variable(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
     }
 
     /// Any other setting, `--maxclients` and its value.
@@ -146,7 +161,7 @@ impl RedisServer {
     ///
     /// If the server has no TLS.
     pub(crate) fn ca_file(&self) -> &Path {
-        &self.tls.as_ref().expect("started with TLS").1.ca
+        &self.certificates().ca
     }
 
     /// An authority that did not sign it.
@@ -155,7 +170,25 @@ impl RedisServer {
     ///
     /// If the server has no TLS.
     pub(crate) fn other_ca_file(&self) -> &Path {
-        &self.tls.as_ref().expect("started with TLS").1.other_ca
+        &self.certificates().other_ca
+    }
+
+    /// A certificate for the server's key and names that [`RedisServer::other_ca_file`] signed.
+    ///
+    /// # Panics
+    ///
+    /// If the server has no TLS.
+    pub(crate) fn other_certificate(&self) -> &Path {
+        &self.certificates().other_certificate
+    }
+
+    /// The server's own certificate.
+    ///
+    /// # Panics
+    ///
+    /// If the server has no TLS.
+    pub(crate) fn certificate(&self) -> &Path {
+        &self.certificates().certificate
     }
 
     /// Runs one command on the plain port, authenticated if need be.
@@ -245,6 +278,10 @@ impl RedisServer {
         self.signal(Signal::SIGCONT);
     }
 
+    fn certificates(&self) -> &Certificates {
+        &self.tls.as_ref().expect("started with TLS").1
+    }
+
     async fn try_command(&self, arguments: &[&[u8]]) -> std::io::Result<RespValue> {
         let mut replies = match &self.options.password {
             Some(password) => {
@@ -304,6 +341,7 @@ impl RedisServer {
         }
         command.args(&self.options.arguments);
         command
+            .envs(self.options.variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());

@@ -1,0 +1,53 @@
+//! The short form, which is part of all tests, and the long one.
+
+use std::time::Duration;
+
+/// How long things take and how strictly latencies are judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    /// Whether the figures are wanted for themselves.
+    pub(crate) is_long: bool,
+    /// Load with the cache in use, before each fault.
+    pub(crate) before: Duration,
+    /// From the fault's start until the gate must be shut.
+    pub(crate) first: Duration,
+    /// The rest of the fault.
+    pub(crate) during: Duration,
+    /// Between two requests of one client.
+    pub(crate) pace: Duration,
+    /// What the p99 may differ by although nothing is wrong, since the machine has other things to do: too few
+    /// samples in the short form, and a debug build among other tests.
+    pub(crate) noise: Duration,
+    /// Rows of the run with draws from a Zipf distribution.
+    pub(crate) zipf_rows: usize,
+}
+
+impl Form {
+    /// The long form with `CHAOS=long`, else the short one.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a wish of the tests, no setting of the program"
+    )]
+    pub(crate) fn from_environment() -> Self {
+        match std::env::var("CHAOS").as_deref() {
+            Ok("long") => Self {
+                is_long: true,
+                before: Duration::from_secs(5),
+                first: Duration::from_millis(300),
+                during: Duration::from_secs(10),
+                pace: Duration::from_millis(40),
+                noise: Duration::from_millis(2),
+                zipf_rows: 1_000_000,
+            },
+            _ => Self {
+                is_long: false,
+                before: Duration::from_millis(400),
+                first: Duration::from_millis(300),
+                during: Duration::from_millis(700),
+                pace: Duration::from_millis(100),
+                noise: Duration::from_millis(50),
+                zipf_rows: 20_000,
+            },
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! A TCP proxy on a loopback address that can do what networks do to connections.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use super::port;
+
+/// What happens to connections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    /// All goes through at once.
+    Pass,
+    /// What the server says arrives later by this much, what is on its way when that ends included.
+    Delay(Duration),
+    /// Connections end with a reset, new ones as soon as they are there.
+    Reset,
+    /// Nothing goes through and nothing ends. Connections that were there meanwhile stay silent for ever, as when a
+    /// firewall has forgotten them.
+    BlackHole,
+    /// Connections end with a reset, new ones are refused.
+    Refuse,
+}
+
+/// The proxy; it ends with all its connections when dropped.
+#[derive(Debug)]
+pub(crate) struct FaultProxy {
+    address: SocketAddr,
+    target: Arc<AtomicU16>,
+    mode: watch::Sender<Mode>,
+    task: JoinHandle<()>,
+}
+
+impl FaultProxy {
+    /// A proxy on a free port of 127.0.0.1 to a port of 127.0.0.1.
+    pub(crate) async fn start(target: u16) -> Self {
+        Self::start_on((Ipv4Addr::LOCALHOST, port::free()).into(), target).await
+    }
+
+    /// The same on a certain loopback address.
+    ///
+    /// # Panics
+    ///
+    /// If something listens there already.
+    pub(crate) async fn start_on(address: SocketAddr, target: u16) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
+        let target = Arc::new(AtomicU16::new(target));
+        let (mode, modes) = watch::channel(Mode::Pass);
+        let task = tokio::spawn(serve(listener, target.clone(), modes));
+        Self {
+            address,
+            target,
+            mode,
+            task,
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Where it listens.
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+
+    /// Lets everything through.
+    pub(crate) fn pass(&self) {
+        self.mode.send_replace(Mode::Pass);
+    }
+
+    /// Delays the server's replies.
+    pub(crate) fn delay(&self, by: Duration) {
+        self.mode.send_replace(Mode::Delay(by));
+    }
+
+    /// Resets all connections, now and from now on.
+    pub(crate) fn reset(&self) {
+        self.mode.send_replace(Mode::Reset);
+    }
+
+    /// Swallows everything; only connections made after its end work again.
+    pub(crate) fn black_hole(&self) {
+        self.mode.send_replace(Mode::BlackHole);
+    }
+
+    /// Resets all connections and refuses new ones.
+    pub(crate) fn refuse(&self) {
+        self.mode.send_replace(Mode::Refuse);
+    }
+
+    /// New connections lead to another port of 127.0.0.1.
+    pub(crate) fn lead_to(&self, target: u16) {
+        self.target.store(target, Ordering::Relaxed);
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(first: TcpListener, target: Arc<AtomicU16>, mut modes: watch::Receiver<Mode>) {
+    let address = first.local_addr().expect("a bound socket");
+    let fates = modes.clone();
+    let mut connections = JoinSet::new();
+    let mut listener = Some(first);
+    loop {
+        let open = match listener.take() {
+            Some(open) => open,
+            None => TcpListener::bind(address).await.expect("its own port"),
+        };
+        loop {
+            tokio::select! {
+                _ = modes.wait_for(|mode| *mode == Mode::Refuse) => break,
+                accepted = open.accept() => if let Ok((client, _)) = accepted {
+                    let to = (Ipv4Addr::LOCALHOST, target.load(Ordering::Relaxed)).into();
+                    connections.spawn(connection(client, to, fates.clone()));
+                },
+            }
+            while connections.try_join_next().is_some() {}
+        }
+        drop(open);
+        if modes.wait_for(|mode| *mode != Mode::Refuse).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn connection(mut client: TcpStream, target: SocketAddr, mut modes: watch::Receiver<Mode>) {
+    // Dropped without more ado, a socket says so with a reset.
+    let _ = client.set_zero_linger();
+    let _ = client.set_nodelay(true);
+    let fate = modes.clone();
+    let relayed = async {
+        if let Ok(mut server) = TcpStream::connect(target).await {
+            let _ = server.set_nodelay(true);
+            let (from_client, to_client) = client.split();
+            let (from_server, to_server) = server.split();
+            tokio::join!(
+                pump(from_client, to_server, None),
+                pump(from_server, to_client, Some(fate))
+            );
+        }
+    };
+    tokio::pin!(relayed);
+    let is_end = |mode: &Mode| matches!(mode, Mode::Reset | Mode::Refuse | Mode::BlackHole);
+    let end = tokio::select! {
+        biased;
+        mode = modes.wait_for(is_end) => mode.ok().map(|mode| *mode),
+        () = &mut relayed => return,
+    };
+    if end == Some(Mode::BlackHole) {
+        // Holds the sockets and moves nothing, until somebody resets or the proxy ends.
+        let _ = modes
+            .wait_for(|mode| matches!(mode, Mode::Reset | Mode::Refuse))
+            .await;
+    }
+}
+
+/// Moves bytes, each piece after the delay that holds when it arrives; passes the end on.
+async fn pump(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    modes: Option<watch::Receiver<Mode>>,
+) {
+    let (pieces, mut queue) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let reading = async move {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let delay = match modes.as_ref().map(|modes| *modes.borrow()) {
+                Some(Mode::Delay(delay)) => delay,
+                _ => Duration::ZERO,
+            };
+            let _ = pieces.send((Instant::now() + delay, buffer[..count].to_vec()));
+        }
+    };
+    let writing = async {
+        while let Some((due, piece)) = queue.recv().await {
+            sleep_until(due).await;
+            if to.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+        let _ = to.shutdown().await;
+    };
+    tokio::join!(reading, writing);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(150);
+
+    /// Answers every piece with `name` and the piece.
+    async fn echo(name: &'static str) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port::free()))
+            .await
+            .unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut buffer = [0; 100];
+                    while let Ok(count @ 1..) = client.read(&mut buffer).await {
+                        let said = [name.as_bytes(), &buffer[..count]].concat();
+                        client.write_all(&said).await.unwrap();
+                    }
+                });
+            }
+        });
+        port
+    }
+
+    async fn ask(client: &mut TcpStream) -> std::io::Result<String> {
+        client.write_all(b"?").await?;
+        let mut buffer = [0; 100];
+        match timeout(SOON, client.read(&mut buffer)).await {
+            Ok(Ok(0)) => Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => Ok(String::from_utf8_lossy(&buffer[..count?]).into_owned()),
+            Err(_) => Err(ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn connect(proxy: &FaultProxy) -> std::io::Result<TcpStream> {
+        TcpStream::connect((proxy.ip(), proxy.port())).await
+    }
+
+    #[tokio::test]
+    async fn passes_and_leads_elsewhere() {
+        let proxy = FaultProxy::start(echo("a").await).await;
+        let mut old = connect(&proxy).await.unwrap();
+        assert_eq!(ask(&mut old).await.unwrap(), "a?");
+        proxy.lead_to(echo("b").await);
+        let mut new = connect(&proxy).await.unwrap();
+        assert_eq!(ask(&mut new).await.unwrap(), "b?");
+        assert_eq!(ask(&mut old).await.unwrap(), "a?");
+    }
+
+    #[tokio::test]
+    async fn delays_replies() {
+        let proxy = FaultProxy::start(echo("a").await).await;
+        let mut client = connect(&proxy).await.unwrap();
+        proxy.delay(Duration::from_millis(60));
+        let start = Instant::now();
+        assert_eq!(ask(&mut client).await.unwrap(), "a?");
+        assert!(start.elapsed() >= Duration::from_millis(60));
+        proxy.pass();
+        assert_eq!(ask(&mut client).await.unwrap(), "a?");
+    }
+
+    #[tokio::test]
+    async fn resets_and_refuses() {
+        let proxy = FaultProxy::start(echo("a").await).await;
+        let mut client = connect(&proxy).await.unwrap();
+        assert_eq!(ask(&mut client).await.unwrap(), "a?");
+        proxy.reset();
+        tokio::time::sleep(SOON).await;
+        assert_eq!(
+            client.read(&mut [0]).await.unwrap_err().kind(),
+            ErrorKind::ConnectionReset
+        );
+        let mut new = connect(&proxy).await.unwrap();
+        assert!(ask(&mut new).await.is_err());
+        proxy.refuse();
+        tokio::time::sleep(SOON).await;
+        let refused = connect(&proxy).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        proxy.pass();
+        tokio::time::sleep(SOON).await;
+        let mut last = connect(&proxy).await.unwrap();
+        assert_eq!(ask(&mut last).await.unwrap(), "a?");
+    }
+
+    #[tokio::test]
+    async fn swallows_for_ever_what_was_there() {
+        let proxy = FaultProxy::start(echo("a").await).await;
+        let mut before = connect(&proxy).await.unwrap();
+        assert_eq!(ask(&mut before).await.unwrap(), "a?");
+        proxy.black_hole();
+        let mut meanwhile = connect(&proxy).await.unwrap();
+        for client in [&mut before, &mut meanwhile] {
+            assert_eq!(ask(client).await.unwrap_err().kind(), ErrorKind::TimedOut);
+        }
+        proxy.pass();
+        for client in [&mut before, &mut meanwhile] {
+            assert_eq!(ask(client).await.unwrap_err().kind(), ErrorKind::TimedOut);
+        }
+        let mut after = connect(&proxy).await.unwrap();
+        assert_eq!(ask(&mut after).await.unwrap(), "a?");
+    }
+}
