@@ -44,7 +44,7 @@ impl Form {
                 before: Duration::from_millis(400),
                 first: Duration::from_millis(300),
                 during: Duration::from_millis(700),
-                pace: Duration::from_millis(100),
+                pace: Duration::from_millis(200),
                 noise: Duration::from_millis(50),
                 zipf_rows: 20_000,
             },

@@ -88,16 +88,20 @@ impl Load {
         limit: Duration,
     ) -> Option<Duration> {
         loop {
-            let samples = self.samples(start, Instant::now());
-            let hit = samples.iter().find(|s| s.hits.is_some_and(|hits| hits > 0));
-            if let Some(hit) = hit {
-                return Some((hit.at + hit.latency).saturating_duration_since(end));
+            if let Some(answered) = self.first_hit(start) {
+                return Some(answered.saturating_duration_since(end));
             }
             if end.elapsed() > limit {
                 return None;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    fn first_hit(&self, start: Instant) -> Option<Instant> {
+        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_hit = |s: &&Sample| s.at >= start && s.hits.is_some_and(|hits| hits > 0);
+        samples.iter().find(is_hit).map(|s| s.at + s.latency)
     }
 
     /// Lets all requests end.

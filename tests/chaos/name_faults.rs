@@ -37,9 +37,9 @@ impl Named {
     /// Starts it with the name standing for the first address.
     pub(crate) async fn start() -> Self {
         let server = RedisServer::start().await;
-        let here = FaultProxy::start(server.port()).await;
+        let here = FaultProxy::start(server.port());
         let elsewhere = (Ipv4Addr::new(127, 0, 0, 2), here.port());
-        let there = FaultProxy::start_on(elsewhere.into(), server.port()).await;
+        let there = FaultProxy::start_on(elsewhere.into(), server.port());
         let named = Self {
             hosts: NamedTempFile::new().expect("a temporary file"),
             edits: AtomicU64::new(0),

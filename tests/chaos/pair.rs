@@ -40,7 +40,7 @@ impl Pair {
         let primary = RedisServer::start_with(options.clone()).await;
         let spare = RedisServer::start_with(options).await;
         Self {
-            proxy: FaultProxy::start(primary.port()).await,
+            proxy: FaultProxy::start(primary.port()),
             servers: [primary, spare],
             primary: AtomicUsize::new(0),
             mischief: Mutex::default(),
