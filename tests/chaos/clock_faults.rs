@@ -36,7 +36,9 @@ impl Clocked {
         let library = library.expect("no libfaketime: run `make test` or `apt-get install faketime`");
         let offset = NamedTempFile::new().expect("a temporary file");
         let options = RedisOptions::default()
-            .variable("LD_PRELOAD", library)
+            // libfaketime allocates while it tells the time, and jemalloc asks for the time while it allocates: with
+            // libc before jemalloc, the server uses libc's allocator.
+            .variable("LD_PRELOAD", format!("{library}:libc.so.6"))
             .variable("FAKETIME_TIMESTAMP_FILE", offset.path().to_string_lossy())
             .variable("FAKETIME_NO_CACHE", "1")
             // Only the time of day jumps: that is what happens to machines.

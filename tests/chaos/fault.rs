@@ -130,13 +130,11 @@ impl Suite {
         (fault.apply)(backend).await;
         tokio::time::sleep(self.form.first).await;
         let settled = Instant::now();
-        eprintln!("{} applied {:?}", fault.name, settled - applied);
         tokio::time::sleep(self.form.during).await;
         let dropped = counter(host, "score_cache_dropped_writes_total").await - dropped;
         let lifted = Instant::now();
         (fault.lift)(backend).await;
         let ended = Instant::now();
-        eprintln!("{} lifted {:?}", fault.name, ended - lifted);
         let hits_again = load
             .hits_again(lifted, ended, Duration::from_secs(15))
             .await;

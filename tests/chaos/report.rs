@@ -143,26 +143,26 @@ impl Report {
         self.line(row.cells());
     }
 
-    /// Prints the table; the long form keeps it as `target/chaos.md` too.
+    /// Ends the table, which the long form keeps as `target/chaos.md`.
     ///
     /// # Panics
     ///
     /// If anything was not as it must be.
     pub(crate) fn finish(self) {
-        println!("{}", self.table);
         if self.form.is_long {
             let file = repository().join("target/chaos.md");
             std::fs::write(&file, &self.table).expect("target can be written");
         }
         assert!(
             self.objections.is_empty(),
-            "\n{}\n{}",
-            self.table,
+            "\n{}",
             self.objections.join("\n")
         );
     }
 
     fn line(&mut self, cells: [String; HEADINGS.len()]) {
-        let _ = writeln!(self.table, "| {} |", cells.join(" | "));
+        let line = format!("| {} |", cells.join(" | "));
+        println!("{line}");
+        let _ = writeln!(self.table, "{line}");
     }
 }
