@@ -179,16 +179,13 @@ async fn warm(host: &FunctionsHost, fault: &str) {
     let body = oracle::body(&rows);
     let give_up = Instant::now() + Duration::from_secs(15);
     loop {
-        let answer = score(host, &body).await;
+        let answer = score(host, body.clone()).await;
         if hits(&answer, rows.len()) == Some(rows.len()) {
             return;
         }
-        if Instant::now() > give_up {
-            host.dump_logs();
-        }
         assert!(
             Instant::now() < give_up,
-            "before {fault:?}: Redis does not get filled; {answer:?}"
+            "before {fault:?}: Redis does not get filled"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -32,9 +32,9 @@ impl Form {
         match std::env::var("CHAOS").as_deref() {
             Ok("long") => Self {
                 is_long: true,
-                before: Duration::from_secs(5),
+                before: Duration::from_secs(3),
                 first: Duration::from_millis(300),
-                during: Duration::from_secs(10),
+                during: Duration::from_secs(8),
                 pace: Duration::from_millis(40),
                 noise: Duration::from_millis(2),
                 zipf_rows: 1_000_000,
@@ -44,8 +44,8 @@ impl Form {
                 before: Duration::from_millis(400),
                 first: Duration::from_millis(300),
                 during: Duration::from_millis(700),
-                pace: Duration::from_millis(200),
-                noise: Duration::from_millis(50),
+                pace: Duration::from_millis(100),
+                noise: Duration::from_millis(30),
                 zipf_rows: 20_000,
             },
         }
