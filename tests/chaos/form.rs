@@ -20,6 +20,8 @@ pub(crate) struct Form {
     pub(crate) noise: Duration,
     /// Rows of the run with draws from a Zipf distribution.
     pub(crate) zipf_rows: usize,
+    /// Between two requests of one client of that run, so that several faults fit in.
+    pub(crate) zipf_pace: Duration,
 }
 
 impl Form {
@@ -38,6 +40,7 @@ impl Form {
                 pace: Duration::from_millis(40),
                 noise: Duration::from_millis(2),
                 zipf_rows: 1_000_000,
+                zipf_pace: Duration::from_millis(40),
             },
             _ => Self {
                 is_long: false,
@@ -47,6 +50,7 @@ impl Form {
                 pace: Duration::from_millis(100),
                 noise: Duration::from_millis(30),
                 zipf_rows: 20_000,
+                zipf_pace: Duration::from_millis(200),
             },
         }
     }

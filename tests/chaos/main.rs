@@ -23,6 +23,7 @@ mod report;
 mod server_faults;
 mod tls_faults;
 mod value_faults;
+mod zipf;
 
 
 #[path = "../support/mod.rs"]
@@ -59,9 +60,11 @@ async fn no_fault_of_redis_fails_or_delays_a_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_faults_every_hit_and_miss_is_accounted_for() {
     let _turn = TURN.lock().await;
+    zipf::without_faults(Form::from_environment()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_drawn_at_random_are_right_whatever_redis_does() {
     let _turn = TURN.lock().await;
+    zipf::with_faults(pair::Pair::start().await, Form::from_environment()).await;
 }
