@@ -33,7 +33,8 @@ impl Clocked {
     /// If libfaketime is missing.
     pub(crate) async fn start() -> Self {
         let library = LIBRARIES.into_iter().find(|path| Path::new(path).exists());
-        let library = library.expect("no libfaketime: run `make test` or `apt-get install faketime`");
+        let library =
+            library.expect("no libfaketime: run `make test` or `apt-get install faketime`");
         let offset = NamedTempFile::new().expect("a temporary file");
         let options = RedisOptions::default()
             // libfaketime allocates while it tells the time, and jemalloc asks for the time while it allocates: with

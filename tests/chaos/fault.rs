@@ -47,12 +47,7 @@ pub(crate) struct Fault<B> {
 
 impl<B> Fault<B> {
     /// A fault that begins with `apply` and is over after `lift`.
-    pub(crate) fn new(
-        name: &'static str,
-        effect: Effect,
-        apply: Step<B>,
-        lift: Step<B>,
-    ) -> Self {
+    pub(crate) fn new(name: &'static str, effect: Effect, apply: Step<B>, lift: Step<B>) -> Self {
         Self {
             name,
             effect,

@@ -25,10 +25,8 @@ mod tls_faults;
 mod value_faults;
 mod zipf;
 
-
 #[path = "../support/mod.rs"]
 mod support;
-
 
 use fault::Suite;
 use form::Form;

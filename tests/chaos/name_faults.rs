@@ -70,8 +70,8 @@ impl Named {
 impl Backend for Named {
     fn settings(&self) -> HostOptions {
         let library = LIBRARIES.into_iter().find(|path| Path::new(path).exists());
-        let library =
-            library.expect("no libnss_wrapper: run `make test` or `apt-get install libnss-wrapper`");
+        let library = library
+            .expect("no libnss_wrapper: run `make test` or `apt-get install libnss-wrapper`");
         HostOptions::default()
             .setting("REDIS_URL", format!("redis://{NAME}:{}", self.here.port()))
             .setting("LD_PRELOAD", library)

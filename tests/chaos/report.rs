@@ -51,18 +51,27 @@ impl Row {
             }
         };
         let failure = self.first_failure.clone().unwrap_or_default();
-        check(self.failed == 0, format!("{} failed: {failure}", self.failed));
+        check(
+            self.failed == 0,
+            format!("{} failed: {failure}", self.failed),
+        );
         check(self.wrong == 0, format!("{} wrong answers", self.wrong));
         let limit = self.without_cache_first + LOOK_UP_BUDGET + noise;
         let text = format!("p99 at first {:?}, more than {limit:?}", self.first);
         check(self.first <= limit, text);
         if effect == Effect::Outage {
             let limit = self.without_cache_during.mul_f64(1.1) + noise;
-            let text = format!("p99 with the gate shut {:?}, more than {limit:?}", self.during);
+            let text = format!(
+                "p99 with the gate shut {:?}, more than {limit:?}",
+                self.during
+            );
             check(self.during <= limit, text);
         }
         let in_time = self.hits_again.is_some_and(|t| t < HITS_AGAIN_WITHIN);
-        check(in_time, format!("hits came back after {:?}", self.hits_again));
+        check(
+            in_time,
+            format!("hits came back after {:?}", self.hits_again),
+        );
         let (asked, served) = (self.asked_during, self.served_during);
         match effect {
             Effect::Outage => check(

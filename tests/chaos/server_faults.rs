@@ -163,7 +163,11 @@ async fn fail_to_save(pair: &Pair) {
 async fn reload_slowly(pair: &Pair) {
     let primary = pair.primary();
     tell(primary, "DEBUG POPULATE 4000 filler 500").await;
-    tell(primary, "CONFIG SET key-load-delay 5000 loading-process-events-interval-bytes 1024").await;
+    tell(
+        primary,
+        "CONFIG SET key-load-delay 5000 loading-process-events-interval-bytes 1024",
+    )
+    .await;
     let port = primary.port();
     tokio::spawn(async move { resp::pipeline(port, &[&[b"DEBUG", b"RELOAD"]]).await });
     until("loading has begun", || async { !is_loaded(pair).await }).await;

@@ -72,7 +72,11 @@ fn stop(pair: &Pair) -> BoxFuture<'_, ()> {
 
 async fn spoil_all(port: u16, how: Spoil) -> std::io::Result<()> {
     let keys = send(port, &[command(&[b"KEYS", b"score:*"])]).await?;
-    let keys: Vec<&[u8]> = keys[0].elements().iter().filter_map(RespValue::bytes).collect();
+    let keys: Vec<&[u8]> = keys[0]
+        .elements()
+        .iter()
+        .filter_map(RespValue::bytes)
+        .collect();
     let gets: Vec<_> = keys.iter().map(|key| command(&[b"GET", key])).collect();
     let values = send(port, &gets).await?;
     let spoilt: Vec<_> = keys

@@ -175,11 +175,7 @@ async fn connection(mut client: TcpStream, target: SocketAddr, mut modes: watch:
 }
 
 /// Moves bytes, each piece after the delay that holds when it arrives; passes the end on.
-async fn pump(
-    mut from: ReadHalf<'_>,
-    mut to: WriteHalf<'_>,
-    modes: Option<watch::Receiver<Mode>>,
-) {
+async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, modes: Option<watch::Receiver<Mode>>) {
     let (pieces, mut queue) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let reading = async move {
         let mut buffer = vec![0; 64 * 1024];

@@ -64,7 +64,8 @@ impl RedisOptions {
     /// There is an ACL user with all rights beside the default one.
     pub(crate) fn user(mut self, name: &str, password: &str) -> Self {
         let rights = ["on", &format!(">{password}"), "~*", "+@all"].map(str::to_owned);
-        self.arguments.extend(["--user".to_owned(), name.to_owned()]);
+        self.arguments
+            .extend(["--user".to_owned(), name.to_owned()]);
         self.arguments.extend(rights);
         self
     }

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::codec;
@@ -26,6 +27,8 @@ const WRITE_CHUNK_BYTES: usize = 1 << 20;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longer than the store itself tries, so that no attempt is left behind.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(11);
+/// How long an attempt to connect may be the only one.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
 /// How long an existing connection may try to heal itself before it is replaced.
 const HEAL_TIME: Duration = Duration::from_secs(2);
 /// Traffic on an idle connection: Azure closes one that is silent for ten minutes.
@@ -309,21 +312,28 @@ impl Relapses {
     }
 }
 
+/// Tries until a connection is there. What an attempt has sent into a dead network may stay without an answer long after
+/// the network is back, so one that gets nowhere soon has another beside it; the first to succeed ends the others.
 async fn connect(remote: &Remote, mut announce: bool) {
+    let mut attempts = FuturesUnordered::new();
     let mut backoff = FIRST_BACKOFF;
     loop {
-        let error = match connect_once(remote).await {
-            Ok(()) => return,
-            Err(error) => error,
-        };
-        remote.stats.remote_errors.inc();
-        remote.attempted.send_replace(true);
-        if announce {
-            let (name, without) = (remote.purpose.name(), remote.purpose.without());
-            warn!(%error, "{name} cannot be used, {without}");
-            announce = false;
+        let began = Instant::now();
+        let pause = jittered(backoff);
+        attempts.push(connect_once(remote));
+        while let Ok(Some(outcome)) = timeout_at(began + STALLED_AFTER, attempts.next()).await {
+            let Err(error) = outcome else {
+                return;
+            };
+            remote.stats.remote_errors.inc();
+            remote.attempted.send_replace(true);
+            if announce {
+                let (name, without) = (remote.purpose.name(), remote.purpose.without());
+                warn!(%error, "{name} cannot be used, {without}");
+                announce = false;
+            }
         }
-        sleep(jittered(backoff)).await;
+        sleep_until(began + pause).await;
         backoff = (backoff * 2).min(MAX_BACKOFF);
     }
 }
