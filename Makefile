@@ -1,5 +1,6 @@
 .DEFAULT_GOAL := help
-.PHONY: help run build runtime test test-conformance bench lint clean
+TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
+.PHONY: help run build runtime test test-conformance chaos bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,12 +15,17 @@ runtime: ## only fetch the ONNX Runtime library into bin/
 	@scripts/fetch-onnxruntime.sh
 
 test: ## install what the tests need, then run all of them
-	@scripts/setup.sh redis-server=redis-server
+	@scripts/setup.sh $(TEST_TOOLS)
 	@scripts/fetch-onnxruntime.sh
 	cargo test --workspace --locked
 
 test-conformance: ## test against ONNX's test data, Triton's client, scikit-learn, other projects' models
 	@scripts/test-conformance.sh
+
+chaos: ## the long form of the chaos suite: every fault of Redis, a million rows; writes target/chaos.md
+	@scripts/setup.sh $(TEST_TOOLS)
+	@scripts/fetch-onnxruntime.sh
+	CHAOS=long cargo test --release --locked -p handler --test chaos -- --nocapture
 
 bench: build ## measure bin/handler against a Redis of its own (benches/README.md)
 	@scripts/setup.sh redis-server=redis-server

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks: setup.sh [PROGRAM=PACKAGE ...]
-# A C compiler and pip are always needed; each further pair names a program and the package it comes in.
+# A C compiler and pip are always needed; each further pair names a program, or a library that is loaded by its path,
+# and the package it comes in.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,9 +10,16 @@ if ! command -v cargo >/dev/null; then
   exit 1
 fi
 
+has() {
+  case $1 in
+    *.so) compgen -G "/usr/lib/*/$1" >/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+  esac
+}
+
 packages=()
 for pair in cc=build-essential "$@"; do
-  command -v "${pair%%=*}" >/dev/null || packages+=("${pair#*=}")
+  has "${pair%%=*}" || packages+=("${pair#*=}")
 done
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 ((${#packages[@]})) || exit 0
