@@ -146,7 +146,7 @@ impl Suite {
             first_failure: failures.next(),
             wrong: all.iter().filter(|s| s.is_wrong).count(),
             before: p99(within(began, applied), Asked::Cached),
-            without_cache_first: p99(within(began, settled), Asked::WithoutCache),
+            without_cache_first: p99(within(applied, settled), Asked::WithoutCache),
             first: p99(within(applied, settled), Asked::Cached),
             without_cache_during: p99(within(settled, lifted), Asked::WithoutCache),
             during: p99(within(settled, lifted), Asked::Cached),

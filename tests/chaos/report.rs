@@ -21,11 +21,11 @@ pub(crate) struct Row {
     pub(crate) wrong: usize,
     /// With the cache, before the fault.
     pub(crate) before: Duration,
-    /// Without cache, until the gate must be shut.
+    /// Without cache, at the same time as `first`.
     pub(crate) without_cache_first: Duration,
     /// From the fault's start until the gate must be shut.
     pub(crate) first: Duration,
-    /// Without cache, during the rest of the fault.
+    /// Without cache, at the same time as `during`.
     pub(crate) without_cache_during: Duration,
     /// The rest of the fault.
     pub(crate) during: Duration,
@@ -113,10 +113,10 @@ const HEADINGS: [&str; 10] = [
     "failed",
     "wrong",
     "p99 with cache, before",
-    "p99 without cache, until then",
+    "p99 without cache, at first",
     "p99 at first",
-    "p99 without cache, meanwhile",
-    "p99 meanwhile",
+    "p99 without cache, later",
+    "p99 later",
     "hits again after",
 ];
 
