@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::future::{BoxFuture, FutureExt};
 use tempfile::NamedTempFile;
 
 use super::fault::Effect::Misses;
@@ -65,8 +65,8 @@ pub(crate) fn list() -> Vec<Fault<Clocked>> {
     vec![Fault::new(
         "clock a day ahead, then back",
         Misses,
-        |clocked| ready(set(&clocked.offset, "+27h")).boxed(),
-        |clocked| ready(set(&clocked.offset, "+0")).boxed(),
+        |clocked| async move { set(&clocked.offset, "+27h") }.boxed(),
+        |clocked| async move { set(&clocked.offset, "+0") }.boxed(),
     )]
 }
 

@@ -2,7 +2,8 @@
 //! wrong, and none may be late.
 //!
 //! The suite is a list of faults ([`fault::Fault`]), each applied and lifted under the same load; adding one is an
-//! entry in a list. `CHAOS=long` (that is `make chaos`) gives each fault more time and judges more strictly.
+//! entry in a list. Faults of another kind of Redis need a [`fault::Backend`] and one more [`fault::Suite::run`].
+//! `CHAOS=long` (that is `make chaos`) gives each fault more time and judges more strictly.
 #![allow(
     clippy::expect_used,
     clippy::panic,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::future::{BoxFuture, FutureExt};
 
 use super::fault::Effect::Outage;
 use super::fault::Fault;
@@ -16,28 +16,28 @@ pub(crate) fn list() -> Vec<Fault<Pair>> {
         Fault::new(
             "connections reset",
             Outage,
-            |p| ready(p.proxy.reset()).boxed(),
+            |p| async move { p.proxy.reset() }.boxed(),
             pass,
         ),
         Fault::new(
             "connections refused",
             Outage,
-            |p| ready(p.proxy.refuse()).boxed(),
+            |p| async move { p.proxy.refuse() }.boxed(),
             pass,
         ),
         Fault::new(
             "half-open connections",
             Outage,
-            |p| ready(p.proxy.black_hole()).boxed(),
+            |p| async move { p.proxy.black_hole() }.boxed(),
             pass,
         ),
     ]
 }
 
 fn delay(pair: &Pair, millis: u64) -> BoxFuture<'_, ()> {
-    ready(pair.proxy.delay(Duration::from_millis(millis))).boxed()
+    async move { pair.proxy.delay(Duration::from_millis(millis)) }.boxed()
 }
 
 fn pass(pair: &Pair) -> BoxFuture<'_, ()> {
-    ready(pair.proxy.pass()).boxed()
+    async move { pair.proxy.pass() }.boxed()
 }

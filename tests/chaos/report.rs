@@ -81,7 +81,9 @@ impl Row {
             Effect::Misses => check(self.incomplete > 0, "nothing was missed".to_owned()),
             Effect::RefusedWrites => {
                 check(self.dropped_writes > 0, "all writes succeeded".to_owned());
-                check(asked == served, format!("{asked} of {served} asked Redis"));
+                // A busy machine may shut the gate for a moment, the fault must not.
+                let text = format!("only {asked} of {served} asked Redis");
+                check(asked * 10 >= served * 9, text);
             }
         }
         objections

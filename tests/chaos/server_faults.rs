@@ -22,7 +22,7 @@ fn processes() -> Vec<Fault<Pair>> {
             Outage,
             |p| {
                 p.proxy.refuse();
-                ready(p.primary().stop()).boxed()
+                async move { p.primary().stop() }.boxed()
             },
             |p| {
                 async {
@@ -35,8 +35,8 @@ fn processes() -> Vec<Fault<Pair>> {
         Fault::new(
             "stopped (SIGSTOP)",
             Outage,
-            |p| ready(p.primary().pause()).boxed(),
-            |p| ready(p.primary().resume()).boxed(),
+            |p| async move { p.primary().pause() }.boxed(),
+            |p| async move { p.primary().resume() }.boxed(),
         ),
         Fault::new(
             "restarted empty",
@@ -114,7 +114,7 @@ fn replicas() -> Vec<Fault<Pair>> {
             Outage,
             |p| {
                 p.proxy.refuse();
-                ready(p.primary().stop()).boxed()
+                async move { p.primary().stop() }.boxed()
             },
             |p| {
                 async {
