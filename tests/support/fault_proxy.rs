@@ -280,8 +280,10 @@ mod tests {
             client.read(&mut [0]).await.unwrap_err().kind(),
             ErrorKind::ConnectionReset
         );
-        let mut new = connect(&proxy).await.unwrap();
-        assert!(ask(&mut new).await.is_err());
+        // The reset may come before or after the client knows that it is connected.
+        if let Ok(mut new) = connect(&proxy).await {
+            assert!(ask(&mut new).await.is_err());
+        }
         proxy.refuse();
         tokio::time::sleep(SOON).await;
         let refused = connect(&proxy).await.unwrap_err();
