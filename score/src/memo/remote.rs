@@ -30,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(11);
 /// How long an attempt to connect may be the only one.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 /// How long an existing connection may try to heal itself before it is replaced.
-const HEAL_TIME: Duration = Duration::from_secs(2);
+const HEAL_TIME: Duration = Duration::from_secs(1);
 /// Traffic on an idle connection: Azure closes one that is silent for ten minutes.
 const IDLE_PROBE: Duration = Duration::from_secs(60);
 /// How many keys that nobody writes a probe asks for: enough to reach several nodes of a cluster.

@@ -432,7 +432,7 @@ async fn a_connection_that_does_not_heal_is_replaced() {
     let memo = memo_before(&store, 0).await;
     store.state().reading = Mood::Unreachable;
     shut_the_gate(&memo).await;
-    sleep(Duration::from_millis(1_900)).await;
+    sleep(Duration::from_millis(900)).await;
     assert_eq!(store.state().connects, 1, "it may still heal");
     store.state().connecting = Mood::Unreachable;
     sleep(Duration::from_secs(2)).await;
