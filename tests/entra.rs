@@ -78,7 +78,7 @@ async fn under_load(
         AtomicUsize::new(0),
         AtomicUsize::new(0),
     );
-    let clients = (0..8).map(|row| {
+    let clients = (0..4).map(|row| {
         let (done, served, missed) = (&done, &served, &missed);
         async move {
             while !done.load(Ordering::Relaxed) {
@@ -86,7 +86,7 @@ async fn under_load(
                 assert_eq!(answer.json(), digits.answer([row]));
                 served.fetch_add(1, Ordering::Relaxed);
                 missed.fetch_add((cache(&answer) != "HIT").into(), Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_millis(2)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
     });
