@@ -243,10 +243,7 @@ async fn slots_that_move_cost_no_request_and_are_found_at_their_new_place() {
         cluster.begin_move(slot, &keys, 0, 1).await;
         let count = keys.len();
         let asked = score(&host, &digits.body(0..ROWS)).await;
-        assert_eq!(
-            cache(&asked),
-            format!("PARTIAL; hits={}, rows={ROWS}", ROWS - count)
-        );
+        assert!((ROWS - count..ROWS).contains(&hits(&asked)));
         cluster.finish_move(slot, 1).await;
         hits_again(&host, &digits, SECONDS_5).await;
         assert_eq!(cluster.node(0).key_count().await, 0);
@@ -272,6 +269,13 @@ async fn a_killed_primary_costs_no_request_and_its_replica_takes_over() {
     .await;
 }
 
+/// Rows that were found, of a request of which only some were.
+fn hits(answer: &Answer) -> usize {
+    let found = cache(answer).strip_prefix("PARTIAL; hits=");
+    let count = found.and_then(|rest| rest.split(',').next()?.parse().ok());
+    count.unwrap_or_else(|| panic!("{}", cache(answer)))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_shard_costs_its_own_rows_and_no_others() {
     let (digits, app) = (Digits::load(), AppRoot::with_sample());
@@ -283,15 +287,14 @@ async fn a_dead_shard_costs_its_own_rows_and_no_others() {
     cluster.node(cluster.partner(0)).stop();
     cluster.node(0).stop();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let partly = format!("PARTIAL; hits={}, rows={ROWS}", ROWS - lost);
     while_scoring(&host, &digits, async {
         let end = Instant::now() + Duration::from_secs(4);
         while Instant::now() < end {
             let answer = score(&host, &digits.body(0..ROWS)).await;
-            assert_eq!(
-                (cache(&answer), answer.json()),
-                (partly.as_str(), digits.answer(0..ROWS))
-            );
+            assert_eq!(answer.json(), digits.answer(0..ROWS));
+            // More than are left where a client beside this one computes some of the others at the moment.
+            let hits = hits(&answer);
+            assert!((ROWS - lost..ROWS).contains(&hits), "{hits} hits");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let gave_up = |line: &LogLine| line.text.contains("does not answer");
@@ -349,7 +352,10 @@ async fn a_cluster_that_is_down_costs_no_request_and_comes_back() {
             cluster.node(node).stop();
         }
         host.wait_for_log("redis does not answer", SECONDS_5).await;
-        assert_eq!(cache(&score(&host, &digits.body([0])).await), "BYPASS");
+        let give_up = Instant::now() + SECONDS_5;
+        while cache(&score(&host, &digits.body([0])).await) != "BYPASS" {
+            assert!(Instant::now() < give_up, "a cluster that is down is asked");
+        }
         // Long enough for the connections to be given up and made anew.
         host.wait_for_log("redis cannot be used", 3 * SECONDS_5)
             .await;
