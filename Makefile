@@ -16,6 +16,7 @@ runtime: ## only fetch the ONNX Runtime library into bin/
 
 test: ## install what the tests need, then run all of them
 	@scripts/setup.sh $(TEST_TOOLS)
+	@scripts/setup-messaging.sh
 	@scripts/fetch-onnxruntime.sh
 	cargo test --workspace --locked
 
