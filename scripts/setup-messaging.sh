@@ -17,7 +17,7 @@ if [[ ! -f $packages/.installed || $(<"$packages/.installed") != "$wanted" ]]; t
   rm -rf "$packages"
   # the broker's library has no wheels; it is C without further needs
   PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
-    timeout 600 python3 -m pip install --quiet --no-deps --only-binary=:all: --no-binary=python-qpid-proton \
+    python3 -m pip install --quiet --no-deps --only-binary=:all: --no-binary=python-qpid-proton \
     --target "$packages" --requirement "$requirements"
   echo "$wanted" >"$packages/.installed"
 fi
@@ -26,7 +26,7 @@ if [[ ! -f $work/azurite/.installed || $(<"$work/azurite/.installed") != "$azuri
   echo "installing azurite $azurite"
   rm -rf "$work/azurite"
   mkdir -p "$work/azurite"
-  timeout 600 npm install --prefix "$work/azurite" --ignore-scripts --omit=optional --no-audit --no-fund \
+  npm install --prefix "$work/azurite" --ignore-scripts --omit=optional --no-audit --no-fund \
     --no-update-notifier --loglevel=error "azurite@$azurite"
   echo "$azurite" >"$work/azurite/.installed"
 fi

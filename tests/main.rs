@@ -6,6 +6,7 @@
     reason = "a failing expectation is what a test is for"
 )]
 
+mod azure_sdks;
 mod bad_input;
 mod cache_command;
 mod cluster;

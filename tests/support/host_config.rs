@@ -93,7 +93,7 @@ impl HostConfig {
                 .trim_matches('/')
                 .to_owned(),
             function_timeout: timeout(host["functionTimeout"].as_str()),
-            functions: functions(root),
+            functions: functions(root, variables),
         }
     }
 
@@ -164,14 +164,16 @@ pub(crate) fn read_json(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn functions(root: &Path) -> Vec<Function> {
+fn functions(root: &Path, variables: &HashMap<String, String>) -> Vec<Function> {
     let mut functions: Vec<Function> = std::fs::read_dir(root)
         .unwrap_or_else(|error| panic!("{}: {error}", root.display()))
         .flatten()
         .filter(|entry| entry.path().join("function.json").is_file())
         .map(|entry| {
             let name = entry.file_name().to_string_lossy().into_owned();
-            function(name, &read_json(&entry.path().join("function.json")))
+            let mut file = read_json(&entry.path().join("function.json"));
+            expand_all(&mut file, variables);
+            function(name, &file)
         })
         .collect();
     functions.sort_by(|one, other| one.name.cmp(&other.name));
@@ -205,6 +207,20 @@ fn expand(text: &str, variables: &HashMap<String, String>) -> String {
     let form = Regex::new("%([^%]+)%").expect("a constant");
     let value = |found: &regex::Captures<'_>| variables.get(&found[1]).cloned().unwrap_or_default();
     form.replace_all(text, value).into_owned()
+}
+
+/// The same in all texts of a JSON value.
+fn expand_all(value: &mut Value, variables: &HashMap<String, String>) {
+    match value {
+        Value::String(text) => *text = expand(text, variables),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| expand_all(item, variables)),
+        Value::Object(members) => members
+            .values_mut()
+            .for_each(|member| expand_all(member, variables)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Arguments of a command line; quotes hold blanks together.

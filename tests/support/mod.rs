@@ -15,6 +15,8 @@
 //! - [`redis_cluster`]: six of them as a cluster, whose slots move and whose nodes die
 //! - [`identity`]: the platform's identity endpoint, and Redis users whose passwords are its tokens
 //! - [`fault_proxy`]: a TCP proxy that delays, resets, swallows, refuses or leads elsewhere
+//! - [`service_bus`], [`blob_storage`]: a broker and Azurite, seen through the official SDKs, and the host's listeners
+//! - [`python`]: the processes of `tests/messaging`
 //! - [`funcignore`]: which files a publish takes along
 //! - [`port`], [`random`]: free loopback ports and unique ids
 #![allow(
@@ -27,6 +29,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod app_root;
+pub(crate) mod blob_storage;
 pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod digits;
@@ -46,9 +49,11 @@ pub(crate) mod newtonsoft;
 pub(crate) mod outputs;
 pub(crate) mod port;
 pub(crate) mod process;
+pub(crate) mod python;
 pub(crate) mod random;
 pub(crate) mod redis;
 pub(crate) mod redis_cluster;
 pub(crate) mod resp;
 pub(crate) mod routes;
+pub(crate) mod service_bus;
 pub(crate) mod triggers;
