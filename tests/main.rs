@@ -15,6 +15,7 @@ mod entra;
 mod features;
 mod http_trigger;
 mod lifecycle;
+mod listener_selftest;
 mod memo;
 mod models;
 mod openapi;

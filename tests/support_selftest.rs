@@ -62,6 +62,14 @@ fn app() -> AppRoot {
 /// The handler of the other tests; passes at once when nobody has told it a port.
 #[test]
 fn plays_a_handler() {
+    play_handler(answer);
+}
+
+/// Answers a request for a target, given an echo of it and its body.
+pub(crate) type AnswerWith = fn(&str, &Value, &[u8]) -> (u16, Option<Value>);
+
+/// Serves for ever if somebody has told this process a port.
+pub(crate) fn play_handler(answer: AnswerWith) {
     let port = std::env::vars().find(|(name, _)| name == "FUNCTIONS_CUSTOMHANDLER_PORT");
     let Some(port) = port.and_then(|(_, value)| value.parse::<u16>().ok()) else {
         return;
@@ -70,11 +78,11 @@ fn plays_a_handler() {
     println!("listening");
     eprintln!("a warning");
     for stream in listener.incoming().flatten() {
-        std::thread::spawn(move || while serve_one(&stream).is_some() {});
+        std::thread::spawn(move || while serve_one(&stream, answer).is_some() {});
     }
 }
 
-fn serve_one(stream: &TcpStream) -> Option<()> {
+fn serve_one(stream: &TcpStream, answer: AnswerWith) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();
     loop {

@@ -106,7 +106,7 @@ impl FunctionsHost {
         let polling = async {
             // only a socket error means not ready: the host takes even a broken answer for a sign of life
             while let Err(Failure::Connect(_)) = self.client.send(&probe).await {
-                if let Some(status) = self.process().exit_status() {
+                if let Some(status) = self.exit_status() {
                     return Err(format!("the handler ended before it answered: {status}"));
                 }
                 sleep(PROBE_PAUSE).await;
@@ -205,6 +205,17 @@ impl FunctionsHost {
         self.process().kill_parent();
     }
 
+    /// Exit code or signal of the handler, if it has ended.
+    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
+        self.process().exit_status()
+    }
+
+    /// Starts the handler on the same port and does not wait.
+    pub(crate) fn start_again(&self) {
+        self.client.forget_connections();
+        *self.process() = start(&self.launch, &self.log);
+    }
+
     /// Whether the handler runs.
     pub(crate) fn is_running(&self) -> bool {
         self.process().is_running()
@@ -250,7 +261,7 @@ impl FunctionsHost {
     /// If it does not answer within 30 s.
     pub(crate) async fn restart(&self) {
         self.kill();
-        *self.process() = start(&self.launch, &self.log);
+        self.start_again();
         if let Err(error) = self.wait_ready(READY_LIMIT).await {
             panic!("{error}");
         }

@@ -26,6 +26,10 @@ pub(crate) struct HostConfig {
     pub(crate) function_timeout: Option<Duration>,
     /// In the order of their names.
     pub(crate) functions: Vec<Function>,
+    /// Section `extensions` of host.json.
+    extensions: Value,
+    /// App settings and the host's own variables.
+    variables: HashMap<String, String>,
 }
 
 /// One folder with a function.json.
@@ -94,6 +98,36 @@ impl HostConfig {
                 .to_owned(),
             function_timeout: timeout(host["functionTimeout"].as_str()),
             functions: functions(root, variables),
+            extensions: host["extensions"].clone(),
+            variables: variables.clone(),
+        }
+    }
+
+    /// A number of section `extensions`, at a JSON pointer.
+    pub(crate) fn number(&self, pointer: &str, default: usize) -> usize {
+        let found = self.extensions.pointer(pointer).and_then(Value::as_u64);
+        found.map_or(default, |number| number as usize)
+    }
+
+    /// A time span of section `extensions`, `HH:MM:SS` at a JSON pointer.
+    pub(crate) fn time_span(&self, pointer: &str, default: Duration) -> Duration {
+        let found = self.extensions.pointer(pointer).and_then(Value::as_str);
+        found.map_or(default, |text| {
+            time_span(text).unwrap_or_else(|| panic!("host.json: {pointer}: {text:?}"))
+        })
+    }
+
+    /// A binding's setting with `%NAME%` replaced by the app setting.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such app setting: the function is not indexed then.
+    pub(crate) fn resolve(&self, text: &str) -> Result<String, String> {
+        let form = Regex::new("%([^%]+)%").expect("a constant");
+        let mut names = form.captures_iter(text);
+        match names.find(|found| !self.variables.contains_key(&found[1])) {
+            Some(missing) => Err(format!("'{}' does not resolve to a value.", &missing[0])),
+            None => Ok(expand(text, &self.variables)),
         }
     }
 
@@ -209,10 +243,14 @@ fn expand(text: &str, variables: &HashMap<String, String>) -> String {
     form.replace_all(text, value).into_owned()
 }
 
-/// The same in all texts of a JSON value.
+/// The same in all texts of a JSON value; what there is no app setting for stays, to be complained of by its user.
 fn expand_all(value: &mut Value, variables: &HashMap<String, String>) {
     match value {
-        Value::String(text) => *text = expand(text, variables),
+        Value::String(text) => {
+            for (name, setting) in variables {
+                *text = text.replace(&format!("%{name}%"), setting);
+            }
+        }
         Value::Array(items) => items
             .iter_mut()
             .for_each(|item| expand_all(item, variables)),
@@ -250,15 +288,18 @@ fn timeout(text: Option<&str>) -> Option<Duration> {
     if text == "-1" {
         return None;
     }
-    let parts: Vec<u64> = text
-        .split(':')
-        .filter_map(|part| part.parse().ok())
-        .collect();
-    match parts[..] {
+    let limit = time_span(text);
+    Some(limit.unwrap_or_else(|| panic!("host.json: functionTimeout {text:?} is not HH:MM:SS")))
+}
+
+/// `HH:MM:SS`; the seconds may have a fraction.
+fn time_span(text: &str) -> Option<Duration> {
+    let parts: Option<Vec<f64>> = text.split(':').map(|part| part.parse().ok()).collect();
+    match parts?[..] {
         [hours, minutes, seconds] => {
-            Some(Duration::from_secs((hours * 60 + minutes) * 60 + seconds))
+            Duration::try_from_secs_f64((hours * 60.0 + minutes) * 60.0 + seconds).ok()
         }
-        _ => panic!("host.json: functionTimeout {text:?} is not HH:MM:SS"),
+        _ => None,
     }
 }
 
@@ -307,5 +348,8 @@ mod tests {
         assert_eq!(timeout(Some("00:05:10")), Some(Duration::from_secs(310)));
         assert_eq!(timeout(Some("-1")), None);
         assert_eq!(timeout(None), Some(Duration::from_secs(1800)));
+        assert_eq!(time_span("00:00:01.5"), Some(Duration::from_millis(1500)));
+        assert_eq!(time_span("00:05"), None);
+        assert_eq!(time_span("00:05:x"), None);
     }
 }

@@ -10,6 +10,7 @@ use super::client::Request;
 use super::host::FunctionsHost;
 use super::host_config::Function;
 use super::outputs::{self, OutputValue};
+use super::storage_queue::QueueMessage;
 use super::triggers::{self, BlobEvent, Envelope, ServiceBusMessage};
 use super::{http1, random};
 
@@ -129,6 +130,21 @@ impl FunctionsHost {
         self.invoke_with(function, envelope, transport).await
     }
 
+    /// Delivers a storage queue's message.
+    ///
+    /// # Errors
+    ///
+    /// Why the host will try again.
+    pub(crate) async fn deliver_stored(
+        &self,
+        function: &str,
+        message: &QueueMessage,
+        transport: Transport,
+    ) -> Result<InvocationOutcome, String> {
+        let envelope = triggers::queue(self.declared(function), message);
+        self.invoke_with(function, envelope, transport).await
+    }
+
     /// Posts one envelope and returns the handler's answer as it is.
     ///
     /// # Errors
@@ -141,9 +157,21 @@ impl FunctionsHost {
         metadata: Value,
         transport: Transport,
     ) -> Result<Answer, String> {
-        let body = json!({ "Data": data, "Metadata": metadata })
-            .to_string()
-            .into_bytes();
+        let body = json!({ "Data": data, "Metadata": metadata }).to_string();
+        self.post_body(function, body.as_bytes(), transport).await
+    }
+
+    /// Posts anything as if it were an envelope and returns the handler's answer as it is.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub(crate) async fn post_body(
+        &self,
+        function: &str,
+        body: &[u8],
+        transport: Transport,
+    ) -> Result<Answer, String> {
         let invocation_id = random::guid();
         let mut headers = vec![
             ("Host", format!("127.0.0.1:{}", self.port())),
@@ -156,11 +184,11 @@ impl FunctionsHost {
         let body = match transport {
             Transport::Chunked => {
                 headers.push(("Transfer-Encoding", "chunked".to_owned()));
-                http1::chunked(&body)
+                http1::chunked(body)
             }
             Transport::ContentLength => {
                 headers.push(("Content-Length", body.len().to_string()));
-                body
+                body.to_vec()
             }
         };
         let head = http1::head("POST", &format!("/{function}"), &headers);
@@ -172,7 +200,12 @@ impl FunctionsHost {
         })
     }
 
-    async fn invoke_with(
+    /// Posts an envelope and judges the answer.
+    ///
+    /// # Errors
+    ///
+    /// Why the host counts the invocation as failed.
+    pub(crate) async fn invoke_with(
         &self,
         function: &str,
         envelope: Envelope,

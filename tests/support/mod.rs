@@ -4,7 +4,11 @@
 //! - [`host`]: starts, watches, stops and restarts the handler as the Functions host does
 //! - [`forward`]: a caller's HTTP request on its way through the host, in all three modes
 //! - [`invoke`]: envelopes, and the host's verdict on their answers
-//! - [`triggers`]: Service Bus messages and blobs as the host puts them into an envelope
+//! - [`triggers`]: messages and blobs as the host puts them into an envelope
+//! - [`broker`], [`storage_queue`], [`blob_store`]: Service Bus, storage queues and blobs in memory; [`cloud`]: all three
+//! - [`listener`]: the host's triggers, from a queue or container through the handler to the outputs
+//! - [`supervisor`]: restarts the handler after a crash as the host does
+//! - [`functions`]: function folders for every kind of trigger
 //! - [`encoding`], [`outputs`]: the host's value rules, in and out; [`newtonsoft`] and [`iso8601`] serve them
 //! - [`host_options`]: modes, settings and other wishes for a start
 //! - [`host_config`], [`routes`], [`headers`]: what the host reads from host.json, function.json, URLs and header lines
@@ -30,13 +34,17 @@
 pub(crate) mod answer;
 pub(crate) mod app_root;
 pub(crate) mod blob_storage;
+pub(crate) mod blob_store;
+pub(crate) mod broker;
 pub(crate) mod certificates;
 pub(crate) mod client;
+pub(crate) mod cloud;
 pub(crate) mod digits;
 pub(crate) mod encoding;
 pub(crate) mod fault_proxy;
 pub(crate) mod forward;
 pub(crate) mod funcignore;
+pub(crate) mod functions;
 pub(crate) mod headers;
 pub(crate) mod host;
 pub(crate) mod host_config;
@@ -45,6 +53,7 @@ pub(crate) mod http1;
 pub(crate) mod identity;
 pub(crate) mod invoke;
 pub(crate) mod iso8601;
+pub(crate) mod listener;
 pub(crate) mod newtonsoft;
 pub(crate) mod outputs;
 pub(crate) mod port;
@@ -56,4 +65,6 @@ pub(crate) mod redis_cluster;
 pub(crate) mod resp;
 pub(crate) mod routes;
 pub(crate) mod service_bus;
+pub(crate) mod storage_queue;
+pub(crate) mod supervisor;
 pub(crate) mod triggers;

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::encoding::{self, HostValue, base64, data_value, metadata_value};
 use super::host_config::{Binding, Function};
+use super::storage_queue::QueueMessage;
 
 /// 2026-03-01T10:00:05 UTC.
 const ENQUEUED: i64 = 1_772_359_205;
@@ -21,6 +22,10 @@ pub(crate) struct ServiceBusMessage {
     pub(crate) correlation_id: Option<String>,
     /// Set by the sender.
     pub(crate) content_type: Option<String>,
+    /// Messages of one session are kept in order.
+    pub(crate) session_id: Option<String>,
+    /// Given by the broker.
+    pub(crate) sequence_number: i64,
     /// 1 at the first delivery.
     pub(crate) delivery_count: i64,
     /// Set by the sender.
@@ -59,6 +64,8 @@ impl ServiceBusMessage {
             message_id: super::random::guid(),
             correlation_id: None,
             content_type: None,
+            session_id: None,
+            sequence_number: 42,
             delivery_count: 1,
             application_properties: Map::new(),
         }
@@ -72,7 +79,23 @@ impl ServiceBusMessage {
         }
     }
 
-    fn text(&self) -> String {
+    /// The same message in a session.
+    pub(crate) fn in_session(self, session_id: &str) -> Self {
+        Self {
+            session_id: Some(session_id.to_owned()),
+            ..self
+        }
+    }
+
+    /// The same message with an application property.
+    pub(crate) fn with_property(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.application_properties
+            .insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The body as text; bytes that are not UTF-8 are replaced.
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
@@ -86,7 +109,8 @@ impl ServiceBusMessage {
             ("EnqueuedTimeUtc", HostValue::DateTime(ENQUEUED)),
             ("EnqueuedTime", HostValue::DateTimeOffset(ENQUEUED)),
             ("MessageId", HostValue::Text(self.message_id.clone())),
-            ("SequenceNumber", HostValue::Integer(42)),
+            ("SequenceNumber", HostValue::Integer(self.sequence_number)),
+            ("SessionId", text(&self.session_id)),
             ("CorrelationId", text(&self.correlation_id)),
             ("ContentType", text(&self.content_type)),
             (
@@ -183,6 +207,30 @@ pub(crate) fn batch(
         data_value(&HostValue::Array(bodies?)),
         metadata,
     ))
+}
+
+/// The envelope of a storage queue's function.
+pub(crate) fn queue(function: &Function, message: &QueueMessage) -> Envelope {
+    let properties = [
+        ("DequeueCount", HostValue::Integer(message.dequeue_count)),
+        ("ExpirationTime", HostValue::DateTimeOffset(NEVER)),
+        ("Id", HostValue::Text(message.id.clone())),
+        ("InsertionTime", HostValue::DateTimeOffset(ENQUEUED)),
+        ("NextVisibleTime", HostValue::DateTimeOffset(ENQUEUED)),
+        ("PopReceipt", HostValue::Text(message.pop_receipt.clone())),
+        ("QueueTrigger", HostValue::Text(message.text())),
+    ];
+    let mut metadata = Map::new();
+    for (name, value) in properties {
+        metadata.extend(metadata_value(&value).map(|value| (name.to_owned(), value)));
+    }
+    let body = if function.trigger().is_binary() {
+        HostValue::Bytes(message.body.clone())
+    } else {
+        encoding::leak_properties(&message.text(), &mut metadata);
+        HostValue::Text(message.text())
+    };
+    envelope(function, data_value(&body), metadata)
 }
 
 /// The envelope of a blob trigger; its `dataType` changes nothing.
@@ -298,6 +346,23 @@ mod tests {
         let sent = batch(&function(None, "many"), &json).unwrap();
         assert_eq!(sent.data["msg"], format!("[{BODY}]"));
         assert!(batch(&function(None, "many"), &[ServiceBusMessage::new("plain")]).is_err());
+    }
+
+    #[test]
+    fn storage_messages_are_encoded_twice_without_their_trigger() {
+        let sent = queue(&function(None, "one"), &QueueMessage::new(BODY));
+        assert_eq!(sent.data["msg"], r#""{\"id\":\"r-1\",\"x\":[0.5,1.5]}""#);
+        assert_eq!(sent.metadata["DequeueCount"], "1");
+        assert_eq!(
+            sent.metadata["Id"], "\"r-1\"",
+            "the body's id overwrites it"
+        );
+        assert_eq!(sent.metadata.get("QueueTrigger"), None);
+        let binary = queue(
+            &function(Some("binary"), "one"),
+            &QueueMessage::new([1, 2, 3]),
+        );
+        assert_eq!(binary.data["msg"], "AQID");
     }
 
     #[test]

@@ -1,0 +1,176 @@
+//! The host's triggers at work: what arrives in queues and containers goes through the handler to the outputs.
+//!
+//! Dropping a [`Listener`] is the host's sudden end: nothing is given back, locks have to expire.
+//!
+//! - [`service_bus`], [`queue`], [`blob`]: one kind of trigger each
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::cloud::Cloud;
+use super::host::FunctionsHost;
+use super::host_config::{Function, HostConfig};
+use super::invoke::Transport;
+use super::supervisor::Supervisor;
+use super::triggers::Envelope;
+
+mod blob;
+mod queue;
+mod service_bus;
+
+/// Settings of bindings in which `%NAME%` stands for an app setting.
+const RESOLVED: [&str; 4] = ["queueName", "topicName", "subscriptionName", "path"];
+
+/// A failed message travels to the broker and back; by then the host knows whether its child has ended.
+const ROUND_TRIP: Duration = Duration::from_millis(5);
+
+/// All triggers of one host.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    shared: Arc<Shared>,
+    not_indexed: Vec<String>,
+    _pumps: JoinSet<()>,
+}
+
+/// What the pumps work with.
+#[derive(Debug)]
+struct Shared {
+    host: Arc<FunctionsHost>,
+    supervisor: Supervisor,
+    cloud: Cloud,
+    invocations: AtomicUsize,
+    failures: Mutex<Vec<String>>,
+}
+
+impl Listener {
+    /// Starts the triggers of a host that is ready.
+    pub(crate) fn start(host: FunctionsHost, cloud: &Cloud) -> Self {
+        let host = Arc::new(host);
+        let shared = Arc::new(Shared {
+            supervisor: Supervisor::start(&host),
+            host,
+            cloud: cloud.clone(),
+            invocations: AtomicUsize::new(0),
+            failures: Mutex::default(),
+        });
+        let (mut pumps, mut not_indexed) = (JoinSet::new(), Vec::new());
+        for function in &shared.config().functions {
+            if let Err(reason) = check(shared.config(), function) {
+                not_indexed.push(format!("{}: {reason}", function.name));
+                continue;
+            }
+            let (shared, function) = (Arc::clone(&shared), Arc::new(function.clone()));
+            match function.trigger().kind.as_str() {
+                "serviceBusTrigger" => drop(pumps.spawn(service_bus::pump(shared, function))),
+                "queueTrigger" => drop(pumps.spawn(queue::pump(shared, function))),
+                "blobTrigger" => drop(pumps.spawn(blob::pump(shared, function))),
+                _ => {}
+            }
+        }
+        Self {
+            shared,
+            not_indexed,
+            _pumps: pumps,
+        }
+    }
+
+    /// The host itself, for HTTP requests and log lines.
+    pub(crate) fn host(&self) -> &FunctionsHost {
+        &self.shared.host
+    }
+
+    /// What keeps the child alive.
+    pub(crate) fn supervisor(&self) -> &Supervisor {
+        &self.shared.supervisor
+    }
+
+    /// How many envelopes were posted.
+    pub(crate) fn invocations(&self) -> usize {
+        self.shared.invocations.load(Ordering::SeqCst)
+    }
+
+    /// Why invocations failed, and locks that were lost, in order.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        self.shared.failures().clone()
+    }
+
+    /// Functions that the host leaves out, with the reason.
+    pub(crate) fn not_indexed(&self) -> &[String] {
+        &self.not_indexed
+    }
+}
+
+impl Shared {
+    fn config(&self) -> &HostConfig {
+        self.host.config()
+    }
+
+    /// One invocation with its outputs: it fails if any of it fails.
+    async fn invoke(
+        &self,
+        function: &Function,
+        envelope: Result<Envelope, String>,
+        placeholders: &[(String, String)],
+    ) -> Result<(), String> {
+        let result = self.try_invoke(function, envelope, placeholders).await;
+        if let Err(reason) = &result {
+            self.fail(function, reason);
+            sleep(ROUND_TRIP).await;
+            self.supervisor.look_at_child();
+        }
+        result
+    }
+
+    async fn try_invoke(
+        &self,
+        function: &Function,
+        envelope: Result<Envelope, String>,
+        placeholders: &[(String, String)],
+    ) -> Result<(), String> {
+        let envelope = envelope?;
+        self.supervisor.initialized().await?;
+        let number = self.invocations.fetch_add(1, Ordering::SeqCst);
+        let transport = Transport::ALL[number % Transport::ALL.len()];
+        let call = self.host.invoke_with(&function.name, envelope, transport);
+        let outcome = match self.config().function_timeout {
+            None => call.await?,
+            Some(limit) => match timeout(limit, call).await {
+                Ok(outcome) => outcome?,
+                Err(_) => {
+                    self.supervisor.kill_child();
+                    return Err(format!("Timeout value of {limit:?} was exceeded"));
+                }
+            },
+        };
+        self.cloud
+            .write(self.config(), function, &outcome, placeholders)
+    }
+
+    fn fail(&self, function: &Function, reason: &str) {
+        let line = format!("{}: {reason}", function.name);
+        self.failures().push(line);
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn check(config: &HostConfig, function: &Function) -> Result<(), String> {
+    for binding in &function.bindings {
+        for setting in RESOLVED {
+            config.resolve(binding.setting(setting))?;
+        }
+    }
+    Ok(())
+}
+
+/// A binding's setting after [`check`].
+fn resolved(config: &HostConfig, function: &Function, setting: &str) -> String {
+    let text = function.trigger().setting(setting);
+    config.resolve(text).expect("checked before")
+}
