@@ -1,0 +1,156 @@
+//! M1 to M5: many Service Bus messages in one envelope.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::scoring_app::{BODY, Late, assert_form, deliver_data, host, original, scores};
+use crate::support::encoding::base64;
+use crate::support::host::FunctionsHost;
+use crate::support::invoke::{InvocationOutcome, Transport};
+use crate::support::triggers::ServiceBusMessage;
+
+fn body(number: usize) -> String {
+    format!(r#"{{"data":[[{number},0,0]]}}"#)
+}
+
+fn score(number: usize) -> Value {
+    json!([[2.0 * number as f64 + 1.0, 1.0, 1.0]])
+}
+
+fn good(numbers: impl IntoIterator<Item = usize>) -> Vec<ServiceBusMessage> {
+    let message = |number| ServiceBusMessage::new(body(number)).with_id(&format!("m-{number}"));
+    numbers.into_iter().map(message).collect()
+}
+
+async fn deliver(
+    host: &FunctionsHost,
+    messages: &[ServiceBusMessage],
+    by: Transport,
+) -> InvocationOutcome {
+    let outcome = host.deliver("scoreBatch", messages, by).await.unwrap();
+    assert_form(&outcome);
+    outcome
+}
+
+fn assert_results(outcome: &InvocationOutcome, numbers: impl IntoIterator<Item = usize>) {
+    let results = outcome.messages("result");
+    let numbers: Vec<usize> = numbers.into_iter().collect();
+    assert_eq!(results.len(), numbers.len());
+    for (document, number) in results.iter().zip(numbers) {
+        assert_eq!(document["id"], format!("m-{number}"));
+        assert_eq!(document["result"], score(number));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m01_results_come_in_order() {
+    let host = host().await;
+    for by in Transport::ALL {
+        let outcome = deliver(&host, &good(0..3), by).await;
+        assert_results(&outcome, 0..3);
+        assert!(!outcome.outputs.contains_key("rejected"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m02_one_bad_message_does_not_hold_up_the_others() {
+    let host = host().await;
+    for bad in ["not JSON", r#"{"data":[[1]]}"#, ""] {
+        let mut messages = good(0..32);
+        messages[17].body = bad.into();
+        let outcome = deliver(&host, &messages, Transport::Chunked).await;
+        assert_results(&outcome, (0..32).filter(|number| *number != 17));
+        let rejected = outcome.messages("rejected");
+        assert_eq!(rejected.len(), 1);
+        assert_eq!(rejected[0]["id"], "m-17");
+        assert_eq!(rejected[0]["delivery_count"], 1);
+        assert_eq!(original(&rejected[0]), bad.as_bytes());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m03_batches_of_one_of_a_thousand_and_of_none() {
+    let host = host().await;
+    assert_results(&deliver(&host, &good([5]), Transport::Chunked).await, [5]);
+    for by in Transport::ALL {
+        assert_results(&deliver(&host, &good(0..1000), by).await, 0..1000);
+    }
+    for empty in [json!("[]"), json!([])] {
+        let outcome = deliver_data(&host, "scoreBatch", json!({ "msgs": empty })).await;
+        assert!(outcome.outputs.is_empty(), "{outcome:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m04_metadata_may_know_less_than_there_are_messages() {
+    let host = host().await;
+    let items = json!([
+        base64(BODY.as_bytes()),
+        base64(b"bad"),
+        base64(BODY.as_bytes())
+    ]);
+    let data = json!({ "msgs": items.to_string() });
+    for metadata in [
+        json!({}),
+        json!({"MessageIdArray": "[\"a\"]", "DeliveryCountArray": "[]"}),
+        json!({"MessageIdArray": "x", "DeliveryCountArray": 7, "ApplicationPropertiesArray": {}}),
+        json!({"MessageIdArray": "[null,null]", "ApplicationPropertiesArray": "[[],{},1]"}),
+    ] {
+        let sent = host.invoke(
+            "scoreBatch",
+            data.clone(),
+            metadata.clone(),
+            Transport::Chunked,
+        );
+        let outcome = sent.await.unwrap();
+        let results = outcome.messages("result");
+        assert_eq!(results.len(), 2, "{metadata}");
+        assert_eq!(results[1]["result"], scores());
+        let known = metadata["MessageIdArray"] == "[\"a\"]";
+        assert_eq!(
+            results[0]["id"],
+            if known { json!("a") } else { Value::Null }
+        );
+        assert_eq!(results[1]["id"], Value::Null);
+        assert_eq!(outcome.messages("rejected").len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m05_a_batch_fails_as_a_whole_before_its_locks_expire() {
+    let late = Late::new();
+    let host = FunctionsHost::start(&late.app, [("SCORE_MESSAGE_BATCH_TIMEOUT", "400ms")]).await;
+    let start = Instant::now();
+    let messages = good(0..40);
+    let sent = host.deliver("scoreBatch", &messages, Transport::Chunked);
+    let error = match sent.await {
+        Err(error) => error,
+        Ok(outcome) => panic!("{outcome:?}"),
+    };
+    assert!(error.contains("status 503"), "{error}");
+    assert!(
+        start.elapsed() < Duration::from_millis(2500),
+        "{:?}",
+        start.elapsed()
+    );
+    late.load().await;
+    let outcome = deliver(&host, &messages, Transport::Chunked).await;
+    assert_results(&outcome, 0..40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_too_large_is_left_to_the_broker() {
+    let app = super::scoring_app::app(&["affine"]);
+    let host = FunctionsHost::start(&app, [("SCORE_MAX_BODY_BYTES", "4096")]).await;
+    let mut messages = good(0..4);
+    messages.extend((0..4).map(|_| ServiceBusMessage::new(vec![b' '; 4000])));
+    let sent = host.deliver("scoreBatch", &messages, Transport::Chunked);
+    assert!(sent.await.unwrap_err().contains("status 413"));
+    messages.truncate(5);
+    messages[4].body = vec![b' '; 5000];
+    let outcome = deliver(&host, &messages, Transport::ContentLength).await;
+    assert_results(&outcome, 0..4);
+    let rejected = outcome.messages("rejected");
+    assert_eq!(rejected[0]["reason"]["code"], "too_large");
+}

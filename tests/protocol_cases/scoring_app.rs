@@ -1,0 +1,134 @@
+//! The app of the event cases: functions of every kind, a model to calculate with, and one that repeats texts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::app_root::{AppRoot, repository};
+use crate::support::functions::add_functions;
+use crate::support::host::{FunctionsHost, HostOptions};
+use crate::support::invoke::{InvocationOutcome, Transport};
+use crate::support::outputs::guess_base64;
+use crate::support::triggers::ServiceBusMessage;
+
+/// A body for `affine`, the default model.
+pub(super) const BODY: &str = r#"{"data":[[1,2,3]]}"#;
+pub(super) const SECONDS_5: Duration = Duration::from_secs(5);
+/// For models that are tried out at load, on a busy machine.
+pub(super) const SECONDS_30: Duration = Duration::from_secs(30);
+
+/// What `affine` says of [`BODY`].
+pub(super) fn scores() -> Value {
+    json!([[3.0, 5.0, 7.0]])
+}
+
+/// An app with some of the small models that the tests ship, and the functions of `support::functions`.
+pub(super) fn app(models: &[&str]) -> AppRoot {
+    let app = AppRoot::new();
+    for model in models {
+        let file = repository().join(format!("tests/data/models/{model}.onnx"));
+        app.add_model(model, file, None);
+    }
+    add_functions(&app);
+    app
+}
+
+/// Settings with a default model.
+pub(super) fn default_model(name: &str) -> HostOptions {
+    HostOptions::default().setting("SCORE_DEFAULT_MODEL", name)
+}
+
+/// A host with `affine` by default and `identity_string`.
+pub(super) async fn host() -> FunctionsHost {
+    let app = app(&["affine", "identity_string"]);
+    FunctionsHost::start(&app, default_model("affine")).await
+}
+
+/// Delivers one message in both ways; the answers must not differ but in time, and both hold to the form.
+pub(super) async fn deliver(
+    host: &FunctionsHost,
+    function: &str,
+    message: &ServiceBusMessage,
+) -> InvocationOutcome {
+    let mut outcomes = Vec::new();
+    for transport in Transport::ALL {
+        let sent = std::slice::from_ref(message);
+        let outcome = host.deliver(function, sent, transport).await;
+        outcomes.push(outcome.unwrap_or_else(|error| panic!("{function}: {error}")));
+    }
+    let [first, second] = [outcomes.remove(0), outcomes.remove(0)];
+    assert_form(&first);
+    assert_form(&second);
+    let names = |outcome: &InvocationOutcome| Vec::from_iter(outcome.outputs.keys().cloned());
+    assert_eq!(names(&first), names(&second));
+    first
+}
+
+/// Delivers an encoded body as it is.
+pub(super) async fn deliver_data(
+    host: &FunctionsHost,
+    function: &str,
+    data: Value,
+) -> InvocationOutcome {
+    let answer = host.invoke(function, data, json!({}), Transport::Chunked);
+    let outcome = answer.await.unwrap();
+    assert_form(&outcome);
+    outcome
+}
+
+/// What holds for every success: 200, JSON, something in it, and only outputs that the function has.
+pub(super) fn assert_form(outcome: &InvocationOutcome) {
+    assert_eq!(outcome.raw.status, 200);
+    assert_eq!(outcome.raw.header("content-type"), Some("application/json"));
+    assert!(!outcome.raw.body.is_empty());
+    assert_eq!(outcome.ignored, [""; 0]);
+}
+
+/// The document of the only result, which has no company.
+pub(super) fn result(outcome: &InvocationOutcome) -> Value {
+    assert!(!outcome.outputs.contains_key("rejected"), "{outcome:?}");
+    let mut messages = outcome.messages("result");
+    assert_eq!(messages.len(), 1, "{outcome:?}");
+    messages.remove(0)
+}
+
+/// The only refusal, which has no company: its document and the original body.
+pub(super) fn rejected(outcome: &InvocationOutcome) -> (Value, Vec<u8>) {
+    assert!(!outcome.outputs.contains_key("result"), "{outcome:?}");
+    let mut messages = outcome.messages("rejected");
+    assert_eq!(messages.len(), 1, "{outcome:?}");
+    let document = messages.remove(0);
+    let body = original(&document);
+    assert!(document["reason"]["message"].is_string(), "{document}");
+    (document, body)
+}
+
+/// The body that a refusal keeps.
+pub(super) fn original(document: &Value) -> Vec<u8> {
+    guess_base64(document["body"].as_str().expect("a body")).expect("base64")
+}
+
+/// A model whose loading does not end before it is allowed to.
+pub(super) struct Late {
+    pub(super) app: AppRoot,
+    pipe: PathBuf,
+}
+
+impl Late {
+    /// An app with the model `affine` as it says.
+    pub(super) fn new() -> Self {
+        let app = app(&["affine"]);
+        // A pipe instead of a file: reading it waits until somebody writes.
+        let pipe = app.path().join("models/affine/model.toml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        Self { app, pipe }
+    }
+
+    /// Lets the loading end.
+    pub(super) async fn load(&self) {
+        let pipe = self.pipe.clone();
+        let write = tokio::task::spawn_blocking(move || std::fs::write(pipe, ""));
+        write.await.unwrap().unwrap();
+    }
+}
