@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run build runtime test test-conformance chaos bench lint clean
+.PHONY: help run build runtime test test-load test-conformance chaos bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,11 @@ test: ## install what the tests need, then run all of them
 	@scripts/setup-messaging.sh
 	@scripts/fetch-onnxruntime.sh
 	cargo test --workspace --locked
+
+test-load: ## kill and load tests with the release build, whose limits are tighter
+	@scripts/setup.sh redis-server=redis-server
+	@scripts/fetch-onnxruntime.sh
+	cargo test --release --locked -p handler --test load -- --nocapture
 
 test-conformance: ## test against ONNX's test data, Triton's client, scikit-learn, other projects' models
 	@scripts/test-conformance.sh
