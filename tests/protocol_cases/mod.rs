@@ -6,3 +6,71 @@ mod envelopes;
 mod journeys;
 mod messages;
 mod scoring_app;
+mod forwarded;
+mod life;
+mod robustness;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::support::answer::Answer;
+use crate::support::app_root::{AppRoot, repository};
+use crate::support::host::FunctionsHost;
+use crate::support::http1;
+
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
+pub(crate) const SECONDS_5: Duration = Duration::from_secs(5);
+/// For the loading of `slow`, which is tried out then, on a busy machine.
+pub(crate) const SECONDS_30: Duration = Duration::from_secs(30);
+
+/// One of the small models that the tests ship.
+pub(crate) fn test_model(name: &str) -> PathBuf {
+    repository().join(format!("tests/data/models/{name}.onnx"))
+}
+
+/// An app with one of them as its only model.
+pub(crate) fn app_with(name: &str) -> AppRoot {
+    let app = AppRoot::new();
+    app.add_model(name, test_model(name), None);
+    app
+}
+
+/// `GET /` on a connection of its own, as the host asks.
+pub(crate) async fn probe(port: u16) -> Answer {
+    let request = http1::head("GET", "/", &[("Host", "127.0.0.1")]);
+    http1::exchange(port, &[&request]).await.unwrap()
+}
+
+/// The value of one line of the figures, `score_cache_damaged_total`.
+pub(crate) async fn figure(host: &FunctionsHost, name: &str) -> i64 {
+    let text = host
+        .http("GET", "/api/score/metrics", &[], b"")
+        .await
+        .text();
+    let mut values = text.lines().filter_map(|line| line.split_once(' '));
+    let found = values.find(|(found, _)| found.split('{').next() == Some(name));
+    let found = found.unwrap_or_else(|| panic!("no figure {name} in\n{text}"));
+    found.1.parse().unwrap()
+}
+
+/// An app with the model `affine`, whose loading does not end before it is allowed to.
+pub(crate) struct LateApp {
+    pub(crate) app: AppRoot,
+    pipe: PathBuf,
+}
+
+impl LateApp {
+    pub(crate) fn new() -> Self {
+        let app = app_with("affine");
+        // A pipe instead of a file: reading it waits until somebody writes.
+        let pipe = app.path().join("models/affine/model.toml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        Self { app, pipe }
+    }
+
+    pub(crate) async fn let_load(&self) {
+        let pipe = self.pipe.clone();
+        let write = move || std::fs::write(pipe, "");
+        tokio::task::spawn_blocking(write).await.unwrap().unwrap();
+    }
+}

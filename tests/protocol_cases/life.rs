@@ -1,0 +1,355 @@
+//! The process: how the host starts it, watches it and ends it.
+
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::{JSON, LateApp, SECONDS_5, SECONDS_30, app_with, figure, probe, test_model};
+use crate::lifecycle::gives_up;
+use crate::support::app_root::AppRoot;
+use crate::support::digits::Digits;
+use crate::support::host::{FunctionsHost, HostOptions};
+use crate::support::port;
+use crate::support::redis::RedisServer;
+
+const PORT_NAMES: [&str; 2] = ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"];
+
+async fn scores(host: &FunctionsHost) {
+    let digits = Digits::load();
+    let answer = host
+        .http("POST", "/api/score", &[JSON], &digits.body([1]))
+        .await;
+    assert_eq!(answer.expect_status(200).json(), digits.answer([1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s01_the_probe_is_answered_within_a_second_also_while_models_load() {
+    let late = LateApp::new();
+    let mut times = Vec::new();
+    // The quickest of three starts, because the machine may be busy with other tests.
+    for _ in 0..3 {
+        let host = FunctionsHost::start(&late.app, []).await;
+        times.push(host.startup_time());
+        let ready = host
+            .http("GET", "/api/score/v2/health/ready", &[], b"")
+            .await;
+        assert_eq!(ready.status, 503, "nothing is loaded yet");
+        probe(host.port()).await.expect_status(200);
+    }
+    let quickest = times.iter().min().unwrap();
+    assert!(*quickest < Duration::from_secs(1), "{times:?}");
+    // The first request waits for the model.
+    scores(&FunctionsHost::start(&AppRoot::with_sample(), []).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s02_the_older_name_of_the_port_works_too() {
+    let options = HostOptions::default().without("FUNCTIONS_CUSTOMHANDLER_PORT");
+    scores(&FunctionsHost::start(&AppRoot::with_sample(), options).await).await;
+}
+
+fn without_port() -> HostOptions {
+    PORT_NAMES
+        .into_iter()
+        .fold(HostOptions::default(), HostOptions::without)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s03_without_the_hosts_port_it_listens_on_its_own() {
+    let free = port::free();
+    let options = without_port()
+        .port(free)
+        .setting("SCORE_PORT", free.to_string());
+    scores(&FunctionsHost::start(&AppRoot::with_sample(), options).await).await;
+
+    // The default may be in use where the tests run; the handler names it in either case.
+    let options = without_port().setting("SCORE_BIND_TIMEOUT", "100ms");
+    let host = FunctionsHost::spawn(&AppRoot::with_sample(), options);
+    let named = r"(listening .*|cannot listen on )127\.0\.0\.1:7071";
+    host.wait_for_log(named, SECONDS_5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s03_a_port_that_is_no_number_ends_the_process_with_a_line() {
+    for name in PORT_NAMES {
+        for wrong in ["web", "70000", "-1", "80.5"] {
+            let options = without_port().setting(name, wrong);
+            let said = gives_up(&AppRoot::with_sample(), options).await;
+            let expected = format!("{name}={wrong:?}: expected a port number");
+            assert!(said.contains(&expected), "{said}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s04_models_are_found_from_another_working_directory() {
+    let options = HostOptions::default().directory(std::env::temp_dir());
+    scores(&FunctionsHost::start(&AppRoot::with_sample(), options).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s05_a_port_held_for_two_seconds_is_waited_for() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let options = HostOptions::default().port(taken.local_addr().unwrap().port());
+    let host = FunctionsHost::spawn(&AppRoot::with_sample(), options);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(host.is_running());
+    drop(taken);
+    host.wait_ready(SECONDS_5).await.unwrap();
+    scores(&host).await;
+    assert_eq!(host.error_logs(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s06_a_port_held_for_good_ends_the_process_with_a_line() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let options = HostOptions::default()
+        .port(taken.local_addr().unwrap().port())
+        .setting("SCORE_BIND_TIMEOUT", "300ms");
+    // The exit code is 1: not 0, which the host takes for an end in peace, nor 200, which asks for a restart.
+    let said = gives_up(&AppRoot::with_sample(), options).await;
+    assert!(said.contains("cannot listen on 127.0.0.1:"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s07_no_model_and_no_good_model_end_the_process_with_the_reason() {
+    let app = AppRoot::new();
+    assert!(gives_up(&app, []).await.contains("<name>/model.onnx"));
+    app.write("models/bad/model.onnx", "no model at all");
+    let said = gives_up(&app, []).await;
+    assert!(
+        said.contains("bad") && said.contains("can be loaded"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s07_a_broken_model_is_named_and_the_others_serve() {
+    let app = AppRoot::with_sample();
+    app.write("models/bad/model.onnx", "no model at all");
+    app.write("models/empty/notes.txt", "");
+    app.add_model("typo", test_model("affine"), Some("output = [\"y\"]"));
+    let independent = Some("rows = \"independent\"");
+    app.add_model("fixed", test_model("fixed"), independent);
+    let host = FunctionsHost::start(&app, [("SCORE_DEFAULT_MODEL", "mnist")]).await;
+    scores(&host).await;
+    for (model, reason) in [
+        ("bad", "could not be loaded"),
+        ("empty", "no model.onnx in it"),
+        (
+            "typo",
+            r#"unknown key \"output\"; did you mean \"outputs\"?"#,
+        ),
+        ("fixed", "axis 0 is not free"),
+    ] {
+        let path = format!("/api/score/{model}");
+        let answer = host.http("POST", &path, &[JSON], br#"{"data":[]}"#).await;
+        let answer = answer.expect_status(503);
+        assert!(answer.text().contains(reason), "{}", answer.text());
+        let errors = host.error_logs();
+        let named = errors
+            .iter()
+            .filter(|line| line.contains(&format!("model={model:?}")));
+        assert_eq!(named.count(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s08_only_the_ipv4_loopback_address_listens() {
+    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let connect = |address: std::net::IpAddr| TcpStream::connect((address, host.port()));
+    assert!(connect(Ipv6Addr::LOCALHOST.into()).is_err());
+    assert!(connect(Ipv4Addr::LOCALHOST.into()).is_ok());
+    // On Linux all of 127.0.0.0/8 is this machine, so that this shows whether it listens on every address.
+    assert!(connect(Ipv4Addr::new(127, 0, 0, 2).into()).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s09_the_probe_is_answered_while_every_slot_is_busy_and_redis_is_silent() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let settings = [
+        ("REDIS_URL", url.as_str()),
+        ("SCORE_MAX_REQUESTS", "10"),
+        ("SCORE_SESSIONS", "1"),
+        ("SCORE_MAX_BATCH_ROWS", "1"),
+    ];
+    let host = FunctionsHost::start(&app_with("slow"), settings).await;
+    host.wait_for_log("redis connected", SECONDS_5).await;
+    host.wait_for_log("model loaded", SECONDS_30).await;
+    redis.pause();
+    let (done, row, refused) = (
+        AtomicBool::new(false),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
+    // More clients than places, so that no place is free for long.
+    let clients = (0..15).map(|_| async {
+        while !done.load(Ordering::Relaxed) {
+            let row = row.fetch_add(1, Ordering::Relaxed);
+            let body = json!({ "data": [[row, 0, 0, 0]] }).to_string();
+            let answer = host.http("POST", "/api/score", &[JSON], body).await;
+            if answer.status == 503 {
+                refused.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            } else {
+                answer.expect_status(200);
+            }
+        }
+    });
+    let probes = async {
+        let mut times = Vec::new();
+        for _ in 0..21 {
+            let before = refused.load(Ordering::Relaxed);
+            while refused.load(Ordering::Relaxed) == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let start = Instant::now();
+            probe(host.port()).await.expect_status(200);
+            times.push(start.elapsed());
+        }
+        done.store(true, Ordering::Relaxed);
+        times.sort();
+        times[10]
+    };
+    let (_, median) = tokio::join!(futures_util::future::join_all(clients), probes);
+    // The median, because the machine may be busy with other tests.
+    assert!(median < Duration::from_millis(100), "{median:?}");
+}
+
+/// Sends three requests, and the signal while all of them are in work; returns how long the process went on. `None` if
+/// they were answered too early.
+async fn stopped_at_work(host: &FunctionsHost, signal: Signal, attempt: u32) -> Option<Duration> {
+    let answered = AtomicBool::new(false);
+    let requests = async {
+        let requests = (0..3).map(|number| {
+            let body = json!({ "data": [[attempt, number, 0, 0]] }).to_string();
+            host.http("POST", "/api/score", &[JSON], body)
+        });
+        let answers = futures_util::future::join_all(requests).await;
+        answered.store(true, Ordering::Relaxed);
+        answers
+    };
+    let stop = async {
+        while figure(host, "score_waiting_rows").await < 3 {
+            if answered.load(Ordering::Relaxed) {
+                return None;
+            }
+        }
+        let start = Instant::now();
+        host.signal(signal);
+        let status = host.wait_exit(SECONDS_5).await;
+        assert_eq!(status.code(), Some(0), "{signal}");
+        Some(start.elapsed())
+    };
+    let (answers, took) = tokio::join!(requests, stop);
+    for (number, answer) in answers.into_iter().enumerate() {
+        let doubled = [2.0 * f64::from(attempt), 2.0 * number as f64, 0.0, 0.0];
+        assert_eq!(answer.expect_status(200).json(), json!([doubled]));
+    }
+    took
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s10_signals_let_requests_in_flight_finish_and_end_the_process_within_a_second() {
+    let app = app_with("slow");
+    let settings = [("SCORE_SESSIONS", "1"), ("SCORE_MAX_BATCH_ROWS", "1")];
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let host = FunctionsHost::start(&app, settings).await;
+        host.wait_for_log("model loaded", SECONDS_30).await;
+        let mut took = None;
+        for attempt in 0.. {
+            took = stopped_at_work(&host, signal, attempt).await;
+            if took.is_some() {
+                break;
+            }
+        }
+        let took = took.unwrap();
+        assert!(took < Duration::from_secs(1), "{signal}: {took:?}");
+        assert_eq!(host.error_logs(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s11_a_kill_in_the_middle_of_writing_to_redis_leaves_only_whole_entries() {
+    const ROWS: i64 = 10_000;
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let settings = [
+        ("REDIS_URL", url.as_str()),
+        ("REDIS_TIMEOUT", "10s"),
+        ("SCORE_L1_BYTES", "0"),
+    ];
+    let host = FunctionsHost::start(&app_with("affine"), settings).await;
+    let rows: Vec<Value> = (0..ROWS).map(|i| json!([i, 0, 1])).collect();
+    let body = json!({ "data": rows }).to_string();
+    let expected = (0..ROWS).map(|i| json!([(2 * i + 1) as f64, 1.0, 3.0]));
+    let expected: Value = expected.collect();
+    let score = async || {
+        let answer = host.http("POST", "/api/score", &[JSON], &body).await;
+        let answer = answer.expect_status(200);
+        assert!(answer.json() == expected, "wrong results");
+        answer.header("x-cache").unwrap().to_owned()
+    };
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        host.wait_for_log("redis connected", SECONDS_5).await;
+        score().await;
+        redis.wait_for_keys(1, SECONDS_5).await;
+        host.kill();
+        let written = redis.key_count().await;
+        host.restart().await;
+        if written == ROWS {
+            redis.command(&[b"FLUSHALL"]).await; // too late; once more
+            continue;
+        }
+        while figure(&host, "score_cache_redis_up").await == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        seen.push(format!("PARTIAL; hits={written}, rows={ROWS}"));
+        assert_eq!(score().await, *seen.last().unwrap());
+        assert_eq!(figure(&host, "score_cache_damaged_total").await, 0);
+        redis.command(&[b"FLUSHALL"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s11_a_kill_in_the_middle_of_scoring_does_not_hinder_the_next_start() {
+    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    scores(&host).await;
+    for _ in 0..3 {
+        let digits = Digits::load();
+        let body = digits.body(0..100);
+        let request = host.http("POST", "/api/score", &[JSON], &body);
+        let kill = async {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            host.kill();
+        };
+        tokio::join!(request, kill);
+        host.restart().await;
+        scores(&host).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s12_the_handler_ends_when_its_host_has_ended() {
+    let options = HostOptions::default().with_parent();
+    let host = FunctionsHost::start(&AppRoot::with_sample(), options).await;
+    scores(&host).await;
+    host.crash();
+    assert!(host.is_gone_within(SECONDS_5).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s13_unknown_variables_and_an_empty_redis_url_do_no_harm() {
+    let settings = [("REDIS_URL", ""), ("SCORE_WHATEVER", "1"), ("PATH_X", "y")];
+    let host = FunctionsHost::start(&AppRoot::with_sample(), settings).await;
+    scores(&host).await;
+    host.wait_for_log("no Redis is set", SECONDS_5).await;
+    let figures = host.http("GET", "/api/score/metrics", &[], b"").await;
+    assert!(!figures.text().contains("score_cache_redis_up"));
+    assert_eq!(host.error_logs(), Vec::<String>::new());
+}
