@@ -170,58 +170,12 @@ async fn cache_control_of_the_request_is_obeyed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_new_rows_are_computed() {
-    let digits = Digits::load();
+async fn methods_and_functions_that_are_not_served_are_named() {
     let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
-    let computed = async || {
-        let document = host.http("GET", "/api/score", &[], b"").await.json();
-        document["rows_computed"].as_i64().unwrap()
-    };
-    let score = async |body: Vec<u8>| {
-        let answer = host.http("POST", "/api/score", &[JSON], &body).await;
-        let answer = answer.expect_status(200);
-        (answer.header("x-cache").unwrap().to_owned(), answer)
-    };
-    let (cache, first) = score(digits.body(0..50)).await;
-    assert_eq!((cache.as_str(), computed().await), ("MISS", 50));
-
-    let (cache, again) = score(digits.body(0..50)).await;
-    assert_eq!((cache.as_str(), computed().await), ("HIT", 50));
-    assert_eq!(again.body, first.body, "byte for byte");
-
-    let (cache, half) = score(digits.body(25..75)).await;
-    assert_eq!(
-        (cache.as_str(), computed().await),
-        ("PARTIAL; hits=25, rows=50", 75)
-    );
-    assert_eq!(half.json(), digits.answer(25..75));
-
-    let doubled: Vec<usize> = [90, 91, 90, 90, 91].into();
-    let (cache, answer) = score(digits.body(doubled.clone())).await;
-    assert_eq!(
-        (cache.as_str(), computed().await),
-        ("MISS", 77),
-        "equal rows run once"
-    );
-    assert_eq!(answer.json(), digits.answer(doubled));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn paths_and_methods_that_are_not_served_are_named() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
-    let unknown = host.http("POST", "/api/score/iris", &[JSON], b"{}").await;
-    let unknown = unknown.expect_status(404);
-    assert_eq!(unknown.at("/error/code"), "unknown_model");
-    assert!(
-        unknown.text().contains("mnist"),
-        "names the models there are"
-    );
-
     // The host lets only GET and POST through to score-http; whoever asks the handler itself gets the same rule.
     for (method, path, status) in [
         ("PUT", "/api/score", 405),
         ("OPTIONS", "/api/score", 405),
-        ("GET", "/api/nope", 404),
         ("POST", "/unknownFunction", 404),
         ("GET", "/score-http", 405),
         ("POST", "/SCORE-HTTP", 404),
@@ -235,19 +189,6 @@ async fn paths_and_methods_that_are_not_served_are_named() {
             status == 405,
             "{method} {path}"
         );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn head_is_answered_without_a_body() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
-    let connection = http1::RawConnection::open(host.port()).await.unwrap();
-    for path in ["/", "/api/score"] {
-        let request = http1::head("HEAD", path, &[("Host", "x")]);
-        connection.send(&request).await.unwrap();
-        let response = connection.read_response(true).await.unwrap();
-        assert_eq!(response.answer.status, 200, "{path}");
-        assert!(connection.is_idle(), "nothing follows the head");
     }
 }
 

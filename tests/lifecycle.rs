@@ -1,13 +1,10 @@
-//! The process: start, readiness, mistakes in its surroundings, and its end.
+//! Starts that cannot succeed say why.
 
 use std::time::Duration;
 
 use crate::support::app_root::AppRoot;
-use crate::support::digits::Digits;
 use crate::support::host::{FunctionsHost, HostOptions};
-use crate::support::process::Level;
 
-const JSON: (&str, &str) = ("content-type", "application/json");
 const SECONDS_5: Duration = Duration::from_secs(5);
 
 /// Starts a handler that has to give up, and returns what it said.
@@ -75,38 +72,4 @@ async fn a_default_model_that_is_not_there_and_a_trigger_that_is_not_served_are_
         said.contains("timerTrigger") && said.contains("tick"),
         "{said}"
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn log_lines_carry_the_invocation_id_and_no_secret() {
-    for format in ["text", "json"] {
-        let host = FunctionsHost::start(&AppRoot::with_sample(), [("SCORE_LOG", format)]).await;
-        let digits = Digits::load();
-        let headers = [
-            JSON,
-            ("x-functions-key", "s3cret-key"),
-            ("authorization", "Bearer s3cret-key"),
-            ("x-azure-functions-invocationid", "chosen-by-the-client"),
-        ];
-        let path = "/api/score?code=s3cret-key";
-        let answer = host.http("POST", path, &headers, &digits.body([0])).await;
-        let id = answer.expect_status(200).invocation_id;
-        host.wait_for_log(&format!("scored.*{id}|{id}.*scored"), SECONDS_5)
-            .await;
-        let bad = br#"{"data":[["s3cret-value"]]}"#;
-        let refused = host
-            .http("POST", path, &headers, bad)
-            .await
-            .expect_status(400);
-        host.wait_for_log(&refused.invocation_id, SECONDS_5).await;
-        for line in host.logs() {
-            assert_eq!(line.level, Level::Information, "{}", line.text);
-            assert!(!line.text.contains("s3cret"), "{}", line.text);
-            assert!(!line.text.contains('\u{1b}'), "no colours: {}", line.text);
-            assert!(!line.text.contains("chosen-by"), "{}", line.text);
-            if format == "json" {
-                serde_json::from_str::<serde_json::Value>(&line.text).expect("a JSON line");
-            }
-        }
-    }
 }

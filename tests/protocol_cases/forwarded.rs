@@ -1,1 +1,537 @@
+//! The caller's own request, forwarded or proxied by the host.
 
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use super::{JSON, LateApp, SECONDS_5, SECONDS_30, app_with, figure, probe, test_model};
+use crate::support::answer::Answer;
+use crate::support::app_root::AppRoot;
+use crate::support::digits::Digits;
+use crate::support::host::{FunctionsHost, Mode};
+use crate::support::http1::{self, RawConnection};
+use crate::support::process::Level;
+use crate::support::redis::RedisServer;
+
+const MODES: [Mode; 2] = [Mode::Forwarded, Mode::Proxied];
+/// The first setosa, versicolor and virginica of Fisher's table.
+const FLOWERS: &[u8] = br#"{"data":[[5.1,3.5,1.4,0.2],[7.0,3.2,4.7,1.4],[6.3,3.3,6.0,2.5]]}"#;
+
+/// scikit-learn's classifier under the name `iris`.
+async fn iris() -> FunctionsHost {
+    let app = AppRoot::new();
+    app.add_model("iris", test_model("zipmap"), None);
+    FunctionsHost::start(&app, []).await
+}
+
+fn tells_the_flowers(answer: &Answer) {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.at("/output_label"), json!([0, 1, 2]));
+    for flower in 0..3 {
+        let probability = answer.at(&format!("/output_probability/{flower}/{flower}"));
+        assert!(probability.as_f64().unwrap() > 0.5, "{}", answer.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f01_f17_a_forwarded_and_a_proxied_request_get_the_right_scores() {
+    let host = iris().await;
+    let headers = [JSON, ("Host", "app.example")];
+    let mut bodies = Vec::new();
+    for mode in MODES {
+        let answer = host
+            .http_by(mode, "POST", "/api/score/iris", &headers, FLOWERS)
+            .await;
+        tells_the_flowers(&answer);
+        // Proxied there is a second header with the id; both say the same.
+        assert_eq!(answer.header("x-request-id"), Some(&*answer.invocation_id));
+        bodies.push(answer.body);
+    }
+    assert_eq!(bodies[0], bodies[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f02_the_last_invocation_id_counts() {
+    let host = iris().await;
+    let id = "X-Azure-Functions-InvocationId";
+    let length = FLOWERS.len().to_string();
+    let rest = [JSON, ("Host", "app.example"), ("Content-Length", &length)];
+    for (real, ids) in [
+        ("real-1", vec![(id, "fake, real-1")]),
+        ("real-2", vec![(id, "fake"), (id, "real-2")]),
+    ] {
+        let head = http1::head("POST", "/api/score/iris", &[&rest[..], &ids].concat());
+        let answer = http1::exchange(host.port(), &[&head, FLOWERS]).await;
+        let answer = answer.unwrap().expect_status(200);
+        assert_eq!(answer.header("x-request-id"), Some(real));
+        let line = host.wait_for_log(real, SECONDS_5).await;
+        assert!(line.text.contains("scored"), "{}", line.text);
+    }
+    assert!(host.logs().iter().all(|line| !line.text.contains("fake")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f03_get_describes_the_model_and_a_post_without_a_body_is_a_400() {
+    let host = iris().await;
+    for mode in MODES {
+        let path = "/api/score/iris";
+        let described = host.http_by(mode, "GET", path, &[], b"").await;
+        assert_eq!(described.expect_status(200).at("/name"), "iris");
+        let empty = host.http_by(mode, "POST", path, &[], b"").await;
+        assert_eq!(empty.expect_status(400).at("/error/code"), "invalid_input");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f04_head_is_answered_without_a_body() {
+    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let connection = RawConnection::open(host.port()).await.unwrap();
+    for path in ["/", "/api/score"] {
+        let request = http1::head("HEAD", path, &[("Host", "x")]);
+        connection.send(&request).await.unwrap();
+        let response = connection.read_response(true).await.unwrap();
+        assert_eq!(response.answer.status, 200, "{path}");
+        assert!(connection.is_idle(), "nothing follows the head");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f05_f06_unknown_models_and_paths_are_a_404() {
+    let host = iris().await;
+    for mode in MODES {
+        let unknown = host
+            .http_by(mode, "POST", "/api/score/tulip", &[JSON], FLOWERS)
+            .await
+            .expect_status(404);
+        assert_eq!(unknown.at("/error/code"), "unknown_model");
+        let message = unknown.at("/error/message").to_string();
+        assert!(message.contains("iris"), "names those there are: {message}");
+    }
+    // The host's own route does not let this through; whoever asks the handler itself gets the same answer.
+    for path in ["/api/nope", "/api", "/api/score/iris/nope", "/nope/score"] {
+        let request = http1::head("GET", path, &[("Host", "x")]);
+        let answer = http1::exchange(host.port(), &[&request]).await.unwrap();
+        let answer = answer.expect_status(404);
+        assert_eq!(answer.at("/error/code"), "not_found", "{path}");
+    }
+    tells_the_flowers(&host.http("POST", "/api/score", &[JSON], FLOWERS).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f07_a_query_changes_nothing() {
+    let host = iris().await;
+    for (mode, query) in [
+        (Mode::Forwarded, "v=1%2C2&flag="),
+        // The host makes the one above of these.
+        (Mode::Forwarded, "v=1&v=2&flag"),
+        (Mode::Proxied, "v=1&v=2&flag"),
+        (Mode::Proxied, "v=%ff&=&&a=b=c?"),
+    ] {
+        let path = format!("/api/score/iris?{query}");
+        tells_the_flowers(&host.http_by(mode, "POST", &path, &[JSON], FLOWERS).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f08_a_declared_length_over_the_limit_is_refused_before_the_body_comes() {
+    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let connection = RawConnection::open(host.port()).await.unwrap();
+    let headers = [("Host", "x"), ("Content-Length", "99999999")];
+    connection
+        .send(&http1::head("POST", "/api/score", &headers))
+        .await
+        .unwrap();
+    let response = connection.read_response(false).await.unwrap();
+    assert_eq!(response.answer.status, 413);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f09_a_body_that_breaks_off_gives_its_room_back() {
+    // Room for one such body only.
+    let settings = [("SCORE_MAX_WAITING_BYTES", "8192")];
+    let host = FunctionsHost::start(&app_with("affine"), settings).await;
+    let headers = [JSON, ("Host", "x"), ("Content-Length", "8000")];
+    let head = http1::head("POST", "/api/score", &headers);
+    let start = br#"{"data":[[1,2,3"#;
+    for round in 0..20 {
+        let mut connection = RawConnection::open(host.port()).await.unwrap();
+        connection
+            .send_pieces(&[&head, start], Duration::ZERO)
+            .await
+            .unwrap();
+        if round % 2 == 0 {
+            connection.half_close().await.unwrap();
+            let answer = connection.read_response(false).await.unwrap().answer;
+            assert_eq!(answer.expect_status(400).at("/error/code"), "invalid_input");
+        } else {
+            connection.reset().unwrap();
+        }
+        let give_up = Instant::now() + SECONDS_5;
+        loop {
+            let body = br#"{"data":[[1,2,3]]}"#;
+            let answer = host.http("POST", "/api/score", &[JSON], body).await;
+            if answer.status == 200 {
+                break;
+            }
+            assert_eq!(answer.status, 503, "{}", answer.text());
+            assert!(Instant::now() < give_up, "the room is not given back");
+        }
+    }
+    assert_eq!(host.error_logs(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f10_gzip_is_unpacked_whether_its_header_arrives_or_not() {
+    let host = iris().await;
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let packed = gzip(FLOWERS);
+    let too_large = gzip(&vec![b' '; 33 << 20]);
+    let headers = [JSON, ("Content-Encoding", "gzip")];
+    for mode in MODES {
+        // A forwarding host drops Content-Encoding.
+        for headers in [&headers[..], &headers[..1], &[]] {
+            let post = async |body: &[u8]| {
+                host.http_by(mode, "POST", "/api/score/iris", headers, body)
+                    .await
+            };
+            tells_the_flowers(&post(&packed).await);
+            let broken = post(&packed[..packed.len() - 9]).await.expect_status(400);
+            assert!(broken.text().contains("gzip"), "{}", broken.text());
+            post(&too_large).await.expect_status(413);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f11_json_is_understood_under_the_types_that_clients_give_it() {
+    let host = iris().await;
+    for mode in MODES {
+        for content_type in [
+            None,
+            Some("text/plain"),
+            Some("application/json; charset=UTF-8"),
+            Some("application/x-www-form-urlencoded"),
+        ] {
+            let header = content_type.map(|value| ("content-type", value));
+            let answer = host
+                .http_by(mode, "POST", "/api/score/iris", header.as_slice(), FLOWERS)
+                .await;
+            tells_the_flowers(&answer);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f12_what_is_no_number_or_far_too_deep_is_a_400_in_bounded_time_and_memory() {
+    let host = iris().await;
+    tells_the_flowers(&host.http("POST", "/api/score", &[JSON], FLOWERS).await);
+    let value = |value: &str| format!(r#"{{"data":[[5.1,3.5,1.4,{value}]]}}"#).into_bytes();
+    let deep = |depth| ["[".repeat(depth), "]".repeat(depth)].concat();
+    let objects = format!(r#"{}1{}"#, r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
+    let bodies = [
+        value("\"\u{0}\""),
+        [&b"{\"data\":[[\""[..], &[0xff, 0xfe], b"\"]]}"].concat(),
+        value("NaN"),
+        value("Infinity"),
+        value("-Infinity"),
+        value("1e999"),
+        value(&"9".repeat(100_000)),
+        value(&deep(10_000)),
+        value(&"[".repeat(10_000)),
+        value(&objects),
+        deep(1_000_000).into_bytes(),
+    ];
+    let before = peak_memory(&host);
+    for body in &bodies {
+        for mode in MODES {
+            let start = Instant::now();
+            let answer = host
+                .http_by(mode, "POST", "/api/score", &[JSON], body)
+                .await;
+            let shown = String::from_utf8_lossy(&body[..body.len().min(60)]);
+            assert_eq!(answer.status, 400, "{shown}: {}", answer.text());
+            assert_eq!(answer.at("/error/code"), "invalid_input", "{shown}");
+            // Milliseconds on a machine at rest.
+            assert!(start.elapsed() < SECONDS_5, "{shown}");
+        }
+    }
+    let grown = peak_memory(&host) - before;
+    assert!(grown < 64 << 20, "{grown} bytes more");
+    tells_the_flowers(&host.http("POST", "/api/score", &[JSON], FLOWERS).await);
+    assert_eq!(host.error_logs(), Vec::<String>::new());
+}
+
+/// The most memory the handler has had so far, in bytes.
+fn peak_memory(host: &FunctionsHost) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
+    kibibytes.unwrap().parse::<u64>().unwrap() << 10
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f13_of_256_parallel_requests_no_more_run_at_once_than_there_are_sessions() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    // Refused are those that find no place for themselves, or none for their rows; with neither limit near, nobody is.
+    for (name, value, is_refusing) in [
+        ("SCORE_MAX_REQUESTS", "12", true),
+        ("SCORE_MAX_WAITING_ROWS", "12", true),
+        ("SCORE_MAX_REQUESTS", "512", false),
+    ] {
+        let batch = if is_refusing { "1" } else { "64" };
+        let settings = [
+            (name, value),
+            ("SCORE_MAX_BATCH_ROWS", batch),
+            ("SCORE_SESSIONS", "1"),
+            ("REDIS_URL", &url),
+        ];
+        let host = FunctionsHost::start(&app_with("slow"), settings).await;
+        host.wait_for_log("redis connected", SECONDS_5).await;
+        host.wait_for_log("model loaded", SECONDS_30).await;
+        redis.pause();
+        let requests = (0..256).map(|row| {
+            let body = json!({ "data": [[row, 0, 0, 0]] }).to_string();
+            let host = &host;
+            async move { host.http("POST", "/api/score", &[JSON], body).await }
+        });
+        let start = Instant::now();
+        let answers = futures_util::future::join_all(requests).await;
+        let elapsed = start.elapsed();
+        redis.resume();
+
+        let mut running = Duration::ZERO;
+        let (mut scored, mut refused) = (0, 0);
+        for (row, answer) in answers.iter().enumerate() {
+            if answer.status == 200 {
+                scored += 1;
+                assert_eq!(answer.json(), json!([[2.0 * row as f64, 0.0, 0.0, 0.0]]));
+                running += time_in_the_model(answer);
+            } else {
+                refused += 1;
+                assert_eq!(answer.status, 503, "{}", answer.text());
+                assert_eq!(answer.header("retry-after"), Some("1"));
+                assert_eq!(answer.at("/error/code"), "overloaded");
+            }
+        }
+        assert!(scored >= 12, "{name}={value}: {scored} scored");
+        assert_eq!(refused > 0, is_refusing, "{name}={value}: {refused}");
+        if is_refusing {
+            // Each ran alone; one after the other they fit into the time that passed.
+            assert!(running <= elapsed, "{running:?} within {elapsed:?}");
+        }
+    }
+}
+
+/// What `Server-Timing` says of the run itself.
+fn time_in_the_model(answer: &Answer) -> Duration {
+    let timing = answer.header("server-timing").unwrap();
+    let (_, rest) = timing.split_once("infer;dur=").unwrap();
+    let millis: f64 = rest.split(',').next().unwrap().parse().unwrap();
+    Duration::from_secs_f64(millis / 1e3)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f14_while_models_load_requests_wait_and_are_told_to_come_back() {
+    let late = LateApp::new();
+    let host = FunctionsHost::start(&late.app, [("SCORE_LOAD_TIMEOUT", "300ms")]).await;
+    let body = br#"{"data":[[1,2,3]]}"#;
+    let start = Instant::now();
+    let answer = host
+        .http("POST", "/api/score", &[JSON], body)
+        .await
+        .expect_status(503);
+    assert_eq!(answer.at("/error/code"), "loading");
+    assert!(answer.header("retry-after").is_some());
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    probe(host.port()).await.expect_status(200);
+    drop(host);
+
+    let host = FunctionsHost::start(&late.app, []).await;
+    let request = host.http("POST", "/api/score", &[JSON], body);
+    let load = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        late.let_load().await;
+    };
+    let (answer, ()) = tokio::join!(request, load);
+    assert_eq!(answer.expect_status(200).text(), "[[3.0,5.0,7.0]]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f15_work_of_clients_that_go_away_leaks_nothing() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let settings = [
+        ("REDIS_URL", url.as_str()),
+        ("SCORE_MAX_REQUESTS", "12"),
+        ("SCORE_SESSIONS", "1"),
+        ("SCORE_MAX_BATCH_ROWS", "1"),
+    ];
+    let host = FunctionsHost::start(&app_with("slow"), settings).await;
+    host.wait_for_log("redis connected", SECONDS_5).await;
+    host.wait_for_log("model loaded", SECONDS_30).await;
+    redis.pause();
+    let score = async |row: usize| {
+        let body = json!({ "data": [[row, 1, 0, 0]] }).to_string();
+        host.http("POST", "/api/score", &[JSON], body).await
+    };
+    for row in 0..3 {
+        score(row).await.expect_status(200);
+    }
+    host.wait_for_log("redis does not answer", SECONDS_5).await;
+    let before = open_files(&host);
+    for round in 0..6 {
+        let mut connections = Vec::new();
+        for client in 0..12 {
+            let connection = RawConnection::open(host.port()).await.unwrap();
+            let body = json!({ "data": [[round, 2, client, 0]] }).to_string();
+            let length = body.len().to_string();
+            let headers = [JSON, ("Host", "x"), ("Content-Length", &length)];
+            let head = http1::head("POST", "/api/score", &headers);
+            let pieces = [&head, body.as_bytes()];
+            connection
+                .send_pieces(&pieces, Duration::ZERO)
+                .await
+                .unwrap();
+            connections.push(connection);
+        }
+        while figure(&host, "score_waiting_rows").await < 2 {}
+        // By a reset or by an orderly end.
+        for connection in connections {
+            if round % 2 == 0 {
+                connection.reset().unwrap();
+            }
+        }
+    }
+    let give_up = Instant::now() + SECONDS_30;
+    let free = async || {
+        let all = (0..12).map(|row| score(row + 3));
+        let answers = futures_util::future::join_all(all).await;
+        answers.iter().all(|answer| answer.status == 200)
+    };
+    while !free().await {
+        assert!(Instant::now() < give_up, "places are not given back");
+    }
+    while figure(&host, "score_waiting_rows").await > 0 || open_files(&host) > before {
+        assert!(Instant::now() < give_up, "{} files", open_files(&host));
+    }
+    assert_eq!(host.error_logs(), Vec::<String>::new());
+}
+
+/// The handler's open files and sockets, without those to this host.
+fn open_files(host: &FunctionsHost) -> usize {
+    host.client().forget_connections();
+    let folder = format!("/proc/{}/fd", host.pid());
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f02_f16_log_lines_carry_the_invocation_id_and_no_secret() {
+    for format in ["text", "json"] {
+        let host = FunctionsHost::start(&AppRoot::with_sample(), [("SCORE_LOG", format)]).await;
+        let digits = Digits::load();
+        let headers = [
+            JSON,
+            ("x-functions-key", "s3cret-key"),
+            ("authorization", "Bearer s3cret-key"),
+            ("x-azure-functions-invocationid", "chosen-by-the-client"),
+        ];
+        let path = "/api/score?code=s3cret-key";
+        for mode in MODES {
+            let answer = host
+                .http_by(mode, "POST", path, &headers, &digits.body([0]))
+                .await;
+            let id = answer.expect_status(200).invocation_id;
+            host.wait_for_log(&format!("scored.*{id}|{id}.*scored"), SECONDS_5)
+                .await;
+            let bad = br#"{"data":[["s3cret-value"]]}"#;
+            let refused = host.http_by(mode, "POST", path, &headers, bad).await;
+            let id = refused.expect_status(400).invocation_id;
+            host.wait_for_log(&id, SECONDS_5).await;
+        }
+        for line in host.logs() {
+            assert_eq!(line.level, Level::Information, "{}", line.text);
+            assert!(!line.text.contains("s3cret"), "{}", line.text);
+            assert!(!line.text.contains('\u{1b}'), "no colours: {}", line.text);
+            assert!(!line.text.contains("chosen-by"), "{}", line.text);
+            if format == "json" {
+                serde_json::from_str::<Value>(&line.text).expect("a JSON line");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f18_only_new_rows_are_computed_and_known_ones_are_equal_byte_for_byte() {
+    let digits = Digits::load();
+    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let computed = async || {
+        let document = host.http("GET", "/api/score", &[], b"").await.json();
+        document["rows_computed"].as_i64().unwrap()
+    };
+    let score = async |body: Vec<u8>| {
+        let answer = host.http("POST", "/api/score", &[JSON], &body).await;
+        let answer = answer.expect_status(200);
+        (answer.header("x-cache").unwrap().to_owned(), answer)
+    };
+    let (cache, first) = score(digits.body(0..50)).await;
+    assert_eq!((cache.as_str(), computed().await), ("MISS", 50));
+
+    let (cache, again) = score(digits.body(0..50)).await;
+    assert_eq!((cache.as_str(), computed().await), ("HIT", 50));
+    assert_eq!(again.body, first.body, "byte for byte");
+
+    let (cache, half) = score(digits.body(25..75)).await;
+    assert_eq!(
+        (cache.as_str(), computed().await),
+        ("PARTIAL; hits=25, rows=50", 75)
+    );
+    assert_eq!(half.json(), digits.answer(25..75));
+
+    let doubled: Vec<usize> = [90, 91, 90, 90, 91].into();
+    let (cache, answer) = score(digits.body(doubled.clone())).await;
+    assert_eq!(
+        (cache.as_str(), computed().await),
+        ("MISS", 77),
+        "equal rows run once"
+    );
+    assert_eq!(answer.json(), digits.answer(doubled));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f19_answers_have_exact_types_and_no_headers_of_the_connection() {
+    let host = iris().await;
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let json = "application/json";
+    for (method, path, body, status, content_type) in [
+        ("GET", "/", &b""[..], 200, json),
+        ("POST", "/api/score/iris", FLOWERS, 200, json),
+        ("POST", "/api/score/iris", &FLOWERS[..20], 400, json),
+        ("POST", "/api/score/tulip", FLOWERS, 404, json),
+        ("PUT", "/api/score/iris", FLOWERS, 405, json),
+        ("POST", "/score-http", FLOWERS, 400, json),
+        ("GET", "/api/score", b"", 200, json),
+        ("GET", "/api/score/openapi.json", b"", 200, json),
+        ("GET", "/api/score/metrics", b"", 200, openmetrics),
+    ] {
+        let length = body.len().to_string();
+        let headers = [("Host", "x"), ("Content-Length", &length)];
+        let head = http1::head(method, path, &headers);
+        let answer = http1::exchange(host.port(), &[&head, body]).await.unwrap();
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+        for name in ["connection", "transfer-encoding", "keep-alive"] {
+            assert_eq!(answer.header(name), None, "{method} {path}");
+        }
+        let one = |name| answer.header_values(name).collect::<Vec<_>>();
+        assert_eq!(one("content-type"), [content_type], "{method} {path}");
+        assert_eq!(one("content-length"), [answer.body.len().to_string()]);
+    }
+}
