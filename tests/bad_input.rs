@@ -3,7 +3,6 @@
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::host::{FunctionsHost, Mode};
-use crate::support::http1::{self, RawConnection};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -228,27 +227,4 @@ async fn values_the_model_itself_refuses_are_the_callers_mistake() {
         );
     }
     assert_eq!(host.error_logs(), Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn broken_connections_and_oversized_heads_leave_the_process_alive() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
-    let headers = [("Host", "x"), ("Content-Length", "1000")];
-    let head = http1::head("POST", "/api/score", &headers);
-    for _ in 0..20 {
-        let mut connection = RawConnection::open(host.port()).await.unwrap();
-        connection.send(&head).await.unwrap();
-        connection.send(b"{\"data\":").await.unwrap();
-        connection.half_close().await.unwrap();
-        let connection = RawConnection::open(host.port()).await.unwrap();
-        connection.send(&head).await.unwrap();
-        connection.reset().unwrap();
-    }
-    let connection = RawConnection::open(host.port()).await.unwrap();
-    let long = "a".repeat(100_000);
-    let oversized = http1::head("GET", "/api/score", &[("Host", "x"), ("X-Long", &long)]);
-    let _ = connection.send(&oversized).await;
-    let answer = connection.read_response(false).await;
-    assert_eq!(answer.unwrap().answer.status, 431);
-    still_scores(&host).await;
 }

@@ -69,7 +69,7 @@ impl Problem {
         Self::new(
             431,
             "too_large",
-            format!("path and headers are larger than {limit} bytes"),
+            format!("path, query and headers are larger than {limit} bytes"),
         )
     }
 

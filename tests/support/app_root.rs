@@ -139,7 +139,8 @@ pub(crate) fn repository() -> PathBuf {
         .to_path_buf()
 }
 
-fn function_folders(root: &Path) -> Vec<PathBuf> {
+/// The folders in `root` that hold a function.json.
+pub(crate) fn function_folders(root: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root).expect("the repository can be read");
     entries
         .flatten()

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use regex::{Regex, escape};
 
+use super::host_config::read_json;
+
 const DIRECTORIES_LEFT_OUT: [&str; 2] = [".git", ".vscode"];
 const FILES_LEFT_OUT: [&str; 4] = [
     ".funcignore",
@@ -19,6 +21,19 @@ const FILES_LEFT_OUT: [&str; 4] = [
 pub(crate) fn shipped_files(root: &Path, files: &[String]) -> Vec<String> {
     let rules = std::fs::read_to_string(root.join(".funcignore")).unwrap_or_default();
     shipped_by(&rules, files)
+}
+
+/// The same with the Unix modes that the Core Tools give them: only the entry that host.json's `defaultExecutablePath`
+/// names, letter by letter, can be executed.
+pub(crate) fn packed_files(root: &Path, files: &[String]) -> Vec<(String, u32)> {
+    let host = read_json(&root.join("host.json"));
+    let executable = host["customHandler"]["description"]["defaultExecutablePath"].as_str();
+    let mode = |file: &str| match Some(file) == executable {
+        true => 0o777,
+        false => 0o666,
+    };
+    let shipped = shipped_files(root, files).into_iter();
+    shipped.map(|file| (file.clone(), mode(&file))).collect()
 }
 
 /// Those of `files` that go into the package, by the text of a `.funcignore`.

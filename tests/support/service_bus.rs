@@ -231,6 +231,8 @@ fn from_sdk(found: &Value) -> LockedMessage {
             // the host's SDK counts the delivery at hand too
             delivery_count: earlier_deliveries + 1,
             application_properties: properties.cloned().unwrap_or_default(),
+            sequence_number: found["sequence_number"].as_i64().unwrap_or(1),
+            session_id: None,
         },
     }
 }

@@ -26,7 +26,7 @@ use crate::problem::Problem;
 /// How long a connection may be idle, and how long a client may take to send a request's head: hyper has one timer for
 /// both. Longer than the host keeps idle connections, so that it never sends into one that is being closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(180);
-/// What the path and all headers may have together; the host's own web server draws the line there too.
+/// What path, query and all headers may have together; the host's own web server draws the line there too.
 const MAX_HEAD_BYTES: usize = 32 << 10;
 
 /// Accepts connections until `stop` ends, then lets requests in work finish for at most `grace`.
@@ -94,14 +94,21 @@ fn routes(
         .unify()
         .and(warp::path::end())
         .map(|| to_response(info::alive()));
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let everything_else = warp::method()
         .and(warp::path::full())
+        .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .then(move |method, path: FullPath, headers, body| {
-            let app = app.clone();
-            async move { to_response(guarded(&app, method, path.as_str(), headers, body).await) }
-        });
+        .then(
+            move |method, path: FullPath, query: String, headers, body| {
+                let app = app.clone();
+                async move {
+                    let target = (path.as_str(), query.as_str());
+                    to_response(guarded(&app, method, target, headers, body).await)
+                }
+            },
+        );
     probe.or(everything_else).unify()
 }
 
@@ -109,16 +116,16 @@ fn routes(
 async fn guarded<B: Buf + Send + 'static>(
     app: &Arc<App>,
     method: Method,
-    path: &str,
+    target: (&str, &str),
     headers: HeaderMap,
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> Reply {
-    let work = AssertUnwindSafe(answer(app, method, path, &headers, body));
+    let work = AssertUnwindSafe(answer(app, method, target, &headers, body));
     match work.catch_unwind().await {
         Ok(reply) => reply,
         Err(_) => {
             let id = request::request_id(&headers);
-            error!(id, path, "request panicked");
+            error!(id, path = target.0, "request panicked");
             Reply::refusal(Problem::internal(), &id, false)
         }
     }
@@ -128,7 +135,7 @@ async fn guarded<B: Buf + Send + 'static>(
 async fn answer<B: Buf + Send + 'static>(
     app: &Arc<App>,
     method: Method,
-    path: &str,
+    (path, query): (&str, &str),
     headers: &HeaderMap,
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> Reply {
@@ -143,8 +150,11 @@ async fn answer<B: Buf + Send + 'static>(
         }
     };
     let head = Head::forwarded(method, path.to_owned(), headers);
-    let reply = if head_bytes(path, headers) > MAX_HEAD_BYTES {
-        request::refuse(app, &head, Problem::head_too_large(MAX_HEAD_BYTES))
+    let reply = if path.len() + query.len() + header_bytes(headers) > MAX_HEAD_BYTES {
+        let mut reply = request::refuse(app, &head, Problem::head_too_large(MAX_HEAD_BYTES));
+        // Who sends such heads is not worth a connection.
+        reply.set("connection", "close");
+        reply
     } else if let Some(function) = path.strip_prefix('/').and_then(|name| app.function(name)) {
         let outcome = if head.method == Method::POST {
             let host = HostCall {
@@ -171,11 +181,11 @@ async fn answer<B: Buf + Send + 'static>(
     reply
 }
 
-fn head_bytes(path: &str, headers: &HeaderMap) -> usize {
+fn header_bytes(headers: &HeaderMap) -> usize {
     let fields = headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len());
-    path.len() + fields.sum::<usize>()
+    fields.sum()
 }
 
 #[cfg(test)]
@@ -204,13 +214,13 @@ mod tests {
             let boom = stream::poll_fn(|_| -> Poll<Option<Result<Bytes, warp::Error>>> {
                 panic!("injected")
             });
-            let reply = guarded(&app, Method::POST, path, HeaderMap::new(), boom).await;
+            let reply = guarded(&app, Method::POST, (path, ""), HeaderMap::new(), boom).await;
             assert_eq!(reply.status, 500, "{path}");
             assert!(String::from_utf8_lossy(&reply.body).contains("internal"));
         }
         let live = "/api/score/v2/health/live";
         let nothing = stream::empty::<Result<Bytes, warp::Error>>();
-        let reply = guarded(&app, Method::GET, live, HeaderMap::new(), nothing).await;
+        let reply = guarded(&app, Method::GET, (live, ""), HeaderMap::new(), nothing).await;
         assert_eq!(reply.status, 200);
     }
 }
