@@ -283,8 +283,8 @@ async fn f13_of_256_parallel_requests_no_more_run_at_once_than_there_are_session
     let url = redis.url();
     // Refused are those that find no place for themselves, or none for their rows; with neither limit near, nobody is.
     for (name, value, is_refusing) in [
-        ("SCORE_MAX_REQUESTS", "12", true),
-        ("SCORE_MAX_WAITING_ROWS", "12", true),
+        ("SCORE_MAX_REQUESTS", "50", true),
+        ("SCORE_MAX_WAITING_ROWS", "50", true),
         ("SCORE_MAX_REQUESTS", "512", false),
     ] {
         let batch = if is_refusing { "1" } else { "64" };
@@ -322,10 +322,10 @@ async fn f13_of_256_parallel_requests_no_more_run_at_once_than_there_are_session
                 assert_eq!(answer.at("/error/code"), "overloaded");
             }
         }
-        assert!(scored >= 12, "{name}={value}: {scored} scored");
+        assert!(scored >= 50, "{name}={value}: {scored} scored");
         assert_eq!(refused > 0, is_refusing, "{name}={value}: {refused}");
         if is_refusing {
-            // Each ran alone; one after the other they fit into the time that passed.
+            // Each run had one row; if none overlapped, all of them fit into the time that passed.
             assert!(running <= elapsed, "{running:?} within {elapsed:?}");
         }
     }
