@@ -8,10 +8,11 @@ mod messages;
 mod scoring_app;
 mod forwarded;
 mod life;
+mod load;
 mod robustness;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::answer::Answer;
 use crate::support::app_root::{AppRoot, repository};
@@ -51,6 +52,19 @@ pub(crate) async fn figure(host: &FunctionsHost, name: &str) -> i64 {
     let found = values.find(|(found, _)| found.split('{').next() == Some(name));
     let found = found.unwrap_or_else(|| panic!("no figure {name} in\n{text}"));
     found.1.parse().unwrap()
+}
+
+/// Waits until `holds` says yes.
+///
+/// # Panics
+///
+/// With `what` if it still does not after half a minute.
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let give_up = Instant::now() + SECONDS_30;
+    while !holds().await {
+        assert!(Instant::now() < give_up, "{what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// An app with the model `affine`, whose loading does not end before it is allowed to.

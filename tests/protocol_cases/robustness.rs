@@ -116,6 +116,7 @@ async fn r02_heads_of_40_kb_are_refused_and_their_connections_closed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn r03_log_lines_are_whole_plain_and_free_of_secrets() {
     let redis = RedisServer::start_with(RedisOptions::default().password("s3cret-password")).await;
+    let line_form = Regex::new(r"^\d{4}-\d\d-\d\dT[\d:.]+Z +(INFO|WARN|ERROR) \S").unwrap();
     for format in ["text", "json"] {
         let app = app_with("slow");
         app.add_model("affine", test_model("affine"), None);
@@ -142,7 +143,6 @@ async fn r03_log_lines_are_whole_plain_and_free_of_secrets() {
         assert_eq!(host.wait_exit(SECONDS_5).await.code(), Some(0));
 
         let lines = host.logs();
-        let line_form = Regex::new(r"^\d{4}-\d\d-\d\dT[\d:.]+Z +(INFO|WARN|ERROR) \S").unwrap();
         for line in &lines {
             let text = &line.text;
             let level = match format {
