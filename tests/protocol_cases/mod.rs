@@ -3,13 +3,13 @@
 mod batches;
 mod blobs;
 mod envelopes;
-mod journeys;
-mod messages;
-mod scoring_app;
 mod forwarded;
+mod journeys;
 mod life;
 mod load;
+mod messages;
 mod robustness;
+mod scoring_app;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
