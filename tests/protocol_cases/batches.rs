@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::scoring_app::{BODY, Late, assert_form, deliver_data, host, original, scores};
+use super::LateApp;
+use super::scoring_app::{BODY, app, assert_form, deliver_data, host, original, scores};
 use crate::support::encoding::base64;
 use crate::support::host::FunctionsHost;
 use crate::support::invoke::{InvocationOutcome, Transport};
@@ -119,7 +120,7 @@ async fn m04_metadata_may_know_less_than_there_are_messages() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn m05_a_batch_fails_as_a_whole_before_its_locks_expire() {
-    let late = Late::new();
+    let late = LateApp::of(app(&["affine"]));
     let host = FunctionsHost::start(&late.app, [("SCORE_MESSAGE_BATCH_TIMEOUT", "400ms")]).await;
     let start = Instant::now();
     let messages = good(0..40);
@@ -134,14 +135,14 @@ async fn m05_a_batch_fails_as_a_whole_before_its_locks_expire() {
         "{:?}",
         start.elapsed()
     );
-    late.load().await;
+    late.let_load().await;
     let outcome = deliver(&host, &messages, Transport::Chunked).await;
     assert_results(&outcome, 0..40);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_is_too_large_is_left_to_the_broker() {
-    let app = super::scoring_app::app(&["affine"]);
+    let app = app(&["affine"]);
     let host = FunctionsHost::start(&app, [("SCORE_MAX_BODY_BYTES", "4096")]).await;
     let mut messages = good(0..4);
     messages.extend((0..4).map(|_| ServiceBusMessage::new(vec![b' '; 4000])));

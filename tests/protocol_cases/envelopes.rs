@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::scoring_app::{BODY, host, result, scores};
+use super::SECONDS_5;
+use super::scoring_app::{BODY, deliver, host, result, scores};
 use crate::support::encoding::base64;
 use crate::support::host::FunctionsHost;
 use crate::support::http1;
@@ -95,7 +96,7 @@ async fn e06_envelopes_without_the_bindings_data_are_refused_and_logged() {
     for body in bodies {
         let answer = host.post_body("scoreMessage", body.as_bytes(), Transport::Chunked);
         let id = answer.await.unwrap().invocation_id;
-        host.wait_for_log(&id, super::scoring_app::SECONDS_5).await;
+        host.wait_for_log(&id, SECONDS_5).await;
         assert_refused(&host, "scoreMessage", body.as_bytes(), &[400]).await;
     }
 }
@@ -158,7 +159,7 @@ async fn e10_every_success_has_a_json_body() {
     for function in functions {
         for body in [BODY, "bad", ""] {
             let message = ServiceBusMessage::new(body);
-            super::scoring_app::deliver(&host, function, &message).await;
+            deliver(&host, function, &message).await;
         }
     }
 }
@@ -172,12 +173,10 @@ async fn e11_lines_of_the_answer_are_also_on_standard_output() {
         let outcome = sent.await.unwrap();
         assert!(outcome.logs.len() >= least, "{outcome:?}");
         for line in &outcome.logs {
-            let found = host
-                .wait_for_log(&regex::escape(line), super::scoring_app::SECONDS_5)
-                .await;
+            let found = host.wait_for_log(&regex::escape(line), SECONDS_5).await;
             assert!(!found.is_stderr);
         }
         let id = &outcome.raw.invocation_id;
-        host.wait_for_log(id, super::scoring_app::SECONDS_5).await;
+        host.wait_for_log(id, SECONDS_5).await;
     }
 }

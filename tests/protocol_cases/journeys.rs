@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::scoring_app::{BODY, SECONDS_5, app, default_model, original, scores};
+use super::SECONDS_5;
+use super::scoring_app::{BODY, app, default_model, original, scores};
 use crate::support::app_root::AppRoot;
 use crate::support::broker::EntityOptions;
 use crate::support::cloud::Cloud;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::scoring_app::{
-    BODY, Late, SECONDS_5, SECONDS_30, app, default_model, deliver, deliver_data, host, original,
-    rejected, result, scores,
+    BODY, app, default_model, deliver, deliver_data, host, original, rejected, result, scores,
 };
+use super::{LateApp, SECONDS_5, SECONDS_30};
 use crate::support::encoding::{base64, twice};
 use crate::support::host::FunctionsHost;
 use crate::support::invoke::Transport;
@@ -202,12 +202,12 @@ async fn b10_delivery_counts_of_every_form_are_accepted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn b11_a_message_waits_for_the_model() {
-    let late = Late::new();
+    let late = LateApp::of(app(&["affine"]));
     let host = FunctionsHost::start(&late.app, []).await;
     let start = Instant::now();
     let load = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        late.load().await;
+        late.let_load().await;
     };
     let sent = message(BODY);
     let (outcome, ()) = tokio::join!(deliver(&host, "scoreMessage", &sent), load);
@@ -217,7 +217,7 @@ async fn b11_a_message_waits_for_the_model() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn b12_a_message_that_waited_long_enough_goes_back_to_the_broker() {
-    let late = Late::new();
+    let late = LateApp::of(app(&["affine"]));
     let host = FunctionsHost::start(&late.app, [("SCORE_MESSAGE_TIMEOUT", "400ms")]).await;
     for function in ["scoreMessage", "scoreText"] {
         let start = Instant::now();
@@ -229,7 +229,7 @@ async fn b12_a_message_that_waited_long_enough_goes_back_to_the_broker() {
         assert!(took >= Duration::from_millis(300), "{took:?}");
         assert!(took < Duration::from_millis(1500), "{took:?}");
     }
-    late.load().await;
+    late.let_load().await;
     let outcome = deliver(&host, "scoreMessage", &message(BODY)).await;
     assert_eq!(result(&outcome)["result"], scores());
 }

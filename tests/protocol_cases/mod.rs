@@ -75,7 +75,11 @@ pub(crate) struct LateApp {
 
 impl LateApp {
     pub(crate) fn new() -> Self {
-        let app = app_with("affine");
+        Self::of(app_with("affine"))
+    }
+
+    /// Of an app that has the model.
+    pub(crate) fn of(app: AppRoot) -> Self {
         // A pipe instead of a file: reading it waits until somebody writes.
         let pipe = app.path().join("models/affine/model.toml");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();

@@ -1,11 +1,9 @@
 //! The app of the event cases: functions of every kind, a model to calculate with, and one that repeats texts.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::support::app_root::{AppRoot, repository};
+use super::test_model;
+use crate::support::app_root::AppRoot;
 use crate::support::functions::add_functions;
 use crate::support::host::{FunctionsHost, HostOptions};
 use crate::support::invoke::{InvocationOutcome, Transport};
@@ -14,9 +12,6 @@ use crate::support::triggers::ServiceBusMessage;
 
 /// A body for `affine`, the default model.
 pub(super) const BODY: &str = r#"{"data":[[1,2,3]]}"#;
-pub(super) const SECONDS_5: Duration = Duration::from_secs(5);
-/// For models that are tried out at load, on a busy machine.
-pub(super) const SECONDS_30: Duration = Duration::from_secs(30);
 
 /// What `affine` says of [`BODY`].
 pub(super) fn scores() -> Value {
@@ -27,8 +22,7 @@ pub(super) fn scores() -> Value {
 pub(super) fn app(models: &[&str]) -> AppRoot {
     let app = AppRoot::new();
     for model in models {
-        let file = repository().join(format!("tests/data/models/{model}.onnx"));
-        app.add_model(model, file, None);
+        app.add_model(model, test_model(model), None);
     }
     add_functions(&app);
     app
@@ -107,28 +101,4 @@ pub(super) fn rejected(outcome: &InvocationOutcome) -> (Value, Vec<u8>) {
 /// The body that a refusal keeps.
 pub(super) fn original(document: &Value) -> Vec<u8> {
     guess_base64(document["body"].as_str().expect("a body")).expect("base64")
-}
-
-/// A model whose loading does not end before it is allowed to.
-pub(super) struct Late {
-    pub(super) app: AppRoot,
-    pipe: PathBuf,
-}
-
-impl Late {
-    /// An app with the model `affine` as it says.
-    pub(super) fn new() -> Self {
-        let app = app(&["affine"]);
-        // A pipe instead of a file: reading it waits until somebody writes.
-        let pipe = app.path().join("models/affine/model.toml");
-        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        Self { app, pipe }
-    }
-
-    /// Lets the loading end.
-    pub(super) async fn load(&self) {
-        let pipe = self.pipe.clone();
-        let write = tokio::task::spawn_blocking(move || std::fs::write(pipe, ""));
-        write.await.unwrap().unwrap();
-    }
 }
