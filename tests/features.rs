@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 use crate::support::answer::Answer;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
+use crate::support::functions::add_functions;
 use crate::support::host::FunctionsHost;
+use crate::support::invoke::Transport;
 use crate::support::redis::{RedisOptions, RedisServer};
+use crate::support::triggers::ServiceBusMessage;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const SECONDS_5: Duration = Duration::from_secs(5);
@@ -568,4 +571,41 @@ async fn the_documents_show_keys_for_models_that_take_them() {
         document["paths"][path]["post"]["responses"]["422"].is_object()
     };
     assert!(unfit("affine") && !unfit("plain"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_name_rows_by_key_too() {
+    let (app, redis) = (affine_app("json"), RedisServer::start().await);
+    add_functions(&app);
+    set(&redis, "features:a", "[1,2,3]").await;
+    set(&redis, "features:odd", format!("[{SECRET},\"{SECRET}\",0]")).await;
+    let host = start(&app, &redis).await;
+    let bodies = [
+        r#"{"keys":["a"]}"#,
+        r#"{"keys":["gone"]}"#,
+        r#"{"keys":["odd"]}"#,
+    ];
+    let sent = bodies.map(ServiceBusMessage::new);
+    let outcome = host.deliver("scoreBatch", &sent, Transport::Chunked).await;
+    let outcome = outcome.unwrap();
+    let results = outcome.messages("result");
+    assert_eq!(results.len(), 1);
+    assert_eq!(results[0]["result"], json!([[3.0, 5.0, 7.0]]));
+    let rejected = outcome.messages("rejected");
+    let codes: Vec<&Value> = rejected.iter().map(|r| &r["reason"]["code"]).collect();
+    assert_eq!(codes, ["features_not_found", "features_invalid"]);
+    assert!(!rejected[1].to_string().contains(SECRET));
+
+    // Without the store nothing is rejected: the message is given back when its time is over.
+    redis.stop();
+    let settings = [
+        ("REDIS_URL", redis.url()),
+        ("SCORE_MESSAGE_TIMEOUT", "2s".to_owned()),
+    ];
+    let settings = settings
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let host = FunctionsHost::start(&app, settings).await;
+    let refused = host.deliver("scoreMessage", &sent[..1], Transport::Chunked);
+    assert!(refused.await.unwrap_err().contains("status 503"));
 }
