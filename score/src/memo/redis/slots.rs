@@ -14,8 +14,9 @@ pub(super) struct Shard {
 
 /// Reads the answer to `CLUSTER SLOTS`, given by `asked`; `None` if it is malformed. In order of the slots.
 ///
-/// Each range is `[first, last, [address, port, id, ...], replicas...]`. A node that does not know its own address leaves
-/// it out: it is the one that was asked.
+/// Each range is `[first, last, [host, port, id, metadata], replicas...]`. A node that does not know its own address
+/// leaves it out: it is the one that was asked. A cluster that prefers names says `?` for a node without one, and gives
+/// its address in the metadata.
 pub(super) fn parse(answer: Value, asked: &str) -> Option<Vec<Shard>> {
     let ranges: Vec<Value> = answer.convert().ok()?;
     let mut shards = ranges
@@ -33,14 +34,20 @@ fn shard(range: Value, asked: &str) -> Option<Shard> {
     let mut primary = parts.next()?.into_array().into_iter();
     let host = primary.next()?.into_string().unwrap_or_default();
     let port = primary.next()?.as_u64()?.try_into().ok()?;
+    let named = !matches!(host.as_str(), "" | "?");
+    let host = named.then_some(host).or_else(|| address(primary.nth(1)?));
     Some(Shard {
         slots: first..=last,
-        host: match host.as_str() {
-            "" | "?" => asked.to_owned(),
-            _ => host,
-        },
+        host: host.unwrap_or_else(|| asked.to_owned()),
         port,
     })
+}
+
+/// The `ip` among metadata, which are names and values by turns.
+fn address(metadata: Value) -> Option<String> {
+    let texts = metadata.into_array().into_iter().map(Value::into_string);
+    let mut texts = texts.skip_while(|text| text.as_deref() != Some("ip"));
+    texts.nth(1)?.filter(|ip| !ip.is_empty())
 }
 
 #[cfg(test)]
@@ -73,6 +80,24 @@ mod tests {
                 shard(5461..=16383, "10.0.0.2", 8501)
             ])
         );
+    }
+
+    #[test]
+    fn a_node_without_a_name_is_at_the_address_in_its_metadata() {
+        let host = |host: &str, metadata: &[&str]| {
+            let metadata = metadata.iter().map(|text| Value::from(*text)).collect();
+            let node = vec![host.into(), 1.into(), "id".into(), Value::Array(metadata)];
+            let range = vec![0.into(), 16383.into(), Value::Array(node)];
+            let answer = Value::Array(vec![Value::Array(range)]);
+            parse(answer, "seed").unwrap().remove(0).host
+        };
+        let ip = ["ip", "10.0.0.3"];
+        assert_eq!(host("?", &ip), "10.0.0.3");
+        assert_eq!(host("", &ip), "10.0.0.3");
+        assert_eq!(host("name", &ip), "name");
+        assert_eq!(host("?", &["hostname", "h", "ip", "10.0.0.3"]), "10.0.0.3");
+        assert_eq!(host("?", &["ip", ""]), "seed");
+        assert_eq!(host("?", &[]), "seed");
     }
 
     #[test]
