@@ -59,7 +59,7 @@ async fn tls_with_a_private_authority_and_the_portals_connection_string() {
     let (digits, app) = (Digits::load(), AppRoot::with_sample());
     let redis = RedisServer::start_with(RedisOptions::default().tls().password("p+w/=x")).await;
     let portal = format!(
-        "localhost:{},password=p+w/=x,ssl=True,abortConnect=False",
+        "localhost:{},password=p+w/=x,ssl=True,abortConnect=False,keepAlive=86400",
         redis.tls_port()
     );
     let authority = redis.ca_file().to_str().unwrap().to_owned();

@@ -36,6 +36,8 @@ use super::store::{MemoStore, StoreEntry, StoreError};
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(5);
 /// Between two questions to a silent peer.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// The system refuses the whole connection for a longer silence.
+const MAX_KEEP_ALIVE: Duration = Duration::from_secs(32_767);
 /// How long sent bytes may stay unacknowledged. Without it Linux believes in a dead peer for a quarter of an hour.
 #[cfg(target_os = "linux")]
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -186,7 +188,7 @@ impl Endpoint {
             nodelay: Some(true),
             keepalive: Some(
                 socket2::TcpKeepalive::new()
-                    .with_time(self.config.keep_alive)
+                    .with_time(self.config.keep_alive.min(MAX_KEEP_ALIVE))
                     .with_interval(KEEP_ALIVE_INTERVAL),
             ),
             #[cfg(target_os = "linux")]
