@@ -346,6 +346,30 @@ async fn a_cluster_that_is_down_costs_no_request_and_comes_back() {
     while_scoring(&host, &digits, async {
         // The node that the URL names is gone for good.
         cluster.node(0).stop();
+/// A primary that was cut off from the others, or reads its data from a disk, answers: that it serves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_is_out_of_service_costs_its_own_rows_and_no_others() {
+    let (digits, app) = (Digits::load(), AppRoot::with_sample());
+    let cluster = RedisCluster::start().await;
+    let host = with_redis(&app, &cluster.url()).await;
+    fill(&host, &digits, &cluster).await;
+    let lost = cluster.node(0).key_count().await as usize;
+    cluster.take_out_of_service(0).await;
+    let mut hits = 0;
+    for row in 0..ROWS {
+        // Often enough in a row to shut the gate.
+        for _ in 0..4 {
+            let answer = score(&host, &digits.body([row])).await;
+            assert_eq!(answer.json(), digits.answer([row]));
+            assert_ne!(cache(&answer), "BYPASS", "row {row}");
+            hits += usize::from(cache(&answer) == "HIT");
+        }
+    }
+    assert_eq!(hits, 4 * (ROWS - lost));
+    let gave_up = |line: &LogLine| line.text.contains("does not answer");
+    assert!(!host.logs().iter().any(gave_up));
+}
+
         cluster.wait_until_promoted(cluster.partner(0)).await;
         // Without primary and replica of one shard no shard serves: CLUSTERDOWN.
         for node in [cluster.partner(1), 1] {

@@ -236,6 +236,13 @@ impl RedisCluster {
         eventually("all slots are served", served).await;
     }
 
+    /// Makes a node miss a slot, so that it answers CLUSTERDOWN only. The others do not know.
+    pub(crate) async fn take_out_of_service(&self, node: usize) {
+        self.cluster(node, &["DELSLOTS", "0"]).await;
+        let down = async || !self.is_ok(node).await;
+        eventually("the node is out of service", down).await;
+    }
+
     /// SIGSTOP for all nodes; well below the node timeout nobody notices.
     pub(crate) fn pause_all(&self) {
         self.nodes.iter().for_each(RedisServer::pause);

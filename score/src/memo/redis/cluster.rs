@@ -200,19 +200,20 @@ impl Cluster {
             .collect()
     }
 
-    /// `None` if the node does not answer in time, or was silent too often to be asked.
+    /// `None` if the node does not answer in time, or was of no use too often to be asked.
     async fn within<R>(
         &self,
         budget: Duration,
         node: &Node,
-        replies: impl Future<Output = R>,
-    ) -> Option<R> {
+        replies: impl Future<Output = Vec<Result<R, FredError>>>,
+    ) -> Option<Vec<Result<R, FredError>>> {
         // A single server is watched by the gate before the whole store.
         if self.is_clustered() && node.rests() {
             return None;
         }
         let replies = timeout(budget, replies).await.ok();
-        node.note(replies.is_some());
+        let serves = |reply: &Result<R, FredError>| !reply.as_ref().is_err_and(is_out_of_service);
+        node.note(replies.as_ref().is_some_and(|r| r.iter().all(serves)));
         replies
     }
 }
@@ -226,7 +227,8 @@ impl Shared {
     /// What an error means for the store as a whole, and for the table.
     fn fault(&self, table: &Table, error: &FredError) -> StoreError {
         let fault = self.endpoint.explain(error);
-        if matches!(fault, StoreError::Refused(_)) && !is_redirection(error) {
+        let not_there = is_redirection(error) || is_out_of_service(error);
+        if matches!(fault, StoreError::Refused(_)) && !not_there {
             return fault;
         }
         self.stale.notify_one();
@@ -298,4 +300,10 @@ fn is_no_answer(error: &FredError) -> bool {
 pub(super) fn is_redirection(error: &FredError) -> bool {
     let word = error.details().split(' ').next();
     matches!(word, Some("MOVED" | "ASK" | "TRYAGAIN"))
+}
+
+/// The node serves no key at present, though another one may have taken over.
+fn is_out_of_service(error: &FredError) -> bool {
+    let word = error.details().split(' ').next();
+    matches!(word, Some("CLUSTERDOWN" | "LOADING" | "MASTERDOWN"))
 }

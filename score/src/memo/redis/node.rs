@@ -152,14 +152,14 @@ impl Node {
         join_all(sets).await
     }
 
-    /// Whether it was silent so often that it is left alone for now.
+    /// Whether it was of no use so often that it is left alone for now.
     pub(super) fn rests(&self) -> bool {
         self.rest()
             .until
             .is_some_and(|until| Instant::now() < until)
     }
 
-    /// Notes whether it has answered in time.
+    /// Notes whether it has served in time.
     pub(super) fn note(&self, answered: bool) {
         self.rest().note(answered, Instant::now());
     }
