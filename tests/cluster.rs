@@ -117,6 +117,49 @@ async fn a_cluster_is_found_by_several_nodes_of_which_one_is_dead() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_left_its_cluster_does_not_hide_it() {
+    let (digits, app) = (Digits::load(), AppRoot::with_sample());
+    let cluster = RedisCluster::start().await;
+    let bus = port::free().to_string();
+    let lone = RedisOptions::default()
+        .argument("--cluster-enabled", "yes")
+        .argument("--cluster-port", &bus);
+    let lone = RedisServer::start_with(lone).await;
+    let first = format!("://127.0.0.1:{},", lone.port());
+    let url = cluster.url().replacen("://", &first, 1);
+    for _ in 0..5 {
+        let host = with_redis(&app, &url).await;
+        // Whichever of the two answers first.
+        let gave_up = |line: &LogLine| line.text.contains("cannot be used");
+        assert!(!host.logs().iter().any(gave_up));
+        fill(&host, &digits, &cluster).await;
+        assert!(all_hit(&host, &digits).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_few_rights_is_told_which_one_a_cluster_takes() {
+    let (digits, app) = (Digits::load(), AppRoot::with_sample());
+    let cluster = RedisCluster::start().await;
+    let allow = async |right: &str| {
+        for node in 0..6 {
+            let user = format!("ACL SETUSER app on >pw ~score:* {right}");
+            let user: Vec<&[u8]> = user.split(' ').map(str::as_bytes).collect();
+            cluster.node(node).command(&user).await;
+        }
+    };
+    allow("+get +mget +set").await;
+    let url = cluster.url().replacen("://", "://app:pw@", 1);
+    let host = FunctionsHost::start(&app, [("REDIS_URL", url.as_str())]).await;
+    host.wait_for_log(r"with a cluster \+cluster\|slots", SECONDS_5)
+        .await;
+    allow("+cluster|slots").await;
+    let host = with_redis(&app, &url).await;
+    fill(&host, &digits, &cluster).await;
+    assert!(all_hit(&host, &digits).await);
+}
+
 /// What people paste whose cache has Azure Managed Redis' default policy: it names no cluster, and with TLS the nodes
 /// announce addresses for which there are no certificates.
 #[tokio::test(flavor = "multi_thread")]
@@ -303,6 +346,30 @@ async fn a_dead_shard_costs_its_own_rows_and_no_others() {
     .await;
 }
 
+/// A primary that was cut off from the others, or reads its data from a disk, answers: that it serves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_is_out_of_service_costs_its_own_rows_and_no_others() {
+    let (digits, app) = (Digits::load(), AppRoot::with_sample());
+    let cluster = RedisCluster::start().await;
+    let host = with_redis(&app, &cluster.url()).await;
+    fill(&host, &digits, &cluster).await;
+    let lost = cluster.node(0).key_count().await as usize;
+    cluster.take_out_of_service(0).await;
+    let mut hits = 0;
+    for row in 0..ROWS {
+        // Often enough in a row to shut the gate.
+        for _ in 0..4 {
+            let answer = score(&host, &digits.body([row])).await;
+            assert_eq!(answer.json(), digits.answer([row]));
+            assert_ne!(cache(&answer), "BYPASS", "row {row}");
+            hits += usize::from(cache(&answer) == "HIT");
+        }
+    }
+    assert_eq!(hits, 4 * (ROWS - lost));
+    let gave_up = |line: &LogLine| line.text.contains("does not answer");
+    assert!(!host.logs().iter().any(gave_up));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_shard_soon_delays_nobody() {
     let (digits, app) = (Digits::load(), AppRoot::with_sample());
@@ -346,30 +413,6 @@ async fn a_cluster_that_is_down_costs_no_request_and_comes_back() {
     while_scoring(&host, &digits, async {
         // The node that the URL names is gone for good.
         cluster.node(0).stop();
-/// A primary that was cut off from the others, or reads its data from a disk, answers: that it serves nothing.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_shard_that_is_out_of_service_costs_its_own_rows_and_no_others() {
-    let (digits, app) = (Digits::load(), AppRoot::with_sample());
-    let cluster = RedisCluster::start().await;
-    let host = with_redis(&app, &cluster.url()).await;
-    fill(&host, &digits, &cluster).await;
-    let lost = cluster.node(0).key_count().await as usize;
-    cluster.take_out_of_service(0).await;
-    let mut hits = 0;
-    for row in 0..ROWS {
-        // Often enough in a row to shut the gate.
-        for _ in 0..4 {
-            let answer = score(&host, &digits.body([row])).await;
-            assert_eq!(answer.json(), digits.answer([row]));
-            assert_ne!(cache(&answer), "BYPASS", "row {row}");
-            hits += usize::from(cache(&answer) == "HIT");
-        }
-    }
-    assert_eq!(hits, 4 * (ROWS - lost));
-    let gave_up = |line: &LogLine| line.text.contains("does not answer");
-    assert!(!host.logs().iter().any(gave_up));
-}
-
         cluster.wait_until_promoted(cluster.partner(0)).await;
         // Without primary and replica of one shard no shard serves: CLUSTERDOWN.
         for node in [cluster.partner(1), 1] {

@@ -49,7 +49,8 @@ impl Drop for Cluster {
 }
 
 impl Cluster {
-    /// Connects to whichever of the servers answers first and, if it belongs to a cluster, to all primaries of it.
+    /// Connects to whichever of the servers answers first and, if it belongs to a cluster, to all primaries of it. One
+    /// that must belong to a cluster and knows of none answers nothing.
     pub(super) async fn connect(
         endpoint: Arc<Endpoint>,
         servers: &[(String, u16)],
@@ -57,29 +58,29 @@ impl Cluster {
     ) -> Result<Self, FredError> {
         let attempts = servers.iter().map(|(host, port)| {
             let client = endpoint.client(host, *port, true);
-            let logins = endpoint.logins.clone();
+            let (logins, clustered) = (endpoint.logins.clone(), endpoint.config.clustered);
             Box::pin(async move {
                 let mut node = Node::start(host, *port, client?, logins);
                 node.connected_at_once().await?;
-                Ok::<_, FredError>(node)
+                let shards = match shards_of(&node).await {
+                    Ok(shards) => shards,
+                    // A proxy that hides a cluster blocks the command, a lone server has none: for us they are the same.
+                    Err(error) if !clustered && !is_no_answer(&error) => Vec::new(),
+                    Err(error) => return Err(error),
+                };
+                if clustered && shards.is_empty() {
+                    let reason = "no slot of the cluster has a node";
+                    return Err(FredError::new(ErrorKind::Cluster, reason));
+                }
+                Ok((node, shards))
             })
         });
-        let (node, _) = select_ok(attempts).await?;
-        let shards = match shards_of(&node).await {
-            Ok(shards) => shards,
-            // A proxy that hides a cluster blocks the command, a lone server has none: for us they are the same.
-            Err(error) if !endpoint.config.clustered && !is_no_answer(&error) => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        if !shards.is_empty() {
-            let table = Table::join(&endpoint, shards, &[Arc::new(node)]).await?;
-            return Ok(Self::over(endpoint, table, true, login));
+        let ((node, shards), _) = select_ok(attempts).await?;
+        if shards.is_empty() {
+            return Ok(Self::over(endpoint, Table::single(node), false, login));
         }
-        if endpoint.config.clustered {
-            let reason = "no slot of the cluster has a node";
-            return Err(FredError::new(ErrorKind::Cluster, reason));
-        }
-        Ok(Self::over(endpoint, Table::single(node), false, login))
+        let table = Table::join(&endpoint, shards, &[Arc::new(node)]).await?;
+        Ok(Self::over(endpoint, table, true, login))
     }
 
     fn over(

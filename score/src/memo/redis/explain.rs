@@ -55,7 +55,11 @@ pub(super) fn answering(config: &RedisConfig, error: &FredError) -> StoreError {
             StoreError::Unreachable(format!("{place}: {details}"))
         }
         _ if details.starts_with("NOPERM") => StoreError::Refused(format!(
-            "{place}: {details}; the user needs the commands get, mget and set on the keys ~score:*"
+            "{place}: {details}; the user needs +get +mget +set on ~score:* (or another SCORE_CACHE_NAMESPACE), +get +mget \
+             on features, and with a cluster +cluster|slots"
+        )),
+        _ if details.starts_with("MOVED") => StoreError::Refused(format!(
+            "{place}: {details}; if this lasts, the user lacks +cluster|slots, without which a cluster is not known for one"
         )),
         _ if is_server_reply(details) => StoreError::Refused(format!("{place}: {details}")),
         kind => StoreError::Unreachable(format!("{place}: {kind:?} {details}")),
