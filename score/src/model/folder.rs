@@ -130,11 +130,14 @@ fn refuse_prefix(prefix: &str) -> Result<(), String> {
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+/// Longer times are slips, and would overflow the clock.
+const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+
     let text = String::deserialize(deserializer)?;
     match humantime::parse_duration(&text) {
-        Ok(duration) if !duration.is_zero() => Ok(Some(duration)),
+        Ok(duration) if !duration.is_zero() && duration <= MAX_DURATION => Ok(Some(duration)),
         _ => Err(D::Error::custom(format!(
-            "{text:?} is no time such as \"30s\" or \"24h\""
+            "{text:?} is no time such as \"30s\" or \"24h\", ten years at most"
         ))),
     }
 }
@@ -454,7 +457,10 @@ mod tests {
             toml::from_str("outputs = [\"label\"]\nrows = \"together\"").unwrap();
         assert_eq!(options.rows(), Some(Rows::Together));
         assert!(toml::from_str::<ModelOptions>("rows = \"apart\"").is_err());
-        assert!(toml::from_str::<ModelOptions>("ttl = \"soon\"").is_err());
+        for ttl in ["soon", "0s", "11years", "580000000000years"] {
+            let options = toml::from_str::<ModelOptions>(&format!("ttl = {ttl:?}"));
+            assert!(options.is_err(), "{ttl}");
+        }
         let picture = |text: &str| toml::from_str::<ModelOptions>(&format!("[inputs.x]\n{text}"));
         assert_eq!(picture("mean = 0.5").unwrap().inputs["x"].mean, [0.5]);
         assert_eq!(
