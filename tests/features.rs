@@ -323,7 +323,13 @@ async fn without_a_prefix_or_with_a_wrong_one_there_are_no_keys() {
     }
     app.add_model("scalar", model("scalar"), Some(&features("f:", "json")));
     app.add_model("mixed", model("mixed"), Some(&features("f:", "raw")));
-    let host = start(&app, &redis).await;
+    app.add_model("space", model("affine"), Some(&features("shop:1:", "json")));
+    let url = redis.url();
+    let settings = [
+        ("REDIS_URL", url.as_str()),
+        ("SCORE_CACHE_NAMESPACE", "shop"),
+    ];
+    let host = FunctionsHost::start(&app, settings).await;
     let keys = json!({ "keys": ["a"] });
     let answer = post(&host, "/api/score/plain", &keys)
         .await
@@ -337,6 +343,7 @@ async fn without_a_prefix_or_with_a_wrong_one_there_are_no_keys() {
     for (name, said) in [
         ("memo", "remembered results"),
         ("short", "remembered results"),
+        ("space", "remembered results"),
         ("empty", "features.prefix: expected"),
         ("none", "missing field `prefix`"),
         ("typo", "did you mean"),

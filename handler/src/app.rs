@@ -275,7 +275,11 @@ fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
     };
     let folders: BTreeMap<_, _> = places
         .into_iter()
-        .map(|place| (place.name.clone(), ModelFolder::read(&place)))
+        .map(|place| {
+            let folder = ModelFolder::read(&place);
+            let folder = folder.and_then(|folder| folder.apart_from(&config.cache_namespace));
+            (place.name, folder)
+        })
         .collect();
     let features = open_features(config, &folders)?;
     let mut slots = BTreeMap::new();

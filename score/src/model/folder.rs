@@ -9,10 +9,9 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::LoadError;
+use crate::memo::Namespace;
 use crate::rows::Rows;
 
-/// What the keys of remembered results begin with in the shared store.
-const RESULTS_PREFIX: &str = "score:";
 /// Names that paths such as `/api/score/v2` need for themselves.
 const RESERVED_NAMES: [&str; 3] = ["v2", "metrics", "openapi.json"];
 
@@ -101,7 +100,8 @@ fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
         return Err("max_rows: expected 1 or more".to_owned());
     }
     if let Some(features) = &options.features {
-        refuse_prefix(&features.prefix)?;
+        // Whatever namespace this process has: others may share the store.
+        refuse_prefix(&features.prefix, &Namespace::default())?;
     }
     for (name, input) in &options.inputs {
         if input.std.contains(&0.0) {
@@ -116,23 +116,24 @@ fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
 }
 
 /// The prefix is all that keeps requests by key to features, so it must not lead to what else this program stores.
-fn refuse_prefix(prefix: &str) -> Result<(), String> {
+fn refuse_prefix(prefix: &str, namespace: &Namespace) -> Result<(), String> {
     if prefix.is_empty() || prefix.contains('\0') {
         return Err("features.prefix: expected text such as \"features:\"".to_owned());
     }
-    if prefix.starts_with(RESULTS_PREFIX) || RESULTS_PREFIX.starts_with(prefix) {
+    let results = format!("{namespace}:");
+    if prefix.starts_with(&results) || results.starts_with(prefix) {
         return Err(format!(
-            "features.prefix: {prefix:?} leads to remembered results, which begin with {RESULTS_PREFIX:?}; choose \
-             another, such as \"features:\""
+            "features.prefix: {prefix:?} leads to remembered results, which begin with {results:?}; choose another, such \
+             as \"features:\""
         ));
     }
     Ok(())
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
 /// Longer times are slips, and would overflow the clock.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     match humantime::parse_duration(&text) {
         Ok(duration) if !duration.is_zero() && duration <= MAX_DURATION => Ok(Some(duration)),
@@ -240,6 +241,18 @@ impl ModelFolder {
             options,
             digest,
         })
+    }
+
+    /// The folder itself, if no request by key can lead from its features into `namespace`.
+    ///
+    /// # Errors
+    /// [`LoadError::Options`] if the prefix of its features does.
+    pub fn apart_from(self, namespace: &Namespace) -> Result<Self, LoadError> {
+        let features = self.options.features.as_ref();
+        match features.map_or(Ok(()), |f| refuse_prefix(&f.prefix, namespace)) {
+            Ok(()) => Ok(self),
+            Err(reason) => Err(self.wrong_options(&reason)),
+        }
     }
 
     /// A mistake in `model.toml` that shows only beside the model.
@@ -507,11 +520,12 @@ mod tests {
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
+        let score = Namespace::default();
         for prefix in ["", "s", "score", "score:", "score:1:", "a\0b"] {
-            assert!(refuse_prefix(prefix).is_err(), "{prefix:?}");
+            assert!(refuse_prefix(prefix, &score).is_err(), "{prefix:?}");
         }
         for prefix in ["features:", "scores:", "Score:", "{f}:", "*"] {
-            assert_eq!(refuse_prefix(prefix), Ok(()), "{prefix:?}");
+            assert_eq!(refuse_prefix(prefix, &score), Ok(()), "{prefix:?}");
         }
     }
 
