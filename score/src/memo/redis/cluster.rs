@@ -21,6 +21,8 @@ use crate::memo::store::{StoreEntry, StoreError};
 
 /// Pause between two looks at the slot table, however many redirections and errors ask for one.
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);
+/// The same while looking changes nothing; short enough to notice a promoted replica soon.
+const MAX_REFRESH_PAUSE: Duration = Duration::from_millis(500);
 /// How long a node may take to tell the slot table.
 const SLOTS_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -251,7 +253,8 @@ impl Shared {
     }
 
     /// Asks the nodes for the slot table, another one first each time: one that comes back may know an old one.
-    async fn refresh(&self, turn: usize) {
+    /// `true` if it has changed.
+    async fn refresh(&self, turn: usize) -> bool {
         let mut nodes = self.table().nodes.clone();
         let turn = turn % nodes.len().max(1);
         nodes.rotate_left(turn);
@@ -262,20 +265,29 @@ impl Shared {
             if shards.is_empty() {
                 continue;
             }
-            if let Ok(table) = Table::join(&self.endpoint, shards, &nodes).await {
-                *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
-            }
-            return;
+            let Ok(table) = Table::join(&self.endpoint, shards, &nodes).await else {
+                return false;
+            };
+            let mut present = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            let changed = !present.is_like(&table);
+            *present = Arc::new(table);
+            return changed;
         }
+        false
     }
 }
 
 /// Looks at the slot table whenever something says that it has changed.
 async fn keep_table(shared: Arc<Shared>) {
+    let mut pause = REFRESH_PAUSE;
     for turn in 0.. {
         shared.stale.notified().await;
-        shared.refresh(turn).await;
-        sleep(REFRESH_PAUSE).await;
+        pause = match shared.refresh(turn).await {
+            true => REFRESH_PAUSE,
+            // A shard that stays away keeps asking for a look.
+            false => (pause * 2).min(MAX_REFRESH_PAUSE),
+        };
+        sleep(pause).await;
     }
 }
 

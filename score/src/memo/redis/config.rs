@@ -127,7 +127,10 @@ impl RedisConfig {
         let hosts: Vec<String> = self
             .hosts
             .iter()
-            .map(|(host, port)| format!("{host}:{port}"))
+            .map(|(host, port)| match host.contains(':') {
+                true => format!("[{host}]:{port}"),
+                false => format!("{host}:{port}"),
+            })
             .collect();
         let tls = if self.tls.is_some() { "TLS" } else { "no TLS" };
         let auth = match (&self.credentials, &self.username, &self.password) {

@@ -85,7 +85,10 @@ async fn authenticate(nodes: &[Arc<Node>], login: &RedisLogin) -> Result<(), Fre
             Err(_) => Err(FredError::new(ErrorKind::Timeout, "no answer to AUTH")),
         }
     });
-    join_all(outcomes).await.into_iter().collect()
+    let faults = join_all(outcomes).await.into_iter().filter_map(Result::err);
+    // A refusal counts for more than a connection that is away, which gets the new login when it is back.
+    let fault = faults.max_by_key(|fault| *fault.kind() == ErrorKind::Auth);
+    fault.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

@@ -71,6 +71,15 @@ impl Table {
         Ok(Self { nodes, ranges })
     }
 
+    /// Whether it leads every key to the same place.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let places = |table: &Self| -> Vec<(String, u16)> {
+            let nodes = table.nodes.iter();
+            nodes.map(|node| (node.host.clone(), node.port)).collect()
+        };
+        self.ranges == other.ranges && places(self) == places(other)
+    }
+
     /// The place of the node that has the key; `None` if nobody has its slot.
     pub(super) fn owner(&self, key: &[u8]) -> Option<usize> {
         let slot = redis_keyslot(key);
