@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{FutureExt, LocalBoxFuture};
 use tempfile::NamedTempFile;
 
 use super::fault::Effect::Misses;
@@ -55,8 +55,8 @@ impl Backend for Clocked {
         HostOptions::default().setting("REDIS_URL", self.server.url())
     }
 
-    fn prepare(&self) -> BoxFuture<'_, ()> {
-        tell(&self.server, "FLUSHALL").boxed()
+    fn prepare(&self) -> LocalBoxFuture<'_, ()> {
+        tell(&self.server, "FLUSHALL").boxed_local()
     }
 }
 
@@ -65,8 +65,8 @@ pub(crate) fn list() -> Vec<Fault<Clocked>> {
     vec![Fault::new(
         "clock a day ahead, then back",
         Misses,
-        |clocked| async move { set(&clocked.offset, "+27h") }.boxed(),
-        |clocked| async move { set(&clocked.offset, "+0") }.boxed(),
+        |clocked| async move { set(&clocked.offset, "+27h") }.boxed_local(),
+        |clocked| async move { set(&clocked.offset, "+0") }.boxed_local(),
     )]
 }
 

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::LocalBoxFuture;
 
 use super::form::Form;
 use super::load::{Asked, KNOWN_PER_REQUEST, KNOWN_ROWS, Load, Sample, hits, p99, score};
 use super::oracle;
-use super::report::{Report, Row};
+use super::report::{Objections, Report, Row};
 use crate::support::app_root::AppRoot;
 use crate::support::host::{FunctionsHost, HostOptions};
+
+/// How often a fault is put to the test as long as nothing but time speaks against the handler: the 99th percentile of a
+/// short time is nearly its maximum, and a busy machine makes one request late by chance, but not three times.
+const RUNS: usize = 3;
+const HITS_AGAIN_LIMIT: Duration = Duration::from_secs(15);
 
 /// A Redis, however it is made up, that can be broken.
 pub(crate) trait Backend: Sync {
@@ -18,11 +23,11 @@ pub(crate) trait Backend: Sync {
     fn settings(&self) -> HostOptions;
 
     /// Makes it whole and empty before the next fault.
-    fn prepare(&self) -> BoxFuture<'_, ()>;
+    fn prepare(&self) -> LocalBoxFuture<'_, ()>;
 }
 
 /// One step of a fault.
-pub(crate) type Step<B> = for<'a> fn(&'a B) -> BoxFuture<'a, ()>;
+pub(crate) type Step<B> = for<'a> fn(&'a B) -> LocalBoxFuture<'a, ()>;
 
 /// How one sees that a fault has happened at all.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,6 +48,7 @@ pub(crate) struct Fault<B> {
     prepare: Step<B>,
     apply: Step<B>,
     lift: Step<B>,
+    tidy: Step<B>,
 }
 
 impl<B> Fault<B> {
@@ -54,12 +60,19 @@ impl<B> Fault<B> {
             prepare: |_| Box::pin(async {}),
             apply,
             lift,
+            tidy: |_| Box::pin(async {}),
         }
     }
 
     /// What has to be done before; nothing is measured meanwhile.
     pub(crate) fn prepared_by(mut self, prepare: Step<B>) -> Self {
         self.prepare = prepare;
+        self
+    }
+
+    /// What else has to end when hits are back; no request may fail meanwhile either.
+    pub(crate) fn tidied_by(mut self, tidy: Step<B>) -> Self {
+        self.tidy = tidy;
         self
     }
 }
@@ -92,8 +105,17 @@ impl Suite {
         let host = Arc::new(started(&self.app, backend.settings()).await);
         let load = Load::start(&host, &self.without_cache, self.form.pace);
         for fault in faults {
-            let row = self.put_to_test(&backend, &fault, &host, &load).await;
-            self.report.add(row, fault.effect);
+            let mut runs = 0;
+            let (row, objections) = loop {
+                let row = self.put_to_test(&backend, &fault, &host, &load).await;
+                let objections = row.objections(fault.effect, self.form.noise);
+                runs += 1;
+                if runs == RUNS || !objections.may_be_chance() {
+                    break (row, objections);
+                }
+                announce_another_run(fault.name, objections);
+            };
+            self.report.add(&row, runs, objections);
         }
         load.stop().await;
         assert_eq!(host.error_logs(), Vec::<String>::new());
@@ -117,7 +139,8 @@ impl Suite {
     ) -> Row {
         backend.prepare().await;
         (fault.prepare)(backend).await;
-        warm(host, fault.name).await;
+        let filled = all_hit(host, HITS_AGAIN_LIMIT).await.is_some();
+        assert!(filled, "before {:?}: Redis does not get filled", fault.name);
         let dropped = counter(host, "score_cache_dropped_writes_total").await;
         let began = Instant::now();
         tokio::time::sleep(self.form.before).await;
@@ -130,9 +153,9 @@ impl Suite {
         let lifted = Instant::now();
         (fault.lift)(backend).await;
         let ended = Instant::now();
-        let hits_again = load
-            .hits_again(lifted, ended, Duration::from_secs(15))
-            .await;
+        let hits_again = all_hit(host, HITS_AGAIN_LIMIT).await;
+        let hits_again = hits_again.map(|at| at.saturating_duration_since(ended));
+        (fault.tidy)(backend).await;
         let all = load.samples(began, Instant::now());
         let within = |from, to| all.iter().filter(move |s| s.at >= from && s.at < to);
         let cached = |sample: &&Sample| sample.asked == Asked::Cached;
@@ -168,22 +191,24 @@ async fn started(app: &AppRoot, settings: HostOptions) -> FunctionsHost {
     host
 }
 
-/// Asks for all known rows until Redis has them.
-async fn warm(host: &FunctionsHost, fault: &str) {
+fn announce_another_run(fault: &str, objections: Objections) {
+    println!("{fault}, once more: {}", objections.into_texts().join("; "));
+}
+
+/// Asks for all known rows until all are found, and says when they were. Those that another request computes at the
+/// moment count as found.
+async fn all_hit(host: &FunctionsHost, limit: Duration) -> Option<Instant> {
     let rows: Vec<u32> = (0..KNOWN_ROWS).collect();
     let body = oracle::body(&rows);
-    let give_up = Instant::now() + Duration::from_secs(15);
-    loop {
+    let give_up = Instant::now() + limit;
+    while Instant::now() < give_up {
         let answer = score(host, body.clone()).await;
         if hits(&answer, rows.len()) == Some(rows.len()) {
-            return;
+            return Some(Instant::now());
         }
-        assert!(
-            Instant::now() < give_up,
-            "before {fault:?}: Redis does not get filled"
-        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    None
 }
 
 /// A figure of the handler's.

@@ -82,30 +82,6 @@ impl Load {
         inside.cloned().collect()
     }
 
-    /// The time from `end` to the first answer with hits that was asked for from `start` on.
-    pub(crate) async fn hits_again(
-        &self,
-        start: Instant,
-        end: Instant,
-        limit: Duration,
-    ) -> Option<Duration> {
-        loop {
-            if let Some(answered) = self.first_hit(start) {
-                return Some(answered.saturating_duration_since(end));
-            }
-            if end.elapsed() > limit {
-                return None;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn first_hit(&self, start: Instant) -> Option<Instant> {
-        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_hit = |s: &&Sample| s.at >= start && s.hits.is_some_and(|hits| hits > 0);
-        samples.iter().find(is_hit).map(|s| s.at + s.latency)
-    }
-
     /// Lets all requests end.
     pub(crate) async fn stop(self) {
         self.done.store(true, Ordering::Relaxed);

@@ -13,6 +13,7 @@
 )]
 
 mod clock_faults;
+mod cluster_faults;
 mod fault;
 mod form;
 mod load;
@@ -52,6 +53,12 @@ async fn no_fault_of_redis_fails_or_delays_a_request() {
         .await;
     suite
         .run(clock_faults::Clocked::start().await, clock_faults::list())
+        .await;
+    suite
+        .run(
+            cluster_faults::Cluster::start().await,
+            cluster_faults::list(),
+        )
         .await;
     suite.finish();
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{FutureExt, LocalBoxFuture};
 use tempfile::NamedTempFile;
 
 use super::fault::Effect::Outage;
@@ -80,8 +80,8 @@ impl Backend for Named {
             .setting("RES_OPTIONS", "timeout:1 attempts:1")
     }
 
-    fn prepare(&self) -> BoxFuture<'_, ()> {
-        tell(&self.server, "FLUSHALL").boxed()
+    fn prepare(&self) -> LocalBoxFuture<'_, ()> {
+        tell(&self.server, "FLUSHALL").boxed_local()
     }
 }
 
@@ -99,15 +99,15 @@ pub(crate) fn list() -> Vec<Fault<Named>> {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     named.here.pass();
                 }
-                .boxed()
+                .boxed_local()
             },
-            |named| async { named.resolve_to(Some(named.here.ip())) }.boxed(),
+            |named| async { named.resolve_to(Some(named.here.ip())) }.boxed_local(),
         ),
         Fault::new(
             "host name moved to another address",
             Outage,
-            |named| async { named.here.refuse() }.boxed(),
-            |named| async { named.resolve_to(Some(named.there.ip())) }.boxed(),
+            |named| async { named.here.refuse() }.boxed_local(),
+            |named| async { named.resolve_to(Some(named.there.ip())) }.boxed_local(),
         ),
     ]
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{FutureExt, LocalBoxFuture};
 
 use super::fault::Effect::Outage;
 use super::fault::Fault;
@@ -16,28 +16,28 @@ pub(crate) fn list() -> Vec<Fault<Pair>> {
         Fault::new(
             "connections reset",
             Outage,
-            |p| async move { p.proxy.reset() }.boxed(),
+            |p| async move { p.proxy.reset() }.boxed_local(),
             pass,
         ),
         Fault::new(
             "connections refused",
             Outage,
-            |p| async move { p.proxy.refuse() }.boxed(),
+            |p| async move { p.proxy.refuse() }.boxed_local(),
             pass,
         ),
         Fault::new(
             "half-open connections",
             Outage,
-            |p| async move { p.proxy.black_hole() }.boxed(),
+            |p| async move { p.proxy.black_hole() }.boxed_local(),
             pass,
         ),
     ]
 }
 
-fn delay(pair: &Pair, millis: u64) -> BoxFuture<'_, ()> {
-    async move { pair.proxy.delay(Duration::from_millis(millis)) }.boxed()
+fn delay(pair: &Pair, millis: u64) -> LocalBoxFuture<'_, ()> {
+    async move { pair.proxy.delay(Duration::from_millis(millis)) }.boxed_local()
 }
 
-fn pass(pair: &Pair) -> BoxFuture<'_, ()> {
-    async move { pair.proxy.pass() }.boxed()
+fn pass(pair: &Pair) -> LocalBoxFuture<'_, ()> {
+    async move { pair.proxy.pass() }.boxed_local()
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::LocalBoxFuture;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -74,7 +74,7 @@ impl Backend for Pair {
         HostOptions::default().setting("REDIS_URL", self.url())
     }
 
-    fn prepare(&self) -> BoxFuture<'_, ()> {
+    fn prepare(&self) -> LocalBoxFuture<'_, ()> {
         Box::pin(async {
             self.primary().command(&[b"FLUSHALL"]).await;
         })

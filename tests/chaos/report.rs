@@ -29,7 +29,7 @@ pub(crate) struct Row {
     pub(crate) without_cache_during: Duration,
     /// The rest of the fault.
     pub(crate) during: Duration,
-    /// From the fault's end to the first answer with hits.
+    /// From the fault's end until all known rows are found.
     pub(crate) hits_again: Option<Duration>,
     /// Requests during the rest of the fault.
     pub(crate) served_during: usize,
@@ -41,61 +41,101 @@ pub(crate) struct Row {
     pub(crate) dropped_writes: u64,
 }
 
+/// What is not as it must be in one row.
+#[derive(Debug, Default)]
+pub(crate) struct Objections {
+    /// Too late, which a busy machine may be to blame for.
+    late: Vec<String>,
+    /// Whatever no machine is to blame for.
+    wrong: Vec<String>,
+}
+
+impl Objections {
+    /// Whether another run may show that it was the machine.
+    pub(crate) fn may_be_chance(&self) -> bool {
+        self.wrong.is_empty() && !self.late.is_empty()
+    }
+
+    /// All of them.
+    pub(crate) fn into_texts(self) -> Vec<String> {
+        [self.wrong, self.late].concat()
+    }
+
+    fn in_time(&mut self, is_met: bool, text: String) {
+        if !is_met {
+            self.late.push(text);
+        }
+    }
+
+    fn right(&mut self, is_met: bool, text: String) {
+        if !is_met {
+            self.wrong.push(text);
+        }
+    }
+}
+
 impl Row {
-    /// What is not as it must be.
-    fn objections(&self, effect: Effect, noise: Duration) -> Vec<String> {
-        let mut objections = Vec::new();
-        let mut check = |is_met: bool, text: String| {
-            if !is_met {
-                objections.push(format!("{}: {text}", self.fault));
-            }
-        };
+    /// Judges it.
+    pub(crate) fn objections(&self, effect: Effect, noise: Duration) -> Objections {
+        let mut found = Objections::default();
         let failure = self.first_failure.clone().unwrap_or_default();
-        check(
+        found.right(
             self.failed == 0,
             format!("{} failed: {failure}", self.failed),
         );
-        check(self.wrong == 0, format!("{} wrong answers", self.wrong));
+        found.right(self.wrong == 0, format!("{} wrong answers", self.wrong));
+        self.judge_latencies(effect, noise, &mut found);
+        self.judge_effect(effect, &mut found);
+        match self.hits_again {
+            Some(time) => found.in_time(
+                time < HITS_AGAIN_WITHIN,
+                format!("hits came back after {time:?}"),
+            ),
+            None => found.right(false, "hits never came back".to_owned()),
+        }
+        found
+    }
+
+    fn judge_latencies(&self, effect: Effect, noise: Duration, found: &mut Objections) {
         let limit = self.without_cache_first + LOOK_UP_BUDGET + noise;
         let text = format!("p99 at first {:?}, more than {limit:?}", self.first);
-        check(self.first <= limit, text);
-        if effect == Effect::Outage {
-            let limit = self.without_cache_during.mul_f64(1.1) + noise;
-            let text = format!(
-                "p99 with the gate shut {:?}, more than {limit:?}",
-                self.during
-            );
-            check(self.during <= limit, text);
-        }
-        let in_time = self.hits_again.is_some_and(|t| t < HITS_AGAIN_WITHIN);
-        check(
-            in_time,
-            format!("hits came back after {:?}", self.hits_again),
-        );
+        found.in_time(self.first <= limit, text);
+        let limit = match effect {
+            // The gate is shut.
+            Effect::Outage => self.without_cache_during.mul_f64(1.1) + noise,
+            Effect::Misses | Effect::RefusedWrites => {
+                self.without_cache_during + LOOK_UP_BUDGET + noise
+            }
+        };
+        let text = format!("p99 later {:?}, more than {limit:?}", self.during);
+        found.in_time(self.during <= limit, text);
+    }
+
+    fn judge_effect(&self, effect: Effect, found: &mut Objections) {
         let (asked, served) = (self.asked_during, self.served_during);
         match effect {
-            Effect::Outage => check(
+            Effect::Outage => found.right(
                 asked * 20 <= served && served > 0,
                 format!("{asked} of {served} requests asked Redis: no outage"),
             ),
-            Effect::Misses => check(self.incomplete > 0, "nothing was missed".to_owned()),
+            Effect::Misses => found.right(self.incomplete > 0, "nothing was missed".to_owned()),
             Effect::RefusedWrites => {
-                check(self.dropped_writes > 0, "all writes succeeded".to_owned());
-                // A busy machine may shut the gate for a moment, the fault must not.
+                found.right(self.dropped_writes > 0, "all writes succeeded".to_owned());
+                // Answers that are late on a busy machine shut the gate for a moment; the fault must not.
                 let text = format!("only {asked} of {served} asked Redis");
-                check(asked * 10 >= served * 9, text);
+                found.in_time(asked * 10 >= served * 9, text);
             }
         }
-        objections
     }
 
-    fn cells(&self) -> [String; 10] {
+    fn cells(&self, runs: usize) -> [String; HEADINGS.len()] {
         let hits_again = match self.hits_again {
             Some(time) => format!("{} ms", time.as_millis()),
             None => "never".to_owned(),
         };
         [
             self.fault.to_owned(),
+            runs.to_string(),
             self.served.to_string(),
             self.failed.to_string(),
             self.wrong.to_string(),
@@ -109,8 +149,9 @@ impl Row {
     }
 }
 
-const HEADINGS: [&str; 10] = [
+const HEADINGS: [&str; 11] = [
     "fault",
+    "runs",
     "served",
     "failed",
     "wrong",
@@ -147,11 +188,12 @@ impl Report {
         report
     }
 
-    /// Judges a row and adds it.
-    pub(crate) fn add(&mut self, row: Row, effect: Effect) {
+    /// Adds the last of so many runs of a fault, and what is not as it must be in it.
+    pub(crate) fn add(&mut self, row: &Row, runs: usize, objections: Objections) {
+        let texts = objections.into_texts().into_iter();
         self.objections
-            .extend(row.objections(effect, self.form.noise));
-        self.line(row.cells());
+            .extend(texts.map(|text| format!("{}: {text}", row.fault)));
+        self.line(row.cells(runs));
     }
 
     /// Ends the table, which the long form keeps as `target/chaos.md`.

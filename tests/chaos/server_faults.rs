@@ -22,27 +22,27 @@ fn processes() -> Vec<Fault<Pair>> {
             Outage,
             |p| {
                 p.proxy.refuse();
-                async move { p.primary().stop() }.boxed()
+                async move { p.primary().stop() }.boxed_local()
             },
             |p| {
                 async {
                     p.primary().restart().await;
                     p.proxy.pass();
                 }
-                .boxed()
+                .boxed_local()
             },
         ),
         Fault::new(
             "stopped (SIGSTOP)",
             Outage,
-            |p| async move { p.primary().pause() }.boxed(),
-            |p| async move { p.primary().resume() }.boxed(),
+            |p| async move { p.primary().pause() }.boxed_local(),
+            |p| async move { p.primary().resume() }.boxed_local(),
         ),
         Fault::new(
             "restarted empty",
             Misses,
-            |p| p.primary().restart().boxed(),
-            |_| ready(()).boxed(),
+            |p| p.primary().restart().boxed_local(),
+            |_| ready(()).boxed_local(),
         ),
     ]
 }
@@ -52,43 +52,43 @@ fn refusals() -> Vec<Fault<Pair>> {
         Fault::new(
             "memory full (noeviction)",
             RefusedWrites,
-            |p| tell(p.primary(), "CONFIG SET maxmemory 1").boxed(),
-            |p| tell(p.primary(), "CONFIG SET maxmemory 0").boxed(),
+            |p| tell(p.primary(), "CONFIG SET maxmemory 1").boxed_local(),
+            |p| tell(p.primary(), "CONFIG SET maxmemory 0").boxed_local(),
         ),
         Fault::new(
             "password changed",
             Outage,
-            |p| change_password(p, "0ther").boxed(),
-            |p| change_password(p, PASSWORD).boxed(),
+            |p| change_password(p, "0ther").boxed_local(),
+            |p| change_password(p, PASSWORD).boxed_local(),
         ),
         Fault::new(
             "user without rights (NOPERM)",
             Outage,
-            |p| tell(p.primary(), "ACL SETUSER score -@all").boxed(),
-            |p| tell(p.primary(), "ACL SETUSER score +@all").boxed(),
+            |p| tell(p.primary(), "ACL SETUSER score -@all").boxed_local(),
+            |p| tell(p.primary(), "ACL SETUSER score +@all").boxed_local(),
         ),
         Fault::new(
             "user may only read (NOPERM)",
             RefusedWrites,
-            |p| tell(p.primary(), "ACL SETUSER score -@write").boxed(),
-            |p| tell(p.primary(), "ACL SETUSER score +@write").boxed(),
+            |p| tell(p.primary(), "ACL SETUSER score -@write").boxed_local(),
+            |p| tell(p.primary(), "ACL SETUSER score +@write").boxed_local(),
         ),
         Fault::new(
             "cannot save (MISCONF)",
             RefusedWrites,
-            |p| fail_to_save(p).boxed(),
-            |p| tell(p.primary(), "CONFIG SET save  dbfilename dump.rdb").boxed(),
+            |p| fail_to_save(p).boxed_local(),
+            |p| tell(p.primary(), "CONFIG SET save  dbfilename dump.rdb").boxed_local(),
         ),
         Fault::new(
             "loading its data (LOADING)",
             Outage,
-            |p| reload_slowly(p).boxed(),
+            |p| reload_slowly(p).boxed_local(),
             |p| {
                 async {
                     tell(p.primary(), "CONFIG SET key-load-delay 0").await;
                     until("all is loaded", || is_loaded(p)).await;
                 }
-                .boxed()
+                .boxed_local()
             },
         ),
     ]
@@ -99,22 +99,22 @@ fn replicas() -> Vec<Fault<Pair>> {
         Fault::<Pair>::new(
             "made a replica (READONLY)",
             RefusedWrites,
-            |p| tell_to_follow(p).boxed(),
-            |p| tell(p.primary(), "REPLICAOF NO ONE").boxed(),
+            |p| tell_to_follow(p).boxed_local(),
+            |p| tell(p.primary(), "REPLICAOF NO ONE").boxed_local(),
         )
         .prepared_by(|p| {
             async {
                 replicate(p.primary(), p.spare()).await;
                 tell(p.spare(), "REPLICAOF NO ONE").await;
             }
-            .boxed()
+            .boxed_local()
         }),
         Fault::<Pair>::new(
             "failover to the replica",
             Outage,
             |p| {
                 p.proxy.refuse();
-                async move { p.primary().stop() }.boxed()
+                async move { p.primary().stop() }.boxed_local()
             },
             |p| {
                 async {
@@ -123,10 +123,10 @@ fn replicas() -> Vec<Fault<Pair>> {
                     p.proxy.pass();
                     p.spare().restart().await;
                 }
-                .boxed()
+                .boxed_local()
             },
         )
-        .prepared_by(|p| replicate(p.primary(), p.spare()).boxed()),
+        .prepared_by(|p| replicate(p.primary(), p.spare()).boxed_local()),
     ]
 }
 

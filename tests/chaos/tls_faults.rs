@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{FutureExt, LocalBoxFuture};
 
 use super::fault::Effect::Outage;
 use super::fault::{Backend, Fault};
@@ -35,8 +35,8 @@ impl Backend for Tls {
             .setting("REDIS_CA_FILE", self.0.ca_file().to_string_lossy())
     }
 
-    fn prepare(&self) -> BoxFuture<'_, ()> {
-        tell(&self.0, "FLUSHALL").boxed()
+    fn prepare(&self) -> LocalBoxFuture<'_, ()> {
+        tell(&self.0, "FLUSHALL").boxed_local()
     }
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn list() -> Vec<Fault<Tls>> {
     vec![Fault::new(
         "certificate of another authority",
         Outage,
-        |tls| tls.show(tls.0.other_certificate()).boxed(),
-        |tls| tls.show(tls.0.certificate()).boxed(),
+        |tls| tls.show(tls.0.other_certificate()).boxed_local(),
+        |tls| tls.show(tls.0.certificate()).boxed_local(),
     )]
 }

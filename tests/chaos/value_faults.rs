@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 
 use super::fault::Effect::Misses;
 use super::fault::Fault;
@@ -49,7 +49,7 @@ fn command(words: &[&[u8]]) -> Vec<Vec<u8>> {
     words.iter().map(|word| word.to_vec()).collect()
 }
 
-fn spoil(pair: &Pair, how: Spoil) -> BoxFuture<'_, ()> {
+fn spoil(pair: &Pair, how: Spoil) -> LocalBoxFuture<'_, ()> {
     let port = pair.primary().port();
     let task = tokio::spawn(async move {
         loop {
@@ -59,15 +59,15 @@ fn spoil(pair: &Pair, how: Spoil) -> BoxFuture<'_, ()> {
     });
     let mut mischief = pair.mischief.lock().unwrap_or_else(PoisonError::into_inner);
     *mischief = Some(task);
-    ready(()).boxed()
+    ready(()).boxed_local()
 }
 
-fn stop(pair: &Pair) -> BoxFuture<'_, ()> {
+fn stop(pair: &Pair) -> LocalBoxFuture<'_, ()> {
     let mut mischief = pair.mischief.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(task) = mischief.take() {
         task.abort();
     }
-    ready(()).boxed()
+    ready(()).boxed_local()
 }
 
 async fn spoil_all(port: u16, how: Spoil) -> std::io::Result<()> {

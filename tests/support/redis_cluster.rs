@@ -181,6 +181,11 @@ impl RedisCluster {
         self.nodes[0].ca_file()
     }
 
+    /// The six servers.
+    pub(crate) fn all(&self) -> &[RedisServer] {
+        &self.nodes
+    }
+
     /// One of the six servers.
     pub(crate) fn node(&self, node: usize) -> &RedisServer {
         &self.nodes[node]
@@ -228,6 +233,12 @@ impl RedisCluster {
             };
             eventually("the cluster is healthy", healthy).await;
         }
+    }
+
+    /// Waits until not all slots are served, by the judgement of `witness`.
+    pub(crate) async fn wait_until_down(&self, witness: usize) {
+        let down = async || !self.is_ok(witness).await;
+        eventually("the cluster is down", down).await;
     }
 
     /// Waits until all slots are served, by the judgement of `witness`.
@@ -310,12 +321,16 @@ impl RedisCluster {
     }
 
     /// First half of moving a slot: its keys are on `to`, yet it still belongs to `from`, which answers ASK.
-    pub(crate) async fn begin_move(&self, slot: u16, keys: &[Vec<u8>], from: usize, to: usize) {
+    pub(crate) async fn begin_move(&self, slot: u16, from: usize, to: usize) {
         let (slot, from_id, to_id) = (slot.to_string(), self.id(from).await, self.id(to).await);
         self.cluster(to, &["SETSLOT", &slot, "IMPORTING", &from_id])
             .await;
         self.cluster(from, &["SETSLOT", &slot, "MIGRATING", &to_id])
             .await;
+        // From now on there are no new ones.
+        let keys: [&[u8]; 4] = [b"CLUSTER", b"GETKEYSINSLOT", slot.as_bytes(), b"1000"];
+        let keys = self.nodes[from].command(&keys).await;
+        let keys = keys.elements().iter().filter_map(RespValue::bytes);
         let port = self.cluster_port(to);
         let mut migrate: Vec<&[u8]> = [
             &b"MIGRATE"[..],
@@ -328,7 +343,7 @@ impl RedisCluster {
             b"KEYS",
         ]
         .to_vec();
-        migrate.extend(keys.iter().map(Vec::as_slice));
+        migrate.extend(keys);
         let reply = self.nodes[from].command(&migrate).await;
         assert!(matches!(reply, RespValue::Simple(_)), "MIGRATE: {reply:?}");
     }
