@@ -22,6 +22,8 @@ pub(crate) struct Form {
     pub(crate) zipf_rows: usize,
     /// Between two requests of one client of that run, so that several faults fit in.
     pub(crate) zipf_pace: Duration,
+    /// How long a fault of that run lasts, and how long there is none.
+    pub(crate) zipf_pause: Duration,
 }
 
 impl Form {
@@ -41,16 +43,18 @@ impl Form {
                 noise: Duration::from_millis(2),
                 zipf_rows: 1_000_000,
                 zipf_pace: Duration::from_millis(40),
+                zipf_pause: Duration::from_millis(500),
             },
             _ => Self {
                 is_long: false,
-                before: Duration::from_millis(400),
+                before: Duration::from_millis(100),
                 first: Duration::from_millis(300),
-                during: Duration::from_millis(700),
+                during: Duration::from_millis(500),
                 pace: Duration::from_millis(100),
                 noise: Duration::from_millis(30),
                 zipf_rows: 20_000,
-                zipf_pace: Duration::from_millis(200),
+                zipf_pace: Duration::from_millis(150),
+                zipf_pause: Duration::from_millis(200),
             },
         }
     }

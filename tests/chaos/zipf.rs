@@ -168,6 +168,7 @@ pub(crate) async fn with_faults(pair: Pair, form: Form) {
     let run = Run {
         requests: draw(form.zipf_rows),
         pace: form.zipf_pace,
+        pause: form.zipf_pause,
         ..Run::default()
     };
     let clients = (0..CLIENTS).map(|_| client(&host, &run));
@@ -195,6 +196,7 @@ pub(crate) async fn with_faults(pair: Pair, form: Form) {
 struct Run {
     requests: Vec<Vec<u32>>,
     pace: Duration,
+    pause: Duration,
     next: AtomicUsize,
     ledger: Mutex<Ledger>,
     /// A fault is on, or the gate is still shut after it.
@@ -241,9 +243,8 @@ async fn client(host: &FunctionsHost, run: &Run) {
 
 /// Applies and lifts one fault after the other until all is done; says how many.
 async fn break_again_and_again(host: &FunctionsHost, pair: &Pair, run: &Run) -> usize {
-    let pause = Duration::from_millis(500);
     let mut faults = 0;
-    sleep(pause).await;
+    sleep(run.pause).await;
     while !run.is_done.load(Ordering::Relaxed) {
         run.is_broken.store(true, Ordering::Relaxed);
         match faults % 6 {
@@ -255,7 +256,7 @@ async fn break_again_and_again(host: &FunctionsHost, pair: &Pair, run: &Run) -> 
             _ => pair.primary().restart().await,
         }
         faults += 1;
-        sleep(pause).await;
+        sleep(run.pause).await;
         pair.primary().resume();
         pair.proxy.pass();
         until("redis is used again", || async {
@@ -263,7 +264,7 @@ async fn break_again_and_again(host: &FunctionsHost, pair: &Pair, run: &Run) -> 
         })
         .await;
         run.is_broken.store(false, Ordering::Relaxed);
-        sleep(pause).await;
+        sleep(run.pause).await;
     }
     faults
 }
