@@ -81,7 +81,13 @@ impl Backend for Named {
     }
 
     fn prepare(&self) -> LocalBoxFuture<'_, ()> {
-        tell(&self.server, "FLUSHALL").boxed_local()
+        async {
+            self.resolve_to(Some(self.here.ip()));
+            self.here.pass();
+            end_connections(&self.there).await;
+            tell(&self.server, "FLUSHALL").await;
+        }
+        .boxed_local()
     }
 }
 
@@ -94,10 +100,7 @@ pub(crate) fn list() -> Vec<Fault<Named>> {
             |named| {
                 async {
                     named.resolve_to(None);
-                    named.here.reset();
-                    // Long enough to be seen by every connection.
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    named.here.pass();
+                    end_connections(&named.here).await;
                 }
                 .boxed_local()
             },
@@ -110,4 +113,11 @@ pub(crate) fn list() -> Vec<Fault<Named>> {
             |named| async { named.resolve_to(Some(named.there.ip())) }.boxed_local(),
         ),
     ]
+}
+
+async fn end_connections(proxy: &FaultProxy) {
+    proxy.reset();
+    // Long enough to be seen by every connection.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    proxy.pass();
 }
