@@ -21,5 +21,6 @@ mod models;
 mod openapi;
 mod protocol_cases;
 mod redis_connection;
+mod refusals;
 mod support;
 mod support_selftest;

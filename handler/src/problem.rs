@@ -117,7 +117,7 @@ impl Problem {
 
     /// Whether trying again later may help.
     pub(crate) fn is_temporary(&self) -> bool {
-        self.status == 503
+        self.retry_after_seconds.is_some()
     }
 
     /// Whether this program is at fault.
@@ -160,7 +160,10 @@ impl From<NoRows> for Problem {
         match reason {
             NoRows::NotServed(message) => ScoreError::invalid("keys", message).into(),
             NoRows::Empty(error) => error.into(),
-            NoRows::NoStore => Self::without_features("no Redis is set to read features from"),
+            NoRows::NoStore => Self {
+                retry_after_seconds: None,
+                ..Self::without_features("no Redis is set to read features from")
+            },
             NoRows::NotRead(error) => {
                 let message = error.to_string();
                 match error {
