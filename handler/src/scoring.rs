@@ -147,6 +147,11 @@ pub(crate) async fn score(
     })
 }
 
+/// Runs work on so many bytes: if they are many, without holding up the thread's other tasks.
+pub(crate) fn apart<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    apart_if(bytes >= LARGE_BYTES, work)
+}
+
 /// Runs work that keeps the thread busy for a while without holding up the thread's other tasks.
 fn apart_if<T>(large: bool, work: impl FnOnce() -> T) -> T {
     if large {

@@ -3,7 +3,9 @@
 //! Only for information: nothing here decides whether or how a body is scored, except for the model that its sender
 //! names. Source: the binding data of the Service Bus, queue and blob extensions.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
@@ -36,57 +38,93 @@ pub(super) struct Delivery {
 /// `Metadata` of one call.
 pub(super) struct Metadata<'a> {
     members: &'a BTreeMap<String, &'a RawValue>,
-    /// Names, in lower case, that the body may have forged.
-    forgeable: BTreeSet<String>,
+    forgeable: Forgeable,
+}
+
+/// Which members the body may have forged: of a text that is a JSON object, the host copies the top-level properties
+/// over the message's own, whatever the case of their names.
+enum Forgeable {
+    /// Those of these names, in lower case.
+    Names(BTreeSet<String>),
+    /// Any that this text, in lower case, mentions: the host reads more as JSON than we do, such as comments and single
+    /// quotes.
+    Mentioned(String),
+}
+
+impl Forgeable {
+    fn by(body: &[u8]) -> Self {
+        match serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(body) {
+            Ok(properties) => {
+                let names = properties.into_keys().map(|name| name.to_lowercase());
+                Self::Names(names.collect())
+            }
+            Err(_) => Self::Mentioned(String::from_utf8_lossy(body).to_lowercase()),
+        }
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        let name = name.to_lowercase();
+        match self {
+            Self::Names(names) => names.contains(&name),
+            // Behind a backslash any letter can hide.
+            Self::Mentioned(text) => text.contains(&name) || text.contains('\\'),
+        }
+    }
 }
 
 impl<'a> Metadata<'a> {
     pub(super) fn new(members: &'a BTreeMap<String, &'a RawValue>) -> Self {
         Self {
             members,
-            forgeable: BTreeSet::new(),
+            forgeable: Forgeable::Names(BTreeSet::new()),
         }
     }
 
-    /// Without the members that `body`, which the host has seen as text, may have forged: the host copies its top-level
-    /// properties over the message's own.
+    /// Without the members that `body`, which the host has seen as text, may have forged.
     pub(super) fn beside_text(members: &'a BTreeMap<String, &'a RawValue>, body: &[u8]) -> Self {
-        let properties: BTreeMap<String, IgnoredAny> =
-            serde_json::from_slice(body).unwrap_or_default();
         Self {
             members,
-            forgeable: properties
-                .into_keys()
-                .map(|name| name.to_lowercase())
-                .collect(),
+            forgeable: Forgeable::by(body),
         }
     }
 
     /// A message or blob that came alone.
     pub(super) fn single(&self, source: Source) -> Delivery {
-        delivery(source, |name| self.get(name))
-    }
-
-    /// The message at `position` of a batch.
-    pub(super) fn of_batch(&self, source: Source, position: usize) -> Delivery {
-        delivery(source, |name| match self.get(&format!("{name}Array"))? {
-            Value::Array(mut values) if position < values.len() => {
-                Some(values.swap_remove(position))
-            }
-            _ => None,
+        delivery(source, |name| {
+            let text = self.json_text(name)?;
+            // Older hosts do not write strings as JSON.
+            let value = serde_json::from_str(&text);
+            Some(value.unwrap_or_else(|_| Value::String(text.into_owned())))
         })
     }
 
-    /// A member may be a value, or JSON text inside a string.
-    fn get(&self, name: &str) -> Option<Value> {
-        if self.forgeable.contains(&name.to_lowercase()) {
+    /// The `count` messages of a batch.
+    pub(super) fn of_batch(&self, source: Source, count: usize) -> Vec<Delivery> {
+        let texts = self.members.keys().filter_map(|name| {
+            let single = name.strip_suffix("Array")?;
+            Some((single, self.json_text(name)?))
+        });
+        let texts: Vec<(&str, Cow<'_, str>)> = texts.collect();
+        // Taken apart once, not once for every message.
+        let lists: BTreeMap<&str, Vec<&RawValue>> = texts
+            .iter()
+            .filter_map(|(name, text)| Some((*name, serde_json::from_str(text).ok()?)))
+            .collect();
+        let of = |position: usize| {
+            delivery(source, |name| {
+                serde_json::from_str(lists.get(name)?.get(position)?.get()).ok()
+            })
+        };
+        (0..count).map(of).collect()
+    }
+
+    /// The JSON of a member, which may stand inside a string.
+    fn json_text(&self, name: &str) -> Option<Cow<'a, str>> {
+        if self.forgeable.contains(name) {
             return None;
         }
-        let value = serde_json::from_str(self.members.get(name)?.get()).ok()?;
-        match value {
-            Value::String(text) => Some(serde_json::from_str(&text).unwrap_or(Value::String(text))),
-            value => Some(value),
-        }
+        let text = self.members.get(name)?.get();
+        Some(serde_json::from_str::<String>(text).map_or(Cow::Borrowed(text), Cow::Owned))
     }
 }
 
@@ -110,7 +148,8 @@ fn delivery(source: Source, get: impl Fn(&str) -> Option<Value>) -> Delivery {
             ..Delivery::default()
         },
         Source::Blob => {
-            let id = get("Uri").and_then(text).and_then(|uri| blob_name(&uri));
+            // Percent-encoded, and so up to nine times as long as the name.
+            let id = get("Uri").and_then(|uri| blob_name(uri.as_str()?));
             let declared = get("Properties").and_then(|p| text(p.get("ContentType")?.clone()));
             Delivery {
                 content_type: blob_type(declared, id.as_deref().unwrap_or_default()),
@@ -140,11 +179,9 @@ fn blob_name(uri: &str) -> Option<String> {
     let (_, rest) = uri.split_once("://")?;
     let (authority, path) = rest.split_once('/')?;
     let path = path.split(['?', '#']).next()?;
-    let host = authority
-        .rsplit_once(':')
-        .map_or(authority, |(host, _)| host);
-    // Emulators and private addresses put the account into the path, since they have no name for it.
-    let account_in_path = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok();
+    let host = authority.split(':').next()?;
+    // Emulators have no host name for the account and put it into the path.
+    let account_in_path = !host.contains('.') || host.parse::<Ipv4Addr>().is_ok();
     let path = match path.split_once('/') {
         Some((_account, path)) if account_in_path => path,
         _ => path,
@@ -232,20 +269,38 @@ mod tests {
     }
 
     #[test]
+    fn a_text_body_that_only_the_host_reads_as_json_cannot_forge_either() {
+        let metadata = json!({"MessageId": "\"forged\"", "DeliveryCount": "99"});
+        for body in [
+            "{'MessageId':'forged','DeliveryCount':99}",
+            "{MessageId:'forged',DeliveryCount:99,}",
+            "/* no */ {\"MessageId\":\"forged\",\"DeliveryCount\":99}",
+            "\u{feff} {\"MessageId\":\"forged\",\"DeliveryCount\":99}",
+            r#"{"\ud800":1,"MessageId":"forged","DeliveryCount":99}"#,
+        ] {
+            let delivery = read(metadata.clone(), |m| {
+                Metadata::beside_text(m, body.as_bytes()).single(Source::ServiceBus)
+            });
+            assert_eq!(delivery, Delivery::default(), "{body}");
+        }
+        for harmless in ["1,2,3", "{\"data\":[[1"] {
+            let delivery = read(metadata.clone(), |m| {
+                Metadata::beside_text(m, harmless.as_bytes()).single(Source::ServiceBus)
+            });
+            assert_eq!(delivery.delivery_count, Some(99), "{harmless}");
+        }
+    }
+
+    #[test]
     fn messages_of_a_batch_are_described_by_position() {
         let metadata = json!({"MessageIdArray": "[\"a\",\"b\"]", "DeliveryCountArray": "[1]"});
-        read(metadata, |m| {
-            let metadata = Metadata::new(m);
-            let second = metadata.of_batch(Source::ServiceBus, 1);
-            assert_eq!(
-                (second.id.as_deref(), second.delivery_count),
-                (Some("b"), None)
-            );
-            assert_eq!(
-                metadata.of_batch(Source::ServiceBus, 2),
-                Delivery::default()
-            );
+        let deliveries = read(metadata, |m| {
+            Metadata::new(m).of_batch(Source::ServiceBus, 3)
         });
+        let ids: Vec<_> = deliveries.iter().map(|d| d.id.as_deref()).collect();
+        assert_eq!(ids, [Some("a"), Some("b"), None]);
+        let counts: Vec<_> = deliveries.iter().map(|d| d.delivery_count).collect();
+        assert_eq!(counts, [Some(1), None, None]);
     }
 
     #[test]
@@ -259,7 +314,16 @@ mod tests {
                 "http://127.0.0.1:10000/devstoreaccount1/in/x.png",
                 "in/x.png",
             ),
+            ("http://azurite:10000/devstoreaccount1/in/x.png", "in/x.png"),
+            ("http://[::1]:10000/devstoreaccount1/in/x.png", "in/x.png"),
             ("https://a.blob.core.windows.net/in/x?sig=1", "in/x"),
+            (
+                &format!(
+                    "https://a.blob.core.windows.net/in/{}.csv",
+                    "%E6%97%A5".repeat(1000)
+                ),
+                &format!("in/{}.csv", "日".repeat(1000)),
+            ),
         ] {
             let metadata = json!({"Uri": format!("{uri:?}")});
             let delivery = read(metadata, |m| Metadata::new(m).single(Source::Blob));

@@ -57,39 +57,44 @@ pub(crate) async fn invoke(
     host: HostCall<'_>,
     envelope: &[u8],
 ) -> Result<InvocationResponse, Problem> {
-    let invocation = Invocation::parse(envelope)?;
-    let data = invocation.data(&trigger.binding)?;
-    let members = invocation.metadata();
     let work = Work { app, trigger, host };
-    if !trigger.many {
-        let payload = payloads::one(data, trigger.binary);
-        let metadata = match &payload {
-            Payload::Bytes(body) if !trigger.binary => Metadata::beside_text(&members, body),
-            _ => Metadata::new(&members),
-        };
-        let delivery = metadata.single(trigger.source);
-        let deadline = Instant::now() + app.config().message_timeout;
-        let settled = work.settle(delivery, payload, deadline).await?;
-        return Ok(work.respond(vec![settled]));
-    }
-    let payloads = payloads::many(data, trigger.binary).ok_or_else(|| {
-        Problem::bad_request(format!(
-            "Data.{}: expected a list of messages",
-            trigger.binding
-        ))
-    })?;
-    let metadata = Metadata::new(&members);
-    let deadline = Instant::now() + app.config().message_batch_timeout;
-    let settled = stream::iter(payloads.into_iter().enumerate())
-        .map(|(position, payload)| {
-            let delivery = metadata.of_batch(trigger.source, position);
-            work.settle(delivery, payload, deadline)
-        })
+    let items = scoring::apart(envelope.len(), || read(trigger, envelope))?;
+    let time = if trigger.many {
+        app.config().message_batch_timeout
+    } else {
+        app.config().message_timeout
+    };
+    let deadline = Instant::now() + time;
+    let settled = stream::iter(items)
+        .map(|(delivery, payload)| work.settle(delivery, payload, deadline))
         .buffered(BATCH_CONCURRENCY)
         .collect::<Vec<_>>()
         .await;
     let settled = settled.into_iter().collect::<Result<_, _>>()?;
-    Ok(work.respond(settled))
+    Ok(scoring::apart(envelope.len(), || work.respond(settled)))
+}
+
+/// What an envelope brings, in order.
+fn read(trigger: &EventTrigger, envelope: &[u8]) -> Result<Vec<(Delivery, Payload)>, Problem> {
+    let invocation = Invocation::parse(envelope)?;
+    let data = invocation.data(&trigger.binding)?;
+    let members = invocation.metadata();
+    if trigger.many {
+        let payloads = payloads::many(data, trigger.binary).ok_or_else(|| {
+            Problem::bad_request(format!(
+                "Data.{}: expected a list of messages",
+                trigger.binding
+            ))
+        })?;
+        let deliveries = Metadata::new(&members).of_batch(trigger.source, payloads.len());
+        return Ok(deliveries.into_iter().zip(payloads).collect());
+    }
+    let payload = payloads::one(data, trigger.binary);
+    let metadata = match &payload {
+        Payload::Bytes(body) if !trigger.binary => Metadata::beside_text(&members, body),
+        _ => Metadata::new(&members),
+    };
+    Ok(vec![(metadata.single(trigger.source), payload)])
 }
 
 /// Refuses a blob whose envelope is too large to be read; `tail` is its end, where the metadata stands. Failing would
@@ -207,7 +212,9 @@ impl Work<'_> {
         if self.trigger.rejected.is_none() || self.app.config().fail_invalid {
             return Err(problem);
         }
-        let document = documents::rejected(delivery, &problem, body);
+        let document = scoring::apart(body.map_or(0, <[u8]>::len), || {
+            documents::rejected(delivery, &problem, body)
+        });
         let document = document.map_err(|_| Problem::internal())?;
         // Without the message: it may quote the body.
         let place = problem.target.as_deref().unwrap_or("the body");

@@ -14,6 +14,7 @@ use crate::problem::Problem;
 use crate::protocol::{
     Function, HttpRequestData, HttpResponseData, Invocation, InvocationResponse, Source, Trigger,
 };
+use crate::scoring;
 
 /// Base64 adds a third and strings inside strings escape some characters twice; what carries a body within the limit
 /// must pass.
@@ -53,7 +54,7 @@ pub(super) async fn invoke(
             } else {
                 event::invoke(app, trigger, host, &envelope.bytes).await
             }?;
-            written(&answer)
+            scoring::apart(envelope.bytes.len(), || written(&answer))
         }
     }
 }
