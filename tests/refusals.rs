@@ -1,9 +1,10 @@
 //! Messages and blobs that this process can never score.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::protocol_cases::{SECONDS_5, test_model};
 use crate::support::app_root::AppRoot;
+use crate::support::blob_store::{self, BlobStore};
 use crate::support::functions::add_functions;
 use crate::support::host::{FunctionsHost, HostOptions};
 use crate::support::invoke::Transport;
@@ -45,4 +46,41 @@ async fn what_no_waiting_mends_is_refused_at_once_and_alone() {
     let rejected = outcome.messages("rejected");
     let codes: Vec<&Value> = rejected.iter().map(|r| &r["reason"]["code"]).collect();
     assert_eq!(codes, ["model_not_loaded", "features_unavailable"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_was_read_but_is_too_large_is_not_copied() {
+    let limit = HostOptions::default().setting("SCORE_MAX_BODY_BYTES", "4096");
+    let host = start(|_| (), limit).await;
+    let store = BlobStore::default();
+    let path = "inbox/large";
+    let name = store.put_with(path, vec![b' '; 5000], json!({})).blob;
+    let placeholders = vec![("name".to_owned(), name.name.clone())];
+    let event = blob_store::event(&name, &store.get(path).unwrap(), placeholders);
+    let sent = host.blob("scoreBlob", &event, Transport::ContentLength);
+    let outcome = sent.await.unwrap();
+    let rejected: Value = serde_json::from_slice(outcome.blob("rejected").unwrap()).unwrap();
+    assert_eq!(rejected["reason"]["code"], "too_large");
+    assert_eq!(rejected["id"], path);
+    assert_eq!(rejected["body"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_part_of_a_body_reaches_the_log() {
+    let host = start(|_| (), HostOptions::default()).await;
+    for body in [
+        r#"{"Inputs":{"a\nINJECTED":[[1]]}}"#,
+        r#"{"data":{"a\nINJECTED":[1]}}"#,
+        r#"{"data":[["\nINJECTED"]]}"#,
+    ] {
+        let message = [ServiceBusMessage::new(body).with_id("m\nforged")];
+        let sent = host.deliver("scoreMessage", &message, Transport::Chunked);
+        assert_eq!(sent.await.unwrap().messages("rejected").len(), 1, "{body}");
+    }
+    host.wait_for_log(r#"rejected "m\\nforged": invalid_input"#, SECONDS_5)
+        .await;
+    for line in host.logs() {
+        assert!(!line.text.contains("INJECTED"), "{line:?}");
+        assert!(!line.text.starts_with("forged"), "{line:?}");
+    }
 }

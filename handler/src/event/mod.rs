@@ -8,21 +8,22 @@ mod documents;
 mod payloads;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use score::CacheUse;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::info;
+use tracing::{error, info};
 
 use crate::app::App;
 use crate::payload::Declared;
 use crate::problem::Problem;
-use crate::protocol::{EventTrigger, Invocation, InvocationResponse, Output, OutputForm};
+use crate::protocol::{EventTrigger, Invocation, InvocationResponse, Output, OutputForm, Source};
 use crate::scoring::{self, Call};
 use delivery::{Delivery, Metadata};
 use payloads::Payload;
@@ -138,7 +139,8 @@ impl Work<'_> {
         }
         let (body, outcome) = match payload {
             Payload::Bytes(body) => {
-                let outcome = self.score(&delivery, &body, deadline).await;
+                let scoring = self.score(&delivery, &body, deadline);
+                let outcome = caught(self.host.id, scoring).await;
                 (body, outcome)
             }
             Payload::NotBase64(text) => {
@@ -151,7 +153,12 @@ impl Work<'_> {
             Err(problem) if problem.is_temporary() => Err(problem),
             // Alone, it fails alone; others of its batch must not fail with it.
             Err(problem) if problem.is_internal() && !self.trigger.many => Err(problem),
-            Err(problem) => self.reject(&delivery, problem, Some(&body)),
+            Err(problem) => {
+                // It stays where it is, so that a copy would only take room.
+                let in_place = self.trigger.source == Source::Blob
+                    && body.len() > self.app.config().max_body_bytes;
+                self.reject(&delivery, problem, (!in_place).then_some(&body[..]))
+            }
         }
     }
 
@@ -216,10 +223,9 @@ impl Work<'_> {
             documents::rejected(delivery, &problem, body)
         });
         let document = document.map_err(|_| Problem::internal())?;
-        // Without the message: it may quote the body.
-        let place = problem.target.as_deref().unwrap_or("the body");
+        // Without the message and the place: they may quote the body.
         let id = delivery.id.as_deref().unwrap_or("without id");
-        let line = format!("rejected {id:?}: {} in {place}", problem.code);
+        let line = format!("rejected {id:?}: {}", problem.code);
         Ok(Settled::Rejected { document, line })
     }
 
@@ -253,6 +259,17 @@ impl Work<'_> {
     }
 }
 
+/// A panic is the failure of one message, not of its batch.
+async fn caught<T>(id: &str, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            error!(id, "scoring panicked");
+            Err(Problem::internal())
+        })
+}
+
 /// Writes documents so that the host passes on exactly their bytes.
 fn put(response: &mut InvocationResponse, output: &Output, documents: Vec<String>) {
     let value = match output.form {
@@ -262,4 +279,16 @@ fn put(response: &mut InvocationResponse, output: &Output, documents: Vec<String
         OutputForm::TextBlob => documents.concat().into(),
     };
     response.put(&output.binding, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_fault_of_one_message() {
+        let outcome = caught::<()>("i", async { panic!("injected") }).await;
+        assert!(outcome.unwrap_err().is_internal());
+        assert_eq!(caught("i", async { Ok(7) }).await.unwrap(), 7);
+    }
 }
