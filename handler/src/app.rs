@@ -161,11 +161,7 @@ impl App {
 
     /// What a body may take.
     pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            max_bytes: self.config.max_body_bytes,
-            max_nesting: self.config.max_nesting,
-            max_rows: self.config.max_rows,
-        }
+        body_limits(&self.config)
     }
 
     pub(crate) fn memo(&self) -> &Memo {
@@ -264,15 +260,7 @@ fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
             config.model_dir.display()
         )
     })?;
-    let options = ScorerOptions {
-        sessions: config.sessions,
-        max_rows: config.max_rows,
-        timeout: config.timeout,
-        batch: BatchLimits {
-            max_waiting_rows: config.max_waiting_rows,
-            max_batch_rows: config.max_batch_rows,
-        },
-    };
+    let options = scorer_options(config);
     let folders: BTreeMap<_, _> = places
         .into_iter()
         .map(|place| {
@@ -309,8 +297,30 @@ fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
     })
 }
 
+/// What the settings allow a body to take.
+pub(crate) fn body_limits(config: &Config) -> Limits {
+    Limits {
+        max_bytes: config.max_body_bytes,
+        max_nesting: config.max_nesting,
+        max_rows: config.max_rows,
+    }
+}
+
+/// How the settings want models to be run.
+pub(crate) fn scorer_options(config: &Config) -> ScorerOptions {
+    ScorerOptions {
+        sessions: config.sessions,
+        max_rows: config.max_rows,
+        timeout: config.timeout,
+        batch: BatchLimits {
+            max_waiting_rows: config.max_waiting_rows,
+            max_batch_rows: config.max_batch_rows,
+        },
+    }
+}
+
 /// The text with paths below the model folder only: callers get to read it, and need not know where the app lies.
-fn below(folder: &Path, text: &str) -> String {
+pub(crate) fn below(folder: &Path, text: &str) -> String {
     text.replace(&format!("{}/", folder.display()), "")
 }
 
@@ -369,15 +379,10 @@ pub(crate) fn find_runtime(config: &Config) -> anyhow::Result<PathBuf> {
         config.app_root.join("bin"),
         config.app_root.clone(),
     ];
-    let candidates = places
-        .iter()
-        .flat_map(|place| LIBRARY_NAMES.map(|name| place.join(name)));
-    for candidate in candidates {
-        if candidate.is_file() {
-            // Absolute, since the loader searches the system for a bare name.
-            return std::path::absolute(&candidate)
-                .with_context(|| format!("{} cannot be resolved", candidate.display()));
-        }
+    if let Some(library) = places.iter().find_map(|place| library_in(place)) {
+        // Absolute, since the loader searches the system for a bare name.
+        return std::path::absolute(&library)
+            .with_context(|| format!("{} cannot be resolved", library.display()));
     }
     let places: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
     bail!(
@@ -385,4 +390,10 @@ pub(crate) fn find_runtime(config: &Config) -> anyhow::Result<PathBuf> {
         LIBRARY_NAMES[0],
         places.join(", ")
     )
+}
+
+/// ONNX Runtime in this very folder.
+pub(crate) fn library_in(folder: &Path) -> Option<PathBuf> {
+    let mut candidates = LIBRARY_NAMES.iter().map(|name| folder.join(name));
+    candidates.find(|candidate| candidate.is_file())
 }

@@ -1,5 +1,7 @@
 //! The command line. Without arguments, which is how the Functions host starts it, the program serves.
 
+use std::path::PathBuf;
+
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 /// An Azure Functions custom handler that serves ONNX models. Without a command it serves.
@@ -19,6 +21,60 @@ pub enum Command {
     /// Show or remove what is remembered in Redis
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Load models as the server would, score a sample, and say what was found out
+    ///
+    /// Ends with 1 if any model has a problem; all problems are told.
+    Check(CheckArguments),
+    /// Write an app folder that can be deployed, and a zip of it
+    Package(PackageArguments),
+}
+
+/// Which models to check; without any, those the server would load.
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// The folder of model folders, instead of SCORE_MODEL_DIR
+    #[arg(long, value_name = "DIR", conflicts_with = "models")]
+    pub model_dir: Option<PathBuf>,
+    /// Models: folders with a model.onnx, or ONNX files
+    #[arg(value_name = "MODEL")]
+    pub models: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What goes into the app folder.
+#[derive(Debug, Args)]
+pub struct PackageArguments {
+    /// Models: folders with a model.onnx, or ONNX files, which bring their external data and the model.toml beside them
+    #[arg(long = "model", value_name = "FILE|DIR", num_args = 1.., required = true)]
+    pub models: Vec<PathBuf>,
+    /// What sets scoring off: http, servicebus, servicebus-topic, storage-queue, blob
+    #[arg(
+        long = "trigger",
+        value_name = "TRIGGERS",
+        value_delimiter = ',',
+        default_value = "http"
+    )]
+    pub triggers: Vec<String>,
+    /// The folder to write; it must not exist or be empty
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// A zip of it for zip deployment
+    #[arg(long, value_name = "FILE")]
+    pub zip: Option<PathBuf>,
+    /// Replace an app folder or zip that is there already
+    #[arg(long)]
+    pub force: bool,
+    /// The handler to package, instead of this program; an ONNX Runtime library beside it is packaged with it
+    #[arg(long, value_name = "FILE")]
+    pub handler: Option<PathBuf>,
+    /// The processor the app is to run on: x86_64 or aarch64; this machine's if not given
+    #[arg(long, value_name = "CPU")]
+    pub target: Option<String>,
+    /// The glibc of an image of your own, where it is newer than that of Azure's
+    #[arg(long, value_name = "X.Y")]
+    pub allow_glibc: Option<String>,
 }
 
 /// What can be done with remembered results. Reads the same settings as the server: where Redis is, the namespace, the

@@ -5,6 +5,7 @@
 
 mod app;
 mod cache_command;
+mod check_command;
 mod cli;
 mod config;
 mod entra;
@@ -13,6 +14,8 @@ mod features;
 mod http;
 mod logging;
 mod metrics;
+mod model_source;
+mod package;
 mod payload;
 mod problem;
 mod process;
@@ -28,7 +31,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 
 use app::App;
-pub use cli::{Arguments, CacheCommand, Command, PurgeArguments};
+pub use cli::{Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments};
 pub use config::{Config, SETTINGS, Setting};
 pub use logging::{complain, start_logging};
 
@@ -54,6 +57,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 pub fn execute(command: &Command, config: &Config) -> anyhow::Result<()> {
     match command {
         Command::Cache(command) => cache_command::run(command, config),
+        Command::Check(arguments) => check_command::run(arguments, config),
+        Command::Package(arguments) => package::run(arguments, config),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use anyhow::Context;
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::MakeWriterExt;
@@ -32,4 +33,14 @@ pub fn complain(prefix: &str, lines: impl IntoIterator<Item = impl Display>) {
         // With standard error closed there is nobody left to tell.
         let _ = writeln!(out, "{prefix}{line}");
     }
+}
+
+/// Writes what a command was asked for to standard output.
+///
+/// # Errors
+/// If nobody takes it.
+pub(crate) fn answer(text: &str) -> anyhow::Result<()> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context("standard output cannot be written")
 }

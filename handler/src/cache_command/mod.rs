@@ -4,7 +4,6 @@ mod known;
 mod report;
 
 use std::cell::Cell;
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -12,7 +11,7 @@ use score::{ModelTag, StoredEntries};
 
 use crate::cli::{CacheCommand, PurgeArguments};
 use crate::config::Config;
-use crate::logging::complain;
+use crate::logging::{self, complain};
 use known::KnownModels;
 
 /// Runs one of the commands.
@@ -28,9 +27,7 @@ pub(crate) fn run(command: &CacheCommand, config: &Config) -> anyhow::Result<()>
         CacheCommand::Stats { json } => runtime.block_on(stats(config, *json)),
         CacheCommand::Purge(arguments) => runtime.block_on(purge(config, arguments)),
     }?;
-    io::stdout()
-        .write_all(answer.as_bytes())
-        .context("standard output cannot be written")
+    logging::answer(&answer)
 }
 
 async fn stats(config: &Config, json: bool) -> anyhow::Result<String> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use score::{ModelMetadata, Scorer, TensorSpec};
+use score::{ModelMetadata, Scorer};
 use serde_json::{Value, json};
 
 use super::openapi;
@@ -10,7 +10,7 @@ use super::reply::Reply;
 use super::route::Route;
 use crate::app::{App, Models, NoModel};
 use crate::metrics;
-use crate::payload::sample_request;
+use crate::payload::{sample_request, tensor_document};
 use crate::problem::Problem;
 
 /// Answers everything but scoring.
@@ -111,14 +111,6 @@ fn open_inference_metadata(metadata: &ModelMetadata) -> Value {
         "platform": "onnxruntime_onnx",
         "inputs": signature.inputs.iter().map(tensor_document).collect::<Vec<_>>(),
         "outputs": signature.outputs.iter().map(tensor_document).collect::<Vec<_>>(),
-    })
-}
-
-fn tensor_document(spec: &TensorSpec) -> Value {
-    json!({
-        "name": spec.name,
-        "datatype": spec.element_type.datatype(),
-        "shape": spec.signed_shape(),
     })
 }
 

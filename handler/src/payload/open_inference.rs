@@ -8,7 +8,7 @@ use score::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::fast::Plan;
 use super::output::tensors_of;
@@ -344,5 +344,13 @@ pub(super) fn write(
         body,
         content_type: "application/octet-stream",
         json_bytes: Some(json_bytes),
+    })
+}
+/// An input or output as the protocol's model metadata names it.
+pub(crate) fn tensor_document(spec: &TensorSpec) -> Value {
+    json!({
+        "name": spec.name,
+        "datatype": spec.element_type.datatype(),
+        "shape": spec.signed_shape(),
     })
 }

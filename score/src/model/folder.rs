@@ -213,6 +213,27 @@ pub struct ModelPlace {
     folder: PathBuf,
 }
 
+impl ModelPlace {
+    /// The model in this very folder, named after it; a folder named by a version is called like the one around it.
+    ///
+    /// # Errors
+    /// If the folder cannot be told from the root, because there is no current directory.
+    pub fn of_folder(folder: &Path) -> io::Result<Self> {
+        let folder = std::path::absolute(folder)?;
+        // `.../<name>/<version>` where Azure ML mounts one registered model.
+        let is_version = version_of(&folder).is_some();
+        let named = if is_version {
+            folder.parent()
+        } else {
+            Some(&*folder)
+        };
+        Ok(Self {
+            name: named.map(name_of).unwrap_or_default(),
+            folder,
+        })
+    }
+}
+
 impl ModelFolder {
     /// Finds the newest version, reads `model.toml` and digests the files.
     ///
@@ -281,19 +302,11 @@ pub fn find_models(root: &Path) -> io::Result<Vec<ModelPlace>> {
         }
         return Ok(places);
     }
-    let folder = std::path::absolute(root)?;
-    // `.../<name>/<version>` where Azure ML mounts one registered model.
-    let is_version = version_of(&folder).is_some();
-    let named = if is_version {
-        folder.parent()
-    } else {
-        Some(&*folder)
-    };
-    let name = named.map(name_of).filter(|name| is_usable_name(name));
-    Ok(vec![ModelPlace {
-        name: name.unwrap_or_else(|| "model".to_owned()),
-        folder,
-    }])
+    let mut place = ModelPlace::of_folder(root)?;
+    if !is_usable_name(&place.name) {
+        place.name = "model".to_owned();
+    }
+    Ok(vec![place])
 }
 
 /// The folder with the highest number, if the model lies in numbered folders; else the folder itself.
