@@ -24,6 +24,11 @@ RUN mkdir score/src handler/src \
 
 COPY score score
 COPY handler handler
+# `handler package` has them inside.
+COPY host.json ./
+COPY score-http score-http
+COPY score-queue score-queue
+COPY score-blob score-blob
 # cargo goes by file times, and the copied files may be older than the empty ones.
 RUN find score handler -name '*.rs' -exec touch {} + \
     && cargo zigbuild --release --locked --package handler --target "$(uname -m)-unknown-linux-gnu.2.28" \

@@ -19,6 +19,7 @@ mod listener_selftest;
 mod memo;
 mod models;
 mod openapi;
+mod package;
 mod protocol_cases;
 mod redis_connection;
 mod refusals;

@@ -11,6 +11,8 @@ mod messages;
 mod robustness;
 mod scoring_app;
 
+pub(crate) use robustness::mistakes;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

@@ -291,7 +291,7 @@ fn name_of(folder: &Path) -> String {
 }
 
 /// What is wrong with a document by one of the schemas in `tests/data/schemas`, or by a definition in it.
-fn mistakes(document: &Value, schema: &str, definition: Option<&str>) -> Vec<String> {
+pub(crate) fn mistakes(document: &Value, schema: &str, definition: Option<&str>) -> Vec<String> {
     let file = repository().join("tests/data/schemas").join(schema);
     let mut schema = read_json(&file);
     if let Some(name) = definition {

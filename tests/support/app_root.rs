@@ -65,6 +65,13 @@ impl AppRoot {
         }
     }
 
+    /// An app folder that is complete already.
+    pub(crate) fn of(folder: TempDir) -> Self {
+        Self {
+            folder: Arc::new(folder),
+        }
+    }
+
     /// Absolute path of the folder.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()

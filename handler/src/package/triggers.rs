@@ -38,7 +38,10 @@ const SERVICE_BUS: &Settings = &[
     ("SCORE_REJECTED_QUEUE", "score-rejected"),
 ];
 const QUEUE: &Settings = &[("SCORE_QUEUE", "score")];
-const TOPIC: &Settings = &[("SCORE_TOPIC", "score"), ("SCORE_SUBSCRIPTION", "score")];
+const TOPIC: &Settings = &[
+    ("SCORE_TOPIC", "score-requests"),
+    ("SCORE_SUBSCRIPTION", "score"),
+];
 const STORAGE_QUEUE: &Settings = &[
     ("SCORE_STORAGE_QUEUE", "score"),
     ("SCORE_STORAGE_RESULT_QUEUE", "score-results"),
