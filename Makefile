@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run build runtime test test-load test-conformance chaos bench lint clean
+.PHONY: help run build build-portable runtime test test-load test-conformance chaos image-check bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,6 +10,9 @@ run: build ## build everything and serve on http://127.0.0.1:7071 (SCORE_PORT)
 
 build: ## release build: bin/handler and the ONNX Runtime library beside it
 	@scripts/build.sh
+
+build-portable: ## release builds for an old glibc, x86_64 and aarch64, with the library: dist/MACHINE/bin
+	@scripts/build-portable.sh
 
 runtime: ## only fetch the ONNX Runtime library into bin/
 	@scripts/fetch-onnxruntime.sh
@@ -33,6 +36,9 @@ chaos: ## the long form of the chaos suite: every fault of Redis, a million rows
 	@scripts/fetch-onnxruntime.sh
 	CHAOS=long cargo test --release --locked -p handler --test chaos -- --nocapture
 
+image-check: ## build the Dockerfile and run its handler, on stand-ins for the base images; needs root, not Docker
+	@scripts/image-check.sh
+
 bench: build ## measure bin/handler against a Redis of its own (benches/README.md)
 	@scripts/setup.sh redis-server=redis-server
 	@python3 benches/bench.py
@@ -41,4 +47,4 @@ lint: ## formatting, clippy, docs, licences, shell scripts, Dockerfile
 	@scripts/lint.sh
 
 clean: ## remove everything that was built or fetched
-	rm -rf target bin
+	rm -rf target bin dist
