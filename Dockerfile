@@ -4,14 +4,16 @@ ARG BASE=mcr.microsoft.com/azure-functions/base:4
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 # The Functions images have had glibc 2.31 and 2.36. cargo-zigbuild links for 2.28, as ONNX Runtime is, so either will do.
+COPY scripts/zigbuild.txt scripts/
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 python3-pip \
     && rm -rf /var/lib/apt/lists/* \
-    && PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-cache-dir cargo-zigbuild==0.24.0 ziglang==0.17.1
+    && PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-cache-dir --no-deps --require-hashes \
+        --requirement scripts/zigbuild.txt
 
 COPY scripts scripts
-RUN scripts/fetch-onnxruntime.sh "$(uname -s)-$(uname -m)" /app/bin && rm /app/bin/.onnxruntime
+RUN scripts/fetch-onnxruntime.sh "$(uname -s)-$(uname -m)" /app/bin
 
 # The dependencies, built against empty crates: a layer that lasts until a manifest changes.
 COPY Cargo.toml Cargo.lock ./
@@ -46,9 +48,18 @@ RUN apt-get update \
     && localedef -i en_US -f UTF-8 en_US.UTF-8 \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /home/site/wwwroot
+# What changes least comes first, so that a new build of the handler is one small layer to push and pull.
+COPY --from=build /app/bin/libonnxruntime.so.1 bin/
+COPY models models
 COPY host.json ./
 COPY score-http score-http
 COPY score-queue score-queue
 COPY score-blob score-blob
-COPY --from=build /app/bin bin
-COPY models models
+COPY --from=build /app/bin/handler bin/
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="score" \
+      org.opencontainers.image.description="ONNX models as an Azure Functions app" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
