@@ -76,7 +76,8 @@ if ! is_there "$rust" "$toolchain"; then
   # Registries may be reached through something that only this machine's certificates vouch for.
   certificates=/usr/local/share/machine.pem
   cp -L "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$tree$certificates"
-  build config --env CARGO_HOME=/usr/local/cargo --env PATH=/usr/local/cargo/bin:/usr/local/rust/bin:/usr/bin:/bin:/usr/sbin:/sbin \
+  build config --env CARGO_HOME=/usr/local/cargo \
+    --env PATH=/usr/local/cargo/bin:/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     --env CARGO_HTTP_CAINFO=$certificates --env PIP_CERT=$certificates "$container"
   end_stand_in "$rust" "$toolchain"
 fi

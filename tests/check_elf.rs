@@ -18,7 +18,7 @@ fn what_needs_a_newer_system_library_is_refused() {
     for (old, new) in [
         ("GLIBC_2.28", "GLIBC_2.32"),
         ("GLIBC_2.28", "GLIBC_3.00"),
-        ("GLIBC_2.27", "GLIBC_ABI_"),
+        ("GLIBC_2.28", "GLIBC_PRIV"),
         ("GLIBCXX_3.4.22", "GLIBCXX_3.4.29"),
         ("CXXABI_1.3.11", "CXXABI_1.3.13"),
     ] {
