@@ -1,0 +1,36 @@
+param name string
+param location string
+param tags object
+
+@description('The queues to make.')
+param queueNames array
+
+resource namespace 'Microsoft.ServiceBus/namespaces@2024-01-01' = {
+  name: name
+  location: location
+  tags: tags
+  sku: {
+    name: 'Standard'
+    tier: 'Standard'
+  }
+  properties: {
+    disableLocalAuth: true
+    minimumTlsVersion: '1.2'
+  }
+}
+
+// The lock outlasts SCORE_MESSAGE_BATCH_TIMEOUT (45 s); of single messages the host renews the locks.
+resource queues 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = [
+  for queue in queueNames: {
+    parent: namespace
+    name: queue
+    properties: {
+      lockDuration: 'PT1M'
+      maxDeliveryCount: 10
+      deadLetteringOnMessageExpiration: true
+    }
+  }
+]
+
+output name string = namespace.name
+output host string = '${namespace.name}.servicebus.windows.net'

@@ -1,0 +1,24 @@
+@description('The app settings that both kinds of hosting share.')
+param clientId string
+param storageName string
+param serviceBusHost string
+param queues object
+param redisHost string
+param insightsConnectionString string
+
+output settings object = {
+  AzureWebJobsStorage__accountName: storageName
+  AzureWebJobsStorage__credential: 'managedidentity'
+  AzureWebJobsStorage__clientId: clientId
+  ServiceBusConnection__fullyQualifiedNamespace: serviceBusHost
+  ServiceBusConnection__credential: 'managedidentity'
+  ServiceBusConnection__clientId: clientId
+  SCORE_QUEUE: queues.requests
+  SCORE_RESULT_QUEUE: queues.results
+  SCORE_REJECTED_QUEUE: queues.rejected
+  REDIS_URL: 'rediss://${redisHost}:10000'
+  REDIS_AUTH: 'entra'
+  AZURE_CLIENT_ID: clientId
+  APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
+  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${clientId};Authorization=AAD'
+}

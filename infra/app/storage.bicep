@@ -1,0 +1,54 @@
+@description('Storage of the Functions host, of packages and of the blobs that are scored.')
+param name string
+param location string
+param tags object
+
+var containers = ['packages', 'incoming', 'scored', 'rejected']
+
+resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
+  name: name
+  location: location
+  tags: tags
+  kind: 'StorageV2'
+  sku: {
+    name: 'Standard_LRS'
+  }
+  properties: {
+    allowBlobPublicAccess: false
+    allowSharedKeyAccess: false
+    defaultToOAuthAuthentication: true
+    minimumTlsVersion: 'TLS1_2'
+    supportsHttpsTrafficOnly: true
+  }
+}
+
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
+  parent: account
+  name: 'default'
+}
+
+resource blobContainers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = [
+  for container in containers: {
+    parent: blobs
+    name: container
+    properties: {
+      publicAccess: 'None'
+    }
+  }
+]
+
+// Only the topic: a subscription's address bears a key of the app, which does not exist before the app is deployed.
+// infra/blob-events.sh subscribes.
+resource blobEvents 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
+  name: 'evgt-${name}'
+  location: location
+  tags: tags
+  properties: {
+    source: account.id
+    topicType: 'Microsoft.Storage.StorageAccounts'
+  }
+}
+
+output name string = account.name
+output packages string = '${account.properties.primaryEndpoints.blob}packages'
+output systemTopicName string = blobEvents.name
