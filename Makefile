@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run build build-portable runtime test test-load test-conformance chaos image-check bench lint clean
+.PHONY: help run build build-portable runtime test test-load test-conformance chaos image-check infra-check bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ image-check: ## build the Dockerfile and run its handler, on stand-ins for the b
 bench: build ## measure bin/handler against a Redis of its own (benches/README.md)
 	@scripts/setup.sh redis-server=redis-server
 	@python3 benches/bench.py
+
+infra-check: ## Bicep, GitHub workflows and Kubernetes manifests, checked without Azure
+	@scripts/infra-check.sh
 
 lint: ## formatting, clippy, docs, licences, shell scripts, Dockerfile
 	@scripts/lint.sh

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# One prediction by the deployed app: infra/smoke.sh RESOURCE_GROUP APP [MODEL]
+# Asks the app what the model expects, and sends the sample request it shows. SCORE_SMOKE_URL replaces the app's address,
+# and needs no key then. SCORE_SMOKE_SECONDS is how long the app may take to come up (300).
+set -euo pipefail
+
+group=${1:?usage: infra/smoke.sh RESOURCE_GROUP APP [MODEL]}
+app=${2:?usage: infra/smoke.sh RESOURCE_GROUP APP [MODEL]}
+model=${3:-}
+url=${SCORE_SMOKE_URL:-https://$app.azurewebsites.net}/api/score${model:+/$model}
+
+key=
+if [[ -z ${SCORE_SMOKE_URL:-} ]]; then
+  key=$(az functionapp keys list --resource-group "$group" --name "$app" --query functionKeys.default --output tsv)
+fi
+
+# The key comes by standard input, not as an argument that others could see.
+call() {
+  curl --silent --show-error --fail-with-body --max-time 60 --header @- "$@" <<<"x-functions-key: $key"
+}
+
+end=$((SECONDS + ${SCORE_SMOKE_SECONDS:-300}))
+until description=$(call "$url" 2>&1); do
+  if ((SECONDS >= end)); then
+    echo "error: $url does not answer: $description" >&2
+    exit 1
+  fi
+  sleep 5
+done
+sample=$(jq --exit-status --compact-output .sample_request <<<"$description") || {
+  echo "error: $url shows no sample_request; name a model" >&2
+  exit 1
+}
+request=$(mktemp)
+trap 'rm -f "$request"' EXIT
+echo "$sample" >"$request"
+answer=$(call "$url" --header 'content-type: application/json' --data-binary "@$request") || {
+  echo "error: $url refuses its own sample request: $answer" >&2
+  exit 1
+}
+jq --exit-status . <<<"$answer" >/dev/null
+echo "$app scores"

@@ -1,0 +1,185 @@
+"""The Bicep files: their syntax, the types they use, what must be closed, and names checked against Azure's models."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import azure_models
+import bicep
+import pytest
+
+INFRA = Path(__file__).parents[2] / "infra"
+FILES = [bicep.read(path) for path in sorted(INFRA.rglob("*.bicep"))]
+RESOURCES = [resource for file in FILES for resource in file.resources if not resource.existing]
+
+VERSIONS = {
+    "Microsoft.Authorization/roleAssignments": "2022-04-01",
+    "Microsoft.Cache/redisEnterprise": "2025-07-01",
+    "Microsoft.Cache/redisEnterprise/databases": "2025-07-01",
+    "Microsoft.Cache/redisEnterprise/databases/accessPolicyAssignments": "2025-07-01",
+    "Microsoft.ContainerRegistry/registries": "2025-11-01",
+    "Microsoft.EventGrid/systemTopics": "2025-02-15",
+    "Microsoft.Insights/components": "2020-02-02",
+    "Microsoft.ManagedIdentity/userAssignedIdentities": "2024-11-30",
+    "Microsoft.OperationalInsights/workspaces": "2025-07-01",
+    "Microsoft.Resources/resourceGroups": "2024-03-01",
+    "Microsoft.ServiceBus/namespaces": "2024-01-01",
+    "Microsoft.ServiceBus/namespaces/queues": "2024-01-01",
+    "Microsoft.Storage/storageAccounts": "2025-06-01",
+    "Microsoft.Storage/storageAccounts/blobServices": "2025-06-01",
+    "Microsoft.Storage/storageAccounts/blobServices/containers": "2025-06-01",
+    "Microsoft.Web/serverfarms": "2025-03-01",
+    "Microsoft.Web/sites": "2025-03-01",
+    "Microsoft.Web/sites/basicPublishingCredentialsPolicies": "2025-03-01",
+    "Microsoft.Web/sites/config": "2025-03-01",
+}
+
+# What keeps keys and passwords out, and what the app cannot do without.
+REQUIRED = {
+    "Microsoft.Cache/redisEnterprise": {
+        "properties.minimumTlsVersion": "1.2",
+        "properties.publicNetworkAccess": "Enabled",
+    },
+    "Microsoft.Cache/redisEnterprise/databases": {
+        "name": "default",
+        "properties.accessKeysAuthentication": "Disabled",
+        "properties.clientProtocol": "Encrypted",
+        "properties.port": 10000,
+    },
+    "Microsoft.Cache/redisEnterprise/databases/accessPolicyAssignments": {
+        "properties.accessPolicyName": "default",
+    },
+    "Microsoft.ContainerRegistry/registries": {"properties.adminUserEnabled": False},
+    "Microsoft.Insights/components": {"properties.DisableLocalAuth": True},
+    "Microsoft.ServiceBus/namespaces": {"properties.disableLocalAuth": True},
+    "Microsoft.Storage/storageAccounts": {
+        "properties.allowBlobPublicAccess": False,
+        "properties.allowSharedKeyAccess": False,
+        "properties.supportsHttpsTrafficOnly": True,
+    },
+    "Microsoft.Web/serverfarms": {"properties.reserved": True},
+    "Microsoft.Web/sites": {"identity.type": "UserAssigned", "properties.httpsOnly": True},
+    "Microsoft.Web/sites/basicPublishingCredentialsPolicies": {"properties.allow": False},
+}
+
+
+@pytest.fixture(params=FILES, ids=lambda file: file.path.name)
+def file(request):
+    return request.param
+
+
+def test_files_are_found():
+    assert len(FILES) >= 11 and len(RESOURCES) >= 25
+
+
+def test_syntax(file):
+    assert not file.mistakes
+
+
+def test_types_and_versions(file):
+    for resource in file.resources:
+        assert resource.version == VERSIONS.get(resource.kind), resource.kind
+
+
+def test_properties_and_values_are_those_of_azure(file):
+    for resource in file.resources:
+        if resource.kind in azure_models.CLASSES and not resource.existing:
+            assert not azure_models.mistakes(resource.kind, resource.body)
+
+
+def test_every_type_has_a_model():
+    assert set(azure_models.CLASSES) == set(VERSIONS) - {"Microsoft.Resources/resourceGroups"}
+    assert {resource.kind for resource in RESOURCES} == set(VERSIONS)
+
+
+@pytest.mark.parametrize("kind", REQUIRED)
+def test_required_properties(kind):
+    found = [resource for resource in RESOURCES if resource.kind == kind]
+    assert found
+    for resource in found:
+        for path, expected in REQUIRED[kind].items():
+            assert at(resource.body, path) == expected, f"{resource.symbol}: {path}"
+
+
+def test_no_keys_are_read_and_none_go_out(file):
+    source = file.path.read_text()
+    assert not re.search(r"\blist\w*\(|@secure|AccountKey=|SharedAccessKey", source)
+    for name, value in file.outputs.items():
+        assert not re.search(r"(?i)key|secret|password|credential\b", name + " " + value.split("{")[0])
+
+
+def test_parameters_and_variables_are_used(file):
+    uses = Counter(file.identifiers)
+    for name in [*file.parameters, *file.variables]:
+        assert uses[name] > 1, f"{file.path.name}: {name} is never used"
+
+
+def test_modules_get_the_parameters_they_have(file):
+    for symbol, path, given in file.modules:
+        module = bicep.read(file.path.parent / path)
+        assert set(given) <= set(module.parameters), symbol
+        needed = {name for name, optional in module.parameters.items() if not optional}
+        assert needed <= set(given), symbol
+        for name in re.findall(rf"\b{symbol}!?\.outputs\.(\w+)", file.path.read_text()):
+            assert name in module.outputs, f"{symbol} has no output {name}"
+
+
+def test_every_module_is_used():
+    used = {(file.path.parent / path).resolve() for file in FILES for _, path, _ in file.modules}
+    assert used | {(INFRA / "main.bicep").resolve()} == {file.path.resolve() for file in FILES}
+
+
+def test_clustering_policies_are_those_of_azure():
+    from azure.mgmt.redisenterprise.models import ClusteringPolicy
+
+    source = (INFRA / "main.bicep").read_text()
+    allowed = re.search(r"@allowed\(\[([^]]*)\]\)\s*@description\([^)]*\)\s*param redisClusteringPolicy", source)
+    assert set(re.findall(r"'(\w+)'", allowed.group(1))) == {policy.value for policy in ClusteringPolicy}
+
+
+def test_roles_are_named_by_their_scope_and_holder():
+    roles = [r for r in RESOURCES if r.kind == "Microsoft.Authorization/roleAssignments"]
+    assert {r.symbol for f in FILES if f.path.name == "roles.bicep" for r in f.resources} >= {r.symbol for r in roles}
+    for role in roles:
+        scope = role.body["scope"].text
+        assert role.body["name"].text.startswith(f"guid({scope}.id, principalId, "), role.symbol
+
+
+def test_hosting_of_the_package():
+    app = at_file("function-zip.bicep", "Microsoft.Web/sites").body
+    assert at(app, "properties.functionAppConfig.runtime") == {"name": "custom", "version": "1.0"}
+    storage = "properties.functionAppConfig.deployment.storage"
+    assert at(app, f"{storage}.authentication.type") == "UserAssignedIdentity"
+    settings = at_file("function-zip.bicep", "Microsoft.Web/sites/config").body["properties"]
+    assert "FUNCTIONS_WORKER_RUNTIME" not in settings.text  # refused on Flex Consumption
+
+
+def test_hosting_of_the_image():
+    app = at_file("function-container.bicep", "Microsoft.Web/sites").body
+    assert at(app, "properties.siteConfig.acrUseManagedIdentityCreds") is True
+    settings = at_file("function-container.bicep", "Microsoft.Web/sites/config").body["properties"]
+    assert "FUNCTIONS_WORKER_RUNTIME: 'custom'" in settings.text
+    assert "WEBSITES_ENABLE_APP_SERVICE_STORAGE: 'false'" in settings.text
+
+
+def test_settings_are_those_the_functions_ask_for():
+    settings = (INFRA / "app/settings.bicep").read_text()
+    root = INFRA.parent
+    for function in root.glob("score-*/function.json"):
+        text = function.read_text()
+        for name in re.findall(r"%(\w+)%", text):
+            assert f"  {name}: " in settings
+        for connection in re.findall(r'"connection": "(\w+)"', text):
+            assert f"  {connection}__credential: " in settings
+
+
+def at(body, path):
+    for part in path.split("."):
+        body = body[part]
+    return body
+
+
+def at_file(name, kind):
+    (file,) = [file for file in FILES if file.path.name == name]
+    (resource,) = [resource for resource in file.resources if resource.kind == kind]
+    return resource
