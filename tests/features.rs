@@ -616,3 +616,34 @@ async fn messages_name_rows_by_key_too() {
     let refused = host.deliver("scoreMessage", &sent[..1], Transport::Chunked);
     assert!(refused.await.unwrap_err().contains("status 503"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_that_cannot_be_scored_for_now_does_not_hold_up_its_batch_for_ever() {
+    let (app, redis) = (affine_app("json"), RedisServer::start().await);
+    add_functions(&app);
+    let settings = [
+        ("REDIS_URL", redis.url()),
+        ("SCORE_MESSAGE_BATCH_TIMEOUT", "1s".to_owned()),
+    ];
+    let settings = settings
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let host = FunctionsHost::start(&app, settings).await;
+    redis.stop();
+    let batch = |delivery_count| {
+        let bodies = [r#"{"data":[[1,2,3]]}"#, r#"{"keys":["a"]}"#];
+        bodies.map(|body| ServiceBusMessage {
+            delivery_count,
+            ..ServiceBusMessage::new(body)
+        })
+    };
+    let early = batch(4);
+    let early = host.deliver("scoreBatch", &early, Transport::Chunked);
+    assert!(early.await.unwrap_err().contains("status 503"));
+    let late = batch(5);
+    let late = host.deliver("scoreBatch", &late, Transport::Chunked);
+    let late = late.await.unwrap();
+    assert_eq!(late.messages("result").len(), 1);
+    let rejected = late.messages("rejected");
+    assert_eq!(rejected[0]["reason"]["code"], "features_unavailable");
+}

@@ -214,7 +214,12 @@ async fn no_message_is_lost_or_scored_wrongly_however_often_the_handler_is_kille
     assert_eq!(listener.supervisor().restarts(), KILLS);
     assert!(counters.abandoned >= KILLS as u64, "the kills hit nothing");
     for failure in &failures {
-        assert!(failure.contains("no answer"), "not by a kill: {failure}");
+        // In work at a kill, or posted before the host had noticed it.
+        let by_a_kill = ["no answer", "cannot connect"];
+        assert!(
+            by_a_kill.iter().any(|cause| failure.contains(cause)),
+            "not by a kill: {failure}"
+        );
     }
     let found = fates(&cloud, &plan);
     let ids = |of: &BTreeMap<String, Fate>| BTreeSet::from_iter(of.keys().cloned());

@@ -35,6 +35,17 @@ pub(super) struct Delivery {
     pub(super) delivery_count: Option<u64>,
 }
 
+/// Of the ten deliveries that queues allow if they are made without further thought.
+const LATE_DELIVERY: u64 = 5;
+
+impl Delivery {
+    /// Whether it was delivered so often that few tries are left.
+    pub(super) fn is_late(&self) -> bool {
+        self.delivery_count
+            .is_some_and(|count| count >= LATE_DELIVERY)
+    }
+}
+
 /// `Metadata` of one call.
 pub(super) struct Metadata<'a> {
     members: &'a BTreeMap<String, &'a RawValue>,

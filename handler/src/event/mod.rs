@@ -150,7 +150,12 @@ impl Work<'_> {
         };
         match outcome {
             Ok(document) => Ok(Settled::Scored(document)),
-            Err(problem) if problem.is_temporary() => Err(problem),
+            // What goes wrong every time must not take the rest of its batch to the dead letters with it.
+            Err(problem)
+                if problem.is_temporary() && !(self.trigger.many && delivery.is_late()) =>
+            {
+                Err(problem)
+            }
             // Alone, it fails alone; others of its batch must not fail with it.
             Err(problem) if problem.is_internal() && !self.trigger.many => Err(problem),
             Err(problem) => {
