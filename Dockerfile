@@ -46,6 +46,7 @@ ENV AzureWebJobsScriptRoot=/home/site/wwwroot \
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libstdc++6 locales \
     && localedef -i en_US -f UTF-8 en_US.UTF-8 \
+    && apt-get clean \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /home/site/wwwroot
 # What changes least comes first, so that a new build of the handler is one small layer to push and pull.

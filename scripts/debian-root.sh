@@ -12,7 +12,7 @@ if [[ -z $mirror ]]; then
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Label: Debian' | sort --unique | head -n 1)
 fi
 if [[ -z $mirror ]]; then
-  echo "error: this machine's apt knows no mirror of Debian; set DEBIAN_MIRROR to the address of one" >&2
+  echo "error: this machine's apt knows no mirror of Debian (after apt-get update); set DEBIAN_MIRROR to one's address" >&2
   exit 1
 fi
 

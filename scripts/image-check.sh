@@ -83,7 +83,7 @@ if ! is_there "$rust" "$toolchain"; then
 fi
 
 began=$SECONDS
-build build --isolation chroot --pull-never --layers --format docker --quiet --tag "$image" \
+build build --isolation chroot --pull-never --layers --force-rm --format docker --quiet --tag "$image" \
   --build-arg VERSION="$version" --build-arg REVISION="$revision" . >"$work/build.log" 2>&1 || {
   tail -n 20 "$work/build.log" >&2
   fail "the Dockerfile does not build; $work/build.log says more"
@@ -106,7 +106,7 @@ diff <(sort <<<"$expected") <(sort <<<"$found") || fail "the image's app has oth
 [[ $(find "$app" ! -user 0 -o ! -type l -perm /022) == '' ]] || fail "others than root may write to the app"
 readelf -d "$app/bin/libonnxruntime.so.1" | grep -q 'SONAME.*\[libonnxruntime\.so\.1\]' || fail "the library's soname is not its name"
 scripts/check-elf.sh -m "$machine" "$app/bin/handler" "$app/bin/libonnxruntime.so.1"
-[[ -z $(find "$tree/var/lib/apt/lists" -type f) ]] || fail "the image holds apt's lists"
+[[ -z $(find "$tree"/var/lib/apt/lists "$tree"/var/cache/apt/archives -type f ! -name lock) ]] || fail "the image holds what apt has fetched"
 chroot "$tree" locale -a | grep -qx en_US.utf8 || fail "the image lacks the locale en_US.UTF-8"
 
 inspect() {
