@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# What can be known to be wrong before anything is asked of Azure, and then which names are taken.
+# shellcheck disable=SC2154  # set by deploy.sh and lib.sh
+
+# matches WHAT VALUE PATTERN RULE
+matches() {
+  [[ $2 =~ ^($3)$ ]] || die "$1 '$2': expected $4"
+}
+
+check_settings() {
+  local service
+  [[ -n $APP ]] || die "APP is not set: the name of the function app, for instance APP=my-scores"
+  matches APP "$APP" '[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?' "1 to 63 letters, digits and inner hyphens"
+  matches PLAN_SKU "$PLAN_SKU" 'B[123]|S[123]|P[0-9]m?v[23]|EP[123]|FC1' "B1 to B3, S1 to S3, P0v3 and the like, EP1 to EP3, or FC1"
+  matches PACKAGE "$PACKAGE" 'image|zip' "image or zip"
+  matches AUTH "$AUTH" 'identity|keys' "identity or keys"
+  matches CACHE "$CACHE" 'managed|classic|none' "managed, classic or none"
+  for service in $TRIGGERS; do
+    matches TRIGGERS "$service" 'http|queue|blob' "http, queue and blob, separated by spaces"
+  done
+  [[ $PLAN_SKU != FC1 || $PACKAGE == zip ]] || die "PACKAGE 'image': Flex Consumption (PLAN_SKU FC1) takes no image; expected zip"
+  matches RESOURCE_GROUP "$RESOURCE_GROUP" '[A-Za-z0-9_.()-]{0,89}[A-Za-z0-9_()-]' "1 to 90 letters, digits and _ . ( ) -, no dot at the end"
+  matches STORAGE "$STORAGE" '[a-z0-9]{3,24}' "3 to 24 lower-case letters and digits"
+  [[ $PACKAGE == zip ]] || matches REGISTRY "$REGISTRY" '[A-Za-z0-9]{5,50}' "5 to 50 letters and digits"
+  [[ $PLAN_SKU == FC1 ]] || matches PLAN "$PLAN" '[A-Za-z0-9-]{1,60}' "1 to 60 letters, digits and hyphens"
+  [[ $AUTH == keys ]] || matches IDENTITY "$IDENTITY" '[A-Za-z0-9][A-Za-z0-9_-]{2,127}' "3 to 128 letters, digits, _ and -"
+  if has queue "$TRIGGERS"; then
+    matches SERVICE_BUS "$SERVICE_BUS" '[A-Za-z][A-Za-z0-9-]{4,48}[A-Za-z0-9]' "6 to 50 letters, digits and inner hyphens, a letter first"
+    for service in SCORE_QUEUE SCORE_RESULT_QUEUE SCORE_REJECTED_QUEUE; do
+      matches "$service" "${!service}" '[A-Za-z0-9]([A-Za-z0-9._/-]{0,258}[A-Za-z0-9])?' "a queue's name of letters, digits and . _ / -"
+    done
+  fi
+  case $CACHE in
+    managed)
+      matches REDIS "$REDIS" '[A-Za-z0-9]+(-[A-Za-z0-9]+)*' "letters, digits and single inner hyphens"
+      matches "length of REDIS" "${#REDIS}" '[1-9]|[1-5][0-9]|60' "1 to 60"
+      matches CACHE_SKU "$CACHE_SKU" '(Balanced_B|MemoryOptimized_M|ComputeOptimized_X|FlashOptimized_A)[0-9]+' "for instance Balanced_B0"
+      ;;
+    classic)
+      matches REDIS "$REDIS" '[A-Za-z0-9]+(-[A-Za-z0-9]+)*' "letters, digits and single inner hyphens"
+      matches "length of REDIS" "${#REDIS}" '[1-9]|[1-5][0-9]|6[0-3]' "1 to 63"
+      matches CACHE_SKU "$CACHE_SKU" '(Basic|Standard)_C[0-6]|Premium_P[1-5]' "for instance Basic_C0"
+      ;;
+  esac
+  [[ $PACKAGE == image ]] || $dry_run || [[ -f $ZIP ]] || die "ZIP '$ZIP': no such file; expected the package of the app"
+  [[ -f $TEST_REQUEST ]] || die "TEST_REQUEST '$TEST_REQUEST': no such file; expected a request in JSON"
+}
+
+# Names that must be unique in all of Azure: a taken one is refused before the first resource is made.
+check_names() {
+  $dry_run && return
+  exists Microsoft.Web/sites "$APP" ||
+    available APP rest --method post --body "{\"name\": \"$APP\", \"type\": \"Microsoft.Web/sites\"}" \
+      --uri "/subscriptions/$subscription_id/providers/Microsoft.Web/checkNameAvailability?api-version=2025-05-01"
+  exists Microsoft.Storage/storageAccounts "$STORAGE" ||
+    available STORAGE storage account check-name --name "$STORAGE"
+  [[ $PACKAGE == zip || -n $IMAGE ]] || exists Microsoft.ContainerRegistry/registries "$REGISTRY" ||
+    available REGISTRY acr check-name --name "$REGISTRY"
+  ! has queue "$TRIGGERS" || exists Microsoft.ServiceBus/namespaces "$SERVICE_BUS" ||
+    available SERVICE_BUS servicebus namespace exists --name "$SERVICE_BUS"
+}
+
+# available SETTING ARGUMENT...: asks with this call whether the setting's value is free
+available() {
+  local setting=$1 answer
+  shift
+  answer=$(azure "$@" --query nameAvailable --output tsv)
+  [[ $answer == true ]] || die "$setting '${!setting}': the name is taken; expected one that is free in all of Azure"
+}

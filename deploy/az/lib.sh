@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# How az is called: every call is shown, and with --dry-run only shown. No call has a secret among its arguments.
+
+dry_run=false
+
+die() {
+  echo "error: $*" >&2
+  exit 1
+}
+
+show() {
+  local line=az argument
+  for argument in "$@"; do
+    [[ $argument =~ ^[A-Za-z0-9@%+=:,./_-]+$ ]] || argument=${argument@Q}
+    line+=" $argument"
+  done
+  echo "$line" >&3
+}
+
+azure() {
+  az "$@" ${SUBSCRIPTION:+--subscription "$SUBSCRIPTION"} --only-show-errors
+}
+
+# run ARGUMENT...: a call whose answer is of no interest
+run() {
+  show "$@"
+  $dry_run || azure "$@" --output none
+}
+
+# ask PLACEHOLDER ARGUMENT...: a call for one value; the placeholder stands for it in a dry run
+ask() {
+  local placeholder=$1
+  shift
+  show "$@"
+  if $dry_run; then
+    echo "<$placeholder>"
+  else
+    azure "$@" --output tsv
+  fi
+}
+
+# has WORD LIST: whether the list of words has this one
+has() {
+  [[ " $2 " == *" $1 "* ]]
+}
+
+# What the group holds, one type/name a line, in lower case; asked for once, so that a second run skips what is there.
+inventory=
+take_inventory() {
+  $dry_run && return
+  [[ $(azure group exists --name "$RESOURCE_GROUP" --output tsv) == true ]] || return 0
+  inventory=$(azure resource list --resource-group "$RESOURCE_GROUP" --query "[].join('/', [type, name])" --output tsv)
+  inventory=${inventory,,}
+}
+
+# exists TYPE NAME
+exists() {
+  grep -qixF "$1/$2" <<<"$inventory"
+}
+
+# The id of a resource in the group: id_of TYPE NAME
+id_of() {
+  echo "/subscriptions/$subscription_id/resourceGroups/$RESOURCE_GROUP/providers/$1/$2"
+}
+
+# subscription_id is also the proof that somebody is signed in.
+sign_in() {
+  if $dry_run; then
+    subscription_id=${SUBSCRIPTION:-<subscription>}
+    return
+  fi
+  command -v az >/dev/null || die "az is missing; see https://aka.ms/azure-cli"
+  if ! subscription_id=$(azure account show --query id --output tsv 2>/dev/null); then
+    [[ -z $SUBSCRIPTION ]] || die "no subscription '$SUBSCRIPTION' for who is signed in; see: az login, az account list"
+    die "not signed in to Azure, or no subscription chosen; run: az login"
+  fi
+}
