@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Puts the app on Azure, with all it needs. It can be run again at any time, and goes on where it was left.
 set -euo pipefail
+shopt -s inherit_errexit
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 steps=(group identity storage servicebus cache image roles plan app settings code test events)

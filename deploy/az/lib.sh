@@ -29,14 +29,22 @@ run() {
 
 # ask PLACEHOLDER ARGUMENT...: a call for one value; the placeholder stands for it in a dry run
 ask() {
-  local placeholder=$1
+  local placeholder=$1 answer
   shift
   show "$@"
   if $dry_run; then
     echo "<$placeholder>"
   else
-    azure "$@" --output tsv
+    answer=$(azure "$@" --output tsv)
+    [[ -n $answer && $answer != None ]] || die "Azure does not tell the $placeholder (yet)"
+    echo "$answer"
   fi
+}
+
+# put ID API_VERSION BODY: makes a resource for which az has no command, and waits for it
+put() {
+  run rest --method put --uri "$1?api-version=$2" --body "$3"
+  run resource wait --ids "$1" --api-version "$2" --created --timeout 3600
 }
 
 # has WORD LIST: whether the list of words has this one

@@ -49,21 +49,20 @@ step_cache() {
   esac
 }
 
-# By its resource type: az redisenterprise is an extension. One endpoint (EnterpriseCluster), so that no certificate
+# As resources, because az redisenterprise is an extension. One endpoint (EnterpriseCluster), so that no certificate
 # meets a node's address.
 managed_cache() {
   local cluster principal keys=Disabled
   cluster=$(id_of Microsoft.Cache/redisEnterprise "$REDIS")
   [[ $AUTH == identity ]] || keys=Enabled
   exists Microsoft.Cache/redisEnterprise "$REDIS" ||
-    run resource create --id "$cluster" --api-version "$redis_api" --is-full-object --properties \
+    put "$cluster" "$redis_api" \
       "{\"location\": \"$LOCATION\", \"sku\": {\"name\": \"$CACHE_SKU\"}, \"properties\": {\"highAvailability\": \"Disabled\", \"minimumTlsVersion\": \"1.2\", \"publicNetworkAccess\": \"Enabled\"}}"
-  run resource create --id "$cluster/databases/default" --api-version "$redis_api" --is-full-object --properties \
+  put "$cluster/databases/default" "$redis_api" \
     "{\"properties\": {\"clientProtocol\": \"Encrypted\", \"port\": 10000, \"clusteringPolicy\": \"EnterpriseCluster\", \"evictionPolicy\": \"AllKeysLRU\", \"accessKeysAuthentication\": \"$keys\"}}"
   [[ $AUTH == identity ]] || return 0
   principal=$(identity_value principalId)
-  run resource create --id "$cluster/databases/default/accessPolicyAssignments/score" --api-version "$redis_api" \
-    --is-full-object --properties \
+  put "$cluster/databases/default/accessPolicyAssignments/score" "$redis_api" \
     "{\"properties\": {\"accessPolicyName\": \"default\", \"user\": {\"objectId\": \"$principal\"}}}"
 }
 
@@ -75,7 +74,7 @@ classic_cache() {
     run redis create --resource-group "$RESOURCE_GROUP" --name "$REDIS" --location "$LOCATION" \
       --sku "${CACHE_SKU%_*}" --vm-size "${CACHE_SKU#*_}" --minimum-tls-version 1.2 --disable-access-keys "$entra" \
       --redis-configuration "{\"aad-enabled\": \"$entra\", \"maxmemory-policy\": \"allkeys-lru\"}"
-  run resource wait --ids "$id" --created --timeout 3600
+  run resource wait --ids "$id" --api-version 2024-11-01 --created --timeout 3600
   [[ $AUTH == identity ]] || return 0
   principal=$(identity_value principalId)
   run redis access-policy-assignment create --resource-group "$RESOURCE_GROUP" --name "$REDIS" \
@@ -89,13 +88,15 @@ identity_value() {
 }
 
 step_image() {
-  local admin=false
+  local admin=false status
   [[ $PACKAGE == image && -z $IMAGE ]] || return 0
   [[ $AUTH == identity ]] || admin=true
   exists Microsoft.ContainerRegistry/registries "$REGISTRY" ||
     run acr create --resource-group "$RESOURCE_GROUP" --name "$REGISTRY" --location "$LOCATION" --sku Basic \
       --admin-enabled "$admin"
-  run acr build --registry "$REGISTRY" --resource-group "$RESOURCE_GROUP" --image "score:$IMAGE_TAG" --no-logs "$root"
+  status=$(ask Succeeded acr build --registry "$REGISTRY" --resource-group "$RESOURCE_GROUP" --image "score:$IMAGE_TAG" \
+    --no-logs --query status "$root")
+  [[ $status == *Succeeded* ]] || die "the image was not built (${status,,}); see: az acr task logs --registry $REGISTRY"
 }
 
 image() {
@@ -224,8 +225,8 @@ redis_key() {
   if [[ $CACHE == classic ]]; then
     ask "key of $REDIS" redis list-keys --resource-group "$RESOURCE_GROUP" --name "$REDIS" --query primaryKey
   else
-    ask "key of $REDIS" resource invoke-action --action listKeys --api-version "$redis_api" \
-      --ids "$(id_of Microsoft.Cache/redisEnterprise "$REDIS")/databases/default" --query primaryKey
+    ask "key of $REDIS" rest --method post --query primaryKey \
+      --uri "$(id_of Microsoft.Cache/redisEnterprise "$REDIS")/databases/default/listKeys?api-version=$redis_api"
   fi
 }
 
@@ -244,10 +245,16 @@ step_code() {
   run functionapp config container set --resource-group "$RESOURCE_GROUP" --name "$APP" --image "$(image)"
 }
 
+# Not by az functionapp show, which reads the publishing profile with its passwords too.
+app_host() {
+  ask "host of $APP" resource show --ids "$(id_of Microsoft.Web/sites "$APP")" --query properties.defaultHostName \
+    --api-version 2025-05-01
+}
+
 step_test() {
   local host key
   has http "$TRIGGERS" || return 0
-  host=$(ask "host of $APP" functionapp show --resource-group "$RESOURCE_GROUP" --name "$APP" --query defaultHostName)
+  host=$(app_host)
   key=$(ask "function key of $APP" functionapp keys list --resource-group "$RESOURCE_GROUP" --name "$APP" \
     --query functionKeys.default)
   echo "curl https://$host/api/score --header 'x-functions-key: ...' --data @$TEST_REQUEST" >&3
@@ -263,10 +270,9 @@ step_test() {
 step_events() {
   local host key
   has blob "$TRIGGERS" || return 0
-  host=$(ask "host of $APP" functionapp show --resource-group "$RESOURCE_GROUP" --name "$APP" --query defaultHostName)
+  host=$(app_host)
   key=$(ask "blobs_extension key of $APP" functionapp keys list --resource-group "$RESOURCE_GROUP" --name "$APP" \
     --query systemKeys.blobs_extension)
-  [[ -n $key && $key != None ]] || die "the app has no key blobs_extension yet: its host has not started; run deploy.sh again later"
   cat >"$scratch/events.json" <<EVENTS
 {"properties": {
   "destination": {"endpointType": "WebHook", "properties": {
@@ -275,6 +281,6 @@ step_events() {
     "includedEventTypes": ["Microsoft.Storage.BlobCreated"],
     "subjectBeginsWith": "/blobServices/default/containers/incoming/"}}}
 EVENTS
-  run resource create --api-version 2025-02-15 --is-full-object --properties "@$scratch/events.json" \
-    --id "$(id_of Microsoft.Storage/storageAccounts "$STORAGE")/providers/Microsoft.EventGrid/eventSubscriptions/score-blob"
+  put "$(id_of Microsoft.Storage/storageAccounts "$STORAGE")/providers/Microsoft.EventGrid/eventSubscriptions/score-blob" \
+    2025-02-15 "@$scratch/events.json"
 }
