@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run build build-portable runtime test test-load test-conformance chaos image-check infra-check bench lint clean
+.PHONY: help run build build-portable runtime test test-load test-conformance chaos image-check infra-check deploy-check bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ chaos: ## the long form of the chaos suite: every fault of Redis, a million rows
 
 image-check: ## build the Dockerfile and run its handler, on stand-ins for the base images; needs root, not Docker
 	@scripts/image-check.sh
+
+deploy-check: ## run deploy/az with the real az against a stand-in of Azure
+	@scripts/deploy-check.sh
 
 bench: build ## measure bin/handler against a Redis of its own (benches/README.md)
 	@scripts/setup.sh redis-server=redis-server

@@ -1,0 +1,281 @@
+"""Plays Azure for the real az: a resource manager, an identity endpoint, an app, all on 127.0.0.1.
+
+Resources are kept as they are put; what az needs beyond that is in `special`. Every request is recorded.
+"""
+import base64
+import json
+import re
+import ssl
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
+TENANT = "00000000-0000-0000-0000-000000000002"
+PRINCIPAL = "00000000-0000-0000-0000-0000000000aa"
+CLIENT = "00000000-0000-0000-0000-0000000000cc"
+SECRET = "c2VjcmV0LXRoYXQtbXVzdC1ub3QtYmUtc2hvd24="
+LOCATION = {"name": "westeurope", "displayName": "West Europe"}
+
+
+def token():
+    part = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+    claims = {"tid": TENANT, "oid": PRINCIPAL, "exp": int(time.time()) + 86400}
+    return ".".join([part({"alg": "none"}), part(claims), part("signature")])
+
+
+def stack(name, version):
+    settings = {
+        "runtimeVersion": version, "isDefault": True, "isHidden": False, "isDeprecated": False, "isPreview": False,
+        "appInsightsSettings": {"isSupported": True}, "gitHubActionSettings": {"isSupported": False},
+        "appSettingsDictionary": {"FUNCTIONS_WORKER_RUNTIME": name},
+        "siteConfigPropertiesDictionary": {"use32BitWorkerProcess": False, "linuxFxVersion": ""},
+        "supportedFunctionsExtensionVersions": ["~4"],
+        "Sku": [{"skuCode": "FC1", "instanceMemoryMB": [{"size": 2048, "isDefault": True}],
+                 "maximumInstanceCount": {"defaultValue": 100, "highestMaximumInstanceCount": 1000},
+                 "functionAppConfigProperties": {"runtime": {"name": name, "version": version}}}],
+    }
+    minor = {"displayText": version, "value": version, "stackSettings": {"linuxRuntimeSettings": settings}}
+    major = {"displayText": version, "value": version, "minorVersions": [minor]}
+    return {"name": name, "type": "Microsoft.Web/functionAppStacks",
+            "properties": {"displayText": name, "value": name, "majorVersions": [major]}}
+
+
+def merge(old, new):
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(old.get(key), dict):
+            merge(old[key], value)
+        else:
+            old[key] = value
+    return old
+
+
+class Azure:
+    def __init__(self, certificate):
+        self.resources = {}  # by lower-case path
+        self.requests = []
+        self.taken = set()  # names that somebody else has
+        self.refused = None  # part of the paths that nothing may be put to
+        self.lock = threading.Lock()
+        self.arm = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self.arm.socket = context.wrap_socket(self.arm.socket, server_side=True)
+        self.identity = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
+        self.host = f"localhost:{self.arm.server_port}"
+        for server in (self.arm, self.identity):
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def reset(self):
+        self.resources.clear()
+        self.requests.clear()
+
+    # --- resources ---
+
+    def put(self, path, body):
+        key = path.lower()
+        with self.lock:
+            new = key not in self.resources
+            resource = self.resources.setdefault(key, {})
+        if "/roleassignments/" in key and new and self.same_role(key, body):
+            del self.resources[key]
+            return 409, {"error": {"code": "RoleAssignmentExists", "message": "The role assignment already exists."}}
+        merge(resource, body or {})
+        parts = path.split("/providers/")[-1].split("/")
+        resource.update(id=path, name=path.split("/")[-1])
+        resource["type"] = "/".join([parts[0], *parts[1::2]]) if "/providers/" in path else "group"
+        properties = resource.get("properties")
+        properties = resource["properties"] = {} if properties is None else properties
+        properties["provisioningState"] = "Succeeded"
+        self.complete(resource, properties)
+        return (201 if "/roleassignments/" in key else 200), resource
+
+    def same_role(self, key, body):
+        pick = lambda properties: (properties["principalId"], properties["roleDefinitionId"].lower())
+        scope = key.split("/providers/microsoft.authorization/")[0]
+        return any(other.startswith(scope + "/providers/microsoft.authorization/roleassignments/") and other != key
+                   and pick(resource["properties"]) == pick(body["properties"])
+                   for other, resource in self.resources.items())
+
+    def complete(self, resource, properties):
+        """What Azure itself adds to a resource."""
+        kind, name = resource["type"].lower(), resource["name"]
+        if kind == "microsoft.managedidentity/userassignedidentities":
+            properties.update(principalId=PRINCIPAL, clientId=CLIENT, tenantId=TENANT)
+        elif kind == "microsoft.storage/storageaccounts":
+            properties["primaryEndpoints"] = {
+                service: f"https://{name}.{service}.core.windows.net/" for service in ("blob", "queue", "table", "file")}
+        elif kind == "microsoft.containerregistry/registries":
+            properties["loginServer"] = f"{name}.azurecr.io"
+        elif kind == "microsoft.cache/redis":
+            properties["hostName"] = f"{name}.redis.cache.windows.net"
+        elif kind == "microsoft.cache/redisenterprise":
+            properties["hostName"] = f"{name}.westeurope.redis.azure.net"
+        elif kind == "microsoft.insights/components":
+            properties["ConnectionString"] = "InstrumentationKey=0"
+        elif kind == "microsoft.web/serverfarms":
+            sku = resource.get("sku", {})
+            sku.setdefault("tier", {"F": "FlexConsumption", "E": "ElasticPremium"}.get(sku.get("name", "B1")[0], "Basic"))
+            properties["reserved"] = True
+        elif kind == "microsoft.authorization/roleassignments":
+            properties["scope"] = resource["id"].split("/providers/Microsoft.Authorization/")[0]
+        elif kind == "microsoft.web/sites":
+            self.complete_site(resource, properties, name)
+
+    def complete_site(self, resource, properties, name):
+        farm = properties.get("serverFarmId", "")
+        if farm and not farm.startswith("/"):
+            group = resource["id"].split("/providers/")[0]
+            farm = properties["serverFarmId"] = f"{group}/providers/Microsoft.Web/serverfarms/{farm}"
+        sku = self.resources.get(farm.lower(), {}).get("sku", {})
+        identities = resource.get("identity", {}).get("userAssignedIdentities") or {}
+        for identity in identities:
+            identities[identity] = {"principalId": PRINCIPAL, "clientId": CLIENT}
+        properties.update(
+            resourceGroup=resource["id"].split("/")[4], sku=sku.get("tier"), reserved=True, state="Running", defaultHostName=self.host, enabledHostNames=[self.host],
+            hostNameSslStates=[{"name": self.host, "hostType": "Repository"}, {"name": self.host, "hostType": "Standard"}])
+        config = properties.pop("siteConfig", None) or {}
+        settings = config.pop("appSettings", None)
+        base = resource["id"].lower()
+        if settings is not None:
+            self.put(f"{resource['id']}/config/appsettings", {})
+            self.resources[base + "/config/appsettings"]["properties"] = {s["name"]: s.get("value") for s in settings}
+        self.put(f"{resource['id']}/config/web", {"properties": config})
+
+    def children(self, path, types):
+        """Resources right below a collection, or all of a group that are listed by types."""
+        prefix = path.lower() + "/"
+        return [r for key, r in self.resources.items()
+                if key.startswith(prefix) and len(key[len(prefix):].split("/")) == types]
+
+    # --- what is more than keeping resources ---
+
+    def special(self, method, path, query, body):
+        low = path.lower()
+        web = "/providers/microsoft.web"
+        if low.startswith("/metadata/endpoints"):
+            return 200, {}
+        if low == "/msi/token":
+            return 200, {"access_token": token(), "expires_on": str(int(time.time()) + 86400), "token_type": "Bearer",
+                         "resource": query["resource"][0], "client_id": CLIENT}
+        if low == "/subscriptions":
+            return 200, {"value": [self.subscription()]}
+        if low == f"/subscriptions/{SUBSCRIPTION}":
+            return 200, self.subscription()
+        if low.endswith("/locations") and method == "GET":
+            return 200, {"value": [LOCATION]}
+        if low.endswith("/georegions"):
+            return 200, {"value": [{"name": "West Europe", "properties": {
+                "displayName": "West Europe", "orgDomain": "PUBLIC;FLEXCONSUMPTION;LINUX"}}]}
+        if low.endswith("/functionappstacks"):
+            names = [("custom", "1.0")] + ([] if "/locations/" in low else [("dotnet", "8")])
+            return 200, {"value": [stack(*pair) for pair in names]}
+        if low.endswith("/roledefinitions"):
+            return 200, {"value": []}
+        if "checknameavailability" in low:
+            return 200, {"nameAvailable": body["name"] not in self.taken, "reason": "AlreadyExists", "message": ""}
+        if low.endswith("/resources") and method == "GET":
+            return 200, {"value": self.listed(low[:-len("/resources")], query)}
+        if low.endswith("/listkeys"):
+            return 200, self.keys(low)
+        if low.endswith("/listcredentials"):
+            return 200, {"username": "admin", "passwords": [{"name": "password", "value": SECRET}]}
+        if low.endswith("/listbuildsourceuploadurl"):
+            return 200, {"uploadUrl": f"https://{self.host}/upload/source.tar.gz?sig={SECRET}", "relativePath": "source.tar.gz"}
+        if low.endswith("/schedulerun") or "/runs/" in low:
+            return 200, {"id": f"{path}/r1", "name": "r1", "properties": {"runId": "r1", "status": "Succeeded"}}
+        if low.startswith("/upload/"):
+            return 201, {}
+        if low.endswith("/config/appsettings/list"):
+            return 200, self.resources.get(low[:-len("/list")], {"properties": {}})
+        if low.endswith("/config/appsettings") and method == "PUT":
+            self.put(path, {})
+            self.resources[low]["properties"] = dict(body["properties"])
+            return 200, self.resources[low]
+        if low.endswith("/config/slotconfignames") and method == "GET":
+            return 200, {"properties": {}}
+        if "basicpublishingcredentialspolicies" in low:
+            return 200, {"properties": {"allow": False}}
+        if low.startswith("/api/publish") or low.startswith("/api/zipdeploy"):
+            return 202, "1"
+        if low.startswith("/api/deployments") or "/deploymentstatus" in low:
+            return 200, {"id": "1", "status": 4, "complete": True, "properties": {"status": "RuntimeSuccessful"}}
+        if low == "/api/score":
+            return 200, [7]
+        if low.startswith("/admin/") or low == "/":
+            return 200, {}
+        return None
+
+    def keys(self, low):
+        if "/host/default/" in low:
+            return {"functionKeys": {"default": SECRET}, "systemKeys": {"blobs_extension": SECRET}, "masterKey": SECRET}
+        if "/storageaccounts/" in low:
+            return {"keys": [{"keyName": f"key{n}", "value": SECRET, "permissions": "FULL"} for n in (1, 2)]}
+        return {"primaryKey": SECRET, "secondaryKey": SECRET,
+                "primaryConnectionString": f"Endpoint=sb://x/;SharedAccessKeyName=k;SharedAccessKey={SECRET}"}
+
+    def subscription(self):
+        return {"id": f"/subscriptions/{SUBSCRIPTION}", "subscriptionId": SUBSCRIPTION, "tenantId": TENANT,
+                "displayName": "Fake", "state": "Enabled"}
+
+    def listed(self, scope, query):
+        wanted = re.search(r"resourceType eq '([^']+)'", query.get("$filter", [""])[0])
+        found = [r for key, r in self.resources.items()
+                 if key.startswith(scope + "/") and len(key.split("/providers/")[-1].split("/")) == 3
+                 and key.count("/providers/") == 1]
+        return [r for r in found if not wanted or r["type"].lower() == wanted[1].lower()]
+
+    def answer(self, method, path, query, body):
+        answer = self.special(method, path, query, body)
+        if answer:
+            return answer
+        key = path.lower()
+        if method == "PUT" and self.refused and self.refused in key:
+            return 403, {"error": {"code": "AuthorizationFailed", "message": "not allowed"}}
+        if method in ("PUT", "PATCH"):
+            return self.put(path, body)
+        if method == "DELETE":
+            for gone in [k for k in self.resources if k == key or k.startswith(key + "/")]:
+                del self.resources[gone]
+            return 200, {}
+        if method == "HEAD":
+            return (204 if key in self.resources else 404), None
+        if key in self.resources:
+            return 200, self.resources[key]
+        if method == "GET" and len(key.split("/providers/")[-1].split("/")) % 2 == 0:
+            return 200, {"value": self.children(path, 1)}
+        code = "ResourceGroupNotFound" if "/providers/" not in key else "ResourceNotFound"
+        return 404, {"error": {"code": code, "message": f"{path} was not found."}}
+
+    def handler(azure):
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def serve(self):
+                raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                url = urlsplit(self.path)
+                query = parse_qs(url.query)
+                is_json = "json" in self.headers.get("Content-Type", "") and raw
+                body = json.loads(raw) if is_json else None
+                if url.path != "/msi/token":
+                    azure.requests.append({"method": self.command, "path": url.path, "body": body, "bytes": len(raw),
+                                           "api": query.get("api-version", [None])[0], "headers": dict(self.headers)})
+                status, answer = azure.answer(self.command, url.path.rstrip("/") or "/", query, body)
+                data = b"" if answer is None else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                if url.path.startswith("/upload/"):
+                    self.send_header("ETag", '"1"')
+                    self.send_header("Last-Modified", "Sun, 01 Nov 2026 00:00:00 GMT")
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(data)
+
+            do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = serve
+
+            def log_message(self, *_):
+                pass
+
+        return Handler
