@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run build build-portable runtime test test-load test-conformance chaos image-check infra-check deploy-check bench lint clean
+.PHONY: help run build build-portable runtime test test-load test-conformance convert-check chaos image-check infra-check deploy-check bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-load: ## kill and load tests with the release build, whose limits are tight
 
 test-conformance: ## test against ONNX's test data, Triton's client, scikit-learn, other projects' models
 	@scripts/test-conformance.sh
+
+convert-check: ## convert scikit-learn models by tools/to_onnx.py and compare what the handler answers
+	@scripts/convert-check.sh
 
 chaos: ## the long form of the chaos suite: every fault of Redis, a million rows; writes target/chaos.md
 	@scripts/setup.sh $(TEST_TOOLS)

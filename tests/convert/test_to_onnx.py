@@ -1,0 +1,203 @@
+"""tools/to_onnx.py from outside: what it converts is served, and the handler answers as scikit-learn does."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_diabetes, load_digits, load_iris
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from harness import ROOT, Handler
+
+CONVERTER = ROOT / "tools/to_onnx.py"
+
+
+def passengers(rows=150):
+    random = np.random.default_rng(5)
+    table = pd.DataFrame(
+        {
+            "sex": random.choice(["male", "female"], rows),
+            "port": random.choice(["S", "C", "Q, é"], rows),
+            "age": random.integers(1, 80, rows) / 2,
+            "siblings": random.integers(0, 5, rows),
+        }
+    )
+    answer = np.where((table["sex"] == "female") ^ (random.random(rows) < 0.2), "lived", "died")
+    return table, answer
+
+
+def by_column():
+    words = OneHotEncoder(handle_unknown="ignore")
+    return ColumnTransformer([("words", words, ["sex", "port"]), ("numbers", StandardScaler(), ["age", "siblings"])])
+
+
+DIGITS, DIGIT = load_digits(return_X_y=True)
+DIABETES, PROGRESS = load_diabetes(return_X_y=True, scaled=False)
+PASSENGERS, FATES = passengers()
+IRIS, IRIS_KINDS = load_iris(return_X_y=True, as_frame=True)
+
+
+def converted(*arguments):
+    return subprocess.run(
+        [sys.executable, CONVERTER, *map(str, arguments)], capture_output=True, text=True, timeout=300, env=os.environ
+    )
+
+
+def refused(*arguments):
+    """The one line on standard error, of a run that fails."""
+    ran = converted(*arguments)
+    assert ran.returncode == 1, (ran.stdout, ran.stderr)
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The handler on what the converter made of four estimators."""
+    root = tmp_path_factory.mktemp("app")
+    estimators = {
+        "digits": (LogisticRegression(max_iter=2000).fit(DIGITS, DIGIT), DIGITS, {"header": False}),
+        "passengers": (
+            make_pipeline(by_column(), LogisticRegression(max_iter=500)).fit(PASSENGERS, FATES), PASSENGERS, {}
+        ),
+        "diabetes": (RandomForestRegressor(20, random_state=0).fit(DIABETES, PROGRESS), DIABETES, {"header": False}),
+        "iris": (make_pipeline(StandardScaler(), LogisticRegression()).fit(IRIS, IRIS_KINDS), None, {}),
+    }
+    for name, (estimator, rows, form) in estimators.items():
+        pickled = root / f"{name}.pkl"
+        if name == "diabetes":
+            joblib.dump(estimator, pickled, compress=3)
+        else:
+            pickled.write_bytes(pickle.dumps(estimator))
+        arguments = [pickled, "--out", root / "models" / name]
+        if rows is not None:
+            pd.DataFrame(rows).to_csv(root / f"{name}.csv", index=False, **form)
+            arguments += ["--sample", root / f"{name}.csv"]
+        ran = converted(*arguments)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert not ran.stderr, ran.stderr
+        print(ran.stdout)
+    with Handler(root) as handler:
+        yield handler, {name: estimator for name, (estimator, *_) in estimators.items()}
+
+
+def test_a_classifier_answers_its_labels(served):
+    handler, models = served
+    answer = handler.post("/digits", {"data": DIGITS.tolist()}).ok().json
+    assert answer == models["digits"].predict(DIGITS).tolist()
+
+
+def test_mixed_columns_are_inputs_by_name(served):
+    handler, models = served
+    expected = models["passengers"].predict(PASSENGERS).tolist()
+    for data in (PASSENGERS.to_dict(orient="records"), PASSENGERS.to_dict(orient="list"), PASSENGERS.to_numpy().tolist()):
+        assert handler.post("/passengers", {"data": data}).ok().json == expected
+    first = handler.post("/passengers", {"data": PASSENGERS.to_dict(orient="records")[:1]}).ok().json
+    assert first == expected[:1]
+
+
+def test_probabilities_are_there_to_ask_for(served):
+    handler, models = served
+    inputs = [
+        {"name": name, "shape": [len(PASSENGERS), 1], "data": PASSENGERS[name].tolist(), "datatype": datatype}
+        for name, datatype in (("sex", "BYTES"), ("port", "BYTES"), ("age", "FP32"), ("siblings", "INT64"))
+    ]
+    body = {"inputs": inputs, "outputs": [{"name": "probabilities"}]}
+    (output,) = handler.post("/v2/models/passengers/infer", body).ok().json["outputs"]
+    got = np.reshape(output["data"], output["shape"])
+    np.testing.assert_allclose(got, models["passengers"].predict_proba(PASSENGERS), atol=1e-5)
+
+
+def test_a_regressor_answers_its_numbers(served):
+    handler, models = served
+    answer = handler.post("/diabetes", {"data": DIABETES.tolist()}).ok().json
+    np.testing.assert_allclose(np.ravel(answer), models["diabetes"].predict(DIABETES), rtol=1e-5)
+
+
+def test_numeric_columns_are_one_matrix_and_no_sample_is_needed(served):
+    handler, models = served
+    answer = handler.post("/iris", {"data": IRIS.to_numpy().tolist()}).ok().json
+    assert answer == models["iris"].predict(IRIS).tolist()
+
+
+# --- what is refused ---
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "pipeline.pkl").write_bytes(
+        pickle.dumps(make_pipeline(by_column(), LogisticRegression(max_iter=500)).fit(PASSENGERS, FATES))
+    )
+    (tmp_path / "matrix.pkl").write_bytes(pickle.dumps(LogisticRegression(max_iter=2000).fit(DIGITS, DIGIT)))
+    return tmp_path
+
+
+def pickled(folder, thing):
+    path = folder / "thing.pkl"
+    path.write_bytes(pickle.dumps(thing))
+    return path
+
+
+def test_files_that_hold_no_fitted_estimator(folder):
+    out = ["--out", folder / "models/m"]
+    assert refused(folder / "none.pkl", *out).endswith("none.pkl: no such file")
+    (folder / "text.pkl").write_text("this is no pickle")
+    assert "cannot be read as a pickle or joblib file" in refused(folder / "text.pkl", *out)
+    (folder / "cut.pkl").write_bytes((folder / "matrix.pkl").read_bytes()[:500])
+    assert "cannot be read as a pickle or joblib file" in refused(folder / "cut.pkl", *out)
+    assert "holds a dict, expected a scikit-learn estimator" in refused(pickled(folder, {"a": 1}), *out)
+    assert "LogisticRegression that is not fitted" in refused(pickled(folder, LogisticRegression()), *out)
+    assert "StandardScaler, which has no predict()" in refused(pickled(folder, StandardScaler().fit(DIGITS)), *out)
+    assert not (folder / "models").exists()
+
+
+def test_samples_that_do_not_fit(folder):
+    out = ["--out", folder / "models/m", "--sample", folder / "sample.csv"]
+    assert refused(folder / "matrix.pkl", *out).endswith("sample.csv: No such file or directory")
+    (folder / "sample.csv").write_text("1,2,3\n4,5,6\n")
+    assert refused(folder / "matrix.pkl", *out).endswith("has 3 columns, the model takes 64")
+    (folder / "sample.csv").write_text("")
+    assert "cannot be read as CSV" in refused(folder / "matrix.pkl", *out)
+    (folder / "sample.csv").write_text("sex,port,age,fate\nmale,S,3,lived\n")
+    message = refused(folder / "pipeline.pkl", *out)
+    assert message.endswith("(sex, port, age, siblings): it lacks siblings and has also fate")
+    (folder / "sample.csv").write_text("sex,port,age,siblings\nmale,,3,1\nmale,S,3,1\n")
+    assert "column 'port' of the sample has empty cells" in refused(folder / "pipeline.pkl", *out)
+    assert not (folder / "models").exists()
+
+
+def test_models_that_need_a_sample_or_have_no_converter(folder):
+    out = ["--out", folder / "models/m"]
+    assert "give rows by --sample" in refused(folder / "pipeline.pkl", *out)
+    unknown = make_pipeline(FunctionTransformer(np.log1p), LogisticRegression(max_iter=500)).fit(DIGITS, DIGIT)
+    assert "skl2onnx" in refused(pickled(folder, unknown), *out)
+
+
+def test_answers_that_differ_are_an_error_and_write_nothing(folder):
+    ran = converted(folder / "matrix.pkl", "--out", folder / "models/m", "--tolerance", "1e-12")
+    assert ran.returncode == 1
+    assert "probabilities  against predict_proba() on 256 rows: within" in ran.stdout and "WRONG" in ran.stdout
+    assert ran.stderr == "error: the converted model does not agree with scikit-learn; nothing was written\n"
+    assert not (folder / "models").exists()
+
+
+def test_a_model_toml_that_is_there_stays(folder):
+    model = folder / "models/m"
+    model.mkdir(parents=True)
+    (model / "model.toml").write_text("# mine\n")
+    for _ in range(2):
+        ran = converted(folder / "matrix.pkl", "--out", model)
+        assert ran.returncode == 0, ran.stderr
+    assert (model / "model.toml").read_text() == "# mine\n"
+    assert sorted(path.name for path in Path(model).iterdir()) == ["model.onnx", "model.toml"]

@@ -1,0 +1,252 @@
+"""Turns a fitted scikit-learn estimator into a model folder, and checks that both give the same answers.
+
+Run:    pip install -r tools/requirements.txt
+        python tools/to_onnx.py model.pkl --out models/iris --sample sample.csv
+Reads:  a pickle or joblib file, which runs code of its own when it is read: take only files that you trust;
+        rows to compare on, as CSV; a header is needed if the estimator knows its columns by name
+Writes: model.onnx, and model.toml for classifiers unless there is one; nothing if the answers differ
+Exits:  0 if the answers agree, 1 if they do not or something is wrong, 2 if the arguments make no sense
+"""
+
+import argparse
+import os
+import pickle
+import sys
+import warnings
+from pathlib import Path
+
+import joblib
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import sklearn
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import BooleanTensorType, FloatTensorType, Int64TensorType, StringTensorType
+from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+OPSETS = {"": 18, "ai.onnx.ml": 3}
+GENERATED_ROWS = 256
+COLUMN_TYPES = {"b": (bool, BooleanTensorType), "i": (np.int64, Int64TensorType), "f": (np.float32, FloatTensorType)}
+MODEL_TOML = """\
+# The answer is the label; take this line out, or add "probabilities", for more.
+outputs = ["label"]
+"""
+
+
+class Mistake(Exception):
+    """What is wrong, in one line."""
+
+
+def load(path):
+    """The fitted estimator in a pickle or joblib file."""
+    if not path.is_file():
+        raise Mistake(f"{path}: no such file")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            estimator = joblib.load(path)
+        except ModuleNotFoundError as error:
+            raise Mistake(f"{path} needs the Python module {error.name!r}, which is not installed") from error
+        except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, ImportError) as error:
+            raise Mistake(f"{path} cannot be read as a pickle or joblib file: {first_line(error)}") from error
+    for warning in caught:
+        if isinstance(warning.message, InconsistentVersionWarning):
+            written = warning.message.original_sklearn_version
+            print(f"warning: {path} was written by scikit-learn {written}, this is {sklearn.__version__}", file=sys.stderr)
+            break
+    if not isinstance(estimator, BaseEstimator):
+        raise Mistake(f"{path} holds a {type(estimator).__name__}, expected a scikit-learn estimator")
+    if not hasattr(estimator, "predict"):
+        raise Mistake(f"{path} holds a {type(estimator).__name__}, which has no predict()")
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError as error:
+        raise Mistake(f"{path} holds a {type(estimator).__name__} that is not fitted") from error
+    return estimator
+
+
+def first_line(error):
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def steps(estimator):
+    return [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
+
+
+def read_sample(path, estimator):
+    """The rows of a CSV file as a table whose columns are the estimator's."""
+    names = list(getattr(estimator, "feature_names_in_", []))
+    try:
+        table = pd.read_csv(path)
+        if not names and numbers_only(list(table.columns)):
+            table = pd.read_csv(path, header=None)
+    except OSError as error:
+        raise Mistake(f"{path}: {error.strerror or first_line(error)}") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise Mistake(f"{path} cannot be read as CSV: {first_line(error)}") from error
+    if table.empty:
+        raise Mistake(f"{path} has no rows")
+    if names:
+        missing = [name for name in names if name not in table.columns]
+        unknown = [name for name in table.columns if name not in names]
+        if missing or unknown:
+            parts = [f"{word} {', '.join(map(str, found))}" for word, found in (("lacks", missing), ("has also", unknown)) if found]
+            raise Mistake(f"{path} does not have the model's columns ({', '.join(names)}): it {' and '.join(parts)}")
+        return table[names]
+    expected = getattr(estimator, "n_features_in_", table.shape[1])
+    if table.shape[1] != expected:
+        raise Mistake(f"{path} has {table.shape[1]} columns, the model takes {expected}")
+    return table
+
+
+def numbers_only(header):
+    """Whether a first line is a row and no header. pandas writes .1, .2 behind what occurs twice."""
+    try:
+        return bool([float(".".join(name.split(".")[:2])) for name in header])
+    except ValueError:
+        return False
+
+
+def generated(estimator):
+    """Rows of random numbers, for estimators that say how many they take."""
+    count = getattr(estimator, "n_features_in_", None)
+    if count is None or selects_columns(estimator):
+        raise Mistake("this model takes more than a row of numbers; give rows by --sample")
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(GENERATED_ROWS, count)) * random.choice([0.1, 1, 10], size=(GENERATED_ROWS, 1))
+    return pd.DataFrame(rows, columns=getattr(estimator, "feature_names_in_", None))
+
+
+def selects_columns(estimator):
+    return any(isinstance(step, ColumnTransformer) for step in steps(estimator))
+
+
+def arguments(estimator, table):
+    """What predict() takes, what ONNX Runtime takes, and skl2onnx's types of it, all from the same rows."""
+    if hasattr(steps(estimator)[0], "build_analyzer"):  # a vectorizer takes a list of texts
+        if table.shape[1] != 1:
+            raise Mistake(f"the sample has {table.shape[1]} columns, the model takes one column of texts")
+        texts = table.iloc[:, 0].astype(str)
+        return texts.tolist(), {"text": column(texts)}, [("text", StringTensorType([None, 1]))]
+    numeric = all(kind.kind in "bif" for kind in table.dtypes)
+    if numeric and not selects_columns(estimator):
+        x = table.to_numpy(np.float32)
+        rows = pd.DataFrame(x, columns=table.columns) if hasattr(estimator, "feature_names_in_") else x
+        return rows, {"x": x}, [("x", FloatTensorType([None, x.shape[1]]))]
+    if not hasattr(estimator, "feature_names_in_"):
+        raise Mistake("the sample holds texts, but the model does not know its columns by name; fit it on a DataFrame")
+    table, types = table.copy(), []
+    for name in table:
+        dtype, tensor = COLUMN_TYPES.get(table[name].dtype.kind, (object, StringTensorType))
+        if dtype is object and table[name].isna().any():
+            raise Mistake(f"column {name!r} of the sample has empty cells; ONNX has no missing texts")
+        table[name] = table[name].astype(dtype)
+        types.append((name, tensor([None, 1])))
+    return table, {name: column(table[name]) for name in table}, types
+
+
+def column(series):
+    return series.to_numpy().reshape(-1, 1)
+
+
+def convert(estimator, types):
+    """The model as ONNX, with probabilities as a matrix."""
+    options = {id(estimator): {"zipmap": False}} if is_classifier(estimator) else None
+    try:
+        model = to_onnx(estimator, initial_types=types, options=options, target_opset=OPSETS)
+    except (MissingConverter, MissingShapeCalculator) as error:
+        raise Mistake(f"skl2onnx cannot convert this model: {first_line(error)}") from error
+    except Exception as error:  # converters fail in their own ways
+        raise Mistake(f"skl2onnx failed on this model ({type(error).__name__}): {first_line(error)}") from error
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    del model.opset_import[:]  # the converter may name a domain twice
+    model.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in versions.items())
+    return model.SerializeToString()
+
+
+def run(data, feed):
+    try:
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        return dict(zip((output.name for output in session.get_outputs()), session.run(None, feed)))
+    except Exception as error:  # the runtime's errors share no base class
+        raise Mistake(f"ONNX Runtime refuses the converted model: {first_line(error)}") from error
+
+
+def compare(estimator, rows, outputs, tolerance):
+    """Rows of the printed table: output, what was found, whether it is right."""
+    try:
+        expected = {"predict": estimator.predict(rows)}
+        if hasattr(estimator, "predict_proba"):
+            expected["predict_proba"] = estimator.predict_proba(rows)
+    except Exception as error:  # whatever a pipeline's own steps raise
+        raise Mistake(f"the model refuses the sample: {first_line(error)}") from error
+    for (name, got), (method, wanted) in zip(outputs.items(), expected.items()):
+        got, wanted = np.asarray(got), np.asarray(wanted)
+        if got.size != wanted.size:
+            yield name, method, f"shape {got.shape}, not {wanted.shape}", False
+        elif wanted.dtype.kind != "f" or got.dtype.kind != "f":
+            got = got.reshape(wanted.shape)
+            different = int((got.astype(wanted.dtype) != wanted).sum())
+            yield name, method, f"{different} of {wanted.size} differ" if different else "equal", not different
+        else:
+            got = got.reshape(wanted.shape).astype(np.float64)
+            # relative to the value where it is large, absolute where it is small
+            error = float((np.abs(got - wanted) / np.maximum(np.abs(wanted), 1)).max())
+            yield name, method, f"within {error:.1e} (allowed {tolerance:.0e})", error <= tolerance
+
+
+def write(folder, data, classifier):
+    """By renames, so that a server that is just starting never reads half a model."""
+    files = {folder / "model.onnx": data}
+    if classifier and not (folder / "model.toml").exists():
+        files[folder / "model.toml"] = MODEL_TOML.encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, content in files.items():
+        new = path.with_name(f".{path.name}.new")
+        new.write_bytes(content)
+        os.replace(new, path)
+    return files
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, help="pickle or joblib file of a fitted estimator")
+    parser.add_argument("--out", type=Path, required=True, help="the model's folder, such as models/iris")
+    parser.add_argument("--sample", type=Path, help="CSV file of rows to compare on; random numbers if not given")
+    parser.add_argument("--tolerance", type=float, default=1e-4, help="for numbers, relative above 1 (default 1e-4)")
+    options = parser.parse_args()
+
+    estimator = load(options.model)
+    table = read_sample(options.sample, estimator) if options.sample else generated(estimator)
+    rows, feed, types = arguments(estimator, table)
+    data = convert(estimator, types)
+    outputs = run(data, feed)
+
+    print(f"model    {' > '.join(type(step).__name__ for step in steps(estimator))}, scikit-learn {sklearn.__version__}")
+    for name, tensor in types:
+        shape = ", ".join("N" if size is None else str(size) for size in tensor.shape)
+        print(f"input    {name}  {type(tensor).__name__.removesuffix('TensorType').lower()} [{shape}]")
+    right = True
+    for name, method, found, agrees in compare(estimator, rows, outputs, options.tolerance):
+        print(f"output   {name}  against {method}() on {len(table)} rows: {found}{'' if agrees else '  WRONG'}")
+        right = right and agrees
+    if not right:
+        raise Mistake("the converted model does not agree with scikit-learn; nothing was written")
+    for path, content in write(options.out, data, is_classifier(estimator)).items():
+        print(f"written  {path} ({len(content)} bytes)")
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    try:
+        main()
+    except (Mistake, OSError) as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(1)
