@@ -107,7 +107,9 @@ def read_sample(path, estimator):
 
 
 def numbers_only(header):
-    """Whether a first line is a row and no header. pandas writes .1, .2 behind what occurs twice."""
+    """Whether a first line is a row and no header. pandas puts .1, .2 behind what occurs twice when it reads."""
+    if header == [str(number) for number in range(len(header))]:  # what pandas writes over columns without names
+        return False
     try:
         return bool([float(".".join(name.split(".")[:2])) for name in header])
     except ValueError:

@@ -177,6 +177,14 @@ def test_samples_that_do_not_fit(folder):
     assert not (folder / "models").exists()
 
 
+def test_a_header_is_no_row(folder):
+    for header in (True, False, [f"p{number}" for number in range(64)]):
+        pd.DataFrame(DIGITS[:9]).to_csv(folder / "sample.csv", index=False, header=header)
+        ran = converted(folder / "matrix.pkl", "--out", folder / "models/m", "--sample", folder / "sample.csv")
+        assert ran.returncode == 0, ran.stderr
+        assert "label  against predict() on 9 rows: equal" in ran.stdout
+
+
 def test_models_that_need_a_sample_or_have_no_converter(folder):
     out = ["--out", folder / "models/m"]
     assert "give rows by --sample" in refused(folder / "pipeline.pkl", *out)
