@@ -4,9 +4,7 @@ use score::{FeatureError, ModelMetadata, NamedTensor, ScoreError};
 
 use crate::app::{App, Models};
 use crate::payload::{self, Body, Decoded, Dialect, Unfit};
-
-/// Values from this size on are read beside the other requests of their thread, not before them.
-const LARGE_BYTES: usize = 256 << 10;
+use crate::scoring;
 
 /// Why there are no rows for keys.
 #[derive(Debug)]
@@ -69,10 +67,5 @@ async fn rows(
         return Err(NoRows::TooLarge(limits.max_bytes));
     }
     let read = || payload::read_rows(keys, &values, options.format, signature, limits.max_nesting);
-    let rows = if bytes >= LARGE_BYTES {
-        tokio::task::block_in_place(read)
-    } else {
-        read()
-    };
-    rows.map_err(NoRows::Unfit)
+    scoring::apart(bytes, read).map_err(NoRows::Unfit)
 }
