@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::memo::{cache, score};
 use crate::support::answer::Answer;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
@@ -12,7 +13,6 @@ use crate::support::process::LogLine;
 use crate::support::redis::{RedisOptions, RedisServer};
 use crate::support::redis_cluster::{ClusterOptions, RedisCluster};
 
-const JSON: (&str, &str) = ("content-type", "application/json");
 const SECONDS_5: Duration = Duration::from_secs(5);
 /// Enough rows for every shard to have its share.
 const ROWS: usize = 100;
@@ -35,15 +35,6 @@ async fn started<const N: usize>(app: &AppRoot, settings: [(&str, &str); N]) -> 
     host.wait_for_log("redis connected", SECONDS_5).await;
     host.wait_for_log("model loaded", SECONDS_5).await;
     host
-}
-
-async fn score(host: &FunctionsHost, body: &[u8]) -> Answer {
-    let answer = host.http("POST", "/api/score", &[JSON], body).await;
-    answer.expect_status(200)
-}
-
-fn cache(answer: &Answer) -> &str {
-    answer.header("x-cache").expect("an X-Cache header")
 }
 
 /// Whether all rows come out of Redis, and right.

@@ -20,12 +20,14 @@ async fn with_redis(app: &AppRoot, url: &str) -> FunctionsHost {
     host
 }
 
-async fn score(host: &FunctionsHost, body: &[u8]) -> Answer {
+/// An answer that has to be a 200.
+pub(crate) async fn score(host: &FunctionsHost, body: &[u8]) -> Answer {
     let answer = host.http("POST", "/api/score", &[JSON], body).await;
     answer.expect_status(200)
 }
 
-fn cache(answer: &Answer) -> &str {
+/// What came out of the cache.
+pub(crate) fn cache(answer: &Answer) -> &str {
     answer.header("x-cache").expect("an X-Cache header")
 }
 
