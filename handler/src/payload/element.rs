@@ -1,13 +1,14 @@
 //! One element of a tensor as JSON, exactly: nothing is wrapped, cut or rounded twice.
 
 use half::{bf16, f16};
-use serde::de::{Deserialize, Deserializer, Error};
 use serde::{Serialize, Serializer};
+
+use super::scan::Scanner;
 
 /// An element type as JSON carries it.
 pub(super) trait Element: Sized + 'static {
-    /// Reads the plain form of the element; anything unusual is an error and left to [`Element::parse`].
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+    /// Reads the plain form of the element; anything unusual is left to [`Element::parse`].
+    fn scan(scanner: &mut Scanner<'_>) -> Option<Self>;
 
     /// Reads one JSON token, which may be of any kind but array and object.
     ///
@@ -24,8 +25,8 @@ pub(super) trait Element: Sized + 'static {
 macro_rules! integer {
     ($($ty:ident $name:literal),*) => {$(
         impl Element for $ty {
-            fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                <$ty>::deserialize(deserializer)
+            fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
+                scanner.number()?.integer()
             }
             fn parse(token: &str) -> Result<Self, String> {
                 if let Ok(value) = token.parse() {
@@ -48,13 +49,8 @@ integer!(
 );
 
 impl Element for f32 {
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Reads the text at single precision: by way of a double it would be rounded twice.
-        let value = f32::deserialize(deserializer)?;
-        value
-            .is_finite()
-            .then_some(value)
-            .ok_or_else(|| D::Error::custom("out of range"))
+    fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
+        scanner.number()?.single()
     }
     fn parse(token: &str) -> Result<Self, String> {
         if let Some(special) = special(token) {
@@ -73,8 +69,8 @@ impl Element for f32 {
 }
 
 impl Element for f64 {
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        f64::deserialize(deserializer)
+    fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
+        scanner.number()?.double()
     }
     fn parse(token: &str) -> Result<Self, String> {
         if let Some(special) = special(token) {
@@ -90,9 +86,9 @@ impl Element for f64 {
 macro_rules! half_float {
     ($($ty:ident $name:literal),*) => {$(
         impl Element for $ty {
-            fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let value = <$ty>::from_f64(f64::deserialize(deserializer)?);
-                value.is_finite().then_some(value).ok_or_else(|| D::Error::custom("out of range"))
+            fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
+                let value = <$ty>::from_f64(scanner.number()?.double()?);
+                value.is_finite().then_some(value)
             }
             fn parse(token: &str) -> Result<Self, String> {
                 if let Some(special) = special(token) {
@@ -110,8 +106,8 @@ macro_rules! half_float {
 half_float!(f16 "float16", bf16 "bfloat16");
 
 impl Element for bool {
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        bool::deserialize(deserializer)
+    fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
+        scanner.value()
     }
     fn parse(token: &str) -> Result<Self, String> {
         match token {
@@ -126,8 +122,8 @@ impl Element for bool {
 }
 
 impl Element for String {
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)
+    fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
+        scanner.value()
     }
     fn parse(token: &str) -> Result<Self, String> {
         serde_json::from_str(token).map_err(|_| unfit(token, "a string"))
@@ -251,7 +247,7 @@ mod tests {
         let token = "1.00000017881393432617187499";
         let once = f32::parse(token).unwrap();
         assert_eq!(once.to_bits(), token.parse::<f32>().unwrap().to_bits());
-        let read: f32 = f32::read(&mut serde_json::Deserializer::from_str(token)).unwrap();
+        let read: f32 = f32::scan(&mut Scanner::new(token.as_bytes())).unwrap();
         assert_eq!(read.to_bits(), once.to_bits());
         assert_ne!(
             read.to_bits(),
@@ -267,7 +263,7 @@ mod tests {
         assert!(f32::parse("NaN").is_err());
         assert!(f32::parse("\"NaN\"").unwrap().is_nan());
         assert_eq!(f64::parse("\"-Infinity\""), Ok(f64::NEG_INFINITY));
-        assert!(f32::read(&mut serde_json::Deserializer::from_str("1e39")).is_err());
+        assert!(f32::scan(&mut Scanner::new(b"1e39")).is_none());
         let text = serde_json::to_string(&[f32::NAN.json(), f32::NEG_INFINITY.json()]).unwrap();
         assert_eq!(text, r#"["NaN","-Infinity"]"#);
     }

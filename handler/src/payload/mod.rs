@@ -11,6 +11,7 @@ mod open_inference;
 mod output;
 mod picture;
 mod raw;
+mod scan;
 mod table;
 mod tabular;
 mod write;

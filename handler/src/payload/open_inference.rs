@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::fast::Plan;
 use super::output::tensors_of;
+use super::scan::Plan;
 use super::write::Flat;
 use super::{Encoded, careful, fast};
 
@@ -212,7 +212,7 @@ fn read_input(
         }
         (None, Some(data)) => {
             let text = data.get();
-            let plan = Plan::new(1, count, text.len());
+            let plan = Plan::new(1, count);
             let tensor = match fast::read_array(text, ty, plan) {
                 Some(tensor) => tensor,
                 None => careful::read_array(text, ty, &data_target, max_nesting)?,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use score::{ModelSignature, NamedTensor, ScoreError, Tensor, TensorSpec};
 use serde_json::value::RawValue;
 
-use super::fast::Plan;
+use super::scan::Plan;
 use super::{careful, fast};
 
 /// What a reader needs beside the text.
@@ -175,7 +175,7 @@ fn read_tensor(
     target: &str,
     max_nesting: usize,
 ) -> Result<Tensor, ScoreError> {
-    let plan = Plan::for_input(spec, text.len());
+    let plan = Plan::for_input(spec);
     let tensor = match fast::read_array(text, spec.element_type, plan) {
         Some(tensor) => tensor,
         None => careful::read_array(text, spec.element_type, target, max_nesting)?,
