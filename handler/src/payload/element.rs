@@ -25,6 +25,7 @@ pub(super) trait Element: Sized + 'static {
 macro_rules! integer {
     ($($ty:ident $name:literal),*) => {$(
         impl Element for $ty {
+            #[inline(always)]
             fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
                 scanner.number()?.integer()
             }
@@ -49,6 +50,7 @@ integer!(
 );
 
 impl Element for f32 {
+    #[inline(always)]
     fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
         scanner.number()?.single()
     }
@@ -69,6 +71,7 @@ impl Element for f32 {
 }
 
 impl Element for f64 {
+    #[inline(always)]
     fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
         scanner.number()?.double()
     }
