@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use score::{
@@ -306,6 +307,9 @@ pub(crate) fn body_limits(config: &Config) -> Limits {
     }
 }
 
+/// Longer runs would hold up the other requests of the thread that reads and answers them.
+const MAX_INLINE: Duration = Duration::from_micros(100);
+
 /// How the settings want models to be run.
 pub(crate) fn scorer_options(config: &Config) -> ScorerOptions {
     ScorerOptions {
@@ -315,6 +319,7 @@ pub(crate) fn scorer_options(config: &Config) -> ScorerOptions {
         batch: BatchLimits {
             max_waiting_rows: config.max_waiting_rows,
             max_batch_rows: config.max_batch_rows,
+            max_inline: MAX_INLINE,
         },
     }
 }

@@ -5,6 +5,7 @@ use tokio::sync::mpsc as async_mpsc;
 use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
+use crate::model::RunError;
 use crate::signature::ModelSignature;
 use crate::tensor::TensorData;
 
@@ -93,6 +94,7 @@ impl Stage {
         let limits = BatchLimits {
             max_waiting_rows,
             max_batch_rows,
+            max_inline: Duration::ZERO,
         };
         Self {
             batcher: Arc::new(Batcher::start("fake", models, rows, limits).unwrap()),
@@ -239,14 +241,87 @@ async fn a_job_that_does_not_fit_starts_the_next_run() {
 }
 
 #[tokio::test]
-async fn a_job_with_more_rows_than_a_shared_run_may_have_runs_alone() {
+async fn a_large_job_is_cut_and_lets_others_in_between() {
     let (stage, _first) = Stage::occupied(Rows::Independent, 100, 2).await;
-    let large = stage.submit(&[1, 2, 3]);
-    let small = stage.submit(&[4]);
+    let large = stage.submit(&[1, 2, 3, 4, 5]);
+    let small = stage.submit(&[6, 7]);
     let runs = stage.run_freely().await;
-    assert_eq!(runs, [vec![1, 2, 3], vec![4]]);
-    assert_eq!(answer(large).await, [10, 20, 30]);
-    assert_eq!(answer(small).await, [40]);
+    assert_eq!(runs, [vec![1, 2], vec![6, 7], vec![3, 4], vec![5]]);
+    let ran = outcome(large).await.unwrap();
+    assert_eq!(ran.outputs[0].shape(), [5, 1]);
+    assert_eq!(ints(&ran.outputs[0]), [10, 20, 30, 40, 50]);
+    assert_eq!(answer(small).await, [60, 70]);
+}
+
+#[tokio::test]
+async fn the_parts_of_a_large_job_run_on_all_sessions() {
+    let mut stage = Stage::with_sessions(2, Rows::Independent, 100, 2);
+    let large = stage.submit(&[1, 2, 3, 4, 5]);
+    let mut first = [stage.next_run().await, stage.next_run().await];
+    first.sort();
+    assert_eq!(first, [[1, 2], [3, 4]], "both at once");
+    assert_eq!(stage.run_freely().await, [[5]]);
+    assert_eq!(answer(large).await, [10, 20, 30, 40, 50]);
+}
+
+#[tokio::test]
+async fn a_large_job_whose_parts_do_not_fit_runs_as_a_whole() {
+    let stage = Stage::start(Rows::Independent, 100, 2);
+    let large = stage.submit(&[1, 2, SHORTENS, 3]);
+    assert_eq!(
+        stage.run_freely().await.last(),
+        Some(&vec![1, 2, SHORTENS, 3])
+    );
+    assert_eq!(answer(large).await, [10, 20, -40]);
+}
+
+#[tokio::test]
+async fn a_refused_row_refuses_the_whole_large_job() {
+    let stage = Stage::start(Rows::Independent, 100, 2);
+    let large = stage.submit(&[1, 2, REFUSED, 3, 4, 5]);
+    let runs = stage.run_freely().await;
+    assert_eq!(runs, [vec![1, 2], vec![REFUSED, 3]], "the rest is in vain");
+    let refused = outcome(large).await.unwrap_err();
+    assert!(matches!(refused, ScoreError::ModelRejected(_)));
+}
+
+#[tokio::test]
+async fn an_idle_session_runs_at_once_what_is_known_to_be_short() {
+    let mut stage = Stage::start(Rows::Independent, 100, 2);
+    let unknown = stage.submit(&[1]);
+    stage.next_run().await;
+    stage.allow.send(()).unwrap();
+    assert_eq!(answer(unknown).await, [10]);
+    let limits = stage.batcher.limits;
+    let Some(batcher) = Arc::get_mut(&mut stage.batcher) else {
+        panic!("somebody else has the batcher");
+    };
+    batcher.limits = BatchLimits {
+        max_inline: Duration::from_secs(60),
+        ..limits
+    };
+    let run = |rows: &[i64]| {
+        let tensor = Tensor::new(vec![rows.len(), 1], TensorData::Int64(rows.to_vec())).unwrap();
+        let batcher = stage.batcher.clone();
+        let rows = rows.len();
+        async move { batcher.run(arranged(tensor), rows).await }
+    };
+    stage.allow.send(()).unwrap();
+    let short = run(&[2, 3, 4]).now_or_never().expect("it does not wait");
+    assert_eq!(ints(&short.unwrap().outputs[0]), [20, 30, 40]);
+    assert_eq!(stage.batcher.waiting_rows(), 0);
+
+    stage.allow.send(()).unwrap();
+    let panicked = run(&[PANICS]).now_or_never().expect("it does not wait");
+    assert!(matches!(panicked, Err(ScoreError::Internal(_))));
+
+    let mut busy = Box::pin(run(&[5]));
+    let taken = stage.batcher.queue.take_free(1, Duration::from_secs(60));
+    assert!(taken.is_some());
+    assert!((&mut busy).now_or_never().is_none(), "no session is free");
+    drop(taken);
+    stage.allow.send(()).unwrap();
+    assert_eq!(ints(&soon(busy).await.unwrap().outputs[0]), [50]);
 }
 
 #[tokio::test]

@@ -77,6 +77,7 @@ impl Default for Plan {
                 batch: BatchLimits {
                     max_waiting_rows: 100,
                     max_batch_rows: 8,
+                    max_inline: Duration::ZERO,
                 },
             },
             own: ModelOptions::default(),

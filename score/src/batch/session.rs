@@ -1,0 +1,101 @@
+//! One session and the jobs it runs.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use super::Ran;
+use super::queue::Job;
+use crate::error::ScoreError;
+use crate::model::{Model, RunError};
+use crate::signature::Arranged;
+use crate::tensor::Tensor;
+
+pub(super) struct Session {
+    model: Box<dyn Model>,
+}
+
+impl Session {
+    pub(super) fn new(model: Box<dyn Model>) -> Self {
+        Self { model }
+    }
+
+    /// Runs jobs that may share a run, and answers them. `ran` is told the rows and the time of each run.
+    pub(super) fn run_jobs(&mut self, jobs: Vec<Job>, ran: impl Fn(usize, Duration)) {
+        if jobs.len() > 1
+            && let Some(answers) = self.run_together(&jobs, &ran)
+        {
+            for (job, answer) in jobs.into_iter().zip(answers) {
+                job.answer(Ok(answer));
+            }
+            return;
+        }
+        // Alone, or one of them is at fault: each for itself then.
+        for job in jobs {
+            if job.reply.is_closed() {
+                continue;
+            }
+            let answer = self.run_alone(&job.inputs, job.rows, job.since, &ran);
+            job.answer(answer);
+        }
+    }
+
+    /// Runs the inputs of one job, which waits since `since`.
+    pub(super) fn run_alone(
+        &mut self,
+        inputs: &Arranged,
+        rows: usize,
+        since: Instant,
+        ran: impl Fn(usize, Duration),
+    ) -> Result<Ran, ScoreError> {
+        let start = Instant::now();
+        let outputs = self.run_once(inputs)?;
+        let infer = start.elapsed();
+        ran(rows, infer);
+        Ok(Ran {
+            outputs,
+            queue: start - since,
+            infer,
+        })
+    }
+
+    fn run_together(&mut self, jobs: &[Job], ran: impl Fn(usize, Duration)) -> Option<Vec<Ran>> {
+        let start = Instant::now();
+        let tensors = (0..jobs[0].inputs.tensors.len())
+            .map(|input| Tensor::stack(jobs.iter().map(|job| &job.inputs.tensors[input])))
+            .collect::<Option<_>>()?;
+        let inputs = Arranged {
+            tensors,
+            given: Vec::new(),
+        };
+        let outputs = self.run_once(&inputs).ok()?;
+        let rows: usize = jobs.iter().map(|job| job.rows).sum();
+        if outputs.iter().any(|tensor| tensor.rows() != Some(rows)) {
+            return None;
+        }
+        let infer = start.elapsed();
+        ran(rows, infer);
+        let mut from = 0;
+        let answers = jobs.iter().map(|job| {
+            let mine: Vec<usize> = (from..from + job.rows).collect();
+            from += job.rows;
+            Ran {
+                outputs: outputs.iter().map(|o| o.take_rows(&mine)).collect(),
+                queue: start - job.since,
+                infer,
+            }
+        });
+        Some(answers.collect())
+    }
+
+    /// A panic below is this job's failure; the thread and its session go on.
+    fn run_once(&mut self, inputs: &Arranged) -> Result<Vec<Tensor>, ScoreError> {
+        match catch_unwind(AssertUnwindSafe(|| {
+            self.model.run(&inputs.tensors, &inputs.given)
+        })) {
+            Ok(Ok(outputs)) => Ok(outputs),
+            Ok(Err(RunError::Rejected(reason))) => Err(ScoreError::ModelRejected(reason)),
+            Ok(Err(RunError::Failed(reason))) => Err(ScoreError::Internal(reason)),
+            Err(_) => Err(ScoreError::Internal("the model's run panicked".to_owned())),
+        }
+    }
+}
