@@ -314,6 +314,7 @@ const MAX_INLINE: Duration = Duration::from_micros(100);
 pub(crate) fn scorer_options(config: &Config) -> ScorerOptions {
     ScorerOptions {
         sessions: config.sessions,
+        cores: config.cores,
         max_rows: config.max_rows,
         timeout: config.timeout,
         batch: BatchLimits {

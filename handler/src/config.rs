@@ -56,7 +56,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "SCORE_SESSIONS",
-        default: "number of cores",
+        default: "by size",
     },
     Setting {
         name: "SCORE_MAX_BODY_BYTES",
@@ -194,8 +194,10 @@ pub struct Config {
     pub runtime_library: Option<PathBuf>,
     /// Threads that serve requests.
     pub threads: usize,
-    /// Sessions per model, each on a thread of its own.
-    pub sessions: usize,
+    /// Processor cores this process may use.
+    pub cores: usize,
+    /// Sessions per model, each on a thread of its own; `None` for as many as suit the model.
+    pub sessions: Option<usize>,
     /// Bytes one body may have.
     pub max_body_bytes: usize,
     /// Bytes of all bodies that are being read or scored.
@@ -293,7 +295,10 @@ impl Reader<'_> {
             runtime_library: self.text("ORT_DYLIB_PATH").map(|path| app_root.join(path)),
             app_root,
             threads: self.at_least_one_or("SCORE_THREADS", cores),
-            sessions: self.at_least_one_or("SCORE_SESSIONS", cores),
+            cores,
+            sessions: self
+                .text("SCORE_SESSIONS")
+                .map(|_| self.at_least_one("SCORE_SESSIONS")),
             max_body_bytes: self.at_least_one("SCORE_MAX_BODY_BYTES"),
             max_waiting_bytes: self.at_least_one("SCORE_MAX_WAITING_BYTES"),
             max_rows: self.at_least_one("SCORE_MAX_ROWS"),

@@ -22,8 +22,10 @@ use crate::tensor::{ElementType, NamedTensor, Tensor, TensorData};
 /// How a model is run.
 #[derive(Debug, Clone, Copy)]
 pub struct ScorerOptions {
-    /// Sessions, each on a thread of its own.
-    pub sessions: usize,
+    /// Sessions, each on a thread of its own; `None` for as many as suit the model's size.
+    pub sessions: Option<usize>,
+    /// Processor cores to use.
+    pub cores: usize,
     /// Rows one request may hold.
     pub max_rows: usize,
     /// How long a request may wait and compute.
@@ -87,9 +89,10 @@ impl Scorer {
         memo: Arc<Memo>,
     ) -> Result<Self, LoadError> {
         let start = Instant::now();
-        let mut models: Vec<Box<dyn Model>> = Vec::with_capacity(options.sessions);
-        for _ in 0..options.sessions.max(1) {
-            models.push(Box::new(OnnxModel::load(runtime, &folder.file)?));
+        let (sessions, threads) = sessions_and_threads(folder.bytes, options);
+        let mut models: Vec<Box<dyn Model>> = Vec::with_capacity(sessions);
+        for _ in 0..sessions {
+            models.push(Box::new(OnnxModel::load(runtime, &folder.file, threads)?));
         }
         let signature = models[0].signature().clone();
         let default_outputs = choose_outputs(folder, &signature)?;
@@ -280,6 +283,19 @@ impl Scorer {
             outputs: ran.outputs,
             cache: CacheOutcome::Bypass,
         })
+    }
+}
+
+/// From this size on a model has one session only: each has a copy of the weights.
+const LARGE_MODEL_BYTES: u64 = 64 << 20;
+
+/// How many sessions a model gets and on how many threads each computes. Small models gain nothing from a second thread
+/// inside a run.
+fn sessions_and_threads(model_bytes: u64, options: ScorerOptions) -> (usize, usize) {
+    match options.sessions {
+        Some(sessions) => (sessions.max(1), 1),
+        None if model_bytes >= LARGE_MODEL_BYTES => (1, options.cores.max(1)),
+        None => (options.cores.max(1), 1),
     }
 }
 

@@ -203,6 +203,8 @@ pub struct ModelFolder {
     pub options: ModelOptions,
     /// Digest of the ONNX file and of every other file beside it that may hold a part of the model.
     pub digest: blake3::Hash,
+    /// How large those files are together.
+    pub bytes: u64,
 }
 
 /// Where a model may be found.
@@ -254,13 +256,15 @@ impl ModelFolder {
         let (folder, version) = newest_version(&place.folder);
         let file = onnx_file(&folder).map_err(|reason| failed(&folder, reason))?;
         let options = read_options(&folder.join("model.toml"))?;
-        let digest = digest(&folder).map_err(|error| failed(&folder, error.to_string()))?;
+        let (digest, bytes) =
+            digest(&folder).map_err(|error| failed(&folder, error.to_string()))?;
         Ok(Self {
             name: place.name.clone(),
             version,
             file,
             options,
             digest,
+            bytes,
         })
     }
 
@@ -436,8 +440,9 @@ fn one_line(text: &str, error: &toml::de::Error) -> String {
 
 /// External data may have any name, so every file counts but those that certainly hold no weights. One file too many
 /// only costs remembered results; one too few would let a changed model answer with old ones.
-fn digest(folder: &Path) -> io::Result<blake3::Hash> {
+fn digest(folder: &Path) -> io::Result<(blake3::Hash, u64)> {
     let mut hasher = blake3::Hasher::new();
+    let mut bytes = 0;
     for file in files_below(folder)? {
         let name = file.strip_prefix(folder).unwrap_or(&file);
         if name == Path::new("model.toml") || name.extension().is_some_and(|e| e == "md") {
@@ -447,8 +452,9 @@ fn digest(folder: &Path) -> io::Result<blake3::Hash> {
         content.update_reader(fs::File::open(&file)?)?;
         hasher.update(blake3::hash(name.as_os_str().as_encoded_bytes()).as_bytes());
         hasher.update(content.finalize().as_bytes());
+        bytes += content.count();
     }
-    Ok(hasher.finalize())
+    Ok((hasher.finalize(), bytes))
 }
 
 fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {

@@ -69,19 +69,19 @@ pub(crate) struct OnnxModel {
 }
 
 impl OnnxModel {
-    /// Opens a session that computes on the calling thread.
+    /// Opens a session that computes on so many threads, the calling one among them.
     ///
     /// # Errors
     /// [`LoadError::Model`] if the runtime refuses the file, [`LoadError::Unsupported`] if an input or output is of a
     /// kind that cannot be carried.
-    pub(crate) fn load(runtime: &Runtime, file: &Path) -> Result<Self, LoadError> {
+    pub(crate) fn load(runtime: &Runtime, file: &Path, threads: usize) -> Result<Self, LoadError> {
         let failed = |reason: String| LoadError::Model {
             path: file.display().to_string(),
             reason: first_line(&reason),
         };
         // ort answers some exotic type declarations with a panic.
         catch_unwind(AssertUnwindSafe(|| {
-            let session = open_session(runtime, file)
+            let session = open_session(runtime, file, threads)
                 .map_err(|error| failed(with_remedy(first_line(&error.to_string()))))?;
             let signature = signature(&session)?;
             Ok(Self { session, signature })
@@ -101,12 +101,11 @@ fn with_remedy(reason: String) -> String {
     }
 }
 
-fn open_session(runtime: &Runtime, file: &Path) -> ort::Result<Session> {
-    // Parallelism comes from several sessions, each on its own thread: a second thread inside a run gained nothing
-    // for small models, and spinning threads take the core from whoever needs it.
+fn open_session(runtime: &Runtime, file: &Path, threads: usize) -> ort::Result<Session> {
+    // Spinning threads take the core from whoever needs it.
     let mut builder = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(1)?
+        .with_intra_threads(threads)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?;
     builder.commit_from_file(file)

@@ -71,7 +71,8 @@ impl Default for Plan {
             memoize: true,
             digest: "model",
             options: ScorerOptions {
-                sessions: 1,
+                sessions: Some(1),
+                cores: 1,
                 max_rows: 100,
                 timeout: Duration::from_secs(10),
                 batch: BatchLimits {
@@ -909,4 +910,16 @@ fn features_must_suit_the_models_inputs() {
         let reason = unfit(format, inputs).unwrap();
         assert!(reason.contains(said), "{reason}");
     }
+}
+
+#[test]
+fn large_models_have_one_session_that_uses_all_cores() {
+    let options = |sessions| ScorerOptions {
+        sessions,
+        cores: 4,
+        ..Plan::default().options
+    };
+    assert_eq!(sessions_and_threads(1 << 20, options(None)), (4, 1));
+    assert_eq!(sessions_and_threads(1 << 30, options(None)), (1, 4));
+    assert_eq!(sessions_and_threads(1 << 30, options(Some(2))), (2, 1));
 }

@@ -131,7 +131,11 @@ impl Node {
     /// The values of `keys` by a command for each. They travel together: the client writes what is queued in one go.
     pub(super) async fn get_each(&self, keys: &[String]) -> Vec<Result<Option<Bytes>, FredError>> {
         let client = self.client();
-        let mut replies = join_all(keys.iter().map(|key| client.get(key.as_str()))).await;
+        let mut replies = match keys {
+            // Futures of the client are large; one alone need not be moved about.
+            [only] => vec![client.get(only.as_str()).await],
+            _ => join_all(keys.iter().map(|key| client.get(key.as_str()))).await,
+        };
         for reply in &mut replies {
             if reply.as_ref().is_err_and(is_wrong_type) {
                 *reply = Ok(None);
