@@ -45,8 +45,8 @@ image-check: ## build the Dockerfile and run its handler, on stand-ins for the b
 deploy-check: ## run deploy/az with the real az against a stand-in of Azure
 	@scripts/deploy-check.sh
 
-bench: build ## measure bin/handler against a Redis of its own (benches/README.md)
-	@scripts/setup.sh redis-server=redis-server
+bench: build ## measure bin/handler beside the least it could cost, Node and Azure ML's own server (benches/README.md)
+	@scripts/setup-bench.sh
 	@python3 benches/bench.py
 
 infra-check: ## Bicep, GitHub workflows and Kubernetes manifests, checked without Azure

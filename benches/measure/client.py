@@ -13,6 +13,8 @@ from .processes import SIGNALS
 
 STALL_SECONDS = 5
 WARM_UP_SECONDS = 0.15
+# The end of a header as all servers here write it.
+CLOSES = b"onnection: close\r\n"
 
 
 def connect(port):
@@ -55,6 +57,7 @@ class Load:
         self.turn = 0
         self.epoll = select.epoll()
         self.sockets = {}
+        self.connections = connections
         for _ in range(connections):
             self.open()
 
@@ -65,6 +68,10 @@ class Load:
         self.epoll.register(connection.fileno(), select.EPOLLIN)
         return connection.fileno()
 
+    def close(self, fd):
+        self.epoll.unregister(fd)
+        self.sockets.pop(fd).close()
+
     def run(self, seconds):
         """Latencies in seconds, failures, and how long it took."""
         latencies, failures = array("d"), []
@@ -72,12 +79,16 @@ class Load:
         clock, requests, cache, stamp = time.perf_counter, self.requests, self.cache, self.stamp
 
         def send(fd):
+            """The next request, on a new connection if the server has closed this one."""
             request = requests[self.turn % len(requests)]
             self.turn += 1
+            begin = clock()
+            if fd is None:
+                fd = self.open()
             pieces, expected[fd] = request.pieces, request.answer_end
             data = stamp(next(self.numbers)).join(pieces) if len(pieces) > 1 else pieces[0]
             received[fd] = b""
-            since[fd] = clock()
+            since[fd] = begin
             push(fd, data)
 
         def push(fd, data):
@@ -88,9 +99,9 @@ class Load:
 
         start = clock()
         end = start + seconds
-        for fd in self.sockets:
+        waiting = self.connections
+        for fd in [*self.sockets, *[None] * (waiting - len(self.sockets))]:
             send(fd)
-        waiting = len(self.sockets)
         while waiting:
             events = self.epoll.poll(STALL_SECONDS)
             if not events:
@@ -114,6 +125,10 @@ class Load:
                 latencies.append(now - since[fd])
                 if not good:
                     failures.append(answer.decode(errors="replace"))
+                if CLOSES in answer:
+                    # At once, because such a server waits for that.
+                    self.close(fd)
+                    fd = None
                 if now < end:
                     send(fd)
                 else:

@@ -37,15 +37,15 @@ PARTIAL = f"PARTIAL; hits={BATCH // 2}, rows={BATCH}"
 SCENARIOS = [
     # the sample model, a logistic regression
     Scenario("1 row, L1 hit", 1, 0, "HIT", {"l1": ONE, "limit l1": ONE}),
-    Scenario("1 row, Redis hit", 1, 0, "HIT", {"redis": ONE, "limit redis": ONE}),
-    Scenario("1 row, miss", 1, 1, "MISS", {"redis": ONE, "limit redis": ONE}),
-    Scenario("1 row, no cache", 1, 1, "BYPASS", {"off": ONE, "limit run": ONE}),
+    Scenario("1 row, Redis hit", 1, 0, "HIT", {"redis": ONE, "limit redis": ONE, "node": ONE, "azureml": ONE}),
+    Scenario("1 row, miss", 1, 1, "MISS", {"redis": ONE, "limit redis": ONE, "node": ONE, "azureml": ONE}),
+    Scenario("1 row, no cache", 1, 1, "BYPASS", {"off": ONE, "limit run": ONE, "node off": (32,), "azureml off": (32,)}),
     Scenario("1 row, Redis down", 1, 1, "BYPASS", {"down": ONE}),
     Scenario("1 row, miss, policy auto", 1, 1, None, {"auto": (1,)}),
-    Scenario("64 rows, all hits", BATCH, 0, "HIT", {"redis": MANY}),
+    Scenario("64 rows, all hits", BATCH, 0, "HIT", {"redis": MANY, "node": (8,), "azureml": (8,)}),
     Scenario("64 rows, half hits", BATCH, BATCH // 2, PARTIAL, {"redis": MANY}),
-    Scenario("64 rows, no hit", BATCH, BATCH, "MISS", {"redis": MANY}),
-    Scenario("64 rows, no cache", BATCH, BATCH, "BYPASS", {"off": MANY, "limit run": MANY}),
+    Scenario("64 rows, no hit", BATCH, BATCH, "MISS", {"redis": MANY, "node": (8,), "azureml": (8,)}),
+    Scenario("64 rows, no cache", BATCH, BATCH, "BYPASS", {"off": MANY, "limit run": MANY, "node off": (8,)}),
     # other ways to say the same
     Scenario("1 row, Redis hit, envelope", 1, 0, "HIT", {"redis": ONE}, form="envelope"),
     Scenario("1 row, Redis hit, V2 JSON", 1, 0, "HIT", {"redis": (1,)}, form="V2 JSON"),
@@ -55,14 +55,14 @@ SCENARIOS = [
     Scenario("64 rows, no cache, V2 binary", BATCH, BATCH, "BYPASS", {"off": (1,)}, form="V2 binary"),
     Scenario("64 rows, no cache, octet-stream", BATCH, BATCH, "BYPASS", {"off": (1,)}, form="octet-stream"),
     # 784-512-256-10
-    Scenario("MLP, 1 row, miss", 1, 1, "MISS", {"redis": ONE, "limit redis mlp": ONE}, "mlp"),
+    Scenario("MLP, 1 row, miss", 1, 1, "MISS", {"redis": ONE, "limit redis mlp": ONE, "node mlp": (32,)}, "mlp"),
     Scenario("MLP, 1 row, no cache", 1, 1, "BYPASS", {"off": ONE}, "mlp"),
     Scenario("MLP, 1 row, miss, policy auto", 1, 1, None, {"auto": (1,)}, "mlp"),
     Scenario("MLP, 64 rows, half hits", BATCH, BATCH // 2, PARTIAL, {"redis": (1,)}, "mlp"),
     Scenario("MLP, 64 rows, no hit", BATCH, BATCH, "MISS", {"redis": (1,)}, "mlp"),
     # a model that is dear beside a look-up
-    Scenario("convnet, 1 row, Redis hit", 1, 0, "HIT", {"redis": ONE}, "convnet"),
-    Scenario("convnet, 1 row, miss", 1, 1, "MISS", {"redis": ONE, "limit redis convnet": (32,)}, "convnet"),
+    Scenario("convnet, 1 row, Redis hit", 1, 0, "HIT", {"redis": ONE, "node convnet": (32,)}, "convnet"),
+    Scenario("convnet, 1 row, miss", 1, 1, "MISS", {"redis": ONE, "limit redis convnet": (32,), "node convnet": (32,)}, "convnet"),
     Scenario("convnet, 1 row, no cache", 1, 1, "BYPASS", {"off": ONE}, "convnet"),
     Scenario("convnet, 1 row, miss, policy auto", 1, 1, None, {"auto": (1,)}, "convnet"),
 ]

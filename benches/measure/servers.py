@@ -1,10 +1,9 @@
 """What is measured: how each server is started and asked."""
 
-import contextlib
 import os
-import shutil
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ LIBRARY = ROOT / "bin/libonnxruntime.so.1"
 SAMPLE_MODELS = ROOT / "models"
 # The three models side by side; of one of them alone the sample folder is enough.
 ALL_MODELS = WORK / "models"
+PEERS = ROOT / "benches/peers"
 FOREIGN = ("SCORE_", "REDIS_", "FUNCTIONS_", "AZUREML_", "ORT_", "OTEL_", "MODEL_")
 SETTLE_SECONDS = 5
 
@@ -61,6 +61,30 @@ def limit(mode, model="mnist"):
     return start
 
 
+def node(model="mnist", **env):
+    def start(place):
+        more = {name: value.format(redis=place.redis) for name, value in env.items()}
+        command = ["node", str(WORK / "node/server.js")]
+        return command, {"PORT": str(place.port), "MODEL": str(model_file(model)), **more}
+
+    return start
+
+
+def azureml(model="mnist", **env):
+    def start(place):
+        more = {name: value.format(redis=place.redis) for name, value in env.items()}
+        command = [sys.executable, str(PEERS / "azureml/serve.py"), str(place.port)]
+        return command, {
+            "PYTHONPATH": str(WORK / "azureml"),
+            "AML_APP_ROOT": str(PEERS / "azureml"),
+            "AZUREML_ENTRY_SCRIPT": str(PEERS / "azureml/score.py"),
+            "MODEL_FILE": str(model_file(model)),
+            **more,
+        }
+
+    return start
+
+
 @dataclass(frozen=True)
 class Kind:
     """One way to serve."""
@@ -77,11 +101,16 @@ class Kind:
     optional: bool = False
     # Whether its answers say what became of the look-up.
     tells_cache: bool = True
+    # Whether it answers with blanks between the labels.
+    spaced: bool = False
+    # Processes beside the one that is started.
+    workers: int = 0
     # Counters of its metrics that have to stay 0.
     counters: tuple = ()
 
 
-OURS, LIMIT_NAME = "score", "limit"
+OURS, LIMIT_NAME, NODE, AZUREML = "score", "limit", "node", "azureml"
+TALKS = ("",)
 EVERY = ("mnist", "mlp", "convnet")
 SOUND = ("score_cache_damaged_total", "score_cache_redis_errors_total", "score_cache_dropped_writes_total")
 KINDS = {
@@ -95,6 +124,12 @@ KINDS = {
     "limit run": Kind(LIMIT_NAME, limit("run")),
     "limit redis mlp": Kind(LIMIT_NAME, limit("redis", "mlp"), ("mlp",)),
     "limit redis convnet": Kind(LIMIT_NAME, limit("redis", "convnet"), ("convnet",)),
+    "node": Kind(NODE, node(REDIS="{redis}"), workers=2),
+    "node off": Kind(NODE, node(), workers=2),
+    "node mlp": Kind(NODE, node("mlp", REDIS="{redis}"), ("mlp",), workers=2),
+    "node convnet": Kind(NODE, node("convnet", REDIS="{redis}"), ("convnet",), workers=2),
+    "azureml": Kind(AZUREML, azureml(REDIS_ADDRESS="{redis}"), quiet=TALKS, tells_cache=False, spaced=True, workers=2),
+    "azureml off": Kind(AZUREML, azureml(), quiet=TALKS, tells_cache=False, spaced=True, workers=2),
 }
 
 
@@ -170,6 +205,7 @@ class Servers:
     def up(self, server, request):
         """Waits for it, polling gently: when it answered GET /, and when it gave the first right score."""
         process, log, port = server.process, server.log, server.port
+        alive_request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
         try:
             connection = wait_for(process, log, lambda: connect(port), pause=0.0003)
         except BenchError as error:
@@ -178,13 +214,17 @@ class Servers:
                 raise Refused(str(error)) from error
             raise
         with connection:
-            if not ask(connection, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.1 200 "):
-                raise BenchError("GET / is not answered with 200")
+            answer = ask(connection, alive_request)
             alive = time.perf_counter()
+        if not answer.startswith(b"HTTP/1.1 200 "):
+            raise BenchError("GET / is not answered with 200")
+        # On a connection of its own, as not every server keeps one.
+        with connect(port) as connection:
             answer = ask(connection, request.pieces[0])
             scored = time.perf_counter()
         if not answer.startswith(b"HTTP/1.1 200 ") or not answer.endswith(request.answer_end):
             raise BenchError(f"the first score of {server.kind!r} is wrong: {answer!r}")
+        wait_for(process, log, lambda: len(family(process.pid)) > KINDS[server.kind].workers)
         server.pids = family(process.pid)
         return alive, scored
 
@@ -215,6 +255,8 @@ def score_path(kind, form, model):
         return "/score-http"
     if form.startswith("V2"):
         return f"/api/score/v2/models/{model}/infer"
+    if KINDS[kind].who == AZUREML:
+        return "/score"
     if KINDS[kind].who == OURS and model != "mnist":
         return f"/api/score/{model}"
     return "/api/score"

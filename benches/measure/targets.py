@@ -5,7 +5,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Callable
 
-from .servers import LIMIT_NAME, OURS
+from .servers import AZUREML, LIMIT_NAME, NODE, OURS
 
 CORES = os.cpu_count() or 1
 
@@ -47,10 +47,10 @@ def targets(run_seconds):
             ratio = against("cpu_us", f"1 row, {path}", concurrency, LIMIT_NAME)
             at_most(1.15, f"CPU per request, {path}, c={concurrency}, to the limit", ratio)
     at_most(1.2, "p50, Redis hit, c=1, to the limit", against("p50_ms", "1 row, Redis hit", 1, LIMIT_NAME))
-    for who, bound in (("node", 3), ("azureml", 25)):
+    for who, bound in ((NODE, 3), (AZUREML, 25)):
         ratio = against("requests_per_second", "1 row, Redis hit", 32, who)
         at_least(bound, f"req/s, Redis hit, c=32, to {who}", ratio)
-    at_least(5, "rows/s, 64 rows, all hits, c=8, to node", against("requests_per_second", "64 rows, all hits", 8, "node"))
+    at_least(5, "rows/s, 64 rows, all hits, c=8, to node", against("requests_per_second", "64 rows, all hits", 8, NODE))
     at_least(0.9, "req/s, miss to Redis hit, c=32", ours("requests_per_second", "1 row, miss", "1 row, Redis hit", 32))
     if "convnet" in run_seconds:
         most = CORES / run_seconds["convnet"]

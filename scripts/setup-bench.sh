@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Puts what benches/bench.py measures the handler against into target/bench: other servers, models, the limit program.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+work=target/bench
+
+scripts/setup.sh redis-server=redis-server node=nodejs npm=npm
+
+# install_python FOLDER REQUIREMENTS
+# A folder of packages instead of a virtual environment: Debian's Python has neither venv nor lets pip install elsewhere.
+install_python() {
+  local folder=$1 requirements=$2 wanted
+  wanted="$(python3 -c 'import sys; print(sys.implementation.cache_tag)') $(cksum <"$requirements")"
+  [[ -f $folder/.installed && $(<"$folder/.installed") == "$wanted" ]] && return
+  echo "installing the packages of $requirements"
+  rm -rf "$folder"
+  PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
+    python3 -m pip install --quiet --no-deps --only-binary=:all: --target "$folder" --requirement "$requirements"
+  echo "$wanted" >"$folder/.installed"
+}
+
+install_node() {
+  local peer=benches/peers/node folder=$work/node wanted
+  wanted="$(node --version) $(cksum <"$peer/package-lock.json")"
+  mkdir -p "$folder"
+  if [[ ! -f $folder/.installed || $(<"$folder/.installed") != "$wanted" ]]; then
+    echo "installing the packages of $peer/package-lock.json"
+    cp "$peer/package.json" "$peer/package-lock.json" "$folder/"
+    # No scripts: onnxruntime-node's would fetch libraries for GPUs.
+    npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
+    echo "$wanted" >"$folder/.installed"
+  fi
+  cp "$peer/server.js" "$folder/"
+}
+
+make_models() {
+  local folder=$work/models wanted
+  wanted=$(cat benches/models.py benches/requirements.txt models/mnist/model.* | cksum)
+  [[ -f $folder.made && $(<"$folder.made") == "$wanted" ]] && return
+  echo "making models"
+  rm -rf "$folder"
+  PYTHONPATH=$work/python PYTHONDONTWRITEBYTECODE=1 python3 benches/models.py "$folder"
+  echo "$wanted" >"$folder.made"
+}
+
+install_python "$work/python" benches/requirements.txt
+install_python "$work/azureml" benches/peers/azureml/requirements.txt
+install_node
+make_models
+scripts/fetch-onnxruntime.sh
+cargo build --release --locked --package limit
