@@ -12,13 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import ROOT, BenchError
+from measure import ROOT, WORK, BenchError
 from measure.processes import Processes, stolen
 from measure.report import memory_by_kind, show, summarize
 from measure.rounds import CLIENTS, Bench
 from measure.scenarios import cells
-from measure.servers import LIBRARY, LIMIT, model_file
-from measure.targets import judge
+from measure.servers import LIBRARY, LIMIT, OTHER, OURS, model_file
+from measure.targets import compare, judge
 
 
 def read_options():
@@ -35,6 +35,8 @@ def read_options():
     parser.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE", help="a setting")
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="only rows with TEXT in their name")
     parser.add_argument("--server", action="append", default=[], metavar="NAME", help="only this server: score, limit ...")
+    parser.add_argument("--against", type=Path, help="another handler to measure beside it, without what --set sets")
+    parser.add_argument("--publish", action="store_true", help="write docs/performance.json and docs/performance.svg")
     return parser.parse_args()
 
 
@@ -63,11 +65,34 @@ def processor():
     return found[1] if found else platform.machine()
 
 
+def publish(result):
+    """The figures without those of single rounds, and a picture of them."""
+    sys.path.append(str(WORK / "python"))
+    from measure.plot import draw
+
+    details = ("rounds", "starts", "remarks", "memory", "compared")
+    short = json.loads(json.dumps(result), object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k not in details})
+    (ROOT / "docs/performance.json").write_text(json.dumps(rounded(short), indent=1) + "\n")
+    draw(short, ROOT / "docs/performance.svg")
+
+
+def rounded(value):
+    """Without digits that say nothing."""
+    if isinstance(value, dict):
+        return {name: rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
 def main():
     options = read_options()
     check(options)
     options.handler = options.handler.resolve()
-    wanted = cells(options.only, options.server)
+    if options.against:
+        options.against = options.against.resolve()
+        options.server = options.server or [OURS, OTHER]
+    wanted = cells(options.only, options.server, options.against is not None)
     if not wanted:
         sys.exit("error: no row has that in its name")
     program = options.handler.stat()
@@ -80,6 +105,7 @@ def main():
                 bench = Bench(options, processes, temporary, wanted)
                 start = {} if options.only else bench.measure_starts()
                 rounds = [bench.measure_round(number) for number in range(options.rounds)]
+                bench.end()
             finally:
                 processes.end_all()
     except (BenchError, OSError, subprocess.CalledProcessError) as error:
@@ -101,7 +127,8 @@ def main():
         "start": start,
         "run_seconds": run_seconds,
         "cells": summarize(wanted, figures),
-        "targets": judge(figures, run_seconds, start),
+        "targets": judge(figures, run_seconds, start, not (options.only or options.server)),
+        "compared": compare(figures),
         "memory": memory_by_kind(rounds),
         "remarks": bench.remarks,
     }
@@ -109,6 +136,8 @@ def main():
     out = ROOT / "target/bench.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
+    if options.publish:
+        publish(result)
     for remark in bench.remarks:
         print(f"remark: {remark}", file=sys.stderr)
     if bench.failures:

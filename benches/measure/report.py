@@ -2,6 +2,7 @@
 
 import statistics
 
+from .scenarios import SCENARIOS
 from .servers import KINDS
 
 
@@ -40,15 +41,28 @@ def show(result):
     if result["targets"]:
         print(f"\n{'target':<72}{'bound':>9}{'median':>9}{'middle half':>16}")
     for target in result["targets"]:
-        span = f"{target['low']:.2f}-{target['high']:.2f}"
+        line = f"{target['target']:<72}{target['bound']:>9}"
+        if "median" not in target:
+            print(f"{line}  not there: this build refuses the setting")
+            continue
         verdict = "reached" if target["reached"] else "MISSED"
-        print(f"{target['target']:<72}{target['bound']:>9}{target['median']:>9.2f}{span:>16}  {verdict}")
+        print(f"{line}{target['median']:>9.2f}{span(target):>16}  {verdict}")
+    if result["compared"]:
+        print(f"\n{'score to other (median, middle half)':<40}{'req/s':>20}{'p50':>20}{'CPU':>20}")
+    for row in result["compared"]:
+        ratios = (row[figure] for figure in ("requests_per_second", "p50_ms", "cpu_us"))
+        texts = (f"{ratio['median']:.2f} {'(' + span(ratio) + ')':>12}" for ratio in ratios)
+        print(f"{row['scenario']:<36}{row['concurrency']:>4}" + "".join(f"{text:>20}" for text in texts))
+
+
+def span(ratio):
+    return f"{ratio['low']:.2f}-{ratio['high']:.2f}"
 
 
 def show_cells(cells):
     columns = ["req/s", "p50 ms", "p99 ms", "max ms", "CPU us", "client us"]
     print(f"\n{'scenario':<36}{'c':>4}  {'server':<9}" + "".join(f"{column:>11}" for column in columns))
-    order = list(dict.fromkeys(cell["scenario"] for cell in cells))
+    order = [scenario.title for scenario in SCENARIOS]
     last = None
     for cell in sorted(cells, key=lambda cell: (order.index(cell["scenario"]), cell["concurrency"])):
         row = cell["scenario"], cell["concurrency"]
@@ -70,4 +84,4 @@ def figures_of(cell):
 
 def memory_by_kind(rounds):
     """Resident and anonymous MiB of each server at the end of each round."""
-    return {kind: [memory[kind] for _, memory in rounds if kind in memory] for kind in KINDS}
+    return {kind: [memory[kind] for _, memory in rounds if kind in memory] for kind in KINDS if any(kind in memory for _, memory in rounds)}

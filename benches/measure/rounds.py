@@ -25,7 +25,10 @@ class Bench:
         self.next_number = 1
         self.failures = 0
         self.remarks = self.servers.remarks
+        # Kinds that did not start with their settings.
         self.refused = {}
+        # Servers that stay for all rounds.
+        self.lasting = {}
 
     def known_rows(self, kind, model):
         return self.digits.requests(score_path(kind, "JSON", model), "JSON", model, rows=1, new=0)
@@ -77,18 +80,27 @@ class Bench:
                 self.look_for_trouble(kind, server)
         return figures, memory
 
+    def end(self):
+        for server in self.lasting.values():
+            self.servers.end(server)
+
     def start_all(self, stack):
         running = {}
         for kind in dict.fromkeys(cell.kind for cell in self.cells):
-            if kind not in self.refused:
+            if kind in self.lasting:
+                running[kind] = self.lasting[kind]
+            elif kind not in self.refused:
                 running[kind] = self.servers.begin(kind)
-                stack.callback(self.servers.end, running[kind])
+                if not KINDS[kind].lasts:
+                    stack.callback(self.servers.end, running[kind])
         for kind, server in list(running.items()):
             try:
-                self.servers.up(server, self.known_rows(kind, KINDS[kind].models[0])[0])
+                if kind not in self.lasting:
+                    self.servers.up(server, self.known_rows(kind, KINDS[kind].models[0])[0])
             except Refused as refused:
                 self.refused[kind] = str(refused)
                 del running[kind]
+        self.lasting.update((kind, server) for kind, server in running.items() if KINDS[kind].lasts)
         for kind, server in running.items():
             models = {c.scenario.model for c in self.cells if c.kind == kind and c.scenario.new < c.scenario.rows}
             for model in models:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .servers import KINDS
+from .servers import KINDS, OTHER, OURS
 
 BATCH = 64
 
@@ -51,6 +51,7 @@ SCENARIOS = [
     Scenario("1 row, Redis hit, V2 JSON", 1, 0, "HIT", {"redis": (1,)}, form="V2 JSON"),
     Scenario("1 row, Redis hit, V2 binary", 1, 0, "HIT", {"redis": (1,)}, form="V2 binary"),
     Scenario("1 row, Redis hit, octet-stream", 1, 0, "HIT", {"redis": (1,)}, form="octet-stream"),
+    Scenario("64 rows, all hits, V2 binary", BATCH, 0, "HIT", {"redis": (1,)}, form="V2 binary"),
     Scenario("64 rows, no cache, V2 JSON", BATCH, BATCH, "BYPASS", {"off": (1,)}, form="V2 JSON"),
     Scenario("64 rows, no cache, V2 binary", BATCH, BATCH, "BYPASS", {"off": (1,)}, form="V2 binary"),
     Scenario("64 rows, no cache, octet-stream", BATCH, BATCH, "BYPASS", {"off": (1,)}, form="octet-stream"),
@@ -68,8 +69,14 @@ SCENARIOS = [
 ]
 
 
-def cells(only=(), who=()):
+def cells(only=(), who=(), with_other=False):
     """The cells that are asked for; those that are compared with each other stand together."""
+
+    def kinds(scenario):
+        for kind, concurrencies in scenario.kinds.items():
+            yield kind, concurrencies
+            if with_other and KINDS[kind].who == OURS:
+                yield f"{OTHER} {kind}", concurrencies
 
     def asked_for(title):
         return not only or any(text == title or (text not in titles and text.lower() in title.lower()) for text in only)
@@ -79,7 +86,7 @@ def cells(only=(), who=()):
         Cell(scenario, kind, concurrency)
         for scenario in SCENARIOS
         if asked_for(scenario.title)
-        for kind, concurrencies in scenario.kinds.items()
+        for kind, concurrencies in kinds(scenario)
         if not who or KINDS[kind].who in who
         for concurrency in concurrencies
     ]

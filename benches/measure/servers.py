@@ -37,8 +37,8 @@ def model_file(model):
     return (SAMPLE_MODELS if model == "mnist" else ALL_MODELS) / model / "model.onnx"
 
 
-def handler(**settings):
-    """The handler; `redis` and `dead` in a setting stand for addresses."""
+def handler(other=False, **settings):
+    """The handler, or the other one it is compared with; `redis` and `dead` in a setting stand for addresses."""
 
     def start(place):
         env = {
@@ -47,6 +47,8 @@ def handler(**settings):
         }
         every = {"SCORE_MODEL_DIR": str(ALL_MODELS), "SCORE_DEFAULT_MODEL": "mnist"} if ALL_MODELS.exists() else {}
         env = {"REDIS_URL": f"redis://{place.redis}", "SCORE_PORT": str(place.port), **every, **env}
+        if other:
+            return [str(place.options.against)], env
         return [str(place.options.handler)], {**env, **dict(place.options.set)}
 
     return start
@@ -105,20 +107,38 @@ class Kind:
     spaced: bool = False
     # Processes beside the one that is started.
     workers: int = 0
+    @property
+    def lasts(self):
+        """Whether it stays for all rounds, because its code gets faster as it runs."""
+        return self.workers > 0
+
     # Counters of its metrics that have to stay 0.
     counters: tuple = ()
 
 
-OURS, LIMIT_NAME, NODE, AZUREML = "score", "limit", "node", "azureml"
+OURS, OTHER, LIMIT_NAME, NODE, AZUREML = "score", "other", "limit", "node", "azureml"
 TALKS = ("",)
 EVERY = ("mnist", "mlp", "convnet")
 SOUND = ("score_cache_damaged_total", "score_cache_redis_errors_total", "score_cache_dropped_writes_total")
+
+
+def handlers(who, other=False):
+    """The kinds of handler by name."""
+    no_l1 = {"SCORE_L1_BYTES": "0"}
+    down = handler(other, **no_l1, REDIS_URL="{dead}")
+    auto = handler(other, **no_l1, SCORE_CACHE_POLICY="auto")
+    return {
+        "l1": Kind(who, handler(other), EVERY, counters=SOUND),
+        "redis": Kind(who, handler(other, **no_l1), EVERY, counters=SOUND),
+        "off": Kind(who, handler(other, SCORE_CACHE_POLICY="off"), EVERY),
+        "down": Kind(who, down, quiet=(" INFO ", "redis cannot be used")),
+        "auto": Kind(who, auto, EVERY, optional=True, counters=SOUND),
+    }
+
+
 KINDS = {
-    "l1": Kind(OURS, handler(), EVERY, counters=SOUND),
-    "redis": Kind(OURS, handler(SCORE_L1_BYTES="0"), EVERY, counters=SOUND),
-    "off": Kind(OURS, handler(SCORE_CACHE_POLICY="off"), EVERY),
-    "down": Kind(OURS, handler(SCORE_L1_BYTES="0", REDIS_URL="{dead}"), quiet=(" INFO ", "redis cannot be used")),
-    "auto": Kind(OURS, handler(SCORE_L1_BYTES="0", SCORE_CACHE_POLICY="auto"), EVERY, optional=True),
+    **handlers(OURS),
+    **{f"{OTHER} {name}": kind for name, kind in handlers(OTHER, other=True).items()},
     "limit l1": Kind(LIMIT_NAME, limit("l1")),
     "limit redis": Kind(LIMIT_NAME, limit("redis")),
     "limit run": Kind(LIMIT_NAME, limit("run")),
@@ -257,6 +277,6 @@ def score_path(kind, form, model):
         return f"/api/score/v2/models/{model}/infer"
     if KINDS[kind].who == AZUREML:
         return "/score"
-    if KINDS[kind].who == OURS and model != "mnist":
+    if KINDS[kind].who in (OURS, OTHER) and model != "mnist":
         return f"/api/score/{model}"
     return "/api/score"

@@ -5,7 +5,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Callable
 
-from .servers import AZUREML, LIMIT_NAME, NODE, OURS
+from .servers import AZUREML, LIMIT_NAME, NODE, OTHER, OURS
 
 CORES = os.cpu_count() or 1
 
@@ -70,33 +70,59 @@ def targets(run_seconds):
     return listed
 
 
-def judge(rounds, run_seconds, starts):
-    """Each target with the median of its ratios and the range that holds the middle half of them."""
+def judge(rounds, run_seconds, starts, everything):
+    """Each target with the median of its ratios and the range that holds the middle half of them.
+
+    If `everything` was measured, a target without figures is one that this build cannot be asked about.
+    """
     judged = []
     for target in targets(run_seconds):
         try:
-            ratios = sorted(target.ratio(figures) for figures in rounds)
+            ratios = [target.ratio(figures) for figures in rounds]
         except KeyError:
-            continue
-        judged.append(judgement(target, ratios))
+            ratios = []
+        if ratios or everything:
+            judged.append(judgement(target, ratios))
     for bound, figure, text in (
         (1.2, "scored_ms", "exec to the first correct score, to the limit"),
         (1.3, "rss_mib", "resident memory after it, to the limit"),
     ):
         if {OURS, LIMIT_NAME} <= starts.keys():
             pairs = zip(starts[OURS]["starts"], starts[LIMIT_NAME]["starts"])
-            ratios = sorted(one[figure] / other[figure] for one, other in pairs)
+            ratios = [one[figure] / other[figure] for one, other in pairs]
             judged.append(judgement(Target(text, True, bound, None), ratios))
     return judged
 
 
 def judgement(target, ratios):
-    median = statistics.median(ratios)
+    found = {"target": target.text, "bound": ("<= " if target.at_most else ">= ") + f"{target.bound:g}"}
+    if not ratios:
+        return found
+    middle = middle_half(ratios)
+    median = middle["median"]
+    return {**found, **middle, "reached": median <= target.bound if target.at_most else median >= target.bound}
+
+
+def middle_half(ratios):
+    """The median, and the range that holds the middle half."""
+    ratios = sorted(ratios)
     return {
-        "target": target.text,
-        "bound": ("<= " if target.at_most else ">= ") + f"{target.bound:g}",
-        "median": median,
+        "median": statistics.median(ratios),
         "low": ratios[len(ratios) // 4],
         "high": ratios[-1 - len(ratios) // 4],
-        "reached": median <= target.bound if target.at_most else median >= target.bound,
     }
+
+
+def compare(rounds):
+    """The handler to the other one, cell by cell."""
+    compared = []
+    for title, who, concurrency in rounds[0]:
+        other = title, OTHER, concurrency
+        if who != OURS or not all(other in figures for figures in rounds):
+            continue
+        ratios = {
+            figure: middle_half([figures[title, OURS, concurrency][figure] / figures[other][figure] for figures in rounds])
+            for figure in ("requests_per_second", "p50_ms", "cpu_us")
+        }
+        compared.append({"scenario": title, "concurrency": concurrency, **ratios})
+    return compared
