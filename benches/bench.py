@@ -13,12 +13,15 @@ import tempfile
 from pathlib import Path
 
 from measure import ROOT, WORK, BenchError
+from measure.kinds import AZUREML, LIBRARY, LIMIT, LIMIT_NAME, NODE, OTHER, OURS, model_file
 from measure.processes import Processes, stolen
 from measure.report import memory_by_kind, show, summarize
 from measure.rounds import CLIENTS, Bench
 from measure.scenarios import cells
-from measure.servers import LIBRARY, LIMIT, OTHER, OURS, model_file
 from measure.targets import compare, judge
+
+# What the figures of the start are called among the rows.
+START = "start"
 
 
 def read_options():
@@ -33,8 +36,16 @@ def read_options():
     parser.add_argument("--seconds", type=float, default=0.3, help="length of a cell in each round (0.3)")
     parser.add_argument("--rounds", type=int, default=9, help="how often each cell is measured (9)")
     parser.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE", help="a setting")
-    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="only rows with TEXT in their name")
-    parser.add_argument("--server", action="append", default=[], metavar="NAME", help="only this server: score, limit ...")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="TEXT", help="only rows with TEXT in their name, or start"
+    )
+    parser.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this one of score, limit, node, azureml, other",
+    )
     parser.add_argument("--against", type=Path, help="another handler to measure beside it, without what --set sets")
     parser.add_argument("--publish", action="store_true", help="write docs/performance.json and docs/performance.svg")
     return parser.parse_args()
@@ -89,11 +100,13 @@ def main():
     options = read_options()
     check(options)
     options.handler = options.handler.resolve()
+    columns = options.server or [OURS, LIMIT_NAME, NODE, AZUREML]
     if options.against:
         options.against = options.against.resolve()
-        options.server = options.server or [OURS, OTHER]
-    wanted = cells(options.only, options.server, options.against is not None)
-    if not wanted:
+        columns = options.server or [OURS, OTHER]
+    wanted = cells(options.only, columns)
+    with_start = not options.only or START in options.only
+    if not wanted and not with_start:
         sys.exit("error: no row has that in its name")
     program = options.handler.stat()
     load, (steal, ticks) = os.getloadavg()[0], stolen()
@@ -103,8 +116,8 @@ def main():
         with tempfile.TemporaryDirectory(prefix="score-bench-") as temporary:
             try:
                 bench = Bench(options, processes, temporary, wanted)
-                start = {} if options.only else bench.measure_starts()
-                rounds = [bench.measure_round(number) for number in range(options.rounds)]
+                start = bench.measure_starts(columns) if with_start else {}
+                rounds = [bench.measure_round(number) for number in range(options.rounds if wanted else 0)]
                 bench.end()
             finally:
                 processes.end_all()
@@ -127,7 +140,7 @@ def main():
         "start": start,
         "run_seconds": run_seconds,
         "cells": summarize(wanted, figures),
-        "targets": judge(figures, run_seconds, start, not (options.only or options.server)),
+        "targets": judge(figures, run_seconds, start, not (options.only or options.server or options.against)),
         "compared": compare(figures),
         "memory": memory_by_kind(rounds),
         "remarks": bench.remarks,

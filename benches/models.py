@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the models that are only measured: models.py FOLDER writes FOLDER/mlp and FOLDER/convnet, beside the sample model.
+"""Makes the models that are only measured: models.py FOLDER writes FOLDER/mlp, FOLDER/convnet and the sample model.
 
 All layers but the last are random numbers of a fixed seed; the last one is fitted so that the sample digits, and they
 alone, get their true labels with a wide margin. So every answer can be checked.

@@ -143,7 +143,10 @@ class Digits:
         self.labels = {"mnist": labels["scikit_learn"], "mlp": labels["true"], "convnet": labels["true"]}
 
     def request(self, path, form, model, first, rows, new, spaced=False):
-        """A request for `rows` digits, `new` of them to be made new by a stamp. `spaced` is the answer, as Python writes."""
+        """A request for `rows` digits, `new` of them to be made new by a stamp.
+
+        `spaced` means an answer with blanks between the labels.
+        """
         form = FORMS[form]
         pieces, labels = [b""], []
         for place in range(rows):

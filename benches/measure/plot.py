@@ -1,8 +1,10 @@
 """The picture of the figures."""
 
+from math import floor, log10
+
 import matplotlib
 
-from .servers import AZUREML, LIMIT_NAME, NODE, OURS
+from .kinds import AZUREML, LIMIT_NAME, NODE, OURS
 
 # Middling colours on no background: readable on a light page and on a dark one.
 TEXT, GRID = "#848d97", "#848d9740"
@@ -17,9 +19,9 @@ GROUPS = [
     ("1 row, Redis hit", 32, "1 row,\nin Redis"),
     ("1 row, miss", 32, "1 row,\nunknown"),
     ("1 row, no cache", 32, "1 row,\nno cache"),
-    ("MLP, 1 row, miss", 32, "1 row of an MLP,\nunknown"),
-    ("convnet, 1 row, miss", 32, "1 row of a convnet,\nunknown"),
-    ("convnet, 1 row, Redis hit", 32, "1 row of a convnet,\nin Redis"),
+    ("MLP, 1 row, miss", 32, "MLP, 1 row,\nunknown"),
+    ("convnet, 1 row, miss", 32, "convnet, 1 row,\nunknown"),
+    ("convnet, 1 row, Redis hit", 32, "convnet, 1 row,\nin Redis"),
     ("64 rows, all hits", 8, "64 rows,\nin Redis"),
     ("64 rows, no hit", 8, "64 rows,\nunknown"),
 ]
@@ -58,6 +60,7 @@ def draw(result, path):
 
 def draw_panel(panel, cells, name):
     width = 0.8 / len(BARS)
+    lowest = min(cell[name] for cell in cells.values())
     for place, (server, (label, colour)) in enumerate(BARS.items()):
         found = [
             (group, cells[title, server, concurrency][name])
@@ -69,6 +72,8 @@ def draw_panel(panel, cells, name):
         panel.bar_label(bars, [short(value) for _, value in found], fontsize=6.5, color=TEXT, padding=1)
     panel.set_yscale("log")
     panel.margins(x=0.01, y=0.1)
+    # A whole power of ten, so that lengths can be compared between pictures.
+    panel.set_ylim(bottom=10 ** floor(log10(lowest)))
     panel.set_xticks(range(len(GROUPS)), [label for *_, label in GROUPS], fontsize=8)
     panel.tick_params(length=0)
     panel.tick_params(which="minor", length=0)

@@ -43,7 +43,7 @@ class Processes:
     def end(self, process):
         if process not in self.running:
             return
-        # Workers are children of their own; they are gone before the one that would start new ones is waited for.
+        # Its workers too; itself first, so that it starts no new ones.
         for pid in family(process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -76,7 +76,9 @@ def cpu_seconds(pids):
 def memory(pids):
     """Resident and anonymous MiB of all of them together."""
     texts = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
-    return [sum(int(re.search(rf"{name}:\s+(\d+) kB", text)[1]) for text in texts) / 1024 for name in ("VmRSS", "RssAnon")]
+    return [
+        sum(int(re.search(rf"{name}:\s+(\d+) kB", text)[1]) for text in texts) / 1024 for name in ("VmRSS", "RssAnon")
+    ]
 
 
 def wait_for(process, log, attempt, pause=0.01, seconds=10):

@@ -3,7 +3,6 @@
 import statistics
 
 from .scenarios import SCENARIOS
-from .servers import KINDS
 
 
 def summarize(cells, rounds):
@@ -84,4 +83,8 @@ def figures_of(cell):
 
 def memory_by_kind(rounds):
     """Resident and anonymous MiB of each server at the end of each round."""
-    return {kind: [memory[kind] for _, memory in rounds if kind in memory] for kind in KINDS if any(kind in memory for _, memory in rounds)}
+    by_kind = {}
+    for _, memory in rounds:
+        for kind, figures in memory.items():
+            by_kind.setdefault(kind, []).append(figures)
+    return by_kind

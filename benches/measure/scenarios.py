@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .servers import KINDS, OTHER, OURS
+from .kinds import KINDS, OTHER
 
 BATCH = 64
 
@@ -39,7 +39,9 @@ SCENARIOS = [
     Scenario("1 row, L1 hit", 1, 0, "HIT", {"l1": ONE, "limit l1": ONE}),
     Scenario("1 row, Redis hit", 1, 0, "HIT", {"redis": ONE, "limit redis": ONE, "node": ONE, "azureml": ONE}),
     Scenario("1 row, miss", 1, 1, "MISS", {"redis": ONE, "limit redis": ONE, "node": ONE, "azureml": ONE}),
-    Scenario("1 row, no cache", 1, 1, "BYPASS", {"off": ONE, "limit run": ONE, "node off": (32,), "azureml off": (32,)}),
+    Scenario(
+        "1 row, no cache", 1, 1, "BYPASS", {"off": ONE, "limit run": ONE, "node off": (32,), "azureml off": (32,)}
+    ),
     Scenario("1 row, Redis down", 1, 1, "BYPASS", {"down": ONE}),
     Scenario("1 row, miss, policy auto", 1, 1, None, {"auto": (1,)}),
     Scenario("64 rows, all hits", BATCH, 0, "HIT", {"redis": MANY, "node": (8,), "azureml": (8,)}),
@@ -56,27 +58,29 @@ SCENARIOS = [
     Scenario("64 rows, no cache, V2 binary", BATCH, BATCH, "BYPASS", {"off": (1,)}, form="V2 binary"),
     Scenario("64 rows, no cache, octet-stream", BATCH, BATCH, "BYPASS", {"off": (1,)}, form="octet-stream"),
     # 784-512-256-10
-    Scenario("MLP, 1 row, miss", 1, 1, "MISS", {"redis": ONE, "limit redis mlp": ONE, "node mlp": (32,)}, "mlp"),
+    Scenario("MLP, 1 row, miss", 1, 1, "MISS", {"redis": ONE, "limit mlp": ONE, "node mlp": (32,)}, "mlp"),
     Scenario("MLP, 1 row, no cache", 1, 1, "BYPASS", {"off": ONE}, "mlp"),
     Scenario("MLP, 1 row, miss, policy auto", 1, 1, None, {"auto": (1,)}, "mlp"),
     Scenario("MLP, 64 rows, half hits", BATCH, BATCH // 2, PARTIAL, {"redis": (1,)}, "mlp"),
     Scenario("MLP, 64 rows, no hit", BATCH, BATCH, "MISS", {"redis": (1,)}, "mlp"),
     # a model that is dear beside a look-up
     Scenario("convnet, 1 row, Redis hit", 1, 0, "HIT", {"redis": ONE, "node convnet": (32,)}, "convnet"),
-    Scenario("convnet, 1 row, miss", 1, 1, "MISS", {"redis": ONE, "limit redis convnet": (32,), "node convnet": (32,)}, "convnet"),
+    Scenario(
+        "convnet, 1 row, miss", 1, 1, "MISS", {"redis": ONE, "limit convnet": (32,), "node convnet": (32,)}, "convnet"
+    ),
     Scenario("convnet, 1 row, no cache", 1, 1, "BYPASS", {"off": ONE}, "convnet"),
     Scenario("convnet, 1 row, miss, policy auto", 1, 1, None, {"auto": (1,)}, "convnet"),
 ]
 
 
-def cells(only=(), who=(), with_other=False):
+def cells(only, columns):
     """The cells that are asked for; those that are compared with each other stand together."""
 
     def kinds(scenario):
         for kind, concurrencies in scenario.kinds.items():
-            yield kind, concurrencies
-            if with_other and KINDS[kind].who == OURS:
-                yield f"{OTHER} {kind}", concurrencies
+            for name in (kind, f"{OTHER} {kind}"):
+                if name in KINDS and KINDS[name].who in columns:
+                    yield name, concurrencies
 
     def asked_for(title):
         return not only or any(text == title or (text not in titles and text.lower() in title.lower()) for text in only)
@@ -87,7 +91,6 @@ def cells(only=(), who=(), with_other=False):
         for scenario in SCENARIOS
         if asked_for(scenario.title)
         for kind, concurrencies in kinds(scenario)
-        if not who or KINDS[kind].who in who
         for concurrency in concurrencies
     ]
     return sorted(wanted, key=lambda cell: (cell.scenario.model, cell.scenario.rows, cell.concurrency))

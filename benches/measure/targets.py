@@ -5,7 +5,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Callable
 
-from .servers import AZUREML, LIMIT_NAME, NODE, OTHER, OURS
+from .kinds import AZUREML, LIMIT_NAME, NODE, OTHER, OURS
 
 CORES = os.cpu_count() or 1
 
@@ -116,12 +116,14 @@ def middle_half(ratios):
 def compare(rounds):
     """The handler to the other one, cell by cell."""
     compared = []
-    for title, who, concurrency in rounds[0]:
+    for title, who, concurrency in rounds[0] if rounds else ():
         other = title, OTHER, concurrency
         if who != OURS or not all(other in figures for figures in rounds):
             continue
         ratios = {
-            figure: middle_half([figures[title, OURS, concurrency][figure] / figures[other][figure] for figures in rounds])
+            figure: middle_half(
+                [figures[title, OURS, concurrency][figure] / figures[other][figure] for figures in rounds]
+            )
             for figure in ("requests_per_second", "p50_ms", "cpu_us")
         }
         compared.append({"scenario": title, "concurrency": concurrency, **ratios})
