@@ -23,7 +23,8 @@ COPY handler/Cargo.toml handler/
 COPY benches/limit/Cargo.toml benches/limit/
 RUN mkdir score/src handler/src benches/limit/src \
     && touch score/src/lib.rs handler/src/lib.rs \
-    && echo 'fn main() {}' | tee handler/src/main.rs >benches/limit/src/main.rs \
+    && echo 'fn main() {}' >handler/src/main.rs \
+    && cp handler/src/main.rs benches/limit/src/ \
     && cargo zigbuild --release --locked --package handler --target "$(uname -m)-unknown-linux-gnu.2.28"
 
 COPY score score

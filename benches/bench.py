@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 
 from measure import ROOT, WORK, BenchError
-from measure.kinds import AZUREML, LIBRARY, LIMIT, LIMIT_NAME, NODE, OTHER, OURS, model_file
+from measure.kinds import AZUREML, LIMIT, LIMIT_NAME, NODE, OTHER, OURS
 from measure.processes import Processes, stolen
-from measure.report import memory_by_kind, show, summarize
+from measure.report import memory_by_kind, run_seconds, show, summarize
 from measure.rounds import CLIENTS, Bench
 from measure.scenarios import cells
 from measure.targets import compare, judge
@@ -62,15 +62,6 @@ def check(options):
         sys.exit("error: redis-server is not there; make bench installs it")
 
 
-def time_runs(models):
-    """Seconds of one run of one row on one core, by model."""
-    command = [str(LIMIT), "time", "--library", str(LIBRARY), "--model"]
-    return {
-        model: float(subprocess.run([*command, model_file(model)], check=True, capture_output=True, text=True).stdout)
-        for model in models
-    }
-
-
 def processor():
     found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return found[1] if found else platform.machine()
@@ -112,7 +103,6 @@ def main():
     load, (steal, ticks) = os.getloadavg()[0], stolen()
     processes = Processes()
     try:
-        run_seconds = time_runs(sorted({cell.scenario.model for cell in wanted}))
         with tempfile.TemporaryDirectory(prefix="score-bench-") as temporary:
             try:
                 bench = Bench(options, processes, temporary, wanted)
@@ -126,7 +116,7 @@ def main():
     steal, ticks = stolen()[0] - steal, stolen()[1] - ticks
     if options.handler.stat().st_mtime_ns != program.st_mtime_ns:
         bench.remarks.append("the program was replaced while it was measured: the figures are of two builds")
-    figures = [figures for figures, _ in rounds]
+    figures = [one.figures for one in rounds]
     result = {
         "machine": {
             "cores": os.cpu_count(),
@@ -138,9 +128,9 @@ def main():
         "settings": dict(options.set),
         "clients": CLIENTS,
         "start": start,
-        "run_seconds": run_seconds,
+        "run_seconds": run_seconds(rounds),
         "cells": summarize(wanted, figures),
-        "targets": judge(figures, run_seconds, start, not (options.only or options.server or options.against)),
+        "targets": judge(rounds, start, not (options.only or options.server or options.against)),
         "compared": compare(figures),
         "memory": memory_by_kind(rounds),
         "remarks": bench.remarks,

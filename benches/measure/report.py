@@ -84,7 +84,13 @@ def figures_of(cell):
 def memory_by_kind(rounds):
     """Resident and anonymous MiB of each server at the end of each round."""
     by_kind = {}
-    for _, memory in rounds:
-        for kind, figures in memory.items():
+    for one in rounds:
+        for kind, figures in one.memory.items():
             by_kind.setdefault(kind, []).append(figures)
     return by_kind
+
+
+def run_seconds(rounds):
+    """Seconds of one run by model, medians over the rounds."""
+    models = rounds[0].run_seconds if rounds else ()
+    return {model: statistics.median(one.run_seconds[model] for one in rounds) for model in models}

@@ -4,18 +4,30 @@ import contextlib
 import multiprocessing
 import os
 import statistics
+import subprocess
 import time
+from dataclasses import dataclass
 
 from . import BenchError
 from .bodies import FORMS, Digits
 from .client import ask, client, connect
-from .kinds import KINDS, OTHER, SAMPLE_MODELS, score_path
+from .kinds import KINDS, LIBRARY, LIMIT, OTHER, SAMPLE_MODELS, model_file, score_path
 from .servers import Refused, Servers
 
 # How often each kind is started for the figures of the start: the slow ones not so often.
 STARTS = {"l1": 15, f"{OTHER} l1": 15, "limit redis": 15, "node": 3, "azureml": 3}
 # Client processes at high concurrency; on two cores one is enough and leaves the rest to the server.
 CLIENTS = max(1, min(4, (os.cpu_count() or 1) // 2))
+
+
+@dataclass(frozen=True)
+class Round:
+    # By cell.
+    figures: dict
+    # By kind of server.
+    memory: dict
+    # By model: seconds of one run of one row on one core.
+    run_seconds: dict
 
 
 class Bench:
@@ -64,11 +76,12 @@ class Bench:
     # --- rounds
 
     def measure_round(self, number):
-        """All cells once, in an order that differs from round to round. Figures by cell, memory by kind."""
+        """All cells once, in an order that differs from round to round."""
         self.servers.flush()
         turn = number * len(self.cells) // self.options.rounds
         order = (self.cells[turn:] + self.cells[:turn])[:: -1 if number % 2 else 1]
-        figures, memory = {}, {}
+        models = sorted({cell.scenario.model for cell in self.cells})
+        figures, memory, run_seconds = {}, {}, {model: seconds_of_one_run(model) for model in models}
         with contextlib.ExitStack() as stack:
             running = self.start_all(stack)
             for cell in order:
@@ -78,7 +91,7 @@ class Bench:
                 rss, anonymous = server.memory()
                 memory[kind] = {"rss_mib": rss, "anonymous_mib": anonymous}
                 self.look_for_trouble(kind, server)
-        return figures, memory
+        return Round(figures, memory, run_seconds)
 
     def end(self):
         for server in self.lasting.values():
@@ -194,6 +207,11 @@ class Bench:
             name, _, value = line.partition(" ")
             if name in counters and value != "0":
                 self.remarks.append(f"server {kind!r}: {name} is {value}")
+
+
+def seconds_of_one_run(model):
+    command = [LIMIT, "time", "--library", LIBRARY, "--model", model_file(model)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def summarize_starts(starts):

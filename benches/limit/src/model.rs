@@ -12,7 +12,7 @@ use ort::value::TensorRef;
 
 use crate::request::{COLUMNS, Rows};
 
-const TIMED: Duration = Duration::from_millis(500);
+const TIMED: Duration = Duration::from_millis(200);
 
 /// As many sessions as there are threads to run them.
 pub(crate) struct Model {
