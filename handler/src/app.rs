@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use score::{
-    BatchLimits, FeatureReads, FeatureStore, LoadError, Memo, MemoStore, ModelFolder, RedisStore,
-    RemoteOptions, Runtime, Scorer, ScorerOptions, find_models,
+    BatchLimits, CachePolicy, FeatureReads, FeatureStore, LoadError, Memo, MemoStore, ModelFolder,
+    RedisStore, RemoteOptions, Runtime, Scorer, ScorerOptions, find_models,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
@@ -209,7 +209,7 @@ fn open_memo(config: &Config) -> anyhow::Result<Memo> {
     for remark in &config.redis_remarks {
         warn!("REDIS_CONNECTION_STRING: {remark}");
     }
-    if !config.cache {
+    if config.cache == CachePolicy::Off {
         info!("results are not remembered: SCORE_CACHE_POLICY is off");
         return Ok(Memo::new(0, None));
     }
@@ -322,6 +322,7 @@ pub(crate) fn scorer_options(config: &Config) -> ScorerOptions {
             max_batch_rows: config.max_batch_rows,
             max_inline: MAX_INLINE,
         },
+        cache: config.cache,
     }
 }
 

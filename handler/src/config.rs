@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use score::{Namespace, NamespaceError, RedisConfig};
+use score::{CachePolicy, Namespace, NamespaceError, RedisConfig};
 
 use crate::entra::{EntraCredentials, Identity};
 
@@ -226,8 +226,8 @@ pub struct Config {
     pub bind_timeout: Duration,
     /// How long requests in work may take to end after the signal to stop.
     pub drain_timeout: Duration,
-    /// Whether results are remembered.
-    pub cache: bool,
+    /// When remembered results are looked up.
+    pub cache: CachePolicy,
     /// How long Redis keeps a result; `None` for ever.
     pub cache_ttl: Option<Duration>,
     /// The first part of every key in Redis.
@@ -313,7 +313,14 @@ impl Reader<'_> {
             load_timeout: self.duration("SCORE_LOAD_TIMEOUT"),
             bind_timeout: self.duration("SCORE_BIND_TIMEOUT"),
             drain_timeout: self.duration("SCORE_DRAIN_TIMEOUT"),
-            cache: self.choice("SCORE_CACHE_POLICY", &[("always", true), ("off", false)]),
+            cache: self.choice(
+                "SCORE_CACHE_POLICY",
+                &[
+                    ("always", CachePolicy::Always),
+                    ("auto", CachePolicy::Auto),
+                    ("off", CachePolicy::Off),
+                ],
+            ),
             cache_ttl: self.cache_ttl(),
             cache_namespace: self.cache_namespace(),
             l1_bytes: self.number("SCORE_L1_BYTES", "a number of bytes"),
@@ -576,7 +583,7 @@ mod tests {
         assert_eq!(mistakes.len(), 7, "{mistakes:#?}");
         let all = mistakes.join("\n");
         assert!(all.contains(r#"REDIS_TIMEOUT="50": expected a time with its unit"#));
-        assert!(all.contains("always or off"));
+        assert!(all.contains("always or auto or off"));
         assert!(all.contains(r#"SCORE_CACHE_NAMESPACE="eu:west": expected 1 to 64 characters"#));
         assert!(!all.contains("hunter2"));
     }

@@ -7,11 +7,11 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use score::Scorer;
+use score::{CostFigures, Scorer};
 
 use crate::app::App;
 
@@ -63,6 +63,7 @@ impl Collector for Snapshot {
         self.encode_cache(&mut out)?;
         self.encode_features(&mut out)?;
         self.encode_models(&mut out)?;
+        self.encode_costs(&mut out)?;
         let answers = &self.0.metrics.answers;
         let help = "Answers to public requests by status";
         answers.encode(out.encode_descriptor(
@@ -211,12 +212,71 @@ impl Snapshot {
                 let one = family.encode_family(&labels)?;
                 match kind {
                     MetricType::Counter => {
-                        let counter =
-                            prometheus_client::metrics::counter::ConstCounter::new(read(scorer));
-                        counter.encode(one)?;
+                        ConstCounter::new(read(scorer)).encode(one)?;
                     }
                     _ => ConstGauge::new(read(scorer)).encode(one)?,
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_costs(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Ok(models) = self.0.models() else {
+            return Ok(());
+        };
+        let models = models.all();
+        let costs: Vec<(&str, CostFigures)> = models
+            .filter_map(|(name, slot)| Some((name, slot.as_ref().ok()?.costs())))
+            .collect();
+        type Read = fn(&CostFigures) -> Option<f64>;
+        let figures: [(&str, &str, Read); 3] = [
+            (
+                "score_model_run_cost_seconds",
+                "What a run takes whatever its rows, lately",
+                |costs| costs.run,
+            ),
+            (
+                "score_model_row_cost_seconds",
+                "What a row adds to a run, lately",
+                |costs| costs.row,
+            ),
+            (
+                "score_cache_saved_seconds",
+                "Computing that hits made unnecessary, less what looking up and remembering took",
+                |costs| Some(costs.saved),
+            ),
+        ];
+        for (name, help, read) in figures {
+            let mut family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (model, costs) in &costs {
+                if let Some(seconds) = read(costs) {
+                    let labels = [("model", *model)];
+                    ConstGauge::new(seconds).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        let name = "score_cache_lookup_cost_seconds";
+        let help = "What looking up one row takes, lately";
+        let mut family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (model, costs) in &costs {
+            for (tier, cost) in [
+                ("local", costs.local_lookup),
+                ("redis", costs.remote_lookup),
+            ] {
+                if let Some(seconds) = cost {
+                    let labels = [("model", *model), ("tier", tier)];
+                    ConstGauge::new(seconds).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        let name = "score_cache_requests";
+        let help = "Requests that might have been looked up, by how they were";
+        let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (model, costs) in &costs {
+            for (plan, count) in costs.plans {
+                let labels = [("model", *model), ("plan", plan)];
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
             }
         }
         Ok(())

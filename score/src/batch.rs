@@ -36,6 +36,8 @@ pub struct BatchLimits {
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) outputs: Vec<Tensor>,
+    /// Rows of the run, those of other jobs included.
+    pub(crate) rows: usize,
     pub(crate) queue: Duration,
     pub(crate) infer: Duration,
 }
@@ -168,6 +170,7 @@ impl Batcher {
         let fitting = outputs.filter(|all| all.iter().all(|output| output.rows() == Some(rows)));
         Ok(fitting.map(|outputs| Ran {
             outputs,
+            rows,
             queue: first.queue,
             infer: start.elapsed().saturating_sub(first.queue),
         }))

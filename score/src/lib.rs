@@ -15,6 +15,7 @@
 //! Nothing here knows of HTTP, JSON or Azure.
 
 mod batch;
+mod cost;
 mod error;
 mod features;
 mod memo;
@@ -26,6 +27,7 @@ mod signature;
 mod tensor;
 
 pub use batch::BatchLimits;
+pub use cost::{CachePolicy, CostFigures};
 pub use error::{ErrorCode, LoadError, ScoreError};
 pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore};
 pub use memo::{

@@ -68,13 +68,13 @@ impl Units {
         units
     }
 
-    /// Takes the request as one unit.
-    pub(crate) fn whole(model: ModelDigest, inputs: &Arranged) -> Self {
+    /// Takes the request as one unit that counts as `rows` rows.
+    pub(crate) fn whole(model: ModelDigest, inputs: &Arranged, rows: usize) -> Self {
         let mut maker = KeyMaker::for_whole(model, &inputs.tensors, &inputs.given);
         Self {
             keys: vec![maker.whole(&inputs.tensors)],
             first_row: vec![0],
-            unit_of_row: vec![0],
+            unit_of_row: vec![0; rows],
             whole: true,
         }
     }
@@ -84,9 +84,14 @@ impl Units {
         self.whole
     }
 
-    /// How many rows the request has; 1 if it is one unit.
+    /// How many rows the request has; 1 if they belong together.
     pub(crate) fn rows(&self) -> usize {
         self.unit_of_row.len()
+    }
+
+    /// The unit of a row.
+    pub(crate) fn of_row(&self, row: usize) -> usize {
+        self.unit_of_row[row]
     }
 
     /// How many rows of the request belong to units that `is_one` picks.

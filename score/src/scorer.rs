@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::batch::{BatchLimits, Batcher, Ran};
+use crate::cost::{Available, CachePolicy, CostFigures, Costs, Decision, Plan};
 use crate::error::{LoadError, ScoreError};
 use crate::memo::{Memo, ModelDigest};
 use crate::model::{
@@ -32,6 +33,8 @@ pub struct ScorerOptions {
     pub timeout: Duration,
     /// How work waits and travels.
     pub batch: BatchLimits,
+    /// When remembered results are looked up.
+    pub cache: CachePolicy,
 }
 
 /// What is known about a loaded model.
@@ -74,6 +77,7 @@ pub struct Scorer {
     options: ScorerOptions,
     batcher: Batcher,
     memo: Arc<Memo>,
+    costs: Costs,
     stats: ScorerStats,
 }
 
@@ -149,6 +153,7 @@ impl Scorer {
             options,
             batcher,
             memo,
+            costs: Costs::new(options.cache),
             stats: ScorerStats::default(),
         })
     }
@@ -161,6 +166,16 @@ impl Scorer {
     /// What the model did so far.
     pub fn stats(&self) -> &ScorerStats {
         &self.stats
+    }
+
+    /// When remembered results are looked up.
+    pub fn cache_policy(&self) -> CachePolicy {
+        self.options.cache
+    }
+
+    /// What rows and look-ups have cost so far.
+    pub fn costs(&self) -> CostFigures {
+        self.costs.figures()
     }
 
     /// Rows that wait for a session or are in one.
@@ -188,22 +203,30 @@ impl Scorer {
         refuse_nul(&self.metadata.signature, &inputs)?;
         let independent = self.is_cuttable(&inputs);
         let rows = self.count_rows(&inputs, independent)?;
-        let remember = self.metadata.memoize && self.memo.is_available();
+        let remember = self.metadata.memoize
+            && self.options.cache != CachePolicy::Off
+            && self.memo.is_available();
         let cache = if remember {
             request.cache
         } else {
             CacheUse::Bypass
         };
-        let scored = if cache == CacheUse::Bypass || rows == 0 {
+        let decision = if cache == CacheUse::Normal && rows > 0 {
+            self.decide(&inputs, rows, independent)
+        } else {
+            Decision::default()
+        };
+        let scored = if cache == CacheUse::Bypass || rows == 0 || decision.plan == Plan::Compute {
             self.compute_all(inputs, rows).await?
         } else {
             let start = Instant::now();
-            let units = if independent {
+            let units = if independent && matches!(decision.plan, Plan::Rows(_)) {
                 Units::of_rows(self.metadata.digest, &inputs.tensors, rows)
             } else {
-                Units::whole(self.metadata.digest, &inputs)
+                Units::whole(self.metadata.digest, &inputs, rows)
             };
-            self.score_units(inputs, units, cache, start).await?
+            self.score_units(inputs, units, cache, decision, start)
+                .await?
         };
         self.stats.rows.inc_by(rows as u64);
         let names = self.metadata.signature.outputs.iter();
@@ -219,6 +242,15 @@ impl Scorer {
             cache: scored.cache,
             timings: scored.timings,
         })
+    }
+
+    fn decide(&self, inputs: &Arranged, rows: usize, independent: bool) -> Decision {
+        let available = Available {
+            local: self.memo.has_local(),
+            remote: self.memo.remote_is_up() == Some(true),
+        };
+        self.costs
+            .plan(&inputs.tensors, independent.then_some(rows), available)
     }
 
     /// Whether the request's rows may be cut apart. An optional input has no rows, so with one they may not.
@@ -271,7 +303,9 @@ impl Scorer {
     }
 
     async fn run(&self, inputs: Arranged, rows: usize) -> Result<Ran, ScoreError> {
+        let start = Instant::now();
         let ran = self.batcher.run(inputs, rows).await?;
+        self.costs.ran(ran.rows, ran.infer, start.elapsed());
         self.stats.computed_rows.inc_by(rows as u64);
         Ok(ran)
     }

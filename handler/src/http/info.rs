@@ -1,5 +1,6 @@
 //! What can be asked without scoring: metadata, readiness, metrics, the OpenAPI document.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use score::{ModelMetadata, Scorer};
@@ -93,11 +94,35 @@ fn model_document(scorer: &Scorer) -> Value {
         "rows_computed": scorer.stats().computed_rows.get(),
         "sample_request": sample_request(signature),
     });
+    if metadata.memoize {
+        document["cache"] = cache_document(scorer);
+    }
     if let Some(features) = &metadata.options.features {
         document["features"] = json!({
             "format": features.format.as_str(),
             "sample_request": { "keys": ["42"] },
         });
+    }
+    document
+}
+
+/// What remembering costs and saves; a cost is absent until it is known.
+fn cache_document(scorer: &Scorer) -> Value {
+    let costs = scorer.costs();
+    let mut document = json!({
+        "policy": scorer.cache_policy().as_str(),
+        "saved_seconds": costs.saved,
+        "requests": costs.plans.iter().copied().collect::<BTreeMap<_, _>>(),
+    });
+    for (name, cost) in [
+        ("run_cost_seconds", costs.run),
+        ("row_cost_seconds", costs.row),
+        ("local_lookup_cost_seconds", costs.local_lookup),
+        ("redis_lookup_cost_seconds", costs.remote_lookup),
+    ] {
+        if let Some(cost) = cost {
+            document[name] = json!(cost);
+        }
     }
     document
 }

@@ -53,6 +53,7 @@ impl Session {
         ran(rows, infer);
         Ok(Ran {
             outputs,
+            rows,
             queue: start - since,
             infer,
         })
@@ -80,6 +81,7 @@ impl Session {
             from += job.rows;
             Ran {
                 outputs: outputs.iter().map(|o| o.take_rows(&mine)).collect(),
+                rows,
                 queue: start - job.since,
                 infer,
             }

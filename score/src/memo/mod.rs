@@ -11,7 +11,7 @@ mod remote;
 mod store;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
@@ -39,6 +39,37 @@ pub struct RemoteOptions {
     pub ttl: Option<Duration>,
     /// Where in the store the entries lie.
     pub namespace: Namespace,
+}
+
+/// How far a look-up goes, and a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tiers {
+    /// The in-process tier alone.
+    Local,
+    /// All there are.
+    All,
+}
+
+/// What was found, and where.
+#[derive(Debug)]
+pub(crate) struct LookUp {
+    /// For each key, its payload.
+    pub(crate) found: Vec<Option<Bytes>>,
+    /// For each key, whether it was in this process.
+    pub(crate) near: Vec<bool>,
+    /// How long the shared store took, if it was asked.
+    pub(crate) remote: Option<Duration>,
+}
+
+impl LookUp {
+    /// For keys that are not looked for.
+    pub(crate) fn nothing(keys: usize) -> Self {
+        Self {
+            found: vec![None; keys],
+            near: vec![false; keys],
+            remote: None,
+        }
+    }
 }
 
 /// What the cache did so far. Cloning shares the counters.
@@ -93,6 +124,11 @@ impl Memo {
         self.local.is_some() || self.remote.as_ref().is_some_and(|remote| remote.is_up())
     }
 
+    /// Whether there is an in-process tier.
+    pub(crate) fn has_local(&self) -> bool {
+        self.local.is_some()
+    }
+
     /// Whether the shared store answers; `None` without one.
     pub fn remote_is_up(&self) -> Option<bool> {
         self.remote.as_ref().map(|remote| remote.is_up())
@@ -109,30 +145,34 @@ impl Memo {
     }
 
     /// The payloads known for `keys`, in their order. One round trip to the shared store at most, within its budget.
-    pub(crate) async fn look_up(&self, keys: &[MemoKey]) -> Vec<Option<Bytes>> {
-        let mut found: Vec<Option<Bytes>> = match &self.local {
-            Some(local) => keys.iter().map(|key| local.get(key)).collect(),
-            None => vec![None; keys.len()],
-        };
-        let local_hits = count(&found);
+    pub(crate) async fn look_up(&self, keys: &[MemoKey], tiers: Tiers) -> LookUp {
+        let mut answer = LookUp::nothing(keys.len());
+        if let Some(local) = &self.local {
+            answer.found = keys.iter().map(|key| local.get(key)).collect();
+            answer.near = answer.found.iter().map(Option::is_some).collect();
+        }
+        let local_hits = count(&answer.found);
         if let Some(remote) = &self.remote
+            && tiers == Tiers::All
             && local_hits < keys.len()
         {
-            let here: Vec<bool> = found.iter().map(Option::is_some).collect();
-            remote.look_up(keys, &mut found).await;
+            let start = Instant::now();
+            let asked = remote.look_up(keys, &mut answer.found).await;
             if let Some(local) = &self.local {
-                for (key, (payload, was_here)) in keys.iter().zip(found.iter().zip(here)) {
-                    if let (Some(payload), false) = (payload, was_here) {
+                for (key, (payload, near)) in keys.iter().zip(answer.found.iter().zip(&answer.near))
+                {
+                    if let (Some(payload), false) = (payload, near) {
                         local.put(*key, payload.clone());
                     }
                 }
             }
+            answer.remote = asked.then(|| start.elapsed());
         }
-        let hits = count(&found);
+        let hits = count(&answer.found);
         self.stats.local_hits.inc_by(local_hits as u64);
         self.stats.remote_hits.inc_by((hits - local_hits) as u64);
         self.stats.misses.inc_by((keys.len() - hits) as u64);
-        found
+        answer
     }
 
     /// Takes the duty to compute those of `keys`, all different, that nobody else computes; tells where the others will
@@ -148,8 +188,15 @@ impl Memo {
 
     /// Remembers results. Never waits: the shared store is written in the background. `ttl` is the model's own time, if
     /// it has one.
-    pub(crate) fn remember(&self, entries: Vec<(MemoKey, Bytes)>, ttl: Option<Duration>) {
-        if let Some(remote) = &self.remote {
+    pub(crate) fn remember(
+        &self,
+        entries: Vec<(MemoKey, Bytes)>,
+        ttl: Option<Duration>,
+        tiers: Tiers,
+    ) {
+        if let Some(remote) = &self.remote
+            && tiers == Tiers::All
+        {
             remote.write_later(&entries, ttl);
         }
         if let Some(local) = &self.local {

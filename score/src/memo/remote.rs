@@ -139,10 +139,11 @@ impl Remote {
         self.gate.is_open()
     }
 
-    /// Fills the empty places of `found` with what the store knows of `keys`. A failure leaves them empty.
-    pub(super) async fn look_up(&self, keys: &[MemoKey], found: &mut [Option<Bytes>]) {
+    /// Fills the empty places of `found` with what the store knows of `keys`. A failure leaves them empty. `false` if the
+    /// store was left alone.
+    pub(super) async fn look_up(&self, keys: &[MemoKey], found: &mut [Option<Bytes>]) -> bool {
         let Some(pass) = self.gate.pass() else {
-            return;
+            return false;
         };
         let wanted: Vec<usize> = (0..keys.len()).filter(|i| found[*i].is_none()).collect();
         let namespace = &self.options.namespace;
@@ -156,6 +157,7 @@ impl Remote {
             let value = answer.ok().flatten();
             found[i] = value.and_then(|value| self.open(&keys[i], &value));
         }
+        true
     }
 
     /// Whether the store is there is what the gate has to know; a part that is not is no reason to do without the rest.

@@ -170,6 +170,14 @@ async fn memo_before(store: &Arc<FakeStore>, local_bytes: u64) -> Memo {
     memo
 }
 
+async fn look_up(memo: &Memo, keys: &[MemoKey]) -> Vec<Option<Bytes>> {
+    memo.look_up(keys, Tiers::All).await.found
+}
+
+fn remember(memo: &Memo, entries: Vec<(MemoKey, Bytes)>, ttl: Option<Duration>) {
+    memo.remember(entries, ttl, Tiers::All);
+}
+
 /// On a paused clock this returns once every task has done what it can do without time passing.
 async fn settle() {
     sleep(Duration::from_millis(1)).await;
@@ -177,7 +185,7 @@ async fn settle() {
 
 async fn shut_the_gate(memo: &Memo) {
     for _ in 0..3 {
-        memo.look_up(&[key(0)]).await;
+        look_up(memo, &[key(0)]).await;
     }
     assert_eq!(memo.remote_is_up(), Some(false));
 }
@@ -221,28 +229,29 @@ impl tracing::Subscriber for Warnings {
 #[tokio::test]
 async fn without_any_tier_it_is_not_available_and_knows_nothing() {
     let memo = Memo::new(0, None);
-    memo.remember(vec![(key(1), payload("one"))], None);
+    remember(&memo, vec![(key(1), payload("one"))], None);
     assert!(!memo.is_available());
     assert_eq!(memo.remote_is_up(), None);
-    assert_eq!(memo.look_up(&[key(1)]).await, [None]);
+    assert_eq!(look_up(&memo, &[key(1)]).await, [None]);
 }
 
 #[tokio::test]
 async fn the_local_tier_answers_in_the_order_of_the_keys() {
     let memo = Memo::new(MIB as u64, None);
-    memo.remember(
+    remember(
+        &memo,
         vec![(key(1), payload("one")), (key(3), payload("three"))],
         None,
     );
-    let found = memo.look_up(&[key(3), key(2), key(1)]).await;
+    let found = look_up(&memo, &[key(3), key(2), key(1)]).await;
     assert_eq!(found, [Some(payload("three")), None, Some(payload("one"))]);
 }
 
 #[tokio::test]
 async fn local_hits_and_misses_are_counted() {
     let memo = Memo::new(MIB as u64, None);
-    memo.remember(vec![(key(1), payload("one"))], None);
-    memo.look_up(&keys(0..5)).await;
+    remember(&memo, vec![(key(1), payload("one"))], None);
+    look_up(&memo, &keys(0..5)).await;
     let stats = memo.stats();
     assert_eq!((stats.local_hits.get(), stats.misses.get()), (1, 4));
     assert_eq!(stats.remote_hits.get(), 0);
@@ -253,7 +262,7 @@ async fn the_local_tier_stays_within_its_bytes() {
     let limit = 64 << 10;
     let memo = Memo::new(limit, None);
     for value in 0..10_000 {
-        memo.remember(vec![(key(value), Bytes::from(vec![0; 100]))], None);
+        remember(&memo, vec![(key(value), Bytes::from(vec![0; 100]))], None);
         assert!(memo.local_bytes() <= limit, "{}", memo.local_bytes());
     }
     assert!(memo.local_bytes() > limit / 2, "{}", memo.local_bytes());
@@ -262,9 +271,9 @@ async fn the_local_tier_stays_within_its_bytes() {
 #[tokio::test]
 async fn the_local_tier_survives_an_entry_larger_than_itself() {
     let memo = Memo::new(64 << 10, None);
-    memo.remember(vec![(key(1), payload("one")), largest(2)], None);
+    remember(&memo, vec![(key(1), payload("one")), largest(2)], None);
     assert!(memo.local_bytes() <= 64 << 10);
-    assert_eq!(memo.look_up(&[key(2)]).await, [None]);
+    assert_eq!(look_up(&memo, &[key(2)]).await, [None]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,8 +281,8 @@ async fn a_value_of_the_shared_store_fills_the_local_tier() {
     let store = Arc::new(FakeStore::default());
     store.put(key(1), seal(&key(1), b"one"));
     let memo = memo_before(&store, MIB as u64).await;
-    assert_eq!(memo.look_up(&[key(1)]).await, [Some(payload("one"))]);
-    assert_eq!(memo.look_up(&[key(1)]).await, [Some(payload("one"))]);
+    assert_eq!(look_up(&memo, &[key(1)]).await, [Some(payload("one"))]);
+    assert_eq!(look_up(&memo, &[key(1)]).await, [Some(payload("one"))]);
     assert_eq!(store.look_ups(), 1);
     let stats = memo.stats();
     assert_eq!((stats.remote_hits.get(), stats.local_hits.get()), (1, 1));
@@ -283,8 +292,8 @@ async fn a_value_of_the_shared_store_fills_the_local_tier() {
 async fn only_what_is_not_known_here_is_asked_for_and_at_once() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, MIB as u64).await;
-    memo.remember(vec![(key(1), payload("one"))], None);
-    memo.look_up(&keys(0..4)).await;
+    remember(&memo, vec![(key(1), payload("one"))], None);
+    look_up(&memo, &keys(0..4)).await;
     let asked = store.state().look_ups.clone();
     assert_eq!(
         asked,
@@ -297,8 +306,8 @@ async fn local_and_shared_answers_are_put_together_in_order() {
     let store = Arc::new(FakeStore::default());
     store.put(key(2), seal(&key(2), b"two"));
     let memo = memo_before(&store, MIB as u64).await;
-    memo.remember(vec![(key(1), payload("one"))], None);
-    let found = memo.look_up(&keys(0..3)).await;
+    remember(&memo, vec![(key(1), payload("one"))], None);
+    let found = look_up(&memo, &keys(0..3)).await;
     assert_eq!(found, [None, Some(payload("one")), Some(payload("two"))]);
 }
 
@@ -307,12 +316,12 @@ async fn is_damaged_and_then_overwritten(value: Bytes) {
     let store = Arc::new(FakeStore::default());
     store.put(key(1), value);
     let memo = memo_before(&store, 0).await;
-    assert_eq!(memo.look_up(&[key(1)]).await, [None]);
+    assert_eq!(look_up(&memo, &[key(1)]).await, [None]);
     let stats = memo.stats();
     assert_eq!((stats.damaged.get(), stats.misses.get()), (1, 1));
-    memo.remember(vec![(key(1), payload("one"))], None);
+    remember(&memo, vec![(key(1), payload("one"))], None);
     settle().await;
-    assert_eq!(memo.look_up(&[key(1)]).await, [Some(payload("one"))]);
+    assert_eq!(look_up(&memo, &[key(1)]).await, [Some(payload("one"))]);
     assert_eq!(stats.damaged.get(), 1);
 }
 
@@ -339,7 +348,7 @@ async fn a_damaged_value_does_not_spoil_its_neighbours() {
     store.put(key(1), payload("nonsense"));
     store.put(key(2), seal(&key(2), b"two"));
     let memo = memo_before(&store, 0).await;
-    let found = memo.look_up(&[key(1), key(2)]).await;
+    let found = look_up(&memo, &[key(1), key(2)]).await;
     assert_eq!(found, [None, Some(payload("two"))]);
     assert_eq!(
         memo.remote_is_up(),
@@ -357,9 +366,9 @@ async fn a_lost_part_of_the_store_costs_its_own_keys_and_no_others() {
     store.state().lost = vec![key(1).to_redis(&Namespace::default())];
     let memo = memo_before(&store, 0).await;
     for _ in 0..10 {
-        let found = memo.look_up(&[key(1), key(2)]).await;
+        let found = look_up(&memo, &[key(1), key(2)]).await;
         assert_eq!(found, [None, Some(payload("known"))]);
-        assert_eq!(memo.look_up(&[key(1)]).await, [None]);
+        assert_eq!(look_up(&memo, &[key(1)]).await, [None]);
     }
     assert_eq!(memo.remote_is_up(), Some(true));
     assert_eq!(memo.stats().remote_errors.get(), 20);
@@ -371,7 +380,7 @@ async fn after_three_failures_no_look_up_reaches_the_store() {
     let memo = memo_before(&store, 0).await;
     store.state().reading = Mood::Unreachable;
     for _ in 0..10 {
-        assert_eq!(memo.look_up(&[key(1)]).await, [None]);
+        assert_eq!(look_up(&memo, &[key(1)]).await, [None]);
     }
     assert_eq!(memo.remote_is_up(), Some(false));
     assert_eq!(store.look_ups(), 3);
@@ -390,7 +399,7 @@ async fn a_success_between_failures_keeps_the_gate_open() {
         Mood::Unreachable,
     ] {
         store.state().reading = reading;
-        memo.look_up(&[key(1)]).await;
+        look_up(&memo, &[key(1)]).await;
     }
     assert_eq!(memo.remote_is_up(), Some(true));
 }
@@ -407,7 +416,7 @@ async fn a_probe_opens_the_gate_again_when_the_store_recovers() {
     assert!(store.state().probes > 0);
     store.state().reading = Mood::Works;
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(memo.look_up(&[key(1)]).await, [Some(payload("one"))]);
+    assert_eq!(look_up(&memo, &[key(1)]).await, [Some(payload("one"))]);
     assert_eq!(store.state().connects, 1, "the connection healed by itself");
 }
 
@@ -421,7 +430,7 @@ async fn a_recovered_store_has_three_failures_free_again() {
     sleep(Duration::from_secs(1)).await;
     store.state().reading = Mood::Unreachable;
     for _ in 0..2 {
-        memo.look_up(&[key(1)]).await;
+        look_up(&memo, &[key(1)]).await;
     }
     assert_eq!(memo.remote_is_up(), Some(true));
 }
@@ -471,7 +480,7 @@ async fn a_minute_of_relapses(memo: &Memo, store: &FakeStore) {
         state.probing = Some(Mood::Works);
     }
     for _ in 0..6_000 {
-        memo.look_up(&[key(1)]).await;
+        look_up(&memo, &[key(1)]).await;
         sleep(Duration::from_millis(10)).await;
     }
 }
@@ -522,7 +531,7 @@ async fn a_look_up_in_a_hanging_store_ends_with_its_budget() {
     let memo = memo_before(&store, 0).await;
     store.state().reading = Mood::Hangs;
     let start = Instant::now();
-    assert_eq!(memo.look_up(&[key(1)]).await, [None]);
+    assert_eq!(look_up(&memo, &[key(1)]).await, [None]);
     let took = start.elapsed();
     assert!(
         took >= BUDGET && took < BUDGET + Duration::from_millis(5),
@@ -537,7 +546,7 @@ async fn three_hanging_look_ups_shut_the_gate() {
     store.state().reading = Mood::Hangs;
     shut_the_gate(&memo).await;
     let start = Instant::now();
-    memo.look_up(&[key(1)]).await;
+    look_up(&memo, &[key(1)]).await;
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(store.look_ups(), 3);
 }
@@ -546,9 +555,9 @@ async fn three_hanging_look_ups_shut_the_gate() {
 async fn a_hanging_store_does_not_hide_what_is_known_here() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, MIB as u64).await;
-    memo.remember(vec![(key(1), payload("one"))], None);
+    remember(&memo, vec![(key(1), payload("one"))], None);
     store.state().reading = Mood::Hangs;
-    let found = memo.look_up(&[key(1), key(2)]).await;
+    let found = look_up(&memo, &[key(1), key(2)]).await;
     assert_eq!(found, [Some(payload("one")), None]);
 }
 
@@ -557,10 +566,10 @@ async fn answers_at_once_before(connecting: Mood) {
     store.state().connecting = connecting;
     let start = Instant::now();
     let memo = Memo::new(0, Some((store.clone(), options(None))));
-    assert_eq!(memo.look_up(&[key(1)]).await, [None]);
+    assert_eq!(look_up(&memo, &[key(1)]).await, [None]);
     assert_eq!(start.elapsed(), Duration::ZERO);
     settle().await;
-    assert_eq!(memo.look_up(&[key(1)]).await, [None]);
+    assert_eq!(look_up(&memo, &[key(1)]).await, [None]);
     assert_eq!(store.look_ups(), 0);
     assert_eq!(memo.remote_is_up(), Some(false));
     assert!(!memo.is_available());
@@ -603,7 +612,7 @@ async fn a_store_that_comes_late_is_used() {
     sleep(Duration::from_secs(600)).await;
     store.state().connecting = Mood::Works;
     sleep(Duration::from_secs(2)).await;
-    assert_eq!(memo.look_up(&[key(1)]).await, [Some(payload("one"))]);
+    assert_eq!(look_up(&memo, &[key(1)]).await, [Some(payload("one"))]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -681,13 +690,14 @@ async fn failing_probes_shut_the_gate_before_a_request_has_to_wait() {
 async fn results_reach_the_store_behind_the_answer() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
-    memo.remember(
+    remember(
+        &memo,
         vec![(key(1), payload("one")), (key(2), payload("two"))],
         None,
     );
     assert_eq!(store.state().written.len(), 0, "remember() does not write");
     settle().await;
-    let found = memo.look_up(&[key(1), key(2)]).await;
+    let found = look_up(&memo, &[key(1), key(2)]).await;
     assert_eq!(found, [Some(payload("one")), Some(payload("two"))]);
     assert_eq!(memo.stats().writes.get(), 2);
 }
@@ -698,7 +708,11 @@ async fn many_results_reach_the_store_completely() {
     let memo = memo_before(&store, 0).await;
     for from in 0..10 {
         let keys = keys(from * 100..(from + 1) * 100);
-        memo.remember(keys.into_iter().map(|k| (k, payload("x"))).collect(), None);
+        remember(
+            &memo,
+            keys.into_iter().map(|k| (k, payload("x"))).collect(),
+            None,
+        );
     }
     settle().await;
     assert_eq!(memo.stats().writes.get(), 1_000);
@@ -712,7 +726,7 @@ async fn entries_expire_within_a_tenth_of_the_ttl_but_not_together() {
     let memo = Memo::new(0, Some((store.clone(), options(Some(hour)))));
     settle().await;
     let entries = keys(0..200).into_iter().map(|key| (key, payload("x")));
-    memo.remember(entries.collect(), None);
+    remember(&memo, entries.collect(), None);
     settle().await;
     let ttls: Vec<Duration> = store.state().written.iter().filter_map(|e| e.ttl).collect();
     assert_eq!(ttls.len(), 200);
@@ -731,7 +745,7 @@ async fn a_models_own_ttl_goes_before_that_of_the_store() {
     let (day, minute) = (Duration::from_secs(86_400), Duration::from_secs(60));
     let memo = Memo::new(0, Some((store.clone(), options(Some(day)))));
     settle().await;
-    memo.remember(vec![(key(1), payload("one"))], Some(minute));
+    remember(&memo, vec![(key(1), payload("one"))], Some(minute));
     settle().await;
     let ttl = store.state().written[0].ttl.unwrap();
     assert!(ttl <= minute.mul_f64(1.1), "{ttl:?}");
@@ -741,7 +755,7 @@ async fn a_models_own_ttl_goes_before_that_of_the_store() {
 async fn without_a_ttl_entries_do_not_expire() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
-    memo.remember(vec![(key(1), payload("one"))], None);
+    remember(&memo, vec![(key(1), payload("one"))], None);
     settle().await;
     let ttls: Vec<_> = store.state().written.iter().map(|e| e.ttl).collect();
     assert_eq!(ttls, [None]);
@@ -754,12 +768,12 @@ async fn a_store_that_refuses_writes_is_still_read() {
     let memo = memo_before(&store, 0).await;
     store.state().writing = Mood::Refuses;
     for value in 2..12 {
-        memo.remember(vec![(key(value), payload("x"))], None);
+        remember(&memo, vec![(key(value), payload("x"))], None);
         settle().await;
     }
     let stats = memo.stats();
     assert_eq!((stats.dropped_writes.get(), stats.writes.get()), (10, 0));
-    assert_eq!(memo.look_up(&[key(1)]).await, [Some(payload("one"))]);
+    assert_eq!(look_up(&memo, &[key(1)]).await, [Some(payload("one"))]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -774,7 +788,7 @@ async fn refused_writes_are_reported_once_until_one_succeeds() {
         (Mood::Refuses, 2),
     ] {
         store.state().writing = writing;
-        memo.remember(vec![(key(1), payload("one"))], None);
+        remember(&memo, vec![(key(1), payload("one"))], None);
         settle().await;
         assert_eq!(warnings.count(), reported);
     }
@@ -787,7 +801,7 @@ async fn three_writes_without_a_connection_shut_the_gate() {
     store.state().writing = Mood::Unreachable;
     for value in 0..3 {
         assert_eq!(memo.remote_is_up(), Some(true));
-        memo.remember(vec![(key(value), payload("x"))], None);
+        remember(&memo, vec![(key(value), payload("x"))], None);
         settle().await;
     }
     assert_eq!(memo.remote_is_up(), Some(false));
@@ -798,12 +812,13 @@ async fn results_for_a_store_that_is_down_are_dropped_and_counted() {
     let store = Arc::new(FakeStore::default());
     store.state().connecting = Mood::Unreachable;
     let memo = memo_before(&store, MIB as u64).await;
-    memo.remember(
+    remember(
+        &memo,
         vec![(key(1), payload("one")), (key(2), payload("two"))],
         None,
     );
     assert_eq!(memo.stats().dropped_writes.get(), 2);
-    assert_eq!(memo.look_up(&[key(1)]).await, [Some(payload("one"))]);
+    assert_eq!(look_up(&memo, &[key(1)]).await, [Some(payload("one"))]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -811,11 +826,11 @@ async fn more_than_may_wait_for_a_hanging_store_is_dropped_and_counted() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
     store.state().writing = Mood::Hangs;
-    memo.remember(vec![largest(0)], None);
+    remember(&memo, vec![largest(0)], None);
     settle().await;
     let start = Instant::now();
     for value in 1..21 {
-        memo.remember(vec![largest(value)], None);
+        remember(&memo, vec![largest(value)], None);
     }
     // With keys and seals 15 of them fit into 16 MiB.
     assert_eq!(memo.stats().dropped_writes.get(), 21 - 15);
@@ -826,8 +841,8 @@ async fn more_than_may_wait_for_a_hanging_store_is_dropped_and_counted() {
 async fn what_is_dropped_takes_no_room_from_what_comes_after() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
-    memo.remember((0..17).map(largest).collect(), None);
-    memo.remember((0..15).map(largest).collect(), None);
+    remember(&memo, (0..17).map(largest).collect(), None);
+    remember(&memo, (0..15).map(largest).collect(), None);
     settle().await;
     let stats = memo.stats();
     assert_eq!((stats.writes.get(), stats.dropped_writes.get()), (15, 17));
@@ -838,7 +853,7 @@ async fn room_for_waiting_results_comes_back_when_writes_end() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
     for _ in 0..3 {
-        memo.remember((0..15).map(largest).collect(), None);
+        remember(&memo, (0..15).map(largest).collect(), None);
         settle().await;
     }
     let stats = memo.stats();
@@ -850,10 +865,10 @@ async fn room_for_waiting_results_comes_back_when_writes_fail() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
     store.state().writing = Mood::Hangs;
-    memo.remember((0..15).map(largest).collect(), None);
+    remember(&memo, (0..15).map(largest).collect(), None);
     sleep(Duration::from_secs(20)).await;
     store.state().writing = Mood::Works;
-    memo.remember((0..15).map(largest).collect(), None);
+    remember(&memo, (0..15).map(largest).collect(), None);
     settle().await;
     let stats = memo.stats();
     assert_eq!((stats.writes.get(), stats.dropped_writes.get()), (15, 15));
@@ -864,7 +879,7 @@ async fn a_value_too_large_for_the_store_stays_here() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 256 * MIB as u64).await;
     let large = Bytes::from(vec![7; MIB + 1]);
-    memo.remember(vec![(key(1), large.clone()), largest(2)], None);
+    remember(&memo, vec![(key(1), large.clone()), largest(2)], None);
     settle().await;
     let written: Vec<_> = store
         .state()
@@ -874,7 +889,7 @@ async fn a_value_too_large_for_the_store_stays_here() {
         .collect();
     assert_eq!(written, [key(2).to_redis(&Namespace::default())]);
     assert_eq!(memo.stats().dropped_writes.get(), 1);
-    assert_eq!(memo.look_up(&[key(1)]).await, [Some(large)]);
+    assert_eq!(look_up(&memo, &[key(1)]).await, [Some(large)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -884,7 +899,7 @@ async fn a_server_that_lets_in_but_refuses_to_read_is_reported_once_and_left_alo
     store.state().reading = Mood::Refuses;
     let memo = memo_before(&store, 0).await;
     for _ in 0..6000 {
-        memo.look_up(&[key(1)]).await;
+        look_up(&memo, &[key(1)]).await;
         sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(warnings.count(), 1);
@@ -899,7 +914,7 @@ async fn an_outage_after_short_relapses_is_reported() {
     let fall = async || {
         store.state().reading = Mood::Unreachable;
         for _ in 0..3 {
-            memo.look_up(&[key(1)]).await;
+            look_up(&memo, &[key(1)]).await;
         }
     };
     for _ in 0..3 {

@@ -1,12 +1,13 @@
 //! Scoring with a memory: what is known is not computed again, and what another request computes is waited for.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::{Scored, Scorer, timings};
+use crate::cost::{Decision, LookedUp};
 use crate::error::ScoreError;
-use crate::memo::{Arrival, Landing, Lead, MemoKey};
+use crate::memo::{Arrival, Landing, Lead, LookUp, MemoKey, Tiers};
 use crate::request::{CacheOutcome, CacheUse, Timings};
 use crate::rows::Units;
 use crate::signature::Arranged;
@@ -15,6 +16,8 @@ use crate::tensor::Tensor;
 /// The units of a request with what is known of them so far.
 struct Recall {
     units: Units,
+    /// Where results are remembered.
+    tiers: Tiers,
     /// For each unit, its payload.
     found: Vec<Option<Bytes>>,
     /// For each unit, whether this request computed it.
@@ -48,24 +51,31 @@ struct Shares<'a> {
 }
 
 impl Scorer {
-    /// Scores a request whose units are remembered. `start` is when their keys began to be made.
+    /// Scores a request whose units are remembered, as decided. `start` is when their keys began to be made.
     pub(super) async fn score_units(
         &self,
         inputs: Arranged,
         units: Units,
         cache: CacheUse,
+        decision: Decision,
         start: Instant,
     ) -> Result<Scored, ScoreError> {
-        let found = match cache {
-            CacheUse::Normal => self.memo.look_up(&units.keys).await,
-            CacheUse::Refresh | CacheUse::Bypass => vec![None; units.keys.len()],
+        let tiers = decision.plan.tiers();
+        let answer = match cache {
+            CacheUse::Normal => self.memo.look_up(&units.keys, tiers).await,
+            CacheUse::Refresh | CacheUse::Bypass => LookUp::nothing(units.keys.len()),
         };
+        let took = start.elapsed();
+        if cache == CacheUse::Normal {
+            self.learn(&decision, &units, &answer, took);
+        }
         let mut recall = Recall {
             computed: vec![false; units.keys.len()],
             units,
-            found,
+            tiers,
+            found: answer.found,
             timings: Timings {
-                cache: start.elapsed(),
+                cache: took,
                 ..Timings::default()
             },
         };
@@ -74,8 +84,10 @@ impl Scorer {
         let mut missing = recall.missing();
         while !missing.is_empty() {
             let shares = self.share(&mut recall, missing, sharing);
-            if shares.mine.len() == recall.units.rows() {
-                // All is new and no two rows are the same: the run's outputs are the answer as they are.
+            if recall.units.are_whole() && !shares.mine.is_empty()
+                || shares.mine.len() == recall.units.rows()
+            {
+                // All is new and no two rows are the same, or they are one unit: the run's outputs are the answer as they are.
                 return self.compute_all_new(inputs, recall, shares.lead).await;
             }
             if !shares.mine.is_empty() {
@@ -98,6 +110,24 @@ impl Scorer {
             }),
             None => self.compute_together(inputs, recall).await,
         }
+    }
+
+    fn learn(&self, decision: &Decision, units: &Units, answer: &LookUp, took: Duration) {
+        let count = |hits: &mut dyn Iterator<Item = bool>| hits.filter(|hit| *hit).count();
+        let row = |row: usize| {
+            let unit = units.of_row(row);
+            (answer.near[unit], answer.found[unit].is_some())
+        };
+        let outcome = LookedUp {
+            rows: units.rows(),
+            units: units.keys.len(),
+            near: count(&mut answer.near.iter().copied()),
+            found: count(&mut answer.found.iter().map(Option::is_some)),
+            local: took.saturating_sub(answer.remote.unwrap_or_default()),
+            remote: answer.remote,
+            row: &row,
+        };
+        self.costs.looked_up(decision, &outcome);
     }
 
     /// Finds out which of the missing units somebody else computes already.
@@ -190,6 +220,7 @@ impl Scorer {
         for unit in computed {
             recall.computed[*unit] = true;
         }
+        let start = Instant::now();
         let Some(payloads) = recall.units.payloads(outputs, computed.len()) else {
             return false;
         };
@@ -198,7 +229,9 @@ impl Scorer {
             entries.push((recall.units.keys[*unit], payload.clone()));
             recall.found[*unit] = Some(payload);
         }
-        self.memo.remember(entries, self.metadata.options.ttl);
+        let ttl = self.metadata.options.ttl;
+        self.memo.remember(entries, ttl, recall.tiers);
+        self.costs.stored(computed.len(), start.elapsed());
         true
     }
 }

@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::task::yield_now;
 
 use super::*;
-use crate::memo::{MemoStore, Namespace, RemoteOptions, StoreEntry, StoreError};
+use crate::memo::{MemoStore, Namespace, RemoteOptions, StoreEntry, StoreError, Tiers};
 use crate::model::RunError;
 use crate::signature::{Dim, TensorSpec};
 
@@ -80,6 +80,7 @@ impl Default for Plan {
                     max_batch_rows: 8,
                     max_inline: Duration::ZERO,
                 },
+                cache: CachePolicy::Always,
             },
             own: ModelOptions::default(),
         }
@@ -435,8 +436,9 @@ async fn a_remembered_whole_that_is_nonsense_is_computed_anew_and_replaced() {
         tensors: vec![column(&[1.0, 3.0])],
         given: vec![],
     };
-    let key = Units::whole(scorer.metadata().digest, &inputs).keys[0];
-    memo.remember(vec![(key, Bytes::from_static(b"nonsense"))], None);
+    let key = Units::whole(scorer.metadata().digest, &inputs, 1).keys[0];
+    let nonsense = Bytes::from_static(b"nonsense");
+    memo.remember(vec![(key, nonsense)], None, Tiers::All);
     let first = score(&scorer, &[1.0, 3.0]).await;
     assert_eq!(
         (output(&first), first.cache),

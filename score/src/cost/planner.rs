@@ -1,0 +1,153 @@
+//! Which way a request goes: the cheapest, now and then another to see whether it still is.
+
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use super::Plan;
+use super::learned::{Learned, Seen};
+use crate::memo::Tiers;
+
+/// A plan is kept until it costs this many times what the cheapest one does.
+const KEPT_UP_TO: f64 = 1.15;
+/// Plans up to this many times as dear as the cheapest count as equal.
+const EQUAL_UP_TO: f64 = 1.1;
+/// Requests of about the same size between two changes of plan at least.
+const STEADY_REQUESTS: u32 = 64;
+/// How often the plan is thought over after that.
+const RECONSIDERED_EVERY: u32 = 8;
+/// On average one request of so many is a probe.
+const REQUESTS_PER_PROBE: u32 = 128;
+/// Where requests are few, one of so many, but not more often than in each [`PROBE_PAUSE`].
+const FEW_REQUESTS_PER_PROBE: u32 = 16;
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The tiers that can be asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Available {
+    pub(crate) local: bool,
+    pub(crate) remote: bool,
+}
+
+impl Available {
+    /// Whether a plan is one of its own here. Where there is one tier, all tiers are that one.
+    fn has(self, plan: Plan) -> bool {
+        match plan {
+            Plan::Rows(Tiers::Local) | Plan::Request(Tiers::Local) => self.local && self.remote,
+            _ => true,
+        }
+    }
+}
+
+/// How a request is to be scored.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub(crate) plan: Plan,
+    pub(super) seen: Seen,
+}
+
+impl Default for Decision {
+    fn default() -> Self {
+        Self {
+            plan: Plan::DEFAULT,
+            seen: Seen::default(),
+        }
+    }
+}
+
+/// The plan for requests of about one size.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    plan: Plan,
+    requests: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Planner {
+    /// By the logarithm of the rows.
+    standing: [Standing; 16],
+    rng: Rng,
+    since_probe: u32,
+    /// Requests from one probe to the next, in a random measure so that no rhythm of the requests meets it.
+    probe_after: u32,
+    probed: Option<Instant>,
+}
+
+impl Planner {
+    pub(super) fn new(rng: Rng) -> Self {
+        let plan = Plan::DEFAULT;
+        Self {
+            standing: [Standing { plan, requests: 0 }; 16],
+            rng,
+            since_probe: 0,
+            probe_after: REQUESTS_PER_PROBE,
+            probed: None,
+        }
+    }
+
+    pub(super) fn plan(
+        &mut self,
+        learned: &mut Learned,
+        rows: usize,
+        available: Available,
+        now: Instant,
+    ) -> Plan {
+        if !learned.is_enough() {
+            return Plan::DEFAULT;
+        }
+        let several = rows > 1 && learned.has_repeated_requests();
+        let hurry = several && !learned.knows_requests();
+        if self.is_time_to_probe(hurry, now) {
+            learned.forget_losses();
+            return if several && (hurry || self.rng.bool()) {
+                Plan::Request(Tiers::All)
+            } else {
+                Plan::Rows(Tiers::All)
+            };
+        }
+        let standing = &mut self.standing[(rows.max(1).ilog2() as usize).min(15)];
+        standing.requests = standing.requests.saturating_add(1);
+        let since_steady = standing.requests.saturating_sub(STEADY_REQUESTS);
+        let first = standing.requests == 1 && standing.plan == Plan::DEFAULT;
+        if first || (since_steady > 0 && since_steady.is_multiple_of(RECONSIDERED_EVERY)) {
+            let plan = reconsider(learned, standing.plan, rows, available);
+            if plan != standing.plan {
+                *standing = Standing { plan, requests: 1 };
+            }
+        }
+        standing.plan
+    }
+
+    fn is_time_to_probe(&mut self, hurry: bool, now: Instant) -> bool {
+        self.since_probe += 1;
+        let rested = self
+            .probed
+            .is_none_or(|probed| now.saturating_duration_since(probed) >= PROBE_PAUSE);
+        let few = (rested || hurry) && self.since_probe >= FEW_REQUESTS_PER_PROBE;
+        let due = few || self.since_probe >= self.probe_after;
+        if due {
+            self.since_probe = 0;
+            self.probe_after = self
+                .rng
+                .u32(REQUESTS_PER_PROBE / 2..REQUESTS_PER_PROBE * 3 / 2);
+            self.probed = Some(now);
+        }
+        due
+    }
+}
+
+fn reconsider(learned: &Learned, present: Plan, rows: usize, available: Available) -> Plan {
+    let expected = |plan| learned.expected(plan, rows as f64, available);
+    let known = |plan: &Plan| match plan {
+        Plan::Request(_) => rows > 1 && learned.knows_requests(),
+        _ => true,
+    };
+    let plans = Plan::PREFERRED.into_iter();
+    let plans = plans.filter(|plan| available.has(*plan) && known(plan));
+    let cheapest = plans.clone().map(expected).fold(f64::INFINITY, f64::min);
+    if expected(present) <= KEPT_UP_TO * cheapest {
+        return present;
+    }
+    let mut equal = plans.filter(|plan| expected(*plan) <= EQUAL_UP_TO * cheapest);
+    equal.next().unwrap_or(present)
+}
