@@ -9,6 +9,7 @@
 mod azure_sdks;
 mod bad_input;
 mod cache_command;
+mod cache_policy;
 mod check_elf;
 mod cluster;
 mod deployment;

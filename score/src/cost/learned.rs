@@ -215,7 +215,7 @@ impl Learned {
     }
 
     fn save(&mut self, outcome: &LookedUp<'_>) {
-        if !self.run.is_known() {
+        if !self.knows_runs() {
             return;
         }
         let missing = outcome.units - outcome.found;
@@ -237,9 +237,14 @@ impl Learned {
         }
     }
 
-    /// Whether enough is known to do otherwise than [`Plan::DEFAULT`].
-    pub(super) fn is_enough(&self) -> bool {
-        self.run.is_known() && self.looked_up >= 64
+    /// Whether enough was looked up to do otherwise than [`Plan::DEFAULT`].
+    pub(super) fn knows_look_ups(&self) -> bool {
+        self.looked_up >= 64
+    }
+
+    /// Whether it is known what computing costs.
+    pub(super) fn knows_runs(&self) -> bool {
+        self.run.is_known()
     }
 
     /// Whether requests as a whole come again so often that finding out more about them is worth while.

@@ -9,9 +9,9 @@ use super::learned::{Learned, Seen};
 use crate::memo::Tiers;
 
 /// A plan is kept until it costs this many times what the cheapest one does.
-const KEPT_UP_TO: f64 = 1.15;
+const KEPT_UP_TO: f64 = 1.1;
 /// Plans up to this many times as dear as the cheapest count as equal.
-const EQUAL_UP_TO: f64 = 1.1;
+const EQUAL_UP_TO: f64 = 1.05;
 /// Requests of about the same size between two changes of plan at least.
 const STEADY_REQUESTS: u32 = 64;
 /// How often the plan is thought over after that.
@@ -92,8 +92,16 @@ impl Planner {
         available: Available,
         now: Instant,
     ) -> Plan {
-        if !learned.is_enough() {
+        if !learned.knows_look_ups() {
             return Plan::DEFAULT;
+        }
+        if !learned.knows_runs() {
+            // All was found so far. That need not be faster.
+            return if self.is_time_to_probe(true, now) {
+                Plan::Compute
+            } else {
+                Plan::DEFAULT
+            };
         }
         let several = rows > 1 && learned.has_repeated_requests();
         let hurry = several && !learned.knows_requests();

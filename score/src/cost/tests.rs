@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::hash::BuildHasher;
 
-use foldhash::quality::RandomState;
+use foldhash::quality::{FixedState, RandomState};
 
 use super::*;
 
@@ -24,8 +24,8 @@ struct World {
     remote: f64,
     remote_key: f64,
     local_room: usize,
-    in_local: HashSet<u64>,
-    in_remote: HashSet<u64>,
+    in_local: HashSet<u64, FixedState>,
+    in_remote: HashSet<u64, FixedState>,
 }
 
 impl World {
@@ -48,8 +48,8 @@ impl World {
             remote: 60.0,
             remote_key: 1.0,
             local_room: usize::MAX,
-            in_local: HashSet::new(),
-            in_remote: HashSet::new(),
+            in_local: HashSet::default(),
+            in_remote: HashSet::default(),
         };
         world.costs.lock().planner = Planner::new(fastrand::Rng::with_seed(3));
         world
@@ -237,29 +237,27 @@ fn repetitions_that_begin_after_an_hour_without_are_found() {
 
 #[test]
 fn a_million_rows_asked_ten_times_each_are_recognized() {
-    for (row, remote_only) in [(200.0, true), (1_000.0, false)] {
-        let mut world = World::new(row);
-        world.available.local = !remote_only;
-        // A single request in between is no reason to look up.
-        let mut rows: Vec<u64> = (0..1_000_000).collect();
-        world.ask_many(100_000, new);
-        let mut last = Seen::default();
-        for _ in 0..10 {
-            world.rng.clone().shuffle(&mut rows);
-            let mut next = rows.iter();
-            last = world.ask_many(rows.len(), |_| *next.next().unwrap());
-        }
-        assert!(last.hits() > 0.9, "{row}: {}", last.hits());
+    let mut world = World::new(200.0);
+    world.available.local = false;
+    let mut rows: Vec<u64> = (0..1_000_000).collect();
+    let mut hits = Vec::new();
+    // From the third time on, all ten are the same.
+    for _ in 0..3 {
+        world.rng.clone().shuffle(&mut rows);
+        let mut next = rows.iter();
+        let pass = world.ask_many(rows.len(), |_| *next.next().unwrap());
+        hits.push(pass.hits());
     }
+    assert!(hits[2] > 0.95, "{hits:?}");
 }
 
 #[test]
 fn a_cheap_model_with_many_repetitions_is_looked_up_in_the_process_only() {
     let mut world = World::new(7.0);
-    world.ask_many(5_000, mostly_known);
+    world.ask_many(20_000, mostly_known);
     let then = world.ask_many(10_000, mostly_known);
     assert!(then.share(LOCAL) > 0.98, "{}", then.share(LOCAL));
-    assert!(then.hits() > 0.85);
+    assert!(then.hits() > 0.85, "{}", then.hits());
 }
 
 #[test]
@@ -365,6 +363,18 @@ fn what_the_cache_saves_is_what_the_requests_gain() {
     assert!((7.0..11.0).contains(&gained), "{gained}");
     let lost = saved(4.0, new);
     assert!((-0.1..0.0).contains(&lost), "{lost}");
+}
+
+#[test]
+fn a_cheap_model_is_computed_although_another_process_has_left_all_results() {
+    let mut world = World::new(4.0);
+    world.available.local = false;
+    world.in_remote.extend(0..10_000);
+    let known = |rng: &mut fastrand::Rng| rng.u64(..10_000);
+    world.ask_many(1_000, known);
+    let then = world.ask_many(10_000, known);
+    let computed = then.share(Plan::Compute);
+    assert!(computed > 0.98, "{computed}");
 }
 
 #[test]
