@@ -108,7 +108,6 @@ async fn costs_are_learned_and_shown_under_always() {
     assert_eq!(document["policy"], "always");
     assert_eq!(document["requests"]["rows"], 40);
     for name in [
-        "run_cost_seconds",
         "row_cost_seconds",
         "local_lookup_cost_seconds",
         "redis_lookup_cost_seconds",
@@ -118,7 +117,6 @@ async fn costs_are_learned_and_shown_under_always() {
     assert!(seconds(&document, "saved_seconds") < 0.0);
     let metrics = host.http("GET", "/api/score/metrics", &[], b"").await;
     for sample in [
-        "score_model_run_cost_seconds{model=\"mnist\"} ",
         "score_model_row_cost_seconds{model=\"mnist\"} ",
         "score_cache_lookup_cost_seconds{model=\"mnist\",tier=\"local\"} ",
         "score_cache_lookup_cost_seconds{model=\"mnist\",tier=\"redis\"} ",

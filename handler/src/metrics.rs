@@ -230,15 +230,10 @@ impl Snapshot {
             .filter_map(|(name, slot)| Some((name, slot.as_ref().ok()?.costs())))
             .collect();
         type Read = fn(&CostFigures) -> Option<f64>;
-        let figures: [(&str, &str, Read); 3] = [
-            (
-                "score_model_run_cost_seconds",
-                "What a run takes whatever its rows, lately",
-                |costs| costs.run,
-            ),
+        let figures: [(&str, &str, Read); 2] = [
             (
                 "score_model_row_cost_seconds",
-                "What a row adds to a run, lately",
+                "What computing a row takes, lately",
                 |costs| costs.row,
             ),
             (
@@ -257,7 +252,7 @@ impl Snapshot {
             }
         }
         let name = "score_cache_lookup_cost_seconds";
-        let help = "What looking up one row takes, lately";
+        let help = "What looking up a row takes, lately";
         let mut family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (model, costs) in &costs {
             for (tier, cost) in [

@@ -10,6 +10,8 @@
 //! 6. `memo`: new results are remembered, behind the answer;
 //! 7. `rows`: old and new results are put together in the caller's order.
 //!
+//! `cost` watches steps 3 to 6 and decides, if it may, which requests go through `memo` at all.
+//!
 //! [`Scorer::score`] is these steps written out. `features` fetches rows that a request only names by key.
 //!
 //! Nothing here knows of HTTP, JSON or Azure.

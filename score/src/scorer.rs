@@ -19,6 +19,7 @@ use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse
 use crate::rows::{Rows, Units};
 use crate::signature::{Arranged, ModelSignature};
 use crate::tensor::{ElementType, NamedTensor, Tensor, TensorData};
+use recall::Recall;
 
 /// How a model is run.
 #[derive(Debug, Clone, Copy)]
@@ -216,17 +217,24 @@ impl Scorer {
         } else {
             Decision::default()
         };
-        let scored = if cache == CacheUse::Bypass || rows == 0 || decision.plan == Plan::Compute {
-            self.compute_all(inputs, rows).await?
-        } else {
+        let tiers = decision.plan.tiers();
+        let tiers = tiers.filter(|_| cache != CacheUse::Bypass && rows > 0);
+        let scored = if let Some(tiers) = tiers {
             let start = Instant::now();
             let units = if independent && matches!(decision.plan, Plan::Rows(_)) {
                 Units::of_rows(self.metadata.digest, &inputs.tensors, rows)
             } else {
                 Units::whole(self.metadata.digest, &inputs, rows)
             };
-            self.score_units(inputs, units, cache, decision, start)
-                .await?
+            let recall = match cache {
+                CacheUse::Normal => self.recall(units, tiers, &decision, start).await,
+                CacheUse::Refresh | CacheUse::Bypass => Recall::nothing(units, tiers, start),
+            };
+            // Whoever wants it fresh does not take it from others.
+            let sharing = cache == CacheUse::Normal;
+            self.score_units(inputs, recall, sharing).await?
+        } else {
+            self.compute_all(inputs, rows).await?
         };
         self.stats.rows.inc_by(rows as u64);
         let names = self.metadata.signature.outputs.iter();

@@ -115,7 +115,6 @@ fn cache_document(scorer: &Scorer) -> Value {
         "requests": costs.plans.iter().copied().collect::<BTreeMap<_, _>>(),
     });
     for (name, cost) in [
-        ("run_cost_seconds", costs.run),
         ("row_cost_seconds", costs.row),
         ("local_lookup_cost_seconds", costs.local_lookup),
         ("redis_lookup_cost_seconds", costs.remote_lookup),

@@ -93,7 +93,12 @@ impl Fit {
         self.pace.observed >= ENOUGH
     }
 
-    /// Nothing that was ever seen costs nothing.
+    /// The time for each unit of size, at sizes as they were.
+    pub(super) fn mean(&self) -> Option<f64> {
+        (self.is_known() && self.size > 0.0).then(|| self.seconds / self.size)
+    }
+
+    /// What was never seen costs nothing.
     pub(super) fn line(&self) -> Line {
         if self.size <= 0.0 {
             return Line::default();

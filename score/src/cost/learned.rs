@@ -191,9 +191,13 @@ impl Learned {
             Plan::Compute => return,
         };
         let share = |units: usize| units as f64 / outcome.units.max(1) as f64;
-        way.local.note(outcome.rows, outcome.local, now);
+        if decision.warm.is_some() {
+            way.local.note(outcome.rows, outcome.local, now);
+        }
         way.near.note(share(outcome.near), now);
-        if let Some(took) = outcome.remote {
+        if let Some(took) = outcome.remote
+            && decision.warm == Some(Tiers::All)
+        {
             self.remote.note(outcome.units - outcome.near, took, now);
         }
         let asked_all = outcome.remote.is_some() || outcome.near == outcome.units;
@@ -312,16 +316,14 @@ impl Learned {
     }
 
     pub(super) fn figures(&self) -> CostFigures {
-        let known = |fit: &Fit| fit.is_known().then(|| fit.line());
         let mut plans = Plan::PREFERRED.map(|plan| (plan.as_str(), 0));
         for ((_, count), counted) in plans.iter_mut().zip(self.plans) {
             *count = counted;
         }
         CostFigures {
-            run: known(&self.run).map(|line| line.fixed),
-            row: known(&self.run).map(|line| line.each),
-            local_lookup: known(&self.rows.local).map(|line| line.at(1.0)),
-            remote_lookup: known(&self.remote).map(|line| line.at(1.0)),
+            row: self.run.mean(),
+            local_lookup: self.rows.local.mean(),
+            remote_lookup: self.remote.mean(),
             saved: self.saved,
             plans,
         }

@@ -63,11 +63,11 @@ impl Plan {
     ];
     pub(crate) const DEFAULT: Self = Self::PREFERRED[0];
 
-    /// The tiers asked, and those that remember.
-    pub(crate) fn tiers(self) -> Tiers {
+    /// The tiers that are asked, and that remember.
+    pub(crate) fn tiers(self) -> Option<Tiers> {
         match self {
-            Self::Rows(tiers) | Self::Request(tiers) => tiers,
-            Self::Compute => Tiers::All,
+            Self::Rows(tiers) | Self::Request(tiers) => Some(tiers),
+            Self::Compute => None,
         }
     }
 
@@ -83,16 +83,15 @@ impl Plan {
     }
 }
 
-/// What a model's rows and look-ups cost, as far as it has shown. Moving averages, in seconds.
+/// What a model's rows and look-ups cost, as far as it has shown, in seconds. Costs are moving averages for each row, in
+/// requests and runs as they come: many rows at once cost less each.
 #[derive(Debug, Clone, Default)]
 pub struct CostFigures {
-    /// What each run costs whatever its rows; `None` before the first runs.
-    pub run: Option<f64>,
-    /// What each row adds to a run.
+    /// Computing a row; `None` before the first runs.
     pub row: Option<f64>,
-    /// Finding out whether this process holds one row: the digest and the look-up.
+    /// Finding out whether this process holds a row: the digest and the look-up.
     pub local_lookup: Option<f64>,
-    /// Asking the shared store for one row.
+    /// Asking the shared store for a row.
     pub remote_lookup: Option<f64>,
     /// Computing that hits made unnecessary, less the time of all look-ups and of remembering; a sum.
     pub saved: f64,
@@ -161,11 +160,11 @@ impl Costs {
             return Decision::default();
         };
         let seen = learned.see(ghost, sight, now);
-        let plan = planner.plan(learned, rows, available, now);
+        let (plan, warm) = planner.plan(learned, rows, available, now);
         if plan == Plan::Compute {
             learned.count(plan);
         }
-        Decision { plan, seen }
+        Decision { plan, seen, warm }
     }
 
     /// A run of `rows` rows, of this request and of others in its company, took `infer`; the request waited for it for

@@ -16,10 +16,13 @@ const EQUAL_UP_TO: f64 = 1.05;
 const STEADY_REQUESTS: u32 = 64;
 /// How often the plan is thought over after that.
 const RECONSIDERED_EVERY: u32 = 8;
-/// On average one request of so many is a probe.
-const REQUESTS_PER_PROBE: u32 = 128;
-/// Where requests are few, one of so many, but not more often than in each [`PROBE_PAUSE`].
-const FEW_REQUESTS_PER_PROBE: u32 = 16;
+/// Probes follow each other: the first one finds cold whatever was not used for long, and tells nothing of the costs it
+/// would have in use.
+const PROBES_IN_A_ROW: u32 = 4;
+/// Requests from the first one to the next first one, on average: one of 128 requests is a probe.
+const REQUESTS_PER_ROW: u32 = 128 * PROBES_IN_A_ROW;
+/// The same where requests are few, but not more often than in each [`PROBE_PAUSE`].
+const FEW_REQUESTS_PER_ROW: u32 = 16 * PROBES_IN_A_ROW;
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The tiers that can be asked.
@@ -44,6 +47,8 @@ impl Available {
 pub(crate) struct Decision {
     pub(crate) plan: Plan,
     pub(super) seen: Seen,
+    /// The tiers that the request before was to ask too: only their times are learned.
+    pub(super) warm: Option<Tiers>,
 }
 
 impl Default for Decision {
@@ -51,6 +56,7 @@ impl Default for Decision {
         Self {
             plan: Plan::DEFAULT,
             seen: Seen::default(),
+            warm: Some(Tiers::All),
         }
     }
 }
@@ -67,10 +73,13 @@ pub(super) struct Planner {
     /// By the logarithm of the rows.
     standing: [Standing; 16],
     rng: Rng,
-    since_probe: u32,
-    /// Requests from one probe to the next, in a random measure so that no rhythm of the requests meets it.
-    probe_after: u32,
+    since_probes: u32,
+    /// Requests from the first probe to the next first one, a random number so that no rhythm of the requests meets it.
+    probes_after: u32,
     probed: Option<Instant>,
+    /// Probes of the present row to come.
+    probes_left: u32,
+    previous: Plan,
 }
 
 impl Planner {
@@ -79,13 +88,28 @@ impl Planner {
         Self {
             standing: [Standing { plan, requests: 0 }; 16],
             rng,
-            since_probe: 0,
-            probe_after: REQUESTS_PER_PROBE,
+            since_probes: 0,
+            probes_after: REQUESTS_PER_ROW,
             probed: None,
+            probes_left: 0,
+            previous: plan,
         }
     }
 
+    /// The plan for a request, and the tiers that the one before was to ask.
     pub(super) fn plan(
+        &mut self,
+        learned: &mut Learned,
+        rows: usize,
+        available: Available,
+        now: Instant,
+    ) -> (Plan, Option<Tiers>) {
+        let plan = self.choose(learned, rows, available, now);
+        let previous = std::mem::replace(&mut self.previous, plan);
+        (plan, previous.tiers())
+    }
+
+    fn choose(
         &mut self,
         learned: &mut Learned,
         rows: usize,
@@ -127,20 +151,20 @@ impl Planner {
     }
 
     fn is_time_to_probe(&mut self, hurry: bool, now: Instant) -> bool {
-        self.since_probe += 1;
+        self.since_probes += 1;
         let rested = self
             .probed
             .is_none_or(|probed| now.saturating_duration_since(probed) >= PROBE_PAUSE);
-        let few = (rested || hurry) && self.since_probe >= FEW_REQUESTS_PER_PROBE;
-        let due = few || self.since_probe >= self.probe_after;
-        if due {
-            self.since_probe = 0;
-            self.probe_after = self
-                .rng
-                .u32(REQUESTS_PER_PROBE / 2..REQUESTS_PER_PROBE * 3 / 2);
+        let few = (rested || hurry) && self.since_probes >= FEW_REQUESTS_PER_ROW;
+        if few || self.since_probes >= self.probes_after {
+            self.since_probes = 0;
+            self.probes_after = self.rng.u32(REQUESTS_PER_ROW / 2..REQUESTS_PER_ROW * 3 / 2);
             self.probed = Some(now);
+            self.probes_left = PROBES_IN_A_ROW;
         }
-        due
+        let probe = self.probes_left > 0;
+        self.probes_left = self.probes_left.saturating_sub(1);
+        probe
     }
 }
 

@@ -83,7 +83,7 @@ impl World {
             Plan::Request(_) => (vec![self.seed.hash_one(rows)], rows.len() as f64 / 4.0),
         };
         let near: Vec<bool> = units.iter().map(|u| self.in_local.contains(u)).collect();
-        let all = decision.plan.tiers() == Tiers::All && self.available.remote;
+        let all = decision.plan.tiers() == Some(Tiers::All) && self.available.remote;
         let found: Vec<bool> = units
             .iter()
             .map(|unit| self.in_local.contains(unit) || (all && self.in_remote.contains(unit)))

@@ -61,17 +61,6 @@ pub(crate) struct LookUp {
     pub(crate) remote: Option<Duration>,
 }
 
-impl LookUp {
-    /// For keys that are not looked for.
-    pub(crate) fn nothing(keys: usize) -> Self {
-        Self {
-            found: vec![None; keys],
-            near: vec![false; keys],
-            remote: None,
-        }
-    }
-}
-
 /// What the cache did so far. Cloning shares the counters.
 #[derive(Debug, Clone, Default)]
 pub struct MemoStats {
@@ -146,11 +135,15 @@ impl Memo {
 
     /// The payloads known for `keys`, in their order. One round trip to the shared store at most, within its budget.
     pub(crate) async fn look_up(&self, keys: &[MemoKey], tiers: Tiers) -> LookUp {
-        let mut answer = LookUp::nothing(keys.len());
-        if let Some(local) = &self.local {
-            answer.found = keys.iter().map(|key| local.get(key)).collect();
-            answer.near = answer.found.iter().map(Option::is_some).collect();
-        }
+        let found: Vec<Option<Bytes>> = match &self.local {
+            Some(local) => keys.iter().map(|key| local.get(key)).collect(),
+            None => vec![None; keys.len()],
+        };
+        let mut answer = LookUp {
+            near: found.iter().map(Option::is_some).collect(),
+            found,
+            remote: None,
+        };
         let local_hits = count(&answer.found);
         if let Some(remote) = &self.remote
             && tiers == Tiers::All

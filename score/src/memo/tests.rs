@@ -480,7 +480,7 @@ async fn a_minute_of_relapses(memo: &Memo, store: &FakeStore) {
         state.probing = Some(Mood::Works);
     }
     for _ in 0..6_000 {
-        look_up(&memo, &[key(1)]).await;
+        look_up(memo, &[key(1)]).await;
         sleep(Duration::from_millis(10)).await;
     }
 }
@@ -549,6 +549,18 @@ async fn three_hanging_look_ups_shut_the_gate() {
     look_up(&memo, &[key(1)]).await;
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(store.look_ups(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_store_is_left_alone_where_only_this_process_is_meant() {
+    let store = Arc::new(FakeStore::default());
+    let memo = memo_before(&store, MIB as u64).await;
+    memo.remember(vec![(key(1), payload("one"))], None, Tiers::Local);
+    settle().await;
+    let answer = memo.look_up(&[key(1), key(2)], Tiers::Local).await;
+    assert_eq!(answer.found, [Some(payload("one")), None]);
+    assert_eq!((answer.near, answer.remote), (vec![true, false], None));
+    assert_eq!((store.look_ups(), store.state().written.len()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

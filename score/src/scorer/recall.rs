@@ -1,6 +1,6 @@
 //! Scoring with a memory: what is known is not computed again, and what another request computes is waited for.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -8,13 +8,13 @@ use super::{Scored, Scorer, timings};
 use crate::cost::{Decision, LookedUp};
 use crate::error::ScoreError;
 use crate::memo::{Arrival, Landing, Lead, LookUp, MemoKey, Tiers};
-use crate::request::{CacheOutcome, CacheUse, Timings};
+use crate::request::{CacheOutcome, Timings};
 use crate::rows::Units;
 use crate::signature::Arranged;
 use crate::tensor::Tensor;
 
 /// The units of a request with what is known of them so far.
-struct Recall {
+pub(super) struct Recall {
     units: Units,
     /// Where results are remembered.
     tiers: Tiers,
@@ -26,6 +26,21 @@ struct Recall {
 }
 
 impl Recall {
+    /// Nothing is known of them yet. `start` is when their keys began to be made.
+    pub(super) fn nothing(units: Units, tiers: Tiers, start: Instant) -> Self {
+        let count = units.keys.len();
+        Self {
+            units,
+            tiers,
+            found: vec![None; count],
+            computed: vec![false; count],
+            timings: Timings {
+                cache: start.elapsed(),
+                ..Timings::default()
+            },
+        }
+    }
+
     fn missing(&self) -> Vec<usize> {
         let units = 0..self.found.len();
         units.filter(|unit| self.found[*unit].is_none()).collect()
@@ -51,43 +66,53 @@ struct Shares<'a> {
 }
 
 impl Scorer {
-    /// Scores a request whose units are remembered, as decided. `start` is when their keys began to be made.
+    /// Looks up units, as decided, and learns what that cost. `start` is when their keys began to be made.
+    pub(super) async fn recall(
+        &self,
+        units: Units,
+        tiers: Tiers,
+        decision: &Decision,
+        start: Instant,
+    ) -> Recall {
+        let answer = self.memo.look_up(&units.keys, tiers).await;
+        let mut recall = Recall::nothing(units, tiers, start);
+        self.learn(decision, &recall, &answer);
+        recall.found = answer.found;
+        recall
+    }
+
+    fn learn(&self, decision: &Decision, recall: &Recall, answer: &LookUp) {
+        let row = |row: usize| {
+            let unit = recall.units.of_row(row);
+            (answer.near[unit], answer.found[unit].is_some())
+        };
+        let remote = answer.remote.unwrap_or_default();
+        let outcome = LookedUp {
+            rows: recall.units.rows(),
+            units: recall.units.keys.len(),
+            near: answer.near.iter().filter(|near| **near).count(),
+            found: answer.found.iter().flatten().count(),
+            local: recall.timings.cache.saturating_sub(remote),
+            remote: answer.remote,
+            row: &row,
+        };
+        self.costs.looked_up(decision, &outcome);
+    }
+
+    /// Scores a request whose units are remembered. `sharing`: what others compute is waited for.
     pub(super) async fn score_units(
         &self,
         inputs: Arranged,
-        units: Units,
-        cache: CacheUse,
-        decision: Decision,
-        start: Instant,
+        mut recall: Recall,
+        mut sharing: bool,
     ) -> Result<Scored, ScoreError> {
-        let tiers = decision.plan.tiers();
-        let answer = match cache {
-            CacheUse::Normal => self.memo.look_up(&units.keys, tiers).await,
-            CacheUse::Refresh | CacheUse::Bypass => LookUp::nothing(units.keys.len()),
-        };
-        let took = start.elapsed();
-        if cache == CacheUse::Normal {
-            self.learn(&decision, &units, &answer, took);
-        }
-        let mut recall = Recall {
-            computed: vec![false; units.keys.len()],
-            units,
-            tiers,
-            found: answer.found,
-            timings: Timings {
-                cache: took,
-                ..Timings::default()
-            },
-        };
-        // Whoever wants it fresh does not take it from others.
-        let mut sharing = cache == CacheUse::Normal;
         let mut missing = recall.missing();
         while !missing.is_empty() {
             let shares = self.share(&mut recall, missing, sharing);
             if recall.units.are_whole() && !shares.mine.is_empty()
                 || shares.mine.len() == recall.units.rows()
             {
-                // All is new and no two rows are the same, or they are one unit: the run's outputs are the answer as they are.
+                // All is new and no two rows are the same, or all are one unit: the run's outputs are the answer.
                 return self.compute_all_new(inputs, recall, shares.lead).await;
             }
             if !shares.mine.is_empty() {
@@ -110,24 +135,6 @@ impl Scorer {
             }),
             None => self.compute_together(inputs, recall).await,
         }
-    }
-
-    fn learn(&self, decision: &Decision, units: &Units, answer: &LookUp, took: Duration) {
-        let count = |hits: &mut dyn Iterator<Item = bool>| hits.filter(|hit| *hit).count();
-        let row = |row: usize| {
-            let unit = units.of_row(row);
-            (answer.near[unit], answer.found[unit].is_some())
-        };
-        let outcome = LookedUp {
-            rows: units.rows(),
-            units: units.keys.len(),
-            near: count(&mut answer.near.iter().copied()),
-            found: count(&mut answer.found.iter().map(Option::is_some)),
-            local: took.saturating_sub(answer.remote.unwrap_or_default()),
-            remote: answer.remote,
-            row: &row,
-        };
-        self.costs.looked_up(decision, &outcome);
     }
 
     /// Finds out which of the missing units somebody else computes already.

@@ -386,6 +386,23 @@ async fn without_a_cache_every_request_bypasses_it() {
 }
 
 #[tokio::test]
+async fn a_request_of_independent_rows_can_be_remembered_as_one() {
+    let (scorer, runs) = Plan::default().start(&memo(), tenfold);
+    for hits in [0, 3] {
+        let inputs = request(&[1.0, 1.0, 3.0]).inputs;
+        let inputs = scorer.metadata.signature.arrange(inputs).unwrap();
+        let units = Units::whole(scorer.metadata.digest, &inputs, 3);
+        let decision = Decision::default();
+        let recall = scorer.recall(units, Tiers::All, &decision, Instant::now());
+        let scored = scorer.score_units(inputs, recall.await, true);
+        let scored = scored.await.unwrap();
+        assert_eq!(scored.cache, asked(hits, 3));
+        assert_eq!(floats(&scored.outputs[0]), [10.0, 10.0, 30.0]);
+    }
+    assert_eq!(runs.count(), 1);
+}
+
+#[tokio::test]
 async fn rows_that_belong_together_are_remembered_as_one() {
     let (scorer, runs) = Plan::together().start(&memo(), centred);
     let first = score(&scorer, &[1.0, 3.0]).await;
