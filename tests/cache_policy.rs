@@ -63,12 +63,12 @@ async fn rows_that_cost_less_than_a_look_up_are_not_looked_up_any_more() {
     }
     let document = describe(&host).await;
     assert!(bypassed > 300, "{bypassed} of 400; {document}");
-    // Others keep going through the cache, so that a change is noticed.
-    assert!(bypassed < 400, "no probe");
     assert!(redis.key_count().await < 300);
     let took = seconds(&document, "redis_lookup_cost_seconds");
     assert!(took > seconds(&document, "row_cost_seconds"), "{document}");
     assert!(document["requests"]["none"].as_u64() > Some(300));
+    // The first 64, and probes.
+    assert!(document["requests"]["rows"].as_u64() > Some(64));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +133,7 @@ async fn repeated_requests_under_auto_are_right_however_they_are_looked_up() {
     let redis = RedisServer::start().await;
     let host = start(&app, &redis, "auto", "1000000").await;
     let requests = [0..40, 40..80, 60..100].map(|rows| (digits.body(rows.clone()), rows));
-    for _ in 0..200 {
+    for _ in 0..150 {
         for (body, rows) in &requests {
             let answer = score(&host, body).await;
             assert_eq!(answer.json(), digits.answer(rows.clone()));

@@ -184,7 +184,7 @@ impl Learned {
     ) {
         self.looked_up += 1;
         self.count(decision.plan);
-        self.save(outcome);
+        self.save(decision.plan, outcome);
         let (way, tiers) = match decision.plan {
             Plan::Rows(tiers) => (&mut self.rows, tiers),
             Plan::Request(tiers) => (&mut self.requests, tiers),
@@ -218,16 +218,14 @@ impl Learned {
         }
     }
 
-    fn save(&mut self, outcome: &LookedUp<'_>) {
+    fn save(&mut self, plan: Plan, outcome: &LookedUp<'_>) {
         if !self.knows_runs() {
             return;
         }
-        let missing = outcome.units - outcome.found;
-        // A request that is one unit is computed as a whole.
-        let missing = missing * (outcome.rows / outcome.units.max(1)).max(1);
-        let rest = match missing {
-            0 => 0.0,
-            missing => self.compute(missing as f64),
+        let rest = match (outcome.units - outcome.found, plan) {
+            (0, _) => 0.0,
+            (_, Plan::Request(_)) => self.compute(outcome.rows as f64),
+            (missing, _) => self.compute(missing as f64),
         };
         let spent = outcome.local + outcome.remote.unwrap_or_default();
         self.saved += self.compute(outcome.rows as f64) - rest - spent.as_secs_f64();
