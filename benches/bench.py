@@ -72,7 +72,7 @@ def publish(result):
     sys.path.append(str(WORK / "python"))
     from measure.plot import draw
 
-    details = ("rounds", "starts", "remarks", "memory", "compared")
+    details = ("rounds", "starts", "remarks", "memory", "compared", "kernel")
     short = json.loads(json.dumps(result), object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k not in details})
     (ROOT / "docs/performance.json").write_text(json.dumps(rounded(short), indent=1) + "\n")
     draw(short, ROOT / "docs/performance.svg")
@@ -90,6 +90,8 @@ def rounded(value):
 def main():
     options = read_options()
     check(options)
+    if options.publish and (options.only or options.server or options.against or options.set):
+        sys.exit("error: only a whole run with default settings is published")
     options.handler = options.handler.resolve()
     columns = options.server or [OURS, LIMIT_NAME, NODE, AZUREML]
     if options.against:

@@ -47,7 +47,8 @@ def draw(result, path):
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    cells = {(cell["scenario"], cell["server"], cell["concurrency"]): cell for cell in result["cells"]}
+    measured = [cell for cell in result["cells"] if "missing" not in cell]
+    cells = {(cell["scenario"], cell["server"], cell["concurrency"]): cell for cell in measured}
     with matplotlib.rc_context(SETTINGS):
         figure, axes = pyplot.subplots(len(PANELS), 1, figsize=(10, 7.5), layout="constrained")
         for panel, (title, name) in zip(axes, PANELS):
@@ -60,7 +61,12 @@ def draw(result, path):
 
 def draw_panel(panel, cells, name):
     width = 0.8 / len(BARS)
-    lowest = min(cell[name] for cell in cells.values())
+    lowest = min(
+        cells[title, server, concurrency][name]
+        for title, concurrency, _ in GROUPS
+        for server in BARS
+        if (title, server, concurrency) in cells
+    )
     for place, (server, (label, colour)) in enumerate(BARS.items()):
         found = [
             (group, cells[title, server, concurrency][name])
@@ -72,8 +78,8 @@ def draw_panel(panel, cells, name):
         panel.bar_label(bars, [short(value) for _, value in found], fontsize=6.5, color=TEXT, padding=1)
     panel.set_yscale("log")
     panel.margins(x=0.01, y=0.1)
-    # A whole power of ten, so that lengths can be compared between pictures.
-    panel.set_ylim(bottom=10 ** floor(log10(lowest)))
+    # A whole power of ten, so that lengths can be compared between pictures, with some length for the shortest.
+    panel.set_ylim(bottom=10 ** floor(log10(lowest / 2)))
     panel.set_xticks(range(len(GROUPS)), [label for *_, label in GROUPS], fontsize=8)
     panel.tick_params(length=0)
     panel.tick_params(which="minor", length=0)
