@@ -92,8 +92,8 @@ class Kind:
     models: tuple = ("mnist",)
     # Log lines that are as they should be.
     quiet: tuple = (" INFO ",)
-    # Whether it may refuse to start: a setting that this build does not know.
-    optional: bool = False
+    # What its log says if this build does not know the setting it is about, which is no failure.
+    refusal: str | None = None
     # Whether its answers say what became of the look-up.
     tells_cache: bool = True
     # Whether it answers with blanks between the labels.
@@ -125,7 +125,7 @@ def handlers(who, other=False):
         "redis": Kind(who, handler(other, **no_l1), EVERY, counters=SOUND),
         "off": Kind(who, handler(other, SCORE_CACHE_POLICY="off"), EVERY),
         "down": Kind(who, down, quiet=(" INFO ", "redis cannot be used")),
-        "auto": Kind(who, auto, EVERY, optional=True, counters=SOUND),
+        "auto": Kind(who, auto, EVERY, refusal="setting SCORE_CACHE_POLICY", counters=SOUND),
     }
 
 

@@ -90,7 +90,8 @@ class Servers:
         try:
             connection = wait_for(process, log, lambda: connect(port), pause=0.0003)
         except BenchError as error:
-            if KINDS[server.kind].optional and process.poll() is not None:
+            refusal = KINDS[server.kind].refusal
+            if refusal and refusal in log.read_text(errors="replace"):
                 self.processes.end(process)
                 raise Refused(str(error)) from error
             raise
