@@ -164,6 +164,21 @@ impl Cluster {
     ) -> Vec<Result<R, StoreError>> {
         let table = self.shared.table();
         let count = items.len();
+        if let [only] = &table.nodes[..]
+            && !self.is_clustered()
+        {
+            let replies = self.within(budget, only, command(only.clone(), items));
+            return match replies.await {
+                Some(replies) => {
+                    let explain = |error| self.shared.fault(&table, &error);
+                    replies.into_iter().map(|r| r.map_err(explain)).collect()
+                }
+                None => {
+                    let fault = self.shared.fault(&table, &no_answer_within(budget));
+                    (0..count).map(|_| Err(fault.clone())).collect()
+                }
+            };
+        }
         let mut shares: Vec<(Vec<usize>, Vec<T>)> = Vec::new();
         shares.resize_with(table.nodes.len(), Default::default);
         for (place, item) in items.into_iter().enumerate() {

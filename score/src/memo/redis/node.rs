@@ -112,7 +112,7 @@ impl Node {
         &self,
         keys: &[String],
     ) -> Vec<Result<Option<Bytes>, FredError>> {
-        if self.one_by_one.load(Ordering::Relaxed) {
+        if keys.len() == 1 || self.one_by_one.load(Ordering::Relaxed) {
             return self.get_each(keys).await;
         }
         let answer = self.client().mget(keys.to_vec()).await;
