@@ -21,6 +21,7 @@ COPY score/Cargo.toml score/
 COPY handler/Cargo.toml handler/
 # Not built, but cargo reads the manifest of every member.
 COPY benches/limit/Cargo.toml benches/limit/
+COPY benches/micro/Cargo.toml benches/micro/
 RUN mkdir score/src handler/src benches/limit/src \
     && touch score/src/lib.rs handler/src/lib.rs \
     && echo 'fn main() {}' >handler/src/main.rs \

@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run build build-portable runtime test test-load test-conformance convert-check chaos image-check infra-check deploy-check bench bench-guard lint clean
+.PHONY: help run build build-portable runtime test test-load test-conformance convert-check chaos image-check infra-check deploy-check bench bench-guard bench-micro lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ bench: build ## measure bin/handler beside the least it could cost, Node and Azu
 bench-guard: build ## count the instructions of bin/handler per request, and fail where there are more than before
 	@scripts/setup.sh redis-server=redis-server vgdb=valgrind
 	@python3 benches/guard.py
+
+bench-micro: ## time the parts of a request one by one: reading, digests, writing
+	@scripts/setup.sh
+	cargo bench --locked -p micro
 
 infra-check: ## Bicep, GitHub workflows and Kubernetes manifests, checked without Azure
 	@scripts/infra-check.sh

@@ -4,6 +4,9 @@
 //! `payload` turns bodies into tensors and back, and the crate `score` does the rest.
 
 mod app;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod cache_command;
 mod check_command;
 mod cli;

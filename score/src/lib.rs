@@ -17,6 +17,9 @@
 //! Nothing here knows of HTTP, JSON or Azure.
 
 mod batch;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod cost;
 mod error;
 mod features;

@@ -124,7 +124,7 @@ impl RowStack {
 }
 
 /// The payload as it is written to Redis under `key`.
-pub(super) fn seal(key: &MemoKey, payload: &[u8]) -> Bytes {
+pub(crate) fn seal(key: &MemoKey, payload: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
     out.put_slice(&MAGIC);
     out.put_u8(VERSION);
@@ -134,7 +134,7 @@ pub(super) fn seal(key: &MemoKey, payload: &[u8]) -> Bytes {
 }
 
 /// The payload of a value found in Redis under `key`, if it is one of ours and undamaged.
-pub(super) fn open(key: &MemoKey, value: &Bytes) -> Option<Bytes> {
+pub(crate) fn open(key: &MemoKey, value: &Bytes) -> Option<Bytes> {
     let (header, payload) = value.split_at_checked(HEADER_BYTES)?;
     let valid =
         header[..2] == MAGIC && header[2] == VERSION && header[3..] == checksum(key, payload);

@@ -17,6 +17,8 @@ use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 
 pub(crate) use codec::{RowStack, can_encode, decode, encode_row, encode_whole};
+#[cfg(feature = "bench")]
+pub(crate) use codec::{open, seal};
 use flight::Flights;
 pub(crate) use flight::{Arrival, Landing, Lead};
 pub use key::ModelDigest;

@@ -1,0 +1,22 @@
+//! Tensors into answers.
+
+use divan::{Bencher, black_box};
+
+use crate::samples::{Answer, metadata};
+
+fn run(bencher: Bencher<'_, '_>, answer: Answer, rows: usize) {
+    let response = answer.response(rows);
+    let metadata = metadata(&response.outputs[0].tensor);
+    handler::bench::encode(&metadata, &response).unwrap();
+    bencher.bench(|| handler::bench::encode(&metadata, black_box(&response)));
+}
+
+#[divan::bench(args = [1, 64])]
+fn labels(bencher: Bencher<'_, '_>, rows: usize) {
+    run(bencher, Answer::Labels, rows);
+}
+
+#[divan::bench(args = [1, 64])]
+fn ten_floats(bencher: Bencher<'_, '_>, rows: usize) {
+    run(bencher, Answer::Probabilities, rows);
+}

@@ -1,0 +1,47 @@
+//! Ways into private rooms for `benches/micro`; not part of the shipped program.
+
+use bytes::Bytes;
+
+use crate::memo::{KeyMaker, MemoKey, ModelDigest, RowStack, encode_row, open, seal};
+use crate::rows::Units;
+use crate::tensor::{ElementType, Tensor};
+
+/// The keys of rows.
+pub struct Keys(Vec<MemoKey>);
+
+/// Digests each row.
+pub fn digest(model: ModelDigest, inputs: &[Tensor], rows: usize) -> Keys {
+    let mut maker = KeyMaker::for_rows(model, inputs);
+    Keys((0..rows).map(|row| maker.row(inputs, row)).collect())
+}
+
+/// Cuts a request into units, digests included; gives how many are distinct.
+pub fn split(model: ModelDigest, inputs: &[Tensor], rows: usize) -> usize {
+    Units::of_rows(model, inputs, rows).keys.len()
+}
+
+/// The payload of each row.
+pub fn encode_rows(outputs: &[Tensor], rows: usize) -> Vec<Bytes> {
+    (0..rows).map(|row| encode_row(outputs, row)).collect()
+}
+
+/// What Redis gets for each payload.
+pub fn seal_rows(keys: &Keys, payloads: &[Bytes]) -> Vec<Bytes> {
+    let rows = keys.0.iter().zip(payloads);
+    rows.map(|(key, payload)| seal(key, payload)).collect()
+}
+
+/// The payloads of what Redis gave; `None` if one is damaged.
+pub fn open_rows(keys: &Keys, values: &[Bytes]) -> Option<Vec<Bytes>> {
+    let rows = keys.0.iter().zip(values);
+    rows.map(|(key, value)| open(key, value)).collect()
+}
+
+/// Stacks the payloads of all rows; `None` if one is damaged.
+pub fn stack_rows(types: &[ElementType], payloads: &[Bytes]) -> Option<Vec<Tensor>> {
+    let mut stack = RowStack::new(types, payloads.len());
+    for payload in payloads {
+        stack.push(payload)?;
+    }
+    stack.finish()
+}
