@@ -1,9 +1,9 @@
 //! JSON text read in one pass, guided by what a model expects.
 //!
 //! Bodies are mostly numbers, and reading those is most of the work of a hit, so plain numbers are read here; everything
-//! else is left to `serde_json`, value by value. With the forced inlining, which keeps the place in registers, a number takes
-//! 4 to 16 ns; that is 1.5 to 2.5 times as fast as `serde_json` and 1.3 to 1.9 times as fast as `sonic-rs`. Whatever is unusual or wrong gives `None`: [`super::careful`] then
-//! reads the text again and finds the words for it.
+//! else is left to `serde_json`, value by value. The forced inlining keeps the place in registers. `serde_json` takes 1.1 to
+//! 2.2 times as long for a whole body, `sonic-rs` 1.3 times (docs/performance.md), and rounds to single precision by way of
+//! double. Whatever is unusual or wrong gives `None`: [`super::careful`] then reads the text again and finds the words.
 
 use std::str;
 

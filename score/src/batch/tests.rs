@@ -306,6 +306,14 @@ async fn an_idle_session_runs_at_once_what_is_known_to_be_short() {
         let rows = rows.len();
         async move { batcher.run(arranged(tensor), rows).await }
     };
+    // The session goes back a moment after its answer.
+    soon(async {
+        let minute = Duration::from_secs(60);
+        while stage.batcher.queue.take_free(1, minute).is_none() {
+            yield_now().await;
+        }
+    })
+    .await;
     stage.allow.send(()).unwrap();
     let short = run(&[2, 3, 4]).now_or_never().expect("it does not wait");
     assert_eq!(ints(&short.unwrap().outputs[0]), [20, 30, 40]);
