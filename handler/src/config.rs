@@ -159,6 +159,10 @@ pub const SETTINGS: &[Setting] = &[
         default: "the system's certificates",
     },
     Setting {
+        name: "SCORE_PAGE",
+        default: "on",
+    },
+    Setting {
         name: "SCORE_LOG",
         default: "text",
     },
@@ -242,6 +246,8 @@ pub struct Config {
     pub redis_timeout: Duration,
     /// How long reading features by key may take.
     pub features_timeout: Duration,
+    /// Whether browsers get the page where a model can be tried.
+    pub page: bool,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which events are logged.
@@ -328,6 +334,7 @@ impl Reader<'_> {
             redis_remarks,
             redis_timeout: self.duration("REDIS_TIMEOUT"),
             features_timeout: self.duration("SCORE_FEATURES_TIMEOUT"),
+            page: self.choice("SCORE_PAGE", &[("on", true), ("off", false)]),
             log_format: self.choice(
                 "SCORE_LOG",
                 &[("text", LogFormat::Text), ("json", LogFormat::Json)],

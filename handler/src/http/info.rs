@@ -11,7 +11,7 @@ use super::reply::Reply;
 use super::route::Route;
 use crate::app::{App, Models, NoModel};
 use crate::metrics;
-use crate::payload::{sample_request, tensor_document};
+use crate::payload::{picture_document, sample_request, tensor_document};
 use crate::problem::Problem;
 
 /// Answers everything but scoring.
@@ -96,6 +96,12 @@ fn model_document(scorer: &Scorer) -> Value {
     });
     if metadata.memoize {
         document["cache"] = cache_document(scorer);
+    }
+    if !metadata.options.labels.is_empty() {
+        document["labels"] = json!(metadata.options.labels);
+    }
+    if let Some(picture) = picture_document(metadata) {
+        document["picture"] = picture;
     }
     if let Some(features) = &metadata.options.features {
         document["features"] = json!({

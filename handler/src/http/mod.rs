@@ -4,6 +4,7 @@ mod body;
 mod envelope;
 mod info;
 mod openapi;
+mod page;
 mod reply;
 mod request;
 mod route;

@@ -204,6 +204,18 @@ fn model() -> Value {
         ("because", text()),
     ];
     let features = [("format", json!({ "enum": ["json", "npy", "raw"] }))];
+    let number = || json!({ "type": "number" });
+    let length = || json!({ "type": "integer" });
+    let picture = [
+        ("width", length()),
+        ("height", length()),
+        ("channels", length()),
+        ("layout", json!({ "enum": ["hw", "chw", "hwc"] })),
+        ("shape", list(length())),
+        ("scale", number()),
+        ("mean", list(number())),
+        ("std", list(number())),
+    ];
     let members = [
         ("name", text()),
         ("inputs", tensors()),
@@ -213,6 +225,8 @@ fn model() -> Value {
         ("answers_with", list(text())),
         ("rows", open(rows, 2)),
         ("memoized", json!({ "type": "boolean" })),
+        ("labels", list(text())),
+        ("picture", open(picture, 8)),
         (
             "sample_request",
             json!({ "description": "A request that can be sent as it is." }),

@@ -7,9 +7,9 @@ use tracing::{error, info};
 use warp::http::{HeaderMap, Method};
 
 use super::body::BodyBytes;
-use super::info;
 use super::reply::Reply;
 use super::route::{self, Route};
+use super::{info, page};
 use crate::app::App;
 use crate::payload::Declared;
 use crate::problem::Problem;
@@ -153,7 +153,7 @@ where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
     let Route::Score(model) = route else {
-        return info::answer(app, route).await;
+        return tell(app, head, route).await;
     };
     let body = read_body().await?;
     // Only now: a sender that takes its time must not hold the place of one that does not.
@@ -166,6 +166,19 @@ where
     };
     let scored = scoring::score(app, &models, scorer, head.call(), &body.bytes).await?;
     Ok(scored_reply(scored))
+}
+
+/// Everything but scores: the page or the document, whichever the caller would rather have.
+async fn tell(app: &Arc<App>, head: &Head, route: Route) -> Result<Reply, Problem> {
+    let negotiated = page::is_beside(app, &route);
+    let mut reply = match page::find(app, &route, head.accept.as_deref()) {
+        Some(reply) => reply,
+        None => info::answer(app, route).await?,
+    };
+    if negotiated {
+        reply.set("vary", "accept");
+    }
+    Ok(reply)
 }
 
 fn scored_reply(scored: Scored) -> Reply {

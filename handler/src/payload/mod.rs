@@ -28,6 +28,7 @@ pub(crate) use azure_ml::sample_request;
 pub(crate) use features::{MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 use open_inference::Asked;
 pub(crate) use open_inference::tensor_document;
+pub(crate) use picture::picture_document;
 
 /// What a body holds.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use score::{
     Dim, ElementType, ImageLayout, ImageOptions, ModelMetadata, NamedTensor, ScoreError, Shape,
     Tensor, TensorData, TensorSpec,
 };
+use serde_json::{Value, json};
 
 use super::raw::only_input;
 
@@ -31,6 +32,32 @@ pub(super) fn read(body: &[u8], metadata: &ModelMetadata) -> Result<Vec<NamedTen
     spec.check(&tensor, TARGET)?;
     let name = spec.name.clone();
     Ok(vec![NamedTensor { name, tensor }])
+}
+
+/// What a picture becomes, for those who make the tensor on their own. `None` for models that take no pictures, or take
+/// them in any size.
+pub(crate) fn picture_document(metadata: &ModelMetadata) -> Option<Value> {
+    let spec = only_input(&metadata.signature).ok()?;
+    let default = ImageOptions::default();
+    let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
+    let plan = Plan::new(spec, options).ok()?;
+    elements(std::iter::empty(), spec.element_type, options)?;
+    let [width, height] = plan.size?;
+    let layout = match plan.layout {
+        ImageLayout::Hw => "hw",
+        ImageLayout::Chw => "chw",
+        ImageLayout::Hwc => "hwc",
+    };
+    Some(json!({
+        "width": width,
+        "height": height,
+        "channels": plan.channels,
+        "layout": layout,
+        "shape": plan.shape(width as usize, height as usize),
+        "scale": scale(spec.element_type, options),
+        "mean": options.mean,
+        "std": options.std,
+    }))
 }
 
 fn unpack(body: &[u8]) -> image::ImageResult<DynamicImage> {
@@ -132,13 +159,16 @@ impl Plan {
         });
         let data = elements(ordered, spec.element_type, options)
             .ok_or_else(|| format!("input {:?}: a picture cannot be {spec}", spec.name))?;
-        let shape: Shape = match (self.flat, self.layout) {
-            (true, _) => vec![1, samples.len()],
+        Tensor::new(self.shape(width, height), data).map_err(|error| error.to_string())
+    }
+
+    fn shape(&self, width: usize, height: usize) -> Shape {
+        match (self.flat, self.layout) {
+            (true, _) => vec![1, width * height * self.channels],
             (false, ImageLayout::Hw) => vec![1, height, width],
             (false, ImageLayout::Chw) => vec![1, self.channels, height, width],
             (false, ImageLayout::Hwc) => vec![1, height, width, self.channels],
-        };
-        Tensor::new(shape, data).map_err(|error| error.to_string())
+        }
     }
 }
 
@@ -162,19 +192,23 @@ fn fixed(dim: &Dim) -> Option<usize> {
     }
 }
 
+fn scale(ty: ElementType, options: &ImageOptions) -> f32 {
+    let is_float = !matches!(
+        ty,
+        ElementType::Uint8 | ElementType::Int32 | ElementType::Int64
+    );
+    options
+        .scale
+        .unwrap_or(if is_float { 1.0 / 255.0 } else { 1.0 })
+}
+
 /// Scaled and normalised samples, each with its channel. `None` for types that hold no shades.
 fn elements(
     samples: impl Iterator<Item = (u8, usize)>,
     ty: ElementType,
     options: &ImageOptions,
 ) -> Option<TensorData> {
-    let is_float = !matches!(
-        ty,
-        ElementType::Uint8 | ElementType::Int32 | ElementType::Int64
-    );
-    let scale = options
-        .scale
-        .unwrap_or(if is_float { 1.0 / 255.0 } else { 1.0 });
+    let scale = scale(ty, options);
     let of_channel = |values: &[f32], channel: usize, default: f32| {
         values
             .get(channel)

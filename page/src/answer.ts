@@ -1,0 +1,200 @@
+// The answer: headline, bars, table, times, and as it came.
+
+import { byId, element, show } from "./dom.ts";
+import type { Model } from "./model.ts";
+
+/** One output: a value for each row. */
+interface Column {
+  name: string;
+  rows: unknown[];
+}
+
+export interface Answered {
+  text: string;
+  headers: Headers;
+  /** From sending to the last byte, seen from here. */
+  milliseconds: number;
+}
+
+const MAX_TABLE_ROWS = 100;
+const MAX_BARS = 100;
+
+export function showAnswer(model: Model, { text, headers, milliseconds }: Answered): void {
+  const columns = readColumns(parse(text));
+  const bars = columns.map(readBars).find((found) => found !== null) ?? null;
+  showHeadline(model, columns, bars, headers.get("x-cache"), milliseconds);
+  showBars(model, bars, columns[0]?.rows.length ?? 0);
+  showTable(columns);
+  showTiming(headers.get("server-timing"), milliseconds);
+  byId("raw").textContent = text;
+  byId("raw-part").hidden = false;
+}
+
+export function clearAnswer(): void {
+  byId("headline").replaceChildren("Nothing sent yet.");
+  for (const id of ["bars", "table", "timing"]) byId(id).replaceChildren();
+  byId("table").hidden = true;
+  byId("raw-part").hidden = true;
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** All dialects come down to columns of rows. */
+function readColumns(document: unknown): Column[] {
+  if (isObject(document)) {
+    if (Array.isArray(document.outputs)) return document.outputs.map(openInferenceColumn);
+    const [wrapped] = ["Results", "predictions"].filter((name) => name in document);
+    if (wrapped) return readColumns(document[wrapped]);
+    return Object.entries(document).map(([name, rows]) => ({ name, rows: Array.isArray(rows) ? rows : [rows] }));
+  }
+  return [{ name: "result", rows: Array.isArray(document) ? document : [document] }];
+}
+
+function openInferenceColumn(output: { name: string; shape: number[]; data?: unknown[] }): Column {
+  const { name, shape, data = [] } = output;
+  const count = shape[0] ?? 1;
+  const perRow = shape.slice(1).reduce((product, length) => product * length, 1);
+  const rows = Array.from({ length: count }, (_, row) =>
+    shape.length > 1 ? data.slice(row * perRow, (row + 1) * perRow) : data[row],
+  );
+  return { name, rows };
+}
+
+interface Bars {
+  name: string;
+  /** Names of their own, where the output has them. */
+  names: string[] | null;
+  values: number[];
+  areShares: boolean;
+}
+
+/** An output whose first row is a list of numbers, or a map to numbers. */
+function readBars({ name, rows: [first] }: Column): Bars | null {
+  const names = isObject(first) ? Object.keys(first) : null;
+  const values = isObject(first) ? Object.values(first) : first;
+  if (!Array.isArray(values) || values.length < 2 || values.length > MAX_BARS) return null;
+  if (!values.every((value) => typeof value === "number")) return null;
+  const sum = values.reduce((total, value) => total + value, 0);
+  const areShares = values.every((value) => value >= 0) && Math.abs(sum - 1) < 0.01;
+  return { name, names, values, areShares };
+}
+
+function classNames(model: Model, { names, values }: Bars): string[] {
+  return names ?? values.map((_, index) => model.labels?.[index] ?? String(index));
+}
+
+function showHeadline(
+  model: Model,
+  columns: Column[],
+  bars: Bars | null,
+  cache: string | null,
+  milliseconds: number,
+): void {
+  const [scalar] = columns.filter(({ rows: [first] }) => typeof first === "number" || typeof first === "string");
+  const first = scalar?.rows[0];
+  const likeliest = bars?.areShares ? classNames(model, bars)[bars.values.indexOf(Math.max(...bars.values))] : undefined;
+  const label = typeof first === "number" ? (model.labels?.[first] ?? String(first)) : (first ?? likeliest ?? "answered");
+  const parts: Node[] = [element("strong", { id: "label" }, String(label))];
+  if (cache) {
+    const kind = cache.startsWith("HIT") ? "badge hit" : "badge";
+    parts.push(element("span", { class: kind, id: "cache" }, `X-Cache: ${cache}`));
+  }
+  const rows = columns[0]?.rows.length ?? 0;
+  parts.push(element("span", { class: "quiet" }, `${rows} ${rows === 1 ? "row" : "rows"}, ${milliseconds.toFixed(1)} ms`));
+  byId("headline").replaceChildren(...parts);
+}
+
+function showBars(model: Model, bars: Bars | null, rows: number): void {
+  if (!bars) {
+    byId("bars").replaceChildren();
+    return;
+  }
+  const names = classNames(model, bars);
+  const largest = bars.areShares ? 1 : Math.max(...bars.values.map(Math.abs)) || 1;
+  const items = bars.values.map((value, index) => {
+    const fill = element("span", { class: "fill" });
+    fill.style.width = `${(Math.abs(value) / largest) * 100}%`;
+    const text = bars.areShares ? `${(value * 100).toFixed(1)} %` : value.toPrecision(4);
+    return element(
+      "li",
+      {},
+      element("span", {}, names[index] ?? ""),
+      element("span", { class: "track", "aria-hidden": "true" }, fill),
+      element("span", { class: "value" }, text),
+    );
+  });
+  const title = rows > 1 ? `${bars.name}, first of ${rows} rows` : bars.name;
+  byId("bars").replaceChildren(element("h3", {}, title), element("ul", { class: "bars" }, ...items));
+}
+
+function showTable(columns: Column[]): void {
+  const count = Math.max(0, ...columns.map(({ rows }) => rows.length));
+  const head = element("tr", {}, ...["row", ...columns.map(({ name }) => name)].map((name) => element("th", { scope: "col" }, name)));
+  const rows = Array.from({ length: Math.min(count, MAX_TABLE_ROWS) }, (_, row) =>
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, String(row)),
+      ...columns.map(({ rows: values }) => element("td", {}, cellText(values[row]))),
+    ),
+  );
+  const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows));
+  const place = byId("table");
+  place.replaceChildren(table);
+  if (count > MAX_TABLE_ROWS) place.append(`The first ${MAX_TABLE_ROWS} of ${count} rows.`);
+  place.hidden = false;
+}
+
+function cellText(value: unknown): string {
+  if (Array.isArray(value)) return value.map(cellText).join(", ");
+  if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(5)));
+  return typeof value === "string" ? value : (JSON.stringify(value) ?? "");
+}
+
+/** `decode;dur=0.17, cache;dur=0.07` as bars beside the whole round trip. */
+function showTiming(header: string | null, milliseconds: number): void {
+  const steps = (header ?? "").split(",").flatMap((part): [string, number][] => {
+    const found = /^\s*([\w-]+);dur=([\d.]+)/.exec(part);
+    return found ? [[found[1] ?? "", Number(found[2])]] : [];
+  });
+  const inServer = steps.reduce((sum, [, time]) => sum + time, 0);
+  const elsewhere: [string, number] = ["network and page", Math.max(0, milliseconds - inServer)];
+  const longest = Math.max(...steps.map(([, time]) => time), 0.001);
+  const items = steps.map(([name, time]) => {
+    const fill = element("span", { class: "fill" });
+    fill.style.width = `${(time / longest) * 100}%`;
+    return element(
+      "li",
+      {},
+      element("span", {}, name),
+      element("span", { class: "track", "aria-hidden": "true" }, fill),
+      element("span", { class: "value" }, `${time} ms`),
+    );
+  });
+  const summary = `${inServer.toFixed(2)} ms in the server, ${elsewhere[1].toFixed(1)} ms ${elsewhere[0]}`;
+  const place = byId("timing");
+  if (steps.length === 0) place.replaceChildren();
+  else {
+    place.replaceChildren(
+      element("h3", {}, "Times"),
+      element("ul", { class: "bars" }, ...items),
+      element("p", { class: "quiet" }, summary),
+    );
+  }
+}
+
+export function showError(message: string | null): void {
+  show(byId("error"), message);
+  const body = byId("body");
+  if (message === null) body.removeAttribute("aria-invalid");
+  else body.setAttribute("aria-invalid", "true");
+}

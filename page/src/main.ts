@@ -1,0 +1,259 @@
+// Puts the parts together: which model, what is sent, what came back.
+
+import { clearAnswer, showAnswer, showError } from "./answer.ts";
+import { DIALECTS, type Dialect, type Values, nest, sampleValues, write } from "./body.ts";
+import { byId, element, fillSelect, show } from "./dom.ts";
+import { Board, preview } from "./drawing.ts";
+import { Figures } from "./figures.ts";
+import { contentType, pickable, takeDrops } from "./files.ts";
+import { type Catalogue, type Model, type TensorSpec, describe, loadCatalogue, loadModel } from "./model.ts";
+import { type Grey, scale, toValues } from "./picture.ts";
+import { Refusal, Server, place, takeKey } from "./server.ts";
+import { LANGUAGES, type Language, snippet } from "./snippets.ts";
+
+/** Larger pictures are too much for an editor; they can be sent as files. */
+const MAX_DRAWN_SIDE = 64;
+/** MNIST's size, whose pictures are prepared in a way of their own. */
+const MNIST_SIDE = 28;
+/** How long after a stroke it is sent, unless another follows. */
+const PAUSE_MS = 500;
+
+const key = byId<HTMLInputElement>("key");
+const models = byId<HTMLSelectElement>("models");
+const dialect = byId<HTMLSelectElement>("dialect");
+const body = byId<HTMLTextAreaElement>("body");
+const file = byId<HTMLInputElement>("file");
+const send = byId<HTMLButtonElement>("send");
+const language = byId<HTMLSelectElement>("language");
+const picturePreview = byId<HTMLImageElement>("preview");
+
+const { base, model: named } = place();
+const server = new Server(base, takeKey());
+const figures = new Figures(server);
+const board = new Board(drawn);
+
+let model: Model | null = null;
+let catalogue: Catalogue = new Map();
+let values: Values | null = null;
+let attached: File | null = null;
+let pause: ReturnType<typeof setTimeout> | undefined;
+/** Only what was asked for last may show. */
+let opened = 0;
+let sent = 0;
+
+async function open(name: string | null): Promise<void> {
+  const turn = ++opened;
+  try {
+    const [found, all] = await Promise.all([loadModel(server, name), loadCatalogue(server)]);
+    if (turn !== opened) return;
+    [model, catalogue] = [found, all];
+  } catch (error) {
+    if (turn !== opened) return;
+    show(byId("page-error"), message(error));
+    if (error instanceof Refusal && error.retryAfterSeconds !== null) {
+      setTimeout(() => void (turn === opened && open(name)), error.retryAfterSeconds * 1000);
+    }
+    return;
+  }
+  show(byId("page-error"), null);
+  present(model);
+}
+
+function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function present(shown: Model): void {
+  document.title = `${shown.name} · score`;
+  byId("name").textContent = shown.name;
+  byId("version").textContent = `version ${shown.version}`;
+  fillSelect(models, [...catalogue.keys()].map((name) => [name, name]), shown.name);
+  byId("switch").hidden = catalogue.size < 2;
+  presentFacts(shown);
+  const accepted = catalogue.get(shown.name) ?? [];
+  const offered = (Object.keys(DIALECTS) as Dialect[]).filter((name) => name !== "csv" || accepted.includes("text/csv"));
+  // All outputs can be asked for in this dialect alone.
+  const chosen = shown.answers_with.length < shown.outputs.length ? "v2" : "data";
+  fillSelect(dialect, offered.map((name) => [name, DIALECTS[name]]), chosen);
+  file.accept = pickable(accepted);
+  const side = Math.max(shown.picture?.width ?? Infinity, shown.picture?.height ?? Infinity);
+  byId("drawing").hidden = side > MAX_DRAWN_SIDE;
+  board.clear();
+  if (shown.picture && side <= MAX_DRAWN_SIDE) {
+    const { width, height } = shown.picture;
+    preview({ width, height, shades: new Float64Array(width * height) });
+  }
+  detach();
+  clearAnswer();
+  showError(null);
+  useSample();
+  figures.show(shown.name);
+}
+
+function presentFacts(shown: Model): void {
+  const list = (specs: TensorSpec[]): string => specs.map(describe).join("; ") || "none";
+  const facts: [string, string][] = [
+    ["Inputs", list(shown.inputs)],
+    ...(shown.optional_inputs.length > 0 ? [["Optional inputs", list(shown.optional_inputs)] as [string, string]] : []),
+    ["Outputs", list(shown.outputs)],
+    ["Answers with", shown.answers_with.join(", ")],
+    ["Rows", `${shown.rows.treated}: ${shown.rows.because}`],
+    ["Deterministic", shown.deterministic === null ? "not known" : shown.deterministic ? "yes" : "no"],
+    ["Remembered", shown.memoized ? `yes, policy ${shown.cache?.policy ?? "off"}` : "no"],
+    ["Version", shown.version],
+    ["Digest", shown.digest],
+  ];
+  byId("facts").replaceChildren(
+    ...facts.flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]),
+  );
+}
+
+function useSample(): void {
+  if (!model) return;
+  values = sampleValues(model);
+  writeBody();
+}
+
+function writeBody(): void {
+  if (!model) return;
+  body.value = values ? write(dialect.value as Dialect, model, values) : "";
+  body.placeholder = values ? "" : "The model's rows are too large for a sample.";
+  writeSnippet();
+}
+
+function writeSnippet(): void {
+  if (!model) return;
+  byId("snippet").textContent = snippet(language.value as Language, {
+    url: location.origin + server.path(model.name),
+    contentType: attached ? contentType(attached) : bodyType(),
+    body: attached ? { file: attached.name } : { text: body.value },
+    withKey: server.key !== "",
+  });
+}
+
+function bodyType(): string {
+  return dialect.value === "csv" ? "text/csv" : "application/json";
+}
+
+function drawn(grey: Grey | null): void {
+  clearTimeout(pause);
+  const [input] = model?.inputs ?? [];
+  if (!model?.picture || !input) return;
+  const { width, height, channels, shape } = model.picture;
+  const asMnist = channels === 1 && width === MNIST_SIDE && height === MNIST_SIDE;
+  const empty = { width, height, shades: new Float64Array(width * height) };
+  const picture = grey ? scale(grey, width, height, asMnist) : empty;
+  preview(picture);
+  values = { [input.name]: nest(toValues(picture, model.picture, input.datatype), shape) };
+  detach();
+  writeBody();
+  if (grey) pause = setTimeout(() => void score(), PAUSE_MS);
+}
+
+async function attach(chosen: File): Promise<void> {
+  if (contentType(chosen) === "application/json") {
+    detach();
+    body.value = await chosen.text();
+    writeSnippet();
+  } else {
+    detach();
+    attached = chosen;
+    byId("attached-name").textContent = `${chosen.name}, ${contentType(chosen)}, ${chosen.size} bytes`;
+    byId("attached").hidden = false;
+    body.disabled = true;
+    if (contentType(chosen).startsWith("image/")) {
+      picturePreview.src = URL.createObjectURL(chosen);
+      picturePreview.hidden = false;
+    }
+    writeSnippet();
+  }
+  await score();
+}
+
+function detach(): void {
+  attached = null;
+  file.value = "";
+  if (picturePreview.src) URL.revokeObjectURL(picturePreview.src);
+  picturePreview.removeAttribute("src");
+  picturePreview.hidden = true;
+  byId("attached").hidden = true;
+  body.disabled = false;
+}
+
+async function score(): Promise<void> {
+  clearTimeout(pause);
+  if (!model) return;
+  const asked = model;
+  const turn = ++sent;
+  const what = attached ?? body.value;
+  const type = attached ? contentType(attached) : bodyType();
+  send.disabled = true;
+  const start = performance.now();
+  try {
+    const response = await server.post(server.path(asked.name), what, type);
+    const text = await response.text();
+    const milliseconds = performance.now() - start;
+    if (turn !== sent || asked !== model) return;
+    showError(null);
+    showAnswer(asked, { text, headers: response.headers, milliseconds });
+  } catch (error) {
+    if (turn === sent && asked === model) showError(message(error));
+  } finally {
+    if (turn === sent) send.disabled = false;
+  }
+}
+
+async function copy(): Promise<void> {
+  const said = byId("copied");
+  try {
+    await navigator.clipboard.writeText(byId("snippet").textContent ?? "");
+    said.textContent = "Copied.";
+  } catch {
+    // Not allowed, or not over TLS.
+    getSelection()?.selectAllChildren(byId("snippet"));
+    said.textContent = "Selected; copy it with Ctrl+C.";
+  }
+  setTimeout(() => (said.textContent = ""), 4000);
+}
+
+key.value = server.key;
+key.addEventListener("change", () => {
+  server.key = key.value.trim();
+  writeSnippet();
+  if (!model) void open(place().model);
+});
+models.addEventListener("change", () => {
+  history.pushState(null, "", server.path(models.value));
+  void open(models.value);
+});
+addEventListener("popstate", () => void open(place().model));
+dialect.addEventListener("change", () => {
+  detach();
+  writeBody();
+});
+byId("sample").addEventListener("click", () => {
+  detach();
+  useSample();
+});
+file.addEventListener("change", () => {
+  const [chosen] = file.files ?? [];
+  if (chosen) void attach(chosen);
+});
+byId("detach").addEventListener("click", () => {
+  detach();
+  writeSnippet();
+  body.focus();
+});
+takeDrops(byId("request"), (dropped) => void attach(dropped));
+body.addEventListener("input", writeSnippet);
+send.addEventListener("click", () => void score());
+byId("request").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    void score();
+  }
+});
+fillSelect(language, Object.entries(LANGUAGES), "curl");
+language.addEventListener("change", writeSnippet);
+byId("copy").addEventListener("click", () => void copy());
+void open(named);

@@ -1,0 +1,86 @@
+// The same call as code. The Functions key never stands in it: it is read from the environment.
+
+export const LANGUAGES = { curl: "curl", python: "Python", csharp: "C#" } as const;
+export type Language = keyof typeof LANGUAGES;
+
+export interface Call {
+  url: string;
+  contentType: string;
+  /** The text of the body, or the name of the file that holds it. */
+  body: { text: string } | { file: string };
+  withKey: boolean;
+}
+
+const VARIABLE = "FUNCTIONS_KEY";
+
+export function snippet(language: Language, call: Call): string {
+  switch (language) {
+    case "curl":
+      return curl(call);
+    case "python":
+      return python(call);
+    case "csharp":
+      return csharp(call);
+  }
+}
+
+const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+
+function curl({ url, contentType, body, withKey }: Call): string {
+  const data = "file" in body ? quoted(`@${body.file}`) : quoted(body.text);
+  const lines = [
+    `curl ${quoted(url)}`,
+    `-H 'content-type: ${contentType}'`,
+    ...(withKey ? [`-H "x-functions-key: $${VARIABLE}"`] : []),
+    `--data-binary ${data}`,
+  ];
+  return lines.join(" \\\n  ");
+}
+
+/** A string that both Python and C# read as it is. */
+const literal = (text: string): string => JSON.stringify(text);
+
+function python({ url, contentType, body, withKey }: Call): string {
+  const plain = "text" in body && !/"""|\\|"$/.test(body.text) ? `"""${body.text}"""` : null;
+  const data = "file" in body ? `open(${literal(body.file)}, "rb").read()` : `${plain ?? literal(body.text)}.encode()`;
+  const key = withKey ? `, "x-functions-key": os.environ["${VARIABLE}"]` : "";
+  return [
+    ...(withKey ? ["import os"] : []),
+    "import urllib.request",
+    "",
+    `body = ${data}`,
+    `headers = {"content-type": "${contentType}"${key}}`,
+    `request = urllib.request.Request(${literal(url)}, body, headers)`,
+    "with urllib.request.urlopen(request) as answer:",
+    "    print(answer.headers[\"x-cache\"], answer.read().decode())",
+  ].join("\n");
+}
+
+function csharp({ url, contentType, body, withKey }: Call): string {
+  const content =
+    "file" in body
+      ? `new ByteArrayContent(File.ReadAllBytes(${literal(body.file)}))`
+      : `new ByteArrayContent(Encoding.UTF8.GetBytes(${rawString(body.text)}))`;
+  const key = [
+    `var key = Environment.GetEnvironmentVariable("${VARIABLE}");`,
+    'client.DefaultRequestHeaders.Add("x-functions-key", key);',
+  ];
+  return [
+    "using System.Net.Http.Headers;",
+    ...("file" in body ? [] : ["using System.Text;"]),
+    "",
+    "using var client = new HttpClient();",
+    ...(withKey ? key : []),
+    `using var body = ${content};`,
+    `body.Headers.ContentType = new MediaTypeHeaderValue("${contentType}");`,
+    `using var answer = await client.PostAsync(${literal(url)}, body);`,
+    "Console.WriteLine(await answer.Content.ReadAsStringAsync());",
+  ].join("\n");
+}
+
+/** A raw string literal, fenced by more quotes than stand side by side in the text. */
+function rawString(text: string): string {
+  const runs = [...text.matchAll(/"+/g)].map(([run]) => run.length);
+  const fence = '"'.repeat(Math.max(2, ...runs) + 1);
+  return `${fence}\n${text}\n${fence}`;
+}
