@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, describe, it } from "node:test";
+import { answered, openPage, startBrowser, startHandler } from "./handler.mjs";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const SIZES = { phone: { width: 360, height: 740 }, desktop: { width: 1280, height: 900 } };
+
+describe("accessibility", { timeout: 120_000 }, () => {
+  let handler, browser;
+  before(async () => {
+    [handler, browser] = await Promise.all([startHandler(), startBrowser()]);
+  });
+  after(async () => {
+    await browser?.close();
+    handler?.stop();
+  });
+
+  for (const [size, viewport] of Object.entries(SIZES)) {
+    for (const colorScheme of ["light", "dark"]) {
+      it(`has no serious finding on a ${size} in ${colorScheme}`, async () => {
+        const options = { viewport, colorScheme, reducedMotion: "reduce" };
+        const { page, close } = await openPage(browser, `${handler.address}/api/score/mnist`, options);
+        await answered(page, () => page.getByRole("button", { name: "Draw a sample 7" }).click());
+        await page.locator("summary").click();
+        await page.fill("#body", "{");
+        await answered(page, () => page.click("#send"));
+        await page.evaluate(AXE);
+        const { violations } = await page.evaluate(() => globalThis.axe.run());
+        const grave = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+        const told = grave.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`);
+        assert.deepEqual(told, []);
+        const widest = await page.evaluate(() => document.documentElement.scrollWidth);
+        assert.ok(widest <= viewport.width, `${widest} pixels wide`);
+        await close();
+      });
+    }
+  }
+
+  it("can be used by keyboard alone", async () => {
+    const { page, close } = await openPage(browser, `${handler.address}/api/score/mnist`);
+    const reached = new Set();
+    for (let steps = 0; steps < 40; steps++) {
+      await page.keyboard.press("Tab");
+      reached.add(await page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent));
+    }
+    for (const id of ["models", "key", "clear", "7", "dialect", "sample", "file", "body", "send", "language", "copy"]) {
+      assert.ok(reached.has(id), `${id} is not reached: ${[...reached]}`);
+    }
+    await close();
+  });
+});

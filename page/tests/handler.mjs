@@ -1,0 +1,104 @@
+// The built handler with two models, and the browser that looks at it.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createServer } from "node:net";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+export const repository = fileURLToPath(new URL("../..", import.meta.url));
+
+function needed(path, how) {
+  if (!path || !existsSync(path)) throw new Error(`${path ?? "a program"} is missing: ${how}`);
+  return path;
+}
+
+async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Starts the handler on a free port. */
+export async function startHandler(settings = {}) {
+  const program = needed(process.env.HANDLER ?? join(repository, "target/debug/handler"), "run `cargo build`");
+  const runtime = needed(join(repository, "bin/libonnxruntime.so.1"), "run `make runtime`");
+  const root = mkdtempSync(join(tmpdir(), "page-"));
+  mkdirSync(join(root, "models/affine"), { recursive: true });
+  symlinkSync(join(repository, "models/mnist"), join(root, "models/mnist"));
+  copyFileSync(join(repository, "tests/data/models/affine.onnx"), join(root, "models/affine/model.onnx"));
+  const port = await freePort();
+  const env = { FUNCTIONS_APP_ROOT_PATH: root, ORT_DYLIB_PATH: runtime, SCORE_PORT: String(port), ...settings };
+  const child = spawn(program, { env, stdio: ["ignore", "pipe", "inherit"] });
+  await new Promise((resolve, reject) => {
+    child.once("exit", (code) => reject(new Error(`the handler ended with ${code}`)));
+    createInterface(child.stdout).on("line", (line) => {
+      if (/ listening /.test(line)) resolve();
+    });
+  });
+  const stop = () => {
+    child.kill();
+    rmSync(root, { recursive: true });
+  };
+  return { address: `http://127.0.0.1:${port}`, stop };
+}
+
+export async function startBrowser() {
+  const executablePath = needed(process.env.CHROMIUM ?? "/usr/bin/chromium", "apt-get install chromium");
+  // As root, which containers run tests as, Chromium starts without its sandbox only.
+  return chromium.launch({ executablePath, args: process.getuid?.() === 0 ? ["--no-sandbox"] : [] });
+}
+
+/** A page, and what went wrong in it: script errors, console errors, violations of the policy. */
+export async function openPage(browser, url, options = {}) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  const faults = [];
+  page.on("pageerror", (error) => faults.push(error.message));
+  page.on("console", (message) => {
+    if (message.type() === "error" || message.type() === "warning") faults.push(message.text());
+  });
+  await page.goto(url);
+  await page.locator("#tiles svg").first().waitFor();
+  return { page, faults, close: () => context.close() };
+}
+
+/** Does something, and waits for the answer that it leads to. */
+export async function answered(page, act) {
+  const response = page.waitForResponse((found) => found.request().method() === "POST");
+  await act();
+  const found = await response;
+  await found.finished();
+  await page.locator("#send:enabled").waitFor();
+  return found;
+}
+
+/** Draws a seven with the mouse. */
+export async function drawSeven(page) {
+  const { x, y, width } = await page.locator("#board").boundingBox();
+  const to = (across, down) => [x + across * width, y + down * width];
+  await page.mouse.move(...to(0.28, 0.22));
+  await page.mouse.down();
+  await page.mouse.move(...to(0.73, 0.21), { steps: 12 });
+  await page.mouse.move(...to(0.45, 0.85), { steps: 18 });
+  await page.mouse.up();
+}
+
+export async function readAnswer(page) {
+  const bars = await page.locator("#bars .value").allTextContents();
+  return {
+    label: await page.locator("#label").textContent(),
+    cache: await page.locator("#cache").textContent(),
+    shares: bars.map((text) => Number.parseFloat(text)),
+  };
+}
+
+export function assertNoFaults(faults) {
+  assert.deepEqual(faults, []);
+}

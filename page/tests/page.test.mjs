@@ -1,0 +1,243 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import {
+  answered,
+  assertNoFaults,
+  drawSeven,
+  openPage,
+  readAnswer,
+  repository,
+  startBrowser,
+  startHandler,
+} from "./handler.mjs";
+
+const LABELLED_SEVEN = JSON.parse(readFileSync(join(repository, "examples/mnist/seven.json"), "utf8")).data;
+
+describe("the page", { timeout: 120_000 }, () => {
+  let handler, browser;
+  before(async () => {
+    [handler, browser] = await Promise.all([startHandler(), startBrowser()]);
+  });
+  after(async () => {
+    await browser?.close();
+    handler?.stop();
+  });
+
+  const openModel = (path = "/api/score/mnist", options = {}) => openPage(browser, handler.address + path, options);
+
+  /** A picture file made of a row of the sample model, by the browser. */
+  async function pictureFile(page, type) {
+    const row = LABELLED_SEVEN[0];
+    const bytes = await page.evaluate(
+      async ([shades, kind]) => {
+        const canvas = new OffscreenCanvas(28, 28);
+        const pixels = new ImageData(28, 28);
+        shades.forEach((shade, index) => pixels.data.set([shade * 255, shade * 255, shade * 255, 255], index * 4));
+        canvas.getContext("2d").putImageData(pixels, 0, 0);
+        const blob = await canvas.convertToBlob({ type: kind, quality: 1 });
+        return [...new Uint8Array(await blob.arrayBuffer())];
+      },
+      [row, type],
+    );
+    return Buffer.from(bytes);
+  }
+
+  /** What dropping a file from the desktop does. */
+  async function drop(page, name, mimeType, bytes) {
+    const transfer = await page.evaluateHandle(
+      ([fileName, type, content]) => {
+        const made = new DataTransfer();
+        made.items.add(new File([new Uint8Array(content)], fileName, { type }));
+        return made;
+      },
+      [name, mimeType, [...bytes]],
+    );
+    await page.dispatchEvent("#request", "drop", { dataTransfer: transfer });
+  }
+
+  it("reads a drawn seven, and finds it when it is sent again", async () => {
+    const { page, faults, close } = await openModel();
+    await answered(page, () => drawSeven(page));
+    const first = await readAnswer(page);
+    assert.equal(first.label, "7");
+    assert.equal(first.cache, "X-Cache: MISS");
+    assert.equal(first.shares.length, 10);
+    assert.equal(first.shares.indexOf(Math.max(...first.shares)), 7);
+    assert.ok(first.shares[7] > 80, `${first.shares}`);
+    await answered(page, () => page.click("#send"));
+    assert.equal((await readAnswer(page)).cache, "X-Cache: HIT");
+    for (const step of ["decode", "cache", "queue", "infer", "encode"]) {
+      assert.match(await page.locator("#timing").textContent(), new RegExp(`${step}[\\d.]+ ms`));
+    }
+    assertNoFaults(faults);
+    await close();
+  });
+
+  it("reads every sample digit, chosen by keyboard", async () => {
+    const { page, faults, close } = await openModel();
+    for (let digit = 0; digit < 10; digit++) {
+      await page.getByRole("button", { name: `Draw a sample ${digit}` }).focus();
+      await answered(page, () => page.keyboard.press("Enter"));
+      assert.equal((await readAnswer(page)).label, String(digit));
+    }
+    assertNoFaults(faults);
+    await close();
+  });
+
+  it("sends files with their content types, dropped or picked", async () => {
+    const { page, faults, close } = await openModel();
+    const png = await pictureFile(page, "image/png");
+    const dropped = await answered(page, () => drop(page, "seven.png", "image/png", png));
+    assert.equal(dropped.request().headers()["content-type"], "image/png");
+    assert.equal((await readAnswer(page)).label, "7");
+    assert.match(await page.locator("#snippet").textContent(), /image\/png[^]*@seven\.png/);
+    assert.ok(await page.locator("#preview").evaluate((image) => image.decode().then(() => image.naturalWidth === 28)));
+    const row = new Float32Array(LABELLED_SEVEN[0]);
+    const head = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 784), }".padEnd(117) + "\n";
+    const magic = Buffer.from([0x93, ...Buffer.from("NUMPY"), 1, 0, head.length, 0]);
+    const npy = Buffer.concat([magic, Buffer.from(head), Buffer.from(row.buffer)]);
+    for (const [name, type, bytes] of [
+      ["seven.jpg", "image/jpeg", await pictureFile(page, "image/jpeg")],
+      ["seven.npy", "application/x-npy", npy],
+      ["seven.csv", "text/csv", Buffer.from(LABELLED_SEVEN[0].join(","))],
+    ]) {
+      const picked = await answered(page, () => page.setInputFiles("#file", { name, mimeType: "", buffer: bytes }));
+      assert.equal(picked.request().headers()["content-type"], type);
+      assert.equal((await readAnswer(page)).label, "7", name);
+    }
+    await page.getByRole("button", { name: "Remove file" }).click();
+    assert.ok(await page.locator("#body").isEnabled());
+    assertNoFaults(faults);
+    await close();
+  });
+
+  it("speaks every dialect", async () => {
+    const { page, faults, close } = await openModel("/api/score/affine");
+    for (const dialect of ["data", "inputs", "instances", "v2", "csv"]) {
+      await page.selectOption("#dialect", dialect);
+      await answered(page, () => page.click("#send"));
+      assert.equal(await page.locator("#table td").first().textContent(), "1, 1, 1", dialect);
+    }
+    assertNoFaults(faults);
+    await close();
+  });
+
+  it("goes from model to model, and back by the browser's button", async () => {
+    const { page, faults, close } = await openModel("/api/score");
+    await page.getByRole("heading", { level: 1, name: "affine" }).waitFor();
+    assert.ok(!(await page.locator("#drawing").isVisible()));
+    assert.match(await page.locator("#facts").textContent(), /x: FP32 \[\?, 3\]/);
+    await page.getByLabel("Model", { exact: true }).selectOption("mnist");
+    await page.getByRole("heading", { level: 1, name: "mnist" }).waitFor();
+    assert.equal(new URL(page.url()).pathname, "/api/score/mnist");
+    assert.ok(await page.locator("#drawing").isVisible());
+    assert.match(await page.locator("#facts").textContent(), /x: FP32 \[\?, 784\].*independent: made-up rows/);
+    await page.goBack();
+    await page.getByRole("heading", { level: 1, name: "affine" }).waitFor();
+    await page.fill("#body", '{"data": [[1, 2, 3], [4, 5, 6]]}');
+    await answered(page, () => page.locator("#body").press("Control+Enter"));
+    assert.equal(await page.locator("#table tbody tr").count(), 2);
+    assert.equal(await page.locator("#table td").nth(1).textContent(), "9, 11, 13");
+    assert.match(await page.locator("#raw").textContent(), /^\[\[3(\.0)?,5/);
+    assertNoFaults(faults);
+    await close();
+  });
+
+  it("shows the server's words for a mistake next to the editor", async () => {
+    const { page, close } = await openModel();
+    for (const [body, words] of [
+      ['{"data": [[1, 2', /400 invalid_input: .*EOF|400 invalid_input: /],
+      ['{"data": [[1]]}', /input "x": expected float32 \[\?,784\], got \[1,1\] \(at data\)/],
+    ]) {
+      await page.fill("#body", body);
+      await answered(page, () => page.click("#send"));
+      const alert = page.locator("#request").getByRole("alert");
+      assert.match(await alert.textContent(), words);
+    }
+    await page.getByRole("button", { name: "Sample request" }).click();
+    await answered(page, () => page.click("#send"));
+    assert.ok(!(await page.locator("#error").isVisible()));
+    await close();
+  });
+
+  it("keeps the Functions key out of the address, the code and storage", async () => {
+    const secret = "s3cr3t+key/with=signs";
+    const seen = [];
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    page.on("request", (request) => seen.push(request));
+    await page.goto(`${handler.address}/api/score/mnist?code=${encodeURIComponent(secret)}&theme=x`);
+    await page.locator("#tiles svg").first().waitFor();
+    assert.equal(page.url(), `${handler.address}/api/score/mnist?theme=x`);
+    await answered(page, () => page.click("#send"));
+    const [document, ...calls] = seen.filter((request) => request.url().startsWith(handler.address));
+    assert.equal(document.resourceType(), "document");
+    assert.ok(calls.length >= 4);
+    for (const call of calls) {
+      assert.equal(call.headers()["x-functions-key"], secret, call.url());
+      assert.ok(!call.url().includes("code="), call.url());
+      assert.equal(call.headers().referer ?? "", "");
+    }
+    assert.equal(await page.getByLabel("Functions key").getAttribute("type"), "password");
+    for (const language of ["curl", "python", "csharp"]) {
+      await page.selectOption("#language", language);
+      const text = await page.locator("#snippet").textContent();
+      assert.match(text, /FUNCTIONS_KEY/);
+      assert.ok(!text.includes(secret));
+    }
+    assert.ok(!(await page.content()).includes(secret));
+    const stored = await page.evaluate(() => localStorage.length + sessionStorage.length + document.cookie.length);
+    assert.equal(stored, 0);
+    await context.close();
+  });
+
+  it("shows latencies where the server counts them", async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    let reading = 0;
+    let counted = false;
+    await page.route("**/api/score/metrics", async (route) => {
+      const response = await route.fetch();
+      const others = (await response.text()).split("\n").filter((line) => !line.includes("score_request_seconds"));
+      const all = 100 * ++reading;
+      const label = 'model="mnist"';
+      const lines = [
+        "# TYPE score_request_seconds histogram",
+        `score_request_seconds_sum{${label}} 1`,
+        `score_request_seconds_count{${label}} ${all}`,
+        `score_request_seconds_bucket{${label},le="0.001"} 0`,
+        `score_request_seconds_bucket{${label},le="0.002"} ${all} # {trace_id="{a}"} 0.0015 1.5`,
+        `score_request_seconds_bucket{${label},le="+Inf"} ${all}`,
+      ];
+      await route.fulfill({ response, body: [...(counted ? lines : []), ...others].join("\n") });
+    });
+    await page.goto(`${handler.address}/api/score/mnist`);
+    await page.locator("#tiles svg").first().waitFor();
+    assert.equal(await page.locator("#tiles li", { hasText: "Latency" }).count(), 0);
+    counted = true;
+    const tile = page.locator("#tiles li", { hasText: "Latency p50" });
+    await tile.waitFor();
+    assert.equal(await tile.locator(".number").textContent(), "1.50 ms");
+    await context.close();
+  });
+
+  it("counts what it sends", async () => {
+    const { page, faults, close } = await openModel("/api/score/affine");
+    const tile = page.locator("#tiles li", { hasText: /^Rows\d/ }).locator(".number");
+    const before = Number(await tile.textContent());
+    await page.fill("#body", '{"data": [[7, 8, 9], [7, 8, 9], [1, 8, 9]]}');
+    await answered(page, () => page.click("#send"));
+    await page.waitForFunction(
+      (expected) => [...document.querySelectorAll("#tiles li")].some((li) => li.textContent.startsWith(`Rows${expected}`)),
+      before + 3,
+    );
+    const titles = await page.locator("#tiles li > :first-child").allTextContents();
+    for (const title of ["Requests", "Found in process", "Found in Redis", "Time saved"]) {
+      assert.ok(titles.includes(title), `${titles}`);
+    }
+    assertNoFaults(faults);
+    await close();
+  });
+});
