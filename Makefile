@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run build build-portable runtime test test-load test-conformance convert-check chaos image-check infra-check deploy-check bench bench-guard bench-micro lint clean
+.PHONY: help run build build-portable runtime page test test-load test-page test-conformance convert-check chaos image-check infra-check deploy-check bench bench-guard bench-micro lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ build-portable: ## release builds for an old glibc, x86_64 and aarch64, with the
 runtime: ## only fetch the ONNX Runtime library into bin/
 	@scripts/fetch-onnxruntime.sh
 
+page: ## build the page for browsers from page/src, after a change there
+	@scripts/build-page.sh
+
 test: ## install what the tests need, then run all of them
 	@scripts/setup.sh $(TEST_TOOLS)
 	@scripts/setup-messaging.sh
@@ -27,6 +30,9 @@ test-load: ## kill and load tests with the release build, whose limits are tight
 	@scripts/setup.sh redis-server=redis-server
 	@scripts/fetch-onnxruntime.sh
 	cargo test --release --locked -p handler --test load -- --nocapture
+
+test-page: ## test the page for browsers in Chromium
+	@scripts/test-page.sh
 
 test-conformance: ## test against ONNX's test data, Triton's client, scikit-learn, other projects' models
 	@scripts/test-conformance.sh

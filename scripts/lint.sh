@@ -32,3 +32,4 @@ while IFS= read -r -d '' script; do
 done < <(find . \( -path ./target -o -path ./.git -o -name node_modules \) -prune -o -name '*.sh' -print0)
 step "$tools/bin/shellcheck" "${scripts[@]}"
 step "$tools/bin/hadolint" Dockerfile
+step scripts/build-page.sh --check

@@ -22,6 +22,7 @@ mod memo;
 mod models;
 mod openapi;
 mod package;
+mod page;
 mod protocol_cases;
 mod redis_connection;
 mod refusals;
