@@ -32,7 +32,7 @@ export function showAnswer(model: Model, { text, headers, milliseconds }: Answer
 
 export function clearAnswer(): void {
   byId("headline").replaceChildren("Nothing sent yet.");
-  for (const id of ["bars", "table", "timing"]) byId(id).replaceChildren();
+  for (const id of ["bars", "table", "timing", "reading"]) byId(id).replaceChildren();
   byId("table").hidden = true;
   byId("raw-part").hidden = true;
 }
@@ -104,10 +104,14 @@ function showHeadline(
   const likeliest = bars?.areShares ? classNames(model, bars)[bars.values.indexOf(Math.max(...bars.values))] : undefined;
   const label = typeof first === "number" ? (model.labels?.[first] ?? String(first)) : (first ?? likeliest ?? "answered");
   const parts: Node[] = [element("strong", { id: "label" }, String(label))];
+  // Beside the board too, as a phone shows only one of the two.
+  const beside: Node[] = [element("strong", {}, String(label))];
   if (cache) {
-    const kind = cache.startsWith("HIT") ? "badge hit" : "badge";
-    parts.push(element("span", { class: kind, id: "cache" }, `X-Cache: ${cache}`));
+    const kind = { class: cache.startsWith("HIT") ? "badge hit" : "badge" };
+    parts.push(element("span", { ...kind, id: "cache" }, `X-Cache: ${cache}`));
+    beside.push(element("span", kind, cache));
   }
+  byId("reading").replaceChildren(...beside);
   const rows = columns[0]?.rows.length ?? 0;
   parts.push(element("span", { class: "quiet" }, `${rows} ${rows === 1 ? "row" : "rows"}, ${milliseconds.toFixed(1)} ms`));
   byId("headline").replaceChildren(...parts);

@@ -23,7 +23,6 @@ const models = byId<HTMLSelectElement>("models");
 const dialect = byId<HTMLSelectElement>("dialect");
 const body = byId<HTMLTextAreaElement>("body");
 const file = byId<HTMLInputElement>("file");
-const send = byId<HTMLButtonElement>("send");
 const language = byId<HTMLSelectElement>("language");
 const picturePreview = byId<HTMLImageElement>("preview");
 
@@ -187,7 +186,7 @@ async function score(): Promise<void> {
   const turn = ++sent;
   const what = attached ?? body.value;
   const type = attached ? contentType(attached) : bodyType();
-  send.disabled = true;
+  byId("answer").setAttribute("aria-busy", "true");
   const start = performance.now();
   try {
     const response = await server.post(server.path(asked.name), what, type);
@@ -199,7 +198,7 @@ async function score(): Promise<void> {
   } catch (error) {
     if (turn === sent && asked === model) showError(message(error));
   } finally {
-    if (turn === sent) send.disabled = false;
+    if (turn === sent) byId("answer").setAttribute("aria-busy", "false");
   }
 }
 
@@ -246,7 +245,7 @@ byId("detach").addEventListener("click", () => {
 });
 takeDrops(byId("request"), (dropped) => void attach(dropped));
 body.addEventListener("input", writeSnippet);
-send.addEventListener("click", () => void score());
+byId("send").addEventListener("click", () => void score());
 byId("request").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();

@@ -47,7 +47,7 @@ function spread(shades: Float64Array, width: number, height: number, x: number, 
   }
 }
 
-/** The centre of mass, and the longer side of what is drawn. */
+/** The centre of mass, as far as all stays within the picture, and the longer side of what is drawn. */
 function extent({ width, height, shades }: Grey): { x: number; y: number; side: number } {
   let [left, right, top, bottom] = [width, 0, height, 0];
   let [mass, x, y] = [0, 0, 0];
@@ -66,7 +66,9 @@ function extent({ width, height, shades }: Grey): { x: number; y: number; side: 
   }
   if (mass === 0) return { x: width / 2, y: height / 2, side: 0 };
   const side = Math.max(right - left, bottom - top, Math.max(width, height) / MAX_BOX_SHARE);
-  return { x: x / mass, y: y / mass, side };
+  const slack = (side * (1 / BOX - 1)) / 2;
+  const near = (value: number, middle: number) => Math.max(middle - slack, Math.min(middle + slack, value));
+  return { x: near(x / mass, (left + right) / 2), y: near(y / mass, (top + bottom) / 2), side };
 }
 
 /** Scaled and normalised values in the order of the model's axes. */

@@ -48,6 +48,9 @@ describe("accessibility", { timeout: 120_000 }, () => {
     for (const id of ["models", "key", "clear", "7", "dialect", "sample", "file", "body", "send", "language", "copy"]) {
       assert.ok(reached.has(id), `${id} is not reached: ${[...reached]}`);
     }
+    await page.locator("#send").focus();
+    await answered(page, () => page.keyboard.press("Enter"));
+    assert.equal(await page.evaluate(() => document.activeElement?.id), "send");
     await close();
   });
 });

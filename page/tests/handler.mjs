@@ -75,7 +75,7 @@ export async function answered(page, act) {
   await act();
   const found = await response;
   await found.finished();
-  await page.locator("#send:enabled").waitFor();
+  await page.locator("#answer[aria-busy=false]").waitFor();
   return found;
 }
 

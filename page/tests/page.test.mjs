@@ -193,6 +193,26 @@ describe("the page", { timeout: 120_000 }, () => {
     await context.close();
   });
 
+  it("asks for the key where the host wants one", async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    // The Functions host lets the page through by the key in its address, and refuses calls without a key.
+    await page.route("**/api/score/**", (route) => {
+      const isDocument = route.request().resourceType() === "document";
+      const hasKey = route.request().headers()["x-functions-key"] === "k";
+      return isDocument || hasKey ? route.continue() : route.fulfill({ status: 401, body: "" });
+    });
+    await page.goto(`${handler.address}/api/score/mnist`);
+    const alert = page.locator("#page-error");
+    await alert.waitFor();
+    assert.match(await alert.textContent(), /401: the Functions key is missing/);
+    await page.getByLabel("Functions key").fill("k");
+    await page.getByLabel("Functions key").press("Tab");
+    await page.getByRole("heading", { level: 1, name: "mnist" }).waitFor();
+    assert.ok(!(await alert.isVisible()));
+    await context.close();
+  });
+
   it("shows latencies where the server counts them", async () => {
     const context = await browser.newContext();
     const page = await context.newPage();

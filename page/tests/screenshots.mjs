@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { answered, drawSeven, openPage, repository, startBrowser, startHandler } from "./handler.mjs";
 
 const VIEWS = {
-  "page-desktop": { viewport: { width: 1280, height: 980 }, colorScheme: "light" },
-  "page-dark": { viewport: { width: 1280, height: 980 }, colorScheme: "dark" },
+  "page-desktop": { viewport: { width: 1200, height: 1330 }, colorScheme: "light" },
+  "page-dark": { viewport: { width: 1200, height: 1330 }, colorScheme: "dark" },
   "page-phone": { viewport: { width: 360, height: 780 }, colorScheme: "light", deviceScaleFactor: 2 },
 };
 
