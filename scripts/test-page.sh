@@ -3,7 +3,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scripts/setup.sh node=nodejs npm=npm chromium=chromium
+CHROMIUM=$(command -v chromium || command -v google-chrome || true)
+[[ -n $CHROMIUM ]] || scripts/setup.sh chromium=chromium
+export CHROMIUM=${CHROMIUM:-/usr/bin/chromium}
 scripts/fetch-onnxruntime.sh
 scripts/build-page.sh --check
 cargo build --locked -p handler

@@ -7,6 +7,9 @@ import type { Server } from "./server.ts";
 const EVERY_MS = 2000;
 /** Two minutes. */
 const KEPT = 61;
+/** The least that a chart shows, so that it does not begin with one long line. */
+const LEAST_INTERVALS = 15;
+const WORDS = "Read every two seconds, over two minutes at most. What was found counts all models.";
 const LATENCY = "score_request_seconds";
 
 interface Reading {
@@ -48,7 +51,7 @@ export class Figures {
       const response = await this.server.get(`${this.server.base}/metrics`, "*/*");
       this.readings.push({ at: performance.now(), samples: parse(await response.text()) });
       this.readings = this.readings.slice(-KEPT);
-      state.textContent = "Every two seconds, over the last two minutes.";
+      state.textContent = WORDS;
     } catch (error) {
       state.textContent = `No new figures. ${error instanceof Error ? error.message : ""}`;
       return;
@@ -97,7 +100,7 @@ function tier(title: string, readings: Reading[], name: string): Tile {
   const now = readings.at(-1)?.samples ?? [];
   const whole = share(sum(now, name) ?? 0, lookedUp(now));
   const points = intervals(readings, (a, b) => share((sum(b, name) ?? 0) - (sum(a, name) ?? 0), lookedUp(b) - lookedUp(a)));
-  return { title, number: whole === null ? "–" : `${whole.toFixed(0)} %`, points, unit: "% of rows, all models" };
+  return { title, number: whole === null ? "–" : `${whole.toFixed(0)} %`, points, unit: "% of rows" };
 }
 
 function latency(readings: Reading[], model: string, share: number): Tile | null {
@@ -148,7 +151,7 @@ function draw({ title, number, points, unit }: Tile): HTMLElement {
 const round = (value: number): string => String(Number(value.toPrecision(3)));
 
 function sparkline(points: (number | null)[], least: number, most: number, label: string): SVGElement {
-  const step = WIDTH / (KEPT - 2);
+  const step = WIDTH / (Math.max(points.length, LEAST_INTERVALS) - 1);
   const start = WIDTH - (points.length - 1) * step;
   const y = (value: number) => HEIGHT - ((value - least) / (most - least || 1)) * HEIGHT;
   let [path, drawing] = ["", false];

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { answered, drawSeven, openPage, repository, startBrowser, startHandler } from "./handler.mjs";
 
 const VIEWS = {
-  "page-desktop": { viewport: { width: 1200, height: 1330 }, colorScheme: "light" },
-  "page-dark": { viewport: { width: 1200, height: 1330 }, colorScheme: "dark" },
+  "page-desktop": { viewport: { width: 1120, height: 1400 }, colorScheme: "light" },
+  "page-dark": { viewport: { width: 1120, height: 1400 }, colorScheme: "dark" },
   "page-phone": { viewport: { width: 360, height: 780 }, colorScheme: "light", deviceScaleFactor: 2 },
 };
 
@@ -26,7 +26,11 @@ for (const [name, options] of Object.entries(VIEWS)) {
   await page.waitForTimeout(2500);
   await page.evaluate(() => document.activeElement?.blur());
   await page.evaluate(() => scrollTo(0, 0));
-  await page.screenshot({ path: join(folder, `${name}.png`) });
+  // What a phone shows at once, and of the wide page all above the code.
+  const { width, height } = options.viewport;
+  const code = await page.locator("#code").boundingBox();
+  const clip = { x: 0, y: 0, width, height: Math.min(height, code.y) };
+  await page.screenshot({ path: join(folder, `${name}.png`), clip });
   await close();
 }
 await browser.close();
