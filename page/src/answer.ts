@@ -20,8 +20,9 @@ const MAX_TABLE_ROWS = 100;
 const MAX_BARS = 100;
 
 export function showAnswer(model: Model, { text, headers, milliseconds }: Answered): void {
-  const columns = readColumns(parse(text));
-  const bars = columns.map(readBars).find((found) => found !== null) ?? null;
+  const columns = readColumns(parse(text), model.answers_with);
+  const candidates = columns.map(readBars).filter((found) => found !== null);
+  const bars = candidates.find(({ areShares }) => areShares) ?? candidates[0] ?? null;
   showHeadline(model, columns, bars, headers.get("x-cache"), milliseconds);
   showBars(model, bars, columns[0]?.rows.length ?? 0);
   showTable(columns);
@@ -49,12 +50,16 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** All dialects come down to columns of rows. */
-function readColumns(document: unknown): Column[] {
+function readColumns(document: unknown, outputs: string[]): Column[] {
   if (isObject(document)) {
     if (Array.isArray(document.outputs)) return document.outputs.map(openInferenceColumn);
     const [wrapped] = ["Results", "predictions"].filter((name) => name in document);
-    if (wrapped) return readColumns(document[wrapped]);
+    if (wrapped) return readColumns(document[wrapped], outputs);
     return Object.entries(document).map(([name, rows]) => ({ name, rows: Array.isArray(rows) ? rows : [rows] }));
+  }
+  const isRow = (value: unknown) => isObject(value) && Object.keys(value).every((name) => outputs.includes(name));
+  if (Array.isArray(document) && document.length > 0 && document.every(isRow)) {
+    return outputs.map((name) => ({ name, rows: document.map((row) => row[name]) }));
   }
   return [{ name: "result", rows: Array.isArray(document) ? document : [document] }];
 }
@@ -171,7 +176,7 @@ function showTiming(header: string | null, milliseconds: number): void {
     return found ? [[found[1] ?? "", Number(found[2])]] : [];
   });
   const inServer = steps.reduce((sum, [, time]) => sum + time, 0);
-  const elsewhere: [string, number] = ["network and page", Math.max(0, milliseconds - inServer)];
+  const elsewhere = Math.max(0, milliseconds - inServer);
   const longest = Math.max(...steps.map(([, time]) => time), 0.001);
   const items = steps.map(([name, time]) => {
     const fill = element("span", { class: "fill" });
@@ -184,7 +189,7 @@ function showTiming(header: string | null, milliseconds: number): void {
       element("span", { class: "value" }, `${time} ms`),
     );
   });
-  const summary = `${inServer.toFixed(2)} ms in the server, ${elsewhere[1].toFixed(1)} ms ${elsewhere[0]}`;
+  const summary = `${inServer.toFixed(2)} ms in the server, ${elsewhere.toFixed(1)} ms network and page`;
   const place = byId("timing");
   if (steps.length === 0) place.replaceChildren();
   else {

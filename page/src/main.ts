@@ -42,20 +42,23 @@ let sent = 0;
 
 async function open(name: string | null): Promise<void> {
   const turn = ++opened;
-  try {
-    const [found, all] = await Promise.all([loadModel(server, name), loadCatalogue(server)]);
-    if (turn !== opened) return;
-    [model, catalogue] = [found, all];
-  } catch (error) {
-    if (turn !== opened) return;
-    show(byId("page-error"), message(error));
-    if (error instanceof Refusal && error.retryAfterSeconds !== null) {
-      setTimeout(() => void (turn === opened && open(name)), error.retryAfterSeconds * 1000);
-    }
+  const [found, all] = await Promise.allSettled([loadModel(server, name), loadCatalogue(server)]);
+  if (turn !== opened) return;
+  // Without it there is a page for one model, and without a model still the choice of another one.
+  catalogue = all.status === "fulfilled" ? all.value : new Map();
+  model = found.status === "fulfilled" ? found.value : null;
+  fillSelect(models, [...catalogue.keys()].map((known) => [known, known]), model?.name ?? "");
+  byId("switch").hidden = catalogue.size === 0 || (model !== null && catalogue.size === 1);
+  if (found.status === "fulfilled") {
+    show(byId("page-error"), null);
+    present(found.value);
     return;
   }
-  show(byId("page-error"), null);
-  present(model);
+  const error: unknown = found.reason;
+  show(byId("page-error"), message(error));
+  if (error instanceof Refusal && error.retryAfterSeconds !== null) {
+    setTimeout(() => void (turn === opened && open(name)), error.retryAfterSeconds * 1000);
+  }
 }
 
 function message(error: unknown): string {
@@ -66,13 +69,14 @@ function present(shown: Model): void {
   document.title = `${shown.name} · score`;
   byId("name").textContent = shown.name;
   byId("version").textContent = `version ${shown.version}`;
-  fillSelect(models, [...catalogue.keys()].map((name) => [name, name]), shown.name);
-  byId("switch").hidden = catalogue.size < 2;
   presentFacts(shown);
   const accepted = catalogue.get(shown.name) ?? [];
   const offered = (Object.keys(DIALECTS) as Dialect[]).filter((name) => name !== "csv" || accepted.includes("text/csv"));
   // All outputs can be asked for in this dialect alone.
-  const chosen = shown.answers_with.length < shown.outputs.length ? "v2" : "data";
+  const answers = shown.answers_with;
+  // A map or a sequence is two tensors, of which the other bears a name within its own.
+  const belongs = (name: string) => answers.some((own) => name === own || name.startsWith(`${own}.`));
+  const chosen = shown.outputs.every(({ name }) => belongs(name)) ? "data" : "v2";
   fillSelect(dialect, offered.map((name) => [name, DIALECTS[name]]), chosen);
   file.accept = pickable(accepted);
   const side = Math.max(shown.picture?.width ?? Infinity, shown.picture?.height ?? Infinity);

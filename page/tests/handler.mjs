@@ -1,8 +1,8 @@
-// The built handler with two models, and the browser that looks at it.
+// The built handler with three models and a broken one, and the browser that looks at it.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer } from "node:net";
@@ -30,9 +30,14 @@ export async function startHandler(settings = {}) {
   const program = needed(process.env.HANDLER ?? join(repository, "target/debug/handler"), "run `cargo build`");
   const runtime = needed(join(repository, "bin/libonnxruntime.so.1"), "run `make runtime`");
   const root = mkdtempSync(join(tmpdir(), "page-"));
-  mkdirSync(join(root, "models/affine"), { recursive: true });
+  mkdirSync(join(root, "models"));
   symlinkSync(join(repository, "models/mnist"), join(root, "models/mnist"));
-  copyFileSync(join(repository, "tests/data/models/affine.onnx"), join(root, "models/affine/model.onnx"));
+  for (const name of ["affine", "zipmap"]) {
+    mkdirSync(join(root, "models", name), { recursive: true });
+    copyFileSync(join(repository, `tests/data/models/${name}.onnx`), join(root, "models", name, "model.onnx"));
+  }
+  mkdirSync(join(root, "models/broken"));
+  writeFileSync(join(root, "models/broken/model.onnx"), "no model at all");
   const port = await freePort();
   const env = { FUNCTIONS_APP_ROOT_PATH: root, ORT_DYLIB_PATH: runtime, SCORE_PORT: String(port), ...settings };
   const child = spawn(program, { env, stdio: ["ignore", "pipe", "inherit"] });

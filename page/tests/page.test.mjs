@@ -124,6 +124,32 @@ describe("the page", { timeout: 120_000 }, () => {
     await close();
   });
 
+  it("shows a classifier's map as bars in every dialect", async () => {
+    const { page, faults, close } = await openModel("/api/score/zipmap");
+    assert.equal(await page.locator("#dialect").inputValue(), "data");
+    for (const dialect of ["data", "inputs", "instances", "v2", "csv"]) {
+      await page.selectOption("#dialect", dialect);
+      await answered(page, () => page.click("#send"));
+      const { label, shares } = await readAnswer(page);
+      assert.equal(label, "0", dialect);
+      assert.deepEqual(shares, [100, 0, 0], dialect);
+    }
+    assertNoFaults(faults);
+    await close();
+  });
+
+  it("tells of a broken model, and leads to the others", async () => {
+    const page = await browser.newPage();
+    await page.goto(`${handler.address}/api/score/broken`);
+    const alert = page.locator("#page-error");
+    await alert.waitFor();
+    assert.match(await alert.textContent(), /503 model_not_loaded: model "broken" could not be loaded/);
+    await page.getByLabel("Model", { exact: true }).selectOption("affine");
+    await page.getByRole("heading", { level: 1, name: "affine" }).waitFor();
+    assert.ok(!(await alert.isVisible()));
+    await page.close();
+  });
+
   it("goes from model to model, and back by the browser's button", async () => {
     const { page, faults, close } = await openModel("/api/score");
     await page.getByRole("heading", { level: 1, name: "affine" }).waitFor();
