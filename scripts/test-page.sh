@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 
 CHROMIUM=$(command -v chromium || command -v google-chrome || true)
 [[ -n $CHROMIUM ]] || scripts/setup.sh chromium=chromium
+scripts/setup.sh redis-server=redis-server
 export CHROMIUM=${CHROMIUM:-/usr/bin/chromium}
 scripts/fetch-onnxruntime.sh
 scripts/build-page.sh --check

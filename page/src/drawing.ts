@@ -40,7 +40,9 @@ export class Board {
     });
     canvas.addEventListener("pointermove", (event) => {
       if (!this.current) return;
-      this.current.push(...event.getCoalescedEvents().map((part) => this.point(part)));
+      // Not every browser has them, nor are there always some.
+      const parts = event.getCoalescedEvents?.() ?? [];
+      this.current.push(...(parts.length > 0 ? parts : [event]).map((part) => this.point(part)));
       this.paint();
     });
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => this.finish());

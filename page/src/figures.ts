@@ -28,6 +28,7 @@ interface Tile {
 export class Figures {
   private readings: Reading[] = [];
   private model = "";
+  private reading = false;
 
   constructor(private readonly server: Server) {
     document.addEventListener("visibilitychange", () => {
@@ -45,7 +46,8 @@ export class Figures {
   }
 
   private async read(): Promise<void> {
-    if (this.model === "") return;
+    if (this.model === "" || this.reading) return;
+    this.reading = true;
     const state = byId("figures-state");
     try {
       const response = await this.server.get(`${this.server.base}/metrics`, "*/*");
@@ -55,6 +57,8 @@ export class Figures {
     } catch (error) {
       state.textContent = `No new figures. ${error instanceof Error ? error.message : ""}`;
       return;
+    } finally {
+      this.reading = false;
     }
     byId("tiles").replaceChildren(...tiles(this.readings, this.model).map(draw));
   }

@@ -25,6 +25,20 @@ async function freePort() {
   return port;
 }
 
+/** Starts a Redis that keeps nothing on disk. */
+export async function startRedis() {
+  const port = await freePort();
+  const child = spawn("redis-server", ["--port", String(port), "--save", "", "--bind", "127.0.0.1"]);
+  await new Promise((resolve, reject) => {
+    child.once("error", () => reject(new Error("redis-server is missing: apt-get install redis-server")));
+    child.once("exit", (code) => reject(new Error(`redis-server ended with ${code}`)));
+    createInterface(child.stdout).on("line", (line) => {
+      if (/Ready to accept connections/.test(line)) resolve();
+    });
+  });
+  return { url: `redis://127.0.0.1:${port}`, stop: () => child.kill() };
+}
+
 /** Starts the handler on a free port. */
 export async function startHandler(settings = {}) {
   const program = needed(process.env.HANDLER ?? join(repository, "target/debug/handler"), "run `cargo build`");

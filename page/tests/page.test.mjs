@@ -11,6 +11,7 @@ import {
   repository,
   startBrowser,
   startHandler,
+  startRedis,
 } from "./handler.mjs";
 
 const LABELLED_SEVEN = JSON.parse(readFileSync(join(repository, "examples/mnist/seven.json"), "utf8")).data;
@@ -237,6 +238,30 @@ describe("the page", { timeout: 120_000 }, () => {
     await page.getByRole("heading", { level: 1, name: "mnist" }).waitFor();
     assert.ok(!(await alert.isVisible()));
     await context.close();
+  });
+
+  it("tells what was found in Redis from what was found in the process", async () => {
+    const redis = await startRedis();
+    const [first, second] = await Promise.all([0, 1].map(() => startHandler({ REDIS_URL: redis.url })));
+    const seen = [];
+    for (const { address } of [first, second, second]) {
+      const { page, close } = await openPage(browser, `${address}/api/score/mnist`);
+      await answered(page, () => page.getByRole("button", { name: "Draw a sample 3" }).click());
+      const { cache } = await readAnswer(page);
+      // What is remembered is written behind the answer, and figures are read every two seconds.
+      await page.waitForTimeout(2500);
+      const tier = (name) => page.locator("#tiles li", { hasText: name }).locator(".number").textContent();
+      seen.push([cache, await tier("Found in process"), await tier("Found in Redis")]);
+      await close();
+    }
+    assert.deepEqual(seen, [
+      ["X-Cache: MISS", "0 %", "0 %"],
+      ["X-Cache: HIT", "0 %", "100 %"],
+      ["X-Cache: HIT", "50 %", "50 %"],
+    ]);
+    first.stop();
+    second.stop();
+    redis.stop();
   });
 
   it("shows latencies where the server counts them", async () => {
