@@ -9,9 +9,9 @@ use super::learned::{Learned, Seen};
 use crate::memo::Tiers;
 
 /// A plan is kept until it costs this many times what the cheapest one does.
-const KEPT_UP_TO: f64 = 1.1;
+const KEPT_UP_TO: f64 = 1.04;
 /// Plans up to this many times as dear as the cheapest count as equal.
-const EQUAL_UP_TO: f64 = 1.05;
+const EQUAL_UP_TO: f64 = 1.02;
 /// Requests of about the same size between two changes of plan at least.
 const STEADY_REQUESTS: u32 = 64;
 /// How often the plan is thought over after that.
