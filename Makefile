@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run build build-portable runtime page test test-load test-page test-conformance convert-check chaos image-check infra-check deploy-check bench bench-guard bench-micro lint clean
+.PHONY: help run build build-portable runtime page test test-load test-page test-conformance convert-check test-observability chaos image-check infra-check deploy-check bench bench-guard bench-micro lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test-conformance: ## test against ONNX's test data, Triton's client, scikit-lear
 
 convert-check: ## convert scikit-learn models by tools/to_onnx.py and compare what the handler answers
 	@scripts/convert-check.sh
+
+test-observability: ## the figures, read by Prometheus, promtool and two parsers; the dashboard's questions answered
+	@scripts/test-observability.sh
 
 chaos: ## the long form of the chaos suite: every fault of Redis, a million rows; writes target/chaos.md
 	@scripts/setup.sh $(TEST_TOOLS)

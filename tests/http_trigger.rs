@@ -267,7 +267,6 @@ async fn figures_are_served_as_prometheus_text() {
         "score_cache_local_hits_total 3",
         "score_cache_misses_total 3",
         r#"score_answers_total{status="200"} 2"#,
-        "# EOF",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }

@@ -19,6 +19,7 @@ mod http_trigger;
 mod lifecycle;
 mod listener_selftest;
 mod memo;
+mod metrics;
 mod models;
 mod openapi;
 mod package;

@@ -28,6 +28,7 @@ pub(crate) struct Models {
     slots: BTreeMap<String, ModelSlot>,
     default: Option<String>,
     features: Option<FeatureStore>,
+    runtime: String,
 }
 
 /// Why there is no model to score with.
@@ -91,6 +92,11 @@ impl Models {
         self.features.as_ref()
     }
 
+    /// What ONNX Runtime says of its build.
+    pub(crate) fn runtime(&self) -> &str {
+        &self.runtime
+    }
+
     /// The name of the model that answers when none is named.
     pub(crate) fn default_name(&self) -> Option<&str> {
         self.default.as_deref()
@@ -139,7 +145,7 @@ impl App {
             })
             .context("no thread for loading models")?;
         let app = Arc::new(Self {
-            places: Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS)),
+            places: Semaphore::new(most_requests(&config)),
             bodies: BodyLimits::new(config.max_waiting_bytes, config.timeout),
             config,
             functions,
@@ -158,6 +164,11 @@ impl App {
 
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Requests and messages that are being scored now.
+    pub(crate) fn requests_in_work(&self) -> usize {
+        most_requests(&self.config) - self.places.available_permits()
     }
 
     /// What a body may take.
@@ -191,6 +202,10 @@ impl App {
             _ => Err(NoModel::Loading),
         }
     }
+}
+
+fn most_requests(config: &Config) -> usize {
+    config.max_requests.min(Semaphore::MAX_PERMITS)
 }
 
 /// One bad message must not fail the others of its batch, and a batch fails as a whole.
@@ -295,6 +310,7 @@ fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
         slots,
         default,
         features,
+        runtime: runtime.build().to_owned(),
     })
 }
 

@@ -12,6 +12,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::ScoreError;
+use crate::histogram::{RowCounts, Times};
 use crate::model::Model;
 use crate::rows::Rows;
 use crate::signature::Arranged;
@@ -30,6 +31,17 @@ pub struct BatchLimits {
     /// Runs expected to be no longer are made by the thread that asks, if a session is idle: waking another one takes
     /// tens of microseconds.
     pub max_inline: Duration,
+}
+
+/// What a model's sessions did so far. Cloning shares the figures.
+#[derive(Debug, Clone, Default)]
+pub struct BatchStats {
+    /// How long jobs waited for a session.
+    pub waits: Times,
+    /// How long the runs took.
+    pub runs: Times,
+    /// Rows of the runs.
+    pub run_rows: RowCounts,
 }
 
 /// The outputs of one job and where its time went.
@@ -64,9 +76,11 @@ impl Batcher {
         models: Vec<Box<dyn Model>>,
         rows: Rows,
         limits: BatchLimits,
+        stats: BatchStats,
     ) -> std::io::Result<Self> {
         let sessions = models.len();
-        let queue = Arc::new(Queue::new(models.into_iter().map(Session::new).collect()));
+        let session = |model| Session::new(model, stats.clone());
+        let queue = Arc::new(Queue::new(models.into_iter().map(session).collect()));
         let limits = BatchLimits {
             max_waiting_rows: limits.max_waiting_rows.clamp(1, Semaphore::MAX_PERMITS),
             max_batch_rows: limits.max_batch_rows.max(1),

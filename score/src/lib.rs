@@ -23,6 +23,7 @@ pub mod bench;
 mod cost;
 mod error;
 mod features;
+mod histogram;
 mod memo;
 mod model;
 mod request;
@@ -31,10 +32,11 @@ mod scorer;
 mod signature;
 mod tensor;
 
-pub use batch::BatchLimits;
+pub use batch::{BatchLimits, BatchStats};
 pub use cost::{CachePolicy, CostFigures};
 pub use error::{ErrorCode, LoadError, ScoreError};
 pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore};
+pub use histogram::{RowCounts, Times};
 pub use memo::{
     EntryTotals, Memo, MemoStats, MemoStore, ModelDigest, ModelTag, ModelTagError, Namespace,
     NamespaceError, RedisConfig, RedisConfigError, RedisCredentials, RedisCredentialsError,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
-use crate::batch::{BatchLimits, Batcher, Ran};
+use crate::batch::{BatchLimits, BatchStats, Batcher, Ran};
 use crate::cost::{Available, CachePolicy, CostFigures, Costs, Decision, Plan};
 use crate::error::{LoadError, ScoreError};
 use crate::memo::{Memo, ModelDigest};
@@ -70,6 +70,8 @@ pub struct ScorerStats {
     pub computed_rows: Counter,
     /// Results that could not be put together from remembered parts and were computed as a whole.
     pub recomputed: Counter,
+    /// What its sessions did.
+    pub batch: BatchStats,
 }
 
 /// A loaded model with its cache: bytes of tensors in, tensors out.
@@ -148,14 +150,16 @@ impl Scorer {
         memo: Arc<Memo>,
     ) -> std::io::Result<Self> {
         let rows = metadata.character.rows;
-        let batcher = Batcher::start(&metadata.name, models, rows, options.batch)?;
+        let stats = ScorerStats::default();
+        let sessions = stats.batch.clone();
+        let batcher = Batcher::start(&metadata.name, models, rows, options.batch, sessions)?;
         Ok(Self {
             metadata,
             options,
             batcher,
             memo,
             costs: Costs::new(options.cache),
-            stats: ScorerStats::default(),
+            stats,
         })
     }
 

@@ -317,7 +317,7 @@ async fn f18_only_new_rows_are_computed_and_known_ones_are_equal_byte_for_byte()
 #[tokio::test(flavor = "multi_thread")]
 async fn f19_answers_have_exact_types_and_no_headers_of_the_connection() {
     let host = iris().await;
-    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let figures = "text/plain; version=0.0.4; charset=utf-8";
     let json = "application/json";
     for (method, path, body, status, content_type) in [
         ("GET", "/", &b""[..], 200, json),
@@ -328,7 +328,7 @@ async fn f19_answers_have_exact_types_and_no_headers_of_the_connection() {
         ("POST", "/score-http", FLOWERS, 400, json),
         ("GET", "/api/score", b"", 200, json),
         ("GET", "/api/score/openapi.json", b"", 200, json),
-        ("GET", "/api/score/metrics", b"", 200, openmetrics),
+        ("GET", "/api/score/metrics", b"", 200, figures),
     ] {
         let length = body.len().to_string();
         let headers = [("Host", "x"), ("Content-Length", &length)];

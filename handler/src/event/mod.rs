@@ -36,6 +36,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// What the host's request says beside the envelope.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HostCall<'a> {
+    /// The name of the function that is called.
+    pub(crate) function: &'a str,
     /// The invocation id.
     pub(crate) id: &'a str,
     /// W3C trace context of the call.
@@ -134,6 +136,7 @@ impl Work<'_> {
         payload: Payload,
         deadline: Instant,
     ) -> Result<Settled, Problem> {
+        let start = Instant::now();
         if delivery.traceparent.is_none() {
             delivery.traceparent = self.host.traceparent.map(str::to_owned);
         }
@@ -148,8 +151,15 @@ impl Work<'_> {
                 (text.into_bytes(), Err(problem))
             }
         };
+        let model = self.model_name(&delivery);
+        if let Some(model) = &model {
+            self.app.metrics.took(model, start.elapsed());
+        }
         match outcome {
-            Ok(document) => Ok(Settled::Scored(document)),
+            Ok(document) => {
+                self.count(model.as_deref(), 200);
+                Ok(Settled::Scored(document))
+            }
             // What goes wrong every time must not take the rest of its batch to the dead letters with it.
             Err(problem)
                 if problem.is_temporary() && !(self.trigger.many && delivery.is_late()) =>
@@ -228,10 +238,22 @@ impl Work<'_> {
             documents::rejected(delivery, &problem, body)
         });
         let document = document.map_err(|_| Problem::internal())?;
+        self.count(self.model_name(delivery).as_deref(), problem.status);
         // Without the message and the place: they may quote the body.
         let id = delivery.id.as_deref().unwrap_or("without id");
         let line = format!("rejected {id:?}: {}", problem.code);
         Ok(Settled::Rejected { document, line })
+    }
+
+    /// The model that scores it, if that is loaded.
+    fn model_name(&self, delivery: &Delivery) -> Option<String> {
+        let models = self.app.models().ok()?;
+        let scorer = models.get(delivery.model.as_deref()).ok()?;
+        Some(scorer.metadata().name.clone())
+    }
+
+    fn count(&self, model: Option<&str>, status: u16) {
+        self.app.metrics.finished(self.host.function, model, status);
     }
 
     /// The answer that makes the host write all documents.

@@ -51,6 +51,7 @@ pub(crate) struct BodyLimits {
     pub(crate) time: Duration,
     /// Room for all bodies together, in units of [`BodyLimits::UNIT`] bytes.
     pub(crate) room: Arc<Semaphore>,
+    units: usize,
 }
 
 impl BodyLimits {
@@ -63,7 +64,13 @@ impl BodyLimits {
         Self {
             time,
             room: Arc::new(Semaphore::new(units)),
+            units,
         }
+    }
+
+    /// Bytes that bodies take now.
+    pub(crate) fn in_use(&self) -> usize {
+        (self.units - self.room.available_permits()) * Self::UNIT
     }
 
     async fn take(&self, bytes: usize, rules: ReadRules) -> Result<OwnedSemaphorePermit, Problem> {

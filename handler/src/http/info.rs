@@ -1,4 +1,4 @@
-//! What can be asked without scoring: metadata, readiness, metrics, the OpenAPI document.
+//! What can be asked without scoring: metadata, readiness, the OpenAPI document.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,6 @@ use super::openapi;
 use super::reply::Reply;
 use super::route::Route;
 use crate::app::{App, Models, NoModel};
-use crate::metrics;
 use crate::payload::{picture_document, sample_request, tensor_document};
 use crate::problem::Problem;
 
@@ -37,12 +36,8 @@ pub(super) async fn answer(app: &Arc<App>, route: Route) -> Result<Reply, Proble
             describe(&models, name.as_deref())?
         }
         Route::OpenApi => return Ok(Reply::json(openapi::written(app).await?)),
-        Route::Metrics => {
-            let text = metrics::render(app).map_err(|_| Problem::internal())?;
-            return Ok(Reply::typed(text.into_bytes(), metrics::CONTENT_TYPE));
-        }
-        // Scoring has its own way.
-        Route::Score(_) => return Err(Problem::internal()),
+        // They have ways of their own.
+        Route::Score(_) | Route::Metrics => return Err(Problem::internal()),
     };
     Ok(Reply::json(document.to_string().into_bytes()))
 }

@@ -1,6 +1,7 @@
 //! A public request, in whichever form it came.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use score::CacheUse;
 use tracing::{error, info};
@@ -11,6 +12,7 @@ use super::reply::Reply;
 use super::route::{self, Route};
 use super::{info, page};
 use crate::app::App;
+use crate::metrics;
 use crate::payload::Declared;
 use crate::problem::Problem;
 use crate::scoring::{self, CacheStatus, Call, Scored};
@@ -116,44 +118,61 @@ pub(super) async fn answer<F>(app: &Arc<App>, head: &Head, read_body: impl FnOnc
 where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
+    let start = Instant::now();
+    let mut model = None;
     let outcome = match route::find(&head.method, &head.path) {
-        Ok(route) => dispatch(app, head, route, read_body).await,
+        Ok(route) => dispatch(app, head, route, read_body, &mut model).await,
         Err(problem) => Err(problem),
     };
-    match outcome {
-        Ok(reply) => finish(app, head, reply),
-        Err(problem) => refuse(app, head, problem),
+    let reply = outcome.unwrap_or_else(|problem| refusal(head, problem));
+    if let Some(model) = &model {
+        app.metrics.took(model, start.elapsed());
     }
+    finish(app, head, model.as_deref(), reply)
 }
 
 /// The answer to a request that is refused.
 pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
-    report(head, &problem);
-    let open_inference = route::speaks_open_inference(&head.path);
-    finish(
-        app,
-        head,
-        Reply::refusal(problem, &head.request_id, open_inference),
-    )
+    finish(app, head, None, refusal(head, problem))
 }
 
-fn finish(app: &App, head: &Head, mut reply: Reply) -> Reply {
-    app.metrics.answered(reply.status.as_u16());
+fn refusal(head: &Head, problem: Problem) -> Reply {
+    report(head, &problem);
+    let open_inference = route::speaks_open_inference(&head.path);
+    Reply::refusal(problem, &head.request_id, open_inference)
+}
+
+fn finish(app: &App, head: &Head, model: Option<&str>, mut reply: Reply) -> Reply {
+    let function = function_name(app, &head.path);
+    app.metrics.answered(function, model, reply.status.as_u16());
     reply.set("x-request-id", &head.request_id);
     reply
 }
 
+/// The function a path belongs to, for figures: of its own name, or `score` for the public path.
+fn function_name<'a>(app: &'a App, path: &str) -> &'a str {
+    if route::is_public(path) {
+        return "score";
+    }
+    let function = path.strip_prefix('/').and_then(|name| app.function(name));
+    function.map_or("none", |function| &function.name)
+}
+
+/// Tells `found` which model answers, if there is one.
 async fn dispatch<F>(
     app: &Arc<App>,
     head: &Head,
     route: Route,
     read_body: impl FnOnce() -> F,
+    found: &mut Option<String>,
 ) -> Result<Reply, Problem>
 where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
-    let Route::Score(model) = route else {
-        return tell(app, head, route).await;
+    let model = match route {
+        Route::Score(model) => model,
+        Route::Metrics => return figures(app, head.accept.as_deref()),
+        route => return tell(app, head, route).await,
     };
     let body = read_body().await?;
     // Only now: a sender that takes its time must not hold the place of one that does not.
@@ -164,11 +183,12 @@ where
         Some(model) => model.find(&models)?,
         None => models.get(None)?,
     };
+    *found = Some(scorer.metadata().name.clone());
     let scored = scoring::score(app, &models, scorer, head.call(), &body.bytes).await?;
     Ok(scored_reply(scored))
 }
 
-/// Everything but scores: the page or the document, whichever the caller would rather have.
+/// Everything but scores and figures: the page or the document, whichever the caller would rather have.
 async fn tell(app: &Arc<App>, head: &Head, route: Route) -> Result<Reply, Problem> {
     let negotiated = page::is_beside(app, &route);
     let mut reply = match page::find(app, &route, head.accept.as_deref()) {
@@ -179,6 +199,12 @@ async fn tell(app: &Arc<App>, head: &Head, route: Route) -> Result<Reply, Proble
         reply.set("vary", "accept");
     }
     Ok(reply)
+}
+
+fn figures(app: &Arc<App>, accept: Option<&str>) -> Result<Reply, Problem> {
+    let written = metrics::render(app, accept);
+    let (text, content_type) = written.map_err(|_| Problem::internal())?;
+    Ok(Reply::typed(text.into_bytes(), content_type))
 }
 
 fn scored_reply(scored: Scored) -> Reply {

@@ -54,6 +54,11 @@ fn below_prefix(path: &str) -> Option<&str> {
     head.eq_ignore_ascii_case(PREFIX).then_some(rest)
 }
 
+/// Whether it is below the public path.
+pub(super) fn is_public(path: &str) -> bool {
+    below_prefix(path).is_some()
+}
+
 /// Whether errors below this path take the form of the Open Inference Protocol.
 pub(super) fn speaks_open_inference(path: &str) -> bool {
     below_prefix(path).is_some_and(|rest| rest == "/v2" || rest.starts_with("/v2/"))

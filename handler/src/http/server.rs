@@ -158,6 +158,7 @@ async fn answer<B: Buf + Send + 'static>(
     } else if let Some(function) = path.strip_prefix('/').and_then(|name| app.function(name)) {
         let outcome = if head.method == Method::POST {
             let host = HostCall {
+                function: &function.name,
                 id: &head.request_id,
                 traceparent: headers
                     .get("traceparent")

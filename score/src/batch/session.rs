@@ -3,8 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::Ran;
 use super::queue::Job;
+use super::{BatchStats, Ran};
 use crate::error::ScoreError;
 use crate::model::{Model, RunError};
 use crate::signature::Arranged;
@@ -12,11 +12,12 @@ use crate::tensor::Tensor;
 
 pub(super) struct Session {
     model: Box<dyn Model>,
+    stats: BatchStats,
 }
 
 impl Session {
-    pub(super) fn new(model: Box<dyn Model>) -> Self {
-        Self { model }
+    pub(super) fn new(model: Box<dyn Model>, stats: BatchStats) -> Self {
+        Self { model, stats }
     }
 
     /// Runs jobs that may share a run, and answers them. `ran` is told the rows and the time of each run.
@@ -50,6 +51,8 @@ impl Session {
         let start = Instant::now();
         let outputs = self.run_once(inputs)?;
         let infer = start.elapsed();
+        self.note(rows, infer);
+        self.stats.waits.observe(start - since);
         ran(rows, infer);
         Ok(Ran {
             outputs,
@@ -74,11 +77,13 @@ impl Session {
             return None;
         }
         let infer = start.elapsed();
+        self.note(rows, infer);
         ran(rows, infer);
         let mut from = 0;
         let answers = jobs.iter().map(|job| {
             let mine: Vec<usize> = (from..from + job.rows).collect();
             from += job.rows;
+            self.stats.waits.observe(start - job.since);
             Ran {
                 outputs: outputs.iter().map(|o| o.take_rows(&mine)).collect(),
                 rows,
@@ -87,6 +92,11 @@ impl Session {
             }
         });
         Some(answers.collect())
+    }
+
+    fn note(&self, rows: usize, infer: Duration) {
+        self.stats.runs.observe(infer);
+        self.stats.run_rows.observe(rows);
     }
 
     /// A panic below is this job's failure; the thread and its session go on.

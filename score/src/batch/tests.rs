@@ -97,7 +97,9 @@ impl Stage {
             max_inline: Duration::ZERO,
         };
         Self {
-            batcher: Arc::new(Batcher::start("fake", models, rows, limits).unwrap()),
+            batcher: Arc::new(
+                Batcher::start("fake", models, rows, limits, BatchStats::default()).unwrap(),
+            ),
             started,
             allow,
         }

@@ -32,6 +32,8 @@ pub use redis::{
 pub(crate) use remote::Remote;
 pub use store::{MemoStore, StoreEntry, StoreError};
 
+use crate::histogram::Times;
+
 /// How the shared tier is used.
 #[derive(Debug, Clone)]
 pub struct RemoteOptions {
@@ -82,6 +84,10 @@ pub struct MemoStats {
     pub writes: Counter,
     /// Results not written because too many were waiting or the store was down.
     pub dropped_writes: Counter,
+    /// How long look-ups in the shared store took, failed ones included.
+    pub remote_reads: Times,
+    /// The same for writes.
+    pub remote_writes: Times,
 }
 
 /// The cache of one process, shared by all its models.

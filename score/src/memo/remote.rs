@@ -148,10 +148,12 @@ impl Remote {
         let wanted: Vec<usize> = (0..keys.len()).filter(|i| found[*i].is_none()).collect();
         let namespace = &self.options.namespace;
         let names = wanted.iter().map(|i| keys[*i].to_redis(namespace));
+        let start = Instant::now();
         let answers = self
             .store
             .get_many(names.collect(), self.options.budget)
             .await;
+        self.stats.remote_reads.observe(start.elapsed());
         self.judge(pass, &answers);
         for (i, answer) in wanted.into_iter().zip(answers) {
             let value = answer.ok().flatten();
@@ -440,7 +442,9 @@ async fn write_chunk(remote: &Remote, chunk: Vec<StoreEntry>) -> (u64, Option<St
     let Some(pass) = remote.gate.pass() else {
         return (0, None);
     };
+    let start = Instant::now();
     let outcomes = remote.store.set_many(chunk, WRITE_TIMEOUT).await;
+    remote.stats.remote_writes.observe(start.elapsed());
     let written = outcomes.iter().filter(|outcome| outcome.is_ok()).count() as u64;
     let mut refusal = None;
     match outcomes.into_iter().find_map(Result::err) {

@@ -124,7 +124,8 @@ fn of_server() -> [(String, Value); 5] {
     let names = ["name", "version"].map(|name| (name, json!({ "type": "string" })));
     let about = bodies::json(open(names, 2));
     let ready = protocol("ready", "Whether models are loaded");
-    let figures = json!({ metrics::CONTENT_TYPE: { "schema": { "type": "string" } } });
+    let text = json!({ "schema": { "type": "string" } });
+    let figures = json!({ metrics::OPEN_METRICS: text, metrics::PLAIN: text });
     let figures =
         Operation::plain("metrics".to_owned(), "Figures for Prometheus").asking(figures, &[]);
     let document = bodies::json(json!({ "type": "object" }));

@@ -1,0 +1,129 @@
+//! The figures at `GET /api/score/metrics`, in both text formats, for every way a body can come.
+
+use crate::support::app_root::AppRoot;
+use crate::support::digits::Digits;
+use crate::support::host::FunctionsHost;
+use crate::support::invoke::Transport;
+use crate::support::redis::RedisServer;
+use crate::support::triggers::ServiceBusMessage;
+
+const PATH: &str = "/api/score/metrics";
+const JSON: (&str, &str) = ("content-type", "application/json");
+/// What Prometheus 2 sends.
+const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;q=0.75,\
+    application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=0.0.4;q=0.25,*/*;q=0.1";
+
+async fn figures(host: &FunctionsHost) -> String {
+    host.http("GET", PATH, &[], b"").await.text()
+}
+
+fn assert_lines(text: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(text.lines().any(|l| l == *line), "{line} in\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_by_function_model_and_status() {
+    let digits = Digits::load();
+    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    for path in ["/api/score", "/api/score/mnist", "/api/score/invented"] {
+        host.http("POST", path, &[JSON], &digits.body(0..3)).await;
+    }
+    host.http("POST", "/api/score", &[JSON], b"{").await;
+    for body in [digits.body(3..5), b"{".to_vec()] {
+        let messages = [ServiceBusMessage::new(body)];
+        let outcome = host.deliver("score-queue", &messages, Transport::Chunked);
+        outcome.await.unwrap();
+    }
+    let broken = host.post_body("score-queue", b"[]", Transport::Chunked);
+    assert_eq!(broken.await.unwrap().status, 400);
+    let text = figures(&host).await;
+    assert_lines(
+        &text,
+        &[
+            r#"score_requests_total{function="score",model="mnist",status="200"} 2"#,
+            r#"score_requests_total{function="score",model="mnist",status="400"} 1"#,
+            r#"score_requests_total{function="score",model="none",status="404"} 1"#,
+            r#"score_requests_total{function="score-queue",model="mnist",status="200"} 1"#,
+            r#"score_requests_total{function="score-queue",model="mnist",status="400"} 1"#,
+            r#"score_requests_total{function="score-queue",model="none",status="400"} 1"#,
+            r#"score_request_seconds_count{model="mnist"} 5"#,
+            r#"score_events_total{outcome="scored"} 1"#,
+            "score_requests_in_flight 0",
+            "score_body_bytes_in_use 0",
+        ],
+    );
+    // What callers make up never becomes a label.
+    assert!(!text.contains("invented"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_and_sizes_of_every_step_are_kept() {
+    let digits = Digits::load();
+    let redis = RedisServer::start().await;
+    let host = FunctionsHost::start(
+        &AppRoot::with_sample(),
+        [("REDIS_URL", &*redis.url()), ("SCORE_L1_BYTES", "0")],
+    )
+    .await;
+    let up = "(redis connected)";
+    host.wait_for_log(up, std::time::Duration::from_secs(5))
+        .await;
+    host.http("POST", "/api/score", &[JSON], &digits.body(0..3))
+        .await;
+    redis
+        .wait_for_keys(3, std::time::Duration::from_secs(5))
+        .await;
+    host.http("POST", "/api/score", &[JSON], &digits.body(0..3))
+        .await;
+    let text = figures(&host).await;
+    assert_lines(
+        &text,
+        &[
+            "# TYPE score_request_seconds histogram",
+            r#"score_request_seconds_bucket{le="60.0",model="mnist"} 2"#,
+            r#"score_redis_seconds_count{operation="get"} 2"#,
+            r#"score_redis_seconds_count{operation="set"} 1"#,
+            r#"score_inference_seconds_count{model="mnist"} 1"#,
+            r#"score_queue_wait_seconds_count{model="mnist"} 1"#,
+            r#"score_batch_rows_bucket{le="2.0",model="mnist"} 0"#,
+            r#"score_batch_rows_bucket{le="4.0",model="mnist"} 1"#,
+            r#"score_batch_rows_sum{model="mnist"} 3.0"#,
+            r#"score_waiting_rows{model="mnist"} 0"#,
+            "score_cache_redis_hits_total 3",
+            "score_cache_misses_total 3",
+            "score_cache_redis_up 1",
+        ],
+    );
+    for start in [
+        r#"score_model_load_seconds{model="mnist"} 0."#,
+        r#"score_build_info{version="0.1.0",runtime="ORT Build Info: "#,
+        r#"score_cache_saved_seconds{model="mnist"} "#,
+    ] {
+        assert!(
+            text.lines().any(|l| l.starts_with(start)),
+            "{start} in\n{text}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_text_format_is_the_one_that_was_asked_for() {
+    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    for accept in ["*/*", "text/plain; version=0.0.4"] {
+        let answer = host.http("GET", PATH, &[("accept", accept)], b"").await;
+        let content_type = answer.header("content-type").unwrap();
+        assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8");
+        let text = answer.text();
+        assert_lines(&text, &["# TYPE score_cache_misses_total counter"]);
+        assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
+    }
+    let accept = [("accept", PROMETHEUS)];
+    let answer = host.http("GET", PATH, &accept, b"").await;
+    let content_type = answer.header("content-type").unwrap();
+    assert!(content_type.starts_with("application/openmetrics-text; version=1.0.0"));
+    let text = answer.text();
+    assert_lines(&text, &["# TYPE score_cache_misses counter"]);
+    assert!(text.ends_with("# EOF\n"));
+}
