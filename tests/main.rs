@@ -29,3 +29,4 @@ mod redis_connection;
 mod refusals;
 mod support;
 mod support_selftest;
+mod traces;

@@ -1,5 +1,7 @@
 //! All settings: environment variables, which is what app settings of a function app become. Read once, here.
 
+mod traces;
+
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use score::{CachePolicy, Namespace, NamespaceError, RedisConfig};
+
+pub use traces::TraceSettings;
 
 use crate::entra::{EntraCredentials, Identity};
 
@@ -170,6 +174,10 @@ pub const SETTINGS: &[Setting] = &[
         name: "SCORE_LOG_FILTER",
         default: "info,ort=off,fred=off,azure=off,typespec=off",
     },
+    Setting {
+        name: "OTEL_EXPORTER_OTLP_ENDPOINT",
+        default: "none",
+    },
 ];
 
 /// How log lines look.
@@ -252,6 +260,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Which events are logged.
     pub log_filter: String,
+    /// How traces are exported, if they are.
+    pub traces: Option<TraceSettings>,
+    /// What was ignored about traces, for the log.
+    pub trace_remarks: Vec<String>,
 }
 
 impl Config {
@@ -293,6 +305,7 @@ impl Reader<'_> {
         let (listen, hosted) = self.listen();
         let app_root = PathBuf::from(self.text("FUNCTIONS_APP_ROOT_PATH").unwrap_or(".".into()));
         let (redis, redis_remarks) = self.redis();
+        let mut trace_remarks = Vec::new();
         Config {
             listen,
             hosted,
@@ -342,6 +355,8 @@ impl Reader<'_> {
             // ONNX Runtime repeats on its own what is reported with the request; fred and Azure's libraries what the
             // cache reports.
             log_filter: self.log_filter(),
+            traces: traces::read(self.lookup, &mut trace_remarks),
+            trace_remarks,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Rows that a request names by key: read from the shared store and made into tensors. Whatever brought the request.
 
 use score::{FeatureError, ModelMetadata, NamedTensor, ScoreError};
+use tracing::{Instrument, info_span};
 
 use crate::app::{App, Models};
 use crate::payload::{self, Body, Decoded, Dialect, Unfit};
@@ -59,7 +60,8 @@ async fn rows(
         return payload::no_rows(signature, limits.max_nesting).map_err(NoRows::Empty);
     }
     let store = models.features().ok_or(NoRows::NoStore)?;
-    let values = store.get(&options.prefix, keys).await;
+    let span = info_span!("features", score.keys = keys.len());
+    let values = store.get(&options.prefix, keys).instrument(span).await;
     let values = values.map_err(NoRows::NotRead)?;
     // Counted as often as they are asked for: a short list of keys must not make up more than a body could bring.
     let bytes: usize = values.iter().map(|value| value.len()).sum();

@@ -26,8 +26,10 @@ mod protocol;
 #[cfg(test)]
 mod samples;
 mod scoring;
+mod traces;
 
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -35,20 +37,24 @@ use tracing::info;
 
 use app::App;
 pub use cli::{Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments};
-pub use config::{Config, SETTINGS, Setting};
-pub use logging::{complain, start_logging};
+pub use config::{Config, SETTINGS, Setting, TraceSettings};
+pub use logging::{Telemetry, complain, start_logging};
 
 /// Serves until the process is told to stop.
 ///
 /// # Errors
 /// If the port stays taken, ONNX Runtime or every model fails to load, or the app folder is not usable.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
+    let grace = config.drain_timeout;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.threads)
         .enable_all()
         .build()
         .context("the async runtime cannot be started")?;
-    let outcome = runtime.block_on(serve(config));
+    let stopped = OnceLock::new();
+    let outcome = runtime.block_on(serve(config, &stopped));
+    let used = stopped.get().map_or(Duration::ZERO, Instant::elapsed);
+    telemetry.end(grace.saturating_sub(used).max(LAST_TRACES));
     runtime.shutdown_background();
     outcome
 }
@@ -68,7 +74,10 @@ pub fn execute(command: &Command, config: &Config) -> anyhow::Result<()> {
 /// How much longer than requests in work the whole process may take to end.
 const LAST_WORD: Duration = Duration::from_millis(150);
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+/// How long traces may take to be sent where requests in work have used up the time.
+const LAST_TRACES: Duration = Duration::from_millis(100);
+
+async fn serve(config: Config, stopped: &OnceLock<Instant>) -> anyhow::Result<()> {
     let told_to_stop = process::watch_for_stop(config.hosted, config.drain_timeout + LAST_WORD)?;
     // The host counts as failed what does not listen soon, so this comes first; models load behind it.
     let listener = bind(&config).await?;
@@ -78,6 +87,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = async {
         // An error means that nobody watches any more, which only the end of the process can cause.
         let _ = told_to_stop.await;
+        stopped.get_or_init(Instant::now);
     };
     let serving = http::serve(app, listener, stop, grace);
     tokio::pin!(serving);

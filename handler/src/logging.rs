@@ -2,27 +2,76 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anyhow::Context;
-use tracing::Level;
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Subscriber, warn};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::writer::MakeWriterExt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::{Config, LogFormat};
+use crate::traces::Traces;
 
-/// Starts logging for the whole process. Colours are off: the host stores the lines.
-pub fn start_logging(config: &Config) {
-    let writer = io::stderr.with_max_level(Level::ERROR).or_else(io::stdout);
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&config.log_filter))
+/// What has to be ended with the process.
+#[derive(Debug)]
+pub struct Telemetry(Option<Traces>);
+
+impl Telemetry {
+    /// Sends the traces that are left, if there are any, within that time.
+    pub(crate) fn end(&self, time: Duration) {
+        if let Some(traces) = &self.0 {
+            traces.end(time);
+        }
+    }
+}
+
+/// Starts logging and tracing for the whole process.
+///
+/// # Errors
+/// If traces are to be sent to what is no address.
+pub fn start_logging(config: &Config) -> anyhow::Result<Telemetry> {
+    let telemetry = start(config)?;
+    for remark in &config.trace_remarks {
+        warn!("{remark}");
+    }
+    Ok(telemetry)
+}
+
+fn start(config: &Config) -> anyhow::Result<Telemetry> {
+    let filter = EnvFilter::new(&config.log_filter);
+    let Some(settings) = &config.traces else {
+        // For all, and not for the lines alone: then nobody asks for spans, and they are never made.
+        let registry = Registry::default()
+            .with(filter)
+            .with(filter_fn(|metadata| metadata.is_event()));
+        registry.with(lines(config.log_format)).init();
+        return Ok(Telemetry(None));
+    };
+    let traces = Traces::start(settings)?;
+    let lines =
+        lines(config.log_format).with_filter(filter.and(filter_fn(|metadata| metadata.is_event())));
+    Registry::default().with(lines).with(traces.layer()).init();
+    Ok(Telemetry(Some(traces)))
+}
+
+/// Colours are off: the host stores the lines.
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_target(false)
         // Otherwise it reports on standard error that standard output is gone, and panics if that is gone too.
         .log_internal_errors(false)
-        .with_writer(writer);
-    match config.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        .with_writer(io::stderr.with_max_level(Level::ERROR).or_else(io::stdout));
+    match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     }
 }
 

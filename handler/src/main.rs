@@ -29,8 +29,14 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> i32 {
-    handler::start_logging(&config);
-    match handler::run(config) {
+    let telemetry = match handler::start_logging(&config) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            handler::complain("error: ", [format!("{error:#}")]);
+            return 1;
+        }
+    };
+    match handler::run(config, &telemetry) {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use score::{CacheOutcome, CacheUse, InferenceRequest, ScoreError, Scorer, Timings};
-use tracing::{error, info};
+use tracing::{Span, error, info, info_span};
 
 use crate::app::{App, Models};
 use crate::features;
@@ -93,8 +93,10 @@ pub(crate) async fn score(
     let start = Instant::now();
     let large = body.len() >= LARGE_BYTES || payload::is_packed(body);
     let limits = app.limits();
-    let body = apart_if(large, || {
-        payload::decode(body, call.declared, metadata, limits)
+    let body = info_span!("decode", score.bytes = body.len()).in_scope(|| {
+        apart_if(large, || {
+            payload::decode(body, call.declared, metadata, limits)
+        })
     });
     let body = body.map_err(|error| Problem::from_payload(error, limits.max_bytes))?;
     let decode = start.elapsed();
@@ -113,8 +115,10 @@ pub(crate) async fn score(
 
     let start = Instant::now();
     let elements: usize = response.outputs.iter().map(|o| o.tensor.data().len()).sum();
-    let answer = apart_if(elements >= LARGE_ELEMENTS, || {
-        payload::encode(&dialect, call.accept, metadata, &response)
+    let answer = info_span!("encode").in_scope(|| {
+        apart_if(elements >= LARGE_ELEMENTS, || {
+            payload::encode(&dialect, call.accept, metadata, &response)
+        })
     });
     let answer = answer.map_err(|error| {
         log_details(call.id, &error);
@@ -131,6 +135,12 @@ pub(crate) async fn score(
         score: response.timings,
         encode: start.elapsed(),
     };
+    let span = Span::current();
+    if !span.is_disabled() {
+        span.record("score.model", &metadata.name);
+        span.record("score.rows", response.rows);
+        span.record("score.cache", CacheStatus(response.cache).word());
+    }
     info!(
         id = call.id,
         model = metadata.name,

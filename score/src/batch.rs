@@ -2,6 +2,7 @@
 
 mod queue;
 mod session;
+mod wait;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::signature::Arranged;
 use crate::tensor::Tensor;
 use queue::{Job, Queue};
 use session::Session;
+use wait::Wait;
 
 /// How work waits and travels.
 #[derive(Debug, Clone, Copy)]
@@ -122,10 +124,11 @@ impl Batcher {
             self.take_places(places)
         });
         let place = Arc::new(place.ok_or(ScoreError::Overloaded)?);
-        let since = Instant::now();
         if let Some(mut session) = self.queue.take_free(rows, self.limits.max_inline) {
             let ran = |rows, infer| self.queue.ran(rows, infer);
-            return session.lock().run_alone(&inputs, rows, since, ran);
+            return session
+                .lock()
+                .run_alone(&inputs, rows, &mut Wait::begin(), ran);
         }
         let cut = rows > self.limits.max_batch_rows
             && self.rows == Rows::Independent
@@ -147,7 +150,7 @@ impl Batcher {
         self.queue.push(Job {
             inputs,
             rows,
-            since: Instant::now(),
+            wait: Wait::begin(),
             reply,
             place,
         });

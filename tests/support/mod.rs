@@ -20,6 +20,7 @@
 //! - [`identity`]: the platform's identity endpoint, and Redis users whose passwords are its tokens
 //! - [`fault_proxy`]: a TCP proxy that delays, resets, swallows, refuses or leads elsewhere
 //! - [`service_bus`], [`blob_storage`]: a broker and Azurite, seen through the official SDKs, and the host's listeners
+//! - [`otlp`]: a collector of traces, and what a test asks of a trace
 //! - [`python`]: the processes of `tests/messaging`
 //! - [`funcignore`]: which files a publish takes along
 //! - [`port`], [`random`]: free loopback ports and unique ids
@@ -55,6 +56,7 @@ pub(crate) mod invoke;
 pub(crate) mod iso8601;
 pub(crate) mod listener;
 pub(crate) mod newtonsoft;
+pub(crate) mod otlp;
 pub(crate) mod outputs;
 pub(crate) mod port;
 pub(crate) mod process;

@@ -14,6 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::protocol::Source;
+use crate::traces::Origin;
 
 /// Longer values are not passed on.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -25,8 +26,8 @@ pub(super) struct Delivery {
     pub(super) id: Option<String>,
     /// The sender's own, to tie an answer to its request.
     pub(super) correlation_id: Option<String>,
-    /// W3C trace context.
-    pub(super) traceparent: Option<String>,
+    /// The trace its sender began.
+    pub(super) origin: Origin,
     /// What the body is written in.
     pub(super) content_type: Option<String>,
     /// The model the sender asks for.
@@ -147,7 +148,10 @@ fn delivery(source: Source, get: impl Fn(&str) -> Option<Value>) -> Delivery {
             Delivery {
                 id: get("MessageId").and_then(text),
                 correlation_id: get("CorrelationId").and_then(text),
-                traceparent: property("Diagnostic-Id").or_else(|| property("traceparent")),
+                origin: Origin {
+                    parent: property("Diagnostic-Id").or_else(|| property("traceparent")),
+                    state: property("tracestate"),
+                },
                 content_type: get("ContentType").and_then(text),
                 model: property("model"),
                 delivery_count: get("DeliveryCount").and_then(count),
@@ -254,7 +258,10 @@ mod tests {
         let expected = Delivery {
             id: Some("m-1".into()),
             correlation_id: Some("c".into()),
-            traceparent: Some("00-ab-cd-01".into()),
+            origin: Origin {
+                parent: Some("00-ab-cd-01".into()),
+                state: None,
+            },
             content_type: Some("text/csv".into()),
             model: Some("iris".into()),
             delivery_count: Some(2),

@@ -68,7 +68,7 @@ impl<'a> Origin<'a> {
         Self {
             id: delivery.id.as_deref(),
             correlation_id: delivery.correlation_id.as_deref(),
-            traceparent: delivery.traceparent.as_deref(),
+            traceparent: delivery.origin.parent.as_deref(),
         }
     }
 }

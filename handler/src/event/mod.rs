@@ -18,13 +18,15 @@ use score::CacheUse;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{error, info};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, error, info, info_span};
 
 use crate::app::App;
 use crate::payload::Declared;
 use crate::problem::Problem;
 use crate::protocol::{EventTrigger, Invocation, InvocationResponse, Output, OutputForm, Source};
 use crate::scoring::{self, Call};
+use crate::traces::Origin;
 use delivery::{Delivery, Metadata};
 use payloads::Payload;
 
@@ -40,8 +42,8 @@ pub(crate) struct HostCall<'a> {
     pub(crate) function: &'a str,
     /// The invocation id.
     pub(crate) id: &'a str,
-    /// W3C trace context of the call.
-    pub(crate) traceparent: Option<&'a str>,
+    /// The trace the call is a part of.
+    pub(crate) origin: &'a Origin,
 }
 
 /// What becomes of one message or blob.
@@ -61,20 +63,12 @@ pub(crate) async fn invoke(
     envelope: &[u8],
 ) -> Result<InvocationResponse, Problem> {
     let work = Work { app, trigger, host };
+    // Nobody enters it until it is known what it is a part of.
+    let span = work.span();
     let items = scoring::apart(envelope.len(), || read(trigger, envelope))?;
-    let time = if trigger.many {
-        app.config().message_batch_timeout
-    } else {
-        app.config().message_timeout
-    };
-    let deadline = Instant::now() + time;
-    let settled = stream::iter(items)
-        .map(|(delivery, payload)| work.settle(delivery, payload, deadline))
-        .buffered(BATCH_CONCURRENCY)
-        .collect::<Vec<_>>()
-        .await;
-    let settled = settled.into_iter().collect::<Result<_, _>>()?;
-    Ok(scoring::apart(envelope.len(), || work.respond(settled)))
+    work.trace(&span, &items);
+    let settling = work.settle_all(items, envelope.len());
+    settling.instrument(span).await
 }
 
 /// What an envelope brings, in order.
@@ -129,6 +123,99 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// Names as in OpenTelemetry's conventions for messaging and functions.
+    fn span(&self) -> Span {
+        let (trigger, system) = match self.trigger.source {
+            Source::ServiceBus => ("pubsub", Some("servicebus")),
+            Source::StorageQueue => ("pubsub", Some("azure_storage_queue")),
+            Source::Blob => ("datasource", None),
+        };
+        info_span!(
+            "event",
+            otel.name = format!("process {}", self.host.function),
+            otel.kind = "consumer",
+            otel.status_code = Empty,
+            error.type = Empty,
+            faas.trigger = trigger,
+            faas.invocation_id = self.host.id,
+            faas.document.name = Empty,
+            messaging.system = system,
+            messaging.operation.type = system.map(|_| "process"),
+            messaging.operation.name = system.map(|_| "process"),
+            messaging.message.id = Empty,
+            messaging.batch.message_count = Empty,
+            score.model = Empty,
+            score.rows = Empty,
+            score.cache = Empty,
+            score.outcome = Empty,
+        )
+    }
+
+    /// A call that brings one message continues its sender's trace, or is linked to it; a batch has many senders.
+    fn trace(&self, span: &Span, items: &[(Delivery, Payload)]) {
+        if span.is_disabled() {
+            return;
+        }
+        let host = self.host.origin;
+        match items {
+            [(delivery, _)] if !self.trigger.many => {
+                describe(span, self.trigger.source, delivery);
+                let origin = host.or_of_sender(&delivery.origin);
+                origin.adopt(span);
+                if *origin != delivery.origin {
+                    delivery.origin.link(span);
+                }
+            }
+            _ => {
+                span.record("messaging.batch.message_count", items.len());
+                host.adopt(span);
+            }
+        }
+    }
+
+    async fn settle_all(
+        &self,
+        items: Vec<(Delivery, Payload)>,
+        bytes: usize,
+    ) -> Result<InvocationResponse, Problem> {
+        let time = if self.trigger.many {
+            self.app.config().message_batch_timeout
+        } else {
+            self.app.config().message_timeout
+        };
+        let deadline = Instant::now() + time;
+        let settled = stream::iter(items)
+            .map(|(delivery, payload)| {
+                let span = self.span_of_one(&delivery);
+                self.settle(delivery, payload, deadline).instrument(span)
+            })
+            .buffered(BATCH_CONCURRENCY)
+            .collect::<Vec<_>>()
+            .await;
+        let settled = settled.into_iter().collect::<Result<_, _>>()?;
+        Ok(scoring::apart(bytes, || self.respond(settled)))
+    }
+
+    /// A message of a batch has a span of its own, linked to its sender's trace.
+    fn span_of_one(&self, delivery: &Delivery) -> Span {
+        if !self.trigger.many {
+            return Span::current();
+        }
+        let span = info_span!(
+            "message",
+            otel.status_code = Empty,
+            error.type = Empty,
+            messaging.message.id = Empty,
+            score.model = Empty,
+            score.rows = Empty,
+            score.cache = Empty,
+            score.outcome = Empty,
+        );
+        describe(&span, self.trigger.source, delivery);
+        delivery.origin.link(&span);
+        span
+    }
+
     /// Scores or refuses one message or blob.
     async fn settle(
         &self,
@@ -137,8 +224,8 @@ impl Work<'_> {
         deadline: Instant,
     ) -> Result<Settled, Problem> {
         let start = Instant::now();
-        if delivery.traceparent.is_none() {
-            delivery.traceparent = self.host.traceparent.map(str::to_owned);
+        if delivery.origin.parent.is_none() {
+            delivery.origin = self.host.origin.clone();
         }
         let (body, outcome) = match payload {
             Payload::Bytes(body) => {
@@ -155,8 +242,16 @@ impl Work<'_> {
         if let Some(model) = &model {
             self.app.metrics.took(model, start.elapsed());
         }
+        let span = Span::current();
+        if let Err(problem) = &outcome {
+            span.record("error.type", problem.code);
+            if problem.is_temporary() || problem.is_internal() {
+                span.record("otel.status_code", "ERROR");
+            }
+        }
         match outcome {
             Ok(document) => {
+                span.record("score.outcome", "scored");
                 self.count(model.as_deref(), 200);
                 Ok(Settled::Scored(document))
             }
@@ -170,6 +265,7 @@ impl Work<'_> {
             Err(problem) if problem.is_internal() && !self.trigger.many => Err(problem),
             Err(problem) => {
                 // It stays where it is, so that a copy would only take room.
+                span.record("score.outcome", "rejected");
                 let in_place = self.trigger.source == Source::Blob
                     && body.len() > self.app.config().max_body_bytes;
                 self.reject(&delivery, problem, (!in_place).then_some(&body[..]))
@@ -284,6 +380,16 @@ impl Work<'_> {
         info!(id = self.host.id, "{line}");
         response.logs.push(line);
     }
+}
+
+fn describe(span: &Span, source: Source, delivery: &Delivery) {
+    let Some(id) = &delivery.id else {
+        return;
+    };
+    match source {
+        Source::Blob => span.record("faas.document.name", id),
+        Source::ServiceBus | Source::StorageQueue => span.record("messaging.message.id", id),
+    };
 }
 
 /// A panic is the failure of one message, not of its batch.

@@ -76,6 +76,7 @@ async fn call(
     let header = |name: &str| call.header(name).map(str::to_owned);
     let mut head = Head::new(method, call.path().to_owned(), host.id.to_owned(), header);
     head.json_only = true;
+    head.origin = host.origin.or_of_sender(&head.origin).clone();
     let limit = app.config().max_body_bytes;
     let inner = call.body();
     let reply = request::answer(app, &head, || async move {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use score::CacheUse;
-use tracing::{error, info};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, error, info, info_span};
 use warp::http::{HeaderMap, Method};
 
 use super::body::BodyBytes;
@@ -16,6 +17,7 @@ use crate::metrics;
 use crate::payload::Declared;
 use crate::problem::Problem;
 use crate::scoring::{self, CacheStatus, Call, Scored};
+use crate::traces::Origin;
 
 /// The header that carries the host's invocation id.
 const INVOCATION_ID: &str = "x-azure-functions-invocationid";
@@ -32,6 +34,8 @@ pub(super) struct Head {
     accept: Option<String>,
     cache: CacheUse,
     pub(super) request_id: String,
+    /// The trace it is a part of.
+    pub(super) origin: Origin,
     /// Whether the answer has to be JSON, since it travels in an envelope.
     pub(super) json_only: bool,
 }
@@ -59,6 +63,7 @@ impl Head {
             accept: header("accept"),
             cache: cache_use(header("cache-control").as_deref()),
             request_id,
+            origin: Origin::new(header),
             json_only: false,
         }
     }
@@ -118,6 +123,44 @@ pub(super) async fn answer<F>(app: &Arc<App>, head: &Head, read_body: impl FnOnc
 where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
+    let span = span(head);
+    head.origin.adopt(&span);
+    let reply = answer_traced(app, head, read_body)
+        .instrument(span.clone())
+        .await;
+    let status = reply.status.as_u16();
+    span.record("http.response.status_code", status);
+    if status >= 500 {
+        span.record("otel.status_code", "ERROR");
+    }
+    reply
+}
+
+/// Names as in OpenTelemetry's conventions for HTTP servers and functions.
+fn span(head: &Head) -> Span {
+    let route = route::is_public(&head.path).then_some(route::TEMPLATE);
+    info_span!(
+        "request",
+        otel.name = format!("{} {}", head.method, route.unwrap_or_default()).trim_end(),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = %head.method,
+        http.route = route,
+        url.path = head.path,
+        http.response.status_code = Empty,
+        error.type = Empty,
+        faas.trigger = "http",
+        faas.invocation_id = head.request_id,
+        score.model = Empty,
+        score.rows = Empty,
+        score.cache = Empty,
+    )
+}
+
+async fn answer_traced<F>(app: &Arc<App>, head: &Head, read_body: impl FnOnce() -> F) -> Reply
+where
+    F: Future<Output = Result<BodyBytes, Problem>>,
+{
     let start = Instant::now();
     let mut model = None;
     let outcome = match route::find(&head.method, &head.path) {
@@ -137,6 +180,7 @@ pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
 }
 
 fn refusal(head: &Head, problem: Problem) -> Reply {
+    Span::current().record("error.type", problem.code);
     report(head, &problem);
     let open_inference = route::speaks_open_inference(&head.path);
     Reply::refusal(problem, &head.request_id, open_inference)

@@ -10,6 +10,9 @@ use crate::problem::Problem;
 /// `score-http/function.json`.
 pub(super) const PREFIX: &str = "/api/score";
 
+/// The same with that route, as traces name it.
+pub(super) const TEMPLATE: &str = "/api/score/{*path}";
+
 /// The model a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ModelRef {

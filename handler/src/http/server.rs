@@ -160,9 +160,7 @@ async fn answer<B: Buf + Send + 'static>(
             let host = HostCall {
                 function: &function.name,
                 id: &head.request_id,
-                traceparent: headers
-                    .get("traceparent")
-                    .and_then(|value| value.to_str().ok()),
+                origin: &head.origin,
             };
             match read(envelope::read_rules(app, function)).await {
                 Ok(body) => envelope::invoke(app, function, host, body).await,

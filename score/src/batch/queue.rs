@@ -3,19 +3,20 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Ran;
 use super::session::Session;
+use super::wait::Wait;
 use crate::error::ScoreError;
 use crate::signature::Arranged;
 
 pub(super) struct Job {
     pub(super) inputs: Arranged,
     pub(super) rows: usize,
-    pub(super) since: Instant,
+    pub(super) wait: Wait,
     pub(super) reply: oneshot::Sender<Result<Ran, ScoreError>>,
     /// The job's place in the queue; given back when the job is dropped, run or not.
     pub(super) place: Arc<OwnedSemaphorePermit>,

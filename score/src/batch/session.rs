@@ -3,7 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use tracing::Span;
+
 use super::queue::Job;
+use super::wait::Wait;
 use super::{BatchStats, Ran};
 use crate::error::ScoreError;
 use crate::model::{Model, RunError};
@@ -21,9 +24,9 @@ impl Session {
     }
 
     /// Runs jobs that may share a run, and answers them. `ran` is told the rows and the time of each run.
-    pub(super) fn run_jobs(&mut self, jobs: Vec<Job>, ran: impl Fn(usize, Duration)) {
+    pub(super) fn run_jobs(&mut self, mut jobs: Vec<Job>, ran: impl Fn(usize, Duration)) {
         if jobs.len() > 1
-            && let Some(answers) = self.run_together(&jobs, &ran)
+            && let Some(answers) = self.run_together(&mut jobs, &ran)
         {
             for (job, answer) in jobs.into_iter().zip(answers) {
                 job.answer(Ok(answer));
@@ -31,38 +34,44 @@ impl Session {
             return;
         }
         // Alone, or one of them is at fault: each for itself then.
-        for job in jobs {
+        for mut job in jobs {
             if job.reply.is_closed() {
                 continue;
             }
-            let answer = self.run_alone(&job.inputs, job.rows, job.since, &ran);
+            let answer = self.run_alone(&job.inputs, job.rows, &mut job.wait, &ran);
             job.answer(answer);
         }
     }
 
-    /// Runs the inputs of one job, which waits since `since`.
+    /// Runs the inputs of one job, whose wait ends.
     pub(super) fn run_alone(
         &mut self,
         inputs: &Arranged,
         rows: usize,
-        since: Instant,
+        wait: &mut Wait,
         ran: impl Fn(usize, Duration),
     ) -> Result<Ran, ScoreError> {
         let start = Instant::now();
+        let span = wait.end(rows);
         let outputs = self.run_once(inputs)?;
+        drop(span);
         let infer = start.elapsed();
         self.note(rows, infer);
-        self.stats.waits.observe(start - since);
+        self.stats.waits.observe(start - wait.since);
         ran(rows, infer);
         Ok(Ran {
             outputs,
             rows,
-            queue: start - since,
+            queue: start - wait.since,
             infer,
         })
     }
 
-    fn run_together(&mut self, jobs: &[Job], ran: impl Fn(usize, Duration)) -> Option<Vec<Ran>> {
+    fn run_together(
+        &mut self,
+        jobs: &mut [Job],
+        ran: impl Fn(usize, Duration),
+    ) -> Option<Vec<Ran>> {
         let start = Instant::now();
         let tensors = (0..jobs[0].inputs.tensors.len())
             .map(|input| Tensor::stack(jobs.iter().map(|job| &job.inputs.tensors[input])))
@@ -71,8 +80,10 @@ impl Session {
             tensors,
             given: Vec::new(),
         };
-        let outputs = self.run_once(&inputs).ok()?;
         let rows: usize = jobs.iter().map(|job| job.rows).sum();
+        let spans: Vec<Span> = jobs.iter_mut().map(|job| job.wait.end(rows)).collect();
+        let outputs = self.run_once(&inputs).ok()?;
+        drop(spans);
         if outputs.iter().any(|tensor| tensor.rows() != Some(rows)) {
             return None;
         }
@@ -83,11 +94,11 @@ impl Session {
         let answers = jobs.iter().map(|job| {
             let mine: Vec<usize> = (from..from + job.rows).collect();
             from += job.rows;
-            self.stats.waits.observe(start - job.since);
+            self.stats.waits.observe(start - job.wait.since);
             Ran {
                 outputs: outputs.iter().map(|o| o.take_rows(&mine)).collect(),
                 rows,
-                queue: start - job.since,
+                queue: start - job.wait.since,
                 infer,
             }
         });

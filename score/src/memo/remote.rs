@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
-use tracing::{info, warn};
+use tracing::{Span, info, info_span, warn};
 
 use super::codec;
 use super::gate::{Gate, Pass};
@@ -69,13 +69,20 @@ impl Purpose {
     }
 }
 
+/// Results of one request on their way to the store.
+struct Pending {
+    entries: Vec<StoreEntry>,
+    /// Ends when they are written, or dropped.
+    span: Span,
+}
+
 pub(crate) struct Remote {
     store: Arc<dyn MemoStore>,
     purpose: Purpose,
     gate: Gate,
     options: RemoteOptions,
     stats: MemoStats,
-    writes: mpsc::UnboundedSender<Vec<StoreEntry>>,
+    writes: mpsc::UnboundedSender<Pending>,
     pending_bytes: AtomicUsize,
     /// Why the gate was shut last.
     trouble: Mutex<String>,
@@ -120,7 +127,7 @@ impl Remote {
         purpose: Purpose,
         options: RemoteOptions,
         stats: MemoStats,
-        writes: mpsc::UnboundedSender<Vec<StoreEntry>>,
+        writes: mpsc::UnboundedSender<Pending>,
     ) -> Arc<Self> {
         Arc::new(Self {
             store,
@@ -236,7 +243,10 @@ impl Remote {
             ttl: ttl.or(self.options.ttl).map(jittered),
         });
         // Fails only while the runtime is being shut down.
-        let _ = self.writes.send(sealed.collect());
+        let _ = self.writes.send(Pending {
+            entries: sealed.collect(),
+            span: info_span!("cache write", score.keys = entries.len()),
+        });
     }
 
     fn trouble(&self) -> MutexGuard<'_, String> {
@@ -403,11 +413,15 @@ async fn probe(remote: &Remote) -> Result<(), StoreError> {
     Err(fault)
 }
 
-async fn write(remote: Arc<Remote>, mut queue: mpsc::UnboundedReceiver<Vec<StoreEntry>>) {
+async fn write(remote: Arc<Remote>, mut queue: mpsc::UnboundedReceiver<Pending>) {
     let mut waiting = Vec::new();
     let mut refusing = false;
     while queue.recv_many(&mut waiting, 64).await > 0 {
-        let mut entries: Vec<StoreEntry> = waiting.drain(..).flatten().collect();
+        let (entries, spans): (Vec<Vec<StoreEntry>>, Vec<Span>) = waiting
+            .drain(..)
+            .map(|Pending { entries, span }| (entries, span))
+            .unzip();
+        let mut entries: Vec<StoreEntry> = entries.into_iter().flatten().collect();
         let bytes = waiting_bytes(&entries);
         while !entries.is_empty() {
             let chunk: Vec<_> = entries.drain(..chunk_length(&entries)).collect();
@@ -424,6 +438,7 @@ async fn write(remote: Arc<Remote>, mut queue: mpsc::UnboundedReceiver<Vec<Store
             }
         }
         remote.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        drop(spans);
     }
 }
 

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use tracing::field::Empty;
+use tracing::{Instrument, info_span};
 
 use super::{Scored, Scorer, timings};
 use crate::cost::{Decision, LookedUp};
@@ -74,7 +76,22 @@ impl Scorer {
         decision: &Decision,
         start: Instant,
     ) -> Recall {
-        let answer = self.memo.look_up(&units.keys, tiers).await;
+        let span = info_span!(
+            "cache look-up",
+            score.keys = units.keys.len(),
+            score.near = Empty,
+            score.found = Empty
+        );
+        let looking = self.memo.look_up(&units.keys, tiers);
+        let answer = looking.instrument(span.clone()).await;
+        if !span.is_disabled() {
+            span.record(
+                "score.near",
+                answer.near.iter().filter(|near| **near).count(),
+            );
+            span.record("score.found", answer.found.iter().flatten().count());
+        }
+        drop(span);
         let mut recall = Recall::nothing(units, tiers, start);
         self.learn(decision, &recall, &answer);
         recall.found = answer.found;
@@ -124,7 +141,10 @@ impl Scorer {
                 }
             }
             land(shares.lead, &recall.found);
-            sharing &= arrived(shares.others, &mut recall).await;
+            if !shares.others.is_empty() {
+                let waiting = arrived(shares.others, &mut recall);
+                sharing &= waiting.instrument(info_span!("shared wait")).await;
+            }
             missing = recall.missing();
         }
         match recall.units.join(&self.metadata.signature, &recall.found) {

@@ -1,0 +1,138 @@
+//! The variables that OpenTelemetry's specification names, as far as they decide whether and how traces are exported.
+//! The SDK itself reads the others: resource, sampler, headers, limits of the queue.
+
+use std::time::Duration;
+
+/// How traces are exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceSettings {
+    /// How long one request to the collector may take.
+    pub timeout: Duration,
+    /// Whether the variables give this service a name.
+    pub is_named: bool,
+}
+
+const SAMPLERS: [&str; 6] = [
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+];
+
+/// The settings, or `None` if nothing is exported; what was ignored goes to `remarks`. As the specification has it, a
+/// mistake here is no reason not to start: the host reads the same variables, and may understand more of them.
+pub(super) fn read(
+    lookup: &dyn Fn(&str) -> Option<String>,
+    remarks: &mut Vec<String>,
+) -> Option<TraceSettings> {
+    // A variable for traces wins over that for all signals.
+    let of_traces = |name: &str| {
+        let special = format!("OTEL_EXPORTER_OTLP_TRACES_{name}");
+        let general = format!("OTEL_EXPORTER_OTLP_{name}");
+        [special, general]
+            .into_iter()
+            .find_map(|name| Some((lookup(&name)?, name)))
+    };
+    let is =
+        |name: &str, word: &str| lookup(name).is_some_and(|v| v.trim().eq_ignore_ascii_case(word));
+    let (endpoint, name) = of_traces("ENDPOINT")?;
+    if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
+        return None;
+    }
+    // Without the value: an address may hold a secret.
+    if !["http://", "https://"]
+        .iter()
+        .any(|scheme| endpoint.starts_with(scheme))
+    {
+        remarks.push(format!(
+            "{name} is no http or https URL: traces are not exported"
+        ));
+        return None;
+    }
+    if let Some((protocol, name)) = of_traces("PROTOCOL")
+        && protocol.trim() != "http/protobuf"
+    {
+        remarks.push(format!(
+            "{name}={protocol:?}: traces are not exported, since only http/protobuf is spoken"
+        ));
+        return None;
+    }
+    if let Some(sampler) = lookup("OTEL_TRACES_SAMPLER")
+        && !SAMPLERS.contains(&sampler.as_str())
+    {
+        remarks.push(format!(
+            "OTEL_TRACES_SAMPLER={sampler:?} is not known: parentbased_always_on is used"
+        ));
+    }
+    let timeout = of_traces("TIMEOUT").and_then(|(millis, _)| millis.trim().parse().ok());
+    let attributes = lookup("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    Some(TraceSettings {
+        timeout: Duration::from_millis(timeout.unwrap_or(10_000)),
+        is_named: lookup("OTEL_SERVICE_NAME").is_some()
+            || attributes
+                .split(',')
+                .any(|pair| pair.trim().starts_with("service.name=")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(variables: &[(&str, &str)]) -> (Option<TraceSettings>, Vec<String>) {
+        let lookup = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let mut remarks = Vec::new();
+        (read(&lookup, &mut remarks), remarks)
+    }
+
+    const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+
+    #[test]
+    fn an_endpoint_switches_traces_on_unless_something_switches_them_off() {
+        assert_eq!(settings(&[]), (None, vec![]));
+        let (on, remarks) = settings(&[ENDPOINT]);
+        assert_eq!(on.unwrap().timeout, Duration::from_secs(10));
+        assert!(remarks.is_empty());
+        for off in [
+            ("OTEL_SDK_DISABLED", "True"),
+            ("OTEL_TRACES_EXPORTER", "none"),
+        ] {
+            assert_eq!(settings(&[ENDPOINT, off]), (None, vec![]));
+        }
+    }
+
+    #[test]
+    fn what_is_for_traces_wins() {
+        let (on, _) = settings(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces/v1"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"),
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "250"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "a=1, service.name=scores"),
+        ]);
+        let expected = TraceSettings {
+            timeout: Duration::from_millis(250),
+            is_named: true,
+        };
+        assert_eq!(on, Some(expected));
+    }
+
+    #[test]
+    fn mistakes_are_remarks_without_secrets() {
+        let wrong = ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector?key=s3cret");
+        let (off, remarks) = settings(&[wrong]);
+        assert_eq!((off, remarks.len()), (None, 1));
+        assert!(!remarks[0].contains("s3cret"));
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        let (off, remarks) = settings(&[ENDPOINT, grpc]);
+        assert_eq!((off, remarks.len()), (None, 1));
+        let (on, remarks) = settings(&[ENDPOINT, ("OTEL_TRACES_SAMPLER", "xray")]);
+        assert_eq!((on.is_some(), remarks.len()), (true, 1));
+    }
+}

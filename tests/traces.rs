@@ -1,0 +1,378 @@
+//! Traces from end to end: what comes with a request or a message, what a collector gets, and what a collector that is
+//! not well costs.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::support::app_root::AppRoot;
+use crate::support::digits::Digits;
+use crate::support::host::{FunctionsHost, HostOptions, Mode};
+use crate::support::http1;
+use crate::support::invoke::Transport;
+use crate::support::otlp::{Collector, Mood, Trace, attributes, hex};
+use crate::support::port;
+use crate::support::process::Level;
+use crate::support::redis::RedisServer;
+use crate::support::triggers::ServiceBusMessage;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+const SECONDS_5: Duration = Duration::from_secs(5);
+
+fn traceparent(flags: &str) -> String {
+    format!("00-{TRACE}-{PARENT}-{flags}")
+}
+
+/// Batches leave at once, so that tests need not wait.
+fn options(endpoint: &str) -> HostOptions {
+    HostOptions::from([
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+    ])
+}
+
+async fn start(collector: &Collector, more: &[(&str, &str)]) -> FunctionsHost {
+    let options = more
+        .iter()
+        .fold(options(&collector.endpoint()), |options, (name, value)| {
+            options.setting(name, *value)
+        });
+    FunctionsHost::start(&AppRoot::with_sample(), options).await
+}
+
+async fn score(host: &FunctionsHost, flags: &str) {
+    let headers = [
+        JSON,
+        ("traceparent", &*traceparent(flags)),
+        ("tracestate", "vendor=1"),
+    ];
+    let body = Digits::load().body(0..3);
+    let answer = host
+        .http("POST", "/api/score?code=k3y", &headers, &body)
+        .await;
+    answer.expect_status(200);
+}
+
+/// Everything that a request which finds nothing goes through, below its span `root`.
+fn assert_steps(trace: &Trace, root: &str) {
+    let steps = [
+        "decode",
+        "cache look-up",
+        "queue wait",
+        "inference",
+        "cache write",
+        "encode",
+    ];
+    let mut below = trace.below(root);
+    below.sort_unstable();
+    let mut expected = steps.to_vec();
+    expected.sort_unstable();
+    assert_eq!(below, expected, "\n{}", trace.tree());
+    assert_eq!(trace.0.len(), 1 + steps.len(), "\n{}", trace.tree());
+    let root = trace.span(root);
+    for (before, after) in [
+        ("decode", "cache look-up"),
+        ("cache look-up", "queue wait"),
+        ("queue wait", "inference"),
+        ("inference", "encode"),
+    ] {
+        let (before, after) = (trace.span(before), trace.span(after));
+        assert!(before.end_time_unix_nano <= after.start_time_unix_nano);
+        assert!(root.start_time_unix_nano <= before.start_time_unix_nano);
+        assert!(after.end_time_unix_nano <= root.end_time_unix_nano);
+    }
+    // The answer does not wait for it.
+    let write = trace.span("cache write");
+    assert!(root.end_time_unix_nano <= write.end_time_unix_nano);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_traced_through_every_step_in_every_form() {
+    let redis = RedisServer::start().await;
+    for mode in Mode::ALL {
+        let collector = Collector::start().await;
+        let options = options(&collector.endpoint())
+            .mode(mode)
+            .setting("REDIS_URL", redis.url())
+            .setting(
+                "SCORE_CACHE_NAMESPACE",
+                format!("{mode:?}").replace(|c: char| !c.is_alphanumeric(), ""),
+            )
+            .setting(
+                "OTEL_RESOURCE_ATTRIBUTES",
+                "deployment.environment.name=test",
+            )
+            .setting("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s3cret");
+        let host = FunctionsHost::start(&AppRoot::with_sample(), options).await;
+        host.wait_for_log("redis connected", SECONDS_5).await;
+        score(&host, "01").await;
+        let trace = collector.trace(TRACE, 7).await;
+        let root = "POST /api/score/{*path}";
+        assert_steps(&trace, root);
+        let span = trace.span(root);
+        assert_eq!(hex(&span.parent_span_id), PARENT);
+        assert_eq!(span.trace_state, "vendor=1");
+        assert_eq!(span.kind, 2, "a server's");
+        let found = attributes(&span.attributes);
+        let id = found["faas.invocation_id"].clone();
+        host.wait_for_log(&id, SECONDS_5).await;
+        for (name, value) in [
+            ("http.request.method", "POST"),
+            ("http.route", "/api/score/{*path}"),
+            ("url.path", "/api/score"),
+            ("http.response.status_code", "200"),
+            ("faas.trigger", "http"),
+            ("score.model", "mnist"),
+            ("score.rows", "3"),
+            ("score.cache", "MISS"),
+        ] {
+            assert_eq!(found[name], value, "{name} in\n{}", trace.tree());
+        }
+        assert!(!trace.tree().contains("k3y"), "{}", trace.tree());
+        let resource = collector.resource();
+        assert_eq!(resource["service.name"], "score");
+        assert_eq!(resource["deployment.environment.name"], "test");
+        assert_eq!(collector.header("api-key").as_deref(), Some("s3cret"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_traced_from_its_sender_to_the_write_behind() {
+    let redis = RedisServer::start().await;
+    let collector = Collector::start().await;
+    let host = start(&collector, &[("REDIS_URL", &redis.url())]).await;
+    host.wait_for_log("redis connected", SECONDS_5).await;
+    // The stand-in for the host has a trace of its own, which is not sampled.
+    let messages = [ServiceBusMessage::new(Digits::load().body(0..3))
+        .with_id("m-1")
+        .with_property("Diagnostic-Id", traceparent("01"))];
+    let delivered = host.deliver("score-queue", &messages, Transport::Chunked);
+    let outcome = delivered.await.unwrap();
+    let id = &outcome.raw.invocation_id;
+    let root = "process score-queue";
+    let trace = collector.trace(TRACE, 7).await;
+    println!("{}", trace.tree());
+    assert_steps(&trace, root);
+    let found = trace.span(root);
+    assert_eq!(found.kind, 5, "a consumer's");
+    assert_eq!(hex(&found.parent_span_id), PARENT);
+    let attributes = attributes(&found.attributes);
+    for (name, value) in [
+        ("faas.invocation_id", id.as_str()),
+        ("faas.trigger", "pubsub"),
+        ("messaging.system", "servicebus"),
+        ("messaging.operation.type", "process"),
+        ("messaging.message.id", "m-1"),
+        ("score.model", "mnist"),
+        ("score.outcome", "scored"),
+    ] {
+        assert_eq!(attributes[name], value, "{name}");
+    }
+    redis.wait_for_keys(3, SECONDS_5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hosts_trace_is_continued_if_it_is_sampled_and_else_the_senders() {
+    let (other, of_host) = ("f".repeat(32), "e".repeat(16));
+    for (host_sends, trace, parent, linked) in [
+        (None, TRACE, PARENT, false),
+        (
+            Some(format!("00-{other}-{of_host}-00")),
+            TRACE,
+            PARENT,
+            false,
+        ),
+        (
+            Some(format!("00-{other}-{of_host}-01")),
+            &*other,
+            &*of_host,
+            true,
+        ),
+        (
+            Some(format!("00-{TRACE}-{of_host}-01")),
+            TRACE,
+            &*of_host,
+            true,
+        ),
+    ] {
+        let collector = Collector::start().await;
+        let host = start(&collector, &[]).await;
+        let properties = json!({ "traceparent": traceparent("01"), "tracestate": "vendor=1" });
+        let envelope = json!({
+            "Data": { "message": crate::support::encoding::base64(&Digits::load().body(0..1)) },
+            "Metadata": { "ApplicationProperties": properties, "MessageId": "m-2" },
+        });
+        let body = envelope.to_string().into_bytes();
+        let mut headers = vec![
+            ("Host", "x".to_owned()),
+            ("Content-Length", body.len().to_string()),
+        ];
+        headers.extend(host_sends.map(|value| ("traceparent", value)));
+        let head = http1::head("POST", "/score-queue", &headers);
+        let answer = http1::exchange(host.port(), &[&head, &body]).await.unwrap();
+        assert_eq!(answer.status, 200);
+        let found = collector.trace(trace, 6).await;
+        let span = found.span("process score-queue");
+        assert_eq!(hex(&span.parent_span_id), parent);
+        let links: Vec<String> = span.links.iter().map(|link| hex(&link.span_id)).collect();
+        assert_eq!(links, if linked { vec![PARENT] } else { vec![] });
+        assert_eq!(span.trace_state, if linked { "" } else { "vendor=1" });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_parents_decision_counts_and_so_does_the_sampler() {
+    for (settings, flags, sampled) in [
+        (&[][..], "00", false),
+        (&[("OTEL_TRACES_SAMPLER", "always_on")], "00", true),
+        (&[("OTEL_TRACES_SAMPLER", "always_off")], "01", false),
+        (
+            &[
+                ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+                ("OTEL_TRACES_SAMPLER_ARG", "0"),
+            ],
+            "01",
+            true,
+        ),
+        (&[("OTEL_SDK_DISABLED", "true")], "01", false),
+    ] {
+        let collector = Collector::start().await;
+        let host = start(&collector, settings).await;
+        score(&host, flags).await;
+        host.signal(Signal::SIGTERM);
+        host.wait_exit(SECONDS_5).await;
+        let spans = collector.spans();
+        let found = spans.iter().any(|span| hex(&span.trace_id) == TRACE);
+        assert_eq!(found, sampled, "{settings:?} {flags}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_spans_are_sent_before_the_process_ends() {
+    let collector = Collector::start().await;
+    let patient = [("OTEL_BSP_SCHEDULE_DELAY", "60000")];
+    let host = start(&collector, &patient).await;
+    score(&host, "01").await;
+    assert_eq!(collector.requests(), 0);
+    let stopped = Instant::now();
+    host.signal(Signal::SIGTERM);
+    let status = host.wait_exit(SECONDS_5).await;
+    assert!(status.success() && stopped.elapsed() < Duration::from_millis(950));
+    let trace = collector.trace(TRACE, 6).await;
+    assert_eq!(trace.span("encode").trace_id, trace.0[0].trace_id);
+}
+
+/// Scores for a while and looks at the times; they are those of a request, not those of the collector.
+async fn assert_undisturbed(host: &FunctionsHost) {
+    for _ in 0..50 {
+        let start = Instant::now();
+        score(host, "01").await;
+        assert!(start.elapsed() < Duration::from_millis(500));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn lines(host: &FunctionsHost, part: &str) -> usize {
+    let logs = host.logs();
+    assert!(
+        logs.iter()
+            .all(|line| line.level != Level::Error && !line.is_stderr)
+    );
+    logs.iter().filter(|line| line.text.contains(part)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_not_well_costs_one_line() {
+    for mood in [Mood::Refusing, Mood::Hanging] {
+        let collector = Collector::start().await;
+        collector.is(mood);
+        let impatient = [
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "300"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "64"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "32"),
+        ];
+        let host = start(&collector, &impatient).await;
+        assert_undisturbed(&host).await;
+        host.wait_for_log("traces cannot be exported", SECONDS_5)
+            .await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(collector.requests() > 1, "{mood:?}");
+        assert_eq!(lines(&host, "traces cannot be exported"), 1, "{mood:?}");
+        collector.is(Mood::Well);
+        let deadline = Instant::now() + SECONDS_5;
+        while lines(&host, "traces are exported again") == 0 {
+            assert!(Instant::now() < deadline, "{mood:?}");
+            score(&host, "01").await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(lines(&host, "trace"), 2, "{mood:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_not_there_costs_one_line_and_no_time_at_the_end() {
+    for endpoint in [
+        format!("http://127.0.0.1:{}", port::free()),
+        "http://nowhere.invalid:4318/?key=s3cret".to_owned(),
+        // Nobody answers there.
+        "http://192.0.2.1:4318".to_owned(),
+    ] {
+        let options = options(&endpoint).setting("OTEL_EXPORTER_OTLP_TIMEOUT", "400");
+        let host = FunctionsHost::start(&AppRoot::with_sample(), options).await;
+        assert_undisturbed(&host).await;
+        host.wait_for_log("traces cannot be exported", SECONDS_5)
+            .await;
+        assert_eq!(lines(&host, "traces cannot"), 1, "{endpoint}");
+        assert_eq!(lines(&host, "s3cret"), 0);
+        let stopped = Instant::now();
+        host.signal(Signal::SIGTERM);
+        let status = host.wait_exit(SECONDS_5).await;
+        assert!(status.success(), "{endpoint}: {status}");
+        assert!(
+            stopped.elapsed() < Duration::from_millis(1500),
+            "{endpoint}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_spoken_is_said_once_and_scoring_goes_on() {
+    let host = FunctionsHost::start(
+        &AppRoot::with_sample(),
+        options("http://127.0.0.1:9").setting("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+    )
+    .await;
+    score(&host, "01").await;
+    assert_eq!(lines(&host, "traces are not exported"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_change_no_log_line() {
+    let collector = Collector::start().await;
+    let host = start(&collector, &[("SCORE_LOG", "json")]).await;
+    score(&host, "01").await;
+    let line = host.wait_for_log("\"scored\"", SECONDS_5).await;
+    let line: Value = serde_json::from_str(&line.text).unwrap();
+    let mut members: Vec<&str> = line
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    members.sort_unstable();
+    let expected = [
+        "cache",
+        "id",
+        "level",
+        "message",
+        "model",
+        "ms",
+        "rows",
+        "status",
+        "timestamp",
+    ];
+    assert_eq!(members, expected);
+}
