@@ -69,7 +69,8 @@ async fn rows_are_found_again_by_other_requests_dialects_and_processes() {
 async fn one_look_up_asks_redis_once_for_all_rows() {
     let (digits, app) = (Digits::load(), AppRoot::with_sample());
     let redis = RedisServer::start().await;
-    let host = with_redis(&app, &redis.url()).await;
+    // A busy machine may take longer than usual; how often Redis is asked is what counts here.
+    let host = with_patience(&app, &redis.url(), "2s").await;
     score(&host, &digits.body(0..100)).await;
     redis.wait_for_keys(100, SECONDS_5).await;
     let before = redis.info("total_commands_processed").await;
