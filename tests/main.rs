@@ -18,6 +18,7 @@ mod features;
 mod http_trigger;
 mod lifecycle;
 mod listener_selftest;
+mod logs;
 mod memo;
 mod metrics;
 mod models;

@@ -31,7 +31,8 @@ def wait_until(holds, what, seconds=30):
         try:
             if holds():
                 return
-        except (OSError, http.client.HTTPException, urllib.error.URLError):
+        except (OSError, http.client.HTTPException, ValueError):
+            # Nobody listens yet, or answers in words.
             pass
         time.sleep(0.05)
     raise AssertionError(f"{what}: not within {seconds} s")

@@ -1,0 +1,217 @@
+//! What a whole life of the program leaves in the log: one line for each event, and nothing of what is confidential.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::app_root::{AppRoot, repository};
+use crate::support::functions::add_functions;
+use crate::support::host::{FunctionsHost, HostOptions, Mode};
+use crate::support::invoke::Transport;
+use crate::support::otlp::{Collector, attributes};
+use crate::support::redis::{RedisOptions, RedisServer};
+use crate::support::triggers::{BlobEvent, ServiceBusMessage};
+
+/// A part of everything that must not be found again.
+const SECRET: &str = "pl4nted";
+const SECONDS_5: Duration = Duration::from_secs(5);
+
+fn app() -> AppRoot {
+    let app = AppRoot::new();
+    let file = repository().join("tests/data/models/identity_string.onnx");
+    let options = "[features]\nprefix = \"features:\"\nformat = \"json\"\n";
+    app.add_model("identity_string", file, Some(options));
+    add_functions(&app);
+    app
+}
+
+/// Everything a caller can bring a secret in with.
+async fn live(host: &FunctionsHost) {
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-functions-key", "pl4nted-key"),
+        ("authorization", "Bearer pl4nted-token"),
+        ("cookie", "session=pl4nted"),
+    ];
+    let path = "/api/score?code=pl4nted-code&clientId=pl4nted";
+    for body in [
+        r#"{"data":[["pl4nted","b"]]}"#,
+        r#"{"data":[["pl4nted"]]}"#,
+        r#"{"pl4nted":[]}"#,
+        r#"{"data":[["pl4nted\u0000","b"]]}"#,
+        r#"pl4nted"#,
+        r#"{"keys":["pl4nted-known"]}"#,
+        r#"{"keys":["pl4nted-unknown"]}"#,
+        r#"{"keys":["pl4nted-broken"]}"#,
+    ] {
+        host.http("POST", path, &headers, body.as_bytes()).await;
+        for function in ["scoreMessage", "scoreText", "scoreBatch"] {
+            let messages = [ServiceBusMessage::new(body).with_property("secret", "pl4nted")];
+            // Some are brought again.
+            let _ = host.deliver(function, &messages, Transport::Chunked).await;
+        }
+        let mut blob = BlobEvent::new("a.json", body);
+        blob.uri += "?sv=1&sig=pl4nted-signature";
+        blob.metadata = json!({ "owner": "pl4nted" });
+        let _ = host.blob("scoreBlob", &blob, Transport::Chunked).await;
+    }
+    for (method, path) in [
+        ("GET", "/api/score/metrics?code=pl4nted"),
+        ("DELETE", "/api/score?code=pl4nted"),
+        ("GET", "/api/score/v2/models/x?code=pl4nted"),
+    ] {
+        host.http(method, path, &headers, b"").await;
+    }
+    let broken = b"{\"Data\":{\"msg\":\"pl4nted";
+    for function in ["scoreMessage", "score-http"] {
+        let _ = host.post_body(function, broken, Transport::Chunked).await;
+    }
+}
+
+fn assert_silent(host: &FunctionsHost) {
+    assert!(!host.logs().is_empty());
+    for line in host.logs() {
+        let text = &line.text;
+        assert!(!text.to_lowercase().contains(SECRET), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_logged_or_traced_whatever_happens() {
+    let redis = RedisServer::start_with(RedisOptions::default().password("pl4nted-password")).await;
+    for (mode, format) in [
+        (Mode::Forwarded, "text"),
+        (Mode::Envelope { chunked: true }, "json"),
+    ] {
+        // It is empty after a restart.
+        redis
+            .command(&[b"SET", b"features:pl4nted-known", br#"["pl4nted","b"]"#])
+            .await;
+        redis
+            .command(&[b"SET", b"features:pl4nted-broken", b"[\"pl4nted\", 7, {"])
+            .await;
+        let collector = Collector::start().await;
+        let options = HostOptions::default()
+            .mode(mode)
+            .setting("REDIS_URL", redis.url())
+            .setting("SCORE_L1_BYTES", "0")
+            .setting("SCORE_FEATURES_TIMEOUT", "200ms")
+            .setting("SCORE_MESSAGE_TIMEOUT", "300ms")
+            .setting("SCORE_MESSAGE_BATCH_TIMEOUT", "300ms")
+            .setting("SCORE_LOG", format)
+            .setting(
+                "SCORE_LOG_FILTER",
+                "info,handler=trace,score=trace,ort=off,fred=off",
+            )
+            .setting("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint())
+            .setting("OTEL_EXPORTER_OTLP_HEADERS", "api-key=pl4nted-otlp")
+            .setting("OTEL_BSP_SCHEDULE_DELAY", "20");
+        let host = FunctionsHost::start(&app(), options).await;
+        host.wait_for_log("redis connected", SECONDS_5).await;
+        live(&host).await;
+        redis.stop();
+        live(&host).await;
+        redis.restart().await;
+        host.wait_for_log(
+            "redis does not answer|answers again|cannot be used",
+            SECONDS_5,
+        )
+        .await;
+        host.signal(nix::sys::signal::Signal::SIGTERM);
+        host.wait_exit(SECONDS_5).await;
+        assert_silent(&host);
+        let logs = host.logs();
+        let scored: Vec<_> = logs
+            .iter()
+            .filter(|line| line.text.contains("scored"))
+            .collect();
+        assert!(scored.len() > 3, "{logs:?}");
+        let spans = collector.spans();
+        assert!(!spans.is_empty());
+        for span in spans {
+            let found = attributes(&span.attributes);
+            assert!(
+                !format!("{} {found:?}", span.name).contains(SECRET),
+                "{found:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_redis_says_of_a_wrong_password_holds_none() {
+    let redis = RedisServer::start_with(RedisOptions::default().password("right")).await;
+    let wrong = redis.url().replace("right", "pl4nted-password");
+    let host = FunctionsHost::start(&app(), [("REDIS_URL", &*wrong)]).await;
+    host.wait_for_log("cannot be used", SECONDS_5).await;
+    assert_silent(&host);
+    let string = format!(
+        "127.0.0.1:{},password=pl4nted,ssl=False,what=pl4nted",
+        redis.port()
+    );
+    let host = FunctionsHost::start(&app(), [("REDIS_CONNECTION_STRING", &*string)]).await;
+    host.wait_for_log("cannot be used", SECONDS_5).await;
+    assert_silent(&host);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_of_wrong_settings_holds_no_secret() {
+    for (name, value) in [
+        ("REDIS_URL", "redis://:pl4nted@host:port/x"),
+        ("REDIS_URL", "pl4nted"),
+        ("REDIS_URL", "http://:pl4nted@host"),
+        ("REDIS_CONNECTION_STRING", "password=pl4nted"),
+        (
+            "REDIS_CONNECTION_STRING",
+            "h:1,password=pl4nted,ssl=pl4nted",
+        ),
+    ] {
+        let host = FunctionsHost::spawn(&app(), [(name, value), ("SCORE_MAX_ROWS", "none")]);
+        let status = host.wait_exit(SECONDS_5).await;
+        assert_eq!(status.code(), Some(1), "{name}={value}");
+        assert!(
+            host.logs()
+                .iter()
+                .any(|line| line.text.contains("SCORE_MAX_ROWS"))
+        );
+        assert_silent(&host);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_is_one_line_with_what_there_is_to_know() {
+    let host = FunctionsHost::start(&app(), [("SCORE_LOG", "json")]).await;
+    let body = br#"{"data":[["a","b"]]}"#;
+    let answer = host.http("POST", "/api/score", &[], body).await;
+    let answer = answer.expect_status(200);
+    host.http("POST", "/api/score", &[], b"{").await;
+    let messages = [
+        ServiceBusMessage::new(&body[..]),
+        ServiceBusMessage::new("{"),
+    ];
+    let delivered = host.deliver("scoreBatch", &messages, Transport::Chunked);
+    let id = delivered.await.unwrap().raw.invocation_id;
+    host.wait_for_log("scored 1, rejected 1", SECONDS_5).await;
+    let lines: Vec<Value> = host
+        .logs()
+        .iter()
+        .map(|line| serde_json::from_str(&line.text).expect("one JSON object per line"))
+        .collect();
+    let of = |id: &str, message: &str| {
+        let found = lines.iter().filter(|l| l["id"] == id);
+        let found: Vec<_> = found.filter(|l| l["message"] == message).collect();
+        assert_eq!(found.len(), 1, "{message}: {lines:?}");
+        found[0].clone()
+    };
+    let scored = of(&answer.invocation_id, "scored");
+    assert_eq!(scored["model"], "identity_string");
+    assert_eq!(
+        (&scored["rows"], &scored["cache"]),
+        (&json!(1), &json!("MISS"))
+    );
+    assert!(scored["ms"].is_f64() && scored["level"] == "INFO");
+    assert_eq!(of(&id, "scored")["cache"], "HIT");
+    of(&id, "scored 1, rejected 1");
+    let refused = lines.iter().find(|l| l["message"] == "request refused");
+    assert_eq!(refused.unwrap()["status"], 400);
+}
