@@ -33,6 +33,7 @@ fn the_readme_lists_every_setting_with_its_default() {
             || line.starts_with("| `REDIS_")
             || line.starts_with("| `ORT_")
             || line.starts_with("| `AZURE_")
+            || line.starts_with("| `OTEL_")
     });
     assert_eq!(rows.count(), handler::SETTINGS.len());
 }

@@ -265,14 +265,17 @@ async fn the_last_spans_are_sent_before_the_process_ends() {
     assert_eq!(trace.span("encode").trace_id, trace.0[0].trace_id);
 }
 
-/// Scores for a while and looks at the times; they are those of a request, not those of the collector.
+/// Scores for a while; the times are those of requests, not those of the collector. A busy machine may delay a few.
 async fn assert_undisturbed(host: &FunctionsHost) {
+    let mut times = Vec::new();
     for _ in 0..50 {
         let start = Instant::now();
         score(host, "01").await;
-        assert!(start.elapsed() < Duration::from_millis(500));
+        times.push(start.elapsed());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    times.sort_unstable();
+    assert!(times[40] < Duration::from_millis(200), "{times:?}");
 }
 
 fn lines(host: &FunctionsHost, part: &str) -> usize {

@@ -4,15 +4,12 @@ mod plain;
 mod snapshot;
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use score::Times;
 
 use crate::app::App;
 use snapshot::Snapshot;
@@ -22,51 +19,68 @@ pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0
 /// That of the older text format.
 pub(crate) const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Names of functions and of loaded models, never what a caller sent: their number is bounded.
-type RequestLabels = ([(&'static str, String); 2], [(&'static str, u16); 1]);
-type ModelLabel = [(&'static str, String); 1];
-
 /// What the HTTP side counts itself; the rest is read from the models and the cache when asked.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    answers: Family<[(&'static str, u16); 1], Counter>,
-    requests: Family<RequestLabels, Counter>,
-    times: Family<ModelLabel, Histogram, fn() -> Histogram>,
+    requests: RwLock<Vec<Requests>>,
     events: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            answers: Family::default(),
-            requests: Family::default(),
-            times: Family::new_with_constructor(|| Times::default().histogram().clone()),
-            events: Family::default(),
-        }
-    }
+/// Requests that went the same way. There are few such ways, so that looking through them is faster than a table of
+/// hashes, and no labels have to be made for it.
+#[derive(Debug)]
+struct Requests {
+    /// The name of a function; like the model's never what a caller sent, so that their number is bounded.
+    function: String,
+    model: String,
+    status: u16,
+    count: Counter,
+    /// Those that were answered over HTTP.
+    answers: Counter,
 }
 
 impl Metrics {
     /// Counts one answer. `model` is there if one was found, and loaded.
     pub(crate) fn answered(&self, function: &str, model: Option<&str>, status: u16) {
-        self.answers.get_or_create(&[("status", status)]).inc();
-        self.finished(function, model, status);
+        self.count(function, model, status, true);
     }
 
     /// Counts one message or blob by the status it would have had as a request.
     pub(crate) fn finished(&self, function: &str, model: Option<&str>, status: u16) {
-        let names = [
-            ("function", function.to_owned()),
-            ("model", model.unwrap_or("none").to_owned()),
-        ];
-        let labels = (names, [("status", status)]);
-        self.requests.get_or_create(&labels).inc();
+        self.count(function, model, status, false);
     }
 
-    /// Takes down how long a request, a message or a blob took.
-    pub(crate) fn took(&self, model: &str, time: Duration) {
-        let times = self.times.get_or_create(&[("model", model.to_owned())]);
-        times.observe(time.as_secs_f64());
+    fn count(&self, function: &str, model: Option<&str>, status: u16, answered: bool) {
+        let model = model.unwrap_or("none");
+        let same = |one: &&Requests| {
+            one.status == status && one.model == model && one.function == function
+        };
+        let add = |one: &Requests| {
+            one.count.inc();
+            one.answers.inc_by(u64::from(answered));
+        };
+        // Nothing that runs under the lock can panic half-way.
+        let requests = self.requests.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(one) = requests.iter().find(same) {
+            return add(one);
+        }
+        drop(requests);
+        let mut requests = self
+            .requests
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(one) = requests.iter().find(same) {
+            return add(one);
+        }
+        let one = Requests {
+            function: function.to_owned(),
+            model: model.to_owned(),
+            status,
+            count: Counter::default(),
+            answers: Counter::default(),
+        };
+        add(&one);
+        requests.push(one);
     }
 
     /// Counts messages and blobs that were scored or refused.

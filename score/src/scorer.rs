@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use crate::batch::{BatchLimits, BatchStats, Batcher, Ran};
 use crate::cost::{Available, CachePolicy, CostFigures, Costs, Decision, Plan};
 use crate::error::{LoadError, ScoreError};
+use crate::histogram::Times;
 use crate::memo::{Memo, ModelDigest};
 use crate::model::{
     Character, FeatureFormat, Model, ModelFolder, ModelOptions, OnnxModel, Runtime, examine,
@@ -70,6 +71,8 @@ pub struct ScorerStats {
     pub computed_rows: Counter,
     /// Results that could not be put together from remembered parts and were computed as a whole.
     pub recomputed: Counter,
+    /// How long whatever it scored took from end to end, as whoever brought it sees it.
+    pub requests: Times,
     /// What its sessions did.
     pub batch: BatchStats,
 }

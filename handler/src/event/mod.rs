@@ -14,7 +14,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::{FutureExt, StreamExt, stream};
-use score::CacheUse;
+use score::{CacheUse, Times};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -238,10 +238,11 @@ impl Work<'_> {
                 (text.into_bytes(), Err(problem))
             }
         };
-        let model = self.model_name(&delivery);
-        if let Some(model) = &model {
-            self.app.metrics.took(model, start.elapsed());
+        let found = self.found(&delivery);
+        if let Some((_, times)) = &found {
+            times.observe(start.elapsed());
         }
+        let model = found.map(|(model, _)| model);
         let span = Span::current();
         if let Err(problem) = &outcome {
             span.record("error.type", problem.code);
@@ -334,18 +335,20 @@ impl Work<'_> {
             documents::rejected(delivery, &problem, body)
         });
         let document = document.map_err(|_| Problem::internal())?;
-        self.count(self.model_name(delivery).as_deref(), problem.status);
+        let model = self.found(delivery).map(|(model, _)| model);
+        self.count(model.as_deref(), problem.status);
         // Without the message and the place: they may quote the body.
         let id = delivery.id.as_deref().unwrap_or("without id");
         let line = format!("rejected {id:?}: {}", problem.code);
         Ok(Settled::Rejected { document, line })
     }
 
-    /// The model that scores it, if that is loaded.
-    fn model_name(&self, delivery: &Delivery) -> Option<String> {
+    /// The name and the times of the model that scores it, if that is loaded.
+    fn found(&self, delivery: &Delivery) -> Option<(String, Times)> {
         let models = self.app.models().ok()?;
         let scorer = models.get(delivery.model.as_deref()).ok()?;
-        Some(scorer.metadata().name.clone())
+        let times = scorer.stats().requests.clone();
+        Some((scorer.metadata().name.clone(), times))
     }
 
     fn count(&self, model: Option<&str>, status: u16) {

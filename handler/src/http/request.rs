@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use score::CacheUse;
+use score::{CacheUse, Times};
 use tracing::field::Empty;
-use tracing::{Instrument, Span, error, info, info_span};
+use tracing::{Instrument, Level, Span, error, info, info_span, span_enabled};
 use warp::http::{HeaderMap, Method};
 
 use super::body::BodyBytes;
@@ -34,7 +34,7 @@ pub(super) struct Head {
     accept: Option<String>,
     cache: CacheUse,
     pub(super) request_id: String,
-    /// The trace it is a part of.
+    /// The trace it is a part of, if that matters.
     pub(super) origin: Origin,
     /// Whether the answer has to be JSON, since it travels in an envelope.
     pub(super) json_only: bool,
@@ -63,7 +63,11 @@ impl Head {
             accept: header("accept"),
             cache: cache_use(header("cache-control").as_deref()),
             request_id,
-            origin: Origin::new(header),
+            origin: if span_enabled!(Level::INFO) {
+                Origin::new(header)
+            } else {
+                Origin::default()
+            },
             json_only: false,
         }
     }
@@ -168,10 +172,11 @@ where
         Err(problem) => Err(problem),
     };
     let reply = outcome.unwrap_or_else(|problem| refusal(head, problem));
-    if let Some(model) = &model {
-        app.metrics.took(model, start.elapsed());
-    }
-    finish(app, head, model.as_deref(), reply)
+    let Some((model, times)) = model else {
+        return finish(app, head, None, reply);
+    };
+    times.observe(start.elapsed());
+    finish(app, head, Some(&model), reply)
 }
 
 /// The answer to a request that is refused.
@@ -208,7 +213,7 @@ async fn dispatch<F>(
     head: &Head,
     route: Route,
     read_body: impl FnOnce() -> F,
-    found: &mut Option<String>,
+    found: &mut Option<(String, Times)>,
 ) -> Result<Reply, Problem>
 where
     F: Future<Output = Result<BodyBytes, Problem>>,
@@ -227,7 +232,8 @@ where
         Some(model) => model.find(&models)?,
         None => models.get(None)?,
     };
-    *found = Some(scorer.metadata().name.clone());
+    let times = scorer.stats().requests.clone();
+    *found = Some((scorer.metadata().name.clone(), times));
     let scored = scoring::score(app, &models, scorer, head.call(), &body.bytes).await?;
     Ok(scored_reply(scored))
 }

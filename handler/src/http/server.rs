@@ -22,6 +22,7 @@ use super::{envelope, info};
 use crate::app::App;
 use crate::event::HostCall;
 use crate::problem::Problem;
+use crate::traces::Origin;
 
 /// How long a connection may be idle, and how long a client may take to send a request's head: hyper has one timer for
 /// both. Longer than the host keeps idle connections, so that it never sends into one that is being closed.
@@ -160,7 +161,7 @@ async fn answer<B: Buf + Send + 'static>(
             let host = HostCall {
                 function: &function.name,
                 id: &head.request_id,
-                origin: &head.origin,
+                origin: &Origin::new(|name| Some(headers.get(name)?.to_str().ok()?.to_owned())),
             };
             match read(envelope::read_rules(app, function)).await {
                 Ok(body) => envelope::invoke(app, function, host, body).await,

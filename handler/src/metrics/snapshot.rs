@@ -1,7 +1,8 @@
 //! All figures at one moment.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -74,20 +75,28 @@ impl Out<'_> {
 
 fn requests(out: &mut Out<'_>, app: &App) -> fmt::Result {
     let metrics = &app.metrics;
-    out.one(
+    let requests = metrics.requests.read();
+    let requests = requests.unwrap_or_else(PoisonError::into_inner);
+    let mut answers = BTreeMap::<u16, u64>::new();
+    for one in requests.iter().filter(|one| one.answers.get() > 0) {
+        *answers.entry(one.status).or_default() += one.answers.get();
+    }
+    let answers = answers.into_iter();
+    out.family(
         "score_answers",
         "Answers to public requests by status",
-        &metrics.answers,
+        None,
+        answers.map(|(status, count)| ([("status", status)], ConstCounter::new(count))),
     )?;
-    out.one(
+    let counts = requests.iter().map(|one| {
+        let names = [("function", &one.function), ("model", &one.model)];
+        ((names, [("status", one.status)]), one.count.clone())
+    });
+    out.family(
         "score_requests",
         "Requests, messages and blobs by function, model and HTTP status",
-        &metrics.requests,
-    )?;
-    out.one(
-        "score_request_seconds",
-        "From a request, a message or a blob to its result or refusal, in seconds",
-        &metrics.times,
+        None,
+        counts,
     )?;
     out.one(
         "score_events",
@@ -213,6 +222,12 @@ fn work(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
         let figures = of_each(scorers, |scorer| ConstCounter::new(read(scorer)));
         out.family(name, help, None, figures)?;
     }
+    out.family(
+        "score_request",
+        "From a request, a message or a blob to its result or refusal, in seconds",
+        Some(Unit::Seconds),
+        of_each(scorers, |s| s.stats().requests.histogram().clone()),
+    )?;
     out.family(
         "score_waiting_rows",
         "Rows waiting or running",
