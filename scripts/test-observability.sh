@@ -7,7 +7,7 @@ requirements=tests/observability/requirements.txt
 work=target/observability
 packages=$work/python
 
-scripts/setup.sh redis-server=redis-server prometheus=prometheus promtool=prometheus
+scripts/setup.sh redis-server=redis-server prometheus=prometheus promtool=prometheus openssl=openssl
 scripts/fetch-onnxruntime.sh
 cargo build --locked -p handler
 

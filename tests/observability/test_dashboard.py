@@ -37,7 +37,7 @@ def test_the_variables_have_values(prometheus):
         assert found and all(label in one["metric"] for one in found), variable["name"]
 
 
-@pytest.mark.parametrize("expression", questions())
+@pytest.mark.parametrize("expression", list(questions()))
 def test_every_question_is_answered(prometheus, expression):
     for name, value in VARIABLES.items():
         expression = expression.replace(name, value)
