@@ -128,6 +128,9 @@ where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
     let span = span(head);
+    if span.is_disabled() {
+        return answer_traced(app, head, read_body).await;
+    }
     head.origin.adopt(&span);
     let reply = answer_traced(app, head, read_body)
         .instrument(span.clone())
