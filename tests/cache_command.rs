@@ -13,6 +13,7 @@ use tokio::process::Command;
 
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
+use crate::support::fault_proxy::FaultProxy;
 use crate::support::host::{FunctionsHost, HostOptions};
 use crate::support::redis::{RedisOptions, RedisServer};
 use crate::support::redis_cluster::RedisCluster;
@@ -404,7 +405,11 @@ async fn an_interrupted_purge_ends_at_once_and_can_be_run_again() {
     let (app, redis) = (two_models(), RedisServer::start().await);
     let (url, arguments) = (redis.url(), ["cache", "purge", "--all"]);
     fill(&redis, "00000000000000ab", 50_000).await;
-    let child = program(&app, &[("REDIS_URL", &url)], &arguments)
+    // Slow enough to be met at work: a hundred round trips.
+    let far = FaultProxy::start(redis.port());
+    far.delay(Duration::from_millis(20));
+    let far = format!("redis://127.0.0.1:{}", far.port());
+    let child = program(&app, &[("REDIS_URL", &far)], &arguments)
         .spawn()
         .expect("it starts");
     let started = Instant::now();
