@@ -5,13 +5,15 @@ use divan::Bencher;
 use crate::samples::{Answer, COLUMNS, Numbers, Sample, metadata, values};
 use crate::visitors::Request;
 
-const SAMPLES: [Sample; 6] = [
+const SAMPLES: [Sample; 8] = [
     sample(1, Numbers::Ints),
     sample(1, Numbers::Short),
     sample(1, Numbers::Python),
+    sample(1, Numbers::Pixels),
     sample(64, Numbers::Ints),
     sample(64, Numbers::Short),
     sample(64, Numbers::Python),
+    sample(64, Numbers::Pixels),
 ];
 
 const fn sample(rows: usize, numbers: Numbers) -> Sample {

@@ -19,6 +19,8 @@ pub(crate) enum Numbers {
     Short,
     /// `0.4390000104904175`: what Python writes of a float32, with a blank behind each comma.
     Python,
+    /// The digits that come with the sample model: four of five are `0`, the others have one to three decimals.
+    Pixels,
 }
 
 /// The rows of all bodies of one sample. One body of one row would flatter every parser: the processor would soon
@@ -41,7 +43,7 @@ impl fmt::Display for Sample {
 impl Sample {
     fn between(self) -> &'static str {
         match self.numbers {
-            Numbers::Ints | Numbers::Short => ",",
+            Numbers::Ints | Numbers::Short | Numbers::Pixels => ",",
             Numbers::Python => ", ",
         }
     }
@@ -49,16 +51,27 @@ impl Sample {
     /// For each body its rows' numbers as text.
     pub(crate) fn bodies(self) -> Vec<Vec<String>> {
         let values = values(ROWS);
-        let texts = values.iter().map(|value| match self.numbers {
-            Numbers::Ints => format!("{}", (value * 255.0).round()),
-            Numbers::Short => format!("{value:.3}"),
-            Numbers::Python => format!("{}", f64::from(*value)),
-        });
-        let texts: Vec<_> = texts.collect();
-        let rows = texts.chunks(COLUMNS);
-        let rows: Vec<_> = rows.map(|row| row.join(self.between())).collect();
+        let written = |write: fn(f32) -> String| {
+            let texts: Vec<_> = values.iter().map(|value| write(*value)).collect();
+            let rows = texts.chunks(COLUMNS);
+            rows.map(|row| row.join(self.between())).collect()
+        };
+        let rows: Vec<String> = match self.numbers {
+            Numbers::Ints => written(|value| format!("{}", (value * 255.0).round())),
+            Numbers::Short => written(|value| format!("{value:.3}")),
+            Numbers::Python => written(|value| format!("{}", f64::from(value))),
+            Numbers::Pixels => digits(),
+        };
         rows.chunks(self.rows).map(<[_]>::to_vec).collect()
     }
+}
+
+/// Rows as they stand in the examples.
+fn digits() -> Vec<String> {
+    let text = include_str!("../../../examples/mnist/digits.json");
+    let rows = text.lines().filter(|line| line.starts_with("[0"));
+    let rows = rows.map(|line| line.trim_matches(['[', ']', ',']).to_owned());
+    rows.take(ROWS).collect()
 }
 
 /// Numbers from 0 to 1.

@@ -3,12 +3,21 @@
 use half::{bf16, f16};
 use serde::{Serialize, Serializer};
 
-use super::scan::Scanner;
+use super::scan::{Number, Scanner};
 
 /// An element type as JSON carries it.
 pub(super) trait Element: Sized + 'static {
+    /// Whether its plain form is a number.
+    const IS_NUMBER: bool = true;
+
+    /// The element that a number stands for, if it does.
+    fn of_number(number: &Number<'_>) -> Option<Self>;
+
     /// Reads the plain form of the element; anything unusual is left to [`Element::parse`].
-    fn scan(scanner: &mut Scanner<'_>) -> Option<Self>;
+    #[inline(always)]
+    fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
+        Self::of_number(&scanner.number()?)
+    }
 
     /// Reads one JSON token, which may be of any kind but array and object.
     ///
@@ -26,8 +35,8 @@ macro_rules! integer {
     ($($ty:ident $name:literal),*) => {$(
         impl Element for $ty {
             #[inline(always)]
-            fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
-                scanner.number()?.integer()
+            fn of_number(number: &Number<'_>) -> Option<Self> {
+                number.integer()
             }
             fn parse(token: &str) -> Result<Self, String> {
                 if let Ok(value) = token.parse() {
@@ -51,8 +60,8 @@ integer!(
 
 impl Element for f32 {
     #[inline(always)]
-    fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
-        scanner.number()?.single()
+    fn of_number(number: &Number<'_>) -> Option<Self> {
+        number.single()
     }
     fn parse(token: &str) -> Result<Self, String> {
         if let Some(special) = special(token) {
@@ -72,8 +81,8 @@ impl Element for f32 {
 
 impl Element for f64 {
     #[inline(always)]
-    fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
-        scanner.number()?.double()
+    fn of_number(number: &Number<'_>) -> Option<Self> {
+        number.double()
     }
     fn parse(token: &str) -> Result<Self, String> {
         if let Some(special) = special(token) {
@@ -89,15 +98,16 @@ impl Element for f64 {
 macro_rules! half_float {
     ($($ty:ident $name:literal),*) => {$(
         impl Element for $ty {
-            fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
-                let value = <$ty>::from_f64(scanner.number()?.double()?);
+            fn of_number(number: &Number<'_>) -> Option<Self> {
+                let value = <$ty>::from_f32(rounded_to_odd(number.double()?));
                 value.is_finite().then_some(value)
             }
             fn parse(token: &str) -> Result<Self, String> {
                 if let Some(special) = special(token) {
                     return Ok(<$ty>::from_f64(special));
                 }
-                let value = number(token).map(<$ty>::from_f64).filter(|value| value.is_finite());
+                let value = number(token).map(|value| <$ty>::from_f32(rounded_to_odd(value)));
+                let value = value.filter(|value| value.is_finite());
                 value.ok_or_else(|| unfit(token, concat!("a number for ", $name)))
             }
             fn json(&self) -> impl Serialize + '_ {
@@ -109,6 +119,10 @@ macro_rules! half_float {
 half_float!(f16 "float16", bf16 "bfloat16");
 
 impl Element for bool {
+    const IS_NUMBER: bool = false;
+    fn of_number(_: &Number<'_>) -> Option<Self> {
+        None
+    }
     fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
         scanner.value()
     }
@@ -125,6 +139,10 @@ impl Element for bool {
 }
 
 impl Element for String {
+    const IS_NUMBER: bool = false;
+    fn of_number(_: &Number<'_>) -> Option<Self> {
+        None
+    }
     fn scan(scanner: &mut Scanner<'_>) -> Option<Self> {
         scanner.value()
     }
@@ -133,6 +151,19 @@ impl Element for String {
     }
     fn json(&self) -> impl Serialize + '_ {
         self.as_str()
+    }
+}
+
+/// The single toward zero, made odd if it is not the number itself: rounding it further then gives what rounding the number
+/// would have given. (Rounding from a double, `half` leaves half of its bits out of account.)
+fn rounded_to_odd(value: f64) -> f32 {
+    let single = value as f32;
+    let off = f64::from(single).abs() - value.abs();
+    let bits = single.to_bits();
+    if off == 0.0 {
+        single
+    } else {
+        f32::from_bits((bits - u32::from(off > 0.0)) | 1)
     }
 }
 

@@ -57,7 +57,8 @@ fn read_input(scanner: &mut Scanner<'_>, signature: &ModelSignature) -> Option<N
             ("name", None) => spec = Some(signature.input(scanner.value()?)?),
             ("shape", _) if shape.is_none() => shape = Some(scanner.value()?),
             ("datatype", Some(spec)) if !datatype => {
-                datatype = scanner.value::<&str>()? == spec.element_type.datatype();
+                datatype = true;
+                (scanner.value::<&str>()? == spec.element_type.datatype()).then_some(())?;
             }
             ("data", Some(spec)) if datatype && tensor.is_none() => {
                 let shape = shape.clone()?;

@@ -7,6 +7,7 @@ mod fast;
 mod fast_inference;
 mod features;
 mod npy;
+mod numbers;
 mod open_inference;
 mod output;
 mod picture;

@@ -1,9 +1,9 @@
 //! JSON text read in one pass, guided by what a model expects.
 //!
-//! Bodies are mostly numbers, and reading those is most of the work of a hit, so plain numbers are read here; everything
-//! else is left to `serde_json`, value by value. The forced inlining keeps the place in registers. `serde_json` takes 1.1 to
-//! 2.2 times as long for a whole body, `sonic-rs` 1.3 times (docs/performance.md), and rounds to single precision by way of
-//! double. Whatever is unusual or wrong gives `None`: [`super::careful`] then reads the text again and finds the words.
+//! Bodies are mostly numbers, and reading those is most of the work of a hit, so numbers are read here, arrays of plain ones
+//! by [`super::numbers`]; everything else is left to `serde_json`, value by value. `serde_json` takes 1.2 to 2.6 times as
+//! long for a whole body, `sonic-rs` 1.5 to 3.4 times (docs/performance.md), and rounds to single precision by way of double.
+//! The forced inlining keeps the place in registers. Whatever is unusual or wrong gives `None`: [`super::careful`] then reads the text again and finds the words.
 
 use std::str;
 
@@ -11,6 +11,7 @@ use score::{Shape, TensorSpec};
 use serde::Deserialize;
 
 use super::element::Element;
+use super::numbers;
 
 /// How many levels of arrays are expected and how many elements at first.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +36,8 @@ impl Plan {
 /// A place in JSON text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scanner<'a> {
-    text: &'a [u8],
-    at: usize,
+    pub(super) text: &'a [u8],
+    pub(super) at: usize,
 }
 
 impl<'a> Scanner<'a> {
@@ -98,22 +99,16 @@ impl<'a> Scanner<'a> {
             elements.push(T::scan(self)?);
             return Some(());
         };
-        let (start, mut count) = (self.at, 0);
+        let (start, before, mut count) = (self.at, elements.len(), 0);
         if deeper.is_empty() {
-            // A copy, which stays in registers.
-            let mut scanner = *self;
-            scanner.items(|scanner| {
-                elements.push(T::scan(scanner)?);
-                count += 1;
-                Some(())
-            })?;
-            *self = scanner;
+            self.innermost(elements)?;
+            count = elements.len() - before;
         } else {
             self.items(|scanner| {
                 scanner.level(elements, deeper)?;
                 count += 1;
                 if count == 1 {
-                    scanner.make_room(elements, start);
+                    scanner.make_room(elements, start, before);
                 }
                 Some(())
             })?;
@@ -121,10 +116,25 @@ impl<'a> Scanner<'a> {
         (*length.get_or_insert(count) == count).then_some(())
     }
 
-    /// The rest is likely to be like the first item, which began at `start`.
-    fn make_room<T>(&self, elements: &mut Vec<T>, start: usize) {
+    fn innermost<T: Element>(&mut self, elements: &mut Vec<T>) -> Option<()> {
+        // A copy, which stays in registers.
+        let mut scanner = *self;
+        if T::IS_NUMBER && scanner.take(b'[').is_some() && scanner.peek()? != b']' {
+            numbers::read(&mut scanner, elements)?;
+            *self = scanner;
+        } else {
+            self.items(|scanner| {
+                elements.push(T::scan(scanner)?);
+                Some(())
+            })?;
+        }
+        Some(())
+    }
+
+    /// The rest is likely to be like the first item, which began at `start` with `before` elements before it.
+    fn make_room<T>(&self, elements: &mut Vec<T>, start: usize, before: usize) {
         let (read, left) = (self.at - start, self.text.len() - self.at);
-        let likely = left.saturating_mul(elements.len()) / read.max(1);
+        let likely = left.saturating_mul(elements.len() - before) / read.max(1);
         elements.reserve(likely.min(left / 2));
     }
 
@@ -233,7 +243,7 @@ impl<'a> Scanner<'a> {
 
     /// Goes to the next byte that is not white space.
     #[inline(always)]
-    fn peek(&mut self) -> Option<u8> {
+    pub(super) fn peek(&mut self) -> Option<u8> {
         loop {
             let byte = *self.text.get(self.at)?;
             if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
@@ -254,13 +264,13 @@ impl<'a> Scanner<'a> {
 /// A number as it is written: `digits` times ten to the power of `exponent`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Number<'a> {
-    token: &'a [u8],
-    negative: bool,
+    pub(super) token: &'a [u8],
+    pub(super) negative: bool,
     /// `None` if there are too many.
-    digits: Option<u64>,
-    exponent: i32,
+    pub(super) digits: Option<u64>,
+    pub(super) exponent: i32,
     /// Without point and exponent.
-    whole: bool,
+    pub(super) whole: bool,
 }
 
 /// The powers of ten that a double holds exactly.
@@ -268,12 +278,26 @@ const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
+/// The powers of ten that a single holds exactly.
+const SINGLE_POWERS: [f32; 11] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
 /// Integers below are exact as singles.
 const MAX_EXACT_SINGLE: u64 = 1 << 24;
 /// Integers up to here are exact as doubles.
 const MAX_EXACT: u64 = 1 << 53;
 
 impl Number<'_> {
+    /// A number of one digit.
+    #[inline(always)]
+    pub(super) fn digit(value: u8) -> Self {
+        Self {
+            token: b"",
+            negative: false,
+            digits: Some(value.into()),
+            exponent: 0,
+            whole: true,
+        }
+    }
+
     /// The whole number it is written as.
     #[inline(always)]
     pub(super) fn integer<T: TryFrom<u64> + TryFrom<i64>>(&self) -> Option<T> {
@@ -299,10 +323,10 @@ impl Number<'_> {
     /// The nearest single: the text is rounded once.
     #[inline(always)]
     pub(super) fn single(&self) -> Option<f32> {
+        if let Some(value) = self.exact_single() {
+            return Some(value);
+        }
         let by_double = self.digits.and_then(|digits| {
-            if self.exponent == 0 && digits < MAX_EXACT_SINGLE && !self.negative {
-                return Some(digits as i32 as f32);
-            }
             // At most two units in the last place off. Only next to the middle between two singles could that matter.
             let value = self.scaled(digits)?;
             let beside_middle = (value.to_bits() & ((1 << 29) - 1)).abs_diff(1 << 28);
@@ -312,6 +336,15 @@ impl Number<'_> {
         by_double
             .or_else(|| self.parse())
             .filter(|value| value.is_finite())
+    }
+
+    /// The same of few digits with few decimals: both they and the power of ten are exact, so the division rounds once.
+    #[inline(always)]
+    fn exact_single(&self) -> Option<f32> {
+        let digits = self.digits.filter(|digits| *digits < MAX_EXACT_SINGLE)?;
+        let decimals = usize::try_from(-self.exponent).ok()?;
+        let value = digits as i32 as f32 / SINGLE_POWERS.get(decimals)?;
+        Some(if self.negative { -value } else { value })
     }
 
     #[inline(always)]

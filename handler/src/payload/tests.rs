@@ -129,6 +129,30 @@ fn every_element_type_is_read_exactly() {
 }
 
 #[test]
+fn half_floats_are_rounded_once() {
+    // In the middle between two of them, and a little above it.
+    let body = r#"{"data":[1.00048828125,1.000488281250001,65519.99,6e-8,1e-9]}"#;
+    let read = decode_one(ElementType::Float16, &[-1], body).unwrap();
+    let right = [1.0, 1.001, 65504.0, 6e-8, 0.0].map(half::f16::from_f32);
+    assert_eq!(read, TensorData::Float16(right.to_vec()));
+    let body = r#"{"data":[1.00390625,1.003906250000001]}"#;
+    let read = decode_one(ElementType::BFloat16, &[-1], body).unwrap();
+    let right = [1.0, 1.0078125].map(half::bf16::from_f32);
+    assert_eq!(read, TensorData::BFloat16(right.to_vec()));
+    assert!(decode_one(ElementType::Float16, &[-1], r#"{"data":[65520]}"#).is_err());
+}
+
+#[test]
+fn a_tensor_has_one_type() {
+    for types in [r#""INT8","datatype":"FP32""#, r#""FP32","datatype":"INT8""#] {
+        let body =
+            format!(r#"{{"inputs":[{{"name":"x","shape":[1],"datatype":{types},"data":[1]}}]}}"#);
+        let refusal = decode_one(ElementType::Float32, &[-1], &body).unwrap_err();
+        assert!(refusal.contains("datatype"), "{refusal}");
+    }
+}
+
+#[test]
 fn special_floats_travel_as_strings_and_bare_words_are_refused_with_a_hint() {
     let read = |values: &str| {
         decode_one(
