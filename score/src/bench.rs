@@ -11,8 +11,7 @@ pub struct Keys(Vec<MemoKey>);
 
 /// Digests each row.
 pub fn digest(model: ModelDigest, inputs: &[Tensor], rows: usize) -> Keys {
-    let mut maker = KeyMaker::for_rows(model, inputs);
-    Keys((0..rows).map(|row| maker.row(inputs, row)).collect())
+    Keys(KeyMaker::for_rows(model, inputs).rows(inputs, rows))
 }
 
 /// Cuts a request into units, digests included; gives how many are distinct.

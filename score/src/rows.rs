@@ -48,7 +48,7 @@ pub(crate) struct Units {
 impl Units {
     /// Cuts `rows` rows of `inputs` apart.
     pub(crate) fn of_rows(model: ModelDigest, inputs: &[Tensor], rows: usize) -> Self {
-        let mut maker = KeyMaker::for_rows(model, inputs);
+        let keys = KeyMaker::for_rows(model, inputs).rows(inputs, rows);
         let mut units = Self {
             keys: Vec::with_capacity(rows),
             first_row: Vec::with_capacity(rows),
@@ -56,8 +56,7 @@ impl Units {
             whole: false,
         };
         let mut seen = HashMap::with_capacity(rows);
-        for row in 0..rows {
-            let key = maker.row(inputs, row);
+        for (row, key) in keys.into_iter().enumerate() {
             let unit = *seen.entry(key).or_insert(units.keys.len());
             if unit == units.keys.len() {
                 units.keys.push(key);

@@ -181,7 +181,7 @@ mod tests {
     fn key(value: f32) -> MemoKey {
         let inputs = [Tensor::new(vec![1, 1], TensorData::Float32(vec![value])).unwrap()];
         let model = ModelDigest::new(&blake3::hash(b"m"), "1");
-        KeyMaker::for_rows(model, &inputs).row(&inputs, 0)
+        KeyMaker::for_rows(model, &inputs).rows(&inputs, 1)[0]
     }
 
     #[test]

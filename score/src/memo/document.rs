@@ -64,7 +64,7 @@ fn outputs() -> [Tensor; 2] {
 
 fn key() -> MemoKey {
     let model = ModelDigest::new(&files(), BUILD);
-    KeyMaker::for_rows(model, &inputs()).row(&inputs(), 1)
+    KeyMaker::for_rows(model, &inputs()).rows(&inputs(), 2)[1]
 }
 
 #[test]

@@ -145,8 +145,7 @@ mod tests {
     fn keys(rows: &[u8]) -> Vec<MemoKey> {
         let inputs = [Tensor::new(vec![rows.len()], TensorData::Uint8(rows.to_vec())).unwrap()];
         let model = ModelDigest::new(&blake3::hash(b"m"), "1");
-        let mut maker = KeyMaker::for_rows(model, &inputs);
-        (0..rows.len()).map(|row| maker.row(&inputs, row)).collect()
+        KeyMaker::for_rows(model, &inputs).rows(&inputs, rows.len())
     }
 
     fn landing(landings: Vec<Option<Landing>>, position: usize) -> Landing {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use bytes::BufMut;
 
+use super::digest;
 use super::namespace::{ModelTag, Namespace};
 use crate::tensor::Tensor;
 
@@ -112,9 +113,23 @@ impl KeyMaker {
         }
     }
 
-    /// The key of row `row`.
-    pub(crate) fn row(&mut self, inputs: &[Tensor], row: usize) -> MemoKey {
-        self.digest(inputs, |tensor| tensor.row_range(row))
+    /// The keys of all `rows` rows.
+    pub(crate) fn rows(&mut self, inputs: &[Tensor], rows: usize) -> Vec<MemoKey> {
+        if let [only] = inputs
+            && let Some(bytes) = only.data().plain_bytes(0..only.data().len())
+            && let Some(length) = bytes.len().checked_div(rows)
+            && length > 0
+        {
+            let units = digest::of_rows(&self.common, bytes, length).into_iter();
+            let key = |unit| MemoKey {
+                model: self.model,
+                unit,
+            };
+            return units.map(key).collect();
+        }
+        let rows = 0..rows;
+        rows.map(|row| self.digest(inputs, |tensor| tensor.row_range(row)))
+            .collect()
     }
 
     /// The key of the whole request.
@@ -160,7 +175,8 @@ mod tests {
     }
 
     fn row_key(model: ModelDigest, inputs: &[Tensor], row: usize) -> MemoKey {
-        KeyMaker::for_rows(model, inputs).row(inputs, row)
+        let rows = inputs[0].rows().unwrap();
+        KeyMaker::for_rows(model, inputs).rows(inputs, rows)[row]
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Remembered results: an in-process tier before a shared one. It only ever helps: every fault is a miss.
 
 mod codec;
+mod digest;
 mod flight;
 mod gate;
 mod key;

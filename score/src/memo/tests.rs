@@ -139,7 +139,7 @@ impl MemoStore for FakeStore {
 fn key(value: i64) -> MemoKey {
     let inputs = [Tensor::new(vec![1, 1], TensorData::Int64(vec![value])).unwrap()];
     let model = ModelDigest::new(&blake3::hash(b"m"), "1");
-    KeyMaker::for_rows(model, &inputs).row(&inputs, 0)
+    KeyMaker::for_rows(model, &inputs).rows(&inputs, 1)[0]
 }
 
 fn keys(values: std::ops::Range<i64>) -> Vec<MemoKey> {
