@@ -158,7 +158,15 @@ async fn a_user_without_rights() {
     .await;
     no_secret(&host, "p4ss");
     redis
-        .command(&[b"ACL", b"SETUSER", b"guest", b"+mget", b"+set", b"~score:*"])
+        .command(&[
+            b"ACL",
+            b"SETUSER",
+            b"guest",
+            b"+get",
+            b"+mget",
+            b"+set",
+            b"~score:*",
+        ])
         .await;
     host.wait_for_log("redis connected", SECONDS_5).await;
 }

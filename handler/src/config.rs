@@ -208,7 +208,7 @@ pub struct Config {
     pub threads: usize,
     /// Processor cores this process may use.
     pub cores: usize,
-    /// Sessions per model, each on a thread of its own; `None` for as many as suit the model.
+    /// Sessions per model, each of which computes one run at a time; `None` for as many as suit the model.
     pub sessions: Option<usize>,
     /// Bytes one body may have.
     pub max_body_bytes: usize,

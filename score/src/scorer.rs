@@ -25,7 +25,7 @@ use recall::Recall;
 /// How a model is run.
 #[derive(Debug, Clone, Copy)]
 pub struct ScorerOptions {
-    /// Sessions, each on a thread of its own; `None` for as many as suit the model's size.
+    /// Sessions, each of which computes one run at a time; `None` for as many as suit the model's size.
     pub sessions: Option<usize>,
     /// Processor cores to use.
     pub cores: usize,
@@ -156,12 +156,16 @@ impl Scorer {
         let stats = ScorerStats::default();
         let sessions = stats.batch.clone();
         let batcher = Batcher::start(&metadata.name, models, rows, options.batch, sessions)?;
+        let costs = Costs::new(match metadata.memoize {
+            true => options.cache,
+            false => CachePolicy::Off,
+        });
         Ok(Self {
             metadata,
             options,
             batcher,
             memo,
-            costs: Costs::new(options.cache),
+            costs,
             stats,
         })
     }
@@ -226,6 +230,11 @@ impl Scorer {
         };
         let tiers = decision.plan.tiers();
         let tiers = tiers.filter(|_| cache != CacheUse::Bypass && rows > 0);
+        // Whoever asks for a fresh result gets it the next time too, whichever way it is looked for.
+        let anew = tiers.filter(|_| {
+            cache == CacheUse::Refresh && self.options.cache == CachePolicy::Auto && independent
+        });
+        let anew = anew.map(|tiers| (Units::whole(self.metadata.digest, &inputs, rows), tiers));
         let scored = if let Some(tiers) = tiers {
             let start = Instant::now();
             let units = if independent && matches!(decision.plan, Plan::Rows(_)) {
@@ -243,6 +252,13 @@ impl Scorer {
         } else {
             self.compute_all(inputs, rows).await?
         };
+        if let Some((whole, tiers)) = anew
+            && let Some(payloads) = whole.payloads(&scored.outputs, 1)
+        {
+            let entries = whole.keys.into_iter().zip(payloads).collect();
+            self.memo
+                .remember(entries, self.metadata.options.ttl, tiers);
+        }
         self.stats.rows.inc_by(rows as u64);
         let names = self.metadata.signature.outputs.iter();
         Ok(InferenceResponse {
@@ -328,7 +344,7 @@ impl Scorer {
     async fn compute_all(&self, inputs: Arranged, rows: usize) -> Result<Scored, ScoreError> {
         let ran = self.run(inputs, rows).await?;
         Ok(Scored {
-            timings: timings(Duration::ZERO, &ran),
+            timings: Timings::default().and(&ran),
             outputs: ran.outputs,
             cache: CacheOutcome::Bypass,
         })
@@ -359,11 +375,14 @@ struct Scored {
     timings: Timings,
 }
 
-fn timings(cache: Duration, ran: &Ran) -> Timings {
-    Timings {
-        cache,
-        queue: ran.queue,
-        infer: ran.infer,
+impl Timings {
+    /// With those of a run on top.
+    fn and(self, ran: &Ran) -> Self {
+        Self {
+            cache: self.cache,
+            queue: self.queue + ran.queue,
+            infer: self.infer + ran.infer,
+        }
     }
 }
 

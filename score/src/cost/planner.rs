@@ -138,13 +138,15 @@ impl Planner {
             };
         }
         let standing = &mut self.standing[(rows.max(1).ilog2() as usize).min(15)];
-        standing.requests = standing.requests.saturating_add(1);
-        let since_steady = standing.requests.saturating_sub(STEADY_REQUESTS);
+        standing.requests += 1;
         let first = standing.requests == 1 && standing.plan == Plan::DEFAULT;
-        if first || (since_steady > 0 && since_steady.is_multiple_of(RECONSIDERED_EVERY)) {
+        let again = standing.requests >= STEADY_REQUESTS + RECONSIDERED_EVERY;
+        if first || again {
             let plan = reconsider(learned, standing.plan, rows, available);
             if plan != standing.plan {
                 *standing = Standing { plan, requests: 1 };
+            } else if again {
+                standing.requests = STEADY_REQUESTS;
             }
         }
         standing.plan

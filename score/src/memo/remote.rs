@@ -394,15 +394,21 @@ async fn watch(remote: &Remote, relapses: &mut Relapses) -> bool {
     false
 }
 
-/// Does what requests do, on keys that nobody writes: a server that answers a PING may still refuse a GET. There are
-/// several of them, since one part of the store may be gone.
+/// Does what requests do, on keys that nobody writes: a server that answers a PING may still refuse a GET.
 async fn probe(remote: &Remote) -> Result<(), StoreError> {
     let name = match &remote.purpose {
         // Nobody writes it.
         Purpose::Results => remote.options.namespace.probe_key(),
         Purpose::Features { probe } => probe.clone(),
     };
+    // Several, since one part of the store may be gone; and one alone, which may be asked for in another way.
     let keys = (0..PROBE_KEYS).map(|i| format!("{name}:{i}")).collect();
+    look_for(remote, keys).await?;
+    look_for(remote, vec![name]).await
+}
+
+/// Fails if none of the keys can be looked up.
+async fn look_for(remote: &Remote, keys: Vec<String>) -> Result<(), StoreError> {
     let mut fault = StoreError::Unreachable("no answer to a probe".to_owned());
     for answer in remote.store.get_many(keys, remote.options.budget).await {
         match answer {

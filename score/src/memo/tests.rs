@@ -681,7 +681,11 @@ async fn an_idle_connection_is_probed_every_minute() {
     let store = Arc::new(FakeStore::default());
     let _memo = memo_before(&store, 0).await;
     sleep(Duration::from_secs(599)).await;
-    assert_eq!(store.state().probes, 10, "one when it connects");
+    assert_eq!(
+        store.state().probes,
+        20,
+        "of two kinds, and once when it connects"
+    );
 }
 
 #[tokio::test(start_paused = true)]

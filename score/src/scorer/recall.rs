@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 
-use super::{Scored, Scorer, timings};
+use super::{Scored, Scorer};
 use crate::cost::{Decision, LookedUp};
 use crate::error::ScoreError;
 use crate::memo::{Arrival, Landing, Lead, LookUp, MemoKey, Tiers};
@@ -204,7 +204,7 @@ impl Scorer {
         land(lead, &recall.found);
         Ok(Scored {
             cache: recall.outcome(),
-            timings: timings(recall.timings.cache, &ran),
+            timings: recall.timings.and(&ran),
             outputs: ran.outputs,
         })
     }
@@ -218,8 +218,7 @@ impl Scorer {
     ) -> Result<bool, ScoreError> {
         let some = recall.units.take(inputs, wanted);
         let ran = self.run(some, wanted.len()).await?;
-        recall.timings.queue += ran.queue;
-        recall.timings.infer += ran.infer;
+        recall.timings = recall.timings.and(&ran);
         Ok(self.remember(recall, wanted, &ran.outputs))
     }
 
@@ -237,7 +236,7 @@ impl Scorer {
         }
         Ok(Scored {
             cache: recall.outcome(),
-            timings: timings(recall.timings.cache, &ran),
+            timings: recall.timings.and(&ran),
             outputs: ran.outputs,
         })
     }

@@ -327,6 +327,21 @@ async fn refresh_computes_again_and_overwrites() {
 }
 
 #[tokio::test]
+async fn refresh_overwrites_whichever_way_will_be_looked_for() {
+    let mut plan = Plan::default();
+    plan.options.cache = CachePolicy::Auto;
+    let (scorer, _) = plan.start(&memo(), tenfold);
+    let request = request_using(CacheUse::Refresh, &[1.0, 2.0]);
+    let inputs = scorer.metadata.signature.arrange(request.inputs.clone());
+    let whole = Units::whole(scorer.metadata.digest, &inputs.unwrap(), 2);
+    assert!(scorer.memo.at_hand(&whole.keys[0]).is_none());
+    scorer.score(request).await.unwrap();
+    let payload = scorer.memo.at_hand(&whole.keys[0]).unwrap();
+    let outputs = whole.join(&scorer.metadata.signature, &[Some(payload)]);
+    assert_eq!(floats(&outputs.unwrap()[0]), [10.0, 20.0]);
+}
+
+#[tokio::test]
 async fn bypass_does_not_read() {
     let (scorer, _) = Plan::default().start(&memo(), counting());
     score(&scorer, &[1.0]).await;

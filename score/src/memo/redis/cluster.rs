@@ -168,16 +168,7 @@ impl Cluster {
             && !self.is_clustered()
         {
             let replies = self.within(budget, only, command(only.clone(), items));
-            return match replies.await {
-                Some(replies) => {
-                    let explain = |error| self.shared.fault(&table, &error);
-                    replies.into_iter().map(|r| r.map_err(explain)).collect()
-                }
-                None => {
-                    let fault = self.shared.fault(&table, &no_answer_within(budget));
-                    (0..count).map(|_| Err(fault.clone())).collect()
-                }
-            };
+            return self.explained(&table, replies.await, count, budget);
         }
         let mut shares: Vec<(Vec<usize>, Vec<T>)> = Vec::new();
         shares.resize_with(table.nodes.len(), Default::default);
@@ -198,24 +189,35 @@ impl Cluster {
         let mut outcomes: Vec<Option<Result<R, StoreError>>> = Vec::new();
         outcomes.resize_with(count, || None);
         for (places, replies) in join_all(commands).await {
-            match replies {
-                Some(replies) => {
-                    for (place, reply) in places.into_iter().zip(replies) {
-                        outcomes[place] = Some(reply.map_err(|e| self.shared.fault(&table, &e)));
-                    }
-                }
-                None => {
-                    let fault = self.shared.fault(&table, &no_answer_within(budget));
-                    for place in places {
-                        outcomes[place] = Some(Err(fault.clone()));
-                    }
-                }
+            let replies = self.explained(&table, replies, places.len(), budget);
+            for (place, reply) in places.into_iter().zip(replies) {
+                outcomes[place] = Some(reply);
             }
         }
         let outcomes = outcomes.into_iter();
         outcomes
             .map(|outcome| outcome.unwrap_or_else(|| Err(self.shared.homeless())))
             .collect()
+    }
+
+    /// The replies of a node to `count` items, or what no reply means for each of them.
+    fn explained<R>(
+        &self,
+        table: &Table,
+        replies: Option<Vec<Result<R, FredError>>>,
+        count: usize,
+        budget: Duration,
+    ) -> Vec<Result<R, StoreError>> {
+        match replies {
+            Some(replies) => {
+                let explain = |error| self.shared.fault(table, &error);
+                replies.into_iter().map(|r| r.map_err(explain)).collect()
+            }
+            None => {
+                let fault = self.shared.fault(table, &no_answer_within(budget));
+                (0..count).map(|_| Err(fault.clone())).collect()
+            }
+        }
     }
 
     /// `None` if the node does not answer in time, or was of no use too often to be asked.
