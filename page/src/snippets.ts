@@ -24,21 +24,23 @@ export function snippet(language: Language, call: Call): string {
   }
 }
 
+/** A word that a shell reads as it is. */
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
 function curl({ url, contentType, body, withKey }: Call): string {
-  const data = "file" in body ? quoted(`@${body.file}`) : quoted(body.text);
   const lines = [
     `curl ${quoted(url)}`,
-    `-H 'content-type: ${contentType}'`,
+    `-H ${quoted(`content-type: ${contentType}`)}`,
     ...(withKey ? [`-H "x-functions-key: $${VARIABLE}"`] : []),
-    `--data-binary ${data}`,
+    // Raw, as a text may begin with the @ that stands for a file.
+    "file" in body ? `--data-binary ${quoted(`@${body.file}`)}` : `--data-raw ${quoted(body.text)}`,
   ];
   return lines.join(" \\\n  ");
 }
 
-/** A string that both Python and C# read as it is. */
-const literal = (text: string): string => JSON.stringify(text);
+/** A string that both Python and C# read as it is; to C# there are more ends of lines than JSON escapes. */
+const literal = (text: string): string =>
+  JSON.stringify(text).replace(/[\u0085\u2028\u2029]/g, (end) => `\\u${end.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 function python({ url, contentType, body, withKey }: Call): string {
   const plain = "text" in body && !/"""|\\|"$/.test(body.text) ? `"""${body.text}"""` : null;
@@ -49,7 +51,7 @@ function python({ url, contentType, body, withKey }: Call): string {
     "import urllib.request",
     "",
     `body = ${data}`,
-    `headers = {"content-type": "${contentType}"${key}}`,
+    `headers = {"content-type": ${literal(contentType)}${key}}`,
     `request = urllib.request.Request(${literal(url)}, body, headers)`,
     "with urllib.request.urlopen(request) as answer:",
     "    print(answer.headers[\"x-cache\"], answer.read().decode())",
@@ -66,13 +68,12 @@ function csharp({ url, contentType, body, withKey }: Call): string {
     'client.DefaultRequestHeaders.Add("x-functions-key", key);',
   ];
   return [
-    "using System.Net.Http.Headers;",
-    ...("file" in body ? [] : ["using System.Text;"]),
-    "",
+    ...("file" in body ? [] : ["using System.Text;", ""]),
     "using var client = new HttpClient();",
     ...(withKey ? key : []),
     `using var body = ${content};`,
-    `body.Headers.ContentType = new MediaTypeHeaderValue("${contentType}");`,
+    // Not MediaTypeHeaderValue, which refuses parameters.
+    `body.Headers.TryAddWithoutValidation("content-type", ${literal(contentType)});`,
     `using var answer = await client.PostAsync(${literal(url)}, body);`,
     "Console.WriteLine(await answer.Content.ReadAsStringAsync());",
   ].join("\n");

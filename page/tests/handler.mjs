@@ -1,4 +1,4 @@
-// The built handler with three models and a broken one, and the browser that looks at it.
+// The built handler with a few models and a broken one, and the browser that looks at it.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -46,7 +46,7 @@ export async function startHandler(settings = {}) {
   const root = mkdtempSync(join(tmpdir(), "page-"));
   mkdirSync(join(root, "models"));
   symlinkSync(join(repository, "models/mnist"), join(root, "models/mnist"));
-  for (const name of ["affine", "zipmap"]) {
+  for (const name of ["affine", "identity_int64", "identity_string", "zipmap"]) {
     mkdirSync(join(root, "models", name), { recursive: true });
     copyFileSync(join(repository, `tests/data/models/${name}.onnx`), join(root, "models", name, "model.onnx"));
   }

@@ -1,12 +1,19 @@
-// The code that the page offers runs, and gets the model's answer. curl and Python; C# needs its own machine.
+// The code that the page offers runs, and gets the model's answer. curl and Python; C# needs its own machine, so that of
+// it the literals are read here.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
-import { openPage, startBrowser, startHandler } from "./handler.mjs";
+import { build } from "esbuild";
+import { answered, openPage, repository, startBrowser, startHandler } from "./handler.mjs";
 
 const run = promisify(execFile);
+const PROGRAMS = [["curl", "sh", "-c"], ["python", "python3", "-c"]];
 
 describe("the code on the page", { timeout: 60_000 }, () => {
   let handler, browser;
@@ -18,18 +25,111 @@ describe("the code on the page", { timeout: 60_000 }, () => {
     handler?.stop();
   });
 
+  /** Runs what the page shows, and checks what is answered. */
+  async function runShown(page, expected, options) {
+    for (const [language, program, flag] of PROGRAMS) {
+      await page.selectOption("#language", language);
+      const code = await page.locator("#snippet").textContent();
+      const { stdout } = await run(program, [flag, code], options);
+      assert.match(stdout, expected, `${language}: ${code}`);
+    }
+  }
+
   it("gives what the page gives", async () => {
     const { page, close } = await openPage(browser, `${handler.address}/api/score/affine?code=k`);
     const env = { ...process.env, FUNCTIONS_KEY: "k" };
     for (const body of ['{"data": [[1, 2, 3]]}', '{"data": [[1, 2, 3]], "id": "it\'s \\"one\\""}', '{"data":\n[[1,2,3]]}']) {
       await page.fill("#body", body);
-      for (const [language, program, flag] of [["curl", "sh", "-c"], ["python", "python3", "-c"]]) {
-        await page.selectOption("#language", language);
-        const code = await page.locator("#snippet").textContent();
-        const { stdout } = await run(program, [flag, code], { env });
-        assert.match(stdout, /\[\[3(\.0)?,5(\.0)?,7(\.0)?\]\]/, `${language}: ${code}`);
-      }
+      await runShown(page, /\[\[3(\.0)?,5(\.0)?,7(\.0)?\]\]/, { env });
     }
     await close();
   });
+
+  it("sends a body that begins like a file's name as it is", async () => {
+    const { page, close } = await openPage(browser, `${handler.address}/api/score/identity_string`);
+    await page.selectOption("#dialect", "csv");
+    await page.fill("#body", "@alice,1\n");
+    await runShown(page, /\[\["@alice","1"\]\]/);
+    await close();
+  });
+
+  it("sends a file from where it runs", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "page-"));
+    const name = 'it\'s "one" $HOME.csv';
+    writeFileSync(join(folder, name), "@bob,2\n");
+    const { page, close } = await openPage(browser, `${handler.address}/api/score/identity_string`);
+    await answered(page, () => page.setInputFiles("#file", join(folder, name)));
+    await runShown(page, /\[\["@bob","2"\]\]/, { cwd: folder });
+    rmSync(folder, { recursive: true });
+    await close();
+  });
+});
+
+describe("code for any call", { timeout: 60_000 }, () => {
+  const TEXTS = ["", "@x", "it's", 'a "quoted" word', '"', '"""', '""""', "\\", "\\n", "$HOME `x` {0}", "two\nlines", "\u2028\u0085é😀"];
+  const TYPES = ["text/csv", "text/csv; charset=utf-8", `application/x-odd; a='b'; c="d\\"e"; $HOME`];
+  let snippet;
+  before(async () => {
+    const options = { bundle: true, format: "esm", write: false };
+    const built = await build({ entryPoints: [join(repository, "page/src/snippets.ts")], ...options });
+    ({ snippet } = await import(`data:text/javascript,${encodeURIComponent(built.outputFiles[0].text)}`));
+  });
+
+  const calls = () => [
+    ...TEXTS.map((text) => ({ contentType: "text/plain", body: { text } })),
+    ...TYPES.map((contentType) => ({ contentType, body: { text: "x" } })),
+    { contentType: TYPES[2], body: { file: "a 'b' \"c\".bin" } },
+  ];
+
+  it("sends body and content type as they are, by curl and Python", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "page-"));
+    writeFileSync(join(folder, "a 'b' \"c\".bin"), "of the file");
+    const server = createServer(async (request, response) => {
+      const body = Buffer.concat(await request.toArray()).toString();
+      response.end(JSON.stringify([request.headers["content-type"], body]));
+    });
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const url = `http://127.0.0.1:${server.address().port}/it's`;
+    for (const call of calls()) {
+      const expected = [call.contentType, call.body.text ?? "of the file"];
+      for (const [language, program, flag] of PROGRAMS) {
+        const code = snippet(language, { url, withKey: false, ...call });
+        const { stdout } = await run(program, [flag, code], { cwd: folder });
+        assert.deepEqual(JSON.parse(stdout.slice(stdout.indexOf("["))), expected, `${language}: ${code}`);
+      }
+    }
+    server.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  it("holds body, content type and address as C# reads them", () => {
+    for (const call of calls()) {
+      const url = "http://localhost/it's";
+      const literals = readCsharp(snippet("csharp", { url, withKey: false, ...call }));
+      const words = [call.body.text ?? call.body.file, "content-type", call.contentType, url];
+      assert.deepEqual(literals, words);
+    }
+  });
+
+  /** The strings in C# code, by that language's rules for raw and regular literals. */
+  function readCsharp(code) {
+    const found = [];
+    for (let at = code.indexOf('"'); at >= 0; at = code.indexOf('"', at)) {
+      const [fence] = /^"+/.exec(code.slice(at));
+      if (fence.length >= 3) {
+        const end = code.indexOf(`\n${fence}`, at);
+        assert.equal(code[at + fence.length], "\n");
+        assert.notEqual(code[end + 1 + fence.length], '"');
+        const text = code.slice(at + fence.length + 1, end);
+        assert.ok(!text.includes(fence));
+        found.push(text);
+        at = end + 1 + fence.length;
+      } else {
+        const [whole, inner] = /^"((?:[^"\\\r\n\u0085\u2028\u2029]|\\["\\0abfnrt]|\\u[0-9a-f]{4})*)"/i.exec(code.slice(at));
+        found.push(JSON.parse(`"${inner}"`));
+        at += whole.length;
+      }
+    }
+    return found;
+  }
 });
