@@ -66,6 +66,19 @@ function cell(value: unknown): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
+/** The dialect that a JSON text is written in: what it is not is told by the server. */
+export function dialectOf(text: string): Dialect {
+  try {
+    const document = JSON.parse(text);
+    if ("Inputs" in document) return "inputs";
+    if ("instances" in document) return "instances";
+    if ("inputs" in document) return "v2";
+  } catch {
+    // Not JSON, or not an object.
+  }
+  return "data";
+}
+
 function shapeOf(nested: unknown): number[] {
   return Array.isArray(nested) ? [nested.length, ...shapeOf(nested[0])] : [];
 }

@@ -1,7 +1,7 @@
 // Puts the parts together: which model, what is sent, what came back.
 
 import { clearAnswer, showAnswer, showError } from "./answer.ts";
-import { DIALECTS, type Dialect, type Values, nest, sampleValues, write } from "./body.ts";
+import { DIALECTS, type Dialect, type Values, dialectOf, nest, sampleValues, write } from "./body.ts";
 import { byId, element, fillSelect, show } from "./dom.ts";
 import { Board, preview } from "./drawing.ts";
 import { Figures } from "./figures.ts";
@@ -156,7 +156,11 @@ function drawn(grey: Grey | null): void {
 async function attach(chosen: File): Promise<void> {
   if (contentType(chosen) === "application/json") {
     detach();
-    body.value = await chosen.text();
+    const asked = model;
+    const text = await chosen.text();
+    if (asked !== model) return;
+    dialect.value = dialectOf(text);
+    body.value = text;
     writeSnippet();
   } else {
     detach();

@@ -114,6 +114,26 @@ describe("the page", { timeout: 120_000 }, () => {
     await close();
   });
 
+  it("sends a JSON file as JSON, in the dialect that it is written in", async () => {
+    const { page, faults, close } = await openModel("/api/score/affine");
+    for (const [dialect, text] of [
+      ["data", '{"data": [[1, 2, 3]]}'],
+      ["inputs", '{"Inputs": {"data": [[1, 2, 3]]}}'],
+      ["instances", '{"instances": [[1, 2, 3]]}'],
+      ["v2", '{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}'],
+    ]) {
+      await page.selectOption("#dialect", "csv");
+      const sent = await answered(page, () => drop(page, "request.json", "", Buffer.from(text)));
+      assert.equal(sent.request().headers()["content-type"], "application/json");
+      assert.equal(await page.locator("#table td").first().textContent(), "3, 5, 7");
+      assert.equal(await page.locator("#dialect").inputValue(), dialect);
+      assert.equal(await page.locator("#body").inputValue(), text);
+      assert.match(await page.locator("#snippet").textContent(), /application\/json/);
+    }
+    assertNoFaults(faults);
+    await close();
+  });
+
   it("speaks every dialect", async () => {
     const { page, faults, close } = await openModel("/api/score/affine");
     for (const dialect of ["data", "inputs", "instances", "v2", "csv"]) {
