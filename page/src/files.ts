@@ -22,19 +22,28 @@ export function pickable(accepted: string[]): string {
   return ends.map(([end]) => `.${end}`).join(",");
 }
 
-/** Calls `dropped` with the first file that is dropped onto the place. */
+/**
+ * Calls `dropped` with the first file that is dropped onto the place. Beside it none is taken: the browser would open it
+ * instead of the page, and the key would be lost with that.
+ */
 export function takeDrops(place: HTMLElement, dropped: (file: File) => void): void {
-  place.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    place.classList.add("dropping");
+  const onFile = (type: "dragover" | "drop", act: (transfer: DataTransfer, isOver: boolean) => void): void =>
+    addEventListener(type, (event) => {
+      const transfer = event.dataTransfer;
+      // Text is moved between fields as ever.
+      if (!transfer?.types.includes("Files")) return;
+      event.preventDefault();
+      act(transfer, place.contains(event.target as Node));
+    });
+  onFile("dragover", (transfer, isOver) => {
+    place.classList.toggle("dropping", isOver);
+    if (!isOver) transfer.dropEffect = "none";
   });
-  place.addEventListener("dragleave", (event) => {
-    if (!place.contains(event.relatedTarget as Node | null)) place.classList.remove("dropping");
-  });
-  place.addEventListener("drop", (event) => {
-    event.preventDefault();
+  onFile("drop", ({ files: [file] }, isOver) => {
     place.classList.remove("dropping");
-    const file = event.dataTransfer?.files[0];
-    if (file) dropped(file);
+    if (isOver && file) dropped(file);
+  });
+  addEventListener("dragleave", ({ relatedTarget }) => {
+    if (!relatedTarget) place.classList.remove("dropping");
   });
 }

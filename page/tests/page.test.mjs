@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import {
@@ -130,6 +131,46 @@ describe("the page", { timeout: 120_000 }, () => {
       assert.equal(await page.locator("#body").inputValue(), text);
       assert.match(await page.locator("#snippet").textContent(), /application\/json/);
     }
+    assertNoFaults(faults);
+    await close();
+  });
+
+  it("stays when a file is dropped beside the place for it", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "page-"));
+    const path = join(folder, "one.csv");
+    writeFileSync(path, "1,2,3\n");
+    const { page, faults, close } = await openModel("/api/score/affine");
+    const session = await page.context().newCDPSession(page);
+    /** As if it came from the desktop: by the browser's own handling of files. */
+    const dropAt = async (selector) => {
+      await page.locator(selector).scrollIntoViewIfNeeded();
+      const { x, y, width, height } = await page.locator(selector).boundingBox();
+      const data = { items: [], files: [path], dragOperationsMask: 1 };
+      for (const type of ["dragEnter", "dragOver", "drop"]) {
+        await session.send("Input.dispatchDragEvent", { type, x: x + width / 2, y: y + height / 2, data });
+      }
+    };
+    // Without a window the browser opens no file, so what it would do is asked of the event.
+    await page.evaluate(() => {
+      globalThis.over = [];
+      const note = (event) => globalThis.over.push([event.defaultPrevented, event.dataTransfer.dropEffect]);
+      addEventListener("dragover", note);
+    });
+    const address = page.url();
+    for (const place of ["h1", "#answer", "#figures", "#key"]) {
+      await dropAt(place);
+      const over = await page.evaluate(() => globalThis.over.splice(0));
+      assert.ok(over.length > 0 && over.every(([isKept, effect]) => isKept && effect === "none"), `${place}: ${over}`);
+    }
+    assert.equal(await page.locator("#headline").textContent(), "Nothing sent yet.");
+    // A second one too, while the editor is disabled as the first is to be sent.
+    for (const place of ["#send", "#body"]) {
+      await answered(page, () => dropAt(place));
+      assert.equal(await page.locator("#table td").first().textContent(), "3, 5, 7");
+      assert.equal(await page.locator(".dropping").count(), 0);
+    }
+    assert.equal(page.url(), address);
+    rmSync(folder, { recursive: true });
     assertNoFaults(faults);
     await close();
   });
