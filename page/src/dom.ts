@@ -27,6 +27,13 @@ export function svg(tag: string, attributes: Record<string, string>, ...children
   return made;
 }
 
+/** Changes a text in place, and only if it is another one, so that it is not read out again. */
+export function setText(place: HTMLElement, text: string): void {
+  const [only] = place.childNodes;
+  if (!(only instanceof Text)) place.textContent = text;
+  else if (only.data !== text) only.data = text;
+}
+
 /** Shows a message, or hides the place for it. */
 export function show(place: HTMLElement, message: string | null): void {
   place.textContent = message ?? "";

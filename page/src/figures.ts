@@ -1,10 +1,12 @@
-// Live figures: what the server counts, read every two seconds while the page is seen.
+// Live figures: what the server counts, read every two seconds while the page is seen, unless they are paused.
 
-import { byId, element, svg } from "./dom.ts";
+import { byId, element, setText, svg } from "./dom.ts";
 import { type Sample, buckets, parse, quantile, since, sum } from "./metrics.ts";
 import type { Server } from "./server.ts";
 
 const EVERY_MS = 2000;
+/** After failures the wait doubles up to this. */
+const MAX_WAIT_MS = 60_000;
 /** Two minutes. */
 const KEPT = 61;
 /** The least that a chart shows, so that it does not begin with one long line. */
@@ -25,42 +27,76 @@ interface Tile {
   unit: string;
 }
 
+/** A tile's place in the page; it stays while its figures change, so that a screen reader keeps its place too. */
+interface View {
+  item: HTMLElement;
+  update(tile: Tile): void;
+}
+
 export class Figures {
   private readings: Reading[] = [];
+  private readonly views = new Map<string, View>();
   private model = "";
   private reading = false;
+  private paused = false;
+  private wait = EVERY_MS;
+  private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly server: Server) {
-    document.addEventListener("visibilitychange", () => {
-      if (!document.hidden) void this.read();
-    });
-    setInterval(() => {
-      if (!document.hidden) void this.read();
-    }, EVERY_MS);
+    document.addEventListener("visibilitychange", () => void this.read());
+    byId("figures-pause").addEventListener("click", () => this.pause(!this.paused));
   }
 
-  /** Shows this model's figures from now on. */
+  /** Shows this model's figures from now on; those of none if it has no name. */
   show(model: string): void {
     this.model = model;
+    this.wait = EVERY_MS;
+    this.draw();
     void this.read();
   }
 
+  private pause(paused: boolean): void {
+    this.paused = paused;
+    byId("figures-pause").setAttribute("aria-pressed", String(paused));
+    this.wait = EVERY_MS;
+    setText(byId("figures-state"), paused ? "Paused." : WORDS);
+    void this.read();
+  }
+
+  /** Reads now, and from then on again and again, unless nobody looks. */
   private async read(): Promise<void> {
-    if (this.model === "" || this.reading) return;
+    clearTimeout(this.timer);
+    if (this.model === "" || this.paused || document.hidden || this.reading) return;
     this.reading = true;
-    const state = byId("figures-state");
+    let words = WORDS;
     try {
       const response = await this.server.get(`${this.server.base}/metrics`, "*/*");
       this.readings.push({ at: performance.now(), samples: parse(await response.text()) });
       this.readings = this.readings.slice(-KEPT);
-      state.textContent = WORDS;
+      this.wait = EVERY_MS;
     } catch (error) {
-      state.textContent = `No new figures. ${error instanceof Error ? error.message : ""}`;
-      return;
+      this.wait = Math.min(this.wait * 2, MAX_WAIT_MS);
+      words = `No new figures; asking less often. ${error instanceof Error ? error.message : ""}`;
     } finally {
       this.reading = false;
     }
-    byId("tiles").replaceChildren(...tiles(this.readings, this.model).map(draw));
+    if (this.paused) return;
+    setText(byId("figures-state"), words);
+    this.draw();
+    this.timer = setTimeout(() => void this.read(), this.wait);
+  }
+
+  private draw(): void {
+    const place = byId("tiles");
+    const shown = this.readings.length > 0 ? tiles(this.readings, this.model) : [];
+    const items = shown.map((tile) => {
+      const view = this.views.get(tile.title) ?? makeView(tile.title);
+      this.views.set(tile.title, view);
+      view.update(tile);
+      return view.item;
+    });
+    const isSame = items.length === place.children.length && items.every((item, index) => item === place.children[index]);
+    if (!isSame) place.replaceChildren(...items);
   }
 }
 
@@ -137,24 +173,35 @@ function milliseconds(time: number): string {
 
 const [WIDTH, HEIGHT] = [120, 36];
 
-function draw({ title, number, points, unit }: Tile): HTMLElement {
-  const measured = points.filter((point) => point !== null);
-  const [least, most] = [Math.min(0, ...measured), Math.max(...measured, 0)];
-  const last = measured.at(-1);
-  const label = last === undefined ? "nothing yet" : `lately ${round(last)}, at most ${round(most)} ${unit}`;
-  return element(
-    "li",
-    {},
-    element("span", { class: "quiet" }, title),
-    element("span", { class: "number" }, number),
-    sparkline(points, least, most, `${title}: ${label}`),
-    element("span", { class: "quiet" }, last === undefined ? unit : `${round(last)} ${unit}`),
-  );
+function makeView(title: string): View {
+  const line = svg("path", {
+    fill: "none",
+    stroke: "currentColor",
+    "stroke-width": "2",
+    "stroke-linecap": "round",
+    "stroke-linejoin": "round",
+    "vector-effect": "non-scaling-stroke",
+  });
+  const chart = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" }, line);
+  const whole = element("span", { class: "number" });
+  const lately = element("span", { class: "quiet" });
+  const item = element("li", {}, element("span", { class: "quiet" }, title), whole, chart, lately);
+  const update = ({ number, points, unit }: Tile): void => {
+    const measured = points.filter((point) => point !== null);
+    const [least, most] = [Math.min(0, ...measured), Math.max(...measured, 0)];
+    const last = measured.at(-1);
+    const label = last === undefined ? "nothing yet" : `lately ${round(last)}, at most ${round(most)} ${unit}`;
+    setText(whole, number);
+    setText(lately, last === undefined ? unit : `${round(last)} ${unit}`);
+    chart.setAttribute("aria-label", `${title}: ${label}`);
+    line.setAttribute("d", sparkline(points, least, most));
+  };
+  return { item, update };
 }
 
 const round = (value: number): string => String(Number(value.toPrecision(3)));
 
-function sparkline(points: (number | null)[], least: number, most: number, label: string): SVGElement {
+function sparkline(points: (number | null)[], least: number, most: number): string {
   const step = WIDTH / (Math.max(points.length, LEAST_INTERVALS) - 1);
   const start = WIDTH - (points.length - 1) * step;
   const y = (value: number) => HEIGHT - ((value - least) / (most - least || 1)) * HEIGHT;
@@ -167,15 +214,5 @@ function sparkline(points: (number | null)[], least: number, most: number, label
     }
     drawing = point !== null;
   });
-  const line = svg("path", {
-    d: path,
-    fill: "none",
-    stroke: "currentColor",
-    "stroke-width": "2",
-    "stroke-linecap": "round",
-    "stroke-linejoin": "round",
-    "vector-effect": "non-scaling-stroke",
-  });
-  const box = { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label };
-  return svg("svg", box, line);
+  return path;
 }

@@ -227,7 +227,8 @@ key.value = server.key;
 key.addEventListener("change", () => {
   server.key = key.value.trim();
   writeSnippet();
-  if (!model) void open(place().model);
+  if (model) figures.show(model.name);
+  else void open(place().model);
 });
 models.addEventListener("change", () => {
   history.pushState(null, "", server.path(models.value));

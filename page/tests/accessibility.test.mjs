@@ -45,7 +45,7 @@ describe("accessibility", { timeout: 120_000 }, () => {
       await page.keyboard.press("Tab");
       reached.add(await page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent));
     }
-    for (const id of ["models", "key", "clear", "7", "dialect", "sample", "file", "body", "send", "language", "copy"]) {
+    for (const id of ["models", "key", "clear", "7", "dialect", "sample", "file", "body", "send", "figures-pause", "language", "copy"]) {
       assert.ok(reached.has(id), `${id} is not reached: ${[...reached]}`);
     }
     await page.locator("#send").focus();

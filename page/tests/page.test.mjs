@@ -355,6 +355,96 @@ describe("the page", { timeout: 120_000 }, () => {
     await context.close();
   });
 
+  /** A page whose time stands still but for `pass`, which tells how often figures were asked for since it was last called. */
+  async function openWithFigures(answer) {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    let [asked, ended, told] = [0, 0, 0];
+    const isForFigures = (request) => request.url().endsWith("/metrics");
+    page.on("request", (request) => (asked += isForFigures(request)));
+    for (const end of ["requestfinished", "requestfailed"]) page.on(end, (request) => (ended += isForFigures(request)));
+    await page.route("**/api/score/metrics", answer);
+    await page.clock.install({ time: 0 });
+    await page.clock.pauseAt(1000);
+    await page.goto(`${handler.address}/api/score/mnist`);
+    await page.locator("#figures-state").filter({ hasText: /./ }).waitFor();
+    told = asked;
+    const pass = async (seconds) => {
+      await page.clock.runFor(seconds * 1000);
+      do await new Promise((resolve) => setTimeout(resolve, 150));
+      while (ended < asked);
+      const since = asked - told;
+      told = asked;
+      return since;
+    };
+    return { page, pass, close: () => context.close() };
+  }
+
+  it("asks for figures less often while it gets none", async () => {
+    let failure = { status: 503, body: "" };
+    const { page, pass, close } = await openWithFigures((route) =>
+      failure === null ? route.continue() : failure === "away" ? route.abort() : route.fulfill(failure),
+    );
+    const state = page.locator("#figures-state");
+    assert.match(await state.textContent(), /^No new figures; asking less often. 503/);
+    for (const [seconds, next] of [[4, { status: 401, body: "" }], [8, "away"], [16, "away"], [32, "away"], [60, "away"], [60, null]]) {
+      assert.equal(await pass(seconds - 0.1), 0, `${seconds} s`);
+      failure = next;
+      assert.equal(await pass(0.1), 1, `${seconds} s`);
+    }
+    assert.match(await state.textContent(), /^Read every two seconds/);
+    assert.equal(await pass(1.9), 0);
+    assert.equal(await pass(0.1), 1);
+    failure = { status: 503, body: "" };
+    assert.equal(await pass(2), 1);
+    assert.equal(await pass(3.9), 0);
+    assert.equal(await pass(0.1), 1);
+    await close();
+  });
+
+  it("pauses its figures, and asks for none while it is hidden", async () => {
+    const { page, pass, close } = await openWithFigures((route) => route.continue());
+    assert.equal(await pass(2), 1);
+    const button = page.getByRole("button", { name: "Pause figures" });
+    assert.equal(await button.getAttribute("aria-pressed"), "false");
+    await button.focus();
+    await page.keyboard.press("Space");
+    assert.equal(await button.getAttribute("aria-pressed"), "true");
+    assert.equal(await page.locator("#figures").getByRole("status").textContent(), "Paused.");
+    assert.equal(await pass(300), 0);
+    await page.keyboard.press("Space");
+    assert.equal(await button.getAttribute("aria-pressed"), "false");
+    assert.match(await page.locator("#figures").getByRole("status").textContent(), /^Read every/);
+    assert.equal(await pass(0), 1);
+    assert.equal(await pass(2), 1);
+    const hide = (hidden) =>
+      page.evaluate((isHidden) => {
+        Object.defineProperty(document, "hidden", { configurable: true, value: isHidden });
+        document.dispatchEvent(new Event("visibilitychange"));
+      }, hidden);
+    await hide(true);
+    assert.equal(await pass(300), 0);
+    await hide(false);
+    assert.equal(await pass(0), 1);
+    assert.equal(await pass(2), 1);
+    await close();
+  });
+
+  it("changes its figures where they stand", async () => {
+    const { page, pass, close } = await openWithFigures((route) => route.continue());
+    await page.evaluate(() => {
+      const texts = [...document.querySelectorAll("#tiles .number")].map((number) => number.firstChild);
+      globalThis.kept = [...document.querySelectorAll("#tiles *"), ...texts];
+    });
+    const path = page.locator("#tiles path").first();
+    const before = await path.getAttribute("d");
+    await answered(page, () => page.click("#send"));
+    for (let reading = 0; reading < 2; reading++) assert.equal(await pass(2), 1);
+    assert.notEqual(await path.getAttribute("d"), before);
+    assert.ok(await page.evaluate(() => globalThis.kept.length > 30 && globalThis.kept.every((node) => node.isConnected)));
+    await close();
+  });
+
   it("counts what it sends", async () => {
     const { page, faults, close } = await openModel("/api/score/affine");
     const tile = page.locator("#tiles li", { hasText: /^Rows\d/ }).locator(".number");
