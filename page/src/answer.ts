@@ -52,9 +52,11 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 /** All dialects come down to columns of rows. */
 function readColumns(document: unknown, outputs: string[]): Column[] {
   if (isObject(document)) {
-    if (Array.isArray(document.outputs)) return document.outputs.map(openInferenceColumn);
+    if (isOpenInference(document.outputs)) return document.outputs.map(openInferenceColumn);
+    // An output may be called as a wrapper is; then all outputs are here, and nothing is wrapped.
+    const isBare = outputs.every((name) => name in document);
     const [wrapped] = ["Results", "predictions"].filter((name) => name in document);
-    if (wrapped) return readColumns(document[wrapped], outputs);
+    if (wrapped && !isBare) return readColumns(document[wrapped], outputs);
     return Object.entries(document).map(([name, rows]) => ({ name, rows: Array.isArray(rows) ? rows : [rows] }));
   }
   const isRow = (value: unknown) => isObject(value) && Object.keys(value).every((name) => outputs.includes(name));
@@ -64,8 +66,19 @@ function readColumns(document: unknown, outputs: string[]): Column[] {
   return [{ name: "result", rows: Array.isArray(document) ? document : [document] }];
 }
 
-function openInferenceColumn(output: { name: string; shape: number[]; data?: unknown[] }): Column {
-  const { name, shape, data = [] } = output;
+interface OpenInferenceOutput {
+  name: string;
+  shape: number[];
+  data?: unknown[];
+}
+
+/** Tensors with their shapes; the rows of an output that is called `outputs` are none. */
+function isOpenInference(outputs: unknown): outputs is OpenInferenceOutput[] {
+  const isTensor = (output: unknown) => isObject(output) && "name" in output && "datatype" in output && "shape" in output;
+  return Array.isArray(outputs) && outputs.length > 0 && outputs.every(isTensor);
+}
+
+function openInferenceColumn({ name, shape, data = [] }: OpenInferenceOutput): Column {
   const count = shape[0] ?? 1;
   const perRow = shape.slice(1).reduce((product, length) => product * length, 1);
   const rows = Array.from({ length: count }, (_, row) =>

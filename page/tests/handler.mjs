@@ -46,7 +46,7 @@ export async function startHandler(settings = {}) {
   const root = mkdtempSync(join(tmpdir(), "page-"));
   mkdirSync(join(root, "models"));
   symlinkSync(join(repository, "models/mnist"), join(root, "models/mnist"));
-  for (const name of ["affine", "identity_int64", "identity_string", "zipmap"]) {
+  for (const name of ["affine", "identity_int64", "identity_string", "keras", "zipmap"]) {
     mkdirSync(join(root, "models", name), { recursive: true });
     copyFileSync(join(repository, `tests/data/models/${name}.onnx`), join(root, "models", name, "model.onnx"));
   }

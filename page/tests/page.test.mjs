@@ -186,6 +186,25 @@ describe("the page", { timeout: 120_000 }, () => {
     await close();
   });
 
+  it("shows outputs that are called as members of answers are", async () => {
+    const { page, faults, close } = await openModel("/api/score/keras");
+    for (const [dialect, body] of Object.entries({
+      data: { data: [[1, 2], [3, 4]] },
+      inputs: { Inputs: { data: [[1, 2], [3, 4]] } },
+      instances: { instances: [[1, 2], [3, 4]] },
+      v2: { inputs: [{ name: "x", shape: [2, 2], datatype: "FP32", data: [1, 2, 3, 4] }] },
+    })) {
+      await page.selectOption("#dialect", dialect);
+      await page.fill("#body", JSON.stringify(body));
+      await answered(page, () => page.click("#send"));
+      assert.deepEqual(await page.locator("#table thead th").allTextContents(), ["row", "outputs", "predictions"], dialect);
+      const rows = await page.locator("#table td").allTextContents();
+      assert.deepEqual(rows, ["2, 3", "2, 4", "4, 5", "6, 8"], dialect);
+    }
+    assertNoFaults(faults);
+    await close();
+  });
+
   it("shows a classifier's map as bars in every dialect", async () => {
     const { page, faults, close } = await openModel("/api/score/zipmap");
     assert.equal(await page.locator("#dialect").inputValue(), "data");

@@ -260,6 +260,20 @@ def gather():
 SLOW_TURNS = 300  # about 40 ms on one thread of a current server CPU
 
 
+def keras():
+    # Keras exports such names; they are also the names of members in answers.
+    save(
+        "keras",
+        [
+            helper.make_node("Add", ["x", "one"], ["outputs"]),
+            helper.make_node("Mul", ["x", "two"], ["predictions"]),
+        ],
+        [value("x", T.FLOAT, N, 2)],
+        [value("outputs", T.FLOAT, N, 2), value("predictions", T.FLOAT, N, 2)],
+        [const("one", np.float32(1)), const("two", np.float32(2))],
+    )
+
+
 def slow():
     # y = 2x + 0 * s, where s comes out of SLOW_TURNS products of 256x256 matrices which
     # start from min(max(max(x), 0), 1): the work depends on x, so nothing can fold it away.
@@ -373,6 +387,8 @@ def check():
         raise SystemExit("gather took an index out of range")
     except onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument:
         pass
+    added, doubled = run("keras", x=x[:, :2])
+    assert (added == x[:, :2] + 1).all() and (doubled == 2 * x[:, :2]).all()
     labels, maps = run("zipmap", x=np.array([[5.1, 3.5, 1.4, 0.2]], np.float32))
     assert labels.tolist() == [0] and sorted(maps[0]) == [0, 1, 2]
 
@@ -408,6 +424,7 @@ def main():
     external()
     optional()
     gather()
+    keras()
     slow()
     zipmap()
     check()
