@@ -38,9 +38,14 @@ export function clearAnswer(): void {
   byId("raw-part").hidden = true;
 }
 
+/** Whole numbers beyond 2^53 stay as their digits, where the browser hands out the source: as numbers they were rounded. */
 function parse(text: string): unknown {
+  const exact = (_name: string, value: unknown, context?: { source?: string }): unknown => {
+    const isRounded = Number.isInteger(value) && !Number.isSafeInteger(value);
+    return isRounded && /^-?\d+$/.test(context?.source ?? "") ? context?.source : value;
+  };
   try {
-    return JSON.parse(text);
+    return JSON.parse(text, exact);
   } catch {
     return text;
   }

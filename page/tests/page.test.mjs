@@ -205,6 +205,27 @@ describe("the page", { timeout: 120_000 }, () => {
     await close();
   });
 
+  it("shows whole numbers to the last digit", async () => {
+    const { page, faults, close } = await openModel("/api/score/identity_int64");
+    for (const [dialect, body] of Object.entries({
+      data: '{"data": [[9007199254740993, -9223372036854775807], [7, 9007199254740991]]}',
+      v2: '{"inputs": [{"name": "x", "shape": [2, 2], "datatype": "INT64", "data": [9007199254740993, -9223372036854775807, 7, 9007199254740991]}]}',
+    })) {
+      await page.selectOption("#dialect", dialect);
+      await page.fill("#body", body);
+      await answered(page, () => page.click("#send"));
+      const rows = await page.locator("#table td").allTextContents();
+      assert.deepEqual(rows, ["9007199254740993, -9223372036854775807", "7, 9007199254740991"], dialect);
+    }
+    // One number a row makes the headline; this model has two.
+    await page.route("**/identity_int64", (route) => route.fulfill({ body: "[9007199254740993]" }));
+    await answered(page, () => page.click("#send"));
+    assert.equal(await page.locator("#label").textContent(), "9007199254740993");
+    assert.equal(await page.locator("#table td").textContent(), "9007199254740993");
+    assertNoFaults(faults);
+    await close();
+  });
+
   it("shows a classifier's map as bars in every dialect", async () => {
     const { page, faults, close } = await openModel("/api/score/zipmap");
     assert.equal(await page.locator("#dialect").inputValue(), "data");
