@@ -44,9 +44,12 @@ async function open(name: string | null): Promise<void> {
   const turn = ++opened;
   const [found, all] = await Promise.allSettled([loadModel(server, name), loadCatalogue(server)]);
   if (turn !== opened) return;
+  // A stroke for the model before is not meant for this one.
+  clearTimeout(pause);
   // Without it there is a page for one model, and without a model still the choice of another one.
-  catalogue = all.status === "fulfilled" ? all.value : new Map();
+  if (all.status === "fulfilled") catalogue = all.value;
   model = found.status === "fulfilled" ? found.value : null;
+  showSections();
   fillSelect(models, [...catalogue.keys()].map((known) => [known, known]), model?.name ?? "");
   byId("switch").hidden = catalogue.size === 0 || (model !== null && catalogue.size === 1);
   if (found.status === "fulfilled") {
@@ -55,10 +58,23 @@ async function open(name: string | null): Promise<void> {
     return;
   }
   const error: unknown = found.reason;
+  entitle(name ?? "score", "");
+  figures.show("");
   show(byId("page-error"), message(error));
   if (error instanceof Refusal && error.retryAfterSeconds !== null) {
     setTimeout(() => void (turn === opened && open(name)), error.retryAfterSeconds * 1000);
   }
+}
+
+/** Without a model there is nothing to send, and nothing to tell but why. */
+function showSections(): void {
+  for (const section of document.querySelectorAll<HTMLElement>("main section")) section.hidden = model === null;
+}
+
+function entitle(name: string, version: string): void {
+  document.title = name === "score" ? name : `${name} · score`;
+  byId("name").textContent = name;
+  byId("version").textContent = version;
 }
 
 function message(error: unknown): string {
@@ -66,9 +82,7 @@ function message(error: unknown): string {
 }
 
 function present(shown: Model): void {
-  document.title = `${shown.name} · score`;
-  byId("name").textContent = shown.name;
-  byId("version").textContent = `version ${shown.version}`;
+  entitle(shown.name, `version ${shown.version}`);
   presentFacts(shown);
   const accepted = catalogue.get(shown.name) ?? [];
   const offered = (Object.keys(DIALECTS) as Dialect[]).filter((name) => name !== "csv" || accepted.includes("text/csv"));
@@ -264,4 +278,5 @@ byId("request").addEventListener("keydown", (event) => {
 fillSelect(language, Object.entries(LANGUAGES), "curl");
 language.addEventListener("change", writeSnippet);
 byId("copy").addEventListener("click", () => void copy());
+showSections();
 void open(named);

@@ -252,6 +252,50 @@ describe("the page", { timeout: 120_000 }, () => {
     await page.close();
   });
 
+  it("shows nothing of the model before when the next one cannot be opened", async () => {
+    const { page, close } = await openModel("/api/score/affine");
+    const models = page.getByLabel("Model", { exact: true });
+    const alert = page.locator("#page-error");
+    const opens = async (name) => {
+      await models.selectOption(name);
+      await page.getByRole("heading", { level: 1, name }).waitFor();
+    };
+    for (const [away, words] of [
+      [(route) => route.fulfill({ status: 503, body: "" }), /^503/],
+      [(route) => route.abort(), /cannot be reached/],
+    ]) {
+      await page.route("**/api/score/**", away);
+      await opens("mnist");
+      assert.match(await alert.textContent(), words);
+      assert.equal(await page.title(), "mnist · score");
+      assert.equal(await page.locator("#version").textContent(), "");
+      assert.equal(await page.locator("main section:visible").count(), 0);
+      // Once it can be, it is there to be chosen again.
+      await page.unroute("**/api/score/**");
+      await opens("mnist");
+      await page.locator("#drawing").waitFor();
+      assert.ok(!(await alert.isVisible()));
+      assert.equal(await page.locator("main section:visible").count(), 5);
+      await opens("affine");
+      await page.locator("#facts", { hasText: "x: FP32 [?, 3]" }).waitFor();
+    }
+    await close();
+  });
+
+  it("sends no stroke to the model that is chosen after it", async () => {
+    const { page, faults, close } = await openModel();
+    const asked = [];
+    page.on("request", (request) => request.method() === "POST" && asked.push(new URL(request.url()).pathname));
+    await page.getByRole("button", { name: "Draw a sample 7" }).click();
+    await page.getByLabel("Model", { exact: true }).selectOption("affine");
+    await page.getByRole("heading", { level: 1, name: "affine" }).waitFor();
+    await page.waitForTimeout(800);
+    assert.ok(!asked.includes("/api/score/affine"), `${asked}`);
+    assert.equal(await page.locator("#headline").textContent(), "Nothing sent yet.");
+    assertNoFaults(faults);
+    await close();
+  });
+
   it("goes from model to model, and back by the browser's button", async () => {
     const { page, faults, close } = await openModel("/api/score");
     await page.getByRole("heading", { level: 1, name: "affine" }).waitFor();
@@ -336,7 +380,7 @@ describe("the page", { timeout: 120_000 }, () => {
     assert.match(await alert.textContent(), /401: the Functions key is missing/);
     await page.getByLabel("Functions key").fill("k");
     await page.getByLabel("Functions key").press("Tab");
-    await page.getByRole("heading", { level: 1, name: "mnist" }).waitFor();
+    await page.locator("#drawing").waitFor();
     assert.ok(!(await alert.isVisible()));
     await context.close();
   });
