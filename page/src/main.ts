@@ -34,6 +34,8 @@ const board = new Board(drawn);
 let model: Model | null = null;
 let catalogue: Catalogue = new Map();
 let values: Values | null = null;
+/** What was typed, or read from a file, in a dialect: no other one writes over it. */
+const typed = new Map<Dialect, string>();
 let attached: File | null = null;
 let pause: ReturnType<typeof setTimeout> | undefined;
 /** Only what was asked for last may show. */
@@ -103,6 +105,7 @@ function present(shown: Model): void {
   detach();
   clearAnswer();
   showError(null);
+  typed.clear();
   useSample();
   figures.show(shown.name);
 }
@@ -128,12 +131,14 @@ function presentFacts(shown: Model): void {
 function useSample(): void {
   if (!model) return;
   values = sampleValues(model);
+  typed.delete(chosenDialect());
   writeBody();
 }
 
 function writeBody(): void {
   if (!model) return;
-  body.value = values ? write(dialect.value as Dialect, model, values) : "";
+  const written = values ? write(chosenDialect(), model, values) : "";
+  body.value = typed.get(chosenDialect()) ?? written;
   body.placeholder = values ? "" : "The model's rows are too large for a sample.";
   writeSnippet();
 }
@@ -148,8 +153,12 @@ function writeSnippet(): void {
   });
 }
 
+function chosenDialect(): Dialect {
+  return dialect.value as Dialect;
+}
+
 function bodyType(): string {
-  return dialect.value === "csv" ? "text/csv" : "application/json";
+  return chosenDialect() === "csv" ? "text/csv" : "application/json";
 }
 
 function drawn(grey: Grey | null): void {
@@ -163,6 +172,7 @@ function drawn(grey: Grey | null): void {
   preview(picture);
   values = { [input.name]: nest(toValues(picture, model.picture, input.datatype), shape) };
   detach();
+  typed.clear();
   writeBody();
   if (grey) pause = setTimeout(() => void score(), PAUSE_MS);
 }
@@ -174,8 +184,8 @@ async function attach(chosen: File): Promise<void> {
     const text = await chosen.text();
     if (asked !== model) return;
     dialect.value = dialectOf(text);
-    body.value = text;
-    writeSnippet();
+    typed.set(chosenDialect(), text);
+    writeBody();
   } else {
     detach();
     attached = chosen;
@@ -267,7 +277,10 @@ byId("detach").addEventListener("click", () => {
   body.focus();
 });
 takeDrops(byId("request"), (dropped) => void attach(dropped));
-body.addEventListener("input", writeSnippet);
+body.addEventListener("input", () => {
+  typed.set(chosenDialect(), body.value);
+  writeSnippet();
+});
 byId("send").addEventListener("click", () => void score());
 byId("request").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {

@@ -186,6 +186,33 @@ describe("the page", { timeout: 120_000 }, () => {
     await close();
   });
 
+  it("keeps what was typed in each dialect until the sample is asked for", async () => {
+    const { page, faults, close } = await openModel();
+    const body = page.locator("#body");
+    const choose = (dialect) => page.selectOption("#dialect", dialect);
+    await choose("data");
+    await body.fill('{"data": "typed"}');
+    await choose("csv");
+    assert.match(await body.inputValue(), /^0(,0)+\n$/);
+    await body.fill("1,2\n");
+    await choose("data");
+    assert.equal(await body.inputValue(), '{"data": "typed"}');
+    assert.match(await page.locator("#snippet").textContent(), /"typed"/);
+    await page.getByRole("button", { name: "Sample request" }).click();
+    assert.match(await body.inputValue(), /^\{\s*"data": \[/);
+    await choose("csv");
+    assert.equal(await body.inputValue(), "1,2\n");
+    // A drawing is one in all dialects.
+    await answered(page, () => page.getByRole("button", { name: "Draw a sample 7" }).click());
+    const drawn = await body.inputValue();
+    assert.equal(drawn.split(",").length, 784);
+    await choose("data");
+    await choose("csv");
+    assert.equal(await body.inputValue(), drawn);
+    assertNoFaults(faults);
+    await close();
+  });
+
   it("shows outputs that are called as members of answers are", async () => {
     const { page, faults, close } = await openModel("/api/score/keras");
     for (const [dialect, body] of Object.entries({
