@@ -24,6 +24,7 @@ describe("accessibility", { timeout: 120_000 }, () => {
         const { page, close } = await openPage(browser, `${handler.address}/api/score/mnist`, options);
         await answered(page, () => page.getByRole("button", { name: "Draw a sample 7" }).click());
         await page.locator("summary").click();
+        await page.getByRole("button", { name: "Pause figures" }).click();
         await page.fill("#body", "{");
         await answered(page, () => page.click("#send"));
         await page.evaluate(AXE);

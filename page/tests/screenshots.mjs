@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { answered, drawSeven, openPage, repository, startBrowser, startHandler } from "./handler.mjs";
 
 const VIEWS = {
-  "page-desktop": { viewport: { width: 1120, height: 1400 }, colorScheme: "light" },
-  "page-dark": { viewport: { width: 1120, height: 1400 }, colorScheme: "dark" },
+  "page-desktop": { viewport: { width: 1120, height: 1600 }, colorScheme: "light" },
+  "page-dark": { viewport: { width: 1120, height: 1600 }, colorScheme: "dark" },
   "page-phone": { viewport: { width: 360, height: 780 }, colorScheme: "light", deviceScaleFactor: 2 },
 };
 
