@@ -179,6 +179,42 @@ async fn what_is_said_of_wrong_settings_holds_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_of_wrong_trace_settings_holds_no_secret_and_stops_nothing() {
+    let endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    for (wrong, value) in [
+        (endpoint, "http://user:pl4nted@ho st:4318"),
+        (endpoint, "pl4nted"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://[pl4nted"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "pl4nted"),
+        ("OTEL_TRACES_SAMPLER", "pl4nted"),
+        ("OTEL_TRACES_SAMPLER_ARG", "pl4nted"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "pl4nted,\u{e9}=pl4nted"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "pl4nted"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "pl4nted"),
+    ] {
+        let options = HostOptions::default()
+            .setting(endpoint, "http://user:pl4nted@127.0.0.1:9")
+            .setting("OTEL_BSP_SCHEDULE_DELAY", "20")
+            .setting("OTEL_TRACES_SAMPLER", "traceidratio")
+            .setting("SCORE_LOG_FILTER", "info,handler=trace,score=trace")
+            .setting(wrong, value);
+        let host = FunctionsHost::start(&app(), options).await;
+        let named = ["ENDPOINT", "PROTOCOL", "SAMPLER"];
+        let said = if named.iter().any(|end| wrong.ends_with(end)) {
+            wrong
+        } else {
+            // Nobody listens at that port.
+            "traces cannot be exported"
+        };
+        let body = br#"{"data":[["a","b"]]}"#;
+        let answer = host.http("POST", "/api/score", &[], body).await;
+        answer.expect_status(200);
+        host.wait_for_log(said, SECONDS_5).await;
+        assert_silent(&host);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_event_is_one_line_with_what_there_is_to_know() {
     let host = FunctionsHost::start(&app(), [("SCORE_LOG", "json")]).await;
     let body = br#"{"data":[["a","b"]]}"#;

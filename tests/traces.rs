@@ -353,6 +353,23 @@ async fn what_is_not_spoken_is_said_once_and_scoring_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_certificates_scores_and_sends_to_plain_http() {
+    let none = [("SSL_CERT_FILE", "/nowhere/certificates.pem")];
+    let collector = Collector::start().await;
+    let host = start(&collector, &none).await;
+    score(&host, "01").await;
+    collector.trace(TRACE, 6).await;
+    assert_eq!(lines(&host, "traces"), 0);
+    let options = options("https://127.0.0.1:9").setting(none[0].0, none[0].1);
+    let host = FunctionsHost::start(&AppRoot::with_sample(), options).await;
+    score(&host, "01").await;
+    assert_eq!(
+        lines(&host, "traces are not exported: there are no cert"),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn spans_change_no_log_line() {
     let collector = Collector::start().await;
     let host = start(&collector, &[("SCORE_LOG", "json")]).await;

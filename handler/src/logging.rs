@@ -29,33 +29,32 @@ impl Telemetry {
     }
 }
 
-/// Starts logging and tracing for the whole process.
-///
-/// # Errors
-/// If traces are to be sent to what is no address.
-pub fn start_logging(config: &Config) -> anyhow::Result<Telemetry> {
-    let telemetry = start(config)?;
-    for remark in &config.trace_remarks {
+/// Starts logging and tracing for the whole process. What keeps traces from being exported keeps nothing else back.
+pub fn start_logging(config: &Config) -> Telemetry {
+    let started = config.traces.as_ref().map(Traces::start);
+    let (traces, failed) = match started.transpose() {
+        Ok(traces) => (traces, None),
+        Err(reason) => (None, Some(reason.to_string())),
+    };
+    start(config, traces.as_ref());
+    for remark in config.trace_remarks.iter().chain(&failed) {
         warn!("{remark}");
     }
-    Ok(telemetry)
+    Telemetry(traces)
 }
 
-fn start(config: &Config) -> anyhow::Result<Telemetry> {
+fn start(config: &Config, traces: Option<&Traces>) {
     let filter = EnvFilter::new(&config.log_filter);
-    let Some(settings) = &config.traces else {
+    let Some(traces) = traces else {
         // For all, and not for the lines alone: then nobody asks for spans, and they are never made.
         let registry = Registry::default()
             .with(filter)
             .with(filter_fn(|metadata| metadata.is_event()));
-        registry.with(lines(config.log_format)).init();
-        return Ok(Telemetry(None));
+        return registry.with(lines(config.log_format)).init();
     };
-    let traces = Traces::start(settings)?;
     let lines =
         lines(config.log_format).with_filter(filter.and(filter_fn(|metadata| metadata.is_event())));
     Registry::default().with(lines).with(traces.layer()).init();
-    Ok(Telemetry(Some(traces)))
 }
 
 /// Colours are off: the host stores the lines.

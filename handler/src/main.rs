@@ -29,13 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> i32 {
-    let telemetry = match handler::start_logging(&config) {
-        Ok(telemetry) => telemetry,
-        Err(error) => {
-            handler::complain("error: ", [format!("{error:#}")]);
-            return 1;
-        }
-    };
+    let telemetry = handler::start_logging(&config);
     match handler::run(config, &telemetry) {
         Ok(()) => 0,
         Err(error) => {

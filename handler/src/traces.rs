@@ -5,9 +5,9 @@
 
 mod collector;
 
+use std::io;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{SpanContext, TraceContextExt, TracerProvider};
 use opentelemetry::{Context, KeyValue};
@@ -100,6 +100,23 @@ impl Origin {
     }
 }
 
+/// Why nothing is exported although it was asked for. Without the values of variables: they may hold secrets.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotStarted {
+    /// What sends them needs one of its own.
+    #[error("traces are not exported, since they get no runtime: {0}")]
+    Runtime(io::Error),
+    /// The collector's certificate could not be checked.
+    #[error(
+        "traces are not exported: there are no certificates to check an https collector by, neither the system's nor \
+         in SSL_CERT_FILE or SSL_CERT_DIR"
+    )]
+    Certificates,
+    /// The exporter takes none of it.
+    #[error("traces are not exported: the variables OTEL_EXPORTER_OTLP_... are not understood")]
+    Settings,
+}
+
 /// The way of spans to the collector.
 #[derive(Debug)]
 pub(crate) struct Traces(SdkTracerProvider);
@@ -109,13 +126,14 @@ impl Traces {
     /// sampler, headers, limits of the queue.
     ///
     /// # Errors
-    /// If an address is none.
-    pub(crate) fn start(settings: &TraceSettings) -> anyhow::Result<Self> {
+    /// [`NotStarted`]; no reason not to serve.
+    pub(crate) fn start(settings: &TraceSettings) -> Result<Self, NotStarted> {
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(Collector::new(settings.timeout)?)
+            .with_http_client(Collector::new(settings)?)
             .build()
-            .context("traces cannot be exported")?;
+            // Its own words quote the address.
+            .map_err(|_| NotStarted::Settings)?;
         let mut resource = Resource::builder();
         if !settings.is_named {
             resource = resource.with_service_name("score");

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use hyper::Uri;
+
 /// How traces are exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceSettings {
@@ -10,6 +12,8 @@ pub struct TraceSettings {
     pub timeout: Duration,
     /// Whether the variables give this service a name.
     pub is_named: bool,
+    /// Whether the collector has to show a certificate.
+    pub is_https: bool,
 }
 
 const SAMPLERS: [&str; 6] = [
@@ -21,7 +25,8 @@ const SAMPLERS: [&str; 6] = [
     "parentbased_traceidratio",
 ];
 
-/// The settings, or `None` if nothing is exported; what was ignored goes to `remarks`. As the specification has it, a
+/// The settings, or `None` if nothing is exported; what was ignored goes to `remarks`, by the name of its variable and
+/// never with its value, which may hold a secret. As the specification has it, a
 /// mistake here is no reason not to start: the host reads the same variables, and may understand more of them.
 pub(super) fn read(
     lookup: &dyn Fn(&str) -> Option<String>,
@@ -37,34 +42,33 @@ pub(super) fn read(
     };
     let is =
         |name: &str, word: &str| lookup(name).is_some_and(|v| v.trim().eq_ignore_ascii_case(word));
-    let (endpoint, name) = of_traces("ENDPOINT")?;
+    let (mut endpoint, name) = of_traces("ENDPOINT")?;
     if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
         return None;
     }
-    // Without the value: an address may hold a secret.
-    if !["http://", "https://"]
-        .iter()
-        .any(|scheme| endpoint.starts_with(scheme))
-    {
+    // As the exporter does it, so that what it will not take is found here.
+    if name == "OTEL_EXPORTER_OTLP_ENDPOINT" {
+        endpoint.push_str("/v1/traces");
+    }
+    let Some(is_https) = is_https(&endpoint) else {
         remarks.push(format!(
             "{name} is no http or https URL: traces are not exported"
         ));
         return None;
-    }
+    };
     if let Some((protocol, name)) = of_traces("PROTOCOL")
         && protocol.trim() != "http/protobuf"
     {
         remarks.push(format!(
-            "{name}={protocol:?}: traces are not exported, since only http/protobuf is spoken"
+            "{name} is not http/protobuf, and nothing else is spoken here: traces are not exported"
         ));
         return None;
     }
     if let Some(sampler) = lookup("OTEL_TRACES_SAMPLER")
         && !SAMPLERS.contains(&sampler.as_str())
     {
-        remarks.push(format!(
-            "OTEL_TRACES_SAMPLER={sampler:?} is not known: parentbased_always_on is used"
-        ));
+        let remark = "OTEL_TRACES_SAMPLER names no known sampler: parentbased_always_on is used";
+        remarks.push(remark.to_owned());
     }
     let timeout = of_traces("TIMEOUT").and_then(|(millis, _)| millis.trim().parse().ok());
     let attributes = lookup("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
@@ -74,7 +78,19 @@ pub(super) fn read(
             || attributes
                 .split(',')
                 .any(|pair| pair.trim().starts_with("service.name=")),
+        is_https,
     })
+}
+
+/// Whether this is the address of a collector behind TLS; `None` if it is no address.
+fn is_https(endpoint: &str) -> Option<bool> {
+    let uri: Uri = endpoint.parse().ok()?;
+    let host = uri.host().unwrap_or_default();
+    match uri.scheme_str() {
+        Some("http") if !host.is_empty() => Some(false),
+        Some("https") if !host.is_empty() => Some(true),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -119,20 +135,44 @@ mod tests {
         let expected = TraceSettings {
             timeout: Duration::from_millis(250),
             is_named: true,
+            is_https: true,
         };
         assert_eq!(on, Some(expected));
     }
 
     #[test]
     fn mistakes_are_remarks_without_secrets() {
-        let wrong = ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector?key=s3cret");
-        let (off, remarks) = settings(&[wrong]);
-        assert_eq!((off, remarks.len()), (None, 1));
-        assert!(!remarks[0].contains("s3cret"));
-        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        for wrong in [
+            "collector?key=s3cret",
+            "http://user:s3cret@ho st:4318",
+            "http://[s3cret",
+            "https://:s3cret",
+            "grpc://s3cret:4317",
+        ] {
+            let (off, remarks) = settings(&[("OTEL_EXPORTER_OTLP_ENDPOINT", wrong)]);
+            assert_eq!((off, remarks.len()), (None, 1), "{wrong}");
+            assert!(remarks[0].contains("OTEL_EXPORTER_OTLP_ENDPOINT"));
+            assert!(!remarks[0].contains("s3cret"), "{remarks:?}");
+        }
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc-s3cret");
         let (off, remarks) = settings(&[ENDPOINT, grpc]);
         assert_eq!((off, remarks.len()), (None, 1));
-        let (on, remarks) = settings(&[ENDPOINT, ("OTEL_TRACES_SAMPLER", "xray")]);
+        assert!(!remarks[0].contains("s3cret"), "{remarks:?}");
+        let (on, remarks) = settings(&[ENDPOINT, ("OTEL_TRACES_SAMPLER", "s3cret")]);
         assert_eq!((on.is_some(), remarks.len()), (true, 1));
+        assert!(!remarks[0].contains("s3cret"), "{remarks:?}");
+    }
+
+    #[test]
+    fn certificates_are_wanted_of_https_alone() {
+        for (endpoint, is_https) in [
+            ("http://collector:4318", false),
+            ("HTTP://collector", false),
+            ("https://collector/otlp/", true),
+            ("https://user:key@[::1]:4318?key=1", true),
+        ] {
+            let (on, _) = settings(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);
+            assert_eq!(on.unwrap().is_https, is_https, "{endpoint}");
+        }
     }
 }

@@ -1,43 +1,37 @@
 //! The connection to the collector. It belongs to the thread that sends, and nobody else waits for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use anyhow::Context;
 use async_trait::async_trait;
 use bytes::Bytes;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_rustls::HttpsConnectorBuilder;
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use tokio::runtime::{Builder, Runtime};
 use tracing::{info, warn};
+
+use super::NotStarted;
+use crate::config::TraceSettings;
 
 /// Sends to the collector, and says once when it does not answer and once when it does again.
 #[derive(Debug)]
 pub(super) struct Collector {
     /// Of its own: it must work while the process ends, and whatever the threads that serve are busy with.
     runtime: Runtime,
-    client: HyperClient<HttpsConnector<HttpConnector>>,
+    client: Box<dyn HttpClient>,
     failing: AtomicBool,
 }
 
 impl Collector {
-    /// A request may take so long.
-    pub(super) fn new(timeout: Duration) -> anyhow::Result<Self> {
+    /// Certificates are read for `https` alone: an image may well have none.
+    pub(super) fn new(settings: &TraceSettings) -> Result<Self, NotStarted> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
-            .context("no runtime for sending traces")?;
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .context("no certificates for sending traces")?
-            .https_or_http()
-            .enable_http1()
-            .build();
+            .map_err(NotStarted::Runtime)?;
         Ok(Self {
             runtime,
-            client: HyperClient::new(connector, timeout, None),
+            client: client(settings)?,
             failing: AtomicBool::new(false),
         })
     }
@@ -61,6 +55,24 @@ impl Collector {
             warn!(error, "traces cannot be exported");
         }
     }
+}
+
+fn client(settings: &TraceSettings) -> Result<Box<dyn HttpClient>, NotStarted> {
+    if !settings.is_https {
+        let client = HyperClient::with_default_connector(settings.timeout, None);
+        return Ok(Box::new(client));
+    }
+    let connector = HttpsConnectorBuilder::new()
+        .with_native_roots()
+        .map_err(|_| NotStarted::Certificates)?
+        .https_only()
+        .enable_http1()
+        .build();
+    Ok(Box::new(HyperClient::new(
+        connector,
+        settings.timeout,
+        None,
+    )))
 }
 
 #[async_trait]
