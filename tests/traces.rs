@@ -316,6 +316,20 @@ async fn a_collector_that_is_not_well_costs_one_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_closes_idle_connections_costs_nothing() {
+    let collector = Collector::start().await;
+    collector.is(Mood::Impatient);
+    let host = start(&collector, &[]).await;
+    for round in 1..=5 {
+        score(&host, "01").await;
+        collector.trace(TRACE, round * 2).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(collector.requests() >= 5);
+    assert_eq!(lines(&host, "traces"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_not_there_costs_one_line_and_no_time_at_the_end() {
     for endpoint in [
         format!("http://127.0.0.1:{}", port::free()),

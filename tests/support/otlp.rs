@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -24,6 +27,8 @@ pub(crate) enum Mood {
     Refusing,
     /// It takes requests and never answers.
     Hanging,
+    /// It takes all and closes connections that are idle for a moment.
+    Impatient,
 }
 
 #[derive(Debug)]
@@ -67,8 +72,27 @@ impl Collector {
                     warp::reply::with_status("", status)
                 }
             });
-        tokio::spawn(warp::serve(routes).incoming(listener).run());
+        let service = TowerToHyperService::new(warp::service(routes));
+        let server = collector.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let serving = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(server.idle_time())
+                    .serve_connection(TokioIo::new(stream), service.clone());
+                tokio::spawn(serving);
+            }
+        });
         collector
+    }
+
+    /// hyper has one bound for how long a connection may be idle and how long a head may take.
+    fn idle_time(&self) -> Duration {
+        match self.lock().mood {
+            Mood::Impatient => Duration::from_millis(100),
+            _ => Duration::from_secs(60),
+        }
     }
 
     async fn take(&self, headers: HeaderMap, body: &[u8]) -> StatusCode {
@@ -80,7 +104,7 @@ impl Collector {
             state.mood
         };
         match mood {
-            Mood::Well => {}
+            Mood::Well | Mood::Impatient => {}
             Mood::Refusing => return StatusCode::SERVICE_UNAVAILABLE,
             Mood::Hanging => std::future::pending().await,
         }

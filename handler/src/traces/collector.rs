@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper_rustls::HttpsConnectorBuilder;
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
@@ -77,7 +78,10 @@ fn client(settings: &TraceSettings) -> Result<Box<dyn HttpClient>, NotStarted> {
 
 #[async_trait]
 impl HttpClient for Collector {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    async fn send_bytes(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        // Between two requests the runtime stands still, so that nobody would see the collector close the connection.
+        let headers = request.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
         let outcome = self.runtime.block_on(self.client.send_bytes(request));
         self.note(&outcome);
         outcome
