@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::app_root::AppRoot;
+use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::host::{FunctionsHost, HostOptions, Mode};
 use crate::support::http1;
@@ -20,6 +20,8 @@ use crate::support::triggers::ServiceBusMessage;
 const JSON: (&str, &str) = ("content-type", "application/json");
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
+/// The status of a span that failed.
+const ERROR: i32 = 2;
 const SECONDS_5: Duration = Duration::from_secs(5);
 
 fn traceparent(flags: &str) -> String {
@@ -409,4 +411,31 @@ async fn spans_change_no_log_line() {
         "timestamp",
     ];
     assert_eq!(members, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_fails_is_an_error_in_its_trace_and_counted() {
+    let collector = Collector::start().await;
+    let app = AppRoot::new();
+    let gather = repository().join("tests/data/models/gather.onnx");
+    app.add_model("gather", gather, None);
+    let host = FunctionsHost::start(&app, options(&collector.endpoint())).await;
+    let headers = [JSON, ("traceparent", &*traceparent("01"))];
+    let out_of_range = br#"{"data":[99]}"#;
+    let answer = host.http("POST", "/api/score", &headers, out_of_range);
+    answer.await.expect_status(400);
+    let trace = collector.trace(TRACE, 4).await;
+    let run = trace.span("inference");
+    assert_eq!(run.status.as_ref().unwrap().code, ERROR, "{}", trace.tree());
+    assert_eq!(attributes(&run.attributes)["error.type"], "invalid_input");
+    let text = host
+        .http("GET", "/api/score/metrics", &[], b"")
+        .await
+        .text();
+    for line in [
+        r#"score_inference_seconds_count{model="gather"} 1"#,
+        r#"score_queue_wait_seconds_count{model="gather"} 1"#,
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
 }

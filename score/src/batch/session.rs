@@ -53,11 +53,12 @@ impl Session {
     ) -> Result<Ran, ScoreError> {
         let start = Instant::now();
         let span = wait.end(rows);
-        let outputs = self.run_once(inputs)?;
-        drop(span);
+        let outcome = self.run_once(inputs);
         let infer = start.elapsed();
-        self.note(rows, infer);
+        // Whatever became of it: failed runs take time too.
+        self.note(rows, infer, [span], &outcome);
         self.stats.waits.observe(start - wait.since);
+        let outputs = outcome?;
         ran(rows, infer);
         Ok(Ran {
             outputs,
@@ -82,13 +83,13 @@ impl Session {
         };
         let rows: usize = jobs.iter().map(|job| job.rows).sum();
         let spans: Vec<Span> = jobs.iter_mut().map(|job| job.wait.end(rows)).collect();
-        let outputs = self.run_once(&inputs).ok()?;
-        drop(spans);
+        let outcome = self.run_once(&inputs);
+        let infer = start.elapsed();
+        self.note(rows, infer, spans, &outcome);
+        let outputs = outcome.ok()?;
         if outputs.iter().any(|tensor| tensor.rows() != Some(rows)) {
             return None;
         }
-        let infer = start.elapsed();
-        self.note(rows, infer);
         ran(rows, infer);
         let mut from = 0;
         let answers = jobs.iter().map(|job| {
@@ -105,9 +106,22 @@ impl Session {
         Some(answers.collect())
     }
 
-    fn note(&self, rows: usize, infer: Duration) {
+    /// Counts a run and ends its spans.
+    fn note(
+        &self,
+        rows: usize,
+        infer: Duration,
+        spans: impl IntoIterator<Item = Span>,
+        outcome: &Result<Vec<Tensor>, ScoreError>,
+    ) {
         self.stats.runs.observe(infer);
         self.stats.run_rows.observe(rows);
+        for span in spans {
+            if let Err(error) = outcome {
+                span.record("otel.status_code", "ERROR");
+                span.record("error.type", error.code().as_str());
+            }
+        }
     }
 
     /// A panic below is this job's failure; the thread and its session go on.

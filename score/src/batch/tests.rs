@@ -1,6 +1,8 @@
 use std::sync::{Mutex, mpsc};
 
 use futures_util::FutureExt;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use tokio::sync::mpsc as async_mpsc;
 use tokio::task::{JoinHandle, yield_now};
 
@@ -67,6 +69,7 @@ struct Stage {
     batcher: Arc<Batcher>,
     started: async_mpsc::UnboundedReceiver<Vec<i64>>,
     allow: mpsc::Sender<()>,
+    stats: BatchStats,
 }
 
 impl Stage {
@@ -96,12 +99,12 @@ impl Stage {
             max_batch_rows,
             max_inline: Duration::ZERO,
         };
+        let stats = BatchStats::default();
         Self {
-            batcher: Arc::new(
-                Batcher::start("fake", models, rows, limits, BatchStats::default()).unwrap(),
-            ),
+            batcher: Arc::new(Batcher::start("fake", models, rows, limits, stats.clone()).unwrap()),
             started,
             allow,
+            stats,
         }
     }
 
@@ -149,6 +152,7 @@ impl Stage {
             batcher,
             mut started,
             allow,
+            ..
         } = self;
         drop((batcher, allow));
         let mut runs = Vec::new();
@@ -424,6 +428,31 @@ async fn a_refusal_by_the_model_is_the_callers_fault_and_a_failure_is_not() {
     assert_eq!(failed.to_string(), "out of memory");
 }
 
+/// How many times a histogram holds.
+fn count(times: &Times) -> u64 {
+    let (mut registry, mut text) = (Registry::default(), String::new());
+    registry.register("times", "Times", times.histogram().clone());
+    encode(&mut text, &registry).unwrap();
+    let count = text.lines().find_map(|l| l.strip_prefix("times_count "));
+    count.unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn runs_that_fail_are_counted_as_all_others_are() {
+    let (stage, first) = Stage::occupied(Rows::Independent, 100, 10).await;
+    let refused = stage.submit(&[REFUSED]);
+    let good = stage.submit(&[1]);
+    let stats = stage.stats.clone();
+    assert_eq!(stage.run_freely().await.len(), 3);
+    assert!(outcome(refused).await.is_err());
+    for work in [first, good] {
+        answer(work).await;
+    }
+    // The first one, both together, and each of the two alone.
+    assert_eq!(count(&stats.runs), 4);
+    assert_eq!(count(&stats.waits), 3, "one for each job");
+}
+
 #[tokio::test]
 async fn too_many_waiting_rows_are_refused_at_once() {
     let (stage, _first) = Stage::occupied(Rows::Independent, 4, 8).await;
@@ -603,6 +632,7 @@ async fn the_threads_end_with_the_last_handle() {
         batcher,
         mut started,
         allow: _allow,
+        ..
     } = Stage::with_sessions(2, Rows::Independent, 100, 8);
     drop(batcher);
     assert_eq!(soon(started.recv()).await, None, "both models are dropped");

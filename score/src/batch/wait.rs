@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use tracing::field::Empty;
 use tracing::{Span, info_span};
 
 /// The wait of one job. The run may be made by another thread, for several jobs at once.
@@ -30,6 +31,12 @@ impl Wait {
     /// The wait is over and a run of so many rows begins; it lasts as long as the span that is returned.
     pub(super) fn end(&mut self, rows: usize) -> Span {
         self.span = Span::none();
-        info_span!(parent: &self.request, "inference", score.rows = rows)
+        info_span!(
+            parent: &self.request,
+            "inference",
+            score.rows = rows,
+            otel.status_code = Empty,
+            error.type = Empty,
+        )
     }
 }
