@@ -58,7 +58,7 @@ pub struct ModelMetadata {
     pub options: ModelOptions,
     /// Digest of the model's files and of the runtime.
     pub digest: ModelDigest,
-    /// How long loading, probing and warming up took.
+    /// How long loading and probing took, whose runs are the first ones of a session.
     pub load_time: Duration,
 }
 

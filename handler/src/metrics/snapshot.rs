@@ -254,7 +254,7 @@ fn work(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
     )?;
     out.family(
         "score_model_load",
-        "How long loading, probing and warming up took, in seconds",
+        "How long loading and probing took, in seconds",
         Some(Unit::Seconds),
         of_each(scorers, |s| {
             ConstGauge::new(s.metadata().load_time.as_secs_f64())
