@@ -56,6 +56,15 @@ impl Origin {
         }
     }
 
+    /// Whether this is a `traceparent` that can be continued.
+    pub(crate) fn is_readable(parent: &str) -> bool {
+        let origin = Self {
+            parent: Some(parent.to_owned()),
+            state: None,
+        };
+        origin.context().is_some()
+    }
+
     fn context(&self) -> Option<Context> {
         let context = TraceContextPropagator::new().extract_with_context(&Context::new(), self);
         context.span().span_context().is_valid().then_some(context)
@@ -64,13 +73,14 @@ impl Origin {
     /// Which trace to continue: this one, of the host's call, or that of whoever sent what the call brings. Usually they
     /// are the same. A host that does not trace may still send a trace of its own, which is not sampled.
     pub(crate) fn or_of_sender<'a>(&'a self, sender: &'a Self) -> &'a Self {
-        let (Some(own), Some(theirs)) = (self.span_context(), sender.span_context()) else {
-            return if self.parent.is_some() { self } else { sender };
-        };
-        if own.trace_id() != theirs.trace_id() && !own.is_sampled() {
-            sender
-        } else {
-            self
+        match (self.span_context(), sender.span_context()) {
+            (None, Some(_)) => sender,
+            (Some(own), Some(theirs))
+                if own.trace_id() != theirs.trace_id() && !own.is_sampled() =>
+            {
+                sender
+            }
+            _ => self,
         }
     }
 
@@ -173,6 +183,18 @@ impl Traces {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trace_that_cannot_be_read_hides_no_other() {
+        let origin = |parent: &str| Origin {
+            parent: Some(parent.to_owned()),
+            state: None,
+        };
+        let valid = origin("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let broken = origin("|4bf92f3577b34da6.1.");
+        assert_eq!(broken.or_of_sender(&valid), &valid);
+        assert_eq!(valid.or_of_sender(&broken), &valid);
+    }
 
     #[test]
     fn only_a_valid_trace_is_continued() {

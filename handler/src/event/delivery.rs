@@ -149,7 +149,7 @@ fn delivery(source: Source, get: impl Fn(&str) -> Option<Value>) -> Delivery {
                 id: get("MessageId").and_then(text),
                 correlation_id: get("CorrelationId").and_then(text),
                 origin: Origin {
-                    parent: property("Diagnostic-Id").or_else(|| property("traceparent")),
+                    parent: parent(property("Diagnostic-Id"), property("traceparent")),
                     state: property("tracestate"),
                 },
                 content_type: get("ContentType").and_then(text),
@@ -173,6 +173,16 @@ fn delivery(source: Source, get: impl Fn(&str) -> Option<Value>) -> Delivery {
                 ..Delivery::default()
             }
         }
+    }
+}
+
+/// Azure's clients send the same in both. Older ones have a form of their own in the first, which says nothing here.
+fn parent(diagnostic_id: Option<String>, traceparent: Option<String>) -> Option<String> {
+    match (diagnostic_id, traceparent) {
+        (Some(own), Some(standard)) if own != standard && !Origin::is_readable(&own) => {
+            Some(standard)
+        }
+        (own, standard) => own.or(standard),
     }
 }
 
@@ -272,6 +282,26 @@ mod tests {
         }
         let nothing = read(json!({}), |m| Metadata::new(m).single(Source::ServiceBus));
         assert_eq!(nothing, Delivery::default());
+    }
+
+    #[test]
+    fn an_id_in_azures_own_form_hides_no_traceparent() {
+        let (own, other) = (
+            "|ab.1.",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        );
+        let third = "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for (diagnostic_id, traceparent, chosen) in [
+            (Some(own), Some(other), other),
+            (Some(third), Some(other), third),
+            (Some(other), Some(own), other),
+            (Some(own), None, own),
+            (None, Some(other), other),
+        ] {
+            let owned = |text: Option<&str>| text.map(str::to_owned);
+            let found = parent(owned(diagnostic_id), owned(traceparent));
+            assert_eq!(found.as_deref(), Some(chosen));
+        }
     }
 
     #[test]
