@@ -439,3 +439,23 @@ async fn a_run_that_fails_is_an_error_in_its_trace_and_counted() {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_that_a_caller_makes_up_names_no_span() {
+    let collector = Collector::start().await;
+    let host = start(&collector, &[]).await;
+    for (method, path) in [("BREW", "/api/score/pot"), ("DELETE", "/api/scorer")] {
+        let parent = traceparent("01");
+        let headers = [("Host", "x"), ("traceparent", &*parent)];
+        let head = http1::head(method, path, &headers);
+        let answer = http1::exchange(host.port(), &[&head]).await.unwrap();
+        assert!([404, 405].contains(&answer.status), "{}", answer.status);
+    }
+    let trace = collector.trace(TRACE, 2).await;
+    let brewed = trace.span("HTTP /api/score/{*path}");
+    let found = attributes(&brewed.attributes);
+    assert_eq!(found["http.request.method"], "_OTHER");
+    let found = attributes(&trace.span("DELETE").attributes);
+    assert_eq!(found["http.request.method"], "DELETE");
+    assert!(!trace.tree().contains("BREW"), "{}", trace.tree());
+}

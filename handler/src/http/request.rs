@@ -143,15 +143,33 @@ where
     reply
 }
 
+/// How spans name a method: what a caller makes up would make as many names.
+fn method(method: &Method) -> Option<&str> {
+    let standard = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::PATCH,
+        Method::TRACE,
+        Method::CONNECT,
+    ];
+    standard.contains(method).then(|| method.as_str())
+}
+
 /// Names as in OpenTelemetry's conventions for HTTP servers and functions.
 fn span(head: &Head) -> Span {
+    let method = method(&head.method);
     let route = route::is_public(&head.path).then_some(route::TEMPLATE);
     info_span!(
         "request",
-        otel.name = format!("{} {}", head.method, route.unwrap_or_default()).trim_end(),
+        otel.name =
+            format!("{} {}", method.unwrap_or("HTTP"), route.unwrap_or_default()).trim_end(),
         otel.kind = "server",
         otel.status_code = Empty,
-        http.request.method = %head.method,
+        http.request.method = method.unwrap_or("_OTHER"),
         http.route = route,
         url.path = head.path,
         http.response.status_code = Empty,

@@ -51,10 +51,11 @@ pub(super) enum Route {
     ModelReady(ModelRef),
 }
 
-/// The host finds routes whatever their case.
+/// The rest of a path that is the prefix or below it. The host finds routes whatever their case.
 fn below_prefix(path: &str) -> Option<&str> {
     let (head, rest) = path.split_at_checked(PREFIX.len())?;
-    head.eq_ignore_ascii_case(PREFIX).then_some(rest)
+    let ends_there = rest.is_empty() || rest.starts_with('/');
+    (ends_there && head.eq_ignore_ascii_case(PREFIX)).then_some(rest)
 }
 
 /// Whether it is below the public path.
@@ -78,8 +79,7 @@ pub(super) fn find(method: &Method, path: &str) -> Result<Route, Problem> {
     };
     let parts: Vec<&str> = match rest.strip_prefix('/') {
         Some(rest) => rest.split('/').collect(),
-        None if rest.is_empty() => Vec::new(),
-        None => return Err(Problem::no_such_path(path)),
+        None => Vec::new(),
     };
     let (get, post) = choices(&parts).ok_or_else(|| Problem::no_such_path(path))?;
     let wanted = match *method {
@@ -180,6 +180,16 @@ mod tests {
         ];
         for (method, path, route) in cases {
             assert_eq!(found(method, path), Ok(route), "{path}");
+        }
+    }
+
+    #[test]
+    fn public_is_what_lies_below_the_prefix() {
+        for path in ["/api/score", "/API/Score/", "/api/score/a/b"] {
+            assert!(is_public(path), "{path}");
+        }
+        for path in ["/api/scorer", "/api/score-http", "/api", "/", ""] {
+            assert!(!is_public(path), "{path}");
         }
     }
 
