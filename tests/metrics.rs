@@ -115,6 +115,7 @@ async fn the_text_format_is_the_one_that_was_asked_for() {
         let answer = host.http("GET", PATH, &[("accept", accept)], b"").await;
         let content_type = answer.header("content-type").unwrap();
         assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8");
+        assert_eq!(answer.header("vary"), Some("accept"));
         let text = answer.text();
         assert_lines(&text, &["# TYPE score_cache_misses_total counter"]);
         assert!(!text.contains("# EOF") && !text.contains("# UNIT"));

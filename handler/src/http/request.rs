@@ -275,7 +275,9 @@ async fn tell(app: &Arc<App>, head: &Head, route: Route) -> Result<Reply, Proble
 fn figures(app: &Arc<App>, accept: Option<&str>) -> Result<Reply, Problem> {
     let written = metrics::render(app, accept);
     let (text, content_type) = written.map_err(|_| Problem::internal())?;
-    Ok(Reply::typed(text.into_bytes(), content_type))
+    let mut reply = Reply::typed(text.into_bytes(), content_type);
+    reply.set("vary", "accept");
+    Ok(reply)
 }
 
 fn scored_reply(scored: Scored) -> Reply {
