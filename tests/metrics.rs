@@ -128,3 +128,21 @@ async fn the_text_format_is_the_one_that_was_asked_for() {
     assert_lines(&text, &["# TYPE score_cache_misses counter"]);
     assert!(text.ends_with("# EOF\n"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_could_not_be_loaded_is_seen() {
+    let app = AppRoot::with_sample();
+    app.write("models/broken/model.onnx", "no model");
+    let host = FunctionsHost::start(&app, [("SCORE_DEFAULT_MODEL", "mnist")]).await;
+    let ready = host.http("GET", "/api/score", &[], b"").await;
+    ready.expect_status(200);
+    let text = figures(&host).await;
+    assert_lines(
+        &text,
+        &[
+            "# TYPE score_model_up gauge",
+            r#"score_model_up{model="broken"} 0"#,
+            r#"score_model_up{model="mnist"} 1"#,
+        ],
+    );
+}

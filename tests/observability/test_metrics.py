@@ -23,6 +23,7 @@ FAMILIES = {
     "score_waiting_rows": ({"model"}, "gauge"),
     "score_requests_in_flight": (set(), "gauge"),
     "score_body_bytes_in_use": (set(), "gauge"),
+    "score_model_up": ({"model"}, "gauge"),
     "score_model_load_seconds": ({"model"}, "gauge"),
 }
 FORMATS = {

@@ -32,6 +32,7 @@ impl Collector for Snapshot {
         let Ok(models) = app.models() else {
             return build(&mut out, "not loaded");
         };
+        up(&mut out, &models)?;
         features(&mut out, &models)?;
         let scorers: Vec<(&str, &Scorer)> = models
             .all()
@@ -175,6 +176,20 @@ fn cache(out: &mut Out<'_>, app: &App) -> fmt::Result {
         "How long Redis took for the keys of one request, or for one batch of writes, in seconds",
         Some(Unit::Seconds),
         operations.map(|(name, times)| ([("operation", name)], times.histogram().clone())),
+    )
+}
+
+/// Models that could not be loaded have no other figure.
+fn up(out: &mut Out<'_>, models: &Models) -> fmt::Result {
+    let figures = models.all().map(|(name, slot)| {
+        let is_up = u64::from(slot.is_ok());
+        ([("model", name)], ConstGauge::new(is_up))
+    });
+    out.family(
+        "score_model_up",
+        "1 for a model that is loaded, 0 for one that could not be",
+        None,
+        figures,
     )
 }
 
