@@ -266,7 +266,7 @@ async fn figures_are_served_as_prometheus_text() {
         r#"score_computed_rows_total{model="mnist"} 3"#,
         "score_cache_local_hits_total 3",
         "score_cache_misses_total 3",
-        r#"score_answers_total{status="200"} 2"#,
+        r#"score_requests_total{function="score",model="mnist",status="200"} 2"#,
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }

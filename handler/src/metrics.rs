@@ -35,34 +35,21 @@ struct Requests {
     model: String,
     status: u16,
     count: Counter,
-    /// Those that were answered over HTTP.
-    answers: Counter,
 }
 
 impl Metrics {
-    /// Counts one answer. `model` is there if one was found, and loaded.
-    pub(crate) fn answered(&self, function: &str, model: Option<&str>, status: u16) {
-        self.count(function, model, status, true);
-    }
-
-    /// Counts one message or blob by the status it would have had as a request.
-    pub(crate) fn finished(&self, function: &str, model: Option<&str>, status: u16) {
-        self.count(function, model, status, false);
-    }
-
-    fn count(&self, function: &str, model: Option<&str>, status: u16, answered: bool) {
+    /// Counts one request, message or blob, the latter two by the status they would have had as a request. `model` is
+    /// there if one was found, and loaded.
+    pub(crate) fn count(&self, function: &str, model: Option<&str>, status: u16) {
         let model = model.unwrap_or("none");
         let same = |one: &&Requests| {
             one.status == status && one.model == model && one.function == function
         };
-        let add = |one: &Requests| {
-            one.count.inc();
-            one.answers.inc_by(u64::from(answered));
-        };
         // Nothing that runs under the lock can panic half-way.
         let requests = self.requests.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(one) = requests.iter().find(same) {
-            return add(one);
+            one.count.inc();
+            return;
         }
         drop(requests);
         let mut requests = self
@@ -70,17 +57,17 @@ impl Metrics {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(one) = requests.iter().find(same) {
-            return add(one);
+            one.count.inc();
+            return;
         }
-        let one = Requests {
+        let count = Counter::default();
+        count.inc();
+        requests.push(Requests {
             function: function.to_owned(),
             model: model.to_owned(),
             status,
-            count: Counter::default(),
-            answers: Counter::default(),
-        };
-        add(&one);
-        requests.push(one);
+            count,
+        });
     }
 
     /// Counts messages and blobs that were scored or refused.

@@ -352,7 +352,7 @@ impl Work<'_> {
     }
 
     fn count(&self, model: Option<&str>, status: u16) {
-        self.app.metrics.finished(self.host.function, model, status);
+        self.app.metrics.count(self.host.function, model, status);
     }
 
     /// The answer that makes the host write all documents.

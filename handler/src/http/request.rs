@@ -214,7 +214,7 @@ fn refusal(head: &Head, problem: Problem) -> Reply {
 
 fn finish(app: &App, head: &Head, model: Option<&str>, mut reply: Reply) -> Reply {
     let function = function_name(app, &head.path);
-    app.metrics.answered(function, model, reply.status.as_u16());
+    app.metrics.count(function, model, reply.status.as_u16());
     reply.set("x-request-id", &head.request_id);
     reply
 }

@@ -1,6 +1,5 @@
 //! All figures at one moment.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
@@ -78,17 +77,6 @@ fn requests(out: &mut Out<'_>, app: &App) -> fmt::Result {
     let metrics = &app.metrics;
     let requests = metrics.requests.read();
     let requests = requests.unwrap_or_else(PoisonError::into_inner);
-    let mut answers = BTreeMap::<u16, u64>::new();
-    for one in requests.iter().filter(|one| one.answers.get() > 0) {
-        *answers.entry(one.status).or_default() += one.answers.get();
-    }
-    let answers = answers.into_iter();
-    out.family(
-        "score_answers",
-        "Answers to public requests by status",
-        None,
-        answers.map(|(status, count)| ([("status", status)], ConstCounter::new(count))),
-    )?;
     let counts = requests.iter().map(|one| {
         let names = [("function", &one.function), ("model", &one.model)];
         ((names, [("status", one.status)]), one.count.clone())
