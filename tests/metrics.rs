@@ -3,6 +3,7 @@
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
 use crate::support::host::FunctionsHost;
+use crate::support::http1;
 use crate::support::invoke::Transport;
 use crate::support::redis::RedisServer;
 use crate::support::triggers::ServiceBusMessage;
@@ -38,10 +39,21 @@ async fn requests_are_counted_by_function_model_and_status() {
     }
     let broken = host.post_body("score-queue", b"[]", Transport::Chunked);
     assert_eq!(broken.await.unwrap().status, 400);
+    for path in [PATH, "/api/score", "/api/score/v2/health/ready"] {
+        host.http("GET", path, &[], b"").await.expect_status(200);
+    }
+    host.http("GET", "/api/score/a/b/c", &[], b"").await;
+    // Not by the host, which would know no such route.
+    let head = http1::head("GET", "/api/scorer", &[("Host", "x")]);
+    let answer = http1::exchange(host.port(), &[&head]).await.unwrap();
+    assert_eq!(answer.status, 404);
     let text = figures(&host).await;
     assert_lines(
         &text,
         &[
+            r#"score_requests_total{function="info",model="none",status="200"} 3"#,
+            r#"score_requests_total{function="info",model="none",status="404"} 1"#,
+            r#"score_requests_total{function="none",model="none",status="404"} 1"#,
             r#"score_requests_total{function="score",model="mnist",status="200"} 2"#,
             r#"score_requests_total{function="score",model="mnist",status="400"} 1"#,
             r#"score_requests_total{function="score",model="none",status="404"} 1"#,

@@ -46,3 +46,13 @@ def test_every_question_is_answered(prometheus, expression):
     assert answer, expression
     # Not a number: nothing was counted where the load should have left something.
     assert all(one["value"][1] != "NaN" for one in answer), (expression, answer)
+
+
+def test_shares_of_errors_are_of_what_is_to_be_scored(prometheus):
+    shares = [panel for panel in DASHBOARD["panels"] if panel["title"] == "Share of errors"]
+    for target in shares[0]["targets"]:
+        numerator, denominator = target["expr"].split(" / ")
+        assert all('function!~"info|none"' in part for part in (numerator, denominator)), target["expr"]
+    counted = prometheus.query("sum by (function) (score_requests_total)")
+    # What Prometheus itself asks for is no scoring.
+    assert {"score", "info", "score-queue"} <= {one["metric"]["function"] for one in counted}

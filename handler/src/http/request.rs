@@ -188,21 +188,24 @@ where
 {
     let start = Instant::now();
     let mut model = None;
-    let outcome = match route::find(&head.method, &head.path) {
+    let route = route::find(&head.method, &head.path);
+    let function = function_name(app, &head.path, &route);
+    let outcome = match route {
         Ok(route) => dispatch(app, head, route, read_body, &mut model).await,
         Err(problem) => Err(problem),
     };
     let reply = outcome.unwrap_or_else(|problem| refusal(head, problem));
     let Some((model, times)) = model else {
-        return finish(app, head, None, reply);
+        return finish(app, head, function, None, reply);
     };
     times.observe(start.elapsed());
-    finish(app, head, Some(&model), reply)
+    finish(app, head, function, Some(&model), reply)
 }
 
-/// The answer to a request that is refused.
+/// The answer to a request that is refused before anybody has looked at what it is for.
 pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
-    finish(app, head, None, refusal(head, problem))
+    let function = function_name(app, &head.path, &route::find(&head.method, &head.path));
+    finish(app, head, function, None, refusal(head, problem))
 }
 
 fn refusal(head: &Head, problem: Problem) -> Reply {
@@ -212,20 +215,23 @@ fn refusal(head: &Head, problem: Problem) -> Reply {
     Reply::refusal(problem, &head.request_id, open_inference)
 }
 
-fn finish(app: &App, head: &Head, model: Option<&str>, mut reply: Reply) -> Reply {
-    let function = function_name(app, &head.path);
+fn finish(app: &App, head: &Head, function: &str, model: Option<&str>, mut reply: Reply) -> Reply {
     app.metrics.count(function, model, reply.status.as_u16());
     reply.set("x-request-id", &head.request_id);
     reply
 }
 
-/// The function a path belongs to, for figures: of its own name, or `score` for the public path.
-fn function_name<'a>(app: &'a App, path: &str) -> &'a str {
-    if route::is_public(path) {
-        return "score";
+/// The function a request belongs to, for figures: of its own name, `score` for what is to be scored by the public path,
+/// and `info` for everything else there, since probes and scrapes would make failures look rare.
+fn function_name<'a>(app: &'a App, path: &str, route: &Result<Route, Problem>) -> &'a str {
+    match route {
+        Ok(Route::Score(_)) => "score",
+        _ if route::is_public(path) => "info",
+        _ => {
+            let function = path.strip_prefix('/').and_then(|name| app.function(name));
+            function.map_or("none", |function| &function.name)
+        }
     }
-    let function = path.strip_prefix('/').and_then(|name| app.function(name));
-    function.map_or("none", |function| &function.name)
 }
 
 /// Tells `found` which model answers, if there is one.
