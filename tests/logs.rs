@@ -249,5 +249,8 @@ async fn every_event_is_one_line_with_what_there_is_to_know() {
     assert_eq!(of(&id, "scored")["cache"], "HIT");
     of(&id, "scored 1, rejected 1");
     let refused = lines.iter().find(|l| l["message"] == "request refused");
-    assert_eq!(refused.unwrap()["status"], 400);
+    let refused = refused.unwrap();
+    assert_eq!(refused["status"], 400);
+    assert_eq!(refused["model"], "identity_string");
+    assert!(refused["ms"].is_f64(), "{refused}");
 }

@@ -158,3 +158,34 @@ async fn a_model_that_could_not_be_loaded_is_seen() {
         ],
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_before_its_model_is_asked_counts_for_it_too() {
+    let digits = Digits::load();
+    let settings = [
+        ("SCORE_MAX_WAITING_BYTES", "4096"),
+        ("SCORE_MAX_BODY_BYTES", "20000"),
+    ];
+    let host = FunctionsHost::start(&AppRoot::with_sample(), settings).await;
+    let ready = host.http("GET", "/api/score/mnist", &[], b"").await;
+    ready.expect_status(200);
+    for (path, rows, status) in [
+        ("/api/score/mnist", 0..4, 503),
+        ("/api/score", 0..4, 503),
+        ("/api/score/mnist", 0..20, 413),
+        ("/api/score/invented", 0..20, 413),
+    ] {
+        let answer = host.http("POST", path, &[JSON], &digits.body(rows)).await;
+        answer.expect_status(status);
+    }
+    let text = figures(&host).await;
+    assert_lines(
+        &text,
+        &[
+            r#"score_requests_total{function="score",model="mnist",status="503"} 2"#,
+            r#"score_requests_total{function="score",model="mnist",status="413"} 1"#,
+            r#"score_requests_total{function="score",model="none",status="413"} 1"#,
+        ],
+    );
+    assert!(!text.contains("invented"));
+}

@@ -1,18 +1,20 @@
 //! A public request, in whichever form it came.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use score::{CacheUse, Times};
+use futures_util::FutureExt;
+use score::{CacheUse, Scorer, Times};
 use tracing::field::Empty;
 use tracing::{Instrument, Level, Span, error, info, info_span, span_enabled};
 use warp::http::{HeaderMap, Method};
 
 use super::body::BodyBytes;
 use super::reply::Reply;
-use super::route::{self, Route};
+use super::route::{self, ModelRef, Route};
 use super::{info, page};
-use crate::app::App;
+use crate::app::{App, Models, NoModel};
 use crate::metrics;
 use crate::payload::Declared;
 use crate::problem::Problem;
@@ -34,6 +36,7 @@ pub(super) struct Head {
     accept: Option<String>,
     cache: CacheUse,
     pub(super) request_id: String,
+    received: Instant,
     /// The trace it is a part of, if that matters.
     pub(super) origin: Origin,
     /// Whether the answer has to be JSON, since it travels in an envelope.
@@ -63,6 +66,7 @@ impl Head {
             accept: header("accept"),
             cache: cache_use(header("cache-control").as_deref()),
             request_id,
+            received: Instant::now(),
             origin: if span_enabled!(Level::INFO) {
                 Origin::new(header)
             } else {
@@ -186,31 +190,44 @@ async fn answer_traced<F>(app: &Arc<App>, head: &Head, read_body: impl FnOnce() 
 where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
-    let start = Instant::now();
     let mut model = None;
     let route = route::find(&head.method, &head.path);
     let function = function_name(app, &head.path, &route);
     let outcome = match route {
-        Ok(route) => dispatch(app, head, route, read_body, &mut model).await,
+        Ok(route) => caught(head, dispatch(app, head, route, read_body, &mut model)).await,
         Err(problem) => Err(problem),
     };
-    let reply = outcome.unwrap_or_else(|problem| refusal(head, problem));
-    let Some((model, times)) = model else {
-        return finish(app, head, function, None, reply);
-    };
-    times.observe(start.elapsed());
-    finish(app, head, function, Some(&model), reply)
+    let name = model.as_ref().map(|(name, _)| name.as_str());
+    let reply = outcome.unwrap_or_else(|problem| refusal(head, name, problem));
+    if let Some((_, times)) = &model {
+        times.observe(head.received.elapsed());
+    }
+    finish(app, head, function, name, reply)
+}
+
+/// A panic is a fault like any other: it is answered, counted and traced.
+async fn caught<T>(
+    head: &Head,
+    work: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            error!(id = head.request_id, path = head.path, "request panicked");
+            Err(Problem::internal())
+        })
 }
 
 /// The answer to a request that is refused before anybody has looked at what it is for.
 pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
     let function = function_name(app, &head.path, &route::find(&head.method, &head.path));
-    finish(app, head, function, None, refusal(head, problem))
+    finish(app, head, function, None, refusal(head, None, problem))
 }
 
-fn refusal(head: &Head, problem: Problem) -> Reply {
+fn refusal(head: &Head, model: Option<&str>, problem: Problem) -> Reply {
     Span::current().record("error.type", problem.code);
-    report(head, &problem);
+    report(head, model, &problem);
     let open_inference = route::speaks_open_inference(&head.path);
     Reply::refusal(problem, &head.request_id, open_inference)
 }
@@ -234,7 +251,7 @@ fn function_name<'a>(app: &'a App, path: &str, route: &Result<Route, Problem>) -
     }
 }
 
-/// Tells `found` which model answers, if there is one.
+/// Tells `found` which model answers, as soon as that is known: what is refused before it is asked counts for it too.
 async fn dispatch<F>(
     app: &Arc<App>,
     head: &Head,
@@ -250,19 +267,35 @@ where
         Route::Metrics => return figures(app, head.accept.as_deref()),
         route => return tell(app, head, route).await,
     };
+    let loaded = app.models().ok();
+    if let Some(models) = &loaded {
+        *found = find(&model, models).ok().map(labelled);
+    }
     let body = read_body().await?;
     // Only now: a sender that takes its time must not hold the place of one that does not.
     let place = app.places.try_acquire();
     let _place = place.map_err(|_| Problem::busy("too many requests are in work"))?;
-    let models = app.models_when_loaded().await?;
-    let scorer = match &model {
-        Some(model) => model.find(&models)?,
-        None => models.get(None)?,
+    let models = match loaded {
+        Some(models) => models,
+        None => app.models_when_loaded().await?,
     };
-    let times = scorer.stats().requests.clone();
-    *found = Some((scorer.metadata().name.clone(), times));
+    let scorer = find(&model, &models)?;
+    found.get_or_insert_with(|| labelled(scorer));
     let scored = scoring::score(app, &models, scorer, head.call(), &body.bytes).await?;
     Ok(scored_reply(scored))
+}
+
+fn find<'a>(model: &Option<ModelRef>, models: &'a Models) -> Result<&'a Scorer, NoModel> {
+    match model {
+        Some(model) => model.find(models),
+        None => models.get(None),
+    }
+}
+
+/// A model's name, and where its times are kept.
+fn labelled(scorer: &Scorer) -> (String, Times) {
+    let times = scorer.stats().requests.clone();
+    (scorer.metadata().name.clone(), times)
 }
 
 /// Everything but scores and figures: the page or the document, whichever the caller would rather have.
@@ -298,13 +331,15 @@ fn scored_reply(scored: Scored) -> Reply {
     reply
 }
 
-fn report(head: &Head, problem: &Problem) {
+fn report(head: &Head, model: Option<&str>, problem: &Problem) {
     let (id, path, status) = (&head.request_id, &head.path, problem.status);
+    let ms = head.received.elapsed().as_micros() as f64 / 1e3;
     if problem.is_internal() {
-        error!(id, path, status, "request failed");
+        error!(id, path, model, status, ms, "request failed");
     } else {
         // Without the message: it may quote the body.
-        info!(id, path, status, code = problem.code, "request refused");
+        let code = problem.code;
+        info!(id, path, model, status, code, ms, "request refused");
     }
 }
 

@@ -121,13 +121,13 @@ async fn guarded<B: Buf + Send + 'static>(
     headers: HeaderMap,
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> Reply {
-    let work = AssertUnwindSafe(answer(app, method, target, &headers, body));
+    let head = Head::forwarded(method, target.0.to_owned(), &headers);
+    let work = AssertUnwindSafe(answer(app, &head, target.1, &headers, body));
     match work.catch_unwind().await {
         Ok(reply) => reply,
         Err(_) => {
-            let id = request::request_id(&headers);
-            error!(id, path = target.0, "request panicked");
-            Reply::refusal(Problem::internal(), &id, false)
+            error!(id = head.request_id, path = head.path, "request panicked");
+            request::refuse(app, &head, Problem::internal())
         }
     }
 }
@@ -135,8 +135,8 @@ async fn guarded<B: Buf + Send + 'static>(
 /// Paths of one part that name a function are the host's own envelopes; the public path has two parts at least.
 async fn answer<B: Buf + Send + 'static>(
     app: &Arc<App>,
-    method: Method,
-    (path, query): (&str, &str),
+    head: &Head,
+    query: &str,
     headers: &HeaderMap,
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> Reply {
@@ -150,9 +150,9 @@ async fn answer<B: Buf + Send + 'static>(
             }
         }
     };
-    let head = Head::forwarded(method, path.to_owned(), headers);
+    let path = head.path.as_str();
     let reply = if path.len() + query.len() + header_bytes(headers) > MAX_HEAD_BYTES {
-        let mut reply = request::refuse(app, &head, Problem::head_too_large(MAX_HEAD_BYTES));
+        let mut reply = request::refuse(app, head, Problem::head_too_large(MAX_HEAD_BYTES));
         // Who sends such heads is not worth a connection.
         reply.set("connection", "close");
         reply
@@ -170,10 +170,10 @@ async fn answer<B: Buf + Send + 'static>(
         } else {
             Err(Problem::method_not_allowed(false, true))
         };
-        outcome.unwrap_or_else(|problem| request::refuse(app, &head, problem))
+        outcome.unwrap_or_else(|problem| request::refuse(app, head, problem))
     } else {
         let rules = ReadRules::at_most(app.config().max_body_bytes);
-        request::answer(app, &head, || read(rules)).await
+        request::answer(app, head, || read(rules)).await
     };
     if let Some(unread) = body {
         body::discard(unread, headers);
@@ -190,19 +190,38 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::task::Poll;
 
     use bytes::Bytes;
     use futures_util::stream;
+    use tracing::Subscriber;
+    use tracing::span::{Id, Record};
+    use tracing_subscriber::Layer;
+    use tracing_subscriber::layer::{Context, SubscriberExt};
+    use warp::http::HeaderValue;
 
     use super::*;
-    use crate::Config;
+    use crate::{Config, metrics};
 
     const QUEUE: &str = r#"{"bindings":[{"type":"queueTrigger","direction":"in","name":"m"},
         {"type":"queue","direction":"out","name":"result"}]}"#;
 
+    /// Keeps what spans are told after their start.
+    #[derive(Clone, Default)]
+    struct Records(Arc<Mutex<Vec<String>>>);
+
+    impl<S: Subscriber> Layer<S> for Records {
+        fn on_record(&self, _: &Id, values: &Record<'_>, _: Context<'_, S>) {
+            self.0.lock().unwrap().push(format!("{values:?}"));
+        }
+    }
+
     #[tokio::test]
     async fn e12_a_panic_is_a_500_for_that_invocation_alone() {
+        let records = Records::default();
+        let registry = tracing_subscriber::registry().with(records.clone());
+        let _tracing = tracing::subscriber::set_default(registry);
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("queue")).unwrap();
         std::fs::write(root.path().join("queue/function.json"), QUEUE).unwrap();
@@ -214,9 +233,24 @@ mod tests {
             let boom = stream::poll_fn(|_| -> Poll<Option<Result<Bytes, warp::Error>>> {
                 panic!("injected")
             });
-            let reply = guarded(&app, Method::POST, (path, ""), HeaderMap::new(), boom).await;
+            let mut headers = HeaderMap::new();
+            let id = HeaderValue::from_static("an-id");
+            headers.insert("x-azure-functions-invocationid", id);
+            let reply = guarded(&app, Method::POST, (path, ""), headers, boom).await;
             assert_eq!(reply.status, 500, "{path}");
+            assert_eq!(reply.headers["x-request-id"], "an-id");
             assert!(String::from_utf8_lossy(&reply.body).contains("internal"));
+        }
+        let (figures, _) = metrics::render(&app, None).unwrap();
+        for function in ["score", "queue"] {
+            let line = format!(
+                r#"score_requests_total{{function="{function}",model="none",status="500"}} 1"#
+            );
+            assert!(figures.lines().any(|l| l == line), "{line} in\n{figures}");
+        }
+        let told = records.0.lock().unwrap().join("\n");
+        for part in ["ERROR", "internal", "500"] {
+            assert!(told.contains(part), "{part} in {told}");
         }
         let live = "/api/score/v2/health/live";
         let nothing = stream::empty::<Result<Bytes, warp::Error>>();
