@@ -104,6 +104,7 @@ async fn no_secret_is_logged_or_traced_whatever_happens() {
                 "info,handler=trace,score=trace,ort=off,fred=off",
             )
             .setting("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint())
+            .setting("OTEL_TRACES_SAMPLER", "always_on")
             .setting("OTEL_EXPORTER_OTLP_HEADERS", "api-key=pl4nted-otlp")
             .setting("OTEL_BSP_SCHEDULE_DELAY", "20");
         let host = FunctionsHost::start(&app(), options).await;
@@ -246,8 +247,22 @@ async fn every_event_is_one_line_with_what_there_is_to_know() {
         (&json!(1), &json!("MISS"))
     );
     assert!(scored["ms"].is_f64() && scored["level"] == "INFO");
-    assert_eq!(of(&id, "scored")["cache"], "HIT");
-    of(&id, "scored 1, rejected 1");
+    let scored = of(&id, "scored");
+    assert_eq!(
+        (&scored["cache"], &scored["index"]),
+        (&json!("HIT"), &json!(0))
+    );
+    assert!(of(&id, "scored 1, rejected 1")["ms"].is_f64());
+    let is_rejected = |l: &&Value| {
+        let message = l["message"].as_str();
+        message.is_some_and(|message| message.starts_with("rejected"))
+    };
+    let rejected = lines.iter().find(is_rejected).unwrap();
+    assert_eq!(
+        (&rejected["id"], &rejected["index"], &rejected["model"]),
+        (&json!(id), &json!(1), &json!("identity_string"))
+    );
+    assert!(rejected["ms"].is_f64(), "{rejected}");
     let refused = lines.iter().find(|l| l["message"] == "request refused");
     let refused = refused.unwrap();
     assert_eq!(refused["status"], 400);

@@ -8,6 +8,7 @@ use crate::support::blob_store::{self, BlobStore};
 use crate::support::functions::add_functions;
 use crate::support::host::{FunctionsHost, HostOptions};
 use crate::support::invoke::Transport;
+use crate::support::port;
 use crate::support::triggers::ServiceBusMessage;
 
 const BODY: &str = r#"{"data":[[1,2,3]]}"#;
@@ -83,4 +84,46 @@ async fn no_part_of_a_body_reaches_the_log() {
         assert!(!line.text.contains("INJECTED"), "{line:?}");
         assert!(!line.text.starts_with("forged"), "{line:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_comes_back_counts_as_failed_each_time_and_never_as_scored() {
+    let host = start(
+        |app| {
+            let by_key = "[features]\nprefix = \"features:\"\n";
+            app.add_model("by_key", test_model("affine"), Some(by_key));
+        },
+        HostOptions::default()
+            .setting("REDIS_URL", format!("redis://127.0.0.1:{}", port::free()))
+            .setting("SCORE_MESSAGE_BATCH_TIMEOUT", "300ms"),
+    )
+    .await;
+    let batch = [
+        ServiceBusMessage::new(BODY),
+        ServiceBusMessage::new("{"),
+        // Redis does not answer, and may again.
+        ServiceBusMessage::new(r#"{"keys":["a"]}"#).with_property("model", "by_key"),
+        ServiceBusMessage::new(BODY),
+    ];
+    for _ in 0..2 {
+        let sent = host.deliver("scoreBatch", &batch, Transport::Chunked);
+        assert!(sent.await.unwrap_err().contains("status 503"));
+    }
+    let answer = host.http("GET", "/api/score/metrics", &[], b"").await;
+    let text = answer.text();
+    let of_batch = text
+        .lines()
+        .filter(|line| line.starts_with("score_requests_total{function=\"scoreBatch\""));
+    let mut of_batch: Vec<&str> = of_batch.collect();
+    of_batch.sort_unstable();
+    assert_eq!(
+        of_batch,
+        [
+            r#"score_requests_total{function="scoreBatch",model="affine",status="503"} 6"#,
+            r#"score_requests_total{function="scoreBatch",model="by_key",status="503"} 2"#,
+        ]
+    );
+    assert!(!text.contains("score_events_total{"), "{text}");
+    let logs = host.logs();
+    assert!(!logs.iter().any(|line| line.text.contains("rejected")));
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
+use crate::support::functions::add_functions;
 use crate::support::host::{FunctionsHost, HostOptions, Mode};
 use crate::support::http1;
 use crate::support::invoke::Transport;
@@ -15,7 +16,7 @@ use crate::support::otlp::{Collector, Mood, Trace, attributes, hex};
 use crate::support::port;
 use crate::support::process::Level;
 use crate::support::redis::RedisServer;
-use crate::support::triggers::ServiceBusMessage;
+use crate::support::triggers::{BlobEvent, ServiceBusMessage};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -458,4 +459,65 @@ async fn a_method_that_a_caller_makes_up_names_no_span() {
     let found = attributes(&trace.span("DELETE").attributes);
     assert_eq!(found["http.request.method"], "DELETE");
     assert!(!trace.tree().contains("BREW"), "{}", trace.tree());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_that_cannot_be_read_is_an_error_in_its_own_trace() {
+    let collector = Collector::start().await;
+    let host = start(&collector, &[]).await;
+    let not_sampled = format!("00-{}-{PARENT}-00", "f".repeat(32));
+    for parent in [not_sampled, traceparent("01")] {
+        let headers = [
+            ("Host", "x"),
+            ("Content-Length", "2"),
+            ("traceparent", &*parent),
+        ];
+        let head = http1::head("POST", "/score-queue", &headers);
+        let answer = http1::exchange(host.port(), &[&head, b"[]"]).await;
+        assert_eq!(answer.unwrap().status, 400);
+    }
+    let trace = collector.trace(TRACE, 1).await;
+    let span = trace.span("process score-queue");
+    assert_eq!(hex(&span.parent_span_id), PARENT);
+    assert_eq!(span.status.as_ref().unwrap().code, ERROR);
+    assert_eq!(attributes(&span.attributes)["error.type"], "invalid_input");
+    assert_eq!(collector.spans().len(), 1, "{:?}", collector.spans());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_fails_and_a_blob_that_is_too_large_are_traced() {
+    let collector = Collector::start().await;
+    let app = AppRoot::with_sample();
+    add_functions(&app);
+    let by_key = "[features]\nprefix = \"features:\"\n";
+    let affine = repository().join("tests/data/models/affine.onnx");
+    app.add_model("by_key", affine, Some(by_key));
+    let options = options(&collector.endpoint())
+        .setting("SCORE_DEFAULT_MODEL", "mnist")
+        .setting("OTEL_TRACES_SAMPLER", "always_on")
+        .setting("REDIS_URL", format!("redis://127.0.0.1:{}", port::free()))
+        .setting("SCORE_MAX_BODY_BYTES", "4096")
+        .setting("SCORE_MESSAGE_BATCH_TIMEOUT", "300ms");
+    let host = FunctionsHost::start(&app, options).await;
+    let batch = [
+        ServiceBusMessage::new(Digits::load().body(0..1)),
+        ServiceBusMessage::new(r#"{"keys":["a"]}"#).with_property("model", "by_key"),
+    ];
+    let sent = host.deliver("scoreBatch", &batch, Transport::Chunked);
+    assert!(sent.await.unwrap_err().contains("status 503"));
+    let large = BlobEvent::new("large.json", vec![b' '; 100_000]);
+    let sent = host.blob("scoreBlob", &large, Transport::Chunked);
+    sent.await.unwrap();
+    for (name, code, error) in [
+        ("process scoreBatch", ERROR, "features_unavailable"),
+        ("process scoreBlob", 0, "too_large"),
+    ] {
+        let span = collector.span(name).await;
+        let found = attributes(&span.attributes);
+        assert_eq!(span.status.unwrap_or_default().code, code, "{found:?}");
+        assert_eq!(found["error.type"], error, "{found:?}");
+    }
+    let of_blob = attributes(&collector.span("process scoreBlob").await.attributes);
+    assert_eq!(of_blob["score.outcome"], "rejected");
+    assert!(of_blob["faas.document.name"].ends_with("large.json"));
 }

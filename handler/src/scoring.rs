@@ -21,6 +21,8 @@ const LARGE_ELEMENTS: usize = 32 << 10;
 pub(crate) struct Call<'a> {
     /// For the log: the host's invocation id, or one of our own.
     pub(crate) id: &'a str,
+    /// For the log too: the place of a message in its batch.
+    pub(crate) index: Option<usize>,
     /// What the body is written in.
     pub(crate) declared: Declared<'a>,
     /// The content type wanted for the answer.
@@ -143,6 +145,7 @@ pub(crate) async fn score(
     }
     info!(
         id = call.id,
+        index = call.index,
         model = metadata.name,
         status = 200,
         rows = response.rows,

@@ -155,6 +155,22 @@ impl Collector {
         self.lock().spans.clone()
     }
 
+    /// The first span of this name, whatever its trace, as soon as there is one.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come.
+    pub(crate) async fn span(&self, name: &str) -> Span {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(span) = self.spans().into_iter().find(|span| span.name == name) {
+                return span;
+            }
+            assert!(Instant::now() < deadline, "no span {name:?}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// The spans of one trace, as soon as there are so many.
     ///
     /// # Panics

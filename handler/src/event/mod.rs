@@ -46,10 +46,35 @@ pub(crate) struct HostCall<'a> {
     pub(crate) origin: &'a Origin,
 }
 
-/// What becomes of one message or blob.
+/// What becomes of one message or blob, if its call does not fail.
 enum Settled {
     Scored(String),
-    Rejected { document: String, line: String },
+    Rejected {
+        document: String,
+        line: String,
+        status: u16,
+    },
+}
+
+/// What the log and the figures say of one message or blob.
+struct About {
+    /// Its place in the batch, if it came in one.
+    index: Option<usize>,
+    /// The name of its model, if that is loaded.
+    model: Option<String>,
+    ms: f64,
+}
+
+/// What became of one message or blob, and what is known about it.
+type Outcome = (About, Result<Settled, Problem>);
+
+/// The status it would have had as a request.
+fn status(settled: &Result<Settled, Problem>) -> u16 {
+    match settled {
+        Ok(Settled::Scored(_)) => 200,
+        Ok(Settled::Rejected { status, .. }) => *status,
+        Err(problem) => problem.status,
+    }
 }
 
 /// Scores what one call brings.
@@ -62,10 +87,19 @@ pub(crate) async fn invoke(
     host: HostCall<'_>,
     envelope: &[u8],
 ) -> Result<InvocationResponse, Problem> {
-    let work = Work { app, trigger, host };
+    let work = Work::new(app, trigger, host);
     // Nobody enters it until it is known what it is a part of.
     let span = work.span();
-    let items = scoring::apart(envelope.len(), || read(trigger, envelope))?;
+    let items = match scoring::apart(envelope.len(), || read(trigger, envelope)) {
+        Ok(items) => items,
+        Err(problem) => {
+            host.origin.adopt(&span);
+            span.record("error.type", problem.code);
+            span.record("otel.status_code", "ERROR");
+            work.count(None, problem.status);
+            return Err(problem);
+        }
+    };
     work.trace(&span, &items);
     let settling = work.settle_all(items, envelope.len());
     settling.instrument(span).await
@@ -109,10 +143,18 @@ pub(crate) fn refuse_oversized(
     let members = members.iter().map(|(name, value)| (name.clone(), &**value));
     let members: BTreeMap<String, &RawValue> = members.collect();
     let delivery = Metadata::new(&members).single(trigger.source);
-    let work = Work { app, trigger, host };
+    let work = Work::new(app, trigger, host);
+    let span = work.span();
+    work.trace_one(&span, &delivery);
+    let _entered = span.enter();
     let problem = Problem::too_large(app.config().max_body_bytes);
-    let settled = work.reject(&delivery, problem, None)?;
-    Ok(work.respond(vec![settled]))
+    span.record("error.type", problem.code);
+    let about = About {
+        index: None,
+        model: work.found(&delivery).map(|(model, _)| model),
+        ms: work.ms(),
+    };
+    work.finish(vec![(about, work.reject(&delivery, problem, None))])
 }
 
 /// One call of the host.
@@ -120,9 +162,23 @@ struct Work<'a> {
     app: &'a App,
     trigger: &'a EventTrigger,
     host: HostCall<'a>,
+    start: Instant,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn new(app: &'a App, trigger: &'a EventTrigger, host: HostCall<'a>) -> Self {
+        Self {
+            app,
+            trigger,
+            host,
+            start: Instant::now(),
+        }
+    }
+
+    fn ms(&self) -> f64 {
+        millis(self.start.elapsed())
+    }
+
     /// Names as in OpenTelemetry's conventions for messaging and functions.
     fn span(&self) -> Span {
         let (trigger, system) = match self.trigger.source {
@@ -156,20 +212,24 @@ impl Work<'_> {
         if span.is_disabled() {
             return;
         }
-        let host = self.host.origin;
         match items {
-            [(delivery, _)] if !self.trigger.many => {
-                describe(span, self.trigger.source, delivery);
-                let origin = host.or_of_sender(&delivery.origin);
-                origin.adopt(span);
-                if *origin != delivery.origin {
-                    delivery.origin.link(span);
-                }
-            }
+            [(delivery, _)] if !self.trigger.many => self.trace_one(span, delivery),
             _ => {
                 span.record("messaging.batch.message_count", items.len());
-                host.adopt(span);
+                self.host.origin.adopt(span);
             }
+        }
+    }
+
+    fn trace_one(&self, span: &Span, delivery: &Delivery) {
+        if span.is_disabled() {
+            return;
+        }
+        describe(span, self.trigger.source, delivery);
+        let origin = self.host.origin.or_of_sender(&delivery.origin);
+        origin.adopt(span);
+        if *origin != delivery.origin {
+            delivery.origin.link(span);
         }
     }
 
@@ -184,16 +244,41 @@ impl Work<'_> {
             self.app.config().message_timeout
         };
         let deadline = Instant::now() + time;
-        let settled = stream::iter(items)
-            .map(|(delivery, payload)| {
+        let outcomes = stream::iter(items.into_iter().enumerate())
+            .map(|(index, (delivery, payload))| {
                 let span = self.span_of_one(&delivery);
-                self.settle(delivery, payload, deadline).instrument(span)
+                let index = self.trigger.many.then_some(index);
+                let settling = self.settle(index, delivery, payload, deadline);
+                settling.instrument(span)
             })
             .buffered(BATCH_CONCURRENCY)
             .collect::<Vec<_>>()
             .await;
-        let settled = settled.into_iter().collect::<Result<_, _>>()?;
-        Ok(scoring::apart(bytes, || self.respond(settled)))
+        scoring::apart(bytes, || self.finish(outcomes))
+    }
+
+    /// Counts what became of each message. If one of them fails the call does, and all of them come again.
+    fn finish(&self, outcomes: Vec<Outcome>) -> Result<InvocationResponse, Problem> {
+        let failed = outcomes.iter().find(|(_, settled)| settled.is_err());
+        let of_call = failed.map(|(_, settled)| status(settled));
+        for (about, settled) in &outcomes {
+            let status = of_call.unwrap_or_else(|| status(settled));
+            self.count(about.model.as_deref(), status);
+        }
+        let settled = outcomes.into_iter();
+        let settled = settled.map(|(about, settled)| Ok((about, settled?)));
+        match settled.collect::<Result<Vec<_>, Problem>>() {
+            Ok(settled) => Ok(self.respond(settled)),
+            Err(problem) => {
+                let span = Span::current();
+                span.record("otel.status_code", "ERROR");
+                if self.trigger.many {
+                    // That of a message alone says so already.
+                    span.record("error.type", problem.code);
+                }
+                Err(problem)
+            }
+        }
     }
 
     /// A message of a batch has a span of its own, linked to its sender's trace.
@@ -219,17 +304,18 @@ impl Work<'_> {
     /// Scores or refuses one message or blob.
     async fn settle(
         &self,
+        index: Option<usize>,
         mut delivery: Delivery,
         payload: Payload,
         deadline: Instant,
-    ) -> Result<Settled, Problem> {
+    ) -> Outcome {
         let start = Instant::now();
         if delivery.origin.parent.is_none() {
             delivery.origin = self.host.origin.clone();
         }
         let (body, outcome) = match payload {
             Payload::Bytes(body) => {
-                let scoring = self.score(&delivery, &body, deadline);
+                let scoring = self.score(index, &delivery, &body, deadline);
                 let outcome = caught(self.host.id, scoring).await;
                 (body, outcome)
             }
@@ -242,7 +328,6 @@ impl Work<'_> {
         if let Some((_, times)) = &found {
             times.observe(start.elapsed());
         }
-        let model = found.map(|(model, _)| model);
         let span = Span::current();
         if let Err(problem) = &outcome {
             span.record("error.type", problem.code);
@@ -250,10 +335,25 @@ impl Work<'_> {
                 span.record("otel.status_code", "ERROR");
             }
         }
+        let about = About {
+            index,
+            model: found.map(|(model, _)| model),
+            ms: millis(start.elapsed()),
+        };
+        (about, self.settled(&delivery, &body, outcome))
+    }
+
+    /// Whether it has a result, a refusal, or fails with its call.
+    fn settled(
+        &self,
+        delivery: &Delivery,
+        body: &[u8],
+        outcome: Result<String, Problem>,
+    ) -> Result<Settled, Problem> {
+        let span = Span::current();
         match outcome {
             Ok(document) => {
                 span.record("score.outcome", "scored");
-                self.count(model.as_deref(), 200);
                 Ok(Settled::Scored(document))
             }
             // What goes wrong every time must not take the rest of its batch to the dead letters with it.
@@ -266,10 +366,9 @@ impl Work<'_> {
             Err(problem) if problem.is_internal() && !self.trigger.many => Err(problem),
             Err(problem) => {
                 // It stays where it is, so that a copy would only take room.
-                span.record("score.outcome", "rejected");
                 let in_place = self.trigger.source == Source::Blob
                     && body.len() > self.app.config().max_body_bytes;
-                self.reject(&delivery, problem, (!in_place).then_some(&body[..]))
+                self.reject(delivery, problem, (!in_place).then_some(body))
             }
         }
     }
@@ -277,6 +376,7 @@ impl Work<'_> {
     /// Scores one body. Waits for what may heal as long as there is time.
     async fn score(
         &self,
+        index: Option<usize>,
         delivery: &Delivery,
         body: &[u8],
         deadline: Instant,
@@ -287,7 +387,7 @@ impl Work<'_> {
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            let attempt = timeout_at(deadline, self.score_once(delivery, body));
+            let attempt = timeout_at(deadline, self.score_once(index, delivery, body));
             let problem = match attempt.await {
                 Ok(Err(problem)) if problem.is_temporary() => problem,
                 Ok(outcome) => return outcome,
@@ -302,13 +402,19 @@ impl Work<'_> {
         }
     }
 
-    async fn score_once(&self, delivery: &Delivery, body: &[u8]) -> Result<String, Problem> {
+    async fn score_once(
+        &self,
+        index: Option<usize>,
+        delivery: &Delivery,
+        body: &[u8],
+    ) -> Result<String, Problem> {
         let models = self.app.models_when_loaded().await?;
         let scorer = models.get(delivery.model.as_deref())?;
         let place = self.app.places.acquire().await;
         let _place = place.map_err(|_| Problem::internal())?;
         let call = Call {
             id: self.host.id,
+            index,
             declared: Declared {
                 content_type: delivery.content_type.as_deref(),
                 ..Declared::default()
@@ -335,12 +441,15 @@ impl Work<'_> {
             documents::rejected(delivery, &problem, body)
         });
         let document = document.map_err(|_| Problem::internal())?;
-        let model = self.found(delivery).map(|(model, _)| model);
-        self.count(model.as_deref(), problem.status);
+        Span::current().record("score.outcome", "rejected");
         // Without the message and the place: they may quote the body.
         let id = delivery.id.as_deref().unwrap_or("without id");
         let line = format!("rejected {id:?}: {}", problem.code);
-        Ok(Settled::Rejected { document, line })
+        Ok(Settled::Rejected {
+            document,
+            line,
+            status: problem.status,
+        })
     }
 
     /// The name and the times of the model that scores it, if that is loaded.
@@ -356,20 +465,23 @@ impl Work<'_> {
     }
 
     /// The answer that makes the host write all documents.
-    fn respond(&self, settled: Vec<Settled>) -> InvocationResponse {
+    fn respond(&self, settled: Vec<(About, Settled)>) -> InvocationResponse {
         let mut response = InvocationResponse::default();
         let (mut results, mut rejected) = (Vec::new(), Vec::new());
-        for settled in settled {
+        for (about, settled) in settled {
             match settled {
                 Settled::Scored(document) => results.push(document),
-                Settled::Rejected { document, line } => {
+                Settled::Rejected { document, line, .. } => {
                     rejected.push(document);
-                    self.log(&mut response, line);
+                    let About { index, model, ms } = about;
+                    info!(id = self.host.id, index, model, ms, "{line}");
+                    response.logs.push(line);
                 }
             }
         }
         let line = format!("scored {}, rejected {}", results.len(), rejected.len());
-        self.log(&mut response, line);
+        info!(id = self.host.id, ms = self.ms(), "{line}");
+        response.logs.push(line);
         self.app.metrics.settled(results.len(), rejected.len());
         put(&mut response, &self.trigger.results, results);
         if let Some(output) = &self.trigger.rejected {
@@ -377,12 +489,10 @@ impl Work<'_> {
         }
         response
     }
+}
 
-    /// Into the host's log of the function and into our own.
-    fn log(&self, response: &mut InvocationResponse, line: String) {
-        info!(id = self.host.id, "{line}");
-        response.logs.push(line);
-    }
+fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
 }
 
 fn describe(span: &Span, source: Source, delivery: &Delivery) {

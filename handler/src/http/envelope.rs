@@ -34,27 +34,28 @@ pub(super) fn read_rules(app: &App, function: &Function) -> ReadRules {
     }
 }
 
-/// Runs one invocation.
-///
-/// # Errors
-/// If the envelope itself is not one, or if the host is to bring a message or blob again.
+/// Runs one invocation. A failure tells the host to bring a message or blob again, or that its envelope is none.
 pub(super) async fn invoke(
     app: &Arc<App>,
     function: &Function,
+    head: &Head,
     host: HostCall<'_>,
     envelope: BodyBytes,
-) -> Result<Reply, Problem> {
+) -> Reply {
     match &function.trigger {
         Trigger::Http { request, response } => {
-            call(app, request, response, host, &envelope.bytes).await
+            let outcome = call(app, request, response, host, &envelope.bytes).await;
+            outcome.unwrap_or_else(|problem| request::refuse(app, head, problem))
         }
         Trigger::Event(trigger) => {
-            let answer = if envelope.is_tail {
+            let outcome = if envelope.is_tail {
                 event::refuse_oversized(app, trigger, host, &envelope.bytes)
             } else {
                 event::invoke(app, trigger, host, &envelope.bytes).await
-            }?;
-            scoring::apart(envelope.bytes.len(), || written(&answer))
+            };
+            let reply = outcome
+                .and_then(|answer| scoring::apart(envelope.bytes.len(), || written(&answer)));
+            reply.unwrap_or_else(|problem| request::failure(head, problem))
         }
     }
 }

@@ -80,6 +80,7 @@ impl Head {
     fn call(&self) -> Call<'_> {
         Call {
             id: &self.request_id,
+            index: None,
             declared: Declared {
                 content_type: self.content_type.as_deref(),
                 content_encoding: self.content_encoding.as_deref(),
@@ -223,6 +224,13 @@ async fn caught<T>(
 pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
     let function = function_name(app, &head.path, &route::find(&head.method, &head.path));
     finish(app, head, function, None, refusal(head, None, problem))
+}
+
+/// The answer to a call whose messages have failed; they are counted already, each for itself.
+pub(super) fn failure(head: &Head, problem: Problem) -> Reply {
+    let mut reply = refusal(head, None, problem);
+    reply.set("x-request-id", &head.request_id);
+    reply
 }
 
 fn refusal(head: &Head, model: Option<&str>, problem: Problem) -> Reply {

@@ -157,20 +157,19 @@ async fn answer<B: Buf + Send + 'static>(
         reply.set("connection", "close");
         reply
     } else if let Some(function) = path.strip_prefix('/').and_then(|name| app.function(name)) {
-        let outcome = if head.method == Method::POST {
+        if head.method == Method::POST {
             let host = HostCall {
                 function: &function.name,
                 id: &head.request_id,
                 origin: &Origin::new(|name| Some(headers.get(name)?.to_str().ok()?.to_owned())),
             };
             match read(envelope::read_rules(app, function)).await {
-                Ok(body) => envelope::invoke(app, function, host, body).await,
-                Err(problem) => Err(problem),
+                Ok(body) => envelope::invoke(app, function, head, host, body).await,
+                Err(problem) => request::refuse(app, head, problem),
             }
         } else {
-            Err(Problem::method_not_allowed(false, true))
-        };
-        outcome.unwrap_or_else(|problem| request::refuse(app, head, problem))
+            request::refuse(app, head, Problem::method_not_allowed(false, true))
+        }
     } else {
         let rules = ReadRules::at_most(app.config().max_body_bytes);
         request::answer(app, head, || read(rules)).await
