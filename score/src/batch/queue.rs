@@ -23,10 +23,13 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Gives the place back first: whoever gets the answer may come again at once.
+    /// Gives the place back first: whoever gets the answer may come again at once. And lets go of the request's span: if
+    /// the process ends behind the answer, it would miss it.
     pub(super) fn answer(self, answer: Result<Ran, ScoreError>) {
-        let Self { reply, place, .. } = self;
-        drop(place);
+        let Self {
+            reply, place, wait, ..
+        } = self;
+        drop((place, wait));
         // Whoever asked may have gone.
         let _ = reply.send(answer);
     }
