@@ -324,9 +324,10 @@ impl<'a> Work<'a> {
                 (text.into_bytes(), Err(problem))
             }
         };
+        let took = start.elapsed();
         let found = self.found(&delivery);
         if let Some((_, times)) = &found {
-            times.observe(start.elapsed());
+            times.observe(took);
         }
         let span = Span::current();
         if let Err(problem) = &outcome {
@@ -338,7 +339,7 @@ impl<'a> Work<'a> {
         let about = About {
             index,
             model: found.map(|(model, _)| model),
-            ms: millis(start.elapsed()),
+            ms: millis(took),
         };
         (about, self.settled(&delivery, &body, outcome))
     }

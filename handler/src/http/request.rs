@@ -148,9 +148,17 @@ where
     reply
 }
 
-/// How spans name a method: what a caller makes up would make as many names.
-fn method(method: &Method) -> Option<&str> {
-    let standard = [
+fn span_name(method: &Method, route: Option<&str>) -> String {
+    let method = known(method).unwrap_or("HTTP");
+    match route {
+        Some(route) => format!("{method} {route}"),
+        None => method.to_owned(),
+    }
+}
+
+/// A method, unless a caller has made it up: there would be as many names of spans as of those.
+fn known(method: &Method) -> Option<&str> {
+    let known = [
         Method::GET,
         Method::HEAD,
         Method::POST,
@@ -161,20 +169,18 @@ fn method(method: &Method) -> Option<&str> {
         Method::TRACE,
         Method::CONNECT,
     ];
-    standard.contains(method).then(|| method.as_str())
+    known.contains(method).then_some(method.as_str())
 }
 
 /// Names as in OpenTelemetry's conventions for HTTP servers and functions.
 fn span(head: &Head) -> Span {
-    let method = method(&head.method);
     let route = route::is_public(&head.path).then_some(route::TEMPLATE);
     info_span!(
         "request",
-        otel.name =
-            format!("{} {}", method.unwrap_or("HTTP"), route.unwrap_or_default()).trim_end(),
+        otel.name = span_name(&head.method, route),
         otel.kind = "server",
         otel.status_code = Empty,
-        http.request.method = method.unwrap_or("_OTHER"),
+        http.request.method = known(&head.method).unwrap_or("_OTHER"),
         http.route = route,
         url.path = head.path,
         http.response.status_code = Empty,
@@ -259,7 +265,7 @@ fn function_name<'a>(app: &'a App, path: &str, route: &Result<Route, Problem>) -
     }
 }
 
-/// Tells `found` which model answers, as soon as that is known: what is refused before it is asked counts for it too.
+/// Tells `found` which model answers, or would have answered what is refused before it is asked.
 async fn dispatch<F>(
     app: &Arc<App>,
     head: &Head,
@@ -275,20 +281,33 @@ where
         Route::Metrics => return figures(app, head.accept.as_deref()),
         route => return tell(app, head, route).await,
     };
-    let loaded = app.models().ok();
-    if let Some(models) = &loaded {
-        *found = find(&model, models).ok().map(labelled);
+    let outcome = score(app, head, &model, read_body, found).await;
+    if outcome.is_err()
+        && found.is_none()
+        && let Ok(models) = app.models()
+    {
+        *found = find(&model, &models).ok().map(labelled);
     }
+    outcome
+}
+
+async fn score<F>(
+    app: &Arc<App>,
+    head: &Head,
+    model: &Option<ModelRef>,
+    read_body: impl FnOnce() -> F,
+    found: &mut Option<(String, Times)>,
+) -> Result<Reply, Problem>
+where
+    F: Future<Output = Result<BodyBytes, Problem>>,
+{
     let body = read_body().await?;
     // Only now: a sender that takes its time must not hold the place of one that does not.
     let place = app.places.try_acquire();
     let _place = place.map_err(|_| Problem::busy("too many requests are in work"))?;
-    let models = match loaded {
-        Some(models) => models,
-        None => app.models_when_loaded().await?,
-    };
-    let scorer = find(&model, &models)?;
-    found.get_or_insert_with(|| labelled(scorer));
+    let models = app.models_when_loaded().await?;
+    let scorer = find(model, &models)?;
+    *found = Some(labelled(scorer));
     let scored = scoring::score(app, &models, scorer, head.call(), &body.bytes).await?;
     Ok(scored_reply(scored))
 }
