@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fred::error::{Error as FredError, ErrorKind};
-use futures_util::future::{join_all, select_ok};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all, select_ok};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -134,11 +135,14 @@ impl Cluster {
     ) -> Vec<Result<Option<Bytes>, StoreError>> {
         // A node of a cluster takes several keys in one command only if they are of one slot.
         let clustered = self.is_clustered();
-        let get = move |node: Arc<Node>, keys: Vec<String>| async move {
-            match clustered {
-                true => node.get_each(&keys).await,
-                false => node.get_at_once(&keys).await,
+        let get = move |node: Arc<Node>, keys: Vec<String>| {
+            async move {
+                match clustered {
+                    true => node.get_each(&keys).await,
+                    false => node.get_at_once(&keys).await,
+                }
             }
+            .boxed()
         };
         self.on_each_node(keys, String::as_bytes, get, budget).await
     }
@@ -149,17 +153,18 @@ impl Cluster {
         entries: Vec<StoreEntry>,
         budget: Duration,
     ) -> Vec<Result<(), StoreError>> {
-        let set = |node: Arc<Node>, entries| async move { node.set_each(entries).await };
+        let set = |node: Arc<Node>, entries| async move { node.set_each(entries).await }.boxed();
         self.on_each_node(entries, |entry| entry.key.as_bytes(), set, budget)
             .await
     }
 
-    /// Gives every node its share of the items and puts the outcomes back into the items' order.
-    async fn on_each_node<T, R, F: Future<Output = Vec<Result<R, FredError>>>>(
+    /// Gives every node its share of the items and puts the outcomes back into the items' order. Futures of the client are
+    /// large: boxed, they are moved only once.
+    async fn on_each_node<T, R>(
         &self,
         items: Vec<T>,
         key: impl Fn(&T) -> &[u8],
-        command: impl Fn(Arc<Node>, Vec<T>) -> F,
+        command: impl Fn(Arc<Node>, Vec<T>) -> BoxFuture<'static, Vec<Result<R, FredError>>>,
         budget: Duration,
     ) -> Vec<Result<R, StoreError>> {
         let table = self.shared.table();
