@@ -27,6 +27,7 @@ mod protocol;
 mod samples;
 mod scoring;
 mod traces;
+mod workers;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -39,6 +40,7 @@ use app::App;
 pub use cli::{Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments};
 pub use config::{Config, SETTINGS, Setting, TraceSettings};
 pub use logging::{Telemetry, complain, start_logging};
+use workers::Workers;
 
 /// Serves until the process is told to stop.
 ///
@@ -46,15 +48,13 @@ pub use logging::{Telemetry, complain, start_logging};
 /// If the port stays taken, ONNX Runtime or every model fails to load, or the app folder is not usable.
 pub fn run(config: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
     let grace = config.drain_timeout;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(config.threads)
-        .enable_all()
-        .build()
-        .context("the async runtime cannot be started")?;
+    let runtime = workers::runtime()?;
+    let workers = Workers::start(&runtime, config.threads)?;
     let stopped = OnceLock::new();
-    let outcome = runtime.block_on(serve(config, &stopped));
+    let outcome = runtime.block_on(serve(config, &workers, &stopped));
     let used = stopped.get().map_or(Duration::ZERO, Instant::elapsed);
     telemetry.end(grace.saturating_sub(used).max(LAST_TRACES));
+    drop(workers);
     runtime.shutdown_background();
     outcome
 }
@@ -77,7 +77,11 @@ const LAST_WORD: Duration = Duration::from_millis(150);
 /// How long traces may take to be sent where requests in work have used up the time.
 const LAST_TRACES: Duration = Duration::from_millis(100);
 
-async fn serve(config: Config, stopped: &OnceLock<Instant>) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    workers: &Workers,
+    stopped: &OnceLock<Instant>,
+) -> anyhow::Result<()> {
     let told_to_stop = process::watch_for_stop(config.hosted, config.drain_timeout + LAST_WORD)?;
     // The host counts as failed what does not listen soon, so this comes first; models load behind it.
     let listener = bind(&config).await?;
@@ -89,7 +93,7 @@ async fn serve(config: Config, stopped: &OnceLock<Instant>) -> anyhow::Result<()
         let _ = told_to_stop.await;
         stopped.get_or_init(Instant::now);
     };
-    let serving = http::serve(app, listener, stop, grace);
+    let serving = http::serve(app, listener, workers, stop, grace);
     tokio::pin!(serving);
     tokio::select! {
         () = &mut serving => Ok(()),

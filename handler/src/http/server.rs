@@ -23,6 +23,7 @@ use crate::app::App;
 use crate::event::HostCall;
 use crate::problem::Problem;
 use crate::traces::Origin;
+use crate::workers::Workers;
 
 /// How long a connection may be idle, and how long a client may take to send a request's head: hyper has one timer for
 /// both. Longer than the host keeps idle connections, so that it never sends into one that is being closed.
@@ -36,6 +37,7 @@ const MAX_HEAD_BYTES: usize = 32 << 10;
 pub(crate) async fn serve(
     app: Arc<App>,
     listener: TcpListener,
+    workers: &Workers,
     stop: impl Future<Output = ()>,
     grace: Duration,
 ) {
@@ -64,17 +66,16 @@ pub(crate) async fn serve(
         };
         // Answers are small and whole; waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(
-                TokioIo::new(stream),
-                TowerToHyperService::new(service.clone()),
-            );
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
+        workers.serve(stream, |stream| {
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .serve_connection(
+                    TokioIo::new(stream),
+                    TowerToHyperService::new(service.clone()),
+                );
             // A client that went away or sent no HTTP is its own affair.
-            let _ = connection.await;
+            connections.watch(connection).map(|_| ())
         });
     }
     drop(listener);
