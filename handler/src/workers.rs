@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::Context;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tracing::warn;
 
 /// All threads, in the order in which connections are given to them.
 pub(crate) struct Workers {
@@ -43,7 +44,7 @@ impl Drop for Counted {
 /// A scheduler with one thread. While that is busy with a large body, its other tasks go on on another one.
 ///
 /// # Errors
-/// If the system refuses what it takes.
+/// If the system refuses to watch sockets for it.
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(1)
@@ -81,10 +82,13 @@ impl Workers {
             return;
         };
         let _entered = worker.handle.enter();
-        // Otherwise the thread that accepted it would be woken for each of its requests. If it cannot be moved there are too
-        // many open files, and closing it is all that helps.
-        let Ok(stream) = stream.into_std().and_then(TcpStream::from_std) else {
-            return;
+        // Otherwise the thread that accepted it would be woken for each of its requests.
+        let stream = match stream.into_std().and_then(TcpStream::from_std) {
+            Ok(stream) => stream,
+            Err(error) => {
+                warn!(%error, "a connection cannot be served");
+                return;
+            }
         };
         let counted = Counted::new(&worker.connections);
         let serving = connection(stream);
@@ -124,6 +128,28 @@ mod tests {
             drop((stream, client));
         });
         (told.recv().await.unwrap(), end)
+    }
+
+    #[test]
+    fn a_thread_busy_with_a_large_body_leaves_its_other_connections_to_another() {
+        let first = runtime().unwrap();
+        let workers = Workers::start(&first, 1).unwrap();
+        let (finish, finished) = std::sync::mpsc::channel();
+        let (tell, mut told) = mpsc::channel(1);
+        first.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+            workers.serve(accepted.unwrap().0, |stream| async move {
+                tell.send(()).await.unwrap();
+                tokio::task::block_in_place(|| finished.recv().unwrap());
+                drop((stream, client));
+            });
+            told.recv().await.unwrap();
+            let (_, end) = open(&workers, &listener).await;
+            end.send(()).unwrap();
+            finish.send(()).unwrap();
+        });
     }
 
     #[test]

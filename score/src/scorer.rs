@@ -232,7 +232,10 @@ impl Scorer {
         let tiers = tiers.filter(|_| cache != CacheUse::Bypass && rows > 0);
         // Whoever asks for a fresh result gets it the next time too, whichever way it is looked for.
         let anew = tiers.filter(|_| {
-            cache == CacheUse::Refresh && self.options.cache == CachePolicy::Auto && independent
+            cache == CacheUse::Refresh
+                && self.options.cache == CachePolicy::Auto
+                && independent
+                && rows > 1
         });
         let anew = anew.map(|tiers| (Units::whole(self.metadata.digest, &inputs, rows), tiers));
         let scored = if let Some(tiers) = tiers {

@@ -154,7 +154,7 @@ impl Element for String {
     }
 }
 
-/// The single toward zero, made odd if it is not the number itself: rounding it further then gives what rounding the number
+/// The single toward zero, made odd if it is not the double itself: rounding it further then gives what rounding the double
 /// would have given. (Rounding from a double, `half` leaves half of its bits out of account.)
 fn rounded_to_odd(value: f64) -> f32 {
     let single = value as f32;

@@ -169,7 +169,7 @@ fn long(text: &[u8], first: usize, end: usize) -> Option<(u64, usize)> {
     }
     let first_is_zero = values & 0xff == 0;
     let decimals = end - first - wholes - 1;
-    if decimals == 0 || (first_is_zero && wholes > 1) {
+    if first_is_zero && wholes > 1 {
         return None;
     }
     let mut digits = eight(values << (8 * (8 - wholes)));

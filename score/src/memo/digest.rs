@@ -22,17 +22,19 @@ const CHUNK_END: u8 = 1 << 1;
 const PARENT: u8 = 1 << 2;
 const KEYED: u8 = 1 << 4;
 
-/// The keyed digests of all rows of `length` bytes in `bytes`.
+/// The keyed digests of all rows of `length` bytes, which is not 0, in `bytes`.
 pub(super) fn of_rows(key: &[u8; KEY_LEN], bytes: &[u8], length: usize) -> Vec<[u8; OUT_LEN]> {
-    let rows: Vec<&[u8]> = bytes.chunks_exact(length.max(1)).collect();
+    let rows: Vec<&[u8]> = bytes.chunks_exact(length).collect();
     let chunks = length.div_ceil(CHUNK_LEN);
-    let few_chunks = (2..=MOST_CHUNKS).contains(&chunks);
-    let all = (few_chunks && rows.len() >= FEWEST_ROWS).then(|| side_by_side(key, &rows));
-    all.flatten().unwrap_or_else(|| {
-        let rows = rows.iter();
-        rows.map(|row| *blake3::keyed_hash(key, row).as_bytes())
-            .collect()
-    })
+    if (2..=MOST_CHUNKS).contains(&chunks)
+        && rows.len() >= FEWEST_ROWS
+        && let Some(digests) = side_by_side(key, &rows)
+    {
+        return digests;
+    }
+    let rows = rows.iter();
+    rows.map(|row| *blake3::keyed_hash(key, row).as_bytes())
+        .collect()
 }
 
 /// Rows of the same length. `None` if that is not more than one chunk.

@@ -375,6 +375,24 @@ async fn a_lost_part_of_the_store_costs_its_own_keys_and_no_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn probes_answered_by_some_parts_of_the_store_are_enough() {
+    let store = Arc::new(FakeStore::default());
+    let probe = Namespace::default().probe_key();
+    store.state().lost = vec![probe.clone(), format!("{probe}:0"), format!("{probe}:7")];
+    let memo = memo_before(&store, 0).await;
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(memo.remote_is_up(), Some(true), "while idle");
+    store.state().reading = Mood::Unreachable;
+    for _ in 0..3 {
+        look_up(&memo, &[key(1)]).await;
+    }
+    assert_eq!(memo.remote_is_up(), Some(false));
+    store.state().reading = Mood::Works;
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(memo.remote_is_up(), Some(true), "when it heals");
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_three_failures_no_look_up_reaches_the_store() {
     let store = Arc::new(FakeStore::default());
     let memo = memo_before(&store, 0).await;
