@@ -72,6 +72,12 @@ impl Workers {
         })
     }
 
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        let each = self.all.iter().map(|worker| &worker.connections);
+        each.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// Lets the thread with the fewest connections serve this one; among equals the first, which also talks to Redis.
     pub(crate) fn serve<F>(&self, stream: TcpStream, connection: impl FnOnce(TcpStream) -> F)
     where

@@ -14,6 +14,7 @@ use crate::lifecycle::gives_up;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
 use crate::support::host::{FunctionsHost, HostOptions};
+use crate::support::http1::{self, RawConnection};
 use crate::support::port;
 use crate::support::redis::RedisServer;
 
@@ -274,6 +275,38 @@ async fn s10_signals_let_requests_in_flight_finish_and_end_the_process_within_a_
         assert!(took < Duration::from_secs(1), "{signal}: {took:?}");
         assert_eq!(host.error_logs(), Vec::<String>::new());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s10_no_request_that_was_sent_is_left_without_an_answer() {
+    let host = FunctionsHost::start(&app_with("affine"), []).await;
+    host.wait_for_log("model loaded", SECONDS_30).await;
+    let body = br#"{"data":[[1,2,3]]}"#;
+    let length = body.len().to_string();
+    let headers = [
+        ("host", "localhost"),
+        JSON,
+        ("content-length", length.as_str()),
+    ];
+    let request = [&http1::head("POST", "/api/score", &headers)[..], body].concat();
+    // Each connection is in use all the time, until an answer says that it ends.
+    let clients = (0..16).map(|_| async {
+        let connection = RawConnection::open(host.port()).await.unwrap();
+        loop {
+            connection.send(&request).await.unwrap();
+            let response = connection.read_response(false).await.unwrap();
+            response.answer.expect_status(200);
+            if !response.keeps_alive {
+                break;
+            }
+        }
+    });
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        host.signal(Signal::SIGTERM);
+        assert_eq!(host.wait_exit(SECONDS_5).await.code(), Some(0));
+    };
+    tokio::join!(futures_util::future::join_all(clients), stop);
 }
 
 #[tokio::test(flavor = "multi_thread")]

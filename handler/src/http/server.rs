@@ -2,7 +2,8 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Buf;
 use futures_util::{FutureExt, Stream};
@@ -28,10 +29,13 @@ use crate::workers::Workers;
 /// How long a connection may be idle, and how long a client may take to send a request's head: hyper has one timer for
 /// both. Longer than the host keeps idle connections, so that it never sends into one that is being closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long after the word to stop open connections are still read: a request may be on its way in each of them.
+const LAST_REQUESTS: Duration = Duration::from_millis(100);
 /// What path, query and all headers may have together; the host's own web server draws the line there too.
 const MAX_HEAD_BYTES: usize = 32 << 10;
 
-/// Accepts connections until `stop` ends, then lets requests in work finish for at most `grace`.
+/// Accepts connections until `stop` ends, then lets requests in work finish for at most `grace`. Those that come in the first
+/// moments of it are answered too; every answer then says that its connection ends.
 ///
 /// The loop is our own because warp's server can neither switch off Nagle's algorithm nor bound the time for headers.
 pub(crate) async fn serve(
@@ -41,7 +45,8 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()>,
     grace: Duration,
 ) {
-    let service = warp::service(routes(app));
+    let stopping = Arc::new(AtomicBool::new(false));
+    let service = warp::service(routes(app, stopping.clone()));
     let connections = GracefulShutdown::new();
     tokio::pin!(stop);
     let mut refusing = false;
@@ -79,16 +84,22 @@ pub(crate) async fn serve(
         });
     }
     drop(listener);
-    if tokio::time::timeout(grace, connections.shutdown())
-        .await
-        .is_err()
-    {
+    stopping.store(true, Ordering::Relaxed);
+    let ending = async {
+        let last = Instant::now() + LAST_REQUESTS;
+        while workers.connections() > 0 && Instant::now() < last {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        connections.shutdown().await;
+    };
+    if tokio::time::timeout(grace, ending).await.is_err() {
         info!(?grace, "requests were still in work at the end");
     }
 }
 
 fn routes(
     app: Arc<App>,
+    stopping: Arc<AtomicBool>,
 ) -> impl Filter<Extract = (impl warp::Reply,), Error = warp::Rejection> + Clone + Send + Sync + 'static
 {
     let probe = warp::get()
@@ -104,10 +115,14 @@ fn routes(
         .and(warp::body::stream())
         .then(
             move |method, path: FullPath, query: String, headers, body| {
-                let app = app.clone();
+                let (app, stopping) = (app.clone(), stopping.clone());
                 async move {
                     let target = (path.as_str(), query.as_str());
-                    to_response(guarded(&app, method, target, headers, body).await)
+                    let mut reply = guarded(&app, method, target, headers, body).await;
+                    if stopping.load(Ordering::Relaxed) {
+                        reply.set("connection", "close");
+                    }
+                    to_response(reply)
                 }
             },
         );
