@@ -2,7 +2,7 @@
 //!
 //! BLAKE3 works on several chunks of 1,024 bytes side by side, but a row has only a few of them. Here the same chunk of many
 //! rows is digested at once, then the same pair of nodes above them, and so on: the results are those of
-//! [`blake3::keyed_hash`], row by row, in a third of the time (docs/performance.md).
+//! [`blake3::keyed_hash`], row by row, in a quarter of the time or less (docs/performance.md).
 //!
 //! The crate shows its parallel core for benchmarks and promises nothing for it; so its version is pinned, and the tests
 //! compare every length of a tree.
