@@ -1,8 +1,10 @@
 //! Body in, body out: the one way that requests, messages and blobs take to a model and back.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use score::{CacheOutcome, CacheUse, InferenceRequest, ScoreError, Scorer, Timings};
 use tracing::{Span, error, info, info_span};
 
@@ -59,10 +61,9 @@ impl Times {
         self.steps().map(|(_, time)| time).sum()
     }
 
-    /// Names and milliseconds, in the order of the work; thousandths are as much as a clock tells.
+    /// Names and milliseconds, in the order of the work.
     pub(crate) fn millis(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        self.steps()
-            .map(|(name, time)| (name, time.as_micros() as f64 / 1e3))
+        self.steps().map(|(name, time)| (name, millis(time)))
     }
 
     fn steps(&self) -> impl Iterator<Item = (&'static str, Duration)> {
@@ -150,7 +151,7 @@ pub(crate) async fn score(
         status = 200,
         rows = response.rows,
         cache = %CacheStatus(response.cache),
-        ms = times.total().as_micros() as f64 / 1e3,
+        ms = millis(times.total()),
         "scored"
     );
     Ok(Scored {
@@ -172,6 +173,25 @@ fn apart_if<T>(large: bool, work: impl FnOnce() -> T) -> T {
     } else {
         work()
     }
+}
+
+/// Milliseconds, as the log and answers have them; thousandths are as much as a clock tells.
+pub(crate) fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
+}
+
+/// A panic is the failure of one request or message, like any other fault of ours: it is answered, counted and traced.
+pub(crate) async fn caught<T>(
+    id: &str,
+    work: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            error!(id, "scoring panicked");
+            Err(Problem::internal())
+        })
 }
 
 /// What the sender is not told belongs in the log.
@@ -211,6 +231,13 @@ impl fmt::Display for CacheStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_fault_of_one_request_or_message() {
+        let outcome = caught::<()>("i", async { panic!("injected") }).await;
+        assert!(outcome.unwrap_err().is_internal());
+        assert_eq!(caught("i", async { Ok(7) }).await.unwrap(), 7);
+    }
 
     #[test]
     fn the_cache_status_tells_hits_misses_and_parts() {

@@ -8,18 +8,17 @@ mod documents;
 mod payloads;
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use score::{CacheUse, Times};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::field::Empty;
-use tracing::{Instrument, Span, error, info, info_span};
+use tracing::{Instrument, Span, info, info_span};
 
 use crate::app::App;
 use crate::payload::Declared;
@@ -176,7 +175,7 @@ impl<'a> Work<'a> {
     }
 
     fn ms(&self) -> f64 {
-        millis(self.start.elapsed())
+        scoring::millis(self.start.elapsed())
     }
 
     /// Names as in OpenTelemetry's conventions for messaging and functions.
@@ -316,7 +315,7 @@ impl<'a> Work<'a> {
         let (body, outcome) = match payload {
             Payload::Bytes(body) => {
                 let scoring = self.score(index, &delivery, &body, deadline);
-                let outcome = caught(self.host.id, scoring).await;
+                let outcome = scoring::caught(self.host.id, scoring).await;
                 (body, outcome)
             }
             Payload::NotBase64(text) => {
@@ -339,7 +338,7 @@ impl<'a> Work<'a> {
         let about = About {
             index,
             model: found.map(|(model, _)| model),
-            ms: millis(took),
+            ms: scoring::millis(took),
         };
         (about, self.settled(&delivery, &body, outcome))
     }
@@ -492,10 +491,6 @@ impl<'a> Work<'a> {
     }
 }
 
-fn millis(time: Duration) -> f64 {
-    time.as_micros() as f64 / 1e3
-}
-
 fn describe(span: &Span, source: Source, delivery: &Delivery) {
     let Some(id) = &delivery.id else {
         return;
@@ -504,17 +499,6 @@ fn describe(span: &Span, source: Source, delivery: &Delivery) {
         Source::Blob => span.record("faas.document.name", id),
         Source::ServiceBus | Source::StorageQueue => span.record("messaging.message.id", id),
     };
-}
-
-/// A panic is the failure of one message, not of its batch.
-async fn caught<T>(id: &str, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    AssertUnwindSafe(work)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| {
-            error!(id, "scoring panicked");
-            Err(Problem::internal())
-        })
 }
 
 /// Writes documents so that the host passes on exactly their bytes.
@@ -526,16 +510,4 @@ fn put(response: &mut InvocationResponse, output: &Output, documents: Vec<String
         OutputForm::TextBlob => documents.concat().into(),
     };
     response.put(&output.binding, value);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_a_fault_of_one_message() {
-        let outcome = caught::<()>("i", async { panic!("injected") }).await;
-        assert!(outcome.unwrap_err().is_internal());
-        assert_eq!(caught("i", async { Ok(7) }).await.unwrap(), 7);
-    }
 }

@@ -1,10 +1,8 @@
 //! A public request, in whichever form it came.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::FutureExt;
 use score::{CacheUse, Scorer, Times};
 use tracing::field::Empty;
 use tracing::{Instrument, Level, Span, error, info, info_span, span_enabled};
@@ -201,7 +199,10 @@ where
     let route = route::find(&head.method, &head.path);
     let function = function_name(app, &head.path, &route);
     let outcome = match route {
-        Ok(route) => caught(head, dispatch(app, head, route, read_body, &mut model)).await,
+        Ok(route) => {
+            let work = dispatch(app, head, route, read_body, &mut model);
+            scoring::caught(&head.request_id, work).await
+        }
         Err(problem) => Err(problem),
     };
     let name = model.as_ref().map(|(name, _)| name.as_str());
@@ -210,20 +211,6 @@ where
         times.observe(head.received.elapsed());
     }
     finish(app, head, function, name, reply)
-}
-
-/// A panic is a fault like any other: it is answered, counted and traced.
-async fn caught<T>(
-    head: &Head,
-    work: impl Future<Output = Result<T, Problem>>,
-) -> Result<T, Problem> {
-    AssertUnwindSafe(work)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| {
-            error!(id = head.request_id, path = head.path, "request panicked");
-            Err(Problem::internal())
-        })
 }
 
 /// The answer to a request that is refused before anybody has looked at what it is for.
@@ -360,7 +347,7 @@ fn scored_reply(scored: Scored) -> Reply {
 
 fn report(head: &Head, model: Option<&str>, problem: &Problem) {
     let (id, path, status) = (&head.request_id, &head.path, problem.status);
-    let ms = head.received.elapsed().as_micros() as f64 / 1e3;
+    let ms = scoring::millis(head.received.elapsed());
     if problem.is_internal() {
         error!(id, path, model, status, ms, "request failed");
     } else {
