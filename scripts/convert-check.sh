@@ -4,7 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-requirements=(tools/requirements.txt tests/convert/requirements.txt)
 work=target/convert
 packages=$work/python
 
@@ -15,17 +14,7 @@ else
   scripts/build.sh
 fi
 
-# A folder of packages instead of a virtual environment: Debian's Python has neither venv nor lets pip install elsewhere.
-python=$(python3 -c 'import sys; print(sys.implementation.cache_tag)')
-wanted="$python $(cat "${requirements[@]}" | cksum)"
-if [[ ! -f $packages/.installed || $(<"$packages/.installed") != "$wanted" ]]; then
-  echo "installing the packages of ${requirements[*]}"
-  rm -rf "$packages"
-  PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
-    python3 -m pip install --quiet --no-deps --only-binary=:all: --target "$packages" \
-    --requirement "${requirements[0]}" --requirement "${requirements[1]}"
-  echo "$wanted" >"$packages/.installed"
-fi
+scripts/install-python.sh "$packages" tools/requirements.txt --requirement tests/convert/requirements.txt
 
 # Absolute, since the tests start it from folders of their own. They share the conformance suite's harness.
 SCORE_HANDLER=$(realpath "${SCORE_HANDLER:-bin/handler}")

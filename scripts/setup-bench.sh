@@ -7,19 +7,6 @@ work=target/bench
 
 scripts/setup.sh redis-server=redis-server node=nodejs npm=npm
 
-# install_python FOLDER REQUIREMENTS
-# A folder of packages instead of a virtual environment: Debian's Python has neither venv nor lets pip install elsewhere.
-install_python() {
-  local folder=$1 requirements=$2 wanted
-  wanted="$(python3 -c 'import sys; print(sys.implementation.cache_tag)') $(cksum <"$requirements")"
-  [[ -f $folder/.installed && $(<"$folder/.installed") == "$wanted" ]] && return
-  echo "installing the packages of $requirements"
-  rm -rf "$folder"
-  PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
-    python3 -m pip install --quiet --no-deps --only-binary=:all: --target "$folder" --requirement "$requirements"
-  echo "$wanted" >"$folder/.installed"
-}
-
 install_node() {
   local peer=benches/peers/node folder=$work/node wanted
   wanted="$(node --version) $(cksum <"$peer/package-lock.json")"
@@ -44,8 +31,8 @@ make_models() {
   echo "$wanted" >"$folder.made"
 }
 
-install_python "$work/python" benches/requirements.txt
-install_python "$work/azureml" benches/peers/azureml/requirements.txt
+scripts/install-python.sh "$work/python" benches/requirements.txt
+scripts/install-python.sh "$work/azureml" benches/peers/azureml/requirements.txt
 install_node
 make_models
 scripts/fetch-onnxruntime.sh

@@ -10,17 +10,8 @@ packages=$work/python
 
 scripts/setup.sh python3-config=python3-dev node=nodejs npm=npm
 
-python=$(python3 -c 'import sys; print(sys.implementation.cache_tag)')
-wanted="$python $(cksum <"$requirements")"
-if [[ ! -f $packages/.installed || $(<"$packages/.installed") != "$wanted" ]]; then
-  echo "installing the packages of $requirements"
-  rm -rf "$packages"
-  # the broker's library has no wheels; it is C without further needs
-  PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
-    python3 -m pip install --quiet --no-deps --only-binary=:all: --no-binary=python-qpid-proton \
-    --target "$packages" --requirement "$requirements"
-  echo "$wanted" >"$packages/.installed"
-fi
+# The broker's library has no wheels; it is C without further needs.
+scripts/install-python.sh "$packages" "$requirements" --no-binary=python-qpid-proton
 
 if [[ ! -f $work/azurite/.installed || $(<"$work/azurite/.installed") != "$azurite" ]]; then
   echo "installing azurite $azurite"

@@ -11,15 +11,7 @@ scripts/setup.sh redis-server=redis-server prometheus=prometheus promtool=promet
 scripts/fetch-onnxruntime.sh
 cargo build --locked -p handler
 
-python=$(python3 -c 'import sys; print(sys.implementation.cache_tag)')
-wanted="$python $(cksum <"$requirements")"
-if [[ ! -f $packages/.installed || $(<"$packages/.installed") != "$wanted" ]]; then
-  echo "installing the packages of $requirements"
-  rm -rf "$packages"
-  PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
-    python3 -m pip install --quiet --no-deps --only-binary=:all: --target "$packages" --requirement "$requirements"
-  echo "$wanted" >"$packages/.installed"
-fi
+scripts/install-python.sh "$packages" "$requirements"
 
 SCORE_HANDLER=$(realpath "${SCORE_HANDLER:-${CARGO_TARGET_DIR:-target}/debug/handler}")
 export SCORE_HANDLER
