@@ -24,11 +24,11 @@ const SECONDS_5: Duration = Duration::from_secs(5);
 /// Keys that look like ours and are not.
 const FOREIGN: [&str; 6] = [
     "session:1",
-    "score:1:probe",
-    "score:1:notes",
+    "score:2:probe",
+    "score:2:notes",
     "score:2:00000000000000ab:0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",
-    "scores:1:00000000000000ab:0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",
-    "score:1:00000000000000ab:0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0g",
+    "scores:2:00000000000000ab:0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",
+    "score:2:00000000000000ab:0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0g",
 ];
 
 /// The program as an operator runs it: in the app folder, with these settings and nothing else.
@@ -108,7 +108,7 @@ async fn score(host: &FunctionsHost, model: &str, rows: std::ops::Range<i64>) ->
 /// Entries of a model that no folder holds, and neighbours that are not ours.
 async fn fill(redis: &RedisServer, model: &str, count: usize) {
     let keys: Vec<String> = (0..count)
-        .map(|n| format!("score:1:{model}:{n:064x}"))
+        .map(|n| format!("score:2:{model}:{n:064x}"))
         .collect();
     for some in keys.chunks(1000) {
         let commands: Vec<[&[u8]; 5]> = some
@@ -264,7 +264,7 @@ async fn namespaces_do_not_see_each_other() {
     moved.wait_for_log("redis connected", SECONDS_5).await;
     assert_eq!(score(&moved, "one", 0..5).await, "MISS");
     redis.wait_for_keys(10, SECONDS_5).await;
-    assert_eq!(redis.keys("score-2.eu:1:*").await.len(), 5);
+    assert_eq!(redis.keys("score-2.eu:2:*").await.len(), 5);
 
     let output = run(&app, &settings, &["cache", "purge", "--all"]).await;
     assert!(
@@ -283,7 +283,7 @@ async fn many_entries_go_while_requests_are_served() {
     let host = serve(&app, &url).await;
     fill(&redis, "00000000000000ab", 20_000).await;
     // Neither a list nor a value without an end may be in the way.
-    let odd = |n: u64| format!("score:1:00000000000000ab:{:064x}", u64::MAX - n);
+    let odd = |n: u64| format!("score:2:00000000000000ab:{:064x}", u64::MAX - n);
     redis.command(&[b"LPUSH", odd(0).as_bytes(), b"x"]).await;
     redis
         .command(&[b"SET", odd(1).as_bytes(), b"0123456789"])
@@ -325,7 +325,7 @@ async fn many_entries_go_while_requests_are_served() {
         "{said}"
     );
     assert!(meanwhile > 0, "no request was served");
-    assert_eq!(redis.keys("score:1:00000000000000ab:*").await.len(), 0);
+    assert_eq!(redis.keys("score:2:00000000000000ab:*").await.len(), 0);
     assert_eq!(host.error_logs(), Vec::<String>::new());
 }
 

@@ -330,7 +330,7 @@ async fn each_model_is_cut_into_rows_only_if_that_is_right() {
     };
     assert_eq!(verdict("affine").await, (json!("independent"), json!(true)));
     assert_eq!(verdict("centred").await, (json!("together"), json!(true)));
-    assert_eq!(verdict("fixed").await, (json!("together"), json!(true)));
+    assert_eq!(verdict("fixed").await, (json!("alone"), json!(true)));
     assert_eq!(verdict("random").await, (json!("together"), json!(false)));
 
     let score = async |name: &str, rows: Value| {

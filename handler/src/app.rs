@@ -373,12 +373,16 @@ fn announce(name: &str, slot: &ModelSlot) {
                 model = name,
                 inputs = metadata.signature.describe_inputs(),
                 rows = metadata.character.rows.as_str(),
+                because = metadata.character.evidence.as_str(),
                 reason = metadata.character.rows_reason,
                 deterministic = metadata.character.deterministic,
                 memoize = metadata.memoize,
                 load_ms = metadata.load_time.as_millis() as u64,
                 "model loaded"
             );
+            if let Some(warning) = &metadata.character.warning {
+                warn!(model = name, "{warning}");
+            }
         }
         Err(reason) => error!(model = name, "model not loaded: {reason}"),
     }

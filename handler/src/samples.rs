@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use score::{
-    Character, Dim, ElementType, ModelDigest, ModelMetadata, ModelOptions, ModelSignature, Rows,
-    TensorSpec,
+    Character, Dim, ElementType, Evidence, ModelDigest, ModelMetadata, ModelOptions,
+    ModelSignature, Rows, TensorSpec,
 };
 
 /// An input or output; -1 stands for a free axis.
@@ -28,7 +28,10 @@ pub(crate) fn metadata(signature: ModelSignature) -> ModelMetadata {
         signature,
         character: Character {
             rows: Rows::Independent,
+            evidence: Evidence::Declared,
             rows_reason: String::new(),
+            operator: None,
+            warning: None,
             deterministic: Some(true),
         },
         memoize: true,

@@ -117,7 +117,7 @@ function presentFacts(shown: Model): void {
     ...(shown.optional_inputs.length > 0 ? [["Optional inputs", list(shown.optional_inputs)] as [string, string]] : []),
     ["Outputs", list(shown.outputs)],
     ["Answers with", shown.answers_with.join(", ")],
-    ["Rows", `${shown.rows.treated}: ${shown.rows.because}`],
+    ["Rows", `${shown.rows.treated}: ${shown.rows.reason}`],
     ["Deterministic", shown.deterministic === null ? "not known" : shown.deterministic ? "yes" : "no"],
     ["Remembered", shown.memoized ? `yes, policy ${shown.cache?.policy ?? "off"}` : "no"],
     ["Version", shown.version],

@@ -28,7 +28,7 @@ export interface Model {
   optional_inputs: TensorSpec[];
   outputs: TensorSpec[];
   answers_with: string[];
-  rows: { treated: string; because: string };
+  rows: { treated: string; because: string; reason: string };
   deterministic: boolean | null;
   memoized: boolean;
   labels?: string[];

@@ -81,7 +81,7 @@ impl Batcher {
         stats: BatchStats,
     ) -> std::io::Result<Self> {
         let sessions = models.len();
-        let session = |model| Session::new(model, stats.clone());
+        let session = |model| Session::new(model, rows, stats.clone());
         let queue = Arc::new(Queue::new(models.into_iter().map(session).collect()));
         let limits = BatchLimits {
             max_waiting_rows: limits.max_waiting_rows.clamp(1, Semaphore::MAX_PERMITS),
@@ -99,7 +99,7 @@ impl Batcher {
         // Only rows that do not look at each other may share a run with strangers.
         let max_batch_rows = match rows {
             Rows::Independent => limits.max_batch_rows,
-            Rows::Together => 0,
+            Rows::Alone | Rows::Together => 0,
         };
         for number in 0..sessions {
             let queue = queue.clone();
@@ -130,13 +130,24 @@ impl Batcher {
                 .lock()
                 .run_alone(&inputs, rows, &mut Wait::begin(), ran);
         }
-        let cut = rows > self.limits.max_batch_rows
-            && self.rows == Rows::Independent
-            && inputs.given.is_empty();
-        if cut && let Some(ran) = self.run_in_parts(&inputs, rows, &place).await? {
+        let part = self.part_of(rows);
+        let cut = rows > part && inputs.given.is_empty();
+        if cut && let Some(ran) = self.run_in_parts(&inputs, rows, part, &place).await? {
             return Ok(ran);
         }
         self.queued(inputs, rows, place).await
+    }
+
+    /// How many rows of a request with so many go to a session at once. Rows that run alone need no company: they are
+    /// spread over all sessions.
+    fn part_of(&self, rows: usize) -> usize {
+        match self.rows {
+            Rows::Independent => self.limits.max_batch_rows,
+            Rows::Alone => rows
+                .div_ceil(self.sessions)
+                .clamp(1, self.limits.max_batch_rows),
+            Rows::Together => usize::MAX,
+        }
     }
 
     /// Waits for a run of its own or in company.
@@ -158,16 +169,16 @@ impl Batcher {
         answer.await.map_err(lost)?
     }
 
-    /// Runs many rows part by part, on all sessions. No more parts wait at any time than there are sessions: what others
+    /// Runs many rows in parts of so many, on all sessions. No more parts wait at any time than there are sessions: what others
     /// ask for meanwhile comes in between. `None` if the outputs of the parts do not fit together.
     async fn run_in_parts(
         &self,
         inputs: &Arranged,
         rows: usize,
+        part: usize,
         place: &Arc<OwnedSemaphorePermit>,
     ) -> Result<Option<Ran>, ScoreError> {
         let start = Instant::now();
-        let part = self.limits.max_batch_rows;
         let parts = stream::iter((0..rows).step_by(part)).map(|first| {
             let mine: Vec<usize> = (first..rows.min(first + part)).collect();
             let tensors = inputs.tensors.iter();

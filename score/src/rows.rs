@@ -13,20 +13,28 @@ use crate::memo::{
 use crate::signature::{Arranged, ModelSignature};
 use crate::tensor::{ElementType, Tensor};
 
-/// Whether row i of the outputs depends on row i of the inputs alone.
+/// How the rows of a model are treated: whether row i of the outputs depends on row i of the inputs alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
     /// Rows may be cut apart, remembered one by one and computed in any company.
     Independent,
+    /// Rows may be cut apart and remembered one by one, and each is run by itself: in company it may get another result.
+    Alone,
     /// The request is one unit.
     Together,
 }
 
 impl Rows {
-    /// `independent` or `together`, as in `model.toml`.
+    /// Whether the rows of a request may be cut apart.
+    pub fn are_cut_apart(self) -> bool {
+        self != Self::Together
+    }
+
+    /// `independent`, `alone` or `together`, as in `model.toml`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Independent => "independent",
+            Self::Alone => "alone",
             Self::Together => "together",
         }
     }

@@ -14,7 +14,8 @@ use crate::error::{LoadError, ScoreError};
 use crate::histogram::Times;
 use crate::memo::{Memo, ModelDigest};
 use crate::model::{
-    Character, FeatureFormat, Model, ModelFolder, ModelOptions, OnnxModel, Runtime, examine,
+    Character, FeatureFormat, Model, ModelFolder, ModelOptions, OnnxModel, Reading, Runtime,
+    examine,
 };
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 use crate::rows::{Rows, Units};
@@ -100,11 +101,13 @@ impl Scorer {
     ) -> Result<Self, LoadError> {
         let start = Instant::now();
         let (sessions, threads) = sessions_and_threads(folder.bytes, options);
-        let mut models: Vec<Box<dyn Model>> = Vec::with_capacity(sessions);
-        for _ in 0..sessions {
-            models.push(Box::new(OnnxModel::load(runtime, &folder.file, threads)?));
+        let open = || OnnxModel::load(runtime, &folder.file, threads);
+        let mut first = open()?;
+        let mut signature = first.signature().clone();
+        let one_row_only = signature.takes_one_row_only();
+        if one_row_only {
+            signature.free_rows();
         }
-        let signature = models[0].signature().clone();
         let default_outputs = choose_outputs(folder, &signature)?;
         if let Some(name) = unknown_input(folder, &signature) {
             return Err(folder.wrong_options(&format!(
@@ -115,15 +118,20 @@ impl Scorer {
         if let Some(reason) = features_unfit(&folder.options, &signature) {
             return Err(folder.wrong_options(&format!("features: {reason}")));
         }
-        let mut character = examine(&mut *models[0]);
+        let reading = match std::fs::read(&folder.file) {
+            Ok(file) => Reading::of(file, &signature.inputs),
+            Err(_) => Reading::nothing(signature.inputs.len()),
+        };
+        let mut character = examine(&mut first, &signature, one_row_only, &reading);
         if let Some(rows) = folder.options.rows() {
-            if rows == Rows::Independent && !signature.has_dynamic_rows() {
-                return Err(folder.wrong_options(
-                    "rows: they cannot be independent, since axis 0 is not free in every input and output",
-                ));
+            if let Some(reason) = rows_unfit(rows, &signature, one_row_only) {
+                return Err(folder.wrong_options(&format!("rows: {reason}")));
             }
-            character.rows = rows;
-            character.rows_reason = "model.toml says so".to_owned();
+            character = character.declared(rows, &reading.proof);
+        }
+        let mut models: Vec<Box<dyn Model>> = vec![Box::new(first)];
+        for _ in 1..sessions {
+            models.push(Box::new(open()?));
         }
         let metadata = ModelMetadata {
             name: folder.name.clone(),
@@ -134,10 +142,10 @@ impl Scorer {
                 .options
                 .memoize
                 .unwrap_or(character.deterministic == Some(true)),
-            character,
             options: folder.options.clone(),
-            digest: ModelDigest::new(&folder.digest, runtime.build()),
+            digest: ModelDigest::new(&folder.digest, runtime.build()).with_rows(character.rows),
             load_time: start.elapsed(),
+            character,
         };
         Self::start(metadata, models, options, memo).map_err(|error| LoadError::Model {
             path: folder.file.display().to_string(),
@@ -289,7 +297,7 @@ impl Scorer {
 
     /// Whether the request's rows may be cut apart. An optional input has no rows, so with one they may not.
     fn is_cuttable(&self, inputs: &Arranged) -> bool {
-        self.metadata.character.rows == Rows::Independent && inputs.given.is_empty()
+        self.metadata.character.rows.are_cut_apart() && inputs.given.is_empty()
     }
 
     /// Rows for limits, queues and metrics: the length of axis 0, or 1 where rows belong together.
@@ -405,6 +413,20 @@ fn refuse_nul(signature: &ModelSignature, inputs: &Arranged) -> Result<(), Score
         }
     }
     Ok(())
+}
+
+/// Why the rows of a model cannot be treated as `model.toml` says.
+fn rows_unfit(rows: Rows, signature: &ModelSignature, one_row_only: bool) -> Option<&'static str> {
+    match rows {
+        Rows::Together => None,
+        Rows::Independent | Rows::Alone if !signature.has_dynamic_rows() => Some(
+            "they cannot be cut apart, since axis 0 is not free in every input and output; take the line out",
+        ),
+        Rows::Independent if one_row_only => {
+            Some("the model takes one row at a time; say \"alone\" or take the line out")
+        }
+        Rows::Independent | Rows::Alone => None,
+    }
 }
 
 /// Why rows by key cannot be had for this model in that format.

@@ -194,6 +194,25 @@ impl ModelSignature {
             && !self.declared.iter().any(sequence)
     }
 
+    /// Whether axis 0 is 1 in every input and output: a model that was exported for one row.
+    pub(crate) fn takes_one_row_only(&self) -> bool {
+        let one = |spec: &TensorSpec| spec.shape.first() == Some(&Dim::Fixed(1));
+        let sequence = |output: &OutputSpec| matches!(output.form, OutputForm::Sequence { .. });
+        !self.inputs.is_empty()
+            && !self.outputs.is_empty()
+            && self.inputs.iter().chain(&self.outputs).all(one)
+            && !self.declared.iter().any(sequence)
+    }
+
+    /// Lets requests have any number of rows, for a model whose rows are run one by one.
+    pub(crate) fn free_rows(&mut self) {
+        for spec in self.inputs.iter_mut().chain(&mut self.outputs) {
+            if let Some(rows) = spec.shape.first_mut() {
+                *rows = Dim::Dynamic(None);
+            }
+        }
+    }
+
     /// The inputs as a caller reads them: `"x" float32 [?,784], "y" int64 [?]`.
     pub fn describe_inputs(&self) -> String {
         if self.inputs.is_empty() && self.optional.is_empty() {

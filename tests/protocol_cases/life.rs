@@ -146,7 +146,7 @@ async fn s07_a_broken_model_is_named_and_the_others_serve() {
             "typo",
             r#"unknown key \"output\"; did you mean \"outputs\"?"#,
         ),
-        ("fixed", "axis 0 is not free"),
+        ("fixed", "the model takes one row at a time"),
     ] {
         let path = format!("/api/score/{model}");
         let answer = host.http("POST", &path, &[JSON], br#"{"data":[]}"#).await;

@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use score::{
-    CacheOutcome, Character, Dim, ElementType, InferenceResponse, ModelDigest, ModelMetadata,
-    ModelOptions, ModelSignature, NamedTensor, Rows, Tensor, TensorData, TensorSpec, Timings,
+    CacheOutcome, Character, Dim, ElementType, Evidence, InferenceResponse, ModelDigest,
+    ModelMetadata, ModelOptions, ModelSignature, NamedTensor, Rows, Tensor, TensorData, TensorSpec,
+    Timings,
 };
 
 pub(crate) use crate::visitors::COLUMNS;
@@ -103,7 +104,10 @@ pub(crate) fn metadata(answer: &Tensor) -> ModelMetadata {
         signature: ModelSignature::of_tensors(vec![input], vec![output]),
         character: Character {
             rows: Rows::Independent,
+            evidence: Evidence::Declared,
             rows_reason: String::new(),
+            operator: None,
+            warning: None,
             deterministic: Some(true),
         },
         memoize: true,

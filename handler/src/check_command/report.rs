@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use score::ModelMetadata;
+use score::{Character, Evidence, ModelMetadata};
 use serde_json::{Map, Value, json};
 
 use super::{CheckedModel, Loaded, Sampled};
+use crate::http::rows_document;
 use crate::payload::tensor_document;
 
 /// Longer requests and results are cut on the screen, not in JSON.
@@ -43,7 +44,7 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
         Some(false) => "no",
         None => "not known",
     };
-    let rows = format!("{}: {}", character.rows.as_str(), character.rows_reason);
+    let rows = rows_in_words(character);
     let memoized = if metadata.memoize { "yes" } else { "no" };
     let (request, result) = match &loaded.sample {
         None => ("none: a row is too wide".to_owned(), "none".to_owned()),
@@ -61,6 +62,20 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
         writeln!(text, "  {title:14} {value}")?;
     }
     Ok(())
+}
+
+fn rows_in_words(character: &Character) -> String {
+    let (rows, evidence) = (character.rows.as_str(), character.evidence.as_str());
+    let said = match character.evidence {
+        Evidence::Declared => format!("{rows} ({evidence})"),
+        Evidence::Proved | Evidence::Probed => {
+            format!("{rows} ({evidence}): {}", character.rows_reason)
+        }
+    };
+    match &character.warning {
+        None => said,
+        Some(warning) => format!("{said}\n                 WARNING: {warning}"),
+    }
 }
 
 fn in_words(sampled: &Sampled) -> String {
@@ -106,10 +121,7 @@ fn document(Loaded { metadata, sample }: &Loaded) -> Value {
     put("inputs", specs(&signature.inputs));
     put("optional_inputs", specs(&signature.optional));
     put("outputs", specs(&signature.outputs));
-    put(
-        "rows",
-        json!({ "treated": character.rows.as_str(), "because": character.rows_reason }),
-    );
+    put("rows", rows_document(character));
     put("deterministic", json!(character.deterministic));
     put("memoized", json!(metadata.memoize));
     put("load_ms", json!(metadata.load_time.as_secs_f64() * 1e3));
@@ -153,7 +165,7 @@ mod tests {
         let expected = "m (version 1): loaded in 0 ms\n  \
                         inputs         \"x\" float32 [?,2]\n  \
                         outputs        \"y\" float32 [?]\n  \
-                        rows           independent: \n  \
+                        rows           independent (model.toml)\n  \
                         deterministic  yes\n  \
                         memoize        yes\n  \
                         sample         {\"data\":[[0,0]]}\n  \

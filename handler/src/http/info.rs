@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use score::{ModelMetadata, Scorer};
+use score::{Character, ModelMetadata, Scorer};
 use serde_json::{Value, json};
 
 use super::openapi;
@@ -82,7 +82,7 @@ fn model_document(scorer: &Scorer) -> Value {
         "optional_inputs": signature.optional.iter().map(tensor_document).collect::<Vec<_>>(),
         "outputs": signature.outputs.iter().map(tensor_document).collect::<Vec<_>>(),
         "answers_with": chosen,
-        "rows": { "treated": character.rows.as_str(), "because": character.rows_reason },
+        "rows": rows_document(character),
         "deterministic": character.deterministic,
         "memoized": metadata.memoize,
         "rows_scored": scorer.stats().rows.get(),
@@ -103,6 +103,24 @@ fn model_document(scorer: &Scorer) -> Value {
             "format": features.format.as_str(),
             "sample_request": { "keys": ["42"] },
         });
+    }
+    document
+}
+
+/// How the model's rows are treated, how that is known and why.
+pub(crate) fn rows_document(character: &Character) -> Value {
+    let mut document = json!({
+        "treated": character.rows.as_str(),
+        "because": character.evidence.as_str(),
+        "reason": character.rows_reason,
+    });
+    for (name, text) in [
+        ("operator", &character.operator),
+        ("warning", &character.warning),
+    ] {
+        if let Some(text) = text {
+            document[name] = json!(text);
+        }
     }
     document
 }

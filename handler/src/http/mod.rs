@@ -11,4 +11,5 @@ mod route;
 mod server;
 
 pub(crate) use body::BodyLimits;
+pub(crate) use info::rows_document;
 pub(crate) use server::serve;

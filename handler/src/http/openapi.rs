@@ -200,8 +200,17 @@ fn tensor() -> Value {
 fn model() -> Value {
     let tensors = || list(reference("Tensor"));
     let rows = [
-        ("treated", json!({ "enum": ["independent", "together"] })),
-        ("because", text()),
+        (
+            "treated",
+            json!({ "enum": ["independent", "alone", "together"] }),
+        ),
+        (
+            "because",
+            json!({ "enum": ["proved from the graph", "probed", "model.toml"] }),
+        ),
+        ("reason", text()),
+        ("operator", text()),
+        ("warning", text()),
     ];
     let features = [("format", json!({ "enum": ["json", "npy", "raw"] }))];
     let number = || json!({ "type": "number" });

@@ -10,17 +10,24 @@ use super::wait::Wait;
 use super::{BatchStats, Ran};
 use crate::error::ScoreError;
 use crate::model::{Model, RunError};
+use crate::rows::Rows;
 use crate::signature::Arranged;
 use crate::tensor::Tensor;
 
 pub(super) struct Session {
     model: Box<dyn Model>,
+    /// Several rows of one job are run one after the other, since each gets its own result only alone.
+    one_by_one: bool,
     stats: BatchStats,
 }
 
 impl Session {
-    pub(super) fn new(model: Box<dyn Model>, stats: BatchStats) -> Self {
-        Self { model, stats }
+    pub(super) fn new(model: Box<dyn Model>, rows: Rows, stats: BatchStats) -> Self {
+        Self {
+            model,
+            one_by_one: rows == Rows::Alone,
+            stats,
+        }
     }
 
     /// Runs jobs that may share a run, and answers them. `ran` is told the rows and the time of each run.
@@ -53,7 +60,10 @@ impl Session {
     ) -> Result<Ran, ScoreError> {
         let start = Instant::now();
         let span = wait.end(rows);
-        let outcome = self.run_once(inputs);
+        let outcome = match self.one_by_one && rows > 1 && inputs.given.is_empty() {
+            true => self.run_one_by_one(inputs, rows),
+            false => self.run_once(inputs),
+        };
         let infer = start.elapsed();
         // Whatever became of it: failed runs take time too.
         self.note(rows, infer, [span], &outcome);
@@ -66,6 +76,32 @@ impl Session {
             queue: start - wait.since,
             infer,
         })
+    }
+
+    /// Runs each row by itself and stacks the results.
+    fn run_one_by_one(
+        &mut self,
+        inputs: &Arranged,
+        rows: usize,
+    ) -> Result<Vec<Tensor>, ScoreError> {
+        let mut results: Vec<Vec<Tensor>> = Vec::with_capacity(rows);
+        for row in 0..rows {
+            let tensors = inputs.tensors.iter();
+            let alone = Arranged {
+                tensors: tensors.map(|input| input.take_rows(&[row])).collect(),
+                given: Vec::new(),
+            };
+            let outputs = self.run_once(&alone)?;
+            if outputs.iter().any(|output| output.rows() != Some(1)) {
+                return Err(unlike_rows());
+            }
+            results.push(outputs);
+        }
+        let count = results.first().map_or(0, Vec::len);
+        (0..count)
+            .map(|output| Tensor::stack(results.iter().filter_map(|row| row.get(output))))
+            .collect::<Option<_>>()
+            .ok_or_else(unlike_rows)
     }
 
     fn run_together(
@@ -135,4 +171,12 @@ impl Session {
             Err(_) => Err(ScoreError::Internal("the model's run panicked".to_owned())),
         }
     }
+}
+
+/// What a model gives for one row is no row, or not one like those of other rows.
+fn unlike_rows() -> ScoreError {
+    ScoreError::ModelRejected(
+        "each row is run by itself, and their results cannot be put together: they differ in shape; send one row per request"
+            .to_owned(),
+    )
 }

@@ -91,13 +91,13 @@ fn the_example_is_what_the_code_writes_and_reads() {
 fn the_rules_give_the_example() {
     let digest = |parts: &[&[u8]]| *blake3::hash(&parts.concat()).as_bytes();
     let files = digest(&[&digest(&[b"model.onnx"]), &digest(&[b"an example"])]);
-    let model = digest(&[b"score model", &[0, 1], &files, BUILD.as_bytes()]);
+    let model = digest(&[b"score model", &[0, 2], &files, BUILD.as_bytes()]);
     let common = bytes("hex common");
     assert_eq!(common[..32], model);
 
     let unit = blake3::keyed_hash(&digest(&[&common]), &bytes("hex row"));
     let model = &blake3::Hash::from_bytes(model).to_hex()[..16];
-    let key = format!("score:1:{model}:{}", unit.to_hex());
+    let key = format!("score:2:{model}:{}", unit.to_hex());
     assert_eq!(key, block("text").trim());
 
     let entry = bytes("hex entry");

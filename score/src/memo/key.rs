@@ -6,14 +6,18 @@ use bytes::BufMut;
 
 use super::digest;
 use super::namespace::{ModelTag, Namespace};
+use crate::rows::Rows;
 use crate::tensor::Tensor;
 
 /// Changes whenever the meaning of a key or of a stored value changes: older entries are then never found.
-const FORMAT_VERSION: u8 = 1;
+pub(super) const FORMAT_VERSION: u8 = 2;
 
 /// Digest of everything, apart from the inputs, that a model's answers depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ModelDigest([u8; 32]);
+pub struct ModelDigest {
+    digest: [u8; 32],
+    rows: Rows,
+}
 
 impl ModelDigest {
     /// Digests the model's own files (in a fixed order) together with the version of the runtime that runs them.
@@ -23,18 +27,26 @@ impl ModelDigest {
         hasher.update(&[FORMAT_VERSION]);
         hasher.update(files.as_bytes());
         hasher.update(runtime_version.as_bytes());
-        Self(*hasher.finalize().as_bytes())
+        Self {
+            digest: *hasher.finalize().as_bytes(),
+            rows: Rows::Independent,
+        }
+    }
+
+    /// The same for a model whose rows are treated like this, which may change what it answers.
+    pub fn with_rows(self, rows: Rows) -> Self {
+        Self { rows, ..self }
     }
 
     /// Its first 8 bytes, by which keys in Redis name the model.
     pub fn tag(self) -> ModelTag {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        let [a, b, c, d, e, f, g, h, ..] = self.digest;
         ModelTag(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
     }
 
     /// The digest in hexadecimal.
     pub fn to_hex(self) -> String {
-        blake3::Hash::from_bytes(self.0).to_hex().to_string()
+        blake3::Hash::from_bytes(self.digest).to_hex().to_string()
     }
 }
 
@@ -49,7 +61,7 @@ pub(crate) struct MemoKey {
 }
 
 impl MemoKey {
-    /// The key as Redis sees it: `<namespace>:1:<model>:<unit>`, model and unit hexadecimal.
+    /// The key as Redis sees it: `<namespace>:2:<model>:<unit>`, model and unit hexadecimal.
     pub(crate) fn to_redis(self, namespace: &Namespace) -> String {
         let mut key = namespace.prefix();
         let unit = blake3::Hash::from_bytes(self.unit).to_hex();
@@ -91,7 +103,12 @@ impl KeyMaker {
         shape: impl Fn(&Tensor) -> &[usize],
     ) -> Self {
         let mut head = Vec::with_capacity(128);
-        head.put_slice(&model.0);
+        head.put_slice(&model.digest);
+        head.put_u8(match model.rows {
+            Rows::Independent => b'i',
+            Rows::Alone => b'a',
+            Rows::Together => b't',
+        });
         head.put_u8(unit);
         head.put_u32_le(given.len() as u32);
         for index in given {
@@ -196,6 +213,8 @@ mod tests {
         let others = [
             row_key(digest(b"n", "1.31"), &base, 0),
             row_key(digest(b"m", "1.32"), &base, 0),
+            row_key(model.with_rows(Rows::Alone), &base, 0),
+            row_key(model.with_rows(Rows::Together), &base, 0),
             row_key(model, &[floats(&[1, 2], &[3., 5.])], 0),
             row_key(model, &[floats(&[1, 2, 1], &[3., 4.])], 0),
             row_key(model, &[floats(&[1, 1, 2], &[3., 4.])], 0),
@@ -225,7 +244,7 @@ mod tests {
         let model = digest(b"m", "1.31");
         let key = row_key(model, &inputs, 0).to_redis(&Namespace::default());
         assert_eq!(key.len(), 89);
-        assert!(key.starts_with(&format!("score:1:{}:", &model.to_hex()[..16])));
+        assert!(key.starts_with(&format!("score:2:{}:", &model.to_hex()[..16])));
         let found = Namespace::default().model_of(key.as_bytes());
         assert_eq!(found, Some(model.tag()));
     }

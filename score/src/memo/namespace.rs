@@ -1,9 +1,11 @@
-//! The names under which entries lie in Redis: `<namespace>:1:<model>:<unit>`.
+//! The names under which entries lie in Redis: `<namespace>:2:<model>:<unit>`.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::sync::Arc;
 
+/// Between the namespace and the model: the version of keys and values. It changes whenever older entries must not be found.
+const PREFIX: &str = ":2:";
 const MAX_LENGTH: usize = 64;
 const MODEL_DIGITS: usize = 16;
 const UNIT_DIGITS: usize = 64;
@@ -51,7 +53,7 @@ impl Namespace {
         // Room for the rest of a key, since most prefixes become one.
         let mut prefix = String::with_capacity(self.0.len() + 4 + MODEL_DIGITS + UNIT_DIGITS);
         prefix.push_str(&self.0);
-        prefix.push_str(":1:");
+        prefix.push_str(PREFIX);
         prefix
     }
 
@@ -133,22 +135,22 @@ mod tests {
         let model = "00000000000000ab".parse().unwrap();
         assert_eq!(model, ModelTag(0xab));
         assert_eq!(
-            score.model_of(&key("score:1:00000000000000ab:")),
+            score.model_of(&key("score:2:00000000000000ab:")),
             Some(model)
         );
         for foreign in [
-            key("scores:1:00000000000000ab:"),
-            key("score:2:00000000000000ab:"),
-            key("score:1:00000000000000AB:"),
-            key("score:1:+0000000000000ab:"),
-            key("score:1:ab:"),
-            key("score:1:00000000000000ab:00"),
+            key("scores:2:00000000000000ab:"),
+            key("score:1:00000000000000ab:"),
+            key("score:2:00000000000000AB:"),
+            key("score:2:+0000000000000ab:"),
+            key("score:2:ab:"),
+            key("score:2:00000000000000ab:00"),
             score.probe_key().into_bytes(),
-            b"score:1:\xff".to_vec(),
+            b"score:2:\xff".to_vec(),
         ] {
             assert_eq!(score.model_of(&foreign), None);
         }
-        assert_eq!(score.pattern(Some(model)), "score:1:00000000000000ab:*");
-        assert_eq!(score.pattern(None), "score:1:*");
+        assert_eq!(score.pattern(Some(model)), "score:2:00000000000000ab:*");
+        assert_eq!(score.pattern(None), "score:2:*");
     }
 }

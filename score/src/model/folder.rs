@@ -177,6 +177,7 @@ pub enum ImageLayout {
 #[serde(rename_all = "lowercase")]
 enum RowsOption {
     Independent,
+    Alone,
     Together,
 }
 
@@ -185,6 +186,7 @@ impl ModelOptions {
     pub fn rows(&self) -> Option<Rows> {
         self.rows.map(|rows| match rows {
             RowsOption::Independent => Rows::Independent,
+            RowsOption::Alone => Rows::Alone,
             RowsOption::Together => Rows::Together,
         })
     }

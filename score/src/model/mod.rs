@@ -1,17 +1,21 @@
 //! Models: what they are, where they lie, and the only call into ONNX Runtime.
 
+mod character;
 mod folder;
+mod graph;
+mod made_up;
 mod onnx;
 mod probe;
 
+pub(crate) use character::examine;
+pub use character::{Character, Evidence};
 pub use folder::{
     FeatureFormat, FeatureOptions, ImageLayout, ImageOptions, ModelFolder, ModelOptions,
     ModelPlace, find_models,
 };
+pub(crate) use graph::Reading;
 pub(crate) use onnx::OnnxModel;
 pub use onnx::Runtime;
-pub use probe::Character;
-pub(crate) use probe::examine;
 
 use crate::signature::ModelSignature;
 use crate::tensor::Tensor;

@@ -1,218 +1,249 @@
-//! Finding out at load whether a model's rows are independent and whether it always says the same.
+//! Trying a model out with made-up rows: whether it always says the same, and whether a row gets the same result in any
+//! company.
 
+use std::time::{Duration, Instant};
+
+use super::made_up::{self, Kind, OUTLIER, Plan};
 use super::{Model, RunError};
-use crate::rows::Rows;
-use crate::signature::{Dim, TensorSpec};
-use crate::tensor::{ElementType, Shape, Tensor, TensorData, element_count};
-
-/// What is known of a model beyond its signature.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Character {
-    /// Whether rows may be cut apart.
-    pub rows: Rows,
-    /// Why.
-    pub rows_reason: String,
-    /// Whether the same input gave the same output, bit for bit; `None` if that could not be found out. Results are
-    /// remembered on their own account only if it is `Some(true)`: a model may roll dice.
-    pub deterministic: Option<bool>,
-}
+use crate::signature::{Dim, ModelSignature};
+use crate::tensor::{Tensor, TensorData};
 
 /// Enough for one row to stand out against the others by any common measure.
-const PROBE_ROWS: usize = 24;
+const ROWS: usize = 24;
 /// The rows that are also run alone.
-const ALONE: [usize; 4] = [0, 1, OUTLIER, PROBE_ROWS - 1];
-/// The row that is far from the others.
-const OUTLIER: usize = 7;
-/// The length tried for axes other than axis 0 whose length is free.
-const FREE_AXIS: usize = 3;
-/// Elements that all made-up inputs may have together.
-const MAX_ELEMENTS: usize = 1 << 24;
+const ALONE: [usize; 4] = [0, 1, OUTLIER, ROWS - 1];
+/// The lengths tried for axes other than axis 0 whose length is free.
+const FREE_AXES: [usize; 3] = [3, 1, 17];
+/// When so much time is gone, what has been tried is enough.
+const MAX_TIME: Duration = Duration::from_secs(2);
+/// What a row has in company is too much to be sure of with fewer kinds of rows.
+const FEWEST_KINDS: usize = 2;
 
-/// Runs made-up rows together, alone and in another order, and compares. Twice, with rows much alike and with rows far
-/// apart, because a model that looks at the whole batch may do so only when one row stands out.
-pub(crate) fn examine(model: &mut dyn Model) -> Character {
-    let mut deterministic = None;
-    let rows_reason = match probe(model, &mut deterministic) {
-        Ok(()) => {
-            return Character {
-                rows: Rows::Independent,
-                rows_reason:
-                    "made-up rows gave the same results together, alone and in another order"
-                        .to_owned(),
-                deterministic,
-            };
-        }
-        Err(reason) => reason,
-    };
-    Character {
-        rows: Rows::Together,
-        rows_reason,
-        deterministic,
-    }
+/// What was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tried {
+    /// Whether the same input gave the same output, bit for bit; `None` if the model did not run.
+    pub(super) deterministic: Option<bool>,
+    /// Whether every row got the same result in any company; the text says why that is not known or not so.
+    pub(super) same_in_company: Result<(), Company>,
 }
 
-/// `Err` says why rows must stay together.
-fn probe(model: &mut dyn Model, deterministic: &mut Option<bool>) -> Result<(), String> {
-    let is_cuttable = model.signature().has_dynamic_rows();
-    let mut varied = false;
-    for kind in [Kind::Alike, Kind::FarApart] {
-        let inputs = made_up_rows(&model.signature().inputs, kind)
-            .ok_or_else(|| "its inputs are too large to be tried out".to_owned())?;
-        let outputs = run(model, &inputs)?;
-        let same = run(model, &inputs).is_ok_and(|again| same_bits(&outputs, &again));
+/// Why rows are not known to get the same results in any company.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Company {
+    /// They get others.
+    Matters(String),
+    /// It was not seen.
+    NotSeen(String),
+}
+
+/// A model and what is made up for it.
+pub(super) struct Probe<'a> {
+    model: &'a mut dyn Model,
+    signature: &'a ModelSignature,
+    limits: Vec<u64>,
+}
+
+impl<'a> Probe<'a> {
+    /// `table_sizes` are those of the tables that the inputs are indices into.
+    pub(super) fn new(
+        model: &'a mut dyn Model,
+        signature: &'a ModelSignature,
+        table_sizes: &[Option<usize>],
+    ) -> Self {
+        let sizes = table_sizes.iter().copied().chain(std::iter::repeat(None));
+        let specs = signature.inputs.iter().zip(sizes);
+        let limits = specs.map(|(spec, size)| match size {
+            Some(size) => (size as u64).min(made_up::limit_of(spec.element_type).max(1 << 20)),
+            None => made_up::limit_of(spec.element_type),
+        });
+        Self {
+            limits: limits.collect(),
+            model,
+            signature,
+        }
+    }
+
+    fn make(&self, kind: Kind, rows: usize, free_axis: usize) -> Result<Vec<Tensor>, String> {
+        let plan = Plan {
+            kind,
+            rows,
+            free_axis,
+            limits: &self.limits,
+        };
+        made_up::make(&self.signature.inputs, plan)
+            .ok_or_else(|| "its inputs are too large to be tried out".to_owned())
+    }
+
+    /// Runs single rows, twice each. `Err` says why that cannot be told.
+    pub(super) fn rows_alone(&mut self) -> Result<bool, String> {
+        let mut same = true;
+        let mut ran = None;
+        for kind in Kind::ALL {
+            let outcome = self.make(kind, 2, FREE_AXES[0]).and_then(|rows| {
+                let alone = take(&rows, &[1]);
+                let outputs = self.run(&alone)?;
+                if outputs.iter().any(|tensor| tensor.rows() != Some(1)) {
+                    return Err("one row gives several".to_owned());
+                }
+                Ok(self
+                    .run(&alone)
+                    .is_ok_and(|again| same_bits(&outputs, &again)))
+            });
+            match outcome {
+                Ok(equal) => {
+                    same &= equal;
+                    ran = Some(());
+                }
+                // Not every model takes every value.
+                Err(reason) if kind == Kind::Alike => return Err(reason),
+                Err(_) => {}
+            }
+        }
+        ran.map(|()| same)
+            .ok_or_else(|| "the model does not run on made-up rows".to_owned())
+    }
+
+    /// Runs rows together, twice.
+    pub(super) fn rows_together(&mut self) -> Option<bool> {
+        let inputs = self.make(Kind::Alike, ROWS, FREE_AXES[0]).ok()?;
+        let outputs = self.run(&inputs).ok()?;
+        Some(
+            self.run(&inputs)
+                .is_ok_and(|again| same_bits(&outputs, &again)),
+        )
+    }
+
+    /// Runs made-up rows together, alone and in another order, and compares: rows of several kinds and lengths, because a
+    /// model that looks at the whole batch may do so only when one row stands out. `kinds` bounds how much is tried.
+    pub(super) fn company(&mut self, kinds: &[Kind]) -> Tried {
+        let start = Instant::now();
+        self.limit_whole_numbers();
+        let mut tried = Tried {
+            deterministic: None,
+            same_in_company: Ok(()),
+        };
+        let (mut varied, mut ran) = (false, 0);
+        for (place, free_axis) in self.free_axes().iter().enumerate() {
+            for kind in kinds {
+                if ran >= FEWEST_KINDS && start.elapsed() > MAX_TIME {
+                    break;
+                }
+                match self.compare(*kind, *free_axis, &mut tried.deterministic) {
+                    Ok(differ) => {
+                        varied |= differ;
+                        ran += 1;
+                    }
+                    // Not every model takes every value or length.
+                    Err(Company::NotSeen(_)) if (place, *kind) != (0, Kind::Alike) => {}
+                    Err(reason) => {
+                        tried.same_in_company = Err(reason);
+                        return tried;
+                    }
+                }
+            }
+        }
+        tried.same_in_company = if ran < kinds.len().min(FEWEST_KINDS) {
+            let reason = "the model runs on too few kinds of made-up rows";
+            Err(Company::NotSeen(reason.to_owned()))
+        } else if varied {
+            Ok(())
+        } else {
+            // All equal tells nothing: a threshold that no row reached, for example.
+            let reason = "all made-up rows gave the same result";
+            Err(Company::NotSeen(reason.to_owned()))
+        };
+        tried
+    }
+
+    /// Numbers that turn out to be too large for the model are indices into a smaller table.
+    fn limit_whole_numbers(&mut self) {
+        while self.limits.iter().any(|limit| *limit > made_up::SMALL) {
+            let runs = self
+                .make(Kind::Wide, ROWS, FREE_AXES[0])
+                .is_ok_and(|inputs| self.run(&inputs).is_ok());
+            if runs {
+                return;
+            }
+            for limit in &mut self.limits {
+                *limit = (*limit / 8).max(made_up::SMALL);
+            }
+        }
+    }
+
+    fn free_axes(&self) -> &'static [usize] {
+        let inner = self
+            .signature
+            .inputs
+            .iter()
+            .flat_map(|spec| spec.shape.iter().skip(1));
+        let free = inner.filter(|dim| matches!(dim, Dim::Dynamic(_))).count();
+        if free > 0 {
+            &FREE_AXES
+        } else {
+            &FREE_AXES[..1]
+        }
+    }
+
+    /// Whether rows differed at all.
+    fn compare(
+        &mut self,
+        kind: Kind,
+        free_axis: usize,
+        deterministic: &mut Option<bool>,
+    ) -> Result<bool, Company> {
+        let inputs = self.make(kind, ROWS, free_axis).map_err(Company::NotSeen)?;
+        let outputs = self.run(&inputs).map_err(Company::NotSeen)?;
+        let same = self
+            .run(&inputs)
+            .is_ok_and(|again| same_bits(&outputs, &again));
         *deterministic = Some(same && *deterministic != Some(false));
         if !same {
-            return Err("the same rows gave different results".to_owned());
+            return Err(matters("the same rows gave different results"));
         }
-        if !is_cuttable {
-            continue;
+        if outputs.iter().any(|tensor| tensor.rows() != Some(ROWS)) {
+            return Err(matters(
+                "an output has another number of rows than the inputs",
+            ));
         }
-        if outputs
-            .iter()
-            .any(|tensor| tensor.rows() != Some(PROBE_ROWS))
-        {
-            return Err("an output has another number of rows than the inputs".to_owned());
+        let mut picks: Vec<Vec<usize>> = ALONE.iter().map(|row| vec![*row]).collect();
+        picks.push((0..ROWS).rev().collect());
+        picks.push((0..ROWS).filter(|row| *row != OUTLIER).collect());
+        for pick in picks {
+            let got = self.run(&take(&inputs, &pick)).map_err(Company::NotSeen)?;
+            let agree = got.len() == outputs.len()
+                && got
+                    .iter()
+                    .zip(&outputs)
+                    .all(|(got, all)| close(got, &all.take_rows(&pick)));
+            if !agree {
+                return Err(matters(
+                    "rows gave other results alone or in another company",
+                ));
+            }
         }
-        compare(model, &inputs, &outputs)?;
-        varied |= outputs.iter().any(rows_differ);
+        Ok(outputs.iter().any(rows_differ))
     }
-    match (is_cuttable, varied) {
-        (false, _) => Err("axis 0 is not free in every input and output".to_owned()),
-        // All equal tells nothing: a threshold that no row reached, for example.
-        (true, false) => Err("all made-up rows gave the same result".to_owned()),
-        (true, true) => Ok(()),
+
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        self.model.run(inputs, &[]).map_err(|error| {
+            let (RunError::Rejected(reason) | RunError::Failed(reason)) = error;
+            format!("the model does not run on made-up rows ({reason})")
+        })
     }
 }
 
-fn run(model: &mut dyn Model, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-    model.run(inputs, &[]).map_err(|error| {
-        let (RunError::Rejected(reason) | RunError::Failed(reason)) = error;
-        format!("the model does not run on made-up rows ({reason})")
-    })
+fn matters(reason: &str) -> Company {
+    Company::Matters(reason.to_owned())
 }
 
-fn compare(model: &mut dyn Model, inputs: &[Tensor], outputs: &[Tensor]) -> Result<(), String> {
-    let mut picks: Vec<Vec<usize>> = ALONE.iter().map(|row| vec![*row]).collect();
-    picks.push((0..PROBE_ROWS).rev().collect());
-    picks.push((0..PROBE_ROWS).filter(|row| *row != OUTLIER).collect());
-    for pick in picks {
-        let some: Vec<Tensor> = inputs
-            .iter()
-            .map(|tensor| tensor.take_rows(&pick))
-            .collect();
-        let got = run(model, &some)?;
-        let agree = got.len() == outputs.len()
-            && got
-                .iter()
-                .zip(outputs)
-                .all(|(got, all)| close(got, &all.take_rows(&pick)));
-        if !agree {
-            return Err("rows gave other results alone or in another company".to_owned());
-        }
-    }
-    Ok(())
+fn take(inputs: &[Tensor], rows: &[usize]) -> Vec<Tensor> {
+    inputs.iter().map(|tensor| tensor.take_rows(rows)).collect()
 }
 
 fn rows_differ(tensor: &Tensor) -> bool {
     let first = tensor.take_rows(&[0]);
-    (1..PROBE_ROWS).any(|row| tensor.take_rows(&[row]).data() != first.data())
-}
-
-/// How made-up rows are to each other.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// All values between 0 and 1.
-    Alike,
-    /// Positive and negative, small and large, and one row far out.
-    FarApart,
-}
-
-impl Kind {
-    fn number(self, row: usize, random: &mut fastrand::Rng) -> f64 {
-        match self {
-            Self::Alike => random.f64(),
-            Self::FarApart if row == OUTLIER => 1000.0 * (1.0 + random.f64()),
-            Self::FarApart => (random.f64() - 0.5) * [0.1, 1.0, 10.0][row % 3],
-        }
-    }
-}
-
-/// `None` if they would take too much room.
-fn made_up_rows(specs: &[TensorSpec], kind: Kind) -> Option<Vec<Tensor>> {
-    let shapes: Vec<Shape> = specs.iter().map(made_up_shape).collect();
-    let mut counts = shapes.iter().map(|shape| element_count(shape));
-    let total = counts.try_fold(0usize, |sum, count| sum.checked_add(count?));
-    if total.is_none_or(|total| total > MAX_ELEMENTS) {
-        return None;
-    }
-    let mut random = fastrand::Rng::with_seed(42);
-    let pairs = specs.iter().zip(shapes);
-    pairs
-        .map(|(spec, shape)| made_up(spec.element_type, shape, kind, &mut random))
-        .collect()
-}
-
-fn made_up_shape(spec: &TensorSpec) -> Shape {
-    let axes = spec.shape.iter().enumerate();
-    axes.map(|(axis, dim)| match (axis, dim) {
-        (_, Dim::Fixed(n)) => *n,
-        (0, Dim::Dynamic(_)) => PROBE_ROWS,
-        (_, Dim::Dynamic(_)) => FREE_AXIS,
-    })
-    .collect()
-}
-
-fn made_up(
-    ty: ElementType,
-    shape: Shape,
-    kind: Kind,
-    random: &mut fastrand::Rng,
-) -> Option<Tensor> {
-    let count = element_count(&shape)?;
-    let width = (count / shape.first().copied().unwrap_or(1).max(1)).max(1);
-    let floats = |random: &mut fastrand::Rng| -> Vec<f64> {
-        (0..count)
-            .map(|index| kind.number(index / width, random))
-            .collect()
-    };
-    // Small whole numbers, because integers are often indices into a table.
-    macro_rules! small {
-        ($ty:ty) => {
-            (0..count)
-                .map(|_| random.u8(0..3) as $ty)
-                .collect::<Vec<$ty>>()
-                .into()
-        };
-    }
-    let data: TensorData = match ty {
-        ElementType::Bool => (0..count).map(|_| random.bool()).collect::<Vec<_>>().into(),
-        ElementType::Int8 => small!(i8),
-        ElementType::Int16 => small!(i16),
-        ElementType::Int32 => small!(i32),
-        ElementType::Int64 => small!(i64),
-        ElementType::Uint8 => small!(u8),
-        ElementType::Uint16 => small!(u16),
-        ElementType::Uint32 => small!(u32),
-        ElementType::Uint64 => small!(u64),
-        ElementType::Float16 => {
-            let values = floats(random).into_iter().map(half::f16::from_f64);
-            values.collect::<Vec<_>>().into()
-        }
-        ElementType::BFloat16 => {
-            let values = floats(random).into_iter().map(half::bf16::from_f64);
-            values.collect::<Vec<_>>().into()
-        }
-        ElementType::Float32 => {
-            let values = floats(random).into_iter().map(|value| value as f32);
-            values.collect::<Vec<_>>().into()
-        }
-        ElementType::Float64 => floats(random).into(),
-        ElementType::String => (0..count)
-            .map(|_| random.alphabetic().to_string())
-            .collect::<Vec<_>>()
-            .into(),
-    };
-    Tensor::new(shape, data).ok()
+    (1..ROWS).any(|row| tensor.take_rows(&[row]).data() != first.data())
 }
 
 fn same_bits(a: &[Tensor], b: &[Tensor]) -> bool {
@@ -257,134 +288,4 @@ fn all_close(a: &[f64], b: &[f64], tolerance: f64) -> bool {
         let allowed = tolerance * a.abs().max(b.abs()).max(1e-2 * largest);
         both_nan || a == b || (a - b).abs() <= allowed
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::signature::ModelSignature;
-
-    struct Fake<F> {
-        signature: ModelSignature,
-        answer: F,
-    }
-
-    impl<F: FnMut(&[f32]) -> Vec<f32> + Send> Model for Fake<F> {
-        fn signature(&self) -> &ModelSignature {
-            &self.signature
-        }
-        fn run(&mut self, inputs: &[Tensor], _given: &[usize]) -> Result<Vec<Tensor>, RunError> {
-            let TensorData::Float32(x) = inputs[0].data() else {
-                return Err(RunError::Rejected("floats only".into()));
-            };
-            let shape = inputs[0].shape().to_vec();
-            Ok(vec![
-                Tensor::new(shape, TensorData::Float32((self.answer)(x))).unwrap(),
-            ])
-        }
-    }
-
-    fn verdict(rows: Dim, answer: impl FnMut(&[f32]) -> Vec<f32> + Send) -> Character {
-        let spec = |name: &str| TensorSpec {
-            name: name.into(),
-            element_type: ElementType::Float32,
-            shape: vec![rows.clone(), Dim::Fixed(1)],
-        };
-        examine(&mut Fake {
-            signature: ModelSignature::of_tensors(vec![spec("x")], vec![spec("y")]),
-            answer,
-        })
-    }
-
-    #[test]
-    fn a_model_that_looks_at_each_row_alone_is_independent() {
-        let found = verdict(Dim::Dynamic(None), |x| x.iter().map(|v| v * 2.0).collect());
-        assert_eq!(
-            (found.rows, found.deterministic),
-            (Rows::Independent, Some(true))
-        );
-    }
-
-    #[test]
-    fn a_model_that_mixes_rows_is_not_cut() {
-        let found = verdict(Dim::Dynamic(None), |x| {
-            let mean = x.iter().sum::<f32>() / x.len() as f32;
-            x.iter().map(|v| v - mean).collect()
-        });
-        assert_eq!(
-            (found.rows, found.deterministic),
-            (Rows::Together, Some(true))
-        );
-    }
-
-    #[test]
-    fn a_model_that_counts_positions_is_not_cut() {
-        let found = verdict(Dim::Dynamic(None), |x| {
-            x.iter().enumerate().map(|(i, v)| v + i as f32).collect()
-        });
-        assert_eq!(found.rows, Rows::Together);
-    }
-
-    #[test]
-    fn a_fixed_axis_0_is_not_cut() {
-        let found = verdict(Dim::Fixed(4), <[f32]>::to_vec);
-        assert_eq!(
-            (found.rows, found.deterministic),
-            (Rows::Together, Some(true))
-        );
-    }
-
-    #[test]
-    fn a_model_that_rolls_dice_is_found_out() {
-        let mut random = fastrand::Rng::with_seed(1);
-        let found = verdict(Dim::Dynamic(None), move |x| {
-            x.iter().map(|v| v + random.f32()).collect()
-        });
-        assert_eq!(
-            (found.rows, found.deterministic),
-            (Rows::Together, Some(false))
-        );
-    }
-
-    #[test]
-    fn a_model_that_looks_for_outliers_in_the_batch_is_not_cut() {
-        let found = verdict(Dim::Dynamic(None), |x| {
-            let mean = x.iter().sum::<f32>() / x.len() as f32;
-            let spread = x.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / x.len() as f32;
-            let far = |v: &f32| (v - mean).abs() > 3.0 * spread.sqrt();
-            x.iter().map(|v| f32::from(u8::from(far(v)))).collect()
-        });
-        assert_eq!(found.rows, Rows::Together);
-    }
-
-    #[test]
-    fn small_outputs_are_compared_on_their_own_scale() {
-        let found = verdict(Dim::Dynamic(None), |x| {
-            let mean = x.iter().sum::<f32>() / x.len() as f32;
-            x.iter().map(|v| 5e-7 * (v - mean)).collect()
-        });
-        assert_eq!(found.rows, Rows::Together);
-    }
-
-    #[test]
-    fn equal_results_for_all_rows_prove_nothing() {
-        let found = verdict(Dim::Dynamic(None), |x| vec![1.0; x.len()]);
-        assert_eq!(found.rows, Rows::Together);
-    }
-
-    #[test]
-    fn what_cannot_be_tried_out_is_not_known_to_be_deterministic() {
-        let spec = |ty| TensorSpec {
-            name: "x".into(),
-            element_type: ty,
-            shape: vec![Dim::Dynamic(None), Dim::Fixed(1 << 30)],
-        };
-        for ty in [ElementType::Int64, ElementType::Float32] {
-            let found = examine(&mut Fake {
-                signature: ModelSignature::of_tensors(vec![spec(ty)], vec![]),
-                answer: <[f32]>::to_vec,
-            });
-            assert_eq!((found.rows, found.deterministic), (Rows::Together, None));
-        }
-    }
 }

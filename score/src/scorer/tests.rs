@@ -9,7 +9,7 @@ use tokio::task::yield_now;
 
 use super::*;
 use crate::memo::{MemoStore, Namespace, RemoteOptions, StoreEntry, StoreError, Tiers};
-use crate::model::RunError;
+use crate::model::{Evidence, RunError};
 use crate::signature::{Dim, TensorSpec};
 
 /// The inputs of every run of a model, in order.
@@ -112,7 +112,10 @@ impl Plan {
             signature: self.signature,
             character: Character {
                 rows: self.rows,
+                evidence: Evidence::Declared,
                 rows_reason: "the test says so".into(),
+                operator: None,
+                warning: None,
                 deterministic: Some(true),
             },
             memoize: self.memoize,

@@ -1,0 +1,455 @@
+//! What is known of a model beyond its signature: whether its rows are independent, and whether it always says the same.
+
+use super::Model;
+use super::graph::{Proof, Reading};
+use super::made_up::Kind;
+use super::probe::{Company, Probe, Tried};
+use crate::rows::Rows;
+use crate::signature::ModelSignature;
+
+/// What is known of a model beyond its signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Character {
+    /// How rows are treated.
+    pub rows: Rows,
+    /// How that is known.
+    pub evidence: Evidence,
+    /// Why, in a sentence.
+    pub rows_reason: String,
+    /// The operator that decided, with the name of its node: `DynamicQuantizeLinear "quantize_3"`.
+    pub operator: Option<String>,
+    /// What speaks against that treatment, where `model.toml` overrules a proof.
+    pub warning: Option<String>,
+    /// Whether the same input gave the same output, bit for bit; `None` if that could not be found out. Results are
+    /// remembered on their own account only if it is `Some(true)`: a model may roll dice.
+    pub deterministic: Option<bool>,
+}
+
+/// How it is known how rows are to be treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// The operators of the graph, or the declared shapes, leave no choice.
+    Proved,
+    /// Made-up rows were run.
+    Probed,
+    /// `model.toml` says so.
+    Declared,
+}
+
+impl Evidence {
+    /// As metadata and `handler check` show it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proved => "proved from the graph",
+            Self::Probed => "probed",
+            Self::Declared => "model.toml",
+        }
+    }
+}
+
+impl Character {
+    fn new(rows: Rows, evidence: Evidence, rows_reason: impl Into<String>) -> Self {
+        Self {
+            rows,
+            evidence,
+            rows_reason: rows_reason.into(),
+            operator: None,
+            warning: None,
+            deterministic: None,
+        }
+    }
+
+    /// The character of a model whose `model.toml` says how to treat rows.
+    pub(crate) fn declared(self, rows: Rows, proof: &Proof) -> Self {
+        let against = match (rows, proof) {
+            (Rows::Independent, Proof::Mixed(by) | Proof::Scaled(by)) => Some(by),
+            (Rows::Independent, Proof::Unclear(_, scale)) => scale.as_ref(),
+            _ => None,
+        };
+        let warning = against.map(|by| {
+            format!(
+                "model.toml says rows = \"independent\", but {by} lets the rows of a request change each other's results; \
+                 take the line out, or say {:?}",
+                self.rows.as_str()
+            )
+        });
+        Self {
+            warning,
+            operator: against.map(ToString::to_string),
+            deterministic: self.deterministic,
+            ..Self::new(rows, Evidence::Declared, "model.toml says so")
+        }
+    }
+}
+
+/// Finds out how rows are to be treated: from the graph where that is a proof, else by trying made-up rows. The model is
+/// run in any case, to see whether it always says the same.
+pub(crate) fn examine(
+    model: &mut dyn Model,
+    signature: &ModelSignature,
+    one_row_only: bool,
+    reading: &Reading,
+) -> Character {
+    let mut probe = Probe::new(model, signature, &reading.table_sizes);
+    let mut character = if one_row_only {
+        alone(&mut probe, "axis 0 is 1 in every input and output", None)
+    } else if !signature.has_dynamic_rows() {
+        let reason = "axis 0 is not free in every input and output";
+        Character {
+            deterministic: probe.rows_together(),
+            ..Character::new(Rows::Together, Evidence::Proved, reason)
+        }
+    } else {
+        by_graph(&mut probe, &reading.proof)
+    };
+    if let Some(by) = &reading.random {
+        character.deterministic = Some(false);
+        character.operator.get_or_insert_with(|| by.to_string());
+    }
+    character
+}
+
+fn by_graph(probe: &mut Probe<'_>, proof: &Proof) -> Character {
+    match proof {
+        Proof::Apart => apart(probe.company(&Kind::ALL[..1])),
+        Proof::Scaled(by) => {
+            let reason = format!(
+                "{by} quantizes the rows of a run by one scale, and every other operator keeps rows apart"
+            );
+            alone(probe, &reason, Some(by.to_string()))
+        }
+        Proof::Mixed(by) => Character {
+            operator: Some(by.to_string()),
+            deterministic: probe.rows_together(),
+            ..Character::new(
+                Rows::Together,
+                Evidence::Proved,
+                format!("{by} brings rows together"),
+            )
+        },
+        Proof::Unclear(by, Some(scale)) => {
+            let hidden = by.as_ref().map_or_else(
+                || "not every output has the rows on its first axis".to_owned(),
+                |by| format!("what {by} does with rows is not known"),
+            );
+            Character {
+                operator: Some(scale.to_string()),
+                deterministic: probe.rows_together(),
+                ..Character::new(
+                    Rows::Together,
+                    Evidence::Proved,
+                    format!("{scale} quantizes the rows of a run by one scale, and {hidden}"),
+                )
+            }
+        }
+        Proof::Unclear(by, None) => Character {
+            operator: by.as_ref().map(ToString::to_string),
+            ..by_trial(probe.company(&Kind::ALL))
+        },
+    }
+}
+
+/// Every operator keeps rows apart. A run shows whether the model is deterministic, and it has the last word.
+fn apart(tried: Tried) -> Character {
+    let proved = match tried.same_in_company {
+        Ok(()) => Character::new(
+            Rows::Independent,
+            Evidence::Proved,
+            "every operator keeps rows apart",
+        ),
+        Err(Company::Matters(reason)) => Character::new(Rows::Together, Evidence::Probed, reason),
+        // A proof may rest on a run of one row: lengths that are left to the runtime.
+        Err(Company::NotSeen(reason)) if tried.deterministic.is_none() => {
+            Character::new(Rows::Together, Evidence::Probed, reason)
+        }
+        Err(Company::NotSeen(_)) => Character::new(
+            Rows::Independent,
+            Evidence::Proved,
+            "every operator keeps rows apart",
+        ),
+    };
+    Character {
+        deterministic: tried.deterministic,
+        ..proved
+    }
+}
+
+fn alone(probe: &mut Probe<'_>, reason: &str, operator: Option<String>) -> Character {
+    let found = match probe.rows_alone() {
+        Ok(true) => Character {
+            deterministic: Some(true),
+            ..Character::new(Rows::Alone, Evidence::Proved, reason)
+        },
+        Ok(false) => Character {
+            deterministic: Some(false),
+            ..Character::new(
+                Rows::Together,
+                Evidence::Probed,
+                "the same row gave different results",
+            )
+        },
+        Err(refusal) => Character::new(Rows::Together, Evidence::Probed, refusal),
+    };
+    Character { operator, ..found }
+}
+
+fn by_trial(tried: Tried) -> Character {
+    let (rows, reason) = match tried.same_in_company {
+        Ok(()) => (
+            Rows::Independent,
+            "made-up rows gave the same results together, alone and in another order".to_owned(),
+        ),
+        Err(Company::Matters(reason) | Company::NotSeen(reason)) => (Rows::Together, reason),
+    };
+    Character {
+        deterministic: tried.deterministic,
+        ..Character::new(rows, Evidence::Probed, reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RunError;
+    use crate::model::graph::Cause;
+    use crate::signature::{Dim, TensorSpec};
+    use crate::tensor::{ElementType, Tensor, TensorData};
+
+    struct Fake<F> {
+        signature: ModelSignature,
+        answer: F,
+    }
+
+    impl<F: FnMut(&[f32]) -> Vec<f32> + Send> Model for Fake<F> {
+        fn signature(&self) -> &ModelSignature {
+            &self.signature
+        }
+        fn run(&mut self, inputs: &[Tensor], _given: &[usize]) -> Result<Vec<Tensor>, RunError> {
+            let TensorData::Float32(x) = inputs[0].data() else {
+                return Err(RunError::Rejected("floats only".into()));
+            };
+            let shape = inputs[0].shape().to_vec();
+            Ok(vec![
+                Tensor::new(shape, TensorData::Float32((self.answer)(x))).unwrap(),
+            ])
+        }
+    }
+
+    fn tried(
+        signature: ModelSignature,
+        answer: impl FnMut(&[f32]) -> Vec<f32> + Send,
+    ) -> Character {
+        let mut model = Fake {
+            signature: signature.clone(),
+            answer,
+        };
+        let one_row_only = signature.takes_one_row_only();
+        examine(&mut model, &signature, one_row_only, &Reading::nothing(1))
+    }
+
+    fn signature(rows: Dim) -> ModelSignature {
+        let spec = |name: &str| TensorSpec {
+            name: name.into(),
+            element_type: ElementType::Float32,
+            shape: vec![rows.clone(), Dim::Fixed(1)],
+        };
+        ModelSignature::of_tensors(vec![spec("x")], vec![spec("y")])
+    }
+
+    fn verdict(rows: Dim, answer: impl FnMut(&[f32]) -> Vec<f32> + Send) -> Character {
+        tried(signature(rows), answer)
+    }
+
+    #[test]
+    fn a_model_that_looks_at_each_row_alone_is_independent() {
+        let found = verdict(Dim::Dynamic(None), |x| x.iter().map(|v| v * 2.0).collect());
+        assert_eq!(
+            (found.rows, found.deterministic),
+            (Rows::Independent, Some(true))
+        );
+    }
+
+    #[test]
+    fn a_model_that_mixes_rows_is_not_cut() {
+        let found = verdict(Dim::Dynamic(None), |x| {
+            let mean = x.iter().sum::<f32>() / x.len() as f32;
+            x.iter().map(|v| v - mean).collect()
+        });
+        assert_eq!(
+            (found.rows, found.deterministic),
+            (Rows::Together, Some(true))
+        );
+    }
+
+    #[test]
+    fn a_model_that_counts_positions_is_not_cut() {
+        let found = verdict(Dim::Dynamic(None), |x| {
+            x.iter().enumerate().map(|(i, v)| v + i as f32).collect()
+        });
+        assert_eq!(found.rows, Rows::Together);
+    }
+
+    #[test]
+    fn a_model_for_one_row_runs_rows_alone() {
+        let mut signature = signature(Dim::Fixed(1));
+        assert!(signature.takes_one_row_only());
+        signature.free_rows();
+        let mut model = Fake {
+            signature: signature.clone(),
+            answer: |x: &[f32]| x.iter().map(|v| v + x.len() as f32).collect(),
+        };
+        let found = examine(&mut model, &signature, true, &Reading::nothing(1));
+        assert_eq!(
+            (found.rows, found.evidence, found.deterministic),
+            (Rows::Alone, Evidence::Proved, Some(true))
+        );
+    }
+
+    #[test]
+    fn a_proof_decides_before_any_trial() {
+        let reading = |proof: Proof| Reading {
+            proof,
+            ..Reading::nothing(1)
+        };
+        let found = |proof: Proof| {
+            let signature = signature(Dim::Dynamic(None));
+            let mut model = Fake {
+                signature: signature.clone(),
+                answer: |x: &[f32]| x.iter().map(|v| v * 2.0).collect(),
+            };
+            let found = examine(&mut model, &signature, false, &reading(proof));
+            (found.rows, found.evidence, found.operator)
+        };
+        let by = || Cause::new("ReduceMax", "most");
+        let named = Some("ReduceMax \"most\"".to_owned());
+        assert_eq!(
+            found(Proof::Apart),
+            (Rows::Independent, Evidence::Proved, None)
+        );
+        assert_eq!(
+            found(Proof::Mixed(by())),
+            (Rows::Together, Evidence::Proved, named.clone())
+        );
+        assert_eq!(
+            found(Proof::Scaled(by())),
+            (Rows::Alone, Evidence::Proved, named.clone())
+        );
+        assert_eq!(
+            found(Proof::Unclear(None, Some(by()))),
+            (Rows::Together, Evidence::Proved, named.clone())
+        );
+        assert_eq!(
+            found(Proof::Unclear(Some(by()), None)),
+            (Rows::Independent, Evidence::Probed, named)
+        );
+    }
+
+    #[test]
+    fn a_trial_that_contradicts_the_proof_has_the_last_word() {
+        let signature = signature(Dim::Dynamic(None));
+        let mut model = Fake {
+            signature: signature.clone(),
+            answer: |x: &[f32]| x.iter().map(|v| v + x.len() as f32).collect(),
+        };
+        let reading = Reading {
+            proof: Proof::Apart,
+            ..Reading::nothing(1)
+        };
+        let found = examine(&mut model, &signature, false, &reading);
+        assert_eq!(
+            (found.rows, found.evidence),
+            (Rows::Together, Evidence::Probed)
+        );
+    }
+
+    #[test]
+    fn a_declaration_wins_and_is_warned_of_where_the_graph_contradicts_it() {
+        let by = Cause::new("ReduceMax", "");
+        let proved = Character::new(Rows::Together, Evidence::Proved, "");
+        let declared = |rows, proof| proved.clone().declared(rows, &proof);
+        let found = declared(Rows::Independent, Proof::Mixed(by.clone()));
+        assert_eq!(
+            (found.rows, found.evidence),
+            (Rows::Independent, Evidence::Declared)
+        );
+        let warning = found.warning.unwrap();
+        assert!(
+            warning.contains("ReduceMax") && warning.contains("\"together\""),
+            "{warning}"
+        );
+        assert_eq!(declared(Rows::Alone, Proof::Mixed(by)).warning, None);
+        assert_eq!(declared(Rows::Independent, Proof::Apart).warning, None);
+    }
+
+    #[test]
+    fn a_model_that_looks_at_wide_rows_only_is_not_cut() {
+        // Small numbers all lie within one step of the scale.
+        let found = verdict(Dim::Dynamic(None), |x| {
+            let most = x.iter().fold(0f32, |most, v| most.max(v.abs()));
+            let scale = if most < 3000.0 { 1.0 } else { most };
+            x.iter().map(|v| (v / scale).round()).collect()
+        });
+        assert_eq!(found.rows, Rows::Together);
+    }
+
+    #[test]
+    fn a_fixed_axis_0_is_not_cut() {
+        let found = verdict(Dim::Fixed(4), <[f32]>::to_vec);
+        assert_eq!(
+            (found.rows, found.deterministic),
+            (Rows::Together, Some(true))
+        );
+    }
+
+    #[test]
+    fn a_model_that_rolls_dice_is_found_out() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let found = verdict(Dim::Dynamic(None), move |x| {
+            x.iter().map(|v| v + random.f32()).collect()
+        });
+        assert_eq!(
+            (found.rows, found.deterministic),
+            (Rows::Together, Some(false))
+        );
+    }
+
+    #[test]
+    fn a_model_that_looks_for_outliers_in_the_batch_is_not_cut() {
+        let found = verdict(Dim::Dynamic(None), |x| {
+            let mean = x.iter().sum::<f32>() / x.len() as f32;
+            let spread = x.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / x.len() as f32;
+            let far = |v: &f32| (v - mean).abs() > 3.0 * spread.sqrt();
+            x.iter().map(|v| f32::from(u8::from(far(v)))).collect()
+        });
+        assert_eq!(found.rows, Rows::Together);
+    }
+
+    #[test]
+    fn small_outputs_are_compared_on_their_own_scale() {
+        let found = verdict(Dim::Dynamic(None), |x| {
+            let mean = x.iter().sum::<f32>() / x.len() as f32;
+            x.iter().map(|v| 5e-7 * (v - mean)).collect()
+        });
+        assert_eq!(found.rows, Rows::Together);
+    }
+
+    #[test]
+    fn equal_results_for_all_rows_prove_nothing() {
+        let found = verdict(Dim::Dynamic(None), |x| vec![1.0; x.len()]);
+        assert_eq!(found.rows, Rows::Together);
+    }
+
+    #[test]
+    fn what_cannot_be_tried_out_is_not_known_to_be_deterministic() {
+        let spec = |ty| TensorSpec {
+            name: "x".into(),
+            element_type: ty,
+            shape: vec![Dim::Dynamic(None), Dim::Fixed(1 << 30)],
+        };
+        for ty in [ElementType::Int64, ElementType::Float32] {
+            let signature = ModelSignature::of_tensors(vec![spec(ty)], vec![]);
+            let found = tried(signature, <[f32]>::to_vec);
+            assert_eq!((found.rows, found.deterministic), (Rows::Together, None));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What an ONNX file says of rows: the axis they lie on is followed from the inputs to the outputs, operator by operator.
+//!
+//! The result is a proof or nothing: a graph is independent only if every operator on the way is known to keep rows apart,
+//! and rows are mixed only if some operator certainly brings them together.
+
+mod operators;
+mod proto;
+mod value;
+mod walk;
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::signature::{Dim, TensorSpec};
+use value::{Flow, Length, Value};
+
+pub(crate) use value::Cause;
+
+/// What the graph says of the model's rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Every operator keeps rows apart.
+    Apart,
+    /// Rows meet only in the scale of a tensor that is quantized as a whole; the first such operator.
+    Scaled(Cause),
+    /// This operator brings rows together.
+    Mixed(Cause),
+    /// Of this operator nothing is known, or none of its form; if there is a second one, that one uses a common scale.
+    Unclear(Option<Cause>, Option<Cause>),
+}
+
+/// What was read from the file.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    pub(crate) proof: Proof,
+    /// The operator that gives something else each time.
+    pub(crate) random: Option<Cause>,
+    /// For each input of whole numbers, how many entries the smallest table has that it is an index into.
+    pub(crate) table_sizes: Vec<Option<usize>>,
+}
+
+impl Reading {
+    /// Nothing could be read.
+    pub(crate) fn nothing(inputs: usize) -> Self {
+        Self {
+            proof: Proof::Unclear(None, None),
+            random: None,
+            table_sizes: vec![None; inputs],
+        }
+    }
+
+    /// Follows the rows of these inputs, whose first axis they lie on.
+    pub(crate) fn of(file: Vec<u8>, inputs: &[TensorSpec]) -> Self {
+        let Ok(model) = proto::Model::decode(Bytes::from(file)) else {
+            return Self::nothing(inputs.len());
+        };
+        let Some(graph) = &model.graph else {
+            return Self::nothing(inputs.len());
+        };
+        let mut walk = walk::Walk::new(&model, inputs.len());
+        for (index, spec) in inputs.iter().enumerate() {
+            let value = Value {
+                origin: Some(index),
+                ..Value::new(Flow::Rows(0, None), dims_of(spec))
+            };
+            walk.give(&spec.name, value);
+        }
+        let outputs = walk.graph(graph);
+        Self {
+            proof: conclude(&outputs),
+            random: walk.random,
+            table_sizes: walk.table_sizes,
+        }
+    }
+}
+
+fn dims_of(spec: &TensorSpec) -> Option<Vec<Length>> {
+    let lengths = spec.shape.iter().enumerate().map(|(axis, dim)| match dim {
+        _ if axis == 0 => Length::Rows,
+        Dim::Fixed(n) => Length::Known(*n as i64),
+        Dim::Dynamic(_) => Length::Free,
+    });
+    Some(lengths.collect())
+}
+
+fn conclude(outputs: &[Value]) -> Proof {
+    let mut proof = Proof::Apart;
+    for output in outputs {
+        proof = match (proof, &output.flow) {
+            (Proof::Mixed(by), _) => Proof::Mixed(by),
+            (_, Flow::Mixed(by) | Flow::Scale(by)) => Proof::Mixed(by.clone()),
+            (Proof::Unclear(by, scale), Flow::Unclear(_, other)) => {
+                Proof::Unclear(by, scale.or_else(|| other.clone()))
+            }
+            (Proof::Scaled(scale), Flow::Unclear(by, _)) => {
+                Proof::Unclear(Some(by.clone()), Some(scale))
+            }
+            (_, Flow::Unclear(by, scale)) => Proof::Unclear(Some(by.clone()), scale.clone()),
+            (Proof::Unclear(by, scale), Flow::Rows(0, other)) => {
+                Proof::Unclear(by, scale.or_else(|| other.clone()))
+            }
+            (Proof::Apart, Flow::Rows(0, Some(scale))) => Proof::Scaled(scale.clone()),
+            (proof, Flow::Rows(0, _)) => proof,
+            // The rows of this output are not its first axis, or it has none.
+            (Proof::Unclear(by, scale), _) => Proof::Unclear(by, scale),
+            (Proof::Scaled(scale), _) => Proof::Unclear(None, Some(scale)),
+            _ => Proof::Unclear(None, None),
+        };
+    }
+    proof
+}
+
+#[cfg(test)]
+mod tests;
