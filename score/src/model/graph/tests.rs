@@ -115,6 +115,7 @@ fn constants() -> Vec<Tensor> {
         list("heads", &[2, 4]),
         list("eight", &[8]),
         list("far", &[i64::MAX]),
+        list("billion", &[1_000_000_000]),
         list("before", &[i64::MIN + 1]),
     ]
 }
@@ -206,6 +207,7 @@ fn rows_that_never_meet_are_apart() {
         ],
         &["y = Einsum(x, w4) equation=nk_km>nm"],
         &["y = Slice(x, ax0, far, ax0)"],
+        &["y = Slice(x, ax0, billion, ax0)"],
         &[
             "q = QuantizeLinear(x, zero, zero)",
             "y = DequantizeLinear(q, zero, zero)",
