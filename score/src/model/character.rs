@@ -3,7 +3,7 @@
 use super::Model;
 use super::graph::{Proof, Reading};
 use super::made_up::Kind;
-use super::probe::{Company, Probe, Tried};
+use super::probe::{CLOSE, Company, Probe, ROUGHLY, Tried};
 use crate::rows::Rows;
 use crate::signature::ModelSignature;
 
@@ -111,7 +111,7 @@ pub(crate) fn examine(
 
 fn by_graph(probe: &mut Probe<'_>, proof: &Proof) -> Character {
     match proof {
-        Proof::Apart => apart(probe.company(&Kind::ALL[..1])),
+        Proof::Apart => apart(probe.company(&Kind::ALL[..1], ROUGHLY)),
         Proof::Scaled(by) => {
             let reason = format!(
                 "{by} quantizes the rows of a run by one scale, and every other operator keeps rows apart"
@@ -144,7 +144,7 @@ fn by_graph(probe: &mut Probe<'_>, proof: &Proof) -> Character {
         }
         Proof::Unclear(by, None) => Character {
             operator: by.as_ref().map(ToString::to_string),
-            ..by_trial(probe.company(&Kind::ALL))
+            ..by_trial(probe.company(&Kind::ALL, CLOSE))
         },
     }
 }
