@@ -433,7 +433,7 @@ fn a_check_tells_what_was_found_out_and_all_problems_at_once() {
     for part in [
         "mnist (version 1): loaded in ",
         r#"inputs         "x" float32 [?,784]"#,
-        "rows           independent: ",
+        "rows           independent (proved from the graph): ",
         "deterministic  yes",
         "memoize        yes",
         r#"sample         {"data":[[0,0,0]]}"#,

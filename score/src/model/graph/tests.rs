@@ -562,6 +562,11 @@ fn the_sizes_of_tables_are_known_from_what_is_looked_up_in_them() {
 }
 
 #[test]
+fn a_scalar_has_no_rows() {
+    assert_eq!(of(&[], &["y = Add(x, b)"]), "unclear by Add scale ?");
+}
+
+#[test]
 fn what_cannot_be_read_proves_nothing() {
     for file in [&b""[..], b"no model", &[0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
         let reading = Reading::of(file.to_vec(), &[]);

@@ -129,10 +129,15 @@ pub(super) struct Value {
 }
 
 impl Value {
+    /// A broken file may claim rows along an axis that is not there; then nothing is known of the shape.
     pub(super) fn new(flow: Flow, dims: Option<Vec<Length>>) -> Self {
+        let fits = |dims: &Vec<Length>| match flow {
+            Flow::Rows(axis, _) => axis < dims.len(),
+            _ => true,
+        };
         Self {
+            dims: dims.filter(fits),
             flow,
-            dims,
             numbers: None,
             origin: None,
         }

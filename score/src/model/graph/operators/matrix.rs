@@ -157,10 +157,11 @@ impl<'a> Factor<'a> {
         let in_matrix = rows.is_some() && rows == kept;
         let in_sum = rows == Some(summed);
         let stack_dims = dims.get(..rank.saturating_sub(2)).unwrap_or_default();
-        let mut stack = Value::new(value.flow.clone(), Some(stack_dims.to_vec()));
-        if in_matrix || in_sum {
-            stack.flow = Flow::Constant;
-        }
+        let flow = match in_matrix || in_sum {
+            true => Flow::Constant,
+            false => value.flow.clone(),
+        };
+        let stack = Value::new(flow, Some(stack_dims.to_vec()));
         Ok(Self {
             kept: kept.map(|axis| dims[axis]),
             value,

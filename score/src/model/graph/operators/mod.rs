@@ -184,10 +184,9 @@ impl<'a> Call<'a> {
     fn value(&self, out: Out, flow: Flow) -> Value {
         let first = self.inputs.first().copied().flatten();
         Value {
-            flow,
-            dims: out.dims,
             numbers: out.numbers,
             origin: first.filter(|_| out.same_elements).and_then(|v| v.origin),
+            ..Value::new(flow, out.dims)
         }
     }
 
