@@ -1,5 +1,6 @@
 //! Models: what they are, where they lie, and the only call into ONNX Runtime.
 
+mod declared;
 mod folder;
 mod onnx;
 mod probe;

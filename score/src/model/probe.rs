@@ -25,6 +25,8 @@ const ALONE: [usize; 4] = [0, 1, OUTLIER, PROBE_ROWS - 1];
 const OUTLIER: usize = 7;
 /// The length tried for axes other than axis 0 whose length is free.
 const FREE_AXIS: usize = 3;
+/// The shapes tried for inputs that declare none, until the model runs on one.
+const UNDECLARED: [&[usize]; 4] = [&[PROBE_ROWS, FREE_AXIS], &[FREE_AXIS], &[], &[1, 3, 16, 16]];
 /// Elements that all made-up inputs may have together.
 const MAX_ELEMENTS: usize = 1 << 24;
 
@@ -54,9 +56,10 @@ pub(crate) fn examine(model: &mut dyn Model) -> Character {
 /// `Err` says why rows must stay together.
 fn probe(model: &mut dyn Model, deterministic: &mut Option<bool>) -> Result<(), String> {
     let is_cuttable = model.signature().has_dynamic_rows();
+    let undeclared = undeclared_shape(model);
     let mut varied = false;
     for kind in [Kind::Alike, Kind::FarApart] {
-        let inputs = made_up_rows(&model.signature().inputs, kind)
+        let inputs = made_up_rows(&model.signature().inputs, undeclared, kind)
             .ok_or_else(|| "its inputs are too large to be tried out".to_owned())?;
         let outputs = run(model, &inputs)?;
         let same = run(model, &inputs).is_ok_and(|again| same_bits(&outputs, &again));
@@ -76,12 +79,34 @@ fn probe(model: &mut dyn Model, deterministic: &mut Option<bool>) -> Result<(), 
         compare(model, &inputs, &outputs)?;
         varied |= outputs.iter().any(rows_differ);
     }
+    let signature = model.signature();
+    let mut specs = signature.inputs.iter().chain(&signature.outputs);
     match (is_cuttable, varied) {
+        (false, _) if specs.any(|spec| spec.shape.is_none()) => {
+            Err("not every input and output has a declared shape".to_owned())
+        }
         (false, _) => Err("axis 0 is not free in every input and output".to_owned()),
         // All equal tells nothing: a threshold that no row reached, for example.
         (true, false) => Err("all made-up rows gave the same result".to_owned()),
         (true, true) => Ok(()),
     }
+}
+
+/// The one of [`UNDECLARED`] to use.
+fn undeclared_shape(model: &mut dyn Model) -> &'static [usize] {
+    let [first, ..] = UNDECLARED;
+    let specs = model.signature().inputs.clone();
+    if specs.iter().all(|spec| spec.shape.is_some()) {
+        return first;
+    }
+    let mut runs = |shape: &[usize]| {
+        let inputs = made_up_rows(&specs, shape, Kind::Alike);
+        inputs.is_some_and(|inputs| model.run(&inputs, &[]).is_ok())
+    };
+    UNDECLARED
+        .into_iter()
+        .find(|shape| runs(shape))
+        .unwrap_or(first)
 }
 
 fn run(model: &mut dyn Model, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
@@ -138,8 +163,9 @@ impl Kind {
 }
 
 /// `None` if they would take too much room.
-fn made_up_rows(specs: &[TensorSpec], kind: Kind) -> Option<Vec<Tensor>> {
-    let shapes: Vec<Shape> = specs.iter().map(made_up_shape).collect();
+fn made_up_rows(specs: &[TensorSpec], undeclared: &[usize], kind: Kind) -> Option<Vec<Tensor>> {
+    let shapes = specs.iter().map(|spec| made_up_shape(spec, undeclared));
+    let shapes: Vec<Shape> = shapes.collect();
     let mut counts = shapes.iter().map(|shape| element_count(shape));
     let total = counts.try_fold(0usize, |sum, count| sum.checked_add(count?));
     if total.is_none_or(|total| total > MAX_ELEMENTS) {
@@ -152,8 +178,11 @@ fn made_up_rows(specs: &[TensorSpec], kind: Kind) -> Option<Vec<Tensor>> {
         .collect()
 }
 
-fn made_up_shape(spec: &TensorSpec) -> Shape {
-    let axes = spec.shape.iter().enumerate();
+fn made_up_shape(spec: &TensorSpec, undeclared: &[usize]) -> Shape {
+    let Some(dims) = &spec.shape else {
+        return undeclared.to_vec();
+    };
+    let axes = dims.iter().enumerate();
     axes.map(|(axis, dim)| match (axis, dim) {
         (_, Dim::Fixed(n)) => *n,
         (0, Dim::Dynamic(_)) => PROBE_ROWS,
@@ -288,7 +317,7 @@ mod tests {
         let spec = |name: &str| TensorSpec {
             name: name.into(),
             element_type: ElementType::Float32,
-            shape: vec![rows.clone(), Dim::Fixed(1)],
+            shape: Some(vec![rows.clone(), Dim::Fixed(1)]),
         };
         examine(&mut Fake {
             signature: ModelSignature::of_tensors(vec![spec("x")], vec![spec("y")]),
@@ -372,12 +401,63 @@ mod tests {
         assert_eq!(found.rows, Rows::Together);
     }
 
+    /// A model of an input without a declared shape that runs only on some shapes.
+    struct Undeclared {
+        signature: ModelSignature,
+        runs_on: fn(&[usize]) -> bool,
+    }
+
+    impl Model for Undeclared {
+        fn signature(&self) -> &ModelSignature {
+            &self.signature
+        }
+        fn run(&mut self, inputs: &[Tensor], _given: &[usize]) -> Result<Vec<Tensor>, RunError> {
+            match (self.runs_on)(inputs[0].shape()) {
+                true => Ok(inputs.to_vec()),
+                false => Err(RunError::Rejected("another rank is needed".into())),
+            }
+        }
+    }
+
+    #[test]
+    fn an_undeclared_shape_is_tried_with_several_ranks_and_never_cut() {
+        let spec = |name: &str| TensorSpec {
+            name: name.into(),
+            element_type: ElementType::Float32,
+            shape: None,
+        };
+        let verdict = |runs_on| {
+            let signature = ModelSignature::of_tensors(vec![spec("x")], vec![spec("y")]);
+            examine(&mut Undeclared { signature, runs_on })
+        };
+        let runs_on: [fn(&[usize]) -> bool; 5] = [
+            |_| true,
+            |shape| shape.len() == 2,
+            |shape| shape.len() == 1,
+            <[usize]>::is_empty,
+            |shape| shape.len() == 4,
+        ];
+        for runs_on in runs_on {
+            let found = verdict(runs_on);
+            assert_eq!(
+                (found.rows, found.deterministic),
+                (Rows::Together, Some(true))
+            );
+            assert_eq!(
+                found.rows_reason,
+                "not every input and output has a declared shape"
+            );
+        }
+        let found = verdict(|shape| shape.len() == 3);
+        assert_eq!((found.rows, found.deterministic), (Rows::Together, None));
+    }
+
     #[test]
     fn what_cannot_be_tried_out_is_not_known_to_be_deterministic() {
         let spec = |ty| TensorSpec {
             name: "x".into(),
             element_type: ty,
-            shape: vec![Dim::Dynamic(None), Dim::Fixed(1 << 30)],
+            shape: Some(vec![Dim::Dynamic(None), Dim::Fixed(1 << 30)]),
         };
         for ty in [ElementType::Int64, ElementType::Float32] {
             let found = examine(&mut Fake {
