@@ -14,7 +14,8 @@ use ort::value::{
     Tensor as OrtTensor, TensorElementType, TensorRef, ValueType,
 };
 
-use super::{Model, RunError, declared};
+use super::declared::Undeclared;
+use super::{Model, RunError};
 use crate::error::LoadError;
 use crate::signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
 use crate::tensor::{ElementType, Tensor, TensorData};
@@ -84,7 +85,7 @@ impl OnnxModel {
             let session = open_session(runtime, file, threads)
                 .map_err(|error| failed(with_remedy(first_line(&error.to_string()))))?;
             let mut signature = signature(&session)?;
-            forget_undeclared_shapes(&mut signature, file);
+            forget_undeclared_shapes(&mut signature, file)?;
             Ok(Self { session, signature })
         }))
         .unwrap_or_else(|panic| Err(failed(format!("unreadable: {}", panic_text(&*panic)))))
@@ -189,17 +190,32 @@ fn signature(session: &Session) -> Result<ModelSignature, LoadError> {
 }
 
 /// The runtime gives a shape without axes for a scalar and for what has no declared shape; only the file tells which.
-fn forget_undeclared_shapes(signature: &mut ModelSignature, file: &Path) {
+///
+/// # Errors
+/// [`LoadError::Unsupported`] if an input has none and the model could not bear any number of axes: a single request
+/// might end the process.
+fn forget_undeclared_shapes(signature: &mut ModelSignature, file: &Path) -> Result<(), LoadError> {
     let inputs = signature.inputs.iter_mut().chain(&mut signature.optional);
     let all = inputs.chain(&mut signature.outputs);
     let mut bare: Vec<&mut TensorSpec> = all.filter(|spec| spec.dims().is_empty()).collect();
     if bare.is_empty() {
-        return;
+        return Ok(());
     }
-    let without_shape = declared::names_without_shape(file);
-    bare.retain(|spec| without_shape.contains(&spec.name));
+    let undeclared = Undeclared::in_file(file);
+    bare.retain(|spec| undeclared.shapes_of.contains(&spec.name));
     for spec in bare {
         spec.shape = None;
+    }
+    let mut inputs = signature.inputs.iter().chain(&signature.optional);
+    let input = inputs.find(|spec| spec.shape.is_none());
+    match (input, undeclared.unchecked) {
+        (Some(input), Some(operator)) => Err(LoadError::Unsupported(format!(
+            "input {:?} has no declared shape, and its operator {operator} ends the process on a tensor with another \
+             number of axes than it needs, so it cannot be served; declare the input's shape in the ONNX file, with a \
+             name for each free axis",
+            input.name
+        ))),
+        _ => Ok(()),
     }
 }
 
