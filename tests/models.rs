@@ -94,6 +94,122 @@ async fn zero_rows_scalars_and_nul() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_input_without_a_declared_shape_takes_any_rank_in_every_dialect() {
+    let app = AppRoot::new();
+    app.add_model("double", model("any_rank"), None);
+    app.add_model("conv", model("any_rank_conv"), None);
+    let host = FunctionsHost::start(&app, []).await;
+    for (data, doubled) in [
+        (json!(1.5), json!(3.0)),
+        (json!([]), json!([])),
+        (json!([1, 2]), json!([2.0, 4.0])),
+        (json!([[1, 2]]), json!([[2.0, 4.0]])),
+        (json!([[[1]], [[2]]]), json!([[[2.0]], [[4.0]]])),
+    ] {
+        let (answer, cache) = score(&host, "double", json!({ "data": data })).await;
+        assert_eq!(
+            (answer, cache.as_str()),
+            (doubled.clone(), "MISS"),
+            "{data}"
+        );
+        let by_name = json!({ "Inputs": { "x": data } });
+        let (answer, cache) = score(&host, "double", by_name).await;
+        assert_eq!(
+            (&answer["Results"], cache.as_str()),
+            (&doubled, "HIT"),
+            "{data}"
+        );
+    }
+    // The same values in another shape are another request.
+    let cube = json!({ "name": "x", "shape": [2, 1, 1, 1], "datatype": "FP32", "data": [1, 2] });
+    let output = infer(&host, "double", cube).await;
+    assert_eq!(output["shape"], json!([2, 1, 1, 1]));
+    assert_eq!(output["data"], json!([2.0, 4.0]));
+    let post = async |name: &str, content_type, body: &[u8]| {
+        let headers = [("content-type", content_type)];
+        host.http("POST", &format!("/api/score/{name}"), &headers, body)
+            .await
+    };
+    let table = post("double", "text/csv", b"1,2\n3,4\n").await;
+    assert_eq!(
+        table.expect_status(200).json(),
+        json!([[2.0, 4.0], [6.0, 8.0]])
+    );
+    let raw = post("double", "application/octet-stream", &[0; 4]).await;
+    assert!(raw.expect_status(400).text().contains("send npy or JSON"));
+    let text = post("double", "application/json", br#"{"data":["a"]}"#).await;
+    assert!(text.expect_status(400).text().contains("expected a number"));
+    let axes = json!({ "inputs": [
+        { "name": "x", "shape": vec![1; 65], "datatype": "FP32", "data": [1] }
+    ]});
+    let path = "v2/models/double/infer";
+    let axes = post(path, "application/json", axes.to_string().as_bytes()).await;
+    assert!(
+        axes.expect_status(400)
+            .text()
+            .contains("65 axes; at most 64")
+    );
+
+    let described = host.http("GET", "/api/score/double", &[], b"").await;
+    let described = described.expect_status(200).json();
+    assert_eq!(
+        described["inputs"],
+        json!([{ "name": "x", "datatype": "FP32", "shape": null }])
+    );
+    assert_eq!(described["outputs"][0]["shape"], json!(null));
+    assert_eq!(described["rows"]["treated"], "together");
+    assert_eq!(described["memoized"], true);
+    let sample = described["sample_request"].clone();
+    assert_eq!(score(&host, "double", sample).await.0, json!([[0.0]]));
+    let protocol = host
+        .http("GET", "/api/score/v2/models/double", &[], b"")
+        .await;
+    assert_eq!(
+        protocol.expect_status(200).at("/inputs/0/shape"),
+        json!([-1])
+    );
+    // A single request might end the process.
+    let refused = post("conv", "application/json", br#"{"data":[1]}"#).await;
+    let reason = refused.expect_status(503).text();
+    assert!(reason.contains("operator Conv") && reason.contains("declare the input's shape"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_fits_a_column_in_the_protocol() {
+    let app = AppRoot::new();
+    app.add_model("mixed", model("mixed"), None);
+    let host = FunctionsHost::start(&app, []).await;
+    let tensor = |name: &str, datatype: &str, shape: Value, data: Value| json!({ "name": name, "datatype": datatype, "shape": shape, "data": data });
+    let inputs = json!({ "inputs": [
+        tensor("a", "FP32", json!([2, 2]), json!([1, 2, 3, 4])),
+        tensor("b", "INT64", json!([2]), json!([10, -1])),
+        tensor("c", "BYTES", json!([2]), json!(["x", "y"])),
+        tensor("d", "BOOL", json!([2]), json!([true, true])),
+        tensor("e", "FP64", json!([2, 2]), json!([1, 2, 3, 4])),
+        tensor("f", "INT32", json!([2]), json!([1, 2])),
+    ]});
+    let path = "/api/score/v2/models/mixed/infer";
+    let answer = host
+        .http("POST", path, &[JSON], inputs.to_string().as_bytes())
+        .await;
+    let answer = answer.expect_status(200);
+    assert_eq!(answer.at("/outputs/0/data"), json!([11.0, 12.0, 2.0, 3.0]));
+    // The answer keeps the shape that the model gives.
+    assert_eq!(answer.at("/outputs/5/shape"), json!([2, 1]));
+    assert_eq!(answer.at("/outputs/5/data"), json!([11, 0]));
+    let mut wide = inputs;
+    wide["inputs"][4] = tensor("e", "FP64", json!([4]), json!([1, 2, 3, 4]));
+    let refused = host
+        .http("POST", path, &[JSON], wide.to_string().as_bytes())
+        .await;
+    let refused = refused.expect_status(400).text();
+    assert!(
+        refused.contains("expected float64 [?,2], got [4]"),
+        "{refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn zipmap_answers_a_list_of_objects_and_is_cut_into_rows() {
     let app = AppRoot::new();
     app.add_model("iris", model("zipmap"), None);

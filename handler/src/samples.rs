@@ -13,9 +13,18 @@ pub(crate) fn spec(name: &str, element_type: ElementType, shape: &[i64]) -> Tens
     TensorSpec {
         name: name.into(),
         element_type,
-        shape: axes
-            .map(|n| usize::try_from(*n).map_or(Dim::Dynamic(None), Dim::Fixed))
-            .collect(),
+        shape: Some(
+            axes.map(|n| usize::try_from(*n).map_or(Dim::Dynamic(None), Dim::Fixed))
+                .collect(),
+        ),
+    }
+}
+
+/// An input or output without a declared shape.
+pub(crate) fn undeclared(name: &str, element_type: ElementType) -> TensorSpec {
+    TensorSpec {
+        shape: None,
+        ..spec(name, element_type, &[])
     }
 }
 

@@ -5,7 +5,8 @@ import type { Server } from "./server.ts";
 export interface TensorSpec {
   name: string;
   datatype: string;
-  shape: number[];
+  /** `null` if the model declares none. */
+  shape: number[] | null;
 }
 
 /** How a picture becomes the model's one input. */
@@ -65,6 +66,7 @@ export async function loadCatalogue(server: Server): Promise<Catalogue> {
 }
 
 export function describe(spec: TensorSpec): string {
+  if (spec.shape === null) return `${spec.name}: ${spec.datatype} of any shape`;
   const axes = spec.shape.map((length) => (length < 0 ? "?" : String(length)));
   return `${spec.name}: ${spec.datatype} [${axes.join(", ")}]`;
 }

@@ -163,7 +163,7 @@ mod tests {
         let spec = |name: &str| TensorSpec {
             name: name.into(),
             element_type: ElementType::Float32,
-            shape: vec![Dim::Dynamic(None), Dim::Fixed(2)],
+            shape: Some(vec![Dim::Dynamic(None), Dim::Fixed(2)]),
         };
         ModelSignature::of_tensors(vec![spec("x")], vec![spec("y")])
     }

@@ -436,8 +436,12 @@ fn features_unfit(options: &ModelOptions, signature: &ModelSignature) -> Option<
     if inputs.is_empty() {
         return Some("the model has no input".to_owned());
     }
-    if let Some(spec) = inputs.iter().find(|spec| spec.shape.is_empty()) {
-        return Some(format!("input {:?} has no rows; it is {spec}", spec.name));
+    if let Some(spec) = inputs.iter().find(|spec| spec.dims().is_empty()) {
+        let why = match spec.shape {
+            Some(_) => "has no rows",
+            None => "does not declare what a row is",
+        };
+        return Some(format!("input {:?} {why}; it is {spec}", spec.name));
     }
     if format == FeatureFormat::Json {
         return None;

@@ -21,14 +21,22 @@ pub struct TensorSpec {
     pub name: String,
     /// The type of the elements.
     pub element_type: ElementType,
-    /// The axes, outermost first; empty for a scalar or an undeclared shape.
-    pub shape: Vec<Dim>,
+    /// The axes, outermost first, empty for a scalar; `None` if not even their number is declared.
+    pub shape: Option<Vec<Dim>>,
 }
 
+/// Axes that a tensor may have where the model does not declare how many; numpy's arrays have no more.
+const MAX_AXES: usize = 64;
+
 impl TensorSpec {
-    /// The shape in the convention of ONNX and the Open Inference Protocol: -1 for a dynamic axis.
+    /// The declared axes, outermost first. None for a scalar, and none where no shape is declared.
+    pub fn dims(&self) -> &[Dim] {
+        self.shape.as_deref().unwrap_or_default()
+    }
+
+    /// The declared axes in the convention of ONNX and the Open Inference Protocol: -1 for a dynamic axis.
     pub fn signed_shape(&self) -> Vec<i64> {
-        self.shape
+        self.dims()
             .iter()
             .map(|dim| match dim {
                 Dim::Fixed(n) => *n as i64,
@@ -39,12 +47,21 @@ impl TensorSpec {
 
     /// Whether axis 0 exists and may have any length.
     pub fn has_dynamic_rows(&self) -> bool {
-        matches!(self.shape.first(), Some(Dim::Dynamic(_)))
+        matches!(self.dims().first(), Some(Dim::Dynamic(_)))
+    }
+
+    /// Whether a row is one value on several axes: `[?,1]`, but not `[?]`.
+    pub fn has_single_values(&self) -> bool {
+        matches!(self.dims(), [_, deeper @ ..]
+            if !deeper.is_empty() && deeper.iter().all(|dim| *dim == Dim::Fixed(1)))
     }
 
     fn accepts(&self, shape: &[usize]) -> bool {
-        self.shape.len() == shape.len()
-            && self.shape.iter().zip(shape).all(|(dim, got)| match dim {
+        let Some(dims) = &self.shape else {
+            return shape.len() <= MAX_AXES;
+        };
+        dims.len() == shape.len()
+            && dims.iter().zip(shape).all(|(dim, got)| match dim {
                 Dim::Fixed(n) => n == got,
                 Dim::Dynamic(_) => true,
             })
@@ -77,11 +94,15 @@ impl TensorSpec {
     }
 }
 
-/// Writes the type and the shape, with `?` for a dynamic axis: `float32 [?,784]`.
+/// Writes the type and the shape, with `?` for a dynamic axis: `float32 [?,784]`; `float32 of any shape` if none is
+/// declared.
 impl fmt::Display for TensorSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(dims) = &self.shape else {
+            return write!(f, "{} of any shape", self.element_type);
+        };
         write!(f, "{} [", self.element_type)?;
-        for (axis, dim) in self.shape.iter().enumerate() {
+        for (axis, dim) in dims.iter().enumerate() {
             let comma = if axis == 0 { "" } else { "," };
             match dim {
                 Dim::Fixed(n) => write!(f, "{comma}{n}")?,
@@ -105,6 +126,10 @@ struct ShapeText<'a>(&'a [usize]);
 
 impl fmt::Display for ShapeText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let axes = self.0.len();
+        if axes > MAX_AXES {
+            return write!(f, "[{axes} axes; at most {MAX_AXES} are accepted]");
+        }
         let text: Vec<String> = self.0.iter().map(usize::to_string).collect();
         write!(f, "[{}]", text.join(","))
     }
@@ -196,7 +221,7 @@ impl ModelSignature {
 
     /// Whether axis 0 is 1 in every input and output: a model that was exported for one row.
     pub(crate) fn takes_one_row_only(&self) -> bool {
-        let one = |spec: &TensorSpec| spec.shape.first() == Some(&Dim::Fixed(1));
+        let one = |spec: &TensorSpec| spec.dims().first() == Some(&Dim::Fixed(1));
         let sequence = |output: &OutputSpec| matches!(output.form, OutputForm::Sequence { .. });
         !self.inputs.is_empty()
             && !self.outputs.is_empty()
@@ -207,7 +232,7 @@ impl ModelSignature {
     /// Lets requests have any number of rows, for a model whose rows are run one by one.
     pub(crate) fn free_rows(&mut self) {
         for spec in self.inputs.iter_mut().chain(&mut self.outputs) {
-            if let Some(rows) = spec.shape.first_mut() {
+            if let Some(rows) = spec.shape.as_mut().and_then(|dims| dims.first_mut()) {
                 *rows = Dim::Dynamic(None);
             }
         }
@@ -272,12 +297,12 @@ mod tests {
         let x = TensorSpec {
             name: "x".into(),
             element_type: ElementType::Float32,
-            shape: vec![Dim::Dynamic(Some("batch".into())), Dim::Fixed(3)],
+            shape: Some(vec![Dim::Dynamic(Some("batch".into())), Dim::Fixed(3)]),
         };
         let n = TensorSpec {
             name: "n".into(),
             element_type: ElementType::Int64,
-            shape: vec![Dim::Dynamic(None)],
+            shape: Some(vec![Dim::Dynamic(None)]),
         };
         ModelSignature::of_tensors(vec![x, n], vec![])
     }
@@ -338,6 +363,53 @@ mod tests {
             empty.tensor = Tensor::new(vec![0, axis], TensorData::Float32(vec![])).unwrap();
             assert!(refusal(vec![empty.clone()]).contains("is too large"));
         }
+    }
+
+    #[test]
+    fn any_shape_fits_where_none_is_declared_but_no_other_type() {
+        let mut signature = signature();
+        signature.inputs.truncate(1);
+        signature.inputs[0].shape = None;
+        assert_eq!(signature.describe_inputs(), r#""x" float32 of any shape"#);
+        assert!(!signature.has_dynamic_rows());
+        let given = |shape: Vec<usize>, data: TensorData| NamedTensor {
+            name: "x".into(),
+            tensor: Tensor::new(shape, data).unwrap(),
+        };
+        for shape in [vec![], vec![1], vec![0], vec![1, 1], vec![1; MAX_AXES]] {
+            let count = crate::tensor::element_count(&shape).unwrap();
+            let tensor = given(shape.clone(), TensorData::Float32(vec![0.0; count]));
+            let arranged = signature.arrange(vec![tensor]).unwrap();
+            assert_eq!(arranged.tensors[0].shape(), shape);
+        }
+        let refusal = |tensor| signature.arrange(vec![tensor]).unwrap_err().to_string();
+        assert_eq!(
+            refusal(given(vec![1], TensorData::Int64(vec![1]))),
+            r#"input "x": expected float32 of any shape, got int64 [1]"#
+        );
+        assert_eq!(
+            refusal(given(vec![1; 100_000], TensorData::Float32(vec![0.0]))),
+            r#"input "x": expected float32 of any shape, got [100000 axes; at most 64 are accepted]"#
+        );
+        assert!(
+            refusal(given(vec![0, 1 << 21], TensorData::Float32(vec![]))).contains("is too large")
+        );
+    }
+
+    #[test]
+    fn a_row_is_one_value_where_all_further_axes_are_1() {
+        let single = |dims: &[Dim]| {
+            let mut spec = signature().inputs.remove(0);
+            spec.shape = Some(dims.to_vec());
+            spec.has_single_values()
+        };
+        let (free, one) = (Dim::Dynamic(None), Dim::Fixed(1));
+        assert!(single(&[free.clone(), one.clone()]));
+        assert!(single(&[Dim::Fixed(4), one.clone(), one.clone()]));
+        assert!(!single(&[]));
+        assert!(!single(&[free.clone()]));
+        assert!(!single(&[free.clone(), Dim::Fixed(2)]));
+        assert!(!single(&[free.clone(), one, free]));
     }
 
     #[test]

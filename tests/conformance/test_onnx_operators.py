@@ -13,6 +13,7 @@ from harness import Handler, difference
 
 DATA = Path(onnx.backend.test.__file__).parent / "data/node"
 AT_LEAST = 300
+AT_LEAST_WITHOUT_SHAPES = 1000
 DIALECTS = ("flat", "nested", "binary", "azure")
 SERVED = {harness.onnx_type(name): name for name in harness.TYPES}
 
@@ -96,6 +97,15 @@ class Case:
         }
         return inputs, outputs
 
+    def without_shapes(self, folder):
+        """The same case, whose inputs and outputs declare no shape."""
+        for info in (*self.model.graph.input, *self.model.graph.output):
+            if info.type.WhichOneof("value") == "tensor_type":
+                info.type.tensor_type.ClearField("shape")
+        self.file = folder / f"{self.name}.onnx"
+        onnx.save(self.model, self.file)
+        return self
+
     def sequences(self):
         return {info.name for info in self.model.graph.output if info.type.WhichOneof("value") == "sequence_type"}
 
@@ -109,13 +119,13 @@ class Case:
         return found - {None}
 
 
-def prepare(say):
+def prepare(say, change=lambda case: case):
     """Cases that ONNX Runtime itself runs with the expected results, and those whose kinds cannot be carried."""
     usable, refused, left_out = [], [], Counter()
     for folder in sorted(DATA.iterdir()):
         if not (folder / "test_data_set_0").is_dir():
             continue
-        case = Case(folder)
+        case = change(Case(folder))
         try:
             case.session = harness.session(str(case.file))
         except Exception:
@@ -233,3 +243,47 @@ def test_operators(tmp_path, say):
     assert not failures, f"{len(failures)} failures:\n" + "\n".join(failures)
     assert len(passed) >= AT_LEAST
     assert all(by_type[name] for name in harness.TYPES), f"a type without a case: {by_type}"
+
+
+def in_other_ranks(case):
+    """Inputs with another number of axes than the model can take, mostly."""
+    for rank in range(6):
+        for side in (1, 2):
+            shape = (side,) * rank
+            yield {
+                name: np.resize(array if array.size else np.zeros(1, array.dtype), shape).astype(array.dtype)
+                for name, array in case.inputs.items()
+            }
+
+
+def test_operators_without_declared_shapes(tmp_path, say):
+    """Any rank is taken; models that could not bear it are refused, and no request ends the program."""
+    stripped = tmp_path / "stripped"
+    stripped.mkdir()
+    usable, _ = prepare(say, lambda case: case.without_shapes(stripped))
+    for case in usable:
+        harness.save(tmp_path, case.name, case.file)
+    passed, refused, failures = 0, Counter(), []
+    with Handler(tmp_path) as handler:
+        for case in usable:
+            described = handler.get(f"/{case.name}")
+            if described.status == 503 and b"ends the process" in described.body:
+                refused[described.body.decode().split("operator ")[1].split()[0]] += 1
+                continue
+            try:
+                for dialect in DIALECTS:
+                    if dialect != "azure" or not is_empty(case):
+                        check(case, ask(handler, case, dialect))
+                passed += 1
+                for inputs in in_other_ranks(case):
+                    body = harness.open_inference_body(inputs, False)
+                    answer = handler.post(f"/v2/models/{case.name}/infer", body)
+                    assert answer.status in (200, 400), f"status {answer.status}: {answer.body[:300]!r}"
+            except Exception as error:
+                failures.append(f"{case.name} as {dialect}: {type(error).__name__}: {str(error)[:400]}")
+                if not handler.alive():
+                    break
+        assert handler.alive(), failures[-1:]
+    say(f"passed in every dialect: {passed} of {len(usable)} cases; refused by operator: {dict(refused)}")
+    assert not failures, f"{len(failures)} failures:\n" + "\n".join(failures)
+    assert passed >= AT_LEAST_WITHOUT_SHAPES

@@ -91,9 +91,11 @@ pub(crate) fn metadata(answer: &Tensor) -> ModelMetadata {
     let spec = |name: &str, element_type, row: &[usize]| TensorSpec {
         name: name.into(),
         element_type,
-        shape: std::iter::once(Dim::Dynamic(None))
-            .chain(row.iter().copied().map(Dim::Fixed))
-            .collect(),
+        shape: Some(
+            std::iter::once(Dim::Dynamic(None))
+                .chain(row.iter().copied().map(Dim::Fixed))
+                .collect(),
+        ),
     };
     let input = spec("x", ElementType::Float32, &[COLUMNS]);
     let output = spec("y", answer.element_type(), &answer.shape()[1..]);

@@ -10,7 +10,7 @@ use super::openapi;
 use super::reply::Reply;
 use super::route::Route;
 use crate::app::{App, Models, NoModel};
-use crate::payload::{picture_document, sample_request, tensor_document};
+use crate::payload::{picture_document, protocol_tensor_document, sample_request, tensor_document};
 use crate::problem::Problem;
 
 /// Answers everything but scoring.
@@ -152,8 +152,8 @@ fn open_inference_metadata(metadata: &ModelMetadata) -> Value {
         "name": metadata.name,
         "versions": [metadata.version],
         "platform": "onnxruntime_onnx",
-        "inputs": signature.inputs.iter().map(tensor_document).collect::<Vec<_>>(),
-        "outputs": signature.outputs.iter().map(tensor_document).collect::<Vec<_>>(),
+        "inputs": signature.inputs.iter().map(protocol_tensor_document).collect::<Vec<_>>(),
+        "outputs": signature.outputs.iter().map(protocol_tensor_document).collect::<Vec<_>>(),
     })
 }
 

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use score::{
-    ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError,
-    TensorSpec,
+    Dim, ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError,
+    Shape, TensorSpec,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -123,14 +123,22 @@ pub(super) fn write_predictions(
 /// Above this a sample says less than the shape does, and takes longer to send than to write.
 const MAX_SAMPLE_ELEMENTS: usize = 10_000;
 
+/// One row of an input; one row of one value if it declares no shape.
+pub(crate) fn sample_shape(spec: &TensorSpec) -> Shape {
+    let Some(dims) = &spec.shape else {
+        return vec![1, 1];
+    };
+    let lengths = dims.iter().map(|dim| match dim {
+        Dim::Fixed(n) => *n,
+        Dim::Dynamic(_) => 1,
+    });
+    lengths.collect()
+}
+
 /// A request that the model can score as it is: one row of zeros, empty strings or `false`. `None` for wide models.
 pub(crate) fn sample_request(signature: &ModelSignature) -> Option<Value> {
-    let one_row = |spec: &TensorSpec| -> Option<Vec<usize>> {
-        let lengths = spec.signed_shape();
-        let shape: Vec<usize> = lengths
-            .iter()
-            .map(|n| usize::try_from(*n).unwrap_or(1))
-            .collect();
+    let one_row = |spec: &TensorSpec| {
+        let shape = sample_shape(spec);
         let count = score::element_count(&shape)?;
         (count <= MAX_SAMPLE_ELEMENTS).then_some(shape)
     };

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::fast::{ROW_MEMBERS, read_nested};
 use super::scan::{Plan, Scanner};
+use super::tabular::as_column;
 
 /// A request whose tensors are read; the rest is still text.
 #[derive(Default)]
@@ -64,7 +65,7 @@ fn read_input(scanner: &mut Scanner<'_>, signature: &ModelSignature) -> Option<N
                 let shape = shape.clone()?;
                 let plan = Plan::new(1, element_count(&shape)?);
                 let flat = read_nested(scanner, spec.element_type, plan)?;
-                tensor = Some(flat.reshaped(shape).ok()?);
+                tensor = Some(as_column(flat.reshaped(shape).ok()?, spec));
             }
             _ => return None,
         }

@@ -148,7 +148,7 @@ pub(crate) fn no_rows(
 fn row_signature(signature: &ModelSignature) -> ModelSignature {
     let one_row = signature.inputs.iter().map(|spec| {
         let mut spec = spec.clone();
-        if let Some(axis) = spec.shape.first_mut() {
+        if let Some(axis) = spec.shape.as_mut().and_then(|dims| dims.first_mut()) {
             *axis = Dim::Fixed(1);
         }
         spec
@@ -257,7 +257,7 @@ impl RowReader {
 /// One row without the axis of rows.
 fn bare(spec: &TensorSpec) -> TensorSpec {
     TensorSpec {
-        shape: spec.shape.get(1..).unwrap_or_default().to_vec(),
+        shape: Some(spec.dims().get(1..).unwrap_or_default().to_vec()),
         ..spec.clone()
     }
 }

@@ -25,10 +25,10 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tabular::Context;
 
-pub(crate) use azure_ml::sample_request;
+pub(crate) use azure_ml::{sample_request, sample_shape};
 pub(crate) use features::{MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 use open_inference::Asked;
-pub(crate) use open_inference::tensor_document;
+pub(crate) use open_inference::{protocol_tensor_document, tensor_document};
 pub(crate) use picture::picture_document;
 
 /// What a body holds.
@@ -435,5 +435,7 @@ fn malformed(body: &[u8], error: &serde_json::Error) -> ScoreError {
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod shapes;
 #[cfg(test)]
 mod tests;

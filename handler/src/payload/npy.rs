@@ -195,7 +195,7 @@ mod tests {
         let input = TensorSpec {
             name: "x".into(),
             element_type,
-            shape: vec![Dim::Dynamic(None), Dim::Fixed(3)],
+            shape: Some(vec![Dim::Dynamic(None), Dim::Fixed(3)]),
         };
         ModelSignature::of_tensors(vec![input], vec![])
     }

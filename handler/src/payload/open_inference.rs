@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::output::tensors_of;
 use super::scan::Plan;
+use super::tabular::as_column;
 use super::write::Flat;
 use super::{Encoded, careful, fast};
 
@@ -234,6 +235,7 @@ fn read_input(
             "input {name:?}: shape {shape:?} needs {count} values, got {got}"
         ))
     })?;
+    let tensor = as_column(tensor, spec);
     spec.check(&tensor, target)?;
     Ok(NamedTensor { name, tensor })
 }
@@ -346,11 +348,22 @@ pub(super) fn write(
         json_bytes: Some(json_bytes),
     })
 }
-/// An input or output as the protocol's model metadata names it.
+
+/// An input or output as the model's description names it; the shape is `null` if none is declared.
 pub(crate) fn tensor_document(spec: &TensorSpec) -> Value {
     json!({
         "name": spec.name,
         "datatype": spec.element_type.datatype(),
-        "shape": spec.signed_shape(),
+        "shape": spec.shape.as_ref().map(|_| spec.signed_shape()),
     })
+}
+
+/// The same as the protocol's model metadata names it. The protocol has no word for an undeclared shape, and its clients
+/// want a list of numbers: one axis of any length comes closest.
+pub(crate) fn protocol_tensor_document(spec: &TensorSpec) -> Value {
+    let mut document = tensor_document(spec);
+    if spec.shape.is_none() {
+        document["shape"] = json!([-1]);
+    }
+    document
 }

@@ -88,7 +88,7 @@ impl Plan {
                 spec.name
             )
         };
-        let row: Vec<Option<usize>> = spec.shape.iter().skip(1).map(fixed).collect();
+        let row: Vec<Option<usize>> = spec.dims().iter().skip(1).map(fixed).collect();
         let side = |n: Option<usize>| n.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
         let size = |w, h| Some([side(w)?, side(h)?]);
         let plan = |layout, channels, size| Self {

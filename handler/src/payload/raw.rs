@@ -48,12 +48,17 @@ fn shape(spec: &TensorSpec, bytes: usize) -> Result<(Shape, usize), ScoreError> 
         .element_type
         .size()
         .ok_or_else(|| wrong("strings cannot be sent as raw bytes".to_owned()))?;
-    let fixed = spec.shape.iter().filter_map(|dim| match dim {
+    let Some(dims) = &spec.shape else {
+        let why = "raw bytes do not tell a shape that the model does not declare; send npy or JSON";
+        return Err(wrong(why.to_owned()));
+    };
+    let fixed = dims.iter().filter_map(|dim| match dim {
         Dim::Fixed(n) => Some(*n),
         Dim::Dynamic(_) => None,
     });
     let unit = fixed.fold(size, usize::saturating_mul);
-    let free = spec.shape.len() - spec.signed_shape().iter().filter(|n| **n >= 0).count();
+    let is_free = |dim: &&Dim| matches!(dim, Dim::Dynamic(_));
+    let free = dims.iter().filter(is_free).count();
     let whole = unit > 0 && bytes.is_multiple_of(unit);
     let length = match free {
         0 if bytes == unit => 1,
@@ -69,8 +74,7 @@ fn shape(spec: &TensorSpec, bytes: usize) -> Result<(Shape, usize), ScoreError> 
             return Err(wrong(why.to_owned()));
         }
     };
-    let axes = spec.shape.iter();
-    let shape = axes.map(|dim| match dim {
+    let shape = dims.iter().map(|dim| match dim {
         Dim::Fixed(n) => *n,
         Dim::Dynamic(_) => length,
     });

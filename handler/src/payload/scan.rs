@@ -16,20 +16,30 @@ use super::numbers;
 /// How many levels of arrays are expected and how many elements at first.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
-    rank: usize,
+    /// `None`: as many as there are brackets in front of the first element.
+    rank: Option<usize>,
     elements: usize,
 }
 
+/// Levels that are read here where the model does not say how many; deeper ones are left to the careful path.
+const MAX_UNDECLARED_RANK: usize = 8;
+
 impl Plan {
     pub(super) fn new(rank: usize, elements: usize) -> Self {
-        Self { rank, elements }
+        Self {
+            rank: Some(rank),
+            elements,
+        }
     }
 
     /// The shape of an input, with room for one row.
     pub(super) fn for_input(spec: &TensorSpec) -> Self {
         let lengths = spec.signed_shape();
         let fixed = lengths.iter().filter_map(|n| usize::try_from(*n).ok());
-        Self::new(lengths.len(), fixed.fold(1, usize::saturating_mul))
+        Self {
+            rank: spec.shape.as_ref().map(Vec::len),
+            elements: fixed.fold(1, usize::saturating_mul),
+        }
     }
 }
 
@@ -83,11 +93,25 @@ impl<'a> Scanner<'a> {
         // Every element is at least two characters long.
         let most = (self.text.len() - self.at) / 2;
         let mut elements = Vec::with_capacity(plan.elements.min(most));
-        let mut lengths = vec![None; plan.rank];
+        let rank = plan.rank.or_else(|| self.depth())?;
+        let mut lengths = vec![None; rank];
         self.level(&mut elements, &mut lengths)?;
         // An axis below an empty array has no length yet.
         let shape = lengths.into_iter().collect::<Option<Shape>>()?;
         Some((shape, elements))
+    }
+
+    /// How many arrays begin here, one in the other; `None` if they are more than are read here.
+    #[cold]
+    fn depth(mut self) -> Option<usize> {
+        let mut depth = 0;
+        while self.take(b'[').is_some() {
+            depth += 1;
+            if depth > MAX_UNDECLARED_RANK {
+                return None;
+            }
+        }
+        Some(depth)
     }
 
     fn level<T: Element>(

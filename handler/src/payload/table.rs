@@ -55,8 +55,12 @@ pub(super) fn read(
         target: TARGET,
     };
     match &signature.inputs[..] {
-        [only] if only.shape.len() == 1 => tabular::read_columns(context, &own, &rows),
-        [only] if header.is_none() || names.iter().any(|name| *name != only.name) => {
+        [only] if only.dims().len() == 1 => tabular::read_columns(context, &own, &rows),
+        [only]
+            if only.shape.is_none()
+                || header.is_none()
+                || names.iter().any(|name| *name != only.name) =>
+        {
             tabular::read_text(context, &rows)
         }
         _ => tabular::read_columns(context, &names, &rows),
@@ -128,7 +132,7 @@ mod tests {
         let inputs = inputs.iter().map(|(name, ty, width)| TensorSpec {
             name: (*name).into(),
             element_type: *ty,
-            shape: vec![Dim::Dynamic(None), Dim::Fixed(*width)],
+            shape: Some(vec![Dim::Dynamic(None), Dim::Fixed(*width)]),
         });
         ModelSignature::of_tensors(inputs.collect(), vec![])
     }
@@ -170,7 +174,7 @@ mod tests {
     #[test]
     fn a_list_of_single_values() {
         let mut signature = signature(&[("x", ElementType::Int64, 1)]);
-        signature.inputs[0].shape.pop();
+        signature.inputs[0].shape = Some(vec![Dim::Dynamic(None)]);
         for body in ["1\n2\n", "x\n1\n2\n", "anything\n1\n2\n"] {
             let read = read(body.as_bytes(), &signature, 16).unwrap();
             assert_eq!(

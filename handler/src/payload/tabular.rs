@@ -185,16 +185,15 @@ fn read_tensor(
     Ok(tensor)
 }
 
-fn as_column(tensor: Tensor, spec: &TensorSpec) -> Tensor {
+/// A list of single values as what an input with one value per row takes; all else as it is.
+pub(super) fn as_column(tensor: Tensor, spec: &TensorSpec) -> Tensor {
     let [rows] = *tensor.shape() else {
         return tensor;
     };
-    let axes = spec.shape.len();
-    let one_value_per_row = spec.signed_shape().iter().skip(1).all(|n| *n == 1);
-    if axes < 2 || !one_value_per_row {
+    if !spec.has_single_values() {
         return tensor;
     }
-    let mut shape = vec![1; axes];
+    let mut shape = vec![1; spec.dims().len()];
     shape[0] = rows;
     tensor.reshaped(shape).unwrap_or_else(|original| original)
 }

@@ -94,7 +94,11 @@ pub(crate) fn examine(
     let mut character = if one_row_only {
         alone(&mut probe, "axis 0 is 1 in every input and output", None)
     } else if !signature.has_dynamic_rows() {
-        let reason = "axis 0 is not free in every input and output";
+        let mut specs = signature.inputs.iter().chain(&signature.outputs);
+        let reason = match specs.any(|spec| spec.shape.is_none()) {
+            true => "not every input and output has a declared shape",
+            false => "axis 0 is not free in every input and output",
+        };
         Character {
             deterministic: probe.rows_together(),
             ..Character::new(Rows::Together, Evidence::Proved, reason)
@@ -251,7 +255,7 @@ mod tests {
         let spec = |name: &str| TensorSpec {
             name: name.into(),
             element_type: ElementType::Float32,
-            shape: vec![rows.clone(), Dim::Fixed(1)],
+            shape: Some(vec![rows.clone(), Dim::Fixed(1)]),
         };
         ModelSignature::of_tensors(vec![spec("x")], vec![spec("y")])
     }
@@ -439,12 +443,67 @@ mod tests {
         assert_eq!(found.rows, Rows::Together);
     }
 
+    /// A model of an input without a declared shape that runs only on some shapes.
+    struct Undeclared {
+        signature: ModelSignature,
+        runs_on: fn(&[usize]) -> bool,
+    }
+
+    impl Model for Undeclared {
+        fn signature(&self) -> &ModelSignature {
+            &self.signature
+        }
+        fn run(&mut self, inputs: &[Tensor], _given: &[usize]) -> Result<Vec<Tensor>, RunError> {
+            match (self.runs_on)(inputs[0].shape()) {
+                true => Ok(inputs.to_vec()),
+                false => Err(RunError::Rejected("another rank is needed".into())),
+            }
+        }
+    }
+
+    #[test]
+    fn an_undeclared_shape_is_tried_with_several_ranks_and_never_cut() {
+        let spec = |name: &str| TensorSpec {
+            name: name.into(),
+            element_type: ElementType::Float32,
+            shape: None,
+        };
+        let verdict = |runs_on| {
+            let signature = ModelSignature::of_tensors(vec![spec("x")], vec![spec("y")]);
+            let mut model = Undeclared {
+                signature: signature.clone(),
+                runs_on,
+            };
+            examine(&mut model, &signature, false, &Reading::nothing(1))
+        };
+        let runs_on: [fn(&[usize]) -> bool; 5] = [
+            |_| true,
+            |shape| shape.len() == 2,
+            |shape| shape.len() == 1,
+            <[usize]>::is_empty,
+            |shape| shape.len() == 4,
+        ];
+        for runs_on in runs_on {
+            let found = verdict(runs_on);
+            assert_eq!(
+                (found.rows, found.deterministic),
+                (Rows::Together, Some(true))
+            );
+            assert_eq!(
+                found.rows_reason,
+                "not every input and output has a declared shape"
+            );
+        }
+        let found = verdict(|shape| shape.len() == 3);
+        assert_eq!((found.rows, found.deterministic), (Rows::Together, None));
+    }
+
     #[test]
     fn what_cannot_be_tried_out_is_not_known_to_be_deterministic() {
         let spec = |ty| TensorSpec {
             name: "x".into(),
             element_type: ty,
-            shape: vec![Dim::Dynamic(None), Dim::Fixed(1 << 30)],
+            shape: Some(vec![Dim::Dynamic(None), Dim::Fixed(1 << 30)]),
         };
         for ty in [ElementType::Int64, ElementType::Float32] {
             let signature = ModelSignature::of_tensors(vec![spec(ty)], vec![]);

@@ -40,6 +40,8 @@ pub(super) struct Plan<'a> {
     pub(super) rows: usize,
     /// The length of axes that are free, apart from the first one.
     pub(super) free_axis: usize,
+    /// The shape of inputs that declare none.
+    pub(super) undeclared: &'a [usize],
     /// For each input, the whole number that its elements stay below.
     pub(super) limits: &'a [u64],
 }
@@ -77,7 +79,10 @@ pub(super) fn limit_of(ty: ElementType) -> u64 {
 }
 
 fn shape_of(spec: &TensorSpec, plan: Plan<'_>) -> Shape {
-    let axes = spec.shape.iter().enumerate();
+    let Some(dims) = &spec.shape else {
+        return plan.undeclared.to_vec();
+    };
+    let axes = dims.iter().enumerate();
     axes.map(|(axis, dim)| match (axis, dim) {
         (0, Dim::Dynamic(_)) => plan.rows,
         (_, Dim::Fixed(n)) => *n,

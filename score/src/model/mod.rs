@@ -1,6 +1,7 @@
 //! Models: what they are, where they lie, and the only call into ONNX Runtime.
 
 mod character;
+mod declared;
 mod folder;
 mod graph;
 mod made_up;

@@ -14,6 +14,7 @@ use ort::value::{
     Tensor as OrtTensor, TensorElementType, TensorRef, ValueType,
 };
 
+use super::declared::Undeclared;
 use super::{Model, RunError};
 use crate::error::LoadError;
 use crate::signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
@@ -83,7 +84,8 @@ impl OnnxModel {
         catch_unwind(AssertUnwindSafe(|| {
             let session = open_session(runtime, file, threads)
                 .map_err(|error| failed(with_remedy(first_line(&error.to_string()))))?;
-            let signature = signature(&session)?;
+            let mut signature = signature(&session)?;
+            forget_undeclared_shapes(&mut signature, file)?;
             Ok(Self { session, signature })
         }))
         .unwrap_or_else(|panic| Err(failed(format!("unreadable: {}", panic_text(&*panic)))))
@@ -187,6 +189,36 @@ fn signature(session: &Session) -> Result<ModelSignature, LoadError> {
     Ok(signature)
 }
 
+/// The runtime gives a shape without axes for a scalar and for what has no declared shape; only the file tells which.
+///
+/// # Errors
+/// [`LoadError::Unsupported`] if an input has none and the model could not bear any number of axes: a single request
+/// might end the process.
+fn forget_undeclared_shapes(signature: &mut ModelSignature, file: &Path) -> Result<(), LoadError> {
+    let inputs = signature.inputs.iter_mut().chain(&mut signature.optional);
+    let all = inputs.chain(&mut signature.outputs);
+    let mut bare: Vec<&mut TensorSpec> = all.filter(|spec| spec.dims().is_empty()).collect();
+    if bare.is_empty() {
+        return Ok(());
+    }
+    let undeclared = Undeclared::in_file(file);
+    bare.retain(|spec| undeclared.shapes_of.contains(&spec.name));
+    for spec in bare {
+        spec.shape = None;
+    }
+    let mut inputs = signature.inputs.iter().chain(&signature.optional);
+    let input = inputs.find(|spec| spec.shape.is_none());
+    match (input, undeclared.unchecked) {
+        (Some(input), Some(operator)) => Err(LoadError::Unsupported(format!(
+            "input {:?} has no declared shape, and its operator {operator} ends the process on a tensor with another \
+             number of axes than it needs, so it cannot be served; declare the input's shape in the ONNX file, with a \
+             name for each free axis",
+            input.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn unsupported(side: &str, name: &str, dtype: &ValueType) -> LoadError {
     LoadError::Unsupported(format!(
         "{side} {name:?} is {dtype}, which cannot be served"
@@ -200,7 +232,7 @@ fn add_output(tensors: &mut Vec<TensorSpec>, name: &str, dtype: &ValueType) -> O
         tensors.push(TensorSpec {
             name,
             element_type,
-            shape: vec![Dim::Dynamic(None); axes],
+            shape: Some(vec![Dim::Dynamic(None); axes]),
         });
     };
     match dtype {
@@ -243,16 +275,15 @@ fn tensor_spec(name: &str, dtype: &ValueType) -> Option<TensorSpec> {
     else {
         return None;
     };
-    let dims = shape.iter().zip(dimension_symbols.iter());
+    let axes = shape.iter().zip(dimension_symbols.iter());
+    let dims = axes.map(|(length, symbol)| match usize::try_from(*length) {
+        Ok(length) => Dim::Fixed(length),
+        Err(_) => Dim::Dynamic((!symbol.is_empty()).then(|| symbol.clone())),
+    });
     Some(TensorSpec {
         name: name.to_owned(),
         element_type: element_type(*ty)?,
-        shape: dims
-            .map(|(length, symbol)| match usize::try_from(*length) {
-                Ok(length) => Dim::Fixed(length),
-                Err(_) => Dim::Dynamic((!symbol.is_empty()).then(|| symbol.clone())),
-            })
-            .collect(),
+        shape: Some(dims.collect()),
     })
 }
 

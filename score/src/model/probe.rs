@@ -14,6 +14,8 @@ const ROWS: usize = 24;
 const ALONE: [usize; 4] = [0, 1, OUTLIER, ROWS - 1];
 /// The lengths tried for axes other than axis 0 whose length is free.
 const FREE_AXES: [usize; 3] = [3, 1, 17];
+/// The shapes tried for inputs that declare none, until the model runs on one.
+const UNDECLARED: [&[usize]; 4] = [&[ROWS, FREE_AXES[0]], &[FREE_AXES[0]], &[], &[1, 3, 16, 16]];
 /// When so much time is gone, what has been tried is enough.
 const MAX_TIME: Duration = Duration::from_secs(2);
 /// What a row has in company is too much to be sure of with fewer kinds of rows.
@@ -51,6 +53,7 @@ pub(super) struct Probe<'a> {
     model: &'a mut dyn Model,
     signature: &'a ModelSignature,
     limits: Vec<u64>,
+    undeclared: &'static [usize],
     slack: f64,
 }
 
@@ -70,6 +73,7 @@ impl<'a> Probe<'a> {
         Self {
             limits: limits.collect(),
             slack: CLOSE,
+            undeclared: UNDECLARED[0],
             model,
             signature,
         }
@@ -80,6 +84,7 @@ impl<'a> Probe<'a> {
             kind,
             rows,
             free_axis,
+            undeclared: self.undeclared,
             limits: &self.limits,
         };
         made_up::make(&self.signature.inputs, plan)
@@ -117,12 +122,26 @@ impl<'a> Probe<'a> {
 
     /// Runs rows together, twice.
     pub(super) fn rows_together(&mut self) -> Option<bool> {
+        if self
+            .signature
+            .inputs
+            .iter()
+            .any(|spec| spec.shape.is_none())
+        {
+            self.undeclared = *UNDECLARED.iter().find(|shape| self.runs_on(shape))?;
+        }
         let inputs = self.make(Kind::Alike, ROWS, FREE_AXES[0]).ok()?;
         let outputs = self.run(&inputs).ok()?;
         Some(
             self.run(&inputs)
                 .is_ok_and(|again| same_bits(&outputs, &again)),
         )
+    }
+
+    fn runs_on(&mut self, shape: &'static [usize]) -> bool {
+        self.undeclared = shape;
+        self.make(Kind::Alike, ROWS, FREE_AXES[0])
+            .is_ok_and(|inputs| self.run(&inputs).is_ok())
     }
 
     /// Runs made-up rows together, alone and in another order, and compares: rows of several kinds and lengths, because a
@@ -189,7 +208,7 @@ impl<'a> Probe<'a> {
             .signature
             .inputs
             .iter()
-            .flat_map(|spec| spec.shape.iter().skip(1));
+            .flat_map(|spec| spec.dims().iter().skip(1));
         let free = inner.filter(|dim| matches!(dim, Dim::Dynamic(_))).count();
         if free > 0 {
             &FREE_AXES

@@ -134,7 +134,7 @@ fn spec(name: &str, element_type: ElementType, shape: Vec<Dim>) -> TensorSpec {
     TensorSpec {
         name: name.into(),
         element_type,
-        shape,
+        shape: Some(shape),
     }
 }
 
@@ -299,7 +299,10 @@ async fn zero_and_negative_zero_are_different_rows() {
 #[tokio::test]
 async fn inputs_are_taken_in_any_order() {
     let mut plan = Plan::default();
-    let (ty, shape) = (ElementType::Float32, plan.signature.inputs[0].shape.clone());
+    let (ty, shape) = (
+        ElementType::Float32,
+        plan.signature.inputs[0].dims().to_vec(),
+    );
     plan.signature.inputs.push(spec("z", ty, shape));
     let (scorer, runs) = plan.start(&memo(), tenfold);
     let (x, z) = (named("x", column(&[1.0])), named("z", column(&[2.0])));
@@ -650,7 +653,10 @@ async fn as_many_rows_as_accepted_are_scored() {
 #[tokio::test]
 async fn inputs_with_unequal_rows_are_refused_by_name() {
     let mut plan = Plan::default();
-    let (ty, shape) = (ElementType::Float32, plan.signature.inputs[0].shape.clone());
+    let (ty, shape) = (
+        ElementType::Float32,
+        plan.signature.inputs[0].dims().to_vec(),
+    );
     plan.signature.inputs.push(spec("z", ty, shape));
     let (scorer, runs) = plan.start(&memo(), tenfold);
     let uneven = InferenceRequest {
@@ -910,16 +916,16 @@ async fn requests_at_the_same_time_get_their_own_answers() {
 #[test]
 fn features_must_suit_the_models_inputs() {
     use crate::model::FeatureOptions;
-    let input = |element_type, shape: &[i64]| TensorSpec {
-        name: "x".into(),
-        element_type,
-        shape: shape
-            .iter()
-            .map(|n| usize::try_from(*n).map_or(Dim::Dynamic(None), Dim::Fixed))
-            .collect(),
+    let input = |element_type, shape: &[i64]| {
+        let dim = |n: &i64| usize::try_from(*n).map_or(Dim::Dynamic(None), Dim::Fixed);
+        spec("x", element_type, shape.iter().map(dim).collect())
     };
     let float = |shape| input(ElementType::Float32, shape);
     let text = || input(ElementType::String, &[-1, 2]);
+    let undeclared = || TensorSpec {
+        shape: None,
+        ..float(&[])
+    };
     let unfit = |format, inputs| {
         let mut options = ModelOptions::default();
         options.features = Some(FeatureOptions {
@@ -939,6 +945,7 @@ fn features_must_suit_the_models_inputs() {
     for (format, inputs, said) in [
         (Json, vec![], "no input"),
         (Json, vec![float(&[-1, 2]), float(&[])], "has no rows"),
+        (Json, vec![undeclared()], "does not declare what a row is"),
         (Raw, vec![float(&[-1, 2]), text()], "raw holds one input"),
         (Npy, vec![text()], "npy cannot hold a row of string [?,2]"),
         (Raw, vec![text()], "raw cannot hold"),

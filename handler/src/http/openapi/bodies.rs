@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::header_references;
 use super::paths::Form;
 use super::schema::reference;
-use crate::payload::{self, Declared, Limits, sample_request};
+use crate::payload::{self, Declared, Limits, sample_request, sample_shape};
 
 /// One pixel, to ask whether a model takes pictures.
 const PICTURE: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\
@@ -91,13 +91,13 @@ fn plain(description: String) -> Value {
 
 /// Whether each input is a column of a table, or the only one is a matrix.
 fn is_table(signature: &ModelSignature) -> bool {
-    let column = |spec: &TensorSpec| match &spec.shape[..] {
-        [_, deeper @ ..] => deeper.iter().all(|dim| *dim == Dim::Fixed(1)),
-        [] => false,
+    let column = |spec: &TensorSpec| match &spec.shape {
+        Some(dims) => dims.len() == 1 || spec.has_single_values(),
+        None => true,
     };
     match &signature.inputs[..] {
         [] => false,
-        [only] => only.shape.len() == 2 || column(only),
+        [only] => only.dims().len() == 2 || column(only),
         all => all.iter().all(column),
     }
 }
@@ -105,10 +105,10 @@ fn is_table(signature: &ModelSignature) -> bool {
 /// Whether the number of bytes tells the shape.
 fn is_raw(spec: &TensorSpec) -> bool {
     let free = spec
-        .shape
+        .dims()
         .iter()
         .filter(|dim| matches!(dim, Dim::Dynamic(_)));
-    spec.element_type.size().is_some() && free.count() <= 1
+    spec.shape.is_some() && spec.element_type.size().is_some() && free.count() <= 1
 }
 
 fn has_npy(spec: &TensorSpec) -> bool {
@@ -157,7 +157,7 @@ fn protocol_example(signature: &ModelSignature) -> Option<Value> {
         json!({
             "name": spec.name,
             "datatype": spec.element_type.datatype(),
-            "shape": spec.signed_shape().iter().map(|n| n.unsigned_abs()).collect::<Vec<_>>(),
+            "shape": sample_shape(spec),
             "data": data,
         })
     });
@@ -179,6 +179,7 @@ mod tests {
         assert!(is_raw(&spec(ElementType::Bool, &[])));
         assert!(!is_raw(&spec(ElementType::Float32, &[-1, -1])));
         assert!(!is_raw(&spec(ElementType::String, &[-1])));
+        assert!(!is_raw(&samples::undeclared("x", ElementType::Float32)));
     }
 
     #[test]
@@ -193,6 +194,11 @@ mod tests {
         assert!(!of(&[&[-1, 3], &[-1]]));
         assert!(!of(&[&[]]));
         assert!(!of(&[]));
+        let undeclared = samples::undeclared("x", ElementType::Int64);
+        assert!(is_table(&ModelSignature::of_tensors(
+            vec![undeclared],
+            vec![]
+        )));
     }
 
     #[test]
@@ -200,6 +206,10 @@ mod tests {
         let x = spec(ElementType::Int8, &[-1, 2]);
         let example = protocol_example(&ModelSignature::of_tensors(vec![x], vec![]));
         let input = json!({ "name": "x", "datatype": "INT8", "shape": [1, 2], "data": [[0, 0]] });
+        assert_eq!(example, Some(json!({ "inputs": [input] })));
+        let x = samples::undeclared("x", ElementType::Int8);
+        let example = protocol_example(&ModelSignature::of_tensors(vec![x], vec![]));
+        let input = json!({ "name": "x", "datatype": "INT8", "shape": [1, 1], "data": [[0]] });
         assert_eq!(example, Some(json!({ "inputs": [input] })));
     }
 }

@@ -112,10 +112,14 @@ fn rows_in_order(signature: &ModelSignature) -> Option<Value> {
 
 /// The axis that all inputs share.
 fn row_axis(signature: &ModelSignature) -> Option<&Dim> {
+    const UNDECLARED: &Dim = &Dim::Dynamic(None);
     let mut axes = signature
         .inputs
         .iter()
-        .filter_map(|spec| spec.shape.first());
+        .filter_map(|spec| match &spec.shape {
+            Some(dims) => dims.first(),
+            None => Some(UNDECLARED),
+        });
     let fixed = axes.clone().find(|dim| matches!(dim, Dim::Fixed(_)));
     fixed.or_else(|| axes.next())
 }
@@ -153,8 +157,10 @@ fn protocol_request(signature: &ModelSignature) -> Value {
 
 fn protocol_input(spec: &TensorSpec) -> Value {
     let mut data = vec![flat(spec)];
-    if spec.shape.len() != 1 {
-        data.push(nested(spec.shape.iter(), element_of(spec)));
+    match &spec.shape {
+        None => data.push(any_shape(element_of(spec))),
+        Some(dims) if dims.len() != 1 => data.push(nested(dims.iter(), element_of(spec))),
+        Some(_) => {}
     }
     protocol_tensor(spec, any_of(data), true)
 }
@@ -162,11 +168,17 @@ fn protocol_input(spec: &TensorSpec) -> Value {
 /// `{"name", "datatype", "shape", "data"}`. Outputs may leave the data out, if it follows as bytes.
 fn protocol_tensor(spec: &TensorSpec, data: Value, is_input: bool) -> Value {
     let mut shape = json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } });
-    if is_input || !spec.shape.is_empty() {
-        shape["minItems"] = spec.shape.len().into();
-        shape["maxItems"] = spec.shape.len().into();
-        shape["description"] = spec.to_string().into();
+    let axes = spec.dims().len();
+    if axes > 0 || (is_input && spec.shape.is_some()) {
+        let fewest = if is_input && spec.has_single_values() {
+            1
+        } else {
+            axes
+        };
+        shape["minItems"] = fewest.into();
+        shape["maxItems"] = axes.into();
     }
+    shape["description"] = spec.to_string().into();
     let members = [
         ("name", json!({ "const": spec.name })),
         ("datatype", json!({ "const": spec.element_type.datatype() })),
@@ -212,7 +224,7 @@ impl<'a> Answered<'a> {
             OutputForm::Maps { values, .. } => {
                 let values = spec(values)?;
                 let row = json!({ "type": "object", "additionalProperties": element_of(values) });
-                (nested(values.shape.iter().take(1), row.clone()), Some(row))
+                (nested(values.dims().iter().take(1), row.clone()), Some(row))
             }
             OutputForm::Sequence { elements, .. } => {
                 let item = any_shape(element_of(spec(elements)?));
@@ -235,10 +247,10 @@ fn output(spec: &TensorSpec, labels: &[String]) -> (Value, Option<Value>) {
     } else {
         element_of(spec)
     };
-    match spec.shape.split_first() {
+    match spec.dims().split_first() {
         Some((_, deeper)) => {
             let row = nested(deeper.iter(), element.clone());
-            (nested(spec.shape.iter(), element), Some(row))
+            (nested(spec.dims().iter(), element), Some(row))
         }
         None => (any_shape(element.clone()), Some(any_shape(element))),
     }
@@ -305,7 +317,7 @@ mod tests {
         TensorSpec {
             name: name.into(),
             element_type,
-            shape: dims.collect(),
+            shape: Some(dims.collect()),
         }
     }
 
@@ -374,6 +386,23 @@ mod tests {
     }
 
     #[test]
+    fn protocol_inputs_may_have_any_rank_or_that_of_a_list_where_these_are_taken() {
+        let column = spec("c", ElementType::Float32, &[-1, 1]);
+        let x = crate::samples::undeclared("x", ElementType::Float32);
+        let signature = ModelSignature::of_tensors(vec![column, x], vec![]);
+        let inputs = &protocol_request(&signature)["properties"]["inputs"]["items"]["anyOf"];
+        let shape = |input: usize| &inputs[input]["properties"]["shape"];
+        assert_eq!(
+            (&shape(0)["minItems"], &shape(0)["maxItems"]),
+            (&json!(1), &json!(2))
+        );
+        assert!(shape(1)["minItems"].is_null() && shape(1)["maxItems"].is_null());
+        assert_eq!(shape(1)["description"], "float32 of any shape");
+        let objects = rows_as_objects(&signature).unwrap();
+        assert_eq!(objects["items"]["required"], json!(["c", "x"]));
+    }
+
+    #[test]
     fn labels_make_classes_text_and_leave_other_outputs_alone() {
         let labels = ["cat".to_owned()];
         let class = spec("label", ElementType::Int64, &[-1]);
@@ -381,7 +410,7 @@ mod tests {
         assert_eq!(output(&class, &labels).0["items"]["type"], "string");
         assert_eq!(output(&class, &[]).0["items"], reference("int64"));
         assert_eq!(output(&score, &labels).1, Some(reference("float32")));
-        let undeclared = spec("y", ElementType::Float32, &[]);
+        let undeclared = crate::samples::undeclared("y", ElementType::Float32);
         assert_eq!(output(&undeclared, &[]).0["anyOf"][1]["type"], "array");
     }
 }

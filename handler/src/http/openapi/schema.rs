@@ -89,32 +89,37 @@ pub(super) fn nested<'a>(axes: impl DoubleEndedIterator<Item = &'a Dim>, element
 
 /// One input. Where a row is one value, the arrays around single values may be left out.
 pub(super) fn tensor(spec: &TensorSpec) -> Value {
-    let mut forms = vec![nested(spec.shape.iter(), element_of(spec))];
-    if has_single_values(spec) {
-        forms.push(nested(spec.shape.iter().take(1), element_of(spec)));
+    let Some(dims) = &spec.shape else {
+        return any_shape(element_of(spec));
+    };
+    let mut forms = vec![nested(dims.iter(), element_of(spec))];
+    if spec.has_single_values() {
+        forms.push(nested(dims.iter().take(1), element_of(spec)));
     }
     any_of(forms)
 }
 
 /// One row of an input; `None` for a scalar, which has none.
 pub(super) fn row(spec: &TensorSpec) -> Option<Value> {
-    let (_, deeper) = spec.shape.split_first()?;
+    let Some(dims) = &spec.shape else {
+        return Some(any_shape(element_of(spec)));
+    };
+    let (_, deeper) = dims.split_first()?;
     let mut forms = vec![nested(deeper.iter(), element_of(spec))];
-    if has_single_values(spec) {
+    if spec.has_single_values() {
         forms.push(element_of(spec));
     }
     Some(any_of(forms))
 }
 
-fn has_single_values(spec: &TensorSpec) -> bool {
-    spec.shape.len() > 1 && spec.shape.iter().skip(1).all(|dim| *dim == Dim::Fixed(1))
-}
-
 /// All elements in one array.
 pub(super) fn flat(spec: &TensorSpec) -> Value {
-    let count = spec.shape.iter().try_fold(1usize, |count, dim| match dim {
-        Dim::Fixed(n) => count.checked_mul(*n),
-        Dim::Dynamic(_) => None,
+    let dims = spec.shape.as_deref();
+    let count = dims.and_then(|dims| {
+        dims.iter().try_fold(1usize, |count, dim| match dim {
+            Dim::Fixed(n) => count.checked_mul(*n),
+            Dim::Dynamic(_) => None,
+        })
     });
     let axis = count.map_or(Dim::Dynamic(None), Dim::Fixed);
     nested([axis].iter(), element_of(spec))
@@ -144,7 +149,8 @@ mod tests {
         let row = json!({ "type": "array", "items": inner, "minItems": 2, "maxItems": 2 });
         assert_eq!(tensor(&spec), json!({ "type": "array", "items": row }));
         assert_eq!(super::row(&spec), Some(row));
-        spec.shape[0] = Dim::Dynamic(Some("batch".into()));
+        let batch = Dim::Dynamic(Some("batch".into()));
+        spec.shape = Some(vec![batch, Dim::Fixed(2)]);
         assert_eq!(tensor(&spec)["description"], "batch");
     }
 
@@ -185,6 +191,15 @@ mod tests {
         );
         assert_eq!(row(&column).unwrap()["anyOf"][1], element);
         assert!(tensor(&spec(ElementType::String, &[-1, 2]))["anyOf"].is_null());
+    }
+
+    #[test]
+    fn an_undeclared_shape_is_a_value_or_any_array_and_so_is_its_row() {
+        let x = samples::undeclared("x", ElementType::Float32);
+        let any = json!({ "anyOf": [element_of(&x), { "type": "array" }] });
+        assert_eq!(tensor(&x), any);
+        assert_eq!(row(&x), Some(any));
+        assert!(flat(&x)["maxItems"].is_null());
     }
 
     #[test]

@@ -75,7 +75,8 @@ impl Reading {
 }
 
 fn dims_of(spec: &TensorSpec) -> Option<Vec<Length>> {
-    let lengths = spec.shape.iter().enumerate().map(|(axis, dim)| match dim {
+    let dims = spec.shape.as_ref()?;
+    let lengths = dims.iter().enumerate().map(|(axis, dim)| match dim {
         _ if axis == 0 => Length::Rows,
         Dim::Fixed(n) => Length::Known(*n as i64),
         Dim::Dynamic(_) => Length::Free,

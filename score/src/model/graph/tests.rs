@@ -159,7 +159,7 @@ impl Case {
         let spec = TensorSpec {
             name: "x".into(),
             element_type: self.ty,
-            shape: dims.collect(),
+            shape: Some(dims.collect()),
         };
         Reading::of(model.encode_to_vec(), &[spec])
     }

@@ -1,0 +1,218 @@
+//! Which inputs and outputs an ONNX file declares without a shape, and whether its operators bear any number of axes.
+//!
+//! ONNX Runtime knows the shapes too, but `ort` hands out one without axes where none is declared, which is that of a
+//! scalar. Only the members on the way to shapes and operators are declared here; all others are skipped.
+//!
+//! Source: onnx.proto3 of ONNX.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use prost::Message;
+
+#[derive(Message)]
+struct Model {
+    #[prost(message, optional, tag = "7")]
+    graph: Option<Graph>,
+    #[prost(message, repeated, tag = "25")]
+    functions: Vec<Function>,
+}
+
+#[derive(Message)]
+struct Function {
+    #[prost(message, repeated, tag = "7")]
+    nodes: Vec<Node>,
+}
+
+#[derive(Message)]
+struct Graph {
+    #[prost(message, repeated, tag = "1")]
+    nodes: Vec<Node>,
+    #[prost(message, repeated, tag = "11")]
+    inputs: Vec<ValueInfo>,
+    #[prost(message, repeated, tag = "12")]
+    outputs: Vec<ValueInfo>,
+}
+
+#[derive(Message)]
+struct Node {
+    #[prost(string, tag = "4")]
+    operator: String,
+    #[prost(message, repeated, tag = "5")]
+    attributes: Vec<Attribute>,
+}
+
+#[derive(Message)]
+struct Attribute {
+    #[prost(message, optional, tag = "6")]
+    graph: Option<Graph>,
+    #[prost(message, repeated, tag = "11")]
+    graphs: Vec<Graph>,
+}
+
+#[derive(Message)]
+struct ValueInfo {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, optional, tag = "2")]
+    ty: Option<Type>,
+}
+
+#[derive(Message)]
+struct Type {
+    #[prost(message, optional, tag = "1")]
+    tensor: Option<TensorType>,
+}
+
+#[derive(Message)]
+struct TensorType {
+    #[prost(message, optional, tag = "2")]
+    shape: Option<Shape>,
+}
+
+#[derive(Message)]
+struct Shape {}
+
+/// The largest file that ONNX Runtime itself can load: protobuf has no longer messages.
+const MAX_BYTES: u64 = 1 << 31;
+
+/// Operators whose implementation in ONNX Runtime 1.24 to 1.31 ends the whole process when a tensor has another number of
+/// axes than they need. Found by ONNX's own test cases, run with tensors of all ranks up to 6: see
+/// tests/conformance/test_onnx_operators.py.
+const UNCHECKED: [&str; 12] = [
+    "AffineGrid",
+    "Attention",
+    "Concat",
+    "Conv",
+    "ConvInteger",
+    "DFT",
+    "Einsum",
+    "GridSample",
+    "QLinearConv",
+    "ReverseSequence",
+    "RotaryEmbedding",
+    "STFT",
+];
+
+/// What a file does not say. Nothing if it cannot be read: then what the runtime says counts.
+#[derive(Default)]
+pub(super) struct Undeclared {
+    /// The names of the inputs and outputs without a shape.
+    pub(super) shapes_of: BTreeSet<String>,
+    /// The first operator found that bears only a certain number of axes.
+    pub(super) unchecked: Option<String>,
+}
+
+impl Undeclared {
+    /// Reads the file, and none of its external data.
+    pub(super) fn in_file(file: &Path) -> Self {
+        let fits = std::fs::metadata(file).is_ok_and(|metadata| metadata.len() <= MAX_BYTES);
+        let bytes = fits.then(|| std::fs::read(file).ok()).flatten();
+        bytes.map_or_else(Self::default, |bytes| Self::in_bytes(&bytes))
+    }
+
+    fn in_bytes(onnx: &[u8]) -> Self {
+        let model = Model::decode(onnx).unwrap_or_default();
+        let graph = model.graph.unwrap_or_default();
+        let functions = model.functions.iter().flat_map(|function| &function.nodes);
+        let unchecked = graph.nodes.iter().chain(functions).find_map(unchecked);
+        let all = graph.inputs.iter().chain(&graph.outputs);
+        let without_shape = all.filter(|info| {
+            let tensor = info.ty.as_ref().and_then(|ty| ty.tensor.as_ref());
+            tensor.is_some_and(|tensor| tensor.shape.is_none())
+        });
+        Self {
+            shapes_of: without_shape.map(|info| info.name.clone()).collect(),
+            unchecked: unchecked.map(str::to_owned),
+        }
+    }
+}
+
+/// The node's operator, or one in its own graphs. Their depth is bounded by that of messages in messages.
+fn unchecked(node: &Node) -> Option<&str> {
+    if UNCHECKED.contains(&node.operator.as_str()) {
+        return Some(&node.operator);
+    }
+    let attributes = node.attributes.iter();
+    let mut graphs =
+        attributes.flat_map(|attribute| attribute.graphs.iter().chain(&attribute.graph));
+    graphs.find_map(|graph| graph.nodes.iter().find_map(unchecked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(name: &str, tensor: Option<TensorType>) -> ValueInfo {
+        ValueInfo {
+            name: name.to_owned(),
+            ty: Some(Type { tensor }),
+        }
+    }
+
+    #[test]
+    fn a_scalar_has_a_shape_without_axes_and_others_have_none() {
+        let scalar = || TensorType {
+            shape: Some(Shape {}),
+        };
+        let model = Model {
+            functions: vec![],
+            graph: Some(Graph {
+                nodes: vec![],
+                inputs: vec![
+                    info("scalar", Some(scalar())),
+                    info("x", Some(TensorType { shape: None })),
+                    info("sequence", None),
+                ],
+                outputs: vec![
+                    info("y", Some(TensorType { shape: None })),
+                    info("z", Some(scalar())),
+                ],
+            }),
+        };
+        let found = Undeclared::in_bytes(&model.encode_to_vec());
+        assert_eq!(found.shapes_of, ["x", "y"].map(str::to_owned).into());
+        assert_eq!(found.unchecked, None);
+    }
+
+    #[test]
+    fn an_operator_is_found_wherever_it_is() {
+        let node = |operator: &str, graph: Option<Graph>| Node {
+            operator: operator.to_owned(),
+            attributes: vec![Attribute {
+                graph,
+                graphs: vec![],
+            }],
+        };
+        let graph = |nodes| Graph {
+            nodes,
+            ..Graph::default()
+        };
+        let found = |nodes, functions| {
+            let functions = vec![Function { nodes: functions }];
+            let graph = Some(graph(nodes));
+            Undeclared::in_bytes(&Model { graph, functions }.encode_to_vec()).unchecked
+        };
+        let conv = || node("Conv", None);
+        assert_eq!(found(vec![node("Mul", None)], vec![]), None);
+        assert_eq!(
+            found(vec![node("Mul", None), conv()], vec![]).unwrap(),
+            "Conv"
+        );
+        assert_eq!(found(vec![], vec![conv()]).unwrap(), "Conv");
+        let inner = node(
+            "If",
+            Some(graph(vec![node("Loop", Some(graph(vec![conv()])))])),
+        );
+        assert_eq!(found(vec![inner], vec![]).unwrap(), "Conv");
+    }
+
+    #[test]
+    fn what_is_not_onnx_names_nothing() {
+        for bytes in [&b""[..], b"\x08", b"not a model", &[0xff; 64]] {
+            assert!(Undeclared::in_bytes(bytes).shapes_of.is_empty());
+        }
+        let nowhere = Undeclared::in_file(Path::new("/nowhere/model.onnx"));
+        assert!(nowhere.shapes_of.is_empty());
+    }
+}
