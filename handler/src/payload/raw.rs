@@ -53,7 +53,8 @@ fn shape(spec: &TensorSpec, bytes: usize) -> Result<(Shape, usize), ScoreError> 
         Dim::Dynamic(_) => None,
     });
     let unit = fixed.fold(size, usize::saturating_mul);
-    let free = spec.shape.len() - spec.signed_shape().iter().filter(|n| **n >= 0).count();
+    let is_free = |dim: &&Dim| matches!(dim, Dim::Dynamic(_));
+    let free = spec.shape.iter().filter(is_free).count();
     let whole = unit > 0 && bytes.is_multiple_of(unit);
     let length = match free {
         0 if bytes == unit => 1,
