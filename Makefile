@@ -5,10 +5,11 @@ TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libn
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: build ## build everything and serve on http://127.0.0.1:7071 (SCORE_PORT)
+run: ## build quickly and serve on http://127.0.0.1:7071 (SCORE_PORT)
+	@scripts/build.sh --quick
 	@scripts/run.sh
 
-build: ## release build: bin/handler and the ONNX Runtime library beside it
+build: ## release build, the one to ship and to measure: bin/handler and the ONNX Runtime library beside it
 	@scripts/build.sh
 
 build-portable: ## release builds for an old glibc, x86_64 and aarch64, with the library: dist/MACHINE/bin

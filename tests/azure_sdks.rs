@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::blob_storage::{BlobReceipts, BlobStorage};
 use crate::support::digits::Digits;
@@ -261,8 +262,7 @@ async fn a_batch_of_a_subscription_survives_the_handlers_death() {
         .setting("SCORE_SESSIONS", "1")
         .setting("SCORE_MAX_BATCH_ROWS", "1");
     let host = Arc::new(FunctionsHost::start(&app, slowly).await);
-    host.wait_for_log("model loaded.*slow", Duration::from_secs(20))
-        .await;
+    host.wait_for_log("model loaded.*slow", PATIENCE).await;
     let (outside, inside) = (broker.client(), broker.client());
     let mut orders: Vec<_> = (0..15)
         .map(|order| {

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::fault_proxy::FaultProxy;
@@ -20,7 +21,6 @@ use crate::support::redis_cluster::RedisCluster;
 use crate::support::resp;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
-const SECONDS_5: Duration = Duration::from_secs(5);
 /// Keys that look like ours and are not.
 const FOREIGN: [&str; 6] = [
     "session:1",
@@ -92,7 +92,7 @@ fn two_models() -> AppRoot {
 
 async fn serve(app: &AppRoot, url: &str) -> FunctionsHost {
     let host = FunctionsHost::start(app, [("REDIS_URL", url), ("SCORE_L1_BYTES", "0")]).await;
-    host.wait_for_log("redis connected", SECONDS_5).await;
+    host.wait_for_log("redis connected", PATIENCE).await;
     host
 }
 
@@ -136,9 +136,9 @@ async fn a_purge_takes_one_model_and_leaves_the_other(settings: &[(&str, &str)])
         options.setting(name, *value)
     });
     let host = FunctionsHost::start(&app, options).await;
-    host.wait_for_log("redis connected", SECONDS_5).await;
+    host.wait_for_log("redis connected", PATIENCE).await;
     for (model, rows) in [("one", 0..200), ("two", 0..100)] {
-        let give_up = Instant::now() + SECONDS_5;
+        let give_up = Instant::now() + PATIENCE;
         while score(&host, model, rows.clone()).await != "HIT" {
             assert!(Instant::now() < give_up, "results are not remembered");
         }
@@ -177,7 +177,7 @@ async fn one_models_entries_go_and_the_others_stay() {
     let host = serve(&app, &url).await;
     score(&host, "one", 0..30).await;
     score(&host, "two", 0..20).await;
-    redis.wait_for_keys(50, SECONDS_5).await;
+    redis.wait_for_keys(50, PATIENCE).await;
     for key in FOREIGN {
         redis.command(&[b"SET", key.as_bytes(), b"x"]).await;
     }
@@ -226,7 +226,7 @@ async fn one_models_entries_go_and_the_others_stay() {
     );
     assert_eq!(score(&host, "two", 0..20).await, "HIT");
     assert_eq!(score(&host, "one", 0..30).await, "MISS");
-    redis.wait_for_keys(63, SECONDS_5).await;
+    redis.wait_for_keys(63, PATIENCE).await;
 
     let said = answer(
         &app,
@@ -254,16 +254,16 @@ async fn namespaces_do_not_see_each_other() {
     let url = redis.url();
     let first = serve(&app, &url).await;
     score(&first, "one", 0..5).await;
-    redis.wait_for_keys(5, SECONDS_5).await;
+    redis.wait_for_keys(5, PATIENCE).await;
 
     let settings = [
         ("REDIS_URL", url.as_str()),
         ("SCORE_CACHE_NAMESPACE", "score-2.eu"),
     ];
     let moved = FunctionsHost::start(&app, settings).await;
-    moved.wait_for_log("redis connected", SECONDS_5).await;
+    moved.wait_for_log("redis connected", PATIENCE).await;
     assert_eq!(score(&moved, "one", 0..5).await, "MISS");
-    redis.wait_for_keys(10, SECONDS_5).await;
+    redis.wait_for_keys(10, PATIENCE).await;
     assert_eq!(redis.keys("score-2.eu:2:*").await.len(), 5);
 
     let output = run(&app, &settings, &["cache", "purge", "--all"]).await;
@@ -389,11 +389,7 @@ async fn without_redis_or_with_one_that_is_down_it_says_so_and_ends() {
         let start = Instant::now();
         let settings = [("REDIS_URL", url.as_str())];
         let outputs = join_all(commands.map(|arguments| run(&app, &settings, arguments))).await;
-        assert!(
-            start.elapsed() < Duration::from_secs(10),
-            "{:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
         for down in outputs.into_iter().map(said) {
             assert!(down.contains("error: redis at 127.0.0.1:"), "{down}");
         }
@@ -405,21 +401,22 @@ async fn an_interrupted_purge_ends_at_once_and_can_be_run_again() {
     let (app, redis) = (two_models(), RedisServer::start().await);
     let (url, arguments) = (redis.url(), ["cache", "purge", "--all"]);
     fill(&redis, "00000000000000ab", 50_000).await;
-    // Slow enough to be met at work: a hundred round trips.
+    // Slow enough to be met at work, also on a busy machine: a hundred round trips.
     let far = FaultProxy::start(redis.port());
-    far.delay(Duration::from_millis(20));
+    far.delay(Duration::from_millis(100));
     let far = format!("redis://127.0.0.1:{}", far.port());
     let child = program(&app, &[("REDIS_URL", &far)], &arguments)
         .spawn()
         .expect("it starts");
     let started = Instant::now();
     while redis.key_count().await == 50_000 {
-        assert!(started.elapsed() < SECONDS_5, "nothing is removed");
+        assert!(started.elapsed() < PATIENCE, "nothing is removed");
     }
+    // Not SIGINT, which background jobs of a shell, and all they start, ignore.
     let pid = Pid::from_raw(child.id().expect("it runs") as i32);
-    kill(pid, Signal::SIGINT).expect("it is still at work");
+    kill(pid, Signal::SIGTERM).expect("it is still at work");
     let output = child.wait_with_output().await.expect("a child");
-    assert_eq!(output.status.signal(), Some(Signal::SIGINT as i32));
+    assert_eq!(output.status.signal(), Some(Signal::SIGTERM as i32));
     let left = redis.key_count().await;
     assert!((1..50_000).contains(&left), "{left}");
     let said = answer(&app, &url, &arguments).await;

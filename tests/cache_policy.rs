@@ -5,24 +5,25 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::memo::{cache, score};
+use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
+use crate::support::fault_proxy::FaultProxy;
 use crate::support::host::FunctionsHost;
 use crate::support::redis::RedisServer;
 
-const SECONDS_5: Duration = Duration::from_secs(5);
-
 /// With Redis and `l1_bytes` in the process; connected.
-async fn start(app: &AppRoot, redis: &RedisServer, policy: &str, l1_bytes: &str) -> FunctionsHost {
-    let url = redis.url();
+async fn start(app: &AppRoot, url: &str, policy: &str, l1_bytes: &str) -> FunctionsHost {
     let settings = [
-        ("REDIS_URL", url.as_str()),
+        ("REDIS_URL", url),
+        // A busy machine must not look like a slow Redis.
+        ("REDIS_TIMEOUT", "5s"),
         ("SCORE_CACHE_POLICY", policy),
         ("SCORE_L1_BYTES", l1_bytes),
     ];
     let host = FunctionsHost::start(app, settings).await;
-    host.wait_for_log("redis connected", SECONDS_5).await;
-    host.wait_for_log("model loaded", SECONDS_5).await;
+    host.wait_for_log("redis connected", PATIENCE).await;
+    host.wait_for_log("model loaded", PATIENCE).await;
     host
 }
 
@@ -49,7 +50,11 @@ fn seconds(document: &Value, name: &str) -> f64 {
 async fn rows_that_cost_less_than_a_look_up_are_not_looked_up_any_more() {
     let (digits, app) = (Digits::load(), AppRoot::with_sample());
     let redis = RedisServer::start().await;
-    let host = start(&app, &redis, "auto", "0").await;
+    // So far away that a row costs less however busy the machine is.
+    let proxy = FaultProxy::start(redis.port());
+    proxy.delay(Duration::from_millis(10));
+    let far = format!("redis://127.0.0.1:{}", proxy.port());
+    let host = start(&app, &far, "auto", "0").await;
     let mut bypassed = 0;
     for number in 0..600 {
         let (body, expected) = new_digit(&digits, number);
@@ -77,7 +82,7 @@ async fn repeated_rows_of_a_slow_model_are_found_under_auto() {
     let model = repository().join("tests/data/models/slow.onnx");
     app.add_model("slow", model, None);
     let redis = RedisServer::start().await;
-    let host = start(&app, &redis, "auto", "1000000").await;
+    let host = start(&app, &redis.url(), "auto", "1000000").await;
     let ask = async |number: usize| {
         let body = json!({ "data": [[number, 2, 3, 4]] }).to_string();
         let answer = score(&host, body.as_bytes()).await;
@@ -98,7 +103,7 @@ async fn repeated_rows_of_a_slow_model_are_found_under_auto() {
 async fn costs_are_learned_and_shown_under_always() {
     let (digits, app) = (Digits::load(), AppRoot::with_sample());
     let redis = RedisServer::start().await;
-    let host = start(&app, &redis, "always", "1000000").await;
+    let host = start(&app, &redis.url(), "always", "1000000").await;
     assert!(describe(&host).await.get("row_cost_seconds").is_none());
     for number in 0..40 {
         let (body, _) = new_digit(&digits, number);
@@ -112,7 +117,7 @@ async fn costs_are_learned_and_shown_under_always() {
         "local_lookup_cost_seconds",
         "redis_lookup_cost_seconds",
     ] {
-        assert!((0.0..0.1).contains(&seconds(&document, name)), "{document}");
+        assert!((0.0..5.0).contains(&seconds(&document, name)), "{document}");
     }
     assert!(seconds(&document, "saved_seconds") < 0.0);
     let metrics = host.http("GET", "/api/score/metrics", &[], b"").await;
@@ -131,7 +136,7 @@ async fn costs_are_learned_and_shown_under_always() {
 async fn repeated_requests_under_auto_are_right_however_they_are_looked_up() {
     let (digits, app) = (Digits::load(), AppRoot::with_sample());
     let redis = RedisServer::start().await;
-    let host = start(&app, &redis, "auto", "1000000").await;
+    let host = start(&app, &redis.url(), "auto", "1000000").await;
     let requests = [0..40, 40..80, 60..100].map(|rows| (digits.body(rows.clone()), rows));
     for _ in 0..150 {
         for (body, rows) in &requests {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::memo::{cache, score};
+use crate::support::PATIENCE;
 use crate::support::answer::Answer;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
@@ -13,7 +14,6 @@ use crate::support::process::LogLine;
 use crate::support::redis::{RedisOptions, RedisServer};
 use crate::support::redis_cluster::{ClusterOptions, RedisCluster};
 
-const SECONDS_5: Duration = Duration::from_secs(5);
 /// Enough rows for every shard to have its share.
 const ROWS: usize = 100;
 
@@ -23,7 +23,7 @@ async fn with_redis(app: &AppRoot, url: &str) -> FunctionsHost {
         app,
         [
             ("REDIS_URL", url),
-            ("REDIS_TIMEOUT", "1s"),
+            ("REDIS_TIMEOUT", "3s"),
             ("SCORE_L1_BYTES", "0"),
         ],
     )
@@ -32,8 +32,8 @@ async fn with_redis(app: &AppRoot, url: &str) -> FunctionsHost {
 
 async fn started<const N: usize>(app: &AppRoot, settings: [(&str, &str); N]) -> FunctionsHost {
     let host = FunctionsHost::start(app, settings).await;
-    host.wait_for_log("redis connected", SECONDS_5).await;
-    host.wait_for_log("model loaded", SECONDS_5).await;
+    host.wait_for_log("redis connected", PATIENCE).await;
+    host.wait_for_log("model loaded", PATIENCE).await;
     host
 }
 
@@ -64,7 +64,7 @@ async fn rows_of_all_shards_are_found_again_with_one_round_trip_to_each() {
     let (digits, app) = (Digits::load(), AppRoot::with_sample());
     let cluster = RedisCluster::start().await;
     let host = with_redis(&app, &cluster.url()).await;
-    host.wait_for_log("redis is a cluster", SECONDS_5).await;
+    host.wait_for_log("redis is a cluster", PATIENCE).await;
     fill(&host, &digits, &cluster).await;
     for primary in 0..3 {
         assert!(cluster.node(primary).key_count().await > ROWS as i64 / 6);
@@ -143,7 +143,7 @@ async fn a_user_with_few_rights_is_told_which_one_a_cluster_takes() {
     allow("+get +mget +set").await;
     let url = cluster.url().replacen("://", "://app:pw@", 1);
     let host = FunctionsHost::start(&app, [("REDIS_URL", url.as_str())]).await;
-    host.wait_for_log(r"with a cluster \+cluster\|slots", SECONDS_5)
+    host.wait_for_log(r"with a cluster \+cluster\|slots", PATIENCE)
         .await;
     allow("+cluster|slots").await;
     let host = with_redis(&app, &url).await;
@@ -171,11 +171,11 @@ async fn a_cluster_is_found_out_also_behind_tls_and_announced_addresses() {
         let settings = [
             (name, value.as_str()),
             ("REDIS_CA_FILE", authority),
-            ("REDIS_TIMEOUT", "1s"),
+            ("REDIS_TIMEOUT", "3s"),
             ("SCORE_L1_BYTES", "0"),
         ];
         let host = started(&app, settings).await;
-        host.wait_for_log("redis is a cluster", SECONDS_5).await;
+        host.wait_for_log("redis is a cluster", PATIENCE).await;
         fill(&host, &digits, &cluster).await;
         assert!(all_hit(&host, &digits).await);
     }
@@ -187,7 +187,7 @@ async fn a_cluster_is_found_out_by_the_address_of_any_node() {
     let cluster = RedisCluster::start().await;
     for node in [0, 3] {
         let host = with_redis(&app, &cluster.node_url(node)).await;
-        host.wait_for_log("redis is a cluster", SECONDS_5).await;
+        host.wait_for_log("redis is a cluster", PATIENCE).await;
         fill(&host, &digits, &cluster).await;
         assert!(all_hit(&host, &digits).await);
     }
@@ -202,10 +202,10 @@ async fn an_endpoint_that_blocks_cluster_commands_is_used_as_it_is() {
         .command(&[b"ACL", b"SETUSER", b"default", b"-cluster"])
         .await;
     let host = with_redis(&app, &redis.url()).await;
-    host.wait_for_log("redis is a single endpoint", SECONDS_5)
+    host.wait_for_log("redis is a single endpoint", PATIENCE)
         .await;
     score(&host, &digits.body(0..ROWS)).await;
-    redis.wait_for_keys(ROWS as i64, SECONDS_5).await;
+    redis.wait_for_keys(ROWS as i64, PATIENCE).await;
     assert!(all_hit(&host, &digits).await);
 }
 
@@ -224,10 +224,10 @@ async fn an_endpoint_that_refuses_keys_of_several_slots_is_asked_for_each() {
         .command(&[b"ACL", b"SETUSER", b"default", b"-cluster"])
         .await;
     let host = with_redis(&app, &redis.url()).await;
-    host.wait_for_log("redis is a single endpoint", SECONDS_5)
+    host.wait_for_log("redis is a single endpoint", PATIENCE)
         .await;
     score(&host, &digits.body(0..ROWS)).await;
-    redis.wait_for_keys(ROWS as i64, SECONDS_5).await;
+    redis.wait_for_keys(ROWS as i64, PATIENCE).await;
     assert!(all_hit(&host, &digits).await);
 }
 
@@ -271,7 +271,7 @@ async fn slots_that_move_cost_no_request_and_are_found_at_their_new_place() {
             cluster.begin_move(*slot, 0, 1).await;
             cluster.finish_move(*slot, 1).await;
         }
-        hits_again(&host, &digits, SECONDS_5).await;
+        hits_again(&host, &digits, PATIENCE).await;
         // Now the one whose keys answer ASK: misses, until the move is done.
         let (slot, keys) = half_way;
         cluster.begin_move(slot, 0, 1).await;
@@ -279,7 +279,7 @@ async fn slots_that_move_cost_no_request_and_are_found_at_their_new_place() {
         let asked = score(&host, &digits.body(0..ROWS)).await;
         assert!((ROWS - count..ROWS).contains(&hits(&asked)));
         cluster.finish_move(slot, 1).await;
-        hits_again(&host, &digits, SECONDS_5).await;
+        hits_again(&host, &digits, PATIENCE).await;
         assert_eq!(cluster.node(0).key_count().await, 0);
     })
     .await;
@@ -295,10 +295,10 @@ async fn a_killed_primary_costs_no_request_and_its_replica_takes_over() {
         // The node that the URL names.
         cluster.node(0).stop();
         cluster.wait_until_promoted(cluster.partner(0)).await;
-        hits_again(&host, &digits, SECONDS_5).await;
+        hits_again(&host, &digits, PATIENCE).await;
         cluster.node(0).restart().await;
         cluster.wait_until_healthy().await;
-        hits_again(&host, &digits, SECONDS_5).await;
+        hits_again(&host, &digits, PATIENCE).await;
     })
     .await;
 }
@@ -367,10 +367,10 @@ async fn a_frozen_shard_soon_delays_nobody() {
     let options = ClusterOptions::default().partial_coverage();
     let cluster = RedisCluster::start_with(options).await;
     let url = cluster.url();
-    let budget = Duration::from_millis(700);
+    let budget = Duration::from_secs(3);
     let settings = [
         ("REDIS_URL", url.as_str()),
-        ("REDIS_TIMEOUT", "700ms"),
+        ("REDIS_TIMEOUT", "3s"),
         ("SCORE_L1_BYTES", "0"),
     ];
     let host = started(&app, settings).await;
@@ -379,7 +379,7 @@ async fn a_frozen_shard_soon_delays_nobody() {
     cluster.node(cluster.partner(2)).stop();
     cluster.node(2).pause();
     let partly = format!("PARTIAL; hits={}, rows={ROWS}", ROWS - lost);
-    let give_up = Instant::now() + Duration::from_secs(15);
+    let give_up = Instant::now() + PATIENCE;
     let mut quick = 0;
     while quick < 5 {
         let start = Instant::now();
@@ -392,7 +392,7 @@ async fn a_frozen_shard_soon_delays_nobody() {
         assert!(Instant::now() < give_up, "all wait for the frozen shard");
     }
     cluster.node(2).resume();
-    hits_again(&host, &digits, SECONDS_5).await;
+    hits_again(&host, &digits, PATIENCE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -410,19 +410,19 @@ async fn a_cluster_that_is_down_costs_no_request_and_comes_back() {
             cluster.node(node).stop();
         }
         // The fall itself may go unsaid, so soon after the last one; that it lasts is said below.
-        let give_up = Instant::now() + SECONDS_5;
+        let give_up = Instant::now() + PATIENCE;
         while cache(&score(&host, &digits.body([0])).await) != "BYPASS" {
             assert!(Instant::now() < give_up, "a cluster that is down is asked");
         }
         // Long enough for the connections to be given up and made anew.
-        host.wait_for_log("redis cannot be used", 3 * SECONDS_5)
+        host.wait_for_log("redis cannot be used", 3 * PATIENCE)
             .await;
         for node in [1, cluster.partner(1)] {
             cluster.node(node).restart().await;
         }
         cluster.wait_until_served(2).await;
         // Nothing of the restarted shard is left; what is scored now is found again soon.
-        hits_again(&host, &digits, SECONDS_5).await;
+        hits_again(&host, &digits, PATIENCE).await;
     })
     .await;
 }

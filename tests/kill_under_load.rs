@@ -21,6 +21,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+use support::PATIENCE;
 use support::app_root::{AppRoot, repository};
 use support::broker::EntityOptions;
 use support::cloud::Cloud;
@@ -35,11 +36,11 @@ use support::triggers::ServiceBusMessage;
 const MESSAGES: usize = 10_000;
 const KILLS: usize = 20;
 const PROBE_PAUSE: Duration = Duration::from_millis(5);
-const SECONDS_30: Duration = Duration::from_secs(30);
 const MINUTES_5: Duration = Duration::from_secs(300);
 
-/// An unoptimised handler takes this many times as long for a body, during which nothing else gets its thread.
-const SLOWNESS: u32 = if cfg!(debug_assertions) { 10 } else { 1 };
+/// An unoptimised handler takes ten times as long for a body, during which nothing else gets its thread, and the machine
+/// may be busy with other things: only `make test-load` is strict.
+const SLOWNESS: u32 = if cfg!(debug_assertions) { 50 } else { 1 };
 
 /// One test at a time has the machine.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -192,7 +193,7 @@ async fn no_message_is_lost_or_scored_wrongly_however_often_the_handler_is_kille
     for kill in 1..=KILLS as u64 {
         // spread over the whole queue, whatever the speed
         let part = total * kill / (KILLS as u64 + 1);
-        let deadline = Instant::now() + SECONDS_30;
+        let deadline = Instant::now() + PATIENCE;
         while cloud.broker.counters("messages").completed < part {
             assert!(
                 Instant::now() < deadline,
@@ -237,7 +238,7 @@ async fn a_full_queue_and_many_callers_do_not_starve_the_readiness_probe() {
     const CALLERS: usize = 256;
     let cloud = functions::cloud(EntityOptions::default());
     let host = FunctionsHost::start(&app(), affine_by_default()).await;
-    host.wait_for_log("model loaded.*affine|affine.*model loaded", SECONDS_30)
+    host.wait_for_log("model loaded.*affine|affine.*model loaded", PATIENCE)
         .await;
     let plan = Plan::new(2000);
     for message in &plan.messages {

@@ -1,16 +1,13 @@
 //! Starts that cannot succeed say why.
 
-use std::time::Duration;
-
+use crate::support::PATIENCE;
 use crate::support::app_root::AppRoot;
 use crate::support::host::{FunctionsHost, HostOptions};
-
-const SECONDS_5: Duration = Duration::from_secs(5);
 
 /// Starts a handler that has to give up, and returns what it said.
 pub(crate) async fn gives_up(app: &AppRoot, options: impl Into<HostOptions>) -> String {
     let host = FunctionsHost::spawn(app, options);
-    assert_eq!(host.wait_exit(SECONDS_5).await.code(), Some(1));
+    assert_eq!(host.wait_exit(PATIENCE).await.code(), Some(1));
     let errors = host.error_logs();
     assert!(!errors.is_empty(), "no line says why");
     assert!(

@@ -1,9 +1,8 @@
 //! What a whole life of the program leaves in the log: one line for each event, and nothing of what is confidential.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
+use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::functions::add_functions;
 use crate::support::host::{FunctionsHost, HostOptions, Mode};
@@ -14,7 +13,6 @@ use crate::support::triggers::{BlobEvent, ServiceBusMessage};
 
 /// A part of everything that must not be found again.
 const SECRET: &str = "pl4nted";
-const SECONDS_5: Duration = Duration::from_secs(5);
 
 fn app() -> AppRoot {
     let app = AppRoot::new();
@@ -108,18 +106,18 @@ async fn no_secret_is_logged_or_traced_whatever_happens() {
             .setting("OTEL_EXPORTER_OTLP_HEADERS", "api-key=pl4nted-otlp")
             .setting("OTEL_BSP_SCHEDULE_DELAY", "20");
         let host = FunctionsHost::start(&app(), options).await;
-        host.wait_for_log("redis connected", SECONDS_5).await;
+        host.wait_for_log("redis connected", PATIENCE).await;
         live(&host).await;
         redis.stop();
         live(&host).await;
         redis.restart().await;
         host.wait_for_log(
             "redis does not answer|answers again|cannot be used",
-            SECONDS_5,
+            PATIENCE,
         )
         .await;
         host.signal(nix::sys::signal::Signal::SIGTERM);
-        host.wait_exit(SECONDS_5).await;
+        host.wait_exit(PATIENCE).await;
         assert_silent(&host);
         let logs = host.logs();
         let scored: Vec<_> = logs
@@ -144,14 +142,14 @@ async fn what_redis_says_of_a_wrong_password_holds_none() {
     let redis = RedisServer::start_with(RedisOptions::default().password("right")).await;
     let wrong = redis.url().replace("right", "pl4nted-password");
     let host = FunctionsHost::start(&app(), [("REDIS_URL", &*wrong)]).await;
-    host.wait_for_log("cannot be used", SECONDS_5).await;
+    host.wait_for_log("cannot be used", PATIENCE).await;
     assert_silent(&host);
     let string = format!(
         "127.0.0.1:{},password=pl4nted,ssl=False,what=pl4nted",
         redis.port()
     );
     let host = FunctionsHost::start(&app(), [("REDIS_CONNECTION_STRING", &*string)]).await;
-    host.wait_for_log("cannot be used", SECONDS_5).await;
+    host.wait_for_log("cannot be used", PATIENCE).await;
     assert_silent(&host);
 }
 
@@ -168,7 +166,7 @@ async fn what_is_said_of_wrong_settings_holds_no_secret() {
         ),
     ] {
         let host = FunctionsHost::spawn(&app(), [(name, value), ("SCORE_MAX_ROWS", "none")]);
-        let status = host.wait_exit(SECONDS_5).await;
+        let status = host.wait_exit(PATIENCE).await;
         assert_eq!(status.code(), Some(1), "{name}={value}");
         assert!(
             host.logs()
@@ -210,14 +208,15 @@ async fn what_is_said_of_wrong_trace_settings_holds_no_secret_and_stops_nothing(
         let body = br#"{"data":[["a","b"]]}"#;
         let answer = host.http("POST", "/api/score", &[], body).await;
         answer.expect_status(200);
-        host.wait_for_log(said, SECONDS_5).await;
+        host.wait_for_log(said, PATIENCE).await;
         assert_silent(&host);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_is_one_line_with_what_there_is_to_know() {
-    let host = FunctionsHost::start(&app(), [("SCORE_LOG", "json")]).await;
+    let settings = [("SCORE_LOG", "json"), ("SCORE_LOG_FILTER", "debug")];
+    let host = FunctionsHost::start(&app(), settings).await;
     let body = br#"{"data":[["a","b"]]}"#;
     let answer = host.http("POST", "/api/score", &[], body).await;
     let answer = answer.expect_status(200);
@@ -228,7 +227,7 @@ async fn every_event_is_one_line_with_what_there_is_to_know() {
     ];
     let delivered = host.deliver("scoreBatch", &messages, Transport::Chunked);
     let id = delivered.await.unwrap().raw.invocation_id;
-    host.wait_for_log("scored 1, rejected 1", SECONDS_5).await;
+    host.wait_for_log("scored 1, rejected 1", PATIENCE).await;
     let lines: Vec<Value> = host
         .logs()
         .iter()
@@ -246,7 +245,7 @@ async fn every_event_is_one_line_with_what_there_is_to_know() {
         (&scored["rows"], &scored["cache"]),
         (&json!(1), &json!("MISS"))
     );
-    assert!(scored["ms"].is_f64() && scored["level"] == "INFO");
+    assert!(scored["ms"].is_f64() && scored["level"] == "DEBUG");
     let scored = of(&id, "scored");
     assert_eq!(
         (&scored["cache"], &scored["index"]),
@@ -268,4 +267,69 @@ async fn every_event_is_one_line_with_what_there_is_to_know() {
     assert_eq!(refused["status"], 400);
     assert_eq!(refused["model"], "identity_string");
     assert!(refused["ms"].is_f64(), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_usual_is_told_in_a_summary_and_not_line_by_line() {
+    let host = FunctionsHost::start(&app(), [("SCORE_LOG", "json")]).await;
+    let body = br#"{"data":[["a","b"]]}"#;
+    for _ in 0..3 {
+        let answer = host.http("POST", "/api/score", &[], body).await;
+        answer.expect_status(200);
+    }
+    host.http("POST", "/api/score", &[], b"{")
+        .await
+        .expect_status(400);
+    host.http("GET", "/api/score/metrics", &[], b"").await;
+    let messages = [ServiceBusMessage::new(&body[..])];
+    let delivered = host.deliver("scoreBatch", &messages, Transport::Chunked);
+    assert_eq!(delivered.await.unwrap().logs, [""; 0]);
+    host.signal(nix::sys::signal::Signal::SIGTERM);
+    host.wait_exit(PATIENCE).await;
+    let lines: Vec<Value> = host
+        .logs()
+        .iter()
+        .map(|line| serde_json::from_str(&line.text).expect("one JSON object per line"))
+        .collect();
+    let texts: Vec<&str> = lines.iter().filter_map(|l| l["message"].as_str()).collect();
+    assert!(
+        !texts.iter().any(|text| text.contains("scored")),
+        "{texts:?}"
+    );
+    assert!(texts.contains(&"request refused"), "{texts:?}");
+    let summaries: Vec<&Value> = lines.iter().filter(|l| l["message"] == "summary").collect();
+    let sum = |name: &str| -> u64 { summaries.iter().filter_map(|l| l[name].as_u64()).sum() };
+    let found = ["requests", "refused", "failed", "rows", "hits", "misses"].map(sum);
+    assert_eq!(found, [5, 1, 0, 4, 3, 1], "{summaries:?}");
+    assert_eq!(summaries[0]["level"], "INFO");
+    assert!(summaries[0]["hit_percent"].is_f64());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_slow_is_told_with_its_steps() {
+    // So that everything is.
+    let settings = [("SCORE_LOG", "json"), ("SCORE_LOG_SLOW", "1ns")];
+    let host = FunctionsHost::start(&app(), settings).await;
+    let body = br#"{"data":[["a","b"]]}"#;
+    let answer = host.http("POST", "/api/score", &[], body).await;
+    let line = host.wait_for_log(&answer.invocation_id, PATIENCE).await;
+    let line: Value = serde_json::from_str(&line.text).unwrap();
+    assert_eq!(
+        (&line["message"], &line["level"]),
+        (&json!("scored slowly"), &json!("INFO"))
+    );
+    assert_eq!((&line["rows"], &line["cache"]), (&json!(1), &json!("MISS")));
+    let steps = line["steps_ms"].as_str().unwrap();
+    for step in ["decode=", " cache=", " queue=", " infer=", " encode="] {
+        assert!(steps.contains(step), "{steps}");
+    }
+    let messages = [ServiceBusMessage::new(&body[..])];
+    let delivered = host.deliver("scoreBatch", &messages, Transport::Chunked);
+    let id = delivered.await.unwrap().raw.invocation_id;
+    let line = host.wait_for_log(&id, PATIENCE).await;
+    let line: Value = serde_json::from_str(&line.text).unwrap();
+    assert_eq!(
+        (&line["message"], &line["index"]),
+        (&json!("scored slowly"), &json!(0))
+    );
 }

@@ -1,5 +1,6 @@
 //! The figures at `GET /api/score/metrics`, in both text formats, for every way a body can come.
 
+use crate::support::PATIENCE;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
 use crate::support::host::FunctionsHost;
@@ -80,13 +81,10 @@ async fn times_and_sizes_of_every_step_are_kept() {
     )
     .await;
     let up = "(redis connected)";
-    host.wait_for_log(up, std::time::Duration::from_secs(5))
-        .await;
+    host.wait_for_log(up, PATIENCE).await;
     host.http("POST", "/api/score", &[JSON], &digits.body(0..3))
         .await;
-    redis
-        .wait_for_keys(3, std::time::Duration::from_secs(5))
-        .await;
+    redis.wait_for_keys(3, PATIENCE).await;
     host.http("POST", "/api/score", &[JSON], &digits.body(0..3))
         .await;
     let text = figures(&host).await;

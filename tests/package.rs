@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use zip::ZipArchive;
 
 use crate::protocol_cases::mistakes;
+use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::broker::EntityOptions;
 use crate::support::cloud::Cloud;
@@ -25,7 +26,6 @@ use crate::support::triggers::ServiceBusMessage;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const BODY: &str = r#"{"data":[[1,2,3]]}"#;
-const SECONDS_5: Duration = Duration::from_secs(5);
 /// Newer than any that there is.
 const ANY_GLIBC: [&str; 2] = ["--allow-glibc", "9.0"];
 const ALL: &str = "http,servicebus,servicebus-topic,storage-queue,blob";
@@ -145,7 +145,7 @@ async fn answers_http(host: &FunctionsHost) {
 }
 
 async fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + SECONDS_5;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
             return found;

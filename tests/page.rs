@@ -1,10 +1,9 @@
 //! The page where a person tries the model: who gets it, and with which headers. What it does is tested in a browser,
 //! by `make test-page`.
 
-use std::time::Duration;
-
 use serde_json::json;
 
+use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::host::{FunctionsHost, Mode};
 use crate::support::http1;
@@ -104,8 +103,7 @@ async fn head_tells_of_the_page_without_it() {
 async fn other_paths_and_errors_stay_as_they_are() {
     let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
     // Before, no model is unknown.
-    host.wait_for_log("model loaded", Duration::from_secs(5))
-        .await;
+    host.wait_for_log("model loaded", PATIENCE).await;
     let browser = [("accept", FIREFOX)];
     for (path, status) in [
         ("/api/score/nope", 404),

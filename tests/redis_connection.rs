@@ -1,11 +1,11 @@
 //! Connections to Redis: what is accepted, and for what is not, one line that says what to change.
 
 use std::path::Path;
-use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
+use crate::support::PATIENCE;
 use crate::support::answer::Answer;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
@@ -14,7 +14,6 @@ use crate::support::host_options::HostOptions;
 use crate::support::redis::{RedisOptions, RedisServer};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
-const SECONDS_5: Duration = Duration::from_secs(5);
 
 async fn score(host: &FunctionsHost, body: &[u8]) -> Answer {
     let answer = host.http("POST", "/api/score", &[JSON], body).await;
@@ -41,7 +40,7 @@ fn trusting(authority: &Path, name: &str, value: &str) -> HostOptions {
 async fn complains(options: impl Into<HostOptions>, said: &[&str]) -> FunctionsHost {
     let digits = Digits::load();
     let host = FunctionsHost::start(&AppRoot::with_sample(), options).await;
-    let line = host.wait_for_log("redis cannot be used", SECONDS_5).await;
+    let line = host.wait_for_log("redis cannot be used", PATIENCE).await;
     for said in said {
         assert!(line.text.contains(said), "{said:?} is not in {}", line.text);
     }
@@ -73,9 +72,9 @@ async fn tls_with_a_private_authority_and_the_portals_connection_string() {
             ("SCORE_L1_BYTES", "0"),
         ];
         let host = FunctionsHost::start(&app, settings).await;
-        host.wait_for_log("redis connected", SECONDS_5).await;
+        host.wait_for_log("redis connected", PATIENCE).await;
         score(&host, &digits.body([0])).await;
-        redis.wait_for_keys(1, SECONDS_5).await;
+        redis.wait_for_keys(1, PATIENCE).await;
         assert_eq!(cache(&score(&host, &digits.body([0])).await), "HIT");
         no_secret(&host, "p+w/=x");
     }
@@ -168,7 +167,7 @@ async fn a_user_without_rights() {
             b"~score:*",
         ])
         .await;
-    host.wait_for_log("redis connected", SECONDS_5).await;
+    host.wait_for_log("redis connected", PATIENCE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +201,7 @@ async fn a_certificate_for_another_host_name_and_how_to_name_it() {
     );
     let options = trusting(redis.ca_file(), "REDIS_CONNECTION_STRING", &named);
     let host = FunctionsHost::start(&AppRoot::with_sample(), options).await;
-    host.wait_for_log("redis connected", SECONDS_5).await;
+    host.wait_for_log("redis connected", PATIENCE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

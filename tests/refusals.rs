@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::protocol_cases::{SECONDS_5, test_model};
+use crate::protocol_cases::test_model;
+use crate::support::PATIENCE;
 use crate::support::app_root::AppRoot;
 use crate::support::blob_store::{self, BlobStore};
 use crate::support::functions::add_functions;
@@ -39,10 +40,7 @@ async fn what_no_waiting_mends_is_refused_at_once_and_alone() {
         ServiceBusMessage::new(BODY),
     ];
     let sent = host.deliver("scoreBatch", &batch, Transport::Chunked);
-    let outcome = tokio::time::timeout(SECONDS_5, sent)
-        .await
-        .unwrap()
-        .unwrap();
+    let outcome = tokio::time::timeout(PATIENCE, sent).await.unwrap().unwrap();
     assert_eq!(outcome.messages("result").len(), 2);
     let rejected = outcome.messages("rejected");
     let codes: Vec<&Value> = rejected.iter().map(|r| &r["reason"]["code"]).collect();
@@ -78,7 +76,7 @@ async fn no_part_of_a_body_reaches_the_log() {
         let sent = host.deliver("scoreMessage", &message, Transport::Chunked);
         assert_eq!(sent.await.unwrap().messages("rejected").len(), 1, "{body}");
     }
-    host.wait_for_log(r#"rejected "m\\nforged": invalid_input"#, SECONDS_5)
+    host.wait_for_log(r#"rejected "m\\nforged": invalid_input"#, PATIENCE)
         .await;
     for line in host.logs() {
         assert!(!line.text.contains("INJECTED"), "{line:?}");

@@ -24,6 +24,10 @@ pub struct Setting {
     pub default: &'static str,
 }
 
+/// Libraries that are silent unless `SCORE_LOG_FILTER` names them: ONNX Runtime repeats what is reported with the request,
+/// fred and Azure's libraries repeat what the cache reports, and others tell each step of a connection.
+const SILENT: &str =
+    "ort=off,fred=off,azure=off,typespec=off,hyper_util=off,reqwest=off,rustls=off,h2=off";
 const AT_LEAST_ONE: &str = "a whole number, 1 or more";
 /// Longer times are slips, and would overflow the clock.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
@@ -171,8 +175,12 @@ pub const SETTINGS: &[Setting] = &[
         default: "text",
     },
     Setting {
+        name: "SCORE_LOG_SLOW",
+        default: "1s",
+    },
+    Setting {
         name: "SCORE_LOG_FILTER",
-        default: "info,ort=off,fred=off,azure=off,typespec=off",
+        default: "info",
     },
     Setting {
         name: "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -258,6 +266,8 @@ pub struct Config {
     pub page: bool,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// From which time on a request, message or blob is logged as slow.
+    pub log_slow: Duration,
     /// Which events are logged.
     pub log_filter: String,
     /// How traces are exported, if they are.
@@ -352,8 +362,7 @@ impl Reader<'_> {
                 "SCORE_LOG",
                 &[("text", LogFormat::Text), ("json", LogFormat::Json)],
             ),
-            // ONNX Runtime repeats on its own what is reported with the request; fred and Azure's libraries what the
-            // cache reports.
+            log_slow: self.duration("SCORE_LOG_SLOW"),
             log_filter: self.log_filter(),
             traces: traces::read(self.lookup, &mut trace_remarks),
             trace_remarks,
@@ -449,7 +458,8 @@ impl Reader<'_> {
             let expected = format!("filter directives such as info or score=debug ({error})");
             self.wrong(NAME, &value, &expected);
         }
-        value
+        // A later directive replaces an earlier one for the same target.
+        format!("{SILENT},{value}")
     }
 
     fn model_dir(&self) -> String {
@@ -559,6 +569,10 @@ fn named<T, E: Display>(name: &str, outcome: Result<T, E>) -> Result<T, String> 
 mod tests {
     use std::path::Path;
 
+    use tracing::Level;
+    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::layer::SubscriberExt;
+
     use super::*;
 
     fn read(settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
@@ -632,6 +646,23 @@ mod tests {
         }
         let wrong = read(&[("REDIS_AUTH", "ntlm"), ("REDIS_URL", "redis://h")]);
         assert!(wrong.unwrap_err()[0].contains("key or entra"));
+    }
+
+    #[test]
+    fn libraries_are_silent_unless_the_filter_names_them() {
+        let heard = |filter: &str| {
+            let config = read(&[("SCORE_LOG_FILTER", filter)]).unwrap();
+            let filter = EnvFilter::new(&config.log_filter);
+            let registry = tracing_subscriber::registry().with(filter);
+            tracing::subscriber::with_default(registry, || {
+                let library = tracing::enabled!(target: "fred::router", Level::WARN);
+                let own = tracing::enabled!(target: "handler::scoring", Level::DEBUG);
+                (library, own)
+            })
+        };
+        assert_eq!(heard(""), (false, false));
+        assert_eq!(heard("debug"), (false, true));
+        assert_eq!(heard("debug,fred=warn"), (true, true));
     }
 
     #[test]

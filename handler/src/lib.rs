@@ -26,6 +26,7 @@ mod protocol;
 #[cfg(test)]
 mod samples;
 mod scoring;
+mod summary;
 mod traces;
 mod workers;
 
@@ -40,6 +41,7 @@ use app::App;
 pub use cli::{Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments};
 pub use config::{Config, SETTINGS, Setting, TraceSettings};
 pub use logging::{Telemetry, complain, start_logging};
+use summary::Summary;
 use workers::Workers;
 
 /// Serves until the process is told to stop.
@@ -93,18 +95,23 @@ async fn serve(
         let _ = told_to_stop.await;
         stopped.get_or_init(Instant::now);
     };
+    let mut summary = Summary::new(app.clone());
     let serving = http::serve(app, listener, workers, stop, grace);
-    tokio::pin!(serving);
-    tokio::select! {
-        () = &mut serving => Ok(()),
-        outcome = loading => match outcome {
-            Ok(()) => {
-                serving.await;
-                Ok(())
-            }
-            Err(error) => Err(error),
-        },
-    }
+    let serving = async {
+        tokio::pin!(serving);
+        tokio::select! {
+            () = &mut serving => return Ok(()),
+            outcome = loading => outcome?,
+        }
+        serving.await;
+        Ok(())
+    };
+    let outcome = tokio::select! {
+        outcome = serving => outcome,
+        never = summary.every_minute() => match never {},
+    };
+    summary.log();
+    outcome
 }
 
 /// After a restart the former process may hold the port for a moment.

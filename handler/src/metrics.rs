@@ -37,6 +37,16 @@ struct Requests {
     count: Counter,
 }
 
+/// How many requests, messages and blobs there were, and how many of them got no result.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Outcomes {
+    pub(crate) requests: u64,
+    /// By the caller's fault.
+    pub(crate) refused: u64,
+    /// By ours, or for now.
+    pub(crate) failed: u64,
+}
+
 impl Metrics {
     /// Counts one request, message or blob, the latter two by the status they would have had as a request. `model` is
     /// there if one was found, and loaded.
@@ -68,6 +78,25 @@ impl Metrics {
             status,
             count,
         });
+    }
+
+    /// What was to be scored so far. Probes, scrapes and unknown paths are left out, as in the dashboard.
+    pub(crate) fn outcomes(&self) -> Outcomes {
+        let requests = self.requests.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Outcomes::default();
+        for one in requests.iter() {
+            if one.function == "info" || one.function == "none" {
+                continue;
+            }
+            let count = one.count.get();
+            all.requests += count;
+            match one.status {
+                400..500 => all.refused += count,
+                500.. => all.failed += count,
+                _ => {}
+            }
+        }
+        all
     }
 
     /// Counts messages and blobs that were scored or refused.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use score::{CacheOutcome, CacheUse, InferenceRequest, ScoreError, Scorer, Timings};
-use tracing::{Span, error, info, info_span};
+use tracing::{Span, debug, error, info, info_span};
 
 use crate::app::{App, Models};
 use crate::features;
@@ -25,6 +25,8 @@ pub(crate) struct Call<'a> {
     pub(crate) id: &'a str,
     /// For the log too: the place of a message in its batch.
     pub(crate) index: Option<usize>,
+    /// When the request, message or blob came.
+    pub(crate) since: Instant,
     /// What the body is written in.
     pub(crate) declared: Declared<'a>,
     /// The content type wanted for the answer.
@@ -54,19 +56,18 @@ pub(crate) struct Times {
     fetch: Option<Duration>,
     score: Timings,
     encode: Duration,
+    /// From the moment it came; more than the steps together where its bytes or the models were waited for.
+    all: Duration,
 }
 
 impl Times {
-    fn total(&self) -> Duration {
-        self.steps().map(|(_, time)| time).sum()
-    }
-
     /// Names and milliseconds, in the order of the work.
     pub(crate) fn millis(&self) -> impl Iterator<Item = (&'static str, f64)> {
         self.steps().map(|(name, time)| (name, millis(time)))
     }
 
-    fn steps(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+    /// Names and durations, in the order of the work.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (&'static str, Duration)> {
         let all = [
             ("decode", Some(self.decode)),
             ("features", self.fetch),
@@ -132,11 +133,13 @@ pub(crate) async fn score(
             "a binary answer cannot travel in an envelope; ask for JSON, or switch request forwarding on",
         ));
     }
+    let end = Instant::now();
     let times = Times {
         decode,
         fetch,
         score: response.timings,
-        encode: start.elapsed(),
+        encode: end - start,
+        all: end - call.since,
     };
     let span = Span::current();
     if !span.is_disabled() {
@@ -144,21 +147,47 @@ pub(crate) async fn score(
         span.record("score.rows", response.rows);
         span.record("score.cache", CacheStatus(response.cache).word());
     }
-    info!(
-        id = call.id,
-        index = call.index,
-        model = metadata.name,
-        status = 200,
-        rows = response.rows,
-        cache = %CacheStatus(response.cache),
-        ms = millis(times.total()),
-        "scored"
-    );
-    Ok(Scored {
+    let scored = Scored {
         answer,
         cache: response.cache,
         times,
-    })
+    };
+    if times.all < app.config().log_slow {
+        log_usual(call, &metadata.name, response.rows, &scored);
+    } else {
+        log_slow(call, &metadata.name, response.rows, &scored);
+    }
+    Ok(scored)
+}
+
+/// At `debug`, because the host forwards every line of `info` to Application Insights, where each line costs money.
+fn log_usual(call: Call<'_>, model: &str, rows: usize, scored: &Scored) {
+    debug!(
+        id = call.id,
+        index = call.index,
+        model,
+        status = 200,
+        rows,
+        cache = %CacheStatus(scored.cache),
+        ms = millis(scored.times.all),
+        "scored"
+    );
+}
+
+fn log_slow(call: Call<'_>, model: &str, rows: usize, scored: &Scored) {
+    let steps = scored.times.millis();
+    let steps: Vec<String> = steps.map(|(name, ms)| format!("{name}={ms}")).collect();
+    info!(
+        id = call.id,
+        index = call.index,
+        model,
+        status = 200,
+        rows,
+        cache = %CacheStatus(scored.cache),
+        ms = millis(scored.times.all),
+        steps_ms = steps.join(" "),
+        "scored slowly"
+    );
 }
 
 /// Runs work on so many bytes: if they are many, without holding up the thread's other tasks.

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 use crate::memo::{
     KeyMaker, MemoKey, ModelDigest, RowStack, can_encode, decode, encode_row, encode_whole,
@@ -63,7 +64,8 @@ impl Units {
             unit_of_row: Vec::with_capacity(rows),
             whole: false,
         };
-        let mut seen = HashMap::with_capacity(rows);
+        // Keys are digests, so that nothing has to protect the table from made-up collisions.
+        let mut seen = HashMap::with_capacity_and_hasher(rows, RandomState::default());
         for (row, key) in keys.into_iter().enumerate() {
             let unit = *seen.entry(key).or_insert(units.keys.len());
             if unit == units.keys.len() {

@@ -71,14 +71,14 @@ impl TensorSpec {
     ///
     /// # Errors
     /// [`ScoreError::InvalidInput`] naming this input, what it expects and what came.
-    pub fn check(&self, tensor: &Tensor, target: &str) -> Result<(), ScoreError> {
+    pub fn check(&self, tensor: &Tensor, target: impl fmt::Display) -> Result<(), ScoreError> {
         if is_absurd(tensor.shape()) {
             let message = format!(
                 "input {:?}: shape {} is too large",
                 self.name,
                 ShapeText(tensor.shape())
             );
-            return Err(ScoreError::invalid(target, message));
+            return Err(ScoreError::invalid(target.to_string(), message));
         }
         if tensor.element_type() == self.element_type && self.accepts(tensor.shape()) {
             return Ok(());
@@ -90,7 +90,7 @@ impl TensorSpec {
             let ty = tensor.element_type();
             format!("input {:?}: expected {self}, got {ty} {got}", self.name)
         };
-        Err(ScoreError::invalid(target, message))
+        Err(ScoreError::invalid(target.to_string(), message))
     }
 }
 
@@ -258,21 +258,21 @@ impl ModelSignature {
         let required = self.inputs.len();
         let mut slots: Vec<Option<Tensor>> = vec![None; required + self.optional.len()];
         for (position, NamedTensor { name, tensor }) in given.into_iter().enumerate() {
-            let target = format!("inputs[{position}]");
+            let target = || format!("inputs[{position}]");
             let mut all = self.inputs.iter().chain(&self.optional);
             let Some(index) = all.position(|spec| spec.name == name) else {
                 let message = format!(
                     "the model has no input {name:?}; it takes {}",
                     self.describe_inputs()
                 );
-                return Err(ScoreError::invalid(target, message));
+                return Err(ScoreError::invalid(target(), message));
             };
             let spec = self.inputs.get(index);
             let spec = spec.unwrap_or_else(|| &self.optional[index - required]);
-            spec.check(&tensor, &target)?;
+            spec.check(&tensor, format_args!("inputs[{position}]"))?;
             if slots[index].replace(tensor).is_some() {
                 let message = format!("input {name:?} is given twice");
-                return Err(ScoreError::invalid(target, message));
+                return Err(ScoreError::invalid(target(), message));
             }
         }
         let missing = self.inputs.iter().zip(&slots).find(|(_, t)| t.is_none());

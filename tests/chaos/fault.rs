@@ -9,13 +9,14 @@ use super::form::Form;
 use super::load::{Asked, KNOWN_PER_REQUEST, KNOWN_ROWS, Load, Sample, hits, p99, score};
 use super::oracle;
 use super::report::{Objections, Report, Row};
+use crate::support::PATIENCE;
 use crate::support::app_root::AppRoot;
 use crate::support::host::{FunctionsHost, HostOptions};
 
 /// How often a fault is put to the test as long as nothing but time speaks against the handler: the 99th percentile of a
 /// short time is nearly its maximum, and a busy machine makes one request late by chance, but not three times.
 const RUNS: usize = 3;
-const HITS_AGAIN_LIMIT: Duration = Duration::from_secs(15);
+const HITS_AGAIN_LIMIT: Duration = PATIENCE;
 
 /// A Redis, however it is made up, that can be broken.
 pub(crate) trait Backend: Sync {
@@ -90,7 +91,7 @@ impl Suite {
     pub(crate) async fn start(form: Form) -> Self {
         let app = oracle::app();
         let without_cache = FunctionsHost::start(&app, [("SCORE_CACHE_POLICY", "off")]).await;
-        let limit = Duration::from_secs(10);
+        let limit = PATIENCE;
         without_cache.wait_for_log("model loaded", limit).await;
         Self {
             form,
@@ -108,7 +109,7 @@ impl Suite {
             let mut runs = 0;
             let (row, objections) = loop {
                 let row = self.put_to_test(&backend, &fault, &host, &load).await;
-                let objections = row.objections(fault.effect, self.form.noise);
+                let objections = row.objections(fault.effect, self.form);
                 runs += 1;
                 if runs == RUNS || !objections.may_be_chance() {
                     break (row, objections);
@@ -149,6 +150,10 @@ impl Suite {
         let applied = Instant::now();
         (fault.apply)(backend).await;
         tokio::time::sleep(self.form.first).await;
+        if fault.effect == Effect::Outage && !self.form.is_long {
+            // However busy the machine is.
+            left_alone(host).await;
+        }
         let settled = Instant::now();
         tokio::time::sleep(self.form.during).await;
         let dropped = counter(host, "score_cache_dropped_writes_total").await - dropped;
@@ -186,11 +191,20 @@ impl Suite {
 
 /// A handler that knows its Redis and has no in-process tier, so that every hit is one of Redis.
 async fn started(app: &AppRoot, settings: HostOptions) -> FunctionsHost {
-    let limit = Duration::from_secs(10);
+    let limit = PATIENCE;
     let host = FunctionsHost::start(app, settings.setting("SCORE_L1_BYTES", "0")).await;
     host.wait_for_log("redis connected", limit).await;
     host.wait_for_log("model loaded", limit).await;
     host
+}
+
+/// Waits until Redis is not asked any more.
+async fn left_alone(host: &FunctionsHost) {
+    let give_up = Instant::now() + PATIENCE;
+    while counter(host, "score_cache_redis_up").await != 0 {
+        assert!(Instant::now() < give_up, "Redis is asked all the same");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn announce_another_run(fault: &str, objections: Objections) {

@@ -18,6 +18,8 @@ pub(crate) struct Form {
     /// What the p99 may differ by although nothing is wrong, since the machine has other things to do: too few
     /// samples in the short form, and a debug build among other tests.
     pub(crate) noise: Duration,
+    /// How soon after a fault all hits have to be back.
+    pub(crate) hits_again: Duration,
     /// Rows of the run with draws from a Zipf distribution.
     pub(crate) zipf_rows: usize,
     /// Between two requests of one client of that run, so that several faults fit in.
@@ -27,6 +29,15 @@ pub(crate) struct Form {
 }
 
 impl Form {
+    /// The same beside what a request without a cache takes at the same time: in the short form, which is part of all
+    /// tests, that shows how busy the machine is.
+    pub(crate) fn noise_beside(self, without_cache: Duration) -> Duration {
+        match self.is_long {
+            true => self.noise,
+            false => self.noise.max(2 * without_cache),
+        }
+    }
+
     /// The long form with `CHAOS=long`, else the short one.
     #[allow(
         clippy::disallowed_methods,
@@ -41,6 +52,7 @@ impl Form {
                 during: Duration::from_secs(8),
                 pace: Duration::from_millis(40),
                 noise: Duration::from_millis(2),
+                hits_again: Duration::from_secs(2),
                 zipf_rows: 1_000_000,
                 zipf_pace: Duration::from_millis(40),
                 zipf_pause: Duration::from_millis(500),
@@ -52,6 +64,7 @@ impl Form {
                 during: Duration::from_millis(500),
                 pace: Duration::from_millis(100),
                 noise: Duration::from_millis(30),
+                hits_again: Duration::from_secs(20),
                 zipf_rows: 20_000,
                 zipf_pace: Duration::from_millis(150),
                 zipf_pause: Duration::from_millis(200),

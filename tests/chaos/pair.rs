@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::fault::Backend;
+use crate::support::PATIENCE;
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::host::HostOptions;
 use crate::support::redis::{RedisOptions, RedisServer};
@@ -105,7 +106,7 @@ pub(crate) async fn replicate(from: &RedisServer, to: &RedisServer) {
 ///
 /// If it is not within 10 s.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, is_met: impl Fn() -> F) {
-    let give_up = Instant::now() + Duration::from_secs(10);
+    let give_up = Instant::now() + PATIENCE;
     while !is_met().await {
         assert!(Instant::now() < give_up, "not within 10 s: {what}");
         sleep(Duration::from_millis(5)).await;

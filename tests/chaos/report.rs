@@ -9,7 +9,6 @@ use crate::support::app_root::repository;
 
 /// `REDIS_TIMEOUT`, as it is by default.
 const LOOK_UP_BUDGET: Duration = Duration::from_millis(50);
-const HITS_AGAIN_WITHIN: Duration = Duration::from_secs(2);
 
 /// What was measured around one fault. Times are 99th percentiles unless they say otherwise.
 #[derive(Debug)]
@@ -76,7 +75,7 @@ impl Objections {
 
 impl Row {
     /// Judges it.
-    pub(crate) fn objections(&self, effect: Effect, noise: Duration) -> Objections {
+    pub(crate) fn objections(&self, effect: Effect, form: Form) -> Objections {
         let mut found = Objections::default();
         let failure = self.first_failure.clone().unwrap_or_default();
         found.right(
@@ -84,11 +83,11 @@ impl Row {
             format!("{} failed: {failure}", self.failed),
         );
         found.right(self.wrong == 0, format!("{} wrong answers", self.wrong));
-        self.judge_latencies(effect, noise, &mut found);
+        self.judge_latencies(effect, form, &mut found);
         self.judge_effect(effect, &mut found);
         match self.hits_again {
             Some(time) => found.in_time(
-                time < HITS_AGAIN_WITHIN,
+                time < form.hits_again,
                 format!("hits came back after {time:?}"),
             ),
             None => found.right(false, "hits never came back".to_owned()),
@@ -96,10 +95,12 @@ impl Row {
         found
     }
 
-    fn judge_latencies(&self, effect: Effect, noise: Duration, found: &mut Objections) {
+    fn judge_latencies(&self, effect: Effect, form: Form, found: &mut Objections) {
+        let noise = form.noise_beside(self.without_cache_first);
         let limit = self.without_cache_first + LOOK_UP_BUDGET + noise;
         let text = format!("p99 at first {:?}, more than {limit:?}", self.first);
         found.in_time(self.first <= limit, text);
+        let noise = form.noise_beside(self.without_cache_during);
         let limit = match effect {
             // The gate is shut.
             Effect::Outage => self.without_cache_during.mul_f64(1.1) + noise,
@@ -114,7 +115,7 @@ impl Row {
     fn judge_effect(&self, effect: Effect, found: &mut Objections) {
         let (asked, served) = (self.asked_during, self.served_during);
         match effect {
-            Effect::Outage => found.right(
+            Effect::Outage => found.in_time(
                 asked * 20 <= served && served > 0,
                 format!("{asked} of {served} requests asked Redis: no outage"),
             ),

@@ -13,6 +13,7 @@ use super::form::Form;
 use super::load::{hits, score};
 use super::oracle;
 use super::pair::{Pair, until};
+use crate::support::PATIENCE;
 use crate::support::host::{FunctionsHost, HostOptions};
 use crate::support::redis::RedisServer;
 
@@ -62,7 +63,7 @@ impl Counts {
 }
 
 async fn started(settings: HostOptions) -> FunctionsHost {
-    let limit = Duration::from_secs(10);
+    let limit = PATIENCE;
     let host = FunctionsHost::start(&oracle::app(), settings).await;
     host.wait_for_log("redis connected", limit).await;
     host.wait_for_log("model loaded", limit).await;

@@ -130,11 +130,9 @@ async fn m05_a_batch_fails_as_a_whole_before_its_locks_expire() {
         Ok(outcome) => panic!("{outcome:?}"),
     };
     assert!(error.contains("status 503"), "{error}");
-    assert!(
-        start.elapsed() < Duration::from_millis(2500),
-        "{:?}",
-        start.elapsed()
-    );
+    let took = start.elapsed();
+    // The default is 45 seconds.
+    assert!(took < Duration::from_secs(30), "{took:?}");
     late.let_load().await;
     let outcome = deliver(&host, &messages, Transport::Chunked).await;
     assert_results(&outcome, 0..40);

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::SECONDS_5;
-use super::scoring_app::{BODY, deliver, host, result, scores};
+use super::scoring_app::{BODY, app, default_model, deliver, host, result, scores};
+use crate::support::PATIENCE;
 use crate::support::encoding::base64;
 use crate::support::host::FunctionsHost;
 use crate::support::http1;
@@ -96,7 +96,7 @@ async fn e06_envelopes_without_the_bindings_data_are_refused_and_logged() {
     for body in bodies {
         let answer = host.post_body("scoreMessage", body.as_bytes(), Transport::Chunked);
         let id = answer.await.unwrap().invocation_id;
-        host.wait_for_log(&id, SECONDS_5).await;
+        host.wait_for_log(&id, PATIENCE).await;
         assert_refused(&host, "scoreMessage", body.as_bytes(), &[400]).await;
     }
 }
@@ -166,17 +166,18 @@ async fn e10_every_success_has_a_json_body() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn e11_lines_of_the_answer_are_also_on_standard_output() {
-    let host = host().await;
+    let options = default_model("affine").setting("SCORE_LOG_FILTER", "debug");
+    let host = FunctionsHost::start(&app(&["affine"]), options).await;
     for (body, least) in [(BODY, 0), ("bad", 1)] {
         let message = [ServiceBusMessage::new(body).with_id("m-77")];
         let sent = host.deliver("scoreMessage", &message, Transport::Chunked);
         let outcome = sent.await.unwrap();
         assert!(outcome.logs.len() >= least, "{outcome:?}");
         for line in &outcome.logs {
-            let found = host.wait_for_log(&regex::escape(line), SECONDS_5).await;
+            let found = host.wait_for_log(&regex::escape(line), PATIENCE).await;
             assert!(!found.is_stderr);
         }
         let id = &outcome.raw.invocation_id;
-        host.wait_for_log(id, SECONDS_5).await;
+        host.wait_for_log(id, PATIENCE).await;
     }
 }

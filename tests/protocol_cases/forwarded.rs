@@ -7,7 +7,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use super::{JSON, SECONDS_5, test_model};
+use super::{JSON, test_model};
+use crate::support::PATIENCE;
 use crate::support::answer::Answer;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
@@ -15,15 +16,21 @@ use crate::support::host::{FunctionsHost, Mode};
 use crate::support::http1::{self, RawConnection};
 use crate::support::process::Level;
 
+/// One line for each request.
+const LOG_ALL: (&str, &str) = ("SCORE_LOG_FILTER", "debug");
 const MODES: [Mode; 2] = [Mode::Forwarded, Mode::Proxied];
 /// The first setosa, versicolor and virginica of Fisher's table.
 const FLOWERS: &[u8] = br#"{"data":[[5.1,3.5,1.4,0.2],[7.0,3.2,4.7,1.4],[6.3,3.3,6.0,2.5]]}"#;
 
 /// scikit-learn's classifier under the name `iris`.
 async fn iris() -> FunctionsHost {
+    iris_with([]).await
+}
+
+async fn iris_with<const N: usize>(settings: [(&str, &str); N]) -> FunctionsHost {
     let app = AppRoot::new();
     app.add_model("iris", test_model("zipmap"), None);
-    FunctionsHost::start(&app, []).await
+    FunctionsHost::start(&app, settings).await
 }
 
 fn tells_the_flowers(answer: &Answer) {
@@ -55,7 +62,7 @@ async fn f01_f17_a_forwarded_and_a_proxied_request_get_the_right_scores() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f02_the_last_invocation_id_counts() {
-    let host = iris().await;
+    let host = iris_with([LOG_ALL]).await;
     let id = "X-Azure-Functions-InvocationId";
     let length = FLOWERS.len().to_string();
     let rest = [JSON, ("Host", "app.example"), ("Content-Length", &length)];
@@ -67,7 +74,7 @@ async fn f02_the_last_invocation_id_counts() {
         let answer = http1::exchange(host.port(), &[&head, FLOWERS]).await;
         let answer = answer.unwrap().expect_status(200);
         assert_eq!(answer.header("x-request-id"), Some(real));
-        let line = host.wait_for_log(real, SECONDS_5).await;
+        let line = host.wait_for_log(real, PATIENCE).await;
         assert!(line.text.contains("scored"), "{}", line.text);
     }
     assert!(host.logs().iter().all(|line| !line.text.contains("fake")));
@@ -224,7 +231,7 @@ async fn f12_what_is_no_number_or_far_too_deep_is_a_400_in_bounded_time_and_memo
             assert_eq!(answer.status, 400, "{shown}: {}", answer.text());
             assert_eq!(answer.at("/error/code"), "invalid_input", "{shown}");
             // Milliseconds on a machine at rest.
-            assert!(start.elapsed() < SECONDS_5, "{shown}");
+            assert!(start.elapsed() < PATIENCE, "{shown}");
         }
     }
     let grown = peak_memory(&host) - before;
@@ -244,7 +251,8 @@ fn peak_memory(host: &FunctionsHost) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn f02_f16_log_lines_carry_the_invocation_id_and_no_secret() {
     for format in ["text", "json"] {
-        let host = FunctionsHost::start(&AppRoot::with_sample(), [("SCORE_LOG", format)]).await;
+        let settings = [("SCORE_LOG", format), LOG_ALL];
+        let host = FunctionsHost::start(&AppRoot::with_sample(), settings).await;
         let digits = Digits::load();
         let headers = [
             JSON,
@@ -258,12 +266,12 @@ async fn f02_f16_log_lines_carry_the_invocation_id_and_no_secret() {
                 .http_by(mode, "POST", path, &headers, &digits.body([0]))
                 .await;
             let id = answer.expect_status(200).invocation_id;
-            host.wait_for_log(&format!("scored.*{id}|{id}.*scored"), SECONDS_5)
+            host.wait_for_log(&format!("scored.*{id}|{id}.*scored"), PATIENCE)
                 .await;
             let bad = br#"{"data":[["s3cret-value"]]}"#;
             let refused = host.http_by(mode, "POST", path, &headers, bad).await;
             let id = refused.expect_status(400).invocation_id;
-            host.wait_for_log(&id, SECONDS_5).await;
+            host.wait_for_log(&id, PATIENCE).await;
         }
         for line in host.logs() {
             assert_eq!(line.level, Level::Information, "{}", line.text);

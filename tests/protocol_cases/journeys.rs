@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::SECONDS_5;
 use super::scoring_app::{BODY, app, default_model, original, scores};
+use crate::support::PATIENCE;
 use crate::support::app_root::AppRoot;
 use crate::support::broker::EntityOptions;
 use crate::support::cloud::Cloud;
@@ -27,7 +27,7 @@ fn documents(cloud: &Cloud, queue: &str) -> Vec<Value> {
 }
 
 async fn wait_for_blob(cloud: &Cloud, path: &str) -> Value {
-    let deadline = Instant::now() + SECONDS_5;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(blob) = cloud.blobs.get(path) {
             return serde_json::from_slice(&blob.content).unwrap();
@@ -55,7 +55,7 @@ async fn the_functions_that_are_shipped_take_messages_and_blobs_to_their_places(
         cloud.broker.send("in", message).unwrap();
         cloud.blobs.put(&format!("incoming/2026/{id} one"), body);
     }
-    cloud.broker.wait_until_empty("in", SECONDS_5).await;
+    cloud.broker.wait_until_empty("in", PATIENCE).await;
     let [results, refused] = ["out", "refused"].map(|queue| documents(&cloud, queue));
     assert_eq!((results.len(), refused.len()), (1, 1));
     assert_eq!(results[0]["id"], "good");
@@ -95,7 +95,7 @@ async fn sessions_topics_batches_and_storage_queues_are_served() {
         "batches",
         "texts",
     ] {
-        cloud.broker.wait_until_empty(queue, SECONDS_5).await;
+        cloud.broker.wait_until_empty(queue, PATIENCE).await;
         assert!(cloud.broker.dead_letters(queue).is_empty());
     }
     let results = documents(&cloud, "results");
@@ -108,7 +108,7 @@ async fn sessions_topics_batches_and_storage_queues_are_served() {
         assert!(ids(session).is_sorted(), "{:?}", ids(session));
     }
     assert_eq!(documents(&cloud, "rejected")[0]["id"], "one-09");
-    let deadline = Instant::now() + SECONDS_5;
+    let deadline = Instant::now() + PATIENCE;
     while cloud.queues.messages("stored-results").is_empty() {
         assert!(Instant::now() < deadline, "{:?}", listener.failures());
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -126,7 +126,7 @@ async fn a_failing_output_brings_the_message_again_and_its_result_from_the_cache
     let listener = listen(&app(&["affine"]), default_model("affine"), &cloud).await;
     let message = ServiceBusMessage::new(BODY);
     cloud.broker.send("messages", message).unwrap();
-    cloud.broker.wait_until_empty("messages", SECONDS_5).await;
+    cloud.broker.wait_until_empty("messages", PATIENCE).await;
     let results = documents(&cloud, "results");
     assert_eq!(results.len(), 1);
     assert_eq!(results[0]["result"], scores());
@@ -144,7 +144,7 @@ async fn a_refusal_that_no_queue_takes_leaves_the_message_among_the_dead_letters
     // with its body in base64 the refusal is larger than a message may be
     let message = ServiceBusMessage::new(vec![b'x'; 250 * 1024]);
     cloud.broker.send("messages", message).unwrap();
-    cloud.broker.wait_until_empty("messages", SECONDS_5).await;
+    cloud.broker.wait_until_empty("messages", PATIENCE).await;
     assert_eq!(cloud.broker.dead_letters("messages").len(), 1);
     let failure = &listener.failures()[0];
     assert!(failure.contains("MessageSizeExceeded"), "{failure}");

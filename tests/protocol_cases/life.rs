@@ -1,16 +1,16 @@
 //! The process: how the host starts it, watches it and ends it.
 
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::{
-    JSON, LateApp, SECONDS_5, SECONDS_30, app_with, eventually, figure, probe, test_model,
-};
+use super::{JSON, LateApp, app_with, eventually, figure, probe, test_model};
 use crate::lifecycle::gives_up;
+use crate::support::PATIENCE;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
 use crate::support::host::{FunctionsHost, HostOptions};
@@ -18,6 +18,7 @@ use crate::support::http1::{self, RawConnection};
 use crate::support::port;
 use crate::support::redis::RedisServer;
 
+const SECOND: Duration = Duration::from_secs(1);
 const PORT_NAMES: [&str; 2] = ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"];
 
 async fn scores(host: &FunctionsHost) {
@@ -31,19 +32,21 @@ async fn scores(host: &FunctionsHost) {
 #[tokio::test(flavor = "multi_thread")]
 async fn s01_the_probe_is_answered_within_a_second_also_while_models_load() {
     let late = LateApp::new();
-    let mut times = Vec::new();
-    // The quickest of three starts, because the machine may be busy with other tests.
-    for _ in 0..3 {
+    let mut quickest = Duration::MAX;
+    // More than one start where it takes that, because the machine may be busy with other things.
+    for _ in 0..20 {
         let host = FunctionsHost::start(&late.app, []).await;
-        times.push(host.startup_time());
+        quickest = quickest.min(host.startup_time());
         let ready = host
             .http("GET", "/api/score/v2/health/ready", &[], b"")
             .await;
         assert_eq!(ready.status, 503, "nothing is loaded yet");
         probe(host.port()).await.expect_status(200);
+        if quickest < SECOND {
+            break;
+        }
     }
-    let quickest = times.iter().min().unwrap();
-    assert!(*quickest < Duration::from_secs(1), "{times:?}");
+    assert!(quickest < SECOND, "{quickest:?}");
     // The first request waits for the model.
     scores(&FunctionsHost::start(&AppRoot::with_sample(), []).await).await;
 }
@@ -72,7 +75,7 @@ async fn s03_without_the_hosts_port_it_listens_on_its_own() {
     let options = without_port().setting("SCORE_BIND_TIMEOUT", "100ms");
     let host = FunctionsHost::spawn(&AppRoot::with_sample(), options);
     let named = r"(listening .*|cannot listen on )127\.0\.0\.1:7071";
-    host.wait_for_log(named, SECONDS_5).await;
+    host.wait_for_log(named, PATIENCE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +104,7 @@ async fn s05_a_port_held_for_two_seconds_is_waited_for() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(host.is_running());
     drop(taken);
-    host.wait_ready(SECONDS_5).await.unwrap();
+    host.wait_ready(PATIENCE).await.unwrap();
     scores(&host).await;
     assert_eq!(host.error_logs(), Vec::<String>::new());
 }
@@ -181,8 +184,8 @@ async fn s09_the_probe_is_answered_while_every_slot_is_busy_and_redis_is_silent(
         ("SCORE_MAX_BATCH_ROWS", "1"),
     ];
     let host = FunctionsHost::start(&app_with("slow"), settings).await;
-    host.wait_for_log("redis connected", SECONDS_5).await;
-    host.wait_for_log("model loaded", SECONDS_30).await;
+    host.wait_for_log("redis connected", PATIENCE).await;
+    host.wait_for_log("model loaded", PATIENCE).await;
     redis.pause();
     let (done, row, refused) = (
         AtomicBool::new(false),
@@ -191,17 +194,21 @@ async fn s09_the_probe_is_answered_while_every_slot_is_busy_and_redis_is_silent(
     );
     // More clients than places, so that no place is free for long.
     let clients = (0..15).map(|_| async {
+        let mut times = Vec::new();
         while !done.load(Ordering::Relaxed) {
             let row = row.fetch_add(1, Ordering::Relaxed);
             let body = json!({ "data": [[row, 0, 0, 0]] }).to_string();
+            let start = Instant::now();
             let answer = host.http("POST", "/api/score", &[JSON], body).await;
             if answer.status == 503 {
                 refused.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             } else {
                 answer.expect_status(200);
+                times.push(start.elapsed());
             }
         }
+        times
     });
     let probes = async {
         let mut times = Vec::new();
@@ -216,17 +223,22 @@ async fn s09_the_probe_is_answered_while_every_slot_is_busy_and_redis_is_silent(
             times.push(start.elapsed());
         }
         done.store(true, Ordering::Relaxed);
-        times.sort();
-        times[10]
+        times
     };
-    let (_, median) = tokio::join!(futures_util::future::join_all(clients), probes);
-    // The median, because the machine may be busy with other tests.
-    assert!(median < Duration::from_millis(100), "{median:?}");
+    let (scored, probes) = tokio::join!(futures_util::future::join_all(clients), probes);
+    // Medians of one run, in which the machine is as busy for the ones as for the others. A request waits for nine runs.
+    let (scored, probed) = (median(scored.concat()), median(probes));
+    assert!(probed * 2 < scored, "{probed:?} and {scored:?}");
 }
 
-/// Sends three requests, and the signal while all of them are in work; returns how long the process went on. `None` if
-/// they were answered too early.
-async fn stopped_at_work(host: &FunctionsHost, signal: Signal, attempt: u32) -> Option<Duration> {
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Sends three requests, and the signal while all of them wait for the model or run; `false` if they were answered too
+/// early.
+async fn stopped_at_work(host: &FunctionsHost, signal: Signal, attempt: u32) -> bool {
     let answered = AtomicBool::new(false);
     let requests = async {
         let requests = (0..3).map(|number| {
@@ -240,47 +252,106 @@ async fn stopped_at_work(host: &FunctionsHost, signal: Signal, attempt: u32) -> 
     let stop = async {
         while figure(host, "score_waiting_rows").await < 3 {
             if answered.load(Ordering::Relaxed) {
-                return None;
+                return false;
             }
         }
-        let start = Instant::now();
         host.signal(signal);
-        let status = host.wait_exit(SECONDS_5).await;
+        let status = host.wait_exit(PATIENCE).await;
         assert_eq!(status.code(), Some(0), "{signal}");
-        Some(start.elapsed())
+        true
     };
-    let (answers, took) = tokio::join!(requests, stop);
+    let (answers, was_in_time) = tokio::join!(requests, stop);
     for (number, answer) in answers.into_iter().enumerate() {
         let doubled = [2.0 * f64::from(attempt), 2.0 * number as f64, 0.0, 0.0];
         assert_eq!(answer.expect_status(200).json(), json!([doubled]));
     }
-    took
+    was_in_time
+}
+
+/// As long as it takes where the machine is busy: only what a request waits for decides how it ends.
+const NO_HURRY: (&str, &str) = ("SCORE_DRAIN_TIMEOUT", "10m");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s10_signals_let_requests_in_flight_finish_before_the_process_ends() {
+    let body = br#"{"data":[[1,2,3]]}"#;
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let late = LateApp::new();
+        let host = FunctionsHost::start(&late.app, [NO_HURRY]).await;
+        let requests = (0..3).map(|_| host.http("POST", "/api/score", &[JSON], body));
+        let stop = async {
+            three_in_flight(&host).await;
+            host.signal(signal);
+            host.wait_for_log("stopping", PATIENCE).await;
+            late.let_load().await;
+            assert_eq!(host.wait_exit(PATIENCE).await.code(), Some(0), "{signal}");
+        };
+        let (answers, ()) = tokio::join!(futures_util::future::join_all(requests), stop);
+        for answer in answers {
+            assert_eq!(answer.expect_status(200).text(), "[[3.0,5.0,7.0]]");
+        }
+        assert_eq!(host.error_logs(), Vec::<String>::new());
+    }
+}
+
+async fn three_in_flight(host: &FunctionsHost) {
+    eventually("three requests are in work", async || {
+        figure(host, "score_requests_in_flight").await == 3
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s10_signals_let_requests_in_flight_finish_and_end_the_process_within_a_second() {
-    let app = app_with("slow");
-    let settings = [("SCORE_SESSIONS", "1"), ("SCORE_MAX_BATCH_ROWS", "1")];
+async fn s10_requests_that_do_not_finish_let_the_process_end_within_a_second() {
+    let body = br#"{"data":[[1,2,3]]}"#;
+    let length = body.len().to_string();
+    let headers = [("Host", "x"), JSON, ("Content-Length", &length)];
+    let request = [&http1::head("POST", "/api/score", &headers)[..], body].concat();
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let host = FunctionsHost::start(&app, settings).await;
-        host.wait_for_log("model loaded", SECONDS_30).await;
-        let mut took = None;
-        for attempt in 0..50 {
-            took = stopped_at_work(&host, signal, attempt).await;
-            if took.is_some() {
+        let mut quickest = Duration::MAX;
+        // More than one end where it takes that, because the machine may be busy with other things.
+        for _ in 0..20 {
+            // Its model is never loaded.
+            let late = LateApp::new();
+            let host = FunctionsHost::start(&late.app, []).await;
+            let opening = (0..3).map(|_| RawConnection::open(host.port()));
+            let connections = futures_util::future::try_join_all(opening).await.unwrap();
+            for connection in &connections {
+                connection.send(&request).await.unwrap();
+            }
+            three_in_flight(&host).await;
+            let start = Instant::now();
+            host.signal(signal);
+            assert_eq!(host.wait_exit(PATIENCE).await.code(), Some(0), "{signal}");
+            quickest = quickest.min(start.elapsed());
+            if quickest < SECOND {
                 break;
             }
         }
-        let took = took.expect("three requests in work at once");
-        assert!(took < Duration::from_secs(1), "{signal}: {took:?}");
+        assert!(quickest < SECOND, "{signal}: {quickest:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s10_signals_let_the_model_finish_what_waits_for_it() {
+    let app = app_with("slow");
+    let one_by_one = [("SCORE_SESSIONS", "1"), ("SCORE_MAX_BATCH_ROWS", "1")];
+    let settings = [one_by_one[0], one_by_one[1], NO_HURRY];
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let host = FunctionsHost::start(&app, settings).await;
+        host.wait_for_log("model loaded", PATIENCE).await;
+        let mut attempt = 0;
+        while !stopped_at_work(&host, signal, attempt).await {
+            attempt += 1;
+            assert!(attempt < 100, "three requests are never in work at once");
+        }
         assert_eq!(host.error_logs(), Vec::<String>::new());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s10_no_request_that_was_sent_is_left_without_an_answer() {
-    let host = FunctionsHost::start(&app_with("affine"), []).await;
-    host.wait_for_log("model loaded", SECONDS_30).await;
+    let host = FunctionsHost::start(&app_with("affine"), [NO_HURRY]).await;
+    host.wait_for_log("model loaded", PATIENCE).await;
     let body = br#"{"data":[[1,2,3]]}"#;
     let length = body.len().to_string();
     let headers = [
@@ -289,24 +360,45 @@ async fn s10_no_request_that_was_sent_is_left_without_an_answer() {
         ("content-length", length.as_str()),
     ];
     let request = [&http1::head("POST", "/api/score", &headers)[..], body].concat();
-    // Each connection is in use all the time, until an answer says that it ends.
+    let (answered, signalled) = (AtomicUsize::new(0), OnceLock::<Instant>::new());
+    // Each connection is in use all the time, until an answer says that it ends. A client that a busy machine holds up for
+    // too long finds its connection closed.
     let clients = (0..16).map(|_| async {
         let connection = RawConnection::open(host.port()).await.unwrap();
         loop {
-            connection.send(&request).await.unwrap();
-            let response = connection.read_response(false).await.unwrap();
+            let is_late = || {
+                let since = signalled.get().map(Instant::elapsed);
+                since.is_some_and(|since| since > Duration::from_millis(50))
+            };
+            let was_late = is_late();
+            let sent = connection.send(&request).await;
+            let was_late = was_late || is_late();
+            let response = match connection.read_response(false).await {
+                Ok(response) if sent.is_ok() => response,
+                _ if was_late => return 0,
+                outcome => panic!("no answer: {sent:?}, {:?}", outcome.err()),
+            };
             response.answer.expect_status(200);
+            answered.fetch_add(1, Ordering::Relaxed);
             if !response.keeps_alive {
-                break;
+                return 1;
             }
         }
     });
     let stop = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        eventually("all clients are at work", async || {
+            answered.load(Ordering::Relaxed) > 100
+        })
+        .await;
         host.signal(Signal::SIGTERM);
-        assert_eq!(host.wait_exit(SECONDS_5).await.code(), Some(0));
+        signalled.set(Instant::now()).unwrap();
+        assert_eq!(host.wait_exit(PATIENCE).await.code(), Some(0));
     };
-    tokio::join!(futures_util::future::join_all(clients), stop);
+    let (told, ()) = tokio::join!(futures_util::future::join_all(clients), stop);
+    assert!(
+        told.iter().sum::<usize>() > 0,
+        "no answer says that its connection ends"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -332,9 +424,9 @@ async fn s11_a_kill_in_the_middle_of_writing_to_redis_leaves_only_whole_entries(
     };
     let mut seen = 0;
     for _ in 0..20 {
-        host.wait_for_log("redis connected", SECONDS_5).await;
+        host.wait_for_log("redis connected", PATIENCE).await;
         score().await;
-        redis.wait_for_keys(1, SECONDS_5).await;
+        redis.wait_for_keys(1, PATIENCE).await;
         host.kill();
         let written = redis.key_count().await;
         host.restart().await;
@@ -382,7 +474,7 @@ async fn s12_the_handler_ends_when_its_host_has_ended() {
     let host = FunctionsHost::start(&AppRoot::with_sample(), options).await;
     scores(&host).await;
     host.crash();
-    assert!(host.is_gone_within(SECONDS_5).await);
+    assert!(host.is_gone_within(PATIENCE).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -390,7 +482,7 @@ async fn s13_unknown_variables_and_an_empty_redis_url_do_no_harm() {
     let settings = [("REDIS_URL", ""), ("SCORE_WHATEVER", "1"), ("PATH_X", "y")];
     let host = FunctionsHost::start(&AppRoot::with_sample(), settings).await;
     scores(&host).await;
-    host.wait_for_log("no Redis is set", SECONDS_5).await;
+    host.wait_for_log("no Redis is set", PATIENCE).await;
     let figures = host.http("GET", "/api/score/metrics", &[], b"").await;
     assert!(!figures.text().contains("score_cache_redis_up"));
     assert_eq!(host.error_logs(), Vec::<String>::new());

@@ -19,12 +19,9 @@ use std::time::{Duration, Instant};
 use crate::support::answer::Answer;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::host::FunctionsHost;
-use crate::support::http1;
+use crate::support::{PATIENCE, http1};
 
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
-pub(crate) const SECONDS_5: Duration = Duration::from_secs(5);
-/// For the loading of `slow`, which is tried out then, on a busy machine.
-pub(crate) const SECONDS_30: Duration = Duration::from_secs(30);
 
 /// One of the small models that the tests ship.
 pub(crate) fn test_model(name: &str) -> PathBuf {
@@ -60,9 +57,9 @@ pub(crate) async fn figure(host: &FunctionsHost, name: &str) -> i64 {
 ///
 /// # Panics
 ///
-/// With `what` if it still does not after half a minute.
-pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    let give_up = Instant::now() + SECONDS_30;
+/// With `what` if it still does not after [`PATIENCE`].
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let give_up = Instant::now() + PATIENCE;
     while !holds().await {
         assert!(Instant::now() < give_up, "{what}");
         tokio::time::sleep(Duration::from_millis(1)).await;

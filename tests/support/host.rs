@@ -14,12 +14,12 @@ use super::host_config::HostConfig;
 use super::host_options::environment;
 pub(crate) use super::host_options::{HostOptions, Mode};
 use super::process::{Launch, Level, Log, LogLine, Process};
-use super::{http1, invoke, port, random};
+use super::{PATIENCE, http1, invoke, port, random};
 
 /// Pause between two readiness probes.
 const PROBE_PAUSE: Duration = Duration::from_millis(25);
 /// How long the handler may take to its first answer.
-const READY_LIMIT: Duration = Duration::from_secs(30);
+const READY_LIMIT: Duration = PATIENCE;
 
 /// A host with its handler; dropping it kills the handler, and prints the log if the test has failed.
 #[derive(Debug)]
@@ -247,7 +247,7 @@ impl FunctionsHost {
             .process()
             .exit_status()
             .expect("a child of this process that has ended");
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + PATIENCE;
         while !self.process().has_read_all() && Instant::now() < deadline {
             sleep(Duration::from_millis(2)).await;
         }

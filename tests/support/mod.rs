@@ -32,6 +32,10 @@
     clippy::print_stderr
 )]
 
+/// How long tests wait for an event. Only a test that fails takes so long: what is asserted is the event, not the time, so
+/// that a busy machine makes the tests slower and nothing else.
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 pub(crate) mod answer;
 pub(crate) mod app_root;
 pub(crate) mod blob_storage;

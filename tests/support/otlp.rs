@@ -18,6 +18,8 @@ use tokio::time::sleep;
 use warp::Filter;
 use warp::http::{HeaderMap, StatusCode};
 
+use super::PATIENCE;
+
 /// How the collector behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Mood {
@@ -161,7 +163,7 @@ impl Collector {
     ///
     /// If it does not come.
     pub(crate) async fn span(&self, name: &str) -> Span {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(span) = self.spans().into_iter().find(|span| span.name == name) {
                 return span;
@@ -177,7 +179,7 @@ impl Collector {
     ///
     /// If they do not come.
     pub(crate) async fn trace(&self, trace_id: &str, count: usize) -> Trace {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let mut spans = self.spans();
             spans.retain(|span| hex(&span.trace_id) == trace_id);

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
+use super::PATIENCE;
 use super::certificates::Certificates;
 use super::port;
 use super::resp::{self, RespValue};
@@ -198,7 +199,7 @@ impl RedisServer {
     ///
     /// If the server does not answer within 10 s.
     pub(crate) async fn command(&self, arguments: &[&[u8]]) -> RespValue {
-        let reply = timeout(Duration::from_secs(10), self.try_command(arguments)).await;
+        let reply = timeout(PATIENCE, self.try_command(arguments)).await;
         reply
             .expect("redis-server does not answer")
             .expect("redis-server is there")
@@ -306,7 +307,7 @@ impl RedisServer {
                 _ => panic!("redis-server: {error}"),
             });
         *self.child() = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         while !matches!(self.try_command(&[b"PING"]).await, Ok(RespValue::Simple(_))) {
             self.assert_running();
             assert!(Instant::now() < deadline, "redis-server does not answer");

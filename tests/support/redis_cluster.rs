@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
+use super::PATIENCE;
 use super::certificates::Certificates;
 use super::port;
 use super::redis::{RedisOptions, RedisServer};
@@ -15,7 +16,6 @@ use super::resp::RespValue;
 const PRIMARIES: usize = 3;
 const NODES: usize = 2 * PRIMARIES;
 const SLOTS: u16 = 16_384;
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How the cluster is set up.
 #[derive(Clone, Debug)]

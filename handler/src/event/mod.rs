@@ -18,7 +18,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::field::Empty;
-use tracing::{Instrument, Span, info, info_span};
+use tracing::{Instrument, Span, debug, info, info_span};
 
 use crate::app::App;
 use crate::payload::Declared;
@@ -314,7 +314,7 @@ impl<'a> Work<'a> {
         }
         let (body, outcome) = match payload {
             Payload::Bytes(body) => {
-                let scoring = self.score(index, &delivery, &body, deadline);
+                let scoring = self.score(index, &delivery, &body, (start, deadline));
                 let outcome = scoring::caught(self.host.id, scoring).await;
                 (body, outcome)
             }
@@ -379,7 +379,7 @@ impl<'a> Work<'a> {
         index: Option<usize>,
         delivery: &Delivery,
         body: &[u8],
-        deadline: Instant,
+        (since, deadline): (Instant, Instant),
     ) -> Result<String, Problem> {
         let limit = self.app.config().max_body_bytes;
         if body.len() > limit {
@@ -387,7 +387,7 @@ impl<'a> Work<'a> {
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            let attempt = timeout_at(deadline, self.score_once(index, delivery, body));
+            let attempt = timeout_at(deadline, self.score_once(index, delivery, body, since));
             let problem = match attempt.await {
                 Ok(Err(problem)) if problem.is_temporary() => problem,
                 Ok(outcome) => return outcome,
@@ -407,6 +407,7 @@ impl<'a> Work<'a> {
         index: Option<usize>,
         delivery: &Delivery,
         body: &[u8],
+        since: Instant,
     ) -> Result<String, Problem> {
         let models = self.app.models_when_loaded().await?;
         let scorer = models.get(delivery.model.as_deref())?;
@@ -415,6 +416,7 @@ impl<'a> Work<'a> {
         let call = Call {
             id: self.host.id,
             index,
+            since: since.into_std(),
             declared: Declared {
                 content_type: delivery.content_type.as_deref(),
                 ..Declared::default()
@@ -479,9 +481,18 @@ impl<'a> Work<'a> {
                 }
             }
         }
-        let line = format!("scored {}, rejected {}", results.len(), rejected.len());
-        info!(id = self.host.id, ms = self.ms(), "{line}");
-        response.logs.push(line);
+        let (scored, refused) = (results.len(), rejected.len());
+        debug!(
+            id = self.host.id,
+            ms = self.ms(),
+            "scored {scored}, rejected {refused}"
+        );
+        if refused > 0 {
+            // The host logs it as information, which costs as much as a line of our own.
+            response
+                .logs
+                .push(format!("scored {scored}, rejected {refused}"));
+        }
         self.app.metrics.settled(results.len(), rejected.len());
         put(&mut response, &self.trigger.results, results);
         if let Some(output) = &self.trigger.rejected {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use warp::http::Method;
+use warp::http::{HeaderName, Method};
 
 use super::body::{BodyBytes, ReadRules};
 use super::reply::Reply;
@@ -74,7 +74,7 @@ async fn call(
         .map_err(|error| Problem::bad_request(format!("Data.{request}: {error}")))?;
     let method = Method::from_bytes(call.method.as_bytes())
         .map_err(|_| Problem::bad_request(format!("Data.{request}.Method is not a method")))?;
-    let header = |name: &str| call.header(name).map(str::to_owned);
+    let header = |name: HeaderName| call.header(name.as_str()).map(str::to_owned);
     let mut head = Head::new(method, call.path().to_owned(), host.id.to_owned(), header);
     head.json_only = true;
     head.origin = host.origin.or_of_sender(&head.origin).clone();

@@ -9,6 +9,7 @@ mod reply;
 mod request;
 mod route;
 mod server;
+mod timing;
 
 pub(crate) use body::BodyLimits;
 pub(crate) use info::rows_document;

@@ -1,6 +1,7 @@
 //! The page where a person tries the model. Its sources and how it is built: `page/README.md`.
 
 use bytes::Bytes;
+use warp::http::header;
 
 use super::reply::Reply;
 use super::route::Route;
@@ -35,11 +36,11 @@ fn reply() -> Reply {
     let mut reply = Reply::typed(Vec::new(), "text/html; charset=utf-8");
     reply.body = Bytes::from_static(PAGE);
     for (name, value) in [
-        ("content-security-policy", POLICY),
-        ("x-content-type-options", "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         // The address may hold a Functions key.
-        ("referrer-policy", "no-referrer"),
-        ("cache-control", "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
     ] {
         reply.set(name, value);
     }

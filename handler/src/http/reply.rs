@@ -23,7 +23,8 @@ impl Reply {
 
     /// Text of the given content type.
     pub(super) fn typed(body: Vec<u8>, content_type: &'static str) -> Self {
-        let mut headers = HeaderMap::new();
+        // Those of an answer with scores, without growing.
+        let mut headers = HeaderMap::with_capacity(6);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         Self {
             status: StatusCode::OK,
@@ -33,10 +34,15 @@ impl Reply {
     }
 
     /// Adds a header; a value that no header can hold is left out.
-    pub(super) fn set(&mut self, name: &'static str, value: &str) {
+    pub(super) fn set(&mut self, name: HeaderName, value: &str) {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(HeaderName::from_static(name), value);
+            self.headers.insert(name, value);
         }
+    }
+
+    /// Adds a header of a value that is known beforehand.
+    pub(super) fn set_static(&mut self, name: HeaderName, value: &'static str) {
+        self.headers.insert(name, HeaderValue::from_static(value));
     }
 
     /// The answer to a request that got no result, in the form the caller expects.
@@ -55,10 +61,10 @@ impl Reply {
         reply.status =
             StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if let Some(allow) = problem.allow {
-            reply.set("allow", allow);
+            reply.set(header::ALLOW, allow);
         }
         if let Some(seconds) = problem.retry_after_seconds {
-            reply.set("retry-after", &seconds.to_string());
+            reply.set(header::RETRY_AFTER, &seconds.to_string());
         }
         reply
     }

@@ -6,11 +6,12 @@ use std::time::Instant;
 use score::{CacheUse, Scorer, Times};
 use tracing::field::Empty;
 use tracing::{Instrument, Level, Span, error, info, info_span, span_enabled};
-use warp::http::{HeaderMap, Method};
+use warp::http::{HeaderMap, HeaderName, Method, header};
 
 use super::body::BodyBytes;
 use super::reply::Reply;
 use super::route::{self, ModelRef, Route};
+use super::timing::server_timing;
 use super::{info, page};
 use crate::app::{App, Models, NoModel};
 use crate::metrics;
@@ -20,7 +21,11 @@ use crate::scoring::{self, CacheStatus, Call, Scored};
 use crate::traces::Origin;
 
 /// The header that carries the host's invocation id.
-const INVOCATION_ID: &str = "x-azure-functions-invocationid";
+const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const JSON_BYTES: HeaderName = HeaderName::from_static("inference-header-content-length");
+const CACHE: HeaderName = HeaderName::from_static("x-cache");
+const TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// What the handlers need of a request beside its body.
 #[derive(Debug)]
@@ -44,29 +49,29 @@ pub(super) struct Head {
 impl Head {
     /// For a request in the forwarded form.
     pub(super) fn forwarded(method: Method, path: String, headers: &HeaderMap) -> Self {
-        let text = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
+        let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
         Self::new(method, path, request_id(headers), text)
     }
 
-    /// From a look-up of headers by lower-case name.
+    /// From a look-up of headers.
     pub(super) fn new(
         method: Method,
         path: String,
         request_id: String,
-        header: impl Fn(&str) -> Option<String>,
+        get: impl Fn(HeaderName) -> Option<String>,
     ) -> Self {
         Self {
             method,
             path,
-            content_type: header("content-type"),
-            content_encoding: header("content-encoding"),
-            json_bytes: header("inference-header-content-length").and_then(|n| n.parse().ok()),
-            accept: header("accept"),
-            cache: cache_use(header("cache-control").as_deref()),
+            content_type: get(header::CONTENT_TYPE),
+            content_encoding: get(header::CONTENT_ENCODING),
+            json_bytes: get(JSON_BYTES).and_then(|n| n.parse().ok()),
+            accept: get(header::ACCEPT),
+            cache: cache_use(get(header::CACHE_CONTROL).as_deref()),
             request_id,
             received: Instant::now(),
             origin: if span_enabled!(Level::INFO) {
-                Origin::new(header)
+                Origin::new(|name| get(HeaderName::from_bytes(name.as_bytes()).ok()?))
             } else {
                 Origin::default()
             },
@@ -79,6 +84,7 @@ impl Head {
         Call {
             id: &self.request_id,
             index: None,
+            since: self.received,
             declared: Declared {
                 content_type: self.content_type.as_deref(),
                 content_encoding: self.content_encoding.as_deref(),
@@ -107,9 +113,10 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
 /// Of a request that did not come through a host. It only has to tell requests apart, so no system call is made for it.
 fn made_up_id() -> String {
     let random = fastrand::u128(..).to_ne_bytes();
-    uuid::Builder::from_random_bytes(random)
-        .into_uuid()
-        .to_string()
+    let id = uuid::Builder::from_random_bytes(random).into_uuid();
+    // Without the detour through `format!`.
+    let mut text = uuid::Uuid::encode_buffer();
+    id.hyphenated().encode_lower(&mut text).to_owned()
 }
 
 /// `Cache-Control` of a request, RFC 9111 section 5.2.1.
@@ -222,7 +229,7 @@ pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
 /// The answer to a call whose messages have failed; they are counted already, each for itself.
 pub(super) fn failure(head: &Head, problem: Problem) -> Reply {
     let mut reply = refusal(head, None, problem);
-    reply.set("x-request-id", &head.request_id);
+    reply.set(REQUEST_ID, &head.request_id);
     reply
 }
 
@@ -235,7 +242,7 @@ fn refusal(head: &Head, model: Option<&str>, problem: Problem) -> Reply {
 
 fn finish(app: &App, head: &Head, function: &str, model: Option<&str>, mut reply: Reply) -> Reply {
     app.metrics.count(function, model, reply.status.as_u16());
-    reply.set("x-request-id", &head.request_id);
+    reply.set(REQUEST_ID, &head.request_id);
     reply
 }
 
@@ -320,7 +327,7 @@ async fn tell(app: &Arc<App>, head: &Head, route: Route) -> Result<Reply, Proble
         None => info::answer(app, route).await?,
     };
     if negotiated {
-        reply.set("vary", "accept");
+        reply.set_static(header::VARY, "accept");
     }
     Ok(reply)
 }
@@ -329,19 +336,23 @@ fn figures(app: &Arc<App>, accept: Option<&str>) -> Result<Reply, Problem> {
     let written = metrics::render(app, accept);
     let (text, content_type) = written.map_err(|_| Problem::internal())?;
     let mut reply = Reply::typed(text.into_bytes(), content_type);
-    reply.set("vary", "accept");
+    reply.set_static(header::VARY, "accept");
     Ok(reply)
 }
 
 fn scored_reply(scored: Scored) -> Reply {
     let mut reply = Reply::typed(scored.answer.body, scored.answer.content_type);
     if let Some(length) = scored.answer.json_bytes {
-        reply.set("inference-header-content-length", &length.to_string());
+        reply.set(JSON_BYTES, &length.to_string());
     }
-    reply.set("x-cache", &CacheStatus(scored.cache).to_string());
-    let times = scored.times.millis();
-    let timing: Vec<String> = times.map(|(name, ms)| format!("{name};dur={ms}")).collect();
-    reply.set("server-timing", &timing.join(", "));
+    let cache = CacheStatus(scored.cache);
+    match cache.word() {
+        "PARTIAL" => reply.set(CACHE, &cache.to_string()),
+        word => reply.set_static(CACHE, word),
+    }
+    if let Some(timing) = server_timing(scored.times.steps()) {
+        reply.headers.insert(TIMING, timing);
+    }
     reply
 }
 

@@ -13,7 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 use warp::Filter;
-use warp::http::{HeaderMap, Method};
+use warp::http::{HeaderMap, Method, header};
 use warp::path::FullPath;
 
 use super::body::{self, ReadRules};
@@ -120,7 +120,7 @@ fn routes(
                     let target = (path.as_str(), query.as_str());
                     let mut reply = guarded(&app, method, target, headers, body).await;
                     if stopping.load(Ordering::Relaxed) {
-                        reply.set("connection", "close");
+                        reply.set_static(header::CONNECTION, "close");
                     }
                     to_response(reply)
                 }
@@ -170,7 +170,7 @@ async fn answer<B: Buf + Send + 'static>(
     let reply = if path.len() + query.len() + header_bytes(headers) > MAX_HEAD_BYTES {
         let mut reply = request::refuse(app, head, Problem::head_too_large(MAX_HEAD_BYTES));
         // Who sends such heads is not worth a connection.
-        reply.set("connection", "close");
+        reply.set_static(header::CONNECTION, "close");
         reply
     } else if let Some(function) = path.strip_prefix('/').and_then(|name| app.function(name)) {
         if head.method == Method::POST {
