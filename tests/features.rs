@@ -208,7 +208,7 @@ async fn models_with_several_inputs_take_objects() {
     set(
         &redis,
         "m:2",
-        format!(r#"{{"a": [1, 2], "b": "{SECRET}", "c": "", "d": true, "e": [1, 2], "f": 1}}"#),
+        format!(r#"{{"a": [1, 2], "b": "x{SECRET}", "c": "", "d": true, "e": [1, 2], "f": 1}}"#),
     )
     .await;
     let answer = score(&host, &["2"]).await.expect_status(422);
@@ -371,7 +371,7 @@ async fn malformed_values_leak_nothing() {
     let host = FunctionsHost::start(&app, settings).await;
     for (key, value) in [
         ("text", SECRET.to_owned()),
-        ("string", format!("[1, 2, \"{SECRET}\"]")),
+        ("string", format!("[1, 2, \"x{SECRET}\"]")),
         ("wide", format!("[{SECRET}, 1, 2, 3]")),
         ("member", format!("{{\"{SECRET}\": [1, 2, 3]}}")),
         ("rows", format!("[1, 2, 3], [{SECRET}, 2, 3]")),
@@ -585,7 +585,12 @@ async fn messages_name_rows_by_key_too() {
     let (app, redis) = (affine_app("json"), RedisServer::start().await);
     add_functions(&app);
     set(&redis, "features:a", "[1,2,3]").await;
-    set(&redis, "features:odd", format!("[{SECRET},\"{SECRET}\",0]")).await;
+    set(
+        &redis,
+        "features:odd",
+        format!("[{SECRET},\"x{SECRET}\",0]"),
+    )
+    .await;
     let host = start(&app, &redis).await;
     let bodies = [
         r#"{"keys":["a"]}"#,

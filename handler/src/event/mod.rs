@@ -417,6 +417,7 @@ impl<'a> Work<'a> {
             index,
             declared: Declared {
                 content_type: delivery.content_type.as_deref(),
+                wrapped: true,
                 ..Declared::default()
             },
             accept: None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use percent_encoding::percent_decode_str;
 use score::{CacheUse, Scorer, Times};
 use tracing::field::Empty;
 use tracing::{Instrument, Level, Span, error, info, info_span, span_enabled};
@@ -14,7 +15,7 @@ use super::route::{self, ModelRef, Route};
 use super::{info, page};
 use crate::app::{App, Models, NoModel};
 use crate::metrics;
-use crate::payload::Declared;
+use crate::payload::{self, Declared};
 use crate::problem::Problem;
 use crate::scoring::{self, CacheStatus, Call, Scored};
 use crate::traces::Origin;
@@ -31,6 +32,8 @@ pub(super) struct Head {
     content_type: Option<String>,
     content_encoding: Option<String>,
     json_bytes: Option<usize>,
+    shape: Option<String>,
+    datatype: Option<String>,
     accept: Option<String>,
     cache: CacheUse,
     pub(super) request_id: String,
@@ -43,22 +46,31 @@ pub(super) struct Head {
 
 impl Head {
     /// For a request in the forwarded form.
-    pub(super) fn forwarded(method: Method, path: String, headers: &HeaderMap) -> Self {
+    pub(super) fn forwarded(method: Method, target: (&str, &str), headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
-        Self::new(method, path, request_id(headers), text)
+        Self::new(method, target, request_id(headers), text)
     }
 
-    /// From a look-up of headers by lower-case name.
+    /// From path and query, and a look-up of headers by lower-case name.
     pub(super) fn new(
         method: Method,
-        path: String,
+        (path, query): (&str, &str),
         request_id: String,
         header: impl Fn(&str) -> Option<String>,
     ) -> Self {
+        let content_type = header("content-type");
+        let raw = content_type.as_deref().is_some_and(payload::is_raw);
+        // Only raw bytes do not say this themselves.
+        let named = |name: &str, parameter: &str| {
+            let given = raw.then(|| header(name).or_else(|| query_value(query, parameter)));
+            given.flatten()
+        };
         Self {
+            shape: named("x-shape", "shape"),
+            datatype: named("x-datatype", "datatype"),
             method,
-            path,
-            content_type: header("content-type"),
+            path: path.to_owned(),
+            content_type,
             content_encoding: header("content-encoding"),
             json_bytes: header("inference-header-content-length").and_then(|n| n.parse().ok()),
             accept: header("accept"),
@@ -83,12 +95,23 @@ impl Head {
                 content_type: self.content_type.as_deref(),
                 content_encoding: self.content_encoding.as_deref(),
                 json_bytes: self.json_bytes,
+                shape: self.shape.as_deref(),
+                datatype: self.datatype.as_deref(),
+                wrapped: false,
             },
             accept: self.accept.as_deref(),
             cache: self.cache,
             json_only: self.json_only,
         }
     }
+}
+
+/// The value of a query parameter.
+fn query_value(query: &str, name: &str) -> Option<String> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(key, _)| *key == name)?;
+    let value = percent_decode_str(value).decode_utf8().ok()?;
+    Some(value.into_owned())
 }
 
 /// The host appends its own id to one that the client made up, so the last one counts.
@@ -374,6 +397,35 @@ mod tests {
         assert_eq!(request_id(&headers), "real");
         headers.clear();
         assert_eq!(request_id(&headers).len(), 36);
+    }
+
+    #[test]
+    fn raw_tensors_are_described_by_headers_or_the_query() {
+        let named =
+            |content_type: &'static str, headers: &[(&'static str, &'static str)], query| {
+                let mut map = HeaderMap::new();
+                map.insert("content-type", HeaderValue::from_static(content_type));
+                for (name, value) in headers {
+                    map.insert(*name, HeaderValue::from_static(value));
+                }
+                let head = Head::forwarded(Method::POST, ("/api/score", query), &map);
+                (head.shape, head.datatype)
+            };
+        let owned = |text: &str| Some(text.to_owned());
+        let octets = "application/octet-stream";
+        let both = [("x-shape", "1,784"), ("x-datatype", "FP32")];
+        assert_eq!(named(octets, &both, ""), (owned("1,784"), owned("FP32")));
+        let query = "code=a%3D%3D&shape=1%2C784&datatype=float64";
+        assert_eq!(
+            named(octets, &[], query),
+            (owned("1,784"), owned("float64"))
+        );
+        assert_eq!(
+            named(octets, &both[..1], query),
+            (owned("1,784"), owned("float64"))
+        );
+        assert_eq!(named(octets, &[], "code=1"), (None, None));
+        assert_eq!(named("application/json", &both, query), (None, None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::careful::Items;
 use super::tabular::{self, Context};
-use super::{NPY_MAGIC, npy, raw};
+use super::{Declared, NPY_MAGIC, npy, raw};
 
 const TARGET: &str = "keys";
 /// Bytes one key may have.
@@ -167,7 +167,9 @@ impl RowReader {
     fn read(&self, value: &[u8]) -> Result<Vec<Tensor>, Option<usize>> {
         let only = (self.row.inputs.len() == 1).then_some(0);
         let mut named = match self.format {
-            FeatureFormat::Raw => raw::read(value, &self.row).map_err(|_| only)?,
+            FeatureFormat::Raw => {
+                raw::read(value, Declared::default(), &self.row).map_err(|_| only)?
+            }
             FeatureFormat::Npy => self.read_npy(value).ok_or(only)?,
             FeatureFormat::Json if value.starts_with(NPY_MAGIC) => {
                 self.read_npy(value).ok_or(only)?

@@ -159,7 +159,7 @@ fn a_row_may_be_one_value_and_must_be_one_value() {
 #[test]
 fn what_does_not_fit_is_named_by_key_and_input_without_a_word_of_it() {
     let columns = format!(r#"{{"age": 1, "{SECRET}": 2, "sex": "m"}}"#);
-    let text = format!(r#"{{"age": "{SECRET}", "sex": "m"}}"#);
+    let text = format!(r#"{{"age": "x{SECRET}", "sex": "m"}}"#);
     let nul = format!(r#"{{"age": 1, "sex": "{SECRET}\u0000"}}"#);
     let optional = format!(r#"{{"age": 1, "sex": "m", "factor": {SECRET}}}"#);
     let both = r#"float32 [1] for input "age", string [] for input "sex", as JSON"#;
