@@ -15,13 +15,13 @@ use crate::support::triggers::ServiceBusMessage;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const SECONDS_5: Duration = Duration::from_secs(5);
-const SECRET: &str = "271828182845";
+pub(crate) const SECRET: &str = "271828182845";
 
-fn features(prefix: &str, format: &str) -> String {
+pub(crate) fn features(prefix: &str, format: &str) -> String {
     format!("[features]\nprefix = \"{prefix}\"\nformat = \"{format}\"\n")
 }
 
-fn model(name: &str) -> std::path::PathBuf {
+pub(crate) fn model(name: &str) -> std::path::PathBuf {
     repository().join(format!("tests/data/models/{name}.onnx"))
 }
 
@@ -35,41 +35,41 @@ fn digits_app() -> AppRoot {
 }
 
 /// y = 2x + 1 for rows of three floats.
-fn affine_app(format: &str) -> AppRoot {
+pub(crate) fn affine_app(format: &str) -> AppRoot {
     let app = AppRoot::new();
     let options = features("features:", format);
     app.add_model("affine", model("affine"), Some(&options));
     app
 }
 
-async fn start(app: &AppRoot, redis: &RedisServer) -> FunctionsHost {
+pub(crate) async fn start(app: &AppRoot, redis: &RedisServer) -> FunctionsHost {
     FunctionsHost::start(app, [("REDIS_URL", redis.url().as_str())]).await
 }
 
-async fn post(host: &FunctionsHost, path: &str, body: &Value) -> Answer {
+pub(crate) async fn post(host: &FunctionsHost, path: &str, body: &Value) -> Answer {
     let body = body.to_string();
     host.http("POST", path, &[JSON], body.as_bytes()).await
 }
 
-async fn score(host: &FunctionsHost, keys: &[&str]) -> Answer {
+pub(crate) async fn score(host: &FunctionsHost, keys: &[&str]) -> Answer {
     post(host, "/api/score", &json!({ "keys": keys })).await
 }
 
-async fn set(redis: &RedisServer, key: &str, value: impl AsRef<[u8]>) {
+pub(crate) async fn set(redis: &RedisServer, key: &str, value: impl AsRef<[u8]>) {
     redis
         .command(&[b"SET", key.as_bytes(), value.as_ref()])
         .await;
 }
 
-fn cache(answer: &Answer) -> &str {
+pub(crate) fn cache(answer: &Answer) -> &str {
     answer.header("x-cache").expect("an X-Cache header")
 }
 
-fn code(answer: &Answer) -> Value {
+pub(crate) fn code(answer: &Answer) -> Value {
     answer.at("/error/code")
 }
 
-fn says_nothing_of(secret: &str, host: &FunctionsHost, answer: &Answer) {
+pub(crate) fn says_nothing_of(secret: &str, host: &FunctionsHost, answer: &Answer) {
     assert!(!answer.text().contains(secret), "{}", answer.text());
     for (name, value) in &answer.headers {
         assert!(!value.contains(secret), "{name}: {value}");
@@ -235,7 +235,7 @@ async fn missing_keys_are_named() {
         .await
         .expect_status(404);
     assert_eq!(code(&answer), "features_not_found");
-    let message = r#"no features are stored for "b", "list""#;
+    let message = r#"no features are stored for "b""#;
     assert_eq!(answer.at("/error/message"), message);
     let protocol = post(
         &host,
@@ -252,8 +252,15 @@ async fn missing_keys_are_named() {
         .await
         .text();
     assert!(
-        metrics.contains("score_features_missing_total 3"),
+        metrics.contains("score_features_missing_total 2"),
         "{metrics}"
+    );
+    let other = score(&host, &["list"]).await.expect_status(422);
+    assert_eq!(code(&other), "features_invalid");
+    let message = other.at("/error/message").to_string();
+    assert!(
+        message.contains(r#"stored for \"list\" are a Redis list"#),
+        "{message}"
     );
     let empty = score(&host, &[]).await;
     let no_rows = post(&host, "/api/score", &json!({ "data": [] })).await;

@@ -203,7 +203,7 @@ fn model() -> Value {
         ("treated", json!({ "enum": ["independent", "together"] })),
         ("because", text()),
     ];
-    let features = [("format", json!({ "enum": ["json", "npy", "raw"] }))];
+    let features = [("format", json!({ "enum": ["json", "npy", "raw", "hash"] }))];
     let number = || json!({ "type": "number" });
     let length = || json!({ "type": "integer" });
     let picture = [

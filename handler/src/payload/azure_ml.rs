@@ -15,8 +15,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::output::{self, Bare, ByRow};
+use super::refusal::amended;
 use super::tabular::{self, Context, parse};
-use super::{amended, unlike};
+use super::unlike;
 
 /// Reads the value of `Inputs`: rows under a name of the caller's choice, or values by input name.
 pub(super) fn read_inputs(

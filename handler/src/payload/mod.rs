@@ -12,27 +12,26 @@ mod open_inference;
 mod output;
 mod picture;
 mod raw;
+mod refusal;
 mod scan;
 mod table;
 mod tabular;
 mod unlike;
 mod write;
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io::Read;
 
 use score::{InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tabular::Context;
 
 pub(crate) use azure_ml::sample_request;
-pub(crate) use features::{MAX_KEY_BYTES, Unfit, no_rows, read_rows};
+pub(crate) use features::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 use open_inference::Asked;
 pub(crate) use open_inference::tensor_document;
 pub(crate) use picture::picture_document;
+use refusal::{advice, amended, malformed, not_an_object};
 
 /// What a body holds.
 #[derive(Debug)]
@@ -215,37 +214,6 @@ fn is_object(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"{")
 }
 
-fn not_an_object(body: &[u8], signature: &ModelSignature) -> ScoreError {
-    match serde_json::from_slice::<IgnoredAny>(body) {
-        Err(error) => malformed(body, signature, &error),
-        Ok(_) => {
-            let advice = advice(body, signature);
-            invalid(&format!(
-                "expected a JSON object such as {{\"data\": [...]}}{advice}"
-            ))
-        }
-    }
-}
-
-/// What a body looks like that is no JSON object, as the end of an error's text.
-fn advice(body: &[u8], signature: &ModelSignature) -> String {
-    let advice = unlike::advice(body, signature);
-    advice
-        .map(|advice| format!("; {advice}"))
-        .unwrap_or_default()
-}
-
-/// The same error with words at its end.
-fn amended(error: ScoreError, words: impl FnOnce() -> String) -> ScoreError {
-    match error {
-        ScoreError::InvalidInput { target, message } => ScoreError::InvalidInput {
-            target,
-            message: message + &words(),
-        },
-        error => error,
-    }
-}
-
 const NPY_MAGIC: &[u8] = b"\x93NUMPY";
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
@@ -408,23 +376,11 @@ fn decode_json(
         ),
         (_, value) => (
             open_inference::read(value, binary, signature, max_nesting)
-                .map_err(|error| amended(error, || lower_case_inputs(value)))?,
+                .map_err(|error| amended(error, || refusal::lower_case_inputs(value)))?,
             Dialect::OpenInference(Asked::read(top.id, top.outputs, top.parameters, metadata)?),
         ),
     };
     Ok(Body::Rows(Decoded { inputs, dialect }))
-}
-
-/// Words for `{"inputs": {"data": ...}}`, where the `Inputs` of Azure ML are meant.
-fn lower_case_inputs(value: &RawValue) -> String {
-    let members: BTreeMap<Cow<'_, str>, IgnoredAny> =
-        serde_json::from_str(value.get()).unwrap_or_default();
-    match members.len() {
-        1 if members.contains_key("data") => {
-            "; Azure ML's form is {\"Inputs\": {\"data\": ...}}, with a capital I".to_owned()
-        }
-        _ => String::new(),
-    }
 }
 
 /// The members that say which dialect a body is.
@@ -533,17 +489,6 @@ fn invalid(message: &str) -> ScoreError {
         target: None,
         message: message.to_owned(),
     }
-}
-
-fn malformed(body: &[u8], signature: &ModelSignature, error: &serde_json::Error) -> ScoreError {
-    // Python's json module writes these words, which JSON does not have.
-    let has = |word: &[u8]| body.windows(word.len()).any(|window| window == word);
-    let hint = if is_object(body) && (has(b"NaN") || has(b"Infinity")) {
-        "; write NaN and infinities as strings: \"NaN\", \"Infinity\", \"-Infinity\"".to_owned()
-    } else {
-        advice(body, signature)
-    };
-    invalid(&format!("the body is not valid JSON: {error}{hint}"))
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::output::tensors_of;
+use super::refusal::amended;
 use super::scan::Plan;
 use super::write::Flat;
-use super::{Encoded, amended, careful, fast, unlike};
+use super::{Encoded, careful, fast, unlike};
 
 /// What the caller asked for beside the inputs.
 #[derive(Debug)]

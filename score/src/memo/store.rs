@@ -44,6 +44,27 @@ pub trait MemoStore: Send + Sync + 'static {
         budget: Duration,
     ) -> BoxFuture<'_, Vec<Result<Option<Bytes>, StoreError>>>;
 
+    /// The values of `fields` in the hash under each of `keys`, likewise: all of them are empty where there is no hash.
+    fn get_fields(
+        &self,
+        keys: Vec<String>,
+        _fields: Vec<String>,
+        _budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<Vec<Option<Bytes>>, StoreError>>> {
+        let refusal = |_| Err(StoreError::Refused("this store has no hashes".to_owned()));
+        Box::pin(async move { keys.iter().map(refusal).collect() })
+    }
+
+    /// What kind of value lies under each of `keys`, likewise, in the words of Redis' TYPE: `none` where there is none.
+    fn kinds(
+        &self,
+        keys: Vec<String>,
+        _budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<String, StoreError>>> {
+        let refusal = |_| Err(StoreError::Refused("this store has no kinds".to_owned()));
+        Box::pin(async move { keys.iter().map(refusal).collect() })
+    }
+
     /// Writes all entries, within `budget` too; the outcomes are in their order.
     fn set_many(
         &self,

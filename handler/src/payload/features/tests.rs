@@ -154,6 +154,18 @@ fn a_row_may_be_one_value_and_must_be_one_value() {
     assert!(json_rows(&numbers, &["1,2"]).is_err());
     assert!(json_rows(&floats(), &["[1,2,3],[4,5,6]"]).is_err());
     assert!(json_rows(&floats(), &["[[1,2,3],[4,5,6]]"]).is_err());
+    assert!(json_rows(&floats(), &["[[[1,2,3]]]"]).is_err());
+    let rows = json_rows(&floats(), &["[[1,2,3]]", "[4,5,6]"]).unwrap();
+    assert_eq!(
+        rows[0].tensor.shape(),
+        [2, 3],
+        "an axis of length 1 may stand in front"
+    );
+    let rows = json_rows(
+        &passengers(),
+        &[r#"[{"age": 1, "sex": "m"}]"#, r#"[[2, "f"]]"#],
+    );
+    assert_eq!(rows.unwrap()[0].tensor.shape(), [2, 1]);
 }
 
 #[test]
