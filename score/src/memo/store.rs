@@ -51,8 +51,9 @@ pub trait MemoStore: Send + Sync + 'static {
         _fields: Vec<String>,
         _budget: Duration,
     ) -> BoxFuture<'_, Vec<Result<Vec<Option<Bytes>>, StoreError>>> {
-        let refusal = |_| Err(StoreError::Refused("this store has no hashes".to_owned()));
-        Box::pin(async move { keys.iter().map(refusal).collect() })
+        let refusal = || StoreError::Refused("this store has no hashes".to_owned());
+        let refusals = keys.iter().map(|_| Err(refusal())).collect();
+        Box::pin(async move { refusals })
     }
 
     /// What kind of value lies under each of `keys`, likewise, in the words of Redis' TYPE: `none` where there is none.
@@ -61,8 +62,9 @@ pub trait MemoStore: Send + Sync + 'static {
         keys: Vec<String>,
         _budget: Duration,
     ) -> BoxFuture<'_, Vec<Result<String, StoreError>>> {
-        let refusal = |_| Err(StoreError::Refused("this store has no kinds".to_owned()));
-        Box::pin(async move { keys.iter().map(refusal).collect() })
+        let refusal = || StoreError::Refused("this store has no kinds".to_owned());
+        let refusals = keys.iter().map(|_| Err(refusal())).collect();
+        Box::pin(async move { refusals })
     }
 
     /// Writes all entries, within `budget` too; the outcomes are in their order.
