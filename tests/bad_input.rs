@@ -216,7 +216,7 @@ async fn values_the_model_itself_refuses_are_the_callers_mistake() {
     post(br#"{"data":[0,4]}"#).await.expect_status(200);
     for body in [
         &br#"{"data":[1.5]}"#[..],
-        br#"{"data":["1"]}"#,
+        br#"{"data":["1.5"]}"#,
         br#"{"data":[9223372036854775808]}"#,
     ] {
         let refused = host
