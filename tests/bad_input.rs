@@ -2,7 +2,10 @@
 
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
+use crate::support::functions::add_functions;
 use crate::support::host::{FunctionsHost, Mode};
+use crate::support::invoke::Transport;
+use crate::support::triggers::ServiceBusMessage;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -46,15 +49,15 @@ async fn every_malformed_body_is_a_400_that_says_what_is_wrong() {
             "data[1]: an array stands where others have a value",
         ),
         (r#"{"data":[0]}"#.into(), "got [1]"),
-        (
-            r#"{"data":null}"#.into(),
-            "expected a number for float32, got null",
-        ),
+        (r#"{"data":null}"#.into(), "data is null; expected rows"),
         (r#"{"data":[[{"a":1}]]}"#.into(), "got an object"),
         (r#"{"rows":[[0]]}"#.into(), r#"expected {"data": ...}"#),
         (r#"{"data":[[0]],"inputs":[]}"#.into(), "not both"),
         (r#"{"data":[[0]],"data":[[0]]}"#.into(), "duplicate field"),
         ("[1,2]".into(), "expected a JSON object"),
+        (r#"{"Data":[[0]]}"#.into(), r#"spell it "data""#),
+        ("data=1".into(), "application/x-www-form-urlencoded"),
+        ("<data/>".into(), "the body is XML"),
         (row("NaN"), "as strings"),
         (
             row("1e400"),
@@ -213,7 +216,7 @@ async fn values_the_model_itself_refuses_are_the_callers_mistake() {
     post(br#"{"data":[0,4]}"#).await.expect_status(200);
     for body in [
         &br#"{"data":[1.5]}"#[..],
-        br#"{"data":["1"]}"#,
+        br#"{"data":["1.5"]}"#,
         br#"{"data":[9223372036854775808]}"#,
     ] {
         let refused = host
@@ -227,4 +230,43 @@ async fn values_the_model_itself_refuses_are_the_callers_mistake() {
         );
     }
     assert_eq!(host.error_logs(), Vec::<String>::new());
+}
+
+/// Base64 as storage queues' clients write it, JSON encoded twice, and what `new BrokeredMessage(text)` sends.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_read_in_the_wrappings_of_their_clients() {
+    let app = AppRoot::new();
+    app.add_model(
+        "affine",
+        repository().join("tests/data/models/affine.onnx"),
+        None,
+    );
+    add_functions(&app);
+    let host = FunctionsHost::start(&app, []).await;
+    let object = r#"{"data":[[1,2,3]]}"#;
+    let namespace = "http://schemas.microsoft.com/2003/10/Serialization/";
+    let mut contract = format!("@\u{6}string\u{8}\u{33}{namespace}").into_bytes();
+    contract.extend([0x99, object.len() as u8]);
+    contract.extend(object.as_bytes());
+    let twice = serde_json::to_string(object).unwrap();
+    let sent = [
+        ServiceBusMessage::new("eyJkYXRhIjpbWzEsMiwzXV19"),
+        ServiceBusMessage::new(twice),
+        ServiceBusMessage::new(contract),
+        ServiceBusMessage::new("<data>1</data>"),
+    ];
+    let outcome = host
+        .deliver("scoreBatch", &sent, Transport::Chunked)
+        .await
+        .unwrap();
+    let results = outcome.messages("result");
+    assert_eq!(results.len(), 3);
+    for result in results {
+        assert_eq!(result["result"], serde_json::json!([[3.0, 5.0, 7.0]]));
+    }
+    let reason = &outcome.messages("rejected")[0]["reason"]["message"];
+    assert!(
+        reason.as_str().unwrap().contains("the body is XML"),
+        "{reason}"
+    );
 }

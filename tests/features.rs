@@ -16,13 +16,13 @@ use crate::support::redis::{RedisOptions, RedisServer};
 use crate::support::triggers::ServiceBusMessage;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
-const SECRET: &str = "271828182845";
+pub(crate) const SECRET: &str = "271828182845";
 
-fn features(prefix: &str, format: &str) -> String {
+pub(crate) fn features(prefix: &str, format: &str) -> String {
     format!("[features]\nprefix = \"{prefix}\"\nformat = \"{format}\"\n")
 }
 
-fn model(name: &str) -> std::path::PathBuf {
+pub(crate) fn model(name: &str) -> std::path::PathBuf {
     repository().join(format!("tests/data/models/{name}.onnx"))
 }
 
@@ -36,41 +36,41 @@ fn digits_app() -> AppRoot {
 }
 
 /// y = 2x + 1 for rows of three floats.
-fn affine_app(format: &str) -> AppRoot {
+pub(crate) fn affine_app(format: &str) -> AppRoot {
     let app = AppRoot::new();
     let options = features("features:", format);
     app.add_model("affine", model("affine"), Some(&options));
     app
 }
 
-async fn start(app: &AppRoot, redis: &RedisServer) -> FunctionsHost {
+pub(crate) async fn start(app: &AppRoot, redis: &RedisServer) -> FunctionsHost {
     FunctionsHost::start(app, [("REDIS_URL", redis.url().as_str())]).await
 }
 
-async fn post(host: &FunctionsHost, path: &str, body: &Value) -> Answer {
+pub(crate) async fn post(host: &FunctionsHost, path: &str, body: &Value) -> Answer {
     let body = body.to_string();
     host.http("POST", path, &[JSON], body.as_bytes()).await
 }
 
-async fn score(host: &FunctionsHost, keys: &[&str]) -> Answer {
+pub(crate) async fn score(host: &FunctionsHost, keys: &[&str]) -> Answer {
     post(host, "/api/score", &json!({ "keys": keys })).await
 }
 
-async fn set(redis: &RedisServer, key: &str, value: impl AsRef<[u8]>) {
+pub(crate) async fn set(redis: &RedisServer, key: &str, value: impl AsRef<[u8]>) {
     redis
         .command(&[b"SET", key.as_bytes(), value.as_ref()])
         .await;
 }
 
-fn cache(answer: &Answer) -> &str {
+pub(crate) fn cache(answer: &Answer) -> &str {
     answer.header("x-cache").expect("an X-Cache header")
 }
 
-fn code(answer: &Answer) -> Value {
+pub(crate) fn code(answer: &Answer) -> Value {
     answer.at("/error/code")
 }
 
-fn says_nothing_of(secret: &str, host: &FunctionsHost, answer: &Answer) {
+pub(crate) fn says_nothing_of(secret: &str, host: &FunctionsHost, answer: &Answer) {
     assert!(!answer.text().contains(secret), "{}", answer.text());
     for (name, value) in &answer.headers {
         assert!(!value.contains(secret), "{name}: {value}");
@@ -209,7 +209,7 @@ async fn models_with_several_inputs_take_objects() {
     set(
         &redis,
         "m:2",
-        format!(r#"{{"a": [1, 2], "b": "{SECRET}", "c": "", "d": true, "e": [1, 2], "f": 1}}"#),
+        format!(r#"{{"a": [1, 2], "b": "x{SECRET}", "c": "", "d": true, "e": [1, 2], "f": 1}}"#),
     )
     .await;
     let answer = score(&host, &["2"]).await.expect_status(422);
@@ -236,7 +236,7 @@ async fn missing_keys_are_named() {
         .await
         .expect_status(404);
     assert_eq!(code(&answer), "features_not_found");
-    let message = r#"no features are stored for "b", "list""#;
+    let message = r#"no features are stored for "b""#;
     assert_eq!(answer.at("/error/message"), message);
     let protocol = post(
         &host,
@@ -253,8 +253,15 @@ async fn missing_keys_are_named() {
         .await
         .text();
     assert!(
-        metrics.contains("score_features_missing_total 3"),
+        metrics.contains("score_features_missing_total 2"),
         "{metrics}"
+    );
+    let other = score(&host, &["list"]).await.expect_status(422);
+    assert_eq!(code(&other), "features_invalid");
+    let message = other.at("/error/message").to_string();
+    assert!(
+        message.contains(r#"stored for \"list\" are a Redis list"#),
+        "{message}"
     );
     let empty = score(&host, &[]).await;
     let no_rows = post(&host, "/api/score", &json!({ "data": [] })).await;
@@ -372,7 +379,7 @@ async fn malformed_values_leak_nothing() {
     let host = FunctionsHost::start(&app, settings).await;
     for (key, value) in [
         ("text", SECRET.to_owned()),
-        ("string", format!("[1, 2, \"{SECRET}\"]")),
+        ("string", format!("[1, 2, \"x{SECRET}\"]")),
         ("wide", format!("[{SECRET}, 1, 2, 3]")),
         ("member", format!("{{\"{SECRET}\": [1, 2, 3]}}")),
         ("rows", format!("[1, 2, 3], [{SECRET}, 2, 3]")),
@@ -585,7 +592,12 @@ async fn messages_name_rows_by_key_too() {
     let (app, redis) = (affine_app("json"), RedisServer::start().await);
     add_functions(&app);
     set(&redis, "features:a", "[1,2,3]").await;
-    set(&redis, "features:odd", format!("[{SECRET},\"{SECRET}\",0]")).await;
+    set(
+        &redis,
+        "features:odd",
+        format!("[{SECRET},\"x{SECRET}\",0]"),
+    )
+    .await;
     let host = start(&app, &redis).await;
     let bodies = [
         r#"{"keys":["a"]}"#,

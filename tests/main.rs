@@ -14,6 +14,7 @@ mod check_elf;
 mod cluster;
 mod deployment;
 mod entra;
+mod feature_hashes;
 mod features;
 mod http_trigger;
 mod lifecycle;

@@ -13,8 +13,8 @@ pub fn decode(
 ) -> Option<Vec<NamedTensor>> {
     let declared = Declared {
         content_type: Some(content_type),
-        content_encoding: None,
         json_bytes,
+        ..Declared::default()
     };
     let limits = Limits {
         max_bytes: usize::MAX,

@@ -1,10 +1,10 @@
 //! Rows that a request names by key: read from the shared store and made into tensors. Whatever brought the request.
 
-use score::{FeatureError, ModelMetadata, NamedTensor, ScoreError};
+use score::{FeatureError, FeatureFormat, FeatureStore, ModelMetadata, NamedTensor, ScoreError};
 use tracing::{Instrument, info_span};
 
 use crate::app::{App, Models};
-use crate::payload::{self, Body, Decoded, Dialect, Unfit};
+use crate::payload::{self, Body, Decoded, Dialect, HashReader, Limits, Unfit};
 use crate::scoring;
 
 /// Why there are no rows for keys.
@@ -61,8 +61,13 @@ async fn rows(
     }
     let store = models.features().ok_or(NoRows::NoStore)?;
     let span = info_span!("features", score.keys = keys.len());
-    let values = store.get(&options.prefix, keys).instrument(span).await;
-    let values = values.map_err(NoRows::NotRead)?;
+    if options.format == FeatureFormat::Hash {
+        return hashes(store, &options.prefix, metadata, keys, limits)
+            .instrument(span)
+            .await;
+    }
+    let values = store.get(&options.prefix, keys, options.format);
+    let values = values.instrument(span).await.map_err(NoRows::NotRead)?;
     // Counted as often as they are asked for: a short list of keys must not make up more than a body could bring.
     let bytes: usize = values.iter().map(|value| value.len()).sum();
     if bytes > limits.max_bytes {
@@ -70,4 +75,31 @@ async fn rows(
     }
     let read = || payload::read_rows(keys, &values, options.format, signature, limits.max_nesting);
     scoring::apart(bytes, read).map_err(NoRows::Unfit)
+}
+
+/// Bytes that a field of a hash takes on its way at least, so that short ones are bounded too.
+const FIELD_BYTES: usize = 16;
+
+/// Rows that lie in hashes.
+async fn hashes(
+    store: &FeatureStore,
+    prefix: &str,
+    metadata: &ModelMetadata,
+    keys: &[String],
+    limits: Limits,
+) -> Result<Vec<NamedTensor>, NoRows> {
+    let reader = HashReader::new(metadata);
+    let fields = reader.fields();
+    let least = (keys.len() * FIELD_BYTES).saturating_mul(fields.len());
+    if least > limits.max_bytes {
+        return Err(NoRows::TooLarge(limits.max_bytes));
+    }
+    let rows = store.get_fields(prefix, keys, &fields).await;
+    let rows = rows.map_err(NoRows::NotRead)?;
+    let values = rows.iter().flatten().flatten();
+    let bytes: usize = values.map(|value| value.len()).sum();
+    if bytes > limits.max_bytes {
+        return Err(NoRows::TooLarge(limits.max_bytes));
+    }
+    scoring::apart(bytes.max(least), || reader.read(keys, &rows)).map_err(NoRows::Unfit)
 }

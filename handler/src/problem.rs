@@ -167,7 +167,8 @@ impl From<NoRows> for Problem {
             NoRows::NotRead(error) => {
                 let message = error.to_string();
                 match error {
-                    FeatureError::Missing(_) => Self::new(404, "features_not_found", message),
+                    FeatureError::Missing { .. } => Self::new(404, "features_not_found", message),
+                    FeatureError::OtherKind { .. } => Self::unfit_features(message),
                     FeatureError::Unavailable => Self::without_features(&message),
                     FeatureError::Overloaded => Self::busy(message),
                 }

@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::memo::{MemoStore, Remote, StoreError};
+use crate::model::FeatureFormat;
 
 /// How stored features are read.
 #[derive(Debug, Clone)]
@@ -42,14 +44,65 @@ pub struct FeatureStats {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FeatureError {
     /// Some keys are not there.
-    #[error("no features are stored for {}", Listed(.0))]
-    Missing(Vec<String>),
+    #[error("no features are stored for {}{}", Listed(.keys), unknown(*.kinds_known))]
+    Missing {
+        /// The keys.
+        keys: Vec<String>,
+        /// Whether it is known that nothing else is stored under them.
+        kinds_known: bool,
+    },
+    /// What is stored under a key is of another kind than its model reads.
+    #[error("the features stored for {key:?} are a Redis {found}; expected {}", expected(.found, *.format))]
+    OtherKind {
+        /// The first such key.
+        key: String,
+        /// What is stored there, in the words of Redis' TYPE.
+        found: String,
+        /// What the model reads.
+        format: FeatureFormat,
+    },
     /// The store does not answer, or refuses; its log has the reason.
     #[error("features cannot be read at present; try again shortly")]
     Unavailable,
     /// Too many look-ups are in work.
     #[error("too many look-ups of features are in work; try again shortly")]
     Overloaded,
+}
+
+fn unknown(kinds_known: bool) -> &'static str {
+    if kinds_known {
+        ""
+    } else {
+        " as this model reads them; whether they are stored as another Redis type is not known, since the Redis user may \
+         not ask (+type)"
+    }
+}
+
+/// What a model reads, and what to change.
+fn expected(found: &str, format: FeatureFormat) -> String {
+    let mend = match (found, format) {
+        ("hash", _) => "set format = \"hash\" in the table [features] of model.toml",
+        ("string", _) => {
+            "set the format in the table [features] of model.toml to \"json\", \"npy\" or \"raw\""
+        }
+        (_, FeatureFormat::Hash) => "store the row with HSET, one field for each column",
+        _ => {
+            "store the row with SET, or with HSET and format = \"hash\" in the table [features] of model.toml"
+        }
+    };
+    format!(
+        "a {} (format = {:?}): {mend}",
+        kind(format),
+        format.as_str()
+    )
+}
+
+/// The Redis type of values of that format.
+fn kind(format: FeatureFormat) -> &'static str {
+    match format {
+        FeatureFormat::Hash => "hash",
+        FeatureFormat::Json | FeatureFormat::Npy | FeatureFormat::Raw => "string",
+    }
 }
 
 /// Keys named in an error; the others are counted.
@@ -99,59 +152,188 @@ impl FeatureStore {
     /// read once.
     ///
     /// # Errors
-    /// [`FeatureError`] says which keys are missing, or that the store cannot be asked.
-    pub async fn get(&self, prefix: &str, keys: &[String]) -> Result<Vec<Bytes>, FeatureError> {
-        let mut positions = HashMap::with_capacity(keys.len());
-        let mut distinct = Vec::new();
-        for key in keys {
-            positions.entry(key.as_str()).or_insert_with(|| {
-                distinct.push(key);
-                distinct.len() - 1
-            });
-        }
-        let names: Vec<String> = distinct
-            .iter()
-            .map(|key| format!("{prefix}{key}"))
-            .collect();
-        let values = self.read(names).await.inspect_err(|_| {
-            self.stats.errors.inc();
-        })?;
-        let missing = distinct.iter().zip(&values).filter(|(_, v)| v.is_none());
-        let missing: Vec<String> = missing.map(|(key, _)| (*key).clone()).collect();
-        self.stats.missing.inc_by(missing.len() as u64);
-        self.stats
-            .found
-            .inc_by((values.len() - missing.len()) as u64);
-        if !missing.is_empty() {
-            return Err(FeatureError::Missing(missing));
-        }
-        let value = |key: &String| values.get(*positions.get(key.as_str())?)?.clone();
-        Ok(keys.iter().filter_map(value).collect())
+    /// [`FeatureError`] says which keys are missing or of another kind, or that the store cannot be asked.
+    pub async fn get(
+        &self,
+        prefix: &str,
+        keys: &[String],
+        format: FeatureFormat,
+    ) -> Result<Vec<Bytes>, FeatureError> {
+        let look_up = LookUp::new(prefix, keys, format, self.remote.deadline());
+        let _place = self.place()?;
+        let names = look_up.names();
+        let read = self
+            .remote
+            .read(look_up.until, |store, budget| store.get_many(names, budget));
+        let values = self.answered(&look_up, read.await)?;
+        // A string that was written between the two looks is missed, as it was not there at the first.
+        self.settle(look_up, values, || None).await
     }
 
-    async fn read(&self, names: Vec<String>) -> Result<Vec<Option<Bytes>>, FeatureError> {
-        let _place = self
-            .places
-            .try_acquire()
-            .map_err(|_| FeatureError::Overloaded)?;
-        let expected = names.len();
-        match self.remote.get(names).await {
-            Ok(values) if values.len() == expected => {
+    /// The values of `fields` in the hash under `prefix` and each key, likewise. Fields may be missing.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::get`].
+    pub async fn get_fields(
+        &self,
+        prefix: &str,
+        keys: &[String],
+        fields: &[String],
+    ) -> Result<Vec<Vec<Option<Bytes>>>, FeatureError> {
+        let look_up = LookUp::new(prefix, keys, FeatureFormat::Hash, self.remote.deadline());
+        let _place = self.place()?;
+        let (names, wanted) = (look_up.names(), fields.to_vec());
+        let read = self.remote.read(look_up.until, |store, budget| {
+            store.get_fields(names, wanted, budget)
+        });
+        let rows = self.answered(&look_up, read.await)?.into_iter();
+        // No field at all: Redis answers so where there is no hash.
+        let rows = rows.map(|row| row.iter().any(Option::is_some).then_some(row));
+        self.settle(look_up, rows.collect(), || Some(vec![None; fields.len()]))
+            .await
+    }
+
+    fn place(&self) -> Result<SemaphorePermit<'_>, FeatureError> {
+        self.places.try_acquire().map_err(|_| {
+            self.stats.errors.inc();
+            FeatureError::Overloaded
+        })
+    }
+
+    /// The answer of the store, if it has one for each key.
+    fn answered<T>(
+        &self,
+        look_up: &LookUp<'_>,
+        answer: Result<Vec<T>, StoreError>,
+    ) -> Result<Vec<T>, FeatureError> {
+        match answer {
+            Ok(values) if values.len() == look_up.distinct.len() => {
                 self.refused.store(false, Ordering::Relaxed);
-                Ok(values)
-            }
-            Ok(_) => Err(FeatureError::Unavailable),
-            // What is unreachable is reported by the keeper of the connection.
-            Err(StoreError::Unreachable(_) | StoreError::PartUnreachable(_)) => {
-                Err(FeatureError::Unavailable)
+                return Ok(values);
             }
             Err(StoreError::Refused(reason)) => {
                 if !self.refused.swap(true, Ordering::Relaxed) {
                     warn!(%reason, "redis refuses to give features");
                 }
+            }
+            // What is unreachable is reported by the keeper of the connection.
+            Ok(_) | Err(StoreError::Unreachable(_) | StoreError::PartUnreachable(_)) => {}
+        }
+        self.stats.errors.inc();
+        Err(FeatureError::Unavailable)
+    }
+
+    /// The values in the order of the keys. For those without one it is asked what lies there, since Redis gives no value
+    /// of another kind than is asked for; `empty` stands for one of the right kind.
+    async fn settle<T: Clone>(
+        &self,
+        look_up: LookUp<'_>,
+        mut values: Vec<Option<T>>,
+        empty: impl Fn() -> Option<T>,
+    ) -> Result<Vec<T>, FeatureError> {
+        let absent: Vec<usize> = (0..values.len()).filter(|i| values[*i].is_none()).collect();
+        let kinds = self.kinds(&look_up, &absent).await?;
+        let (mut missing, mut other) = (Vec::new(), None);
+        for (n, place) in absent.into_iter().enumerate() {
+            let key = look_up.distinct[place].clone();
+            let found = kinds.as_ref().and_then(|kinds| kinds.get(n));
+            match found.map_or("none", String::as_str) {
+                "none" => missing.push(key),
+                found if found == kind(look_up.format) => match empty() {
+                    Some(value) => values[place] = Some(value),
+                    None => missing.push(key),
+                },
+                found => {
+                    other.get_or_insert_with(|| FeatureError::OtherKind {
+                        key,
+                        found: found.to_owned(),
+                        format: look_up.format,
+                    });
+                }
+            }
+        }
+        self.stats.missing.inc_by(missing.len() as u64);
+        let found = values.len() - missing.len();
+        self.stats.found.inc_by(found as u64);
+        if !missing.is_empty() {
+            return Err(FeatureError::Missing {
+                keys: missing,
+                kinds_known: kinds.is_some(),
+            });
+        }
+        other.map_or_else(|| Ok(look_up.in_order(&values)), Err)
+    }
+
+    /// What lies under the keys at these places; `None` if the store does not tell.
+    async fn kinds(
+        &self,
+        look_up: &LookUp<'_>,
+        places: &[usize],
+    ) -> Result<Option<Vec<String>>, FeatureError> {
+        if places.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let names = places
+            .iter()
+            .map(|place| look_up.name(look_up.distinct[*place]));
+        let names = names.collect();
+        let read = self
+            .remote
+            .read(look_up.until, |store, budget| store.kinds(names, budget));
+        match read.await {
+            Ok(kinds) => Ok(Some(kinds)),
+            Err(StoreError::Refused(_)) => Ok(None),
+            Err(StoreError::Unreachable(_) | StoreError::PartUnreachable(_)) => {
+                self.stats.errors.inc();
                 Err(FeatureError::Unavailable)
             }
         }
+    }
+}
+
+/// The keys of one request.
+struct LookUp<'a> {
+    prefix: &'a str,
+    keys: &'a [String],
+    /// Each key once.
+    distinct: Vec<&'a String>,
+    /// The place of each among them.
+    places: HashMap<&'a str, usize>,
+    format: FeatureFormat,
+    until: Instant,
+}
+
+impl<'a> LookUp<'a> {
+    fn new(prefix: &'a str, keys: &'a [String], format: FeatureFormat, until: Instant) -> Self {
+        let mut places = HashMap::with_capacity(keys.len());
+        let mut distinct = Vec::new();
+        for key in keys {
+            places.entry(key.as_str()).or_insert_with(|| {
+                distinct.push(key);
+                distinct.len() - 1
+            });
+        }
+        Self {
+            prefix,
+            keys,
+            distinct,
+            places,
+            format,
+            until,
+        }
+    }
+
+    fn name(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.distinct.iter().map(|key| self.name(key)).collect()
+    }
+
+    fn in_order<T: Clone>(&self, values: &[Option<T>]) -> Vec<T> {
+        let value = |key: &String| values.get(*self.places.get(key.as_str())?)?.clone();
+        self.keys.iter().filter_map(value).collect()
     }
 }
 

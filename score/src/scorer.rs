@@ -446,6 +446,16 @@ fn features_unfit(options: &ModelOptions, signature: &ModelSignature) -> Option<
     if format == FeatureFormat::Json {
         return None;
     }
+    if format == FeatureFormat::Hash {
+        let unnamed = inputs
+            .iter()
+            .find(|spec| options.fields_of(spec).is_none())?;
+        let name = &unnamed.name;
+        return Some(format!(
+            "hash needs a name for each value of a row, and input {name:?} is {unnamed}; name its columns: columns = [...] \
+             in the table [inputs.{name}]"
+        ));
+    }
     let [spec] = &inputs[..] else {
         let takes = signature.describe_inputs();
         let format = format.as_str();

@@ -419,6 +419,7 @@ impl<'a> Work<'a> {
             since: since.into_std(),
             declared: Declared {
                 content_type: delivery.content_type.as_deref(),
+                wrapped: true,
                 ..Declared::default()
             },
             accept: None,

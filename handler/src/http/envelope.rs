@@ -75,7 +75,7 @@ async fn call(
     let method = Method::from_bytes(call.method.as_bytes())
         .map_err(|_| Problem::bad_request(format!("Data.{request}.Method is not a method")))?;
     let header = |name: HeaderName| call.header(name.as_str()).map(str::to_owned);
-    let mut head = Head::new(method, call.path().to_owned(), host.id.to_owned(), header);
+    let mut head = Head::new(method, call.target(), host.id.to_owned(), header);
     head.json_only = true;
     head.origin = host.origin.or_of_sender(&head.origin).clone();
     let limit = app.config().max_body_bytes;

@@ -212,7 +212,7 @@ fn model() -> Value {
         ("operator", text()),
         ("warning", text()),
     ];
-    let features = [("format", json!({ "enum": ["json", "npy", "raw"] }))];
+    let features = [("format", json!({ "enum": ["json", "npy", "raw", "hash"] }))];
     let number = || json!({ "type": "number" });
     let length = || json!({ "type": "integer" });
     let picture = [

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use percent_encoding::percent_decode_str;
 use score::{CacheUse, Scorer, Times};
 use tracing::field::Empty;
 use tracing::{Instrument, Level, Span, error, info, info_span, span_enabled};
@@ -15,7 +16,7 @@ use super::timing::server_timing;
 use super::{info, page};
 use crate::app::{App, Models, NoModel};
 use crate::metrics;
-use crate::payload::Declared;
+use crate::payload::{self, Declared};
 use crate::problem::Problem;
 use crate::scoring::{self, CacheStatus, Call, Scored};
 use crate::traces::Origin;
@@ -24,6 +25,8 @@ use crate::traces::Origin;
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON_BYTES: HeaderName = HeaderName::from_static("inference-header-content-length");
+const SHAPE: HeaderName = HeaderName::from_static("x-shape");
+const DATATYPE: HeaderName = HeaderName::from_static("x-datatype");
 const CACHE: HeaderName = HeaderName::from_static("x-cache");
 const TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -36,6 +39,8 @@ pub(super) struct Head {
     content_type: Option<String>,
     content_encoding: Option<String>,
     json_bytes: Option<usize>,
+    shape: Option<String>,
+    datatype: Option<String>,
     accept: Option<String>,
     cache: CacheUse,
     pub(super) request_id: String,
@@ -48,22 +53,31 @@ pub(super) struct Head {
 
 impl Head {
     /// For a request in the forwarded form.
-    pub(super) fn forwarded(method: Method, path: String, headers: &HeaderMap) -> Self {
+    pub(super) fn forwarded(method: Method, target: (&str, &str), headers: &HeaderMap) -> Self {
         let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
-        Self::new(method, path, request_id(headers), text)
+        Self::new(method, target, request_id(headers), text)
     }
 
-    /// From a look-up of headers.
+    /// From path and query, and a look-up of headers.
     pub(super) fn new(
         method: Method,
-        path: String,
+        (path, query): (&str, &str),
         request_id: String,
         get: impl Fn(HeaderName) -> Option<String>,
     ) -> Self {
+        let content_type = get(header::CONTENT_TYPE);
+        let raw = content_type.as_deref().is_some_and(payload::is_raw);
+        // Only raw bytes do not say this themselves.
+        let named = |name: HeaderName, parameter: &str| {
+            let given = raw.then(|| get(name).or_else(|| query_value(query, parameter)));
+            given.flatten()
+        };
         Self {
+            shape: named(SHAPE, "shape"),
+            datatype: named(DATATYPE, "datatype"),
             method,
-            path,
-            content_type: get(header::CONTENT_TYPE),
+            path: path.to_owned(),
+            content_type,
             content_encoding: get(header::CONTENT_ENCODING),
             json_bytes: get(JSON_BYTES).and_then(|n| n.parse().ok()),
             accept: get(header::ACCEPT),
@@ -89,12 +103,23 @@ impl Head {
                 content_type: self.content_type.as_deref(),
                 content_encoding: self.content_encoding.as_deref(),
                 json_bytes: self.json_bytes,
+                shape: self.shape.as_deref(),
+                datatype: self.datatype.as_deref(),
+                wrapped: false,
             },
             accept: self.accept.as_deref(),
             cache: self.cache,
             json_only: self.json_only,
         }
     }
+}
+
+/// The value of a query parameter.
+fn query_value(query: &str, name: &str) -> Option<String> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(key, _)| *key == name)?;
+    let value = percent_decode_str(value).decode_utf8().ok()?;
+    Some(value.into_owned())
 }
 
 /// The host appends its own id to one that the client made up, so the last one counts.
@@ -385,6 +410,35 @@ mod tests {
         assert_eq!(request_id(&headers), "real");
         headers.clear();
         assert_eq!(request_id(&headers).len(), 36);
+    }
+
+    #[test]
+    fn raw_tensors_are_described_by_headers_or_the_query() {
+        let named =
+            |content_type: &'static str, headers: &[(&'static str, &'static str)], query| {
+                let mut map = HeaderMap::new();
+                map.insert("content-type", HeaderValue::from_static(content_type));
+                for (name, value) in headers {
+                    map.insert(*name, HeaderValue::from_static(value));
+                }
+                let head = Head::forwarded(Method::POST, ("/api/score", query), &map);
+                (head.shape, head.datatype)
+            };
+        let owned = |text: &str| Some(text.to_owned());
+        let octets = "application/octet-stream";
+        let both = [("x-shape", "1,784"), ("x-datatype", "FP32")];
+        assert_eq!(named(octets, &both, ""), (owned("1,784"), owned("FP32")));
+        let query = "code=a%3D%3D&shape=1%2C784&datatype=float64";
+        assert_eq!(
+            named(octets, &[], query),
+            (owned("1,784"), owned("float64"))
+        );
+        assert_eq!(
+            named(octets, &both[..1], query),
+            (owned("1,784"), owned("float64"))
+        );
+        assert_eq!(named(octets, &[], "code=1"), (None, None));
+        assert_eq!(named("application/json", &both, query), (None, None));
     }
 
     #[test]

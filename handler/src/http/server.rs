@@ -137,7 +137,7 @@ async fn guarded<B: Buf + Send + 'static>(
     headers: HeaderMap,
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> Reply {
-    let head = Head::forwarded(method, target.0.to_owned(), &headers);
+    let head = Head::forwarded(method, target, &headers);
     let work = AssertUnwindSafe(answer(app, &head, target.1, &headers, body));
     match work.catch_unwind().await {
         Ok(reply) => reply,

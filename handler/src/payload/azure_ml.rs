@@ -15,7 +15,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::output::{self, Bare, ByRow};
+use super::refusal::amended;
 use super::tabular::{self, Context, parse};
+use super::unlike;
 
 /// Reads the value of `Inputs`: rows under a name of the caller's choice, or values by input name.
 pub(super) fn read_inputs(
@@ -23,7 +25,9 @@ pub(super) fn read_inputs(
     signature: &ModelSignature,
     max_nesting: usize,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
-    let members: BTreeMap<String, &RawValue> = parse(value.get(), "Inputs")?;
+    let mut members: BTreeMap<String, &RawValue> =
+        parse(value.get(), "Inputs").map_err(|error| amended(error, || list_of_tensors(value)))?;
+    members.retain(|_, value| value.get() != "null");
     let only = members.iter().next().filter(|_| members.len() == 1);
     let (target, rows) = match only {
         // `{"data": [...]}` or `{"WebServiceInput0": [...]}`; a model may also have an input of that name.
@@ -36,6 +40,14 @@ pub(super) fn read_inputs(
         target: &target,
     };
     tabular::read(context, rows)
+}
+
+/// Words for a list under `Inputs`, where the `inputs` of the Open Inference Protocol are meant.
+fn list_of_tensors(value: &RawValue) -> String {
+    match value.get().starts_with('[') {
+        true => "; the Open Inference Protocol's member is \"inputs\", in lower case".to_owned(),
+        false => String::new(),
+    }
 }
 
 #[derive(Deserialize)]
@@ -54,14 +66,30 @@ pub(super) fn read_input_data(
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let text = value.get();
     let members: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(text).ok();
-    let is_split = members.is_some_and(|m| m.contains_key("data") && m.contains_key("columns"));
+    let has = |name: &str| {
+        let value = members.as_ref().and_then(|members| members.get(name));
+        value.is_some_and(|value| value.get() != "null")
+    };
+    let is_split = has("data") && has("columns");
     let context = |target| Context {
         signature,
         max_nesting,
         target,
     };
     if !is_split {
-        return tabular::read(context("input_data"), value);
+        let unsplit = match members.as_ref().and_then(|members| members.get("data")) {
+            // Rows whose columns and index are null.
+            Some(rows) if has("data") && signature.input("data").is_none() => {
+                tabular::read(context("input_data.data"), rows)
+            }
+            _ => tabular::read(context("input_data"), value),
+        };
+        return unsplit.map_err(|error| {
+            let other = unlike::other_case(text.as_bytes(), &["columns", "index", "data"]);
+            amended(error, || {
+                other.map(|other| format!("; {other}")).unwrap_or_default()
+            })
+        });
     }
     let split: Split<'_> = parse(text, "input_data")?;
     let columns: Vec<String> = split

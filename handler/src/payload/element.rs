@@ -1,9 +1,13 @@
 //! One element of a tensor as JSON, exactly: nothing is wrapped, cut or rounded twice.
 
+use std::borrow::Cow;
+
 use half::{bf16, f16};
+use serde::de::IgnoredAny;
 use serde::{Serialize, Serializer};
 
 use super::scan::{Number, Scanner};
+use super::unlike;
 
 /// An element type as JSON carries it.
 pub(super) trait Element: Sized + 'static {
@@ -39,11 +43,12 @@ macro_rules! integer {
                 number.integer()
             }
             fn parse(token: &str) -> Result<Self, String> {
-                if let Ok(value) = token.parse() {
+                let text = unquoted(token);
+                if let Ok(value) = text.parse() {
                     return Ok(value);
                 }
                 let wrong = || unfit(token, concat!("a whole number for ", $name));
-                let number = number(token).ok_or_else(wrong)?;
+                let number = number(&text).ok_or_else(wrong)?;
                 let exact = number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0;
                 let whole = if exact { <$ty>::try_from(number as i64).ok() } else { None };
                 whole.ok_or_else(wrong)
@@ -67,8 +72,9 @@ impl Element for f32 {
         if let Some(special) = special(token) {
             return Ok(special as f32);
         }
-        let value = if is_number(token) {
-            token.parse::<f32>().ok()
+        let text = unquoted(token);
+        let value = if is_number(&text) {
+            text.parse::<f32>().ok()
         } else {
             None
         };
@@ -88,7 +94,7 @@ impl Element for f64 {
         if let Some(special) = special(token) {
             return Ok(special);
         }
-        finite(number(token), token, "float64")
+        finite(number(&unquoted(token)), token, "float64")
     }
     fn json(&self) -> impl Serialize + '_ {
         Double(*self)
@@ -106,7 +112,8 @@ macro_rules! half_float {
                 if let Some(special) = special(token) {
                     return Ok(<$ty>::from_f64(special));
                 }
-                let value = number(token).map(|value| <$ty>::from_f32(rounded_to_odd(value)));
+                let value = number(&unquoted(token));
+                let value = value.map(|value| <$ty>::from_f32(rounded_to_odd(value)));
                 let value = value.filter(|value| value.is_finite());
                 value.ok_or_else(|| unfit(token, concat!("a number for ", $name)))
             }
@@ -128,8 +135,8 @@ impl Element for bool {
     }
     fn parse(token: &str) -> Result<Self, String> {
         match token {
-            "true" => Ok(true),
-            "false" => Ok(false),
+            "true" | "\"true\"" => Ok(true),
+            "false" | "\"false\"" => Ok(false),
             _ => Err(unfit(token, "true or false")),
         }
     }
@@ -167,6 +174,25 @@ fn rounded_to_odd(value: f64) -> f32 {
     }
 }
 
+/// What a string holds, if that is exactly one JSON number, as serializers write it that keep numbers in strings; any other
+/// token as it is.
+fn unquoted(token: &str) -> Cow<'_, str> {
+    if !token.starts_with('"') {
+        return Cow::Borrowed(token);
+    }
+    match serde_json::from_str::<String>(token) {
+        Ok(text) if is_json_number(&text) => Cow::Owned(text),
+        _ => Cow::Borrowed(token),
+    }
+}
+
+/// Whether this is a number by the grammar of JSON, without white space around it.
+fn is_json_number(text: &str) -> bool {
+    is_number(text)
+        && text.ends_with(|c: char| c.is_ascii_digit())
+        && serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
 fn is_number(token: &str) -> bool {
     token.starts_with(|c: char| c == '-' || c.is_ascii_digit())
 }
@@ -199,7 +225,8 @@ fn finite<F: Copy + Into<f64>>(value: Option<F>, token: &str, ty: &str) -> Resul
 fn unfit(token: &str, expected: &str) -> String {
     let shown: String = token.chars().take(40).collect();
     let dots = if shown.len() < token.len() { "..." } else { "" };
-    format!("expected {expected}, got {shown}{dots}")
+    let hint = unlike::flattened(token);
+    format!("expected {expected}, got {shown}{dots}{hint}")
 }
 
 struct Float(f32);
@@ -266,13 +293,40 @@ mod tests {
         assert_eq!(u64::parse("18446744073709551615"), Ok(u64::MAX));
         assert_eq!(u8::parse("5.0"), Ok(5));
         assert_eq!(i32::parse("1e3"), Ok(1000));
-        for bad in ["300", "-1", "1.5", "true", "\"5\"", "null", "1e400"] {
+        for bad in ["300", "-1", "1.5", "true", "null", "1e400"] {
             assert!(u8::parse(bad).is_err(), "{bad}");
+            let quoted = format!("\"{bad}\"");
+            assert!(u8::parse(&quoted).is_err(), "{quoted}");
         }
         assert_eq!(
             i64::parse("9007199254740993.0").unwrap_err(),
             "expected a whole number for int64, got 9007199254740993.0"
         );
+    }
+
+    #[test]
+    fn a_string_is_a_number_if_it_holds_exactly_one() {
+        assert_eq!(
+            i64::parse("\"-9007199254740993\""),
+            Ok(-9_007_199_254_740_993)
+        );
+        assert_eq!(u8::parse("\"5.0\""), Ok(5));
+        assert_eq!(i32::parse("\"1e3\""), Ok(1000));
+        assert_eq!(f32::parse("\"1.5\""), Ok(1.5));
+        assert_eq!(f64::parse(r#""1E\u002B20""#), Ok(1e20));
+        assert_eq!(f16::parse("\"-0.5\""), Ok(f16::from_f32(-0.5)));
+        assert_eq!(bool::parse("\"true\""), Ok(true));
+        for bad in [
+            "", " 1", "1 ", "+1", ".5", "5.", "01", "1,5", "0x10", "1_000", "1e", "--1", "NAN",
+            "inf", "[1]",
+        ] {
+            let quoted = format!("\"{bad}\"");
+            assert!(f64::parse(&quoted).is_err(), "{quoted}");
+            assert!(i64::parse(&quoted).is_err(), "{quoted}");
+        }
+        assert!(f32::parse("\"1e39\"").is_err() && f16::parse("\"70000\"").is_err());
+        assert!(bool::parse("\"True\"").is_err() && bool::parse("\"1\"").is_err());
+        assert_eq!(String::parse("\"1.5\""), Ok("1.5".into()));
     }
 
     #[test]

@@ -2,7 +2,11 @@
 //!
 //! Stored values belong to the operator, not to the caller: no error quotes any part of them.
 
+mod hash;
+
 use std::fmt;
+
+pub(crate) use hash::HashReader;
 
 use score::{
     Dim, FeatureFormat, ModelSignature, NamedTensor, ScoreError, Tensor, TensorData, TensorSpec,
@@ -12,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::careful::Items;
 use super::tabular::{self, Context};
-use super::{NPY_MAGIC, npy, raw};
+use super::{Declared, NPY_MAGIC, npy, raw};
 
 const TARGET: &str = "keys";
 /// Bytes one key may have.
@@ -118,14 +122,19 @@ pub(crate) fn read_rows(
             column.push(tensor);
         }
     }
-    let specs = signature.inputs.iter().zip(&columns);
+    Ok(stacked(&signature.inputs, &columns))
+}
+
+/// The rows of each input, one below the other.
+fn stacked(inputs: &[TensorSpec], columns: &[Vec<Tensor>]) -> Vec<NamedTensor> {
+    let specs = inputs.iter().zip(columns);
     let stacked = specs.filter_map(|(spec, column)| {
         Some(NamedTensor {
             name: spec.name.clone(),
             tensor: Tensor::stack(column)?,
         })
     });
-    Ok(stacked.collect())
+    stacked.collect()
 }
 
 /// What no keys stand for: the same as no rows in a body.
@@ -167,12 +176,16 @@ impl RowReader {
     fn read(&self, value: &[u8]) -> Result<Vec<Tensor>, Option<usize>> {
         let only = (self.row.inputs.len() == 1).then_some(0);
         let mut named = match self.format {
-            FeatureFormat::Raw => raw::read(value, &self.row).map_err(|_| only)?,
+            FeatureFormat::Raw => {
+                raw::read(value, Declared::default(), &self.row).map_err(|_| only)?
+            }
             FeatureFormat::Npy => self.read_npy(value).ok_or(only)?,
             FeatureFormat::Json if value.starts_with(NPY_MAGIC) => {
                 self.read_npy(value).ok_or(only)?
             }
             FeatureFormat::Json => self.read_json(value)?,
+            // Its fields are no bytes of one value.
+            FeatureFormat::Hash => return Err(None),
         };
         let specs = self.row.inputs.iter().enumerate();
         specs
@@ -190,7 +203,8 @@ impl RowReader {
             .collect()
     }
 
-    /// The value is read as the only row of a list. It has to be one JSON value, or it could bring rows of its own.
+    /// The value is read as the only row of a list, or else as that list itself. It has to be one JSON value, or it could
+    /// bring rows of its own.
     fn read_json(&self, value: &[u8]) -> Result<Vec<NamedTensor>, Option<usize>> {
         let only = (self.row.inputs.len() == 1).then_some(0);
         let value: &RawValue = serde_json::from_slice(value).map_err(|_| only)?;
@@ -200,6 +214,12 @@ impl RowReader {
             target: "",
         };
         let read = tabular::read_text(context, &format!("[{}]", value.get()));
+        let read = read.or_else(|error| {
+            // Its axis of rows, of length 1, may be written too.
+            let is_list = value.get().starts_with('[');
+            let list = is_list.then(|| tabular::read_text(context, value.get()).ok());
+            list.flatten().ok_or(error)
+        });
         read.map_err(|error| only.or_else(|| self.input_at(&error)))
     }
 
@@ -238,6 +258,7 @@ impl RowReader {
             FeatureFormat::Json => "JSON",
             FeatureFormat::Npy => "npy",
             FeatureFormat::Raw => "raw bytes",
+            FeatureFormat::Hash => "a hash",
         };
         let describe = |spec: &TensorSpec| format!("{} for input {:?}", bare(spec), spec.name);
         let row = match input.and_then(|index| self.row.inputs.get(index)) {

@@ -12,24 +12,26 @@ mod open_inference;
 mod output;
 mod picture;
 mod raw;
+mod refusal;
 mod scan;
 mod table;
 mod tabular;
+mod unlike;
 mod write;
 
 use std::io::Read;
 
 use score::{InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use tabular::Context;
 
 pub(crate) use azure_ml::{sample_request, sample_shape};
-pub(crate) use features::{MAX_KEY_BYTES, Unfit, no_rows, read_rows};
+pub(crate) use features::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 use open_inference::Asked;
 pub(crate) use open_inference::{protocol_tensor_document, tensor_document};
 pub(crate) use picture::picture_document;
+use refusal::{advice, amended, malformed, not_an_object};
 
 /// What a body holds.
 #[derive(Debug)]
@@ -116,7 +118,7 @@ struct TopLevel<'a> {
     parameters: Option<&'a RawValue>,
 }
 
-/// Keeps `null` as a value: it is a mistake to be named, not an absent member.
+/// Keeps `null` as a value: alone it is a mistake to be named, not an absent member.
 fn present<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<&'de RawValue>, D::Error> {
@@ -132,6 +134,12 @@ pub(crate) struct Declared<'a> {
     pub(crate) content_encoding: Option<&'a str>,
     /// `Inference-Header-Content-Length`: where JSON ends and binary tensors begin.
     pub(crate) json_bytes: Option<usize>,
+    /// The shape of a raw tensor, such as `1,784`, if its sender names it.
+    pub(crate) shape: Option<&'a str>,
+    /// Likewise its element type, such as `FP32` or `float32`.
+    pub(crate) datatype: Option<&'a str>,
+    /// Whether a body that is no JSON object may be one inside a wrapping, as clients of queues make them.
+    pub(crate) wrapped: bool,
 }
 
 /// What a body may take.
@@ -158,9 +166,18 @@ pub(crate) fn decode(
     let inflated = inflate(body, declared, limits.max_bytes)?;
     let body = inflated.as_deref().unwrap_or(body);
     let (signature, max_nesting) = (&metadata.signature, limits.max_nesting);
-    let inputs = match Format::of(body, declared)? {
+    let format = match Format::of(body, declared) {
+        Ok(format) => format,
+        Err(error) => return unwrapped(body, declared, metadata, limits, error),
+    };
+    let inputs = match format {
+        Format::Json if declared.wrapped && !is_object(body) => {
+            let error = not_an_object(body, signature);
+            return unwrapped(body, declared, metadata, limits, error.into());
+        }
         Format::Json => return decode_json(body, declared.json_bytes, metadata, limits),
-        Format::Raw => raw::read(body, signature)?,
+        Format::Raw => raw::read(body, declared, signature)
+            .map_err(|error| amended(error, || unlike::advice_on_raw(body).to_owned()))?,
         Format::Npy => npy::read(body, signature)?,
         Format::Csv => table::read(body, signature, max_nesting)?,
         Format::Picture => picture::read(body, metadata)?,
@@ -171,6 +188,32 @@ pub(crate) fn decode(
     }))
 }
 
+/// Reads a message that is no JSON object once more without its wrapping; gives the error if it has none.
+fn unwrapped(
+    body: &[u8],
+    declared: Declared<'_>,
+    metadata: &ModelMetadata,
+    limits: Limits,
+    error: PayloadError,
+) -> Result<Body, PayloadError> {
+    if declared.wrapped
+        && let Some(inner) = unlike::unwrap(body)
+    {
+        return decode(&inner, Declared::default(), metadata, limits);
+    }
+    match error {
+        PayloadError::UnsupportedType(message) => {
+            let advice = advice(body, &metadata.signature);
+            Err(PayloadError::UnsupportedType(message + &advice))
+        }
+        error => Err(error),
+    }
+}
+
+fn is_object(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"{")
+}
+
 const NPY_MAGIC: &[u8] = b"\x93NUMPY";
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
@@ -179,6 +222,11 @@ pub(crate) fn is_packed(body: &[u8]) -> bool {
     [GZIP_MAGIC, b"\x89PNG", b"\xff\xd8\xff"]
         .iter()
         .any(|magic| body.starts_with(magic))
+}
+
+/// Whether a content type says that a body is the bytes of a tensor.
+pub(crate) fn is_raw(content_type: &str) -> bool {
+    content_type.starts_with("application/octet-stream")
 }
 
 /// What a body is written in.
@@ -245,9 +293,7 @@ fn inflate(
     let says_gzip = declared
         .content_encoding
         .is_some_and(|encoding| encoding.trim().eq_ignore_ascii_case("gzip"));
-    let any_bytes = declared
-        .content_type
-        .is_some_and(|ty| ty.starts_with("application/octet-stream"));
+    let any_bytes = declared.content_type.is_some_and(is_raw);
     // With a JSON part in front, no raw tensor can begin like this.
     let any_bytes = any_bytes && declared.json_bytes.is_none();
     if !body.starts_with(GZIP_MAGIC) || (any_bytes && !says_gzip) {
@@ -277,9 +323,8 @@ fn decode_json(
             .split_at_checked(length)
             .ok_or_else(|| invalid("Inference-Header-Content-Length is larger than the body"))?,
     };
-    if !body.trim_ascii_start().starts_with(b"{") {
-        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(body, &error))?;
-        return Err(invalid("expected a JSON object such as {\"data\": [...]}").into());
+    if !is_object(body) {
+        return Err(not_an_object(body, signature).into());
     }
     if let [spec] = &signature.inputs[..]
         && let Some((member, tensor)) = fast::read_body(body, spec)
@@ -305,7 +350,7 @@ fn decode_json(
         }));
     }
     let top: TopLevel<'_> =
-        serde_json::from_slice(body).map_err(|error| malformed(body, &error))?;
+        serde_json::from_slice(body).map_err(|error| malformed(body, signature, &error))?;
     let rows = |target, value| {
         let context = Context {
             signature,
@@ -314,7 +359,7 @@ fn decode_json(
         };
         tabular::read(context, value)
     };
-    let (inputs, dialect) = match top.only_dialect(signature)? {
+    let (inputs, dialect) = match top.only_dialect(body, signature)? {
         ("keys", list) => {
             let max_keys = metadata.options.max_rows.unwrap_or(limits.max_rows);
             return Ok(Body::Keys(features::keys(list, max_keys)?));
@@ -330,40 +375,64 @@ fn decode_json(
             Dialect::InputData,
         ),
         (_, value) => (
-            open_inference::read(value, binary, signature, max_nesting)?,
+            open_inference::read(value, binary, signature, max_nesting)
+                .map_err(|error| amended(error, || refusal::lower_case_inputs(value)))?,
             Dialect::OpenInference(Asked::read(top.id, top.outputs, top.parameters, metadata)?),
         ),
     };
     Ok(Body::Rows(Decoded { inputs, dialect }))
 }
 
+/// The members that say which dialect a body is.
+const DIALECTS: &[&str] = &[
+    "data",
+    "instances",
+    "Inputs",
+    "input_data",
+    "inputs",
+    "keys",
+];
+
 impl<'a> TopLevel<'a> {
-    /// The one member that says which dialect this is.
+    /// The one member that says which dialect this is. One that is null counts as absent: many serializers write
+    /// unset members so.
     fn only_dialect(
         &self,
+        body: &[u8],
         signature: &ModelSignature,
     ) -> Result<(&'static str, &'a RawValue), ScoreError> {
-        let all = [
-            ("data", self.data),
-            ("instances", self.instances),
-            ("Inputs", self.azure_inputs),
-            ("input_data", self.input_data),
-            ("inputs", self.inputs),
-            ("keys", self.keys),
+        let values = [
+            self.data,
+            self.instances,
+            self.azure_inputs,
+            self.input_data,
+            self.inputs,
+            self.keys,
         ];
-        let mut given = all
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
+        let all = DIALECTS.iter().zip(values);
+        let mut given = all.clone().filter_map(|(name, value)| {
+            let value = value.filter(|value| value.get() != "null")?;
+            Some((*name, value))
+        });
         match (given.next(), given.next()) {
-            (Some(only), None) => Ok(only),
-            (Some((one, _)), Some((other, _))) => Err(invalid(&format!(
-                "give either {one:?} or {other:?}, not both"
-            ))),
-            (None, _) => Err(invalid(&format!(
-                "expected {{\"data\": ...}} or {{\"inputs\": [...]}}; the model takes {}",
-                signature.describe_inputs()
-            ))),
+            (Some(only), None) => return Ok(only),
+            (Some((one, _)), Some((other, _))) => {
+                return Err(invalid(&format!(
+                    "give either {one:?} or {other:?}, not both"
+                )));
+            }
+            (None, _) => {}
         }
+        let takes = signature.describe_inputs();
+        if let Some((name, _)) = all.clone().find(|(_, value)| value.is_some()) {
+            let message = format!("{name} is null; expected rows; the model takes {takes}");
+            return Err(ScoreError::invalid(*name, message));
+        }
+        let expected = "expected {\"data\": ...} or {\"inputs\": [...]}";
+        Err(invalid(&match unlike::other_case(body, DIALECTS) {
+            Some(found) => format!("{found}; {expected}; the model takes {takes}"),
+            None => format!("{expected}; the model takes {takes}"),
+        }))
     }
 }
 
@@ -422,17 +491,8 @@ fn invalid(message: &str) -> ScoreError {
     }
 }
 
-fn malformed(body: &[u8], error: &serde_json::Error) -> ScoreError {
-    // Python's json module writes these words, which JSON does not have.
-    let has = |word: &[u8]| body.windows(word.len()).any(|window| window == word);
-    let hint = if has(b"NaN") || has(b"Infinity") {
-        "; write NaN and infinities as strings: \"NaN\", \"Infinity\", \"-Infinity\""
-    } else {
-        ""
-    };
-    invalid(&format!("the body is not valid JSON: {error}{hint}"))
-}
-
+#[cfg(test)]
+mod client_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

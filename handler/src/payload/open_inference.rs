@@ -11,10 +11,11 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::output::tensors_of;
+use super::refusal::amended;
 use super::scan::Plan;
 use super::tabular::as_column;
 use super::write::Flat;
-use super::{Encoded, careful, fast};
+use super::{Encoded, careful, fast, unlike};
 
 /// What the caller asked for beside the inputs.
 #[derive(Debug)]
@@ -152,7 +153,8 @@ pub(super) fn read(
     let mut tensors = Vec::with_capacity(inputs.len());
     for (position, input) in inputs.into_iter().enumerate() {
         let target = format!("inputs[{position}]");
-        let input: Input<'_> = parse(&target, input)?;
+        let input: Input<'_> =
+            parse(&target, input).map_err(|error| amended(error, || misspelt(input)))?;
         tensors.push(read_input(
             input,
             &mut binary,
@@ -165,6 +167,13 @@ pub(super) fn read(
         return Err(left_over(binary));
     }
     Ok(tensors)
+}
+
+/// Words for members of an input in another letter case, as .NET writes them by itself.
+fn misspelt(input: &RawValue) -> String {
+    let members = &["name", "shape", "datatype", "data", "parameters"];
+    let other = unlike::other_case(input.get().as_bytes(), members);
+    other.map(|other| format!("; {other}")).unwrap_or_default()
 }
 
 /// Binary data that no input has asked for.

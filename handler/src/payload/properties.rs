@@ -136,10 +136,12 @@ proptest! {
             "application/json", "text/csv", "application/octet-stream", "application/x-npy", "image/png",
         ]),
         json_bytes in prop::option::of(0usize..400),
+        shape in prop::option::of("[0-9,x]{0,30}"),
+        wrapped in any::<bool>(),
         ty in prop::sample::select(ElementType::ALL.to_vec()),
     ) {
         let body = [head, &body].concat();
-        let declared = Declared { content_type: Some(content_type), content_encoding: None, json_bytes };
+        let declared = Declared { content_type: Some(content_type), json_bytes, shape: shape.as_deref(), wrapped, ..Declared::default() };
         for inputs in [1, 2] {
             let inputs = (0..inputs).map(|i| (["x", "y"][i].to_owned(), ty, 2)).collect();
             let _ = decode(&body, declared, &metadata(inputs), LIMITS);

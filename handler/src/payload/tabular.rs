@@ -6,7 +6,7 @@ use score::{ModelSignature, NamedTensor, ScoreError, Tensor, TensorSpec};
 use serde_json::value::RawValue;
 
 use super::scan::Plan;
-use super::{careful, fast};
+use super::{careful, fast, unlike};
 
 /// What a reader needs beside the text.
 #[derive(Clone, Copy)]
@@ -85,8 +85,10 @@ pub(super) fn read_columns(
 /// `{"age": [..], "sex": [..]}`
 fn read_members(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, ScoreError> {
     let members: BTreeMap<String, &RawValue> = parse(text, context.target)?;
+    // Many serializers write unset members as null.
+    let members = members.into_iter();
     members
-        .into_iter()
+        .filter(|(_, value)| value.get() != "null")
         .map(|(name, value)| {
             let spec = find(context, &name)?;
             let target = format!("{}.{name}", context.target);
@@ -161,8 +163,9 @@ fn find<'a>(context: Context<'a>, name: &str) -> Result<&'a TensorSpec, ScoreErr
     let signature = context.signature;
     signature.input(name).ok_or_else(|| {
         let message = format!(
-            "the model has no input {name:?}; it takes {}",
-            signature.describe_inputs()
+            "the model has no input {name:?}; it takes {}{}",
+            signature.describe_inputs(),
+            unlike::numbered(name)
         );
         ScoreError::invalid(context.target, message)
     })

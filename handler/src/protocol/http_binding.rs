@@ -41,13 +41,14 @@ impl HttpRequestData {
         }
     }
 
-    /// The path of the address, without host and query.
-    pub(crate) fn path(&self) -> &str {
+    /// Path and query of the address, without the host.
+    pub(crate) fn target(&self) -> (&str, &str) {
         let after_host = match self.url.split_once("://") {
             Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
             None => &self.url,
         };
-        after_host.split(['?', '#']).next().unwrap_or("/")
+        let target = after_host.split('#').next().unwrap_or("/");
+        target.split_once('?').unwrap_or((target, ""))
     }
 
     /// The body's bytes.
@@ -96,7 +97,7 @@ mod tests {
             r#"{"Url":"https://app.example/api/score/iris?code=k","Method":"POST","Params":{"path":"iris"},
                 "Headers":{"Content-Type":["application/json"],"X":"1"},"Body":"{\"data\":[]}"}"#,
         );
-        assert_eq!(call.path(), "/api/score/iris");
+        assert_eq!(call.target(), ("/api/score/iris", "code=k"));
         assert_eq!(call.header("content-type"), Some("application/json"));
         assert_eq!(call.header("x"), Some("1"));
         assert_eq!(call.body(), br#"{"data":[]}"#);
@@ -110,6 +111,6 @@ mod tests {
         );
         assert_eq!(call.body(), [1, 2, 3]);
         let call = request(r#"{"Url":"http://h","Method":"GET"}"#);
-        assert_eq!((call.path(), call.body()), ("/", vec![]));
+        assert_eq!((call.target().0, call.body()), ("/", vec![]));
     }
 }

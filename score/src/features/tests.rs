@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::memo::StoreEntry;
+use crate::model::FeatureFormat::Json;
 
 const BUDGET: Duration = Duration::from_secs(2);
 
@@ -19,6 +20,8 @@ struct FakeStore {
     hangs: AtomicBool,
     asked: Mutex<Vec<Vec<String>>>,
     connects: AtomicUsize,
+    /// Whether it refuses to tell kinds.
+    secretive: AtomicBool,
 }
 
 impl FakeStore {
@@ -58,7 +61,12 @@ impl MemoStore for FakeStore {
     ) -> BoxFuture<'_, Vec<Result<Option<Bytes>, StoreError>>> {
         let values: Vec<_> = keys
             .iter()
-            .map(|key| self.values.get(key).cloned())
+            .map(|key| {
+                let value = self.values.get(key);
+                value
+                    .filter(|value| !value.is_empty() && !value.contains(&b'='))
+                    .cloned()
+            })
             .collect();
         if !keys[0].starts_with("f:probe") {
             self.asked.lock().unwrap().push(keys);
@@ -71,6 +79,44 @@ impl MemoStore for FakeStore {
                 .map(|value| failure.clone().map(|()| value))
                 .collect()
         })
+    }
+
+    fn get_fields(
+        &self,
+        keys: Vec<String>,
+        fields: Vec<String>,
+        _: Duration,
+    ) -> BoxFuture<'_, Vec<Result<Vec<Option<Bytes>>, StoreError>>> {
+        // A hash is written `field=value`.
+        let field = |key: &String, field: &String| {
+            let text = std::str::from_utf8(self.values.get(key)?).unwrap();
+            let (name, value) = text.split_once('=')?;
+            (name == field).then(|| Bytes::copy_from_slice(value.as_bytes()))
+        };
+        let rows = keys
+            .iter()
+            .map(|key| Ok(fields.iter().map(|f| field(key, f)).collect()));
+        let rows = rows.collect();
+        Box::pin(async move { rows })
+    }
+
+    fn kinds(
+        &self,
+        keys: Vec<String>,
+        _: Duration,
+    ) -> BoxFuture<'_, Vec<Result<String, StoreError>>> {
+        self.asked.lock().unwrap().push(keys.clone());
+        let kind = |key: &String| match self.values.get(key) {
+            _ if self.secretive.load(Ordering::Relaxed) => {
+                Err(StoreError::Refused("NOPERM".into()))
+            }
+            None => Ok("none".to_owned()),
+            Some(value) if value.contains(&b'=') => Ok("hash".to_owned()),
+            Some(value) if value.is_empty() => Ok("list".to_owned()),
+            Some(_) => Ok("string".to_owned()),
+        };
+        let kinds = keys.iter().map(kind).collect();
+        Box::pin(async move { kinds })
     }
 
     fn set_many(
@@ -103,7 +149,10 @@ fn unreachable() -> Option<StoreError> {
 async fn values_come_in_the_order_of_the_keys_and_each_is_read_once() {
     let store = FakeStore::holding(&[("f:a", "1"), ("f:b", "2")]);
     let features = start(&store);
-    let values = features.get("f:", &keys(&["b", "a", "b"])).await.unwrap();
+    let values = features
+        .get("f:", &keys(&["b", "a", "b"]), Json)
+        .await
+        .unwrap();
     assert_eq!(values, ["2", "1", "2"]);
     assert_eq!(*store.asked.lock().unwrap(), [keys(&["f:b", "f:a"])]);
     assert_eq!(features.stats().found.get(), 2);
@@ -113,12 +162,16 @@ async fn values_come_in_the_order_of_the_keys_and_each_is_read_once() {
 async fn missing_keys_are_named_once_and_many_are_counted() {
     let features = start(&FakeStore::holding(&[("f:a", "1")]));
     let wanted = keys(&["x", "a", "y", "x"]);
-    let error = features.get("f:", &wanted).await.unwrap_err();
+    let error = features.get("f:", &wanted, Json).await.unwrap_err();
     assert_eq!(error.to_string(), r#"no features are stored for "x", "y""#);
     let stats = features.stats();
     assert_eq!((stats.found.get(), stats.missing.get()), (1, 2));
     let many: Vec<String> = (0..13).map(|n| n.to_string()).collect();
-    let error = features.get("f:", &many).await.unwrap_err().to_string();
+    let error = features
+        .get("f:", &many, Json)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.ends_with(r#""8", "9" and 3 more"#), "{error}");
 }
 
@@ -127,7 +180,7 @@ async fn the_first_connection_is_waited_for_but_not_one_that_failed() {
     let store = FakeStore::holding(&[("f:a", "1")]);
     let features = start(&store);
     assert!(
-        features.get("f:", &keys(&["a"])).await.is_ok(),
+        features.get("f:", &keys(&["a"]), Json).await.is_ok(),
         "not yet connected"
     );
 
@@ -135,7 +188,7 @@ async fn the_first_connection_is_waited_for_but_not_one_that_failed() {
     let features = start(&store);
     let start = Instant::now();
     for _ in 0..100 {
-        let error = features.get("f:", &keys(&["a"])).await.unwrap_err();
+        let error = features.get("f:", &keys(&["a"]), Json).await.unwrap_err();
         assert_eq!(error, FeatureError::Unavailable);
     }
     assert!(
@@ -147,7 +200,7 @@ async fn the_first_connection_is_waited_for_but_not_one_that_failed() {
     assert!(store.connects.load(Ordering::Relaxed) < 10);
     store.fail(None);
     tokio::time::sleep(BUDGET).await;
-    assert!(features.get("f:", &keys(&["a"])).await.is_ok());
+    assert!(features.get("f:", &keys(&["a"]), Json).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,34 +208,91 @@ async fn a_store_that_hangs_takes_few_places_and_soon_none() {
     let store = FakeStore::holding(&[("f:a", "1")]);
     let features = start(&store);
     let wanted = keys(&["a"]);
-    features.get("f:", &wanted).await.unwrap();
+    features.get("f:", &wanted, Json).await.unwrap();
     store.hangs.store(true, Ordering::Relaxed);
     let begun = Instant::now();
-    let reads = (0..20).map(|_| features.get("f:", &wanted));
+    let reads = (0..20).map(|_| features.get("f:", &wanted, Json));
     let outcomes = futures_util::future::join_all(reads).await;
     assert_eq!(begun.elapsed(), BUDGET);
     let overloaded = |outcome: &&Result<_, _>| **outcome == Err(FeatureError::Overloaded);
     assert_eq!(outcomes.iter().filter(overloaded).count(), 16);
     let begun = Instant::now();
-    let error = features.get("f:", &wanted).await.unwrap_err();
+    let error = features.get("f:", &wanted, Json).await.unwrap_err();
     assert_eq!(
         (error, begun.elapsed()),
         (FeatureError::Unavailable, Duration::ZERO)
     );
     store.hangs.store(false, Ordering::Relaxed);
     tokio::time::sleep(BUDGET).await;
-    assert!(features.get("f:", &wanted).await.is_ok());
+    assert!(features.get("f:", &wanted, Json).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_does_not_stop_the_next_look_up() {
     let store = FakeStore::holding(&[("f:a", "1")]);
     let features = start(&store);
-    features.get("f:", &keys(&["a"])).await.unwrap();
+    features.get("f:", &keys(&["a"]), Json).await.unwrap();
     store.fail(Some(StoreError::Refused("NOPERM".into())));
     for _ in 0..5 {
-        assert!(features.get("f:", &keys(&["a"])).await.is_err());
+        assert!(features.get("f:", &keys(&["a"]), Json).await.is_err());
     }
     store.fail(None);
-    assert!(features.get("f:", &keys(&["a"])).await.is_ok());
+    assert!(features.get("f:", &keys(&["a"]), Json).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_missing_is_asked_for_its_kind() {
+    let store = FakeStore::holding(&[("f:a", "1"), ("f:hash", "x=1"), ("f:list", "")]);
+    let features = start(&store);
+    features.get("f:", &keys(&["a"]), Json).await.unwrap();
+    assert_eq!(store.asked.lock().unwrap().len(), 1);
+    let error = features
+        .get("f:", &keys(&["a", "hash", "b"]), Json)
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), r#"no features are stored for "b""#);
+    assert_eq!(store.asked.lock().unwrap()[2], keys(&["f:hash", "f:b"]));
+    for (key, said) in [
+        ("hash", "set format = \"hash\""),
+        ("list", "a Redis list; expected a string"),
+    ] {
+        let error = features
+            .get("f:", &keys(&[key]), Json)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    assert_eq!(features.stats().missing.get(), 1);
+    store.secretive.store(true, Ordering::Relaxed);
+    let error = features
+        .get("f:", &keys(&["hash"]), Json)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with(r#"no features are stored for "hash" as"#),
+        "{error}"
+    );
+    assert!(error.contains("+type"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hash_may_lack_any_field_but_has_to_be_one() {
+    let store = FakeStore::holding(&[("f:a", "x=1"), ("f:b", "y=2"), ("f:s", "1")]);
+    let features = start(&store);
+    let get = |names: &[&str]| {
+        let names = keys(names);
+        let features = &features;
+        async move { features.get_fields("f:", &names, &keys(&["x"])).await }
+    };
+    let rows = get(&["b", "a", "b"]).await.unwrap();
+    assert_eq!(rows, [vec![None], vec![Some(Bytes::from("1"))], vec![None]]);
+    let error = get(&["a", "c"]).await.unwrap_err();
+    assert_eq!(error.to_string(), r#"no features are stored for "c""#);
+    let error = get(&["a", "s"]).await.unwrap_err().to_string();
+    assert!(
+        error.contains(r#"stored for "s" are a Redis string; expected a hash"#),
+        "{error}"
+    );
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
@@ -104,7 +105,7 @@ impl Remote {
         remote
     }
 
-    /// Starts the keeper of a store that is only read with [`Remote::get`].
+    /// Starts the keeper of a store that is only read with [`Remote::read`].
     pub(crate) fn start_reading(
         store: Arc<dyn MemoStore>,
         budget: Duration,
@@ -185,10 +186,19 @@ impl Remote {
         }
     }
 
-    /// The values under `names`, within the budget. At once an error while the store is known not to answer; only the
-    /// very first attempt to connect is waited for. A refusal does not shut the gate: it may concern these names alone.
-    pub(crate) async fn get(&self, names: Vec<String>) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let until = Instant::now() + self.options.budget;
+    /// When what is asked now has to be answered.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.options.budget
+    }
+
+    /// What `read` asks the store for, within the time that is left. At once an error while the store is known not to
+    /// answer; only the very first attempt to connect is waited for. A refusal does not shut the gate: it may concern
+    /// these names alone.
+    pub(crate) async fn read<'a, T>(
+        &'a self,
+        until: Instant,
+        read: impl FnOnce(&'a dyn MemoStore, Duration) -> BoxFuture<'a, Vec<Result<T, StoreError>>>,
+    ) -> Result<Vec<T>, StoreError> {
         let mut attempted = self.attempted.subscribe();
         // Its sender lives in here, so only time can end this early.
         let _ = timeout_at(until, attempted.wait_for(|done| *done)).await;
@@ -196,12 +206,8 @@ impl Remote {
             return Err(StoreError::Unreachable("not connected".to_owned()));
         };
         let budget = until.saturating_duration_since(Instant::now());
-        let answers: Result<Vec<_>, _> = self
-            .store
-            .get_many(names, budget)
-            .await
-            .into_iter()
-            .collect();
+        let answers = read(&*self.store, budget).await;
+        let answers: Result<Vec<_>, _> = answers.into_iter().collect();
         match &answers {
             Ok(_) => self.gate.succeeded(),
             Err(StoreError::Refused(_) | StoreError::PartUnreachable(_)) => {}

@@ -44,6 +44,29 @@ pub trait MemoStore: Send + Sync + 'static {
         budget: Duration,
     ) -> BoxFuture<'_, Vec<Result<Option<Bytes>, StoreError>>>;
 
+    /// The values of `fields` in the hash under each of `keys`, likewise: all of them are empty where there is no hash.
+    fn get_fields(
+        &self,
+        keys: Vec<String>,
+        _fields: Vec<String>,
+        _budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<Vec<Option<Bytes>>, StoreError>>> {
+        let refusal = || StoreError::Refused("this store has no hashes".to_owned());
+        let refusals = keys.iter().map(|_| Err(refusal())).collect();
+        Box::pin(async move { refusals })
+    }
+
+    /// What kind of value lies under each of `keys`, likewise, in the words of Redis' TYPE: `none` where there is none.
+    fn kinds(
+        &self,
+        keys: Vec<String>,
+        _budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<String, StoreError>>> {
+        let refusal = || StoreError::Refused("this store has no kinds".to_owned());
+        let refusals = keys.iter().map(|_| Err(refusal())).collect();
+        Box::pin(async move { refusals })
+    }
+
     /// Writes all entries, within `budget` too; the outcomes are in their order.
     fn set_many(
         &self,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use crate::error::LoadError;
 use crate::memo::Namespace;
 use crate::rows::Rows;
+use crate::signature::TensorSpec;
 
 /// Names that paths such as `/api/score/v2` need for themselves.
 const RESERVED_NAMES: [&str; 3] = ["v2", "metrics", "openapi.json"];
@@ -62,6 +63,8 @@ pub enum FeatureFormat {
     Npy,
     /// Little-endian elements.
     Raw,
+    /// A hash: one field for each column.
+    Hash,
 }
 
 impl FeatureFormat {
@@ -71,6 +74,7 @@ impl FeatureFormat {
             Self::Json => "json",
             Self::Npy => "npy",
             Self::Raw => "raw",
+            Self::Hash => "hash",
         }
     }
 }
@@ -159,6 +163,9 @@ pub struct ImageOptions {
     /// By what is divided then: one number, or one per channel.
     #[serde(default, deserialize_with = "one_or_many")]
     pub std: Vec<f32>,
+    /// The names of a matrix input's columns, in their order.
+    #[serde(default)]
+    pub columns: Vec<String>,
 }
 
 /// The order of a picture's axes, after the row's own.
@@ -182,6 +189,26 @@ enum RowsOption {
 }
 
 impl ModelOptions {
+    /// The fields of a hash that hold the values of one row of an input, in their order: its columns, or its own name if
+    /// it takes one value a row. `None` if its columns are not named, or are not as many as its values.
+    pub fn fields_of<'a>(&'a self, spec: &'a TensorSpec) -> Option<Vec<&'a str>> {
+        let columns = self.inputs.get(&spec.name).map(|input| &input.columns[..]);
+        let columns = columns.unwrap_or_default();
+        let lengths = spec.signed_shape();
+        let (free, fixed): (Vec<i64>, Vec<i64>) =
+            lengths.iter().skip(1).partition(|length| **length < 0);
+        let count = fixed.iter().try_fold(1usize, |n, length| {
+            n.checked_mul(usize::try_from(*length).ok()?)
+        })?;
+        let fits = match (columns.len(), free.len()) {
+            (0, 0) if count == 1 => return Some(vec![spec.name.as_str()]),
+            (named, 0) => named == count,
+            (named, 1) => count > 0 && named > 0 && named.is_multiple_of(count),
+            _ => false,
+        };
+        (fits && !columns.is_empty()).then(|| columns.iter().map(String::as_str).collect())
+    }
+
     /// What the file says about rows.
     pub fn rows(&self) -> Option<Rows> {
         self.rows.map(|rows| match rows {
@@ -399,7 +426,7 @@ const KEYS: [&str; 8] = [
     "outputs", "rows", "memoize", "labels", "max_rows", "ttl", "inputs", "features",
 ];
 const FEATURE_KEYS: [&str; 2] = ["prefix", "format"];
-const INPUT_KEYS: [&str; 5] = ["size", "layout", "scale", "mean", "std"];
+const INPUT_KEYS: [&str; 6] = ["size", "layout", "scale", "mean", "std", "columns"];
 
 fn refuse_unknown_keys(table: &toml::Table) -> Result<(), String> {
     refuse_unknown(table, &KEYS, "")?;

@@ -934,11 +934,12 @@ fn features_must_suit_the_models_inputs() {
         });
         features_unfit(&options, &ModelSignature::of_tensors(inputs, vec![]))
     };
-    use FeatureFormat::{Json, Npy, Raw};
+    use FeatureFormat::{Hash, Json, Npy, Raw};
     for (format, inputs) in [
         (Json, vec![float(&[-1, 2]), text()]),
         (Npy, vec![float(&[-1, -1, -1])]),
         (Raw, vec![float(&[-1, -1, 2])]),
+        (Hash, vec![float(&[-1, 1]), float(&[-1])]),
     ] {
         assert_eq!(unfit(format, inputs), None, "{format:?}");
     }
@@ -947,6 +948,11 @@ fn features_must_suit_the_models_inputs() {
         (Json, vec![float(&[-1, 2]), float(&[])], "has no rows"),
         (Json, vec![undeclared()], "does not declare what a row is"),
         (Raw, vec![float(&[-1, 2]), text()], "raw holds one input"),
+        (
+            Hash,
+            vec![float(&[-1, 2])],
+            "name its columns: columns = [...]",
+        ),
         (Npy, vec![text()], "npy cannot hold a row of string [?,2]"),
         (Raw, vec![text()], "raw cannot hold"),
         (Raw, vec![float(&[-1, -1, -1])], "raw cannot hold"),

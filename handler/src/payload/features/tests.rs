@@ -154,12 +154,24 @@ fn a_row_may_be_one_value_and_must_be_one_value() {
     assert!(json_rows(&numbers, &["1,2"]).is_err());
     assert!(json_rows(&floats(), &["[1,2,3],[4,5,6]"]).is_err());
     assert!(json_rows(&floats(), &["[[1,2,3],[4,5,6]]"]).is_err());
+    assert!(json_rows(&floats(), &["[[[1,2,3]]]"]).is_err());
+    let rows = json_rows(&floats(), &["[[1,2,3]]", "[4,5,6]"]).unwrap();
+    assert_eq!(
+        rows[0].tensor.shape(),
+        [2, 3],
+        "an axis of length 1 may stand in front"
+    );
+    let rows = json_rows(
+        &passengers(),
+        &[r#"[{"age": 1, "sex": "m"}]"#, r#"[[2, "f"]]"#],
+    );
+    assert_eq!(rows.unwrap()[0].tensor.shape(), [2, 1]);
 }
 
 #[test]
 fn what_does_not_fit_is_named_by_key_and_input_without_a_word_of_it() {
     let columns = format!(r#"{{"age": 1, "{SECRET}": 2, "sex": "m"}}"#);
-    let text = format!(r#"{{"age": "{SECRET}", "sex": "m"}}"#);
+    let text = format!(r#"{{"age": "x{SECRET}", "sex": "m"}}"#);
     let nul = format!(r#"{{"age": 1, "sex": "{SECRET}\u0000"}}"#);
     let optional = format!(r#"{{"age": 1, "sex": "m", "factor": {SECRET}}}"#);
     let both = r#"float32 [1] for input "age", string [] for input "sex", as JSON"#;

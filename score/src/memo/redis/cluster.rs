@@ -147,6 +147,32 @@ impl Cluster {
         self.on_each_node(keys, String::as_bytes, get, budget).await
     }
 
+    /// A command for each key, all sent at the same time.
+    pub(super) async fn get_fields(
+        &self,
+        keys: Vec<String>,
+        fields: Vec<String>,
+        budget: Duration,
+    ) -> Vec<Result<Vec<Option<Bytes>>, StoreError>> {
+        let fields: Arc<[String]> = fields.into();
+        let get = move |node: Arc<Node>, keys: Vec<String>| {
+            let fields = fields.clone();
+            async move { node.get_fields(&keys, &fields).await }.boxed()
+        };
+        self.on_each_node(keys, String::as_bytes, get, budget).await
+    }
+
+    /// Likewise.
+    pub(super) async fn kinds(
+        &self,
+        keys: Vec<String>,
+        budget: Duration,
+    ) -> Vec<Result<String, StoreError>> {
+        let ask =
+            |node: Arc<Node>, keys: Vec<String>| async move { node.kinds(&keys).await }.boxed();
+        self.on_each_node(keys, String::as_bytes, ask, budget).await
+    }
+
     /// Like [`Cluster::get_many`].
     pub(super) async fn set_many(
         &self,

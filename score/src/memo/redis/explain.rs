@@ -56,7 +56,7 @@ pub(super) fn answering(config: &RedisConfig, error: &FredError) -> StoreError {
         }
         _ if details.starts_with("NOPERM") => StoreError::Refused(format!(
             "{place}: {details}; the user needs +get +mget +set on ~score:* (or another SCORE_CACHE_NAMESPACE), +get +mget \
-             on features, and with a cluster +cluster|slots"
+             (for hashes +hmget too, and +type) on features, and with a cluster +cluster|slots"
         )),
         _ if details.starts_with("MOVED") => StoreError::Refused(format!(
             "{place}: {details}; if this lasts, the user lacks +cluster|slots, without which a cluster is not known for one"

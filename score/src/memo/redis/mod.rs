@@ -143,6 +143,33 @@ impl MemoStore for RedisStore {
         })
     }
 
+    fn get_fields(
+        &self,
+        keys: Vec<String>,
+        fields: Vec<String>,
+        budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<Vec<Option<Bytes>>, StoreError>>> {
+        Box::pin(async move {
+            match self.session() {
+                Some(session) => session.get_fields(keys, fields, budget).await,
+                None => keys.iter().map(|_| Err(not_connected())).collect(),
+            }
+        })
+    }
+
+    fn kinds(
+        &self,
+        keys: Vec<String>,
+        budget: Duration,
+    ) -> BoxFuture<'_, Vec<Result<String, StoreError>>> {
+        Box::pin(async move {
+            match self.session() {
+                Some(session) => session.kinds(keys, budget).await,
+                None => keys.iter().map(|_| Err(not_connected())).collect(),
+            }
+        })
+    }
+
     fn set_many(
         &self,
         entries: Vec<StoreEntry>,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fred::clients::WithOptions;
 use fred::error::{Error as FredError, ErrorKind};
 use fred::interfaces::{ClusterInterface, EventInterface};
-use fred::prelude::{Client, ClientLike, KeysInterface, Options, Value};
+use fred::prelude::{Client, ClientLike, HashesInterface, KeysInterface, Options, Value};
 use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Expiration};
 use futures_util::future::join_all;
 use tokio::sync::broadcast::error::RecvError;
@@ -142,6 +142,35 @@ impl Node {
             }
         }
         replies
+    }
+
+    /// The values of `fields` in the hash under each of `keys`, likewise.
+    pub(super) async fn get_fields(
+        &self,
+        keys: &[String],
+        fields: &[String],
+    ) -> Vec<Result<Vec<Option<Bytes>>, FredError>> {
+        let client = self.client();
+        let gets = keys
+            .iter()
+            .map(|key| client.hmget(key.as_str(), fields.to_vec()));
+        let mut replies: Vec<Result<Vec<Option<Bytes>>, FredError>> = join_all(gets).await;
+        for reply in &mut replies {
+            if reply.as_ref().is_err_and(is_wrong_type) {
+                *reply = Ok(vec![None; fields.len()]);
+            }
+        }
+        replies
+    }
+
+    /// What kind of value lies under each of `keys`, likewise.
+    pub(super) async fn kinds(&self, keys: &[String]) -> Vec<Result<String, FredError>> {
+        let client = self.client();
+        let command = || CustomCommand::new_static("TYPE", ClusterHash::FirstKey, false);
+        let asks = keys
+            .iter()
+            .map(|key| client.custom(command(), vec![key.as_str()]));
+        join_all(asks).await
     }
 
     /// Writes `entries`, likewise.
