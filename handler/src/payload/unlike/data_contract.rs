@@ -11,7 +11,7 @@ const SHORT_ELEMENT: u8 = 0x40;
 const SHORT_XMLNS: u8 = 0x08;
 const END_ELEMENT: u8 = 0x01;
 
-/// Whether it begins as such a document does, whatever is in it.
+/// Whether it begins as such a document does, of an object with members too.
 pub(super) fn looks_like_it(body: &[u8]) -> bool {
     let binary = |body| {
         let (name, rest) = short_element(body)?;
