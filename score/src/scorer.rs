@@ -102,7 +102,7 @@ impl Scorer {
         let (sessions, threads) = sessions_and_threads(folder.bytes, options);
         let mut models: Vec<Box<dyn Model>> = Vec::with_capacity(sessions);
         for _ in 0..sessions {
-            models.push(Box::new(OnnxModel::load(runtime, &folder.file, threads)?));
+            models.push(Box::new(OnnxModel::load(runtime, folder, threads)?));
         }
         let signature = models[0].signature().clone();
         let default_outputs = choose_outputs(folder, &signature)?;

@@ -55,6 +55,7 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
         ("rows", rows),
         ("deterministic", deterministic.to_owned()),
         ("memoize", memoized.to_owned()),
+        ("options", metadata.options.origin.clone()),
         ("sample", shortened(&request)),
         ("result", shortened(&result)),
     ] {
@@ -112,6 +113,7 @@ fn document(Loaded { metadata, sample }: &Loaded) -> Value {
     );
     put("deterministic", json!(character.deterministic));
     put("memoized", json!(metadata.memoize));
+    put("options", json!(metadata.options.origin));
     put("load_ms", json!(metadata.load_time.as_secs_f64() * 1e3));
     if let Some((request, sampled)) = sample {
         put("sample_request", request.clone());
@@ -138,7 +140,8 @@ mod tests {
     fn checked(sample: Option<(Value, Sampled)>) -> CheckedModel {
         let x = samples::spec("x", ElementType::Float32, &[-1, 2]);
         let y = samples::spec("y", ElementType::Float32, &[-1]);
-        let metadata = samples::metadata(ModelSignature::of_tensors(vec![x], vec![y]));
+        let mut metadata = samples::metadata(ModelSignature::of_tensors(vec![x], vec![y]));
+        metadata.options.origin = "model.toml".into();
         CheckedModel {
             name: "m".into(),
             loaded: Ok(Loaded { metadata, sample }),
@@ -156,6 +159,7 @@ mod tests {
                         rows           independent: \n  \
                         deterministic  yes\n  \
                         memoize        yes\n  \
+                        options        model.toml\n  \
                         sample         {\"data\":[[0,0]]}\n  \
                         result         [1.0]\n";
         assert_eq!(text(&[model]), expected);

@@ -1,12 +1,19 @@
 //! Models: what they are, where they lie, and the only call into ONNX Runtime.
 
+mod file_buf;
+mod files;
 mod folder;
+mod kind;
+mod missing;
 mod onnx;
+mod onnx_file;
 mod probe;
+mod refusal;
 
+pub use files::ModelFiles;
 pub use folder::{
     FeatureFormat, FeatureOptions, ImageLayout, ImageOptions, ModelFolder, ModelOptions,
-    ModelPlace, find_models,
+    ModelPlace, check_name, find_models,
 };
 pub(crate) use onnx::OnnxModel;
 pub use onnx::Runtime;
