@@ -99,14 +99,14 @@ const KINDS: &[Kind] = &[
     ),
 ];
 
-/// What the file is and what to do, in the words `a Git LFS pointer of 133 bytes: run ...`; `None` if its first bytes
+/// What the file is and what to do, in the words `a Git LFS pointer (133 bytes): run ...`; `None` if its first bytes
 /// say nothing.
 pub(super) fn describe(head: &[u8], bytes: u64) -> Option<String> {
     if bytes == 0 {
         return Some(format!("an empty file: {FETCH_AGAIN}"));
     }
     let (what, remedy) = by_mark(head).or_else(|| by_text(head))?;
-    Some(format!("{what} of {bytes} bytes: {remedy}"))
+    Some(format!("{what} ({bytes} bytes): {remedy}"))
 }
 
 fn by_mark(head: &[u8]) -> Option<(&'static str, &'static str)> {
@@ -203,7 +203,7 @@ mod tests {
             ),
             (b"# xet version 0\n", "hf download"),
             (b"/annex/objects/SHA256E-s1--aa.onnx\n", "git annex get"),
-            (b"\n<!DOCTYPE html><html>", "an HTML page of 22 bytes"),
+            (b"\n<!DOCTYPE html><html>", "an HTML page (22 bytes)"),
             (b"\xef\xbb\xbf<HTML>", "HTML"),
             (
                 b"<?xml version=\"1.0\"?><Error><Code>AuthenticationFailed",
@@ -218,7 +218,7 @@ mod tests {
             (b"PK\x03\x04\x14\0metadata.json", "Keras"),
             (
                 b"PK\x03\x04\x14\0model.onnx",
-                "a zip archive of 16 bytes: unpack",
+                "a zip archive (16 bytes): unpack",
             ),
             (b"\x80\x04\x95\x10", "pickle"),
             (b"\x80\x02\x8a\x0a", "pickle"),

@@ -46,15 +46,17 @@ pub(super) fn what_is_there(folder: &Path) -> String {
             Err(_) => format!("{name} is a link that leads nowhere, or it cannot be read"),
         };
     }
-    let below = folders_in(folder).unwrap_or_default();
-    let below = below
-        .iter()
-        .find_map(|folder| onnx_files(folder).ok()?.first().cloned());
-    if let Some(file) = below {
-        return format!(
-            "no model.onnx in it, but in {}; move the files up, or call their folder by a version number alone",
-            name_of(file.parent().unwrap_or(folder))
-        );
+    for inner in folders_in(folder).unwrap_or_default() {
+        let name = name_of(&inner);
+        if onnx_files(&inner).is_ok_and(|files| !files.is_empty()) {
+            return format!(
+                "no model.onnx in it, but in {name}; move the files up, or call their folder by a version number alone"
+            );
+        }
+        // How Triton wants a model with external data.
+        if inner.join("model.onnx").is_dir() {
+            return format!("{name}/model.onnx is a folder; move its files up, into {name}");
+        }
     }
     let is_other = |path: &&std::path::PathBuf| {
         let extension = path.extension().unwrap_or_default();
@@ -90,6 +92,9 @@ mod tests {
         fs::create_dir(folder.join("onnx")).unwrap();
         fs::write(folder.join("onnx/model_quantized.onnx"), "").unwrap();
         assert!(what_is_there(folder).starts_with("no model.onnx in it, but in onnx; move"));
+        fs::remove_dir_all(folder.join("onnx")).unwrap();
+        fs::create_dir_all(folder.join("1/model.onnx")).unwrap();
+        assert!(what_is_there(folder).starts_with("1/model.onnx is a folder; move"));
         fs::create_dir(folder.join("model.onnx")).unwrap();
         assert!(what_is_there(folder).starts_with("model.onnx is a folder; move"));
     }

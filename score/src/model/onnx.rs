@@ -101,7 +101,7 @@ impl OnnxModel {
         // ort answers some exotic type declarations with a panic.
         catch_unwind(AssertUnwindSafe(|| {
             let session = open_session(runtime, file, operators.as_deref(), threads)
-                .map_err(|error| failed(explain(&error.to_string(), file, &runtime.build)))?;
+                .map_err(|error| failed(explain(&error.to_string(), file)))?;
             let signature = signature(&session)?;
             Ok(Self { session, signature })
         }))

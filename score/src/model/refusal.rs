@@ -14,21 +14,34 @@ const OWN_DOMAINS: [&str; 5] = [
 ];
 
 /// Its text as a reason, with what to change where that is known.
-pub(super) fn explain(text: &str, file: &Path, build: &str) -> String {
+pub(super) fn explain(text: &str, file: &Path) -> String {
     let text = text.lines().next().unwrap_or_default().trim();
-    let known = ir_version(text, file, build)
-        .or_else(|| opset(text, file, build))
+    let known = ir_version(text, file)
+        .or_else(|| opset(text, file))
         .or_else(|| custom_operator(text))
         .or_else(|| unknown_operator(text, file));
     if let Some(reason) = known {
         return reason;
     }
+    if let Some((head, reason)) = text.split_once(" with error: ")
+        && (head.contains("Failed to load library") || head.contains("Failed to get symbol"))
+    {
+        let reason = reason.split_once(": ").map_or(reason, |(_, reason)| reason);
+        return format!(
+            "the library that custom_ops names cannot be used: {reason}; expected one that exports RegisterCustomOps and \
+             needs no program around it (those of Python packages need Python)"
+        );
+    }
+    if text.contains("xternal data path") && text.contains("escapes") {
+        // Without the runtime's own words: callers get to read this, and need not know where links lead.
+        return "its external data is a link out of the model's folder, which ONNX Runtime does not follow from there; put \
+                the file itself beside the model"
+            .to_owned();
+    }
     let reason = message(text);
     let remedy = if text.contains("locale") {
         // Text models ask the C library for a locale that slim systems lack; the runtime only says that it cannot have it.
         "install it, on Debian: apt-get install locales, then localedef -i en_US -f UTF-8 en_US.UTF-8"
-    } else if text.contains("escapes") && text.contains("xternal data") {
-        "ONNX Runtime follows no link there; put the data file itself beside the model"
     } else if text.contains("Could not find an implementation") {
         "models run on the CPU here, which has no such operator for these element types; convert them, for example from \
          float16 to float32"
@@ -54,25 +67,23 @@ pub(super) fn message(text: &str) -> &str {
     }
 }
 
-fn ir_version(text: &str, file: &Path, build: &str) -> Option<String> {
+fn ir_version(text: &str, file: &Path) -> Option<String> {
     let (_, rest) = text.split_once("Unsupported model IR version: ")?;
     let (found, most) = rest.split_once(", max supported IR version: ")?;
     let opsets = opsets_of(file).map_or(String::new(), |opsets| format!(" (with {opsets})"));
-    let release = release(build);
     Some(format!(
-        "the file is of ONNX IR version {found}{opsets}, and {release} takes versions up to {most}: save it again with an \
+        "the file is of ONNX IR version {found}{opsets}, and this ONNX Runtime takes versions up to {most}: save it again with an \
          older one (in Python: model.ir_version = {most} before onnx.save), or take a newer ONNX Runtime (ORT_DYLIB_PATH)"
     ))
 }
 
-fn opset(text: &str, file: &Path, build: &str) -> Option<String> {
+fn opset(text: &str, file: &Path) -> Option<String> {
     let (_, rest) = text.split_once("official support for domain ")?;
     let (domain, rest) = rest.split_once(" is till opset ")?;
     let most: String = rest.chars().take_while(char::is_ascii_digit).collect();
     let opsets = opsets_of(file).unwrap_or_else(|| "a newer opset".to_owned());
-    let release = release(build);
     Some(format!(
-        "the file needs {opsets}, and {release} takes {domain} up to opset {most}: export it with opset_version={most} or \
+        "the file needs {opsets}, and this ONNX Runtime takes {domain} up to opset {most}: export it with opset_version={most} or \
          less, convert it by onnx.version_converter, or take a newer ONNX Runtime (ORT_DYLIB_PATH)"
     ))
 }
@@ -120,12 +131,6 @@ fn opsets_of(file: &Path) -> Option<String> {
     Some(opsets).filter(|opsets| !opsets.is_empty())
 }
 
-/// The part of the build's text that names the release: `ORT Build Info: git-branch=..., ...` has none.
-fn release(build: &str) -> &str {
-    let known = build.split([',', ' ']).find(|part| part.starts_with("1."));
-    known.map_or("this ONNX Runtime", |_| build)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +159,7 @@ mod tests {
             ),
         ];
         for (text, expected) in cases {
-            let said = explain(text, Path::new("no such file"), "build");
+            let said = explain(text, Path::new("no such file"));
             assert!(said.contains(expected), "{said}");
             assert!(!said.contains(".cc:") && !said.contains(".h:"), "{said}");
         }
