@@ -6,16 +6,18 @@ cd "$(dirname "$0")/.."
 requirements=tests/conformance/requirements.txt
 work=target/conformance
 packages=$work/python
+operators=$work/operators
 
 scripts/setup.sh
 scripts/fetch-onnxruntime.sh
 cargo build --locked -p handler
 
 scripts/install-python.sh "$packages" "$requirements"
+scripts/install-python.sh "$operators" tests/conformance/custom_operators.txt --require-hashes
 
 # Absolute, since the tests start it from folders of their own.
 SCORE_HANDLER=$(realpath "${SCORE_HANDLER:-${CARGO_TARGET_DIR:-target}/debug/handler}")
 export SCORE_HANDLER
-export PYTHONPATH=$packages PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=$packages:$operators PYTHONDONTWRITEBYTECODE=1
 mkdir -p "$work"
 exec python3 -m pytest -q -p no:cacheprovider --basetemp "$work/models" "${@:-tests/conformance}"

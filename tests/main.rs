@@ -22,6 +22,7 @@ mod listener_selftest;
 mod logs;
 mod memo;
 mod metrics;
+mod model_files;
 mod models;
 mod openapi;
 mod package;

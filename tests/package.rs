@@ -452,7 +452,7 @@ fn a_check_tells_what_was_found_out_and_all_problems_at_once() {
     assert_eq!(document["models"][1]["rows"]["treated"], "independent");
     assert_eq!(document["problems"].as_array().unwrap().len(), 2);
     let line = said(&output).1.lines().last().unwrap().to_owned();
-    for part in ["error: ", "tiny_float", "model.weights is missing"] {
+    for part in ["error: ", "tiny_float", "model.weights\" is missing"] {
         assert!(line.contains(part), "{line}");
     }
     let models = text(&repository().join("models"));

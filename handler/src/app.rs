@@ -269,7 +269,7 @@ fn open_features(
 
 fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
     let library = find_runtime(config)?;
-    let runtime = Runtime::load(&library)?;
+    let runtime = Runtime::load(&library)?.with_custom_ops(config.custom_ops);
     let places = find_models(&config.model_dir).with_context(|| {
         format!(
             "the model folder {} cannot be read",
@@ -377,6 +377,7 @@ fn announce(name: &str, slot: &ModelSlot) {
                 reason = metadata.character.rows_reason,
                 deterministic = metadata.character.deterministic,
                 memoize = metadata.memoize,
+                options = metadata.options.origin,
                 load_ms = metadata.load_time.as_millis() as u64,
                 "model loaded"
             );

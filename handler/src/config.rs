@@ -47,6 +47,10 @@ pub const SETTINGS: &[Setting] = &[
         default: "the only model",
     },
     Setting {
+        name: "SCORE_CUSTOM_OPS",
+        default: "off",
+    },
+    Setting {
         name: "SCORE_PORT",
         default: "7071",
     },
@@ -210,6 +214,8 @@ pub struct Config {
     pub model_dir: PathBuf,
     /// The model that answers when none is named.
     pub default_model: Option<String>,
+    /// Whether models may bring libraries of operators, which are native code.
+    pub custom_ops: bool,
     /// ONNX Runtime's shared library, if it is given.
     pub runtime_library: Option<PathBuf>,
     /// Threads that serve requests.
@@ -321,6 +327,7 @@ impl Reader<'_> {
             hosted,
             model_dir: app_root.join(self.model_dir()),
             default_model: self.text("SCORE_DEFAULT_MODEL"),
+            custom_ops: self.choice("SCORE_CUSTOM_OPS", &[("off", false), ("on", true)]),
             runtime_library: self.text("ORT_DYLIB_PATH").map(|path| app_root.join(path)),
             app_root,
             threads: self.at_least_one_or("SCORE_THREADS", cores),

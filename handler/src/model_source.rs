@@ -1,12 +1,10 @@
 //! Models as a command line names them: a folder, or one ONNX file with what belongs to it.
 
-mod external_data;
-
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, bail};
-use score::{ModelFolder, ModelPlace};
+use anyhow::{Context, anyhow, bail};
+use score::{ModelFiles, ModelFolder, ModelPlace, check_name};
 
 /// A model and the files it consists of.
 #[derive(Debug)]
@@ -15,8 +13,8 @@ pub(crate) struct ModelSource {
     pub(crate) name: String,
     /// Where it can be loaded from as it lies; `None` for a bare file.
     pub(crate) place: Option<ModelPlace>,
-    /// Where each file lies, and its place below `models/<name>`.
-    files: Vec<(PathBuf, PathBuf)>,
+    /// Its files, and their places below `models/<name>`.
+    pub(crate) files: ModelFiles,
 }
 
 impl ModelSource {
@@ -32,7 +30,10 @@ impl ModelSource {
         if !path.exists() {
             bail!("model {shown}: there is no such file or folder");
         }
-        if path.extension().is_none_or(|extension| extension != "onnx") {
+        if !path
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("onnx"))
+        {
             bail!("model {shown}: expected a folder with a model.onnx, or a file *.onnx");
         }
         of_file(path).with_context(|| format!("model {shown}"))
@@ -43,75 +44,54 @@ impl ModelSource {
     /// # Errors
     /// If a file cannot be read or written.
     pub(crate) fn copy_to(&self, models: &Path) -> anyhow::Result<()> {
-        for (from, to) in &self.files {
-            let to = models.join(&self.name).join(to);
-            let folder = to.parent().unwrap_or(models);
-            fs::create_dir_all(folder)
-                .with_context(|| format!("{} cannot be made", folder.display()))?;
-            fs::copy(from, &to).with_context(|| format!("{} cannot be copied", from.display()))?;
+        for (from, to) in &self.files.files {
+            // External data is written for its owner alone, and is served by another user.
+            copy(from, &models.join(&self.name).join(to), 0o644)?;
         }
         Ok(())
     }
 }
 
-fn of_folder(folder: &Path) -> anyhow::Result<ModelSource> {
-    let place = ModelPlace::of_folder(folder)?;
-    let model = ModelFolder::read(&place)?;
-    let served = model.file.parent().unwrap_or(folder);
-    // A folder named by a version keeps that name: the version is served with it.
-    let version = served
-        .file_name()
-        .filter(|name| name.to_string_lossy().parse::<u64>().is_ok());
-    let below = version.map(PathBuf::from).unwrap_or_default();
-    let mut files = Vec::new();
-    collect(served, &below, &mut files)?;
-    Ok(ModelSource {
-        name: model.name,
-        place: Some(place),
-        files,
-    })
+/// Copies one file, with its folder. The content of a link, not the link: it would lead nowhere after a deployment.
+///
+/// # Errors
+/// If it cannot be read or written.
+pub(crate) fn copy(from: &Path, to: &Path, mode: u32) -> anyhow::Result<()> {
+    let folder = to.parent().unwrap_or(to);
+    fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    fs::copy(from, to).with_context(|| format!("{} cannot be copied", from.display()))?;
+    set_mode(to, mode).with_context(|| format!("{} cannot be written", to.display()))
 }
 
-/// All files but hidden ones and model cards; neither is a part of a model.
-fn collect(folder: &Path, below: &Path, files: &mut Vec<(PathBuf, PathBuf)>) -> anyhow::Result<()> {
-    let failed = || format!("{} cannot be read", folder.display());
-    for entry in fs::read_dir(folder).with_context(failed)? {
-        let path = entry.with_context(failed)?.path();
-        let name = path.file_name().unwrap_or_default();
-        if name.as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        let to = below.join(name);
-        if path.is_dir() {
-            collect(&path, &to, files)?;
-        } else if path.extension().is_none_or(|extension| extension != "md") {
-            files.push((path, to));
-        }
-    }
-    files.sort();
+#[cfg(unix)]
+fn set_mode(file: &Path, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(file, fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn set_mode(_: &Path, _: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-fn of_file(file: &Path) -> anyhow::Result<ModelSource> {
-    let content = fs::read(file).context("it cannot be read")?;
-    let folder = file.parent().unwrap_or(Path::new(""));
-    let mut files = vec![(file.to_owned(), PathBuf::from("model.onnx"))];
-    for location in external_data::locations(&content)? {
-        let data = folder.join(&location);
-        if !data.is_file() {
-            bail!("its external data {} is missing", data.display());
-        }
-        files.push((data, location));
-    }
-    let options = folder.join("model.toml");
-    if options.is_file() {
-        files.push((options, PathBuf::from("model.toml")));
-    }
-    let stem = file.file_stem().unwrap_or_default();
+fn of_folder(folder: &Path) -> anyhow::Result<ModelSource> {
+    let place = ModelPlace::of_folder(folder)?;
+    let model = ModelFolder::read(&place)?;
     Ok(ModelSource {
-        name: stem.to_string_lossy().into_owned(),
+        name: model.name,
+        place: Some(place),
+        files: model.files,
+    })
+}
+
+fn of_file(file: &Path) -> anyhow::Result<ModelSource> {
+    let stem = file.file_stem().unwrap_or_default();
+    let name = stem.to_string_lossy().into_owned();
+    check_name(&name).map_err(|reason| anyhow!("it would be called {name:?}; {reason}"))?;
+    Ok(ModelSource {
+        name,
         place: None,
-        files,
+        files: ModelFiles::of_file(file)?,
     })
 }
 
@@ -120,8 +100,15 @@ mod tests {
     use super::*;
 
     fn names(source: &ModelSource) -> Vec<String> {
-        let targets = source.files.iter().map(|(_, to)| to.display().to_string());
-        targets.collect()
+        let targets = source.files.files.iter();
+        targets.map(|(_, to)| to.display().to_string()).collect()
+    }
+
+    /// A model that is an empty graph.
+    const MODEL: &[u8] = b"\x3a\x00";
+
+    fn refusal(path: &Path) -> String {
+        format!("{:#}", ModelSource::read(path).unwrap_err())
     }
 
     #[test]
@@ -129,24 +116,27 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("iris");
         for file in [
+            "model.toml",
             "1/model.onnx",
             "2/any.onnx",
+            "2/._any.onnx",
             "2/data/weights.bin",
-            "2/model.toml",
             "2/README.md",
             "2/.git/config",
         ] {
             let path = folder.join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "").unwrap();
+            fs::write(path, if file.ends_with("onnx") { MODEL } else { b"" }).unwrap();
         }
-        let expected = ["2/any.onnx", "2/data/weights.bin", "2/model.toml"];
+        let expected = ["2/any.onnx", "2/data/weights.bin", "model.toml"];
         for path in [folder.clone(), folder.join("2")] {
             let source = ModelSource::read(&path).unwrap();
             assert_eq!(source.name, "iris");
             assert_eq!(names(&source), expected);
         }
-        let refusal = |path: &Path| format!("{:#}", ModelSource::read(path).unwrap_err());
+        fs::write(folder.join("2/model.toml"), "").unwrap();
+        let source = ModelSource::read(&folder).unwrap();
+        assert_eq!(names(&source)[2], "2/model.toml");
         assert!(refusal(root.path()).contains("no model.onnx in it"));
         assert!(refusal(&root.path().join("iris.onnx")).ends_with("no such file or folder"));
         assert!(refusal(&folder.join("2/model.toml")).contains("expected a folder"));
@@ -159,22 +149,103 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("seven.onnx");
         fs::copy(models.join("external.onnx"), &file).unwrap();
-        let refusal = format!("{:#}", ModelSource::read(&file).unwrap_err());
-        assert!(
-            refusal.contains("external data") && refusal.contains("model.weights"),
-            "{refusal}"
-        );
+        assert!(refusal(&file).contains("external data \"model.weights\" is missing"));
         for name in ["model.weights", "model.toml", "other.onnx"] {
             fs::write(root.path().join(name), "").unwrap();
         }
+        assert!(refusal(&file).contains("\"model.weights\" is an empty file"));
+        fs::write(root.path().join("model.weights"), [0; 4]).unwrap();
         let source = ModelSource::read(&file).unwrap();
         assert_eq!(source.name, "seven");
         assert_eq!(
             names(&source),
-            ["model.onnx", "model.weights", "model.toml"]
+            ["model.weights", "model.onnx", "model.toml"]
         );
         fs::write(&file, "no model").unwrap();
-        let refusal = format!("{:#}", ModelSource::read(&file).unwrap_err());
-        assert!(refusal.contains("not an ONNX model"), "{refusal}");
+        assert!(refusal(&file).contains("not an ONNX model but a text file"));
+    }
+
+    #[test]
+    fn a_name_that_leads_out_of_the_folder_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["..onnx", "...onnx", "a b.onnx", "v2.onnx"] {
+            let file = root.path().join(name);
+            fs::write(&file, MODEL).unwrap();
+            assert!(refusal(&file).contains("a model's name may hold"), "{name}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_bring_what_the_model_names_and_nothing_else() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let root = tempfile::tempdir().unwrap();
+        let (blobs, folder) = (
+            root.path().join("blobs"),
+            root.path().join("snapshots/tiny"),
+        );
+        fs::create_dir_all(&blobs).unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/models");
+        fs::copy(models.join("external.onnx"), blobs.join("11")).unwrap();
+        fs::write(blobs.join("22"), 7f32.to_le_bytes()).unwrap();
+        fs::set_permissions(blobs.join("22"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(blobs.join("33"), "a tokenizer").unwrap();
+        fs::write(folder.join("labels.txt"), "").unwrap();
+        for (target, name) in [
+            ("../../blobs/11", "model.onnx"),
+            ("../../blobs/22", "model.weights"),
+            ("../../blobs/33", "tokenizer.json"),
+            ("labels.txt", "classes.txt"),
+            ("/etc/passwd", "passwd"),
+            ("/dev/zero", "zero"),
+            (".", "circle"),
+            ("../..", "circle2"),
+            ("itself", "itself"),
+            ("nowhere", "nowhere"),
+        ] {
+            symlink(target, folder.join(name)).unwrap();
+        }
+        let source = ModelSource::read(&folder).unwrap();
+        let expected = ["classes.txt", "labels.txt", "model.onnx", "model.weights"];
+        assert_eq!(names(&source), expected);
+        assert_eq!(
+            source.files.left_out.len(),
+            7,
+            "{:?}",
+            source.files.left_out
+        );
+        source.copy_to(root.path()).unwrap();
+        let copy = root
+            .path()
+            .join("tiny/model.weights")
+            .symlink_metadata()
+            .unwrap();
+        assert!(copy.is_file() && copy.permissions().mode() & 0o777 == 0o644);
+        let copied = ModelFolder::read(&ModelPlace::of_folder(&root.path().join("tiny")).unwrap());
+        let original = ModelFolder::read(&source.place.unwrap());
+        assert_eq!(copied.unwrap().digest, original.unwrap().digest);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_would_never_end_is_not_read() {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("m");
+        fs::create_dir(&folder).unwrap();
+        symlink("/dev/zero", folder.join("model.onnx")).unwrap();
+        assert!(refusal(&folder).contains("model.onnx is no regular file"));
+        fs::remove_file(folder.join("model.onnx")).unwrap();
+        fs::write(folder.join("model.onnx"), MODEL).unwrap();
+        symlink("/dev/zero", folder.join("model.toml")).unwrap();
+        assert!(refusal(&folder).contains("expected a text file"));
+        fs::remove_file(folder.join("model.toml")).unwrap();
+        let fifo = std::process::Command::new("mkfifo")
+            .arg(folder.join("pipe"))
+            .status();
+        assert!(fifo.unwrap().success());
+        let source = ModelSource::read(&folder).unwrap();
+        assert_eq!(source.files.left_out, ["pipe is no regular file"]);
     }
 }

@@ -101,7 +101,7 @@ impl Scorer {
     ) -> Result<Self, LoadError> {
         let start = Instant::now();
         let (sessions, threads) = sessions_and_threads(folder.bytes, options);
-        let open = || OnnxModel::load(runtime, &folder.file, threads);
+        let open = || OnnxModel::load(runtime, folder, threads);
         let mut first = open()?;
         let mut signature = first.signature().clone();
         let one_row_only = signature.takes_one_row_only();

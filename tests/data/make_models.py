@@ -232,6 +232,19 @@ def tiny_float():
     )
 
 
+def custom_operator():
+    # The checker takes operators of a domain it does not know for functions of the model, so it is left out.
+    graph = helper.make_graph(
+        [helper.make_node("StringUpper", ["x"], ["y"], domain="ai.onnx.contrib")],
+        "custom_operator",
+        [value("x", T.STRING, N)],
+        [value("y", T.STRING, N)],
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.contrib", 1)]
+    model = helper.make_model(graph, producer_name="make_models.py", opset_imports=opsets, ir_version=IR_VERSION)
+    (OUT / "custom_operator.onnx").write_bytes(model.SerializeToString(deterministic=True))
+
+
 def external():
     # The weight lies in a file of its own, model.weights, as large models have it.
     weight = numpy_helper.from_array(np.array([7], np.float32), "weight")
@@ -442,6 +455,7 @@ def main():
     constant()
     tiny_float()
     external()
+    custom_operator()
     optional()
     gather()
     keras()

@@ -115,7 +115,7 @@ pub(crate) fn check(
     library: &Path,
     places: &[ModelPlace],
 ) -> anyhow::Result<(String, Vec<CheckedModel>)> {
-    let onnx = Runtime::load(library)?;
+    let onnx = Runtime::load(library)?.with_custom_ops(config.custom_ops);
     let tasks = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -56,6 +56,7 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
         ("rows", rows),
         ("deterministic", deterministic.to_owned()),
         ("memoize", memoized.to_owned()),
+        ("options", metadata.options.origin.clone()),
         ("sample", shortened(&request)),
         ("result", shortened(&result)),
     ] {
@@ -124,6 +125,7 @@ fn document(Loaded { metadata, sample }: &Loaded) -> Value {
     put("rows", rows_document(character));
     put("deterministic", json!(character.deterministic));
     put("memoized", json!(metadata.memoize));
+    put("options", json!(metadata.options.origin));
     put("load_ms", json!(metadata.load_time.as_secs_f64() * 1e3));
     if let Some((request, sampled)) = sample {
         put("sample_request", request.clone());
@@ -150,7 +152,8 @@ mod tests {
     fn checked(sample: Option<(Value, Sampled)>) -> CheckedModel {
         let x = samples::spec("x", ElementType::Float32, &[-1, 2]);
         let y = samples::spec("y", ElementType::Float32, &[-1]);
-        let metadata = samples::metadata(ModelSignature::of_tensors(vec![x], vec![y]));
+        let mut metadata = samples::metadata(ModelSignature::of_tensors(vec![x], vec![y]));
+        metadata.options.origin = "model.toml".into();
         CheckedModel {
             name: "m".into(),
             loaded: Ok(Loaded { metadata, sample }),
@@ -168,6 +171,7 @@ mod tests {
                         rows           independent (model.toml)\n  \
                         deterministic  yes\n  \
                         memoize        yes\n  \
+                        options        model.toml\n  \
                         sample         {\"data\":[[0,0]]}\n  \
                         result         [1.0]\n";
         assert_eq!(text(&[model]), expected);

@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde::Deserialize;
 
 use super::triggers::{Trigger, app_settings};
-use crate::model_source::ModelSource;
+use crate::model_source::{ModelSource, copy};
 
 const HOST: &str = include_str!("../../../host.json");
 const DOCKERFILE: &str = include_str!("templates/Dockerfile");
@@ -54,7 +54,11 @@ pub(super) fn write(root: &Path, parts: &Parts<'_>) -> anyhow::Result<()> {
     let put = |name: &str, text: &str| write_text(&root.join(name), text);
     put("host.json", HOST)?;
     put(".funcignore", FUNCIGNORE)?;
-    put("app-settings.json", &app_settings(parts.triggers))?;
+    let custom_ops = parts.models.iter().any(|m| m.files.custom_ops.is_some());
+    put(
+        "app-settings.json",
+        &app_settings(parts.triggers, custom_ops),
+    )?;
     let mut dockerfile = DOCKERFILE.to_owned();
     for Trigger {
         function, bindings, ..
@@ -103,25 +107,7 @@ fn write_text(file: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))
 }
 
-/// The content of links, not the links: they would lead nowhere after a deployment.
-fn copy(from: &Path, to: &Path, mode: u32) -> anyhow::Result<()> {
-    make_folder_of(to)?;
-    fs::copy(from, to).with_context(|| format!("{} cannot be copied", from.display()))?;
-    set_mode(to, mode).with_context(|| format!("{} cannot be written", to.display()))
-}
-
 fn make_folder_of(file: &Path) -> anyhow::Result<()> {
     let folder = file.parent().unwrap_or(file);
     fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))
-}
-
-#[cfg(unix)]
-fn set_mode(file: &Path, mode: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(file, fs::Permissions::from_mode(mode))
-}
-
-#[cfg(not(unix))]
-fn set_mode(_: &Path, _: u32) -> std::io::Result<()> {
-    Ok(())
 }

@@ -50,6 +50,16 @@ pub(crate) fn run(arguments: &PackageArguments, config: &Config) -> anyhow::Resu
         "take the one that `make runtime` fetches",
     )?;
     let models = models(&arguments.models)?;
+    for model in &models {
+        if let Some(library) = &model.files.custom_ops {
+            elf::check(library, cpu, glibc, "take a build of it for older systems")?;
+        }
+        let left_out = model.files.left_out.iter();
+        complain(
+            "warning: ",
+            left_out.map(|remark| format!("model {}: not packaged: {remark}", model.name)),
+        );
+    }
 
     let inputs = arguments.models.iter().chain([&handler, &library]);
     let inputs: Vec<&Path> = inputs.map(PathBuf::as_path).collect();

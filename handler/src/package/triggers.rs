@@ -59,6 +59,8 @@ const BLOB: &Settings = &[
     ),
 ];
 
+const CUSTOM_OPS: &Settings = &[("SCORE_CUSTOM_OPS", "on")];
+
 /// All there are. The repository's own functions are the templates, where it has them.
 const TRIGGERS: [Trigger; 5] = [
     Trigger {
@@ -111,8 +113,10 @@ pub(super) fn chosen(names: &[String]) -> anyhow::Result<Vec<Trigger>> {
 }
 
 /// The app settings in the form that the portal and `az functionapp config appsettings set --settings @FILE` take.
-pub(super) fn app_settings(triggers: &[Trigger]) -> String {
+/// `custom_ops`: whether a model brings a library of operators.
+pub(super) fn app_settings(triggers: &[Trigger], custom_ops: bool) -> String {
     let own = triggers.iter().flat_map(|trigger| trigger.settings);
+    let own = own.chain(custom_ops.then_some(&CUSTOM_OPS));
     let mut settings: Vec<(&str, &str)> = Vec::new();
     for (name, value) in std::iter::once(&COMMON).chain(own).copied().flatten() {
         if !settings.contains(&(*name, *value)) {
@@ -148,7 +152,7 @@ mod tests {
     fn every_setting_that_a_binding_names_is_in_the_list_and_no_secret_is() {
         for trigger in TRIGGERS {
             let (name, bindings) = (trigger.name, trigger.bindings);
-            let settings = app_settings(&[trigger]);
+            let settings = app_settings(&[trigger], false);
             let list: Vec<Value> = serde_json::from_str(&settings).unwrap();
             let has = |wanted: &str| list.iter().any(|entry| entry["name"] == wanted);
             // Every second part between percent signs is a name.
@@ -171,7 +175,8 @@ mod tests {
     #[test]
     fn settings_that_triggers_share_are_listed_once() {
         let both = chosen(&names(&["servicebus", "servicebus-topic"])).unwrap();
-        let settings = app_settings(&both);
+        let settings = app_settings(&both, true);
+        assert_eq!(settings.matches("\"SCORE_CUSTOM_OPS\"").count(), 1);
         assert_eq!(settings.matches("\"SCORE_RESULT_QUEUE\"").count(), 1);
     }
 }

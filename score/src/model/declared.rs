@@ -6,9 +6,12 @@
 //! Source: onnx.proto3 of ONNX.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::Path;
 
 use prost::Message;
+
+use super::file_buf::FileBuf;
 
 #[derive(Message)]
 struct Model {
@@ -73,9 +76,6 @@ struct TensorType {
 #[derive(Message)]
 struct Shape {}
 
-/// The largest file that ONNX Runtime itself can load: protobuf has no longer messages.
-const MAX_BYTES: u64 = 1 << 31;
-
 /// Operators whose implementation in ONNX Runtime 1.24 to 1.31 ends the whole process when a tensor has another number of
 /// axes than they need. Found by ONNX's own test cases, run with tensors of all ranks up to 6: see
 /// tests/conformance/test_onnx_operators.py.
@@ -104,15 +104,19 @@ pub(super) struct Undeclared {
 }
 
 impl Undeclared {
-    /// Reads the file, and none of its external data.
-    pub(super) fn in_file(file: &Path) -> Self {
-        let fits = std::fs::metadata(file).is_ok_and(|metadata| metadata.len() <= MAX_BYTES);
-        let bytes = fits.then(|| std::fs::read(file).ok()).flatten();
-        bytes.map_or_else(Self::default, |bytes| Self::in_bytes(&bytes))
+    /// Reads the file without its weights, and none of its external data.
+    pub(super) fn in_file(path: &Path) -> Self {
+        let Ok(file) = File::open(path) else {
+            return Self::default();
+        };
+        let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+        let mut content = FileBuf::new(file, bytes);
+        let decoded = Model::decode(&mut content);
+        let model = content.failure().ok().and_then(|()| decoded.ok());
+        Self::of(model.unwrap_or_default())
     }
 
-    fn in_bytes(onnx: &[u8]) -> Self {
-        let model = Model::decode(onnx).unwrap_or_default();
+    fn of(model: Model) -> Self {
         let graph = model.graph.unwrap_or_default();
         let functions = model.functions.iter().flat_map(|function| &function.nodes);
         let unchecked = graph.nodes.iter().chain(functions).find_map(unchecked);
@@ -170,7 +174,7 @@ mod tests {
                 ],
             }),
         };
-        let found = Undeclared::in_bytes(&model.encode_to_vec());
+        let found = Undeclared::of(model);
         assert_eq!(found.shapes_of, ["x", "y"].map(str::to_owned).into());
         assert_eq!(found.unchecked, None);
     }
@@ -191,7 +195,7 @@ mod tests {
         let found = |nodes, functions| {
             let functions = vec![Function { nodes: functions }];
             let graph = Some(graph(nodes));
-            Undeclared::in_bytes(&Model { graph, functions }.encode_to_vec()).unchecked
+            Undeclared::of(Model { graph, functions }).unchecked
         };
         let conv = || node("Conv", None);
         assert_eq!(found(vec![node("Mul", None)], vec![]), None);
@@ -209,9 +213,14 @@ mod tests {
 
     #[test]
     fn what_is_not_onnx_names_nothing() {
+        let folder = std::env::temp_dir().join(format!("score-declared-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
         for bytes in [&b""[..], b"\x08", b"not a model", &[0xff; 64]] {
-            assert!(Undeclared::in_bytes(bytes).shapes_of.is_empty());
+            let file = folder.join("model.onnx");
+            std::fs::write(&file, bytes).unwrap();
+            assert!(Undeclared::in_file(&file).shapes_of.is_empty());
         }
+        std::fs::remove_dir_all(&folder).unwrap();
         let nowhere = Undeclared::in_file(Path::new("/nowhere/model.onnx"));
         assert!(nowhere.shapes_of.is_empty());
     }

@@ -1,13 +1,15 @@
 //! A model on disk: `<folder>/model.onnx`, what lies beside it, and `model.toml`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
+use super::files::{ModelFiles, OPTIONS, Parts, is_hidden};
+use super::missing::what_is_there;
 use crate::error::LoadError;
 use crate::memo::Namespace;
 use crate::rows::Rows;
@@ -39,6 +41,14 @@ pub struct ModelOptions {
     pub inputs: BTreeMap<String, ImageOptions>,
     /// Where rows lie that requests name by key; without it no request may.
     pub features: Option<FeatureOptions>,
+    /// The library beside the ONNX file that has the model's own operators.
+    pub custom_ops: Option<String>,
+    /// The file they were read from.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
+    /// Which file that is, for people: below the model's folder, and what it overrules.
+    #[serde(skip)]
+    pub origin: String,
 }
 
 /// Where and how features are stored.
@@ -106,6 +116,16 @@ fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
     if let Some(features) = &options.features {
         // Whatever namespace this process has: others may share the store.
         refuse_prefix(&features.prefix, &Namespace::default())?;
+    }
+    if let Some(name) = &options.custom_ops {
+        let mut parts = Path::new(name).components();
+        let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(n)), None) if n == &**name);
+        if !plain {
+            return Err(format!(
+                "custom_ops: expected the name of a library beside model.onnx, such as \"libortextensions.so\"; found {:?}",
+                name.chars().take(200).collect::<String>()
+            ));
+        }
     }
     for (name, input) in &options.inputs {
         if input.std.contains(&0.0) {
@@ -217,6 +237,15 @@ impl ModelOptions {
             RowsOption::Together => Rows::Together,
         })
     }
+
+    /// A mistake in the file.
+    pub(super) fn wrong(&self, reason: &str) -> LoadError {
+        let file = self.file.as_deref().unwrap_or(Path::new(OPTIONS));
+        LoadError::Options {
+            path: file.display().to_string(),
+            reason: reason.to_owned(),
+        }
+    }
 }
 
 /// A model as it lies on disk.
@@ -234,6 +263,8 @@ pub struct ModelFolder {
     pub digest: blake3::Hash,
     /// How large those files are together.
     pub bytes: u64,
+    /// All files of the model.
+    pub files: ModelFiles,
 }
 
 /// Where a model may be found.
@@ -242,6 +273,8 @@ pub struct ModelPlace {
     /// The name by which callers choose the model.
     pub name: String,
     folder: PathBuf,
+    /// The folder around it, if this one is a version of the model.
+    around: Option<PathBuf>,
 }
 
 impl ModelPlace {
@@ -253,14 +286,11 @@ impl ModelPlace {
         let folder = std::path::absolute(folder)?;
         // `.../<name>/<version>` where Azure ML mounts one registered model.
         let is_version = version_of(&folder).is_some();
-        let named = if is_version {
-            folder.parent()
-        } else {
-            Some(&*folder)
-        };
+        let around = folder.parent().filter(|_| is_version).map(Path::to_owned);
         Ok(Self {
-            name: named.map(name_of).unwrap_or_default(),
+            name: name_of(around.as_deref().unwrap_or(&folder)),
             folder,
+            around,
         })
     }
 }
@@ -275,25 +305,27 @@ impl ModelFolder {
             path: path.display().to_string(),
             reason,
         };
-        if !is_usable_name(&place.name) {
-            let reason = format!(
-                "a model's name may hold letters, digits, '.', '_' and '-', and is not one of {}",
-                RESERVED_NAMES.join(", ")
-            );
-            return Err(failed(&place.folder, reason));
-        }
+        check_name(&place.name).map_err(|reason| failed(&place.folder, reason))?;
         let (folder, version) = newest_version(&place.folder);
         let file = onnx_file(&folder).map_err(|reason| failed(&folder, reason))?;
-        let options = read_options(&folder.join("model.toml"))?;
-        let (digest, bytes) =
-            digest(&folder).map_err(|error| failed(&folder, error.to_string()))?;
+        let whole = place.around.as_deref().unwrap_or(&place.folder);
+        let below = folder.strip_prefix(whole).unwrap_or(Path::new(""));
+        let (options_file, origin) = options_of(whole, below);
+        let mut parts = Parts::read(&file, options_file)?;
+        parts.options.origin = origin;
+        let files = parts
+            .list(below)
+            .map_err(|reason| failed(&folder, reason))?;
+        let digested = parts.digest(&files);
+        let (digest, bytes) = digested.map_err(|reason| failed(&folder, reason))?;
         Ok(Self {
             name: place.name.clone(),
             version,
             file,
-            options,
+            options: parts.options,
             digest,
             bytes,
+            files,
         })
     }
 
@@ -311,11 +343,30 @@ impl ModelFolder {
 
     /// A mistake in `model.toml` that shows only beside the model.
     pub(crate) fn wrong_options(&self, reason: &str) -> LoadError {
-        let file = self.file.with_file_name("model.toml");
-        LoadError::Options {
-            path: file.display().to_string(),
-            reason: reason.to_owned(),
-        }
+        self.options.wrong(reason)
+    }
+}
+
+/// The `model.toml` of the version in `whole/below`, with words for it. Its own one overrules the one beside the versions
+/// as a whole: a mixture of both would have to be put together in the head.
+fn options_of(whole: &Path, below: &Path) -> (Option<PathBuf>, String) {
+    let there = |folder: &Path| {
+        let file = whole.join(folder).join(OPTIONS);
+        // A link that leads nowhere is to be reported.
+        file.symlink_metadata().is_ok().then_some(file)
+    };
+    let beside = Path::new("");
+    match (there(below), there(beside)) {
+        (Some(own), Some(_)) if below != beside => (
+            Some(own),
+            format!(
+                "{}, instead of the one beside the versions",
+                below.join(OPTIONS).display()
+            ),
+        ),
+        (Some(own), _) => (Some(own), below.join(OPTIONS).display().to_string()),
+        (None, Some(shared)) => (Some(shared), format!("{OPTIONS} beside the versions")),
+        (None, None) => (None, "none".to_owned()),
     }
 }
 
@@ -330,13 +381,17 @@ pub fn find_models(root: &Path) -> io::Result<Vec<ModelPlace>> {
         for folder in folders_in(root)? {
             let name = name_of(&folder);
             if !name.starts_with('.') {
-                places.push(ModelPlace { name, folder });
+                places.push(ModelPlace {
+                    name,
+                    folder,
+                    around: None,
+                });
             }
         }
         return Ok(places);
     }
     let mut place = ModelPlace::of_folder(root)?;
-    if !is_usable_name(&place.name) {
+    if check_name(&place.name).is_err() {
         place.name = "model".to_owned();
     }
     Ok(vec![place])
@@ -370,20 +425,26 @@ fn onnx_file(folder: &Path) -> Result<PathBuf, String> {
     match (usual, files.len()) {
         (Some(index), _) => Ok(files.swap_remove(index)),
         (None, 1) => Ok(files.remove(0)),
-        (None, 0) => Err("no model.onnx in it".to_owned()),
+        (None, 0) => Err(what_is_there(folder)),
         (None, _) => Err("several ONNX files in it; call the one to serve model.onnx".to_owned()),
     }
 }
 
-fn onnx_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn onnx_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
     let mut files = entries.collect::<io::Result<Vec<PathBuf>>>()?;
-    files.retain(|path| path.extension().is_some_and(|e| e == "onnx") && path.is_file());
+    files.retain(|path| is_onnx(path) && path.is_file());
     files.sort();
     Ok(files)
 }
 
-fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+/// Whether a file is one to serve by its name.
+pub(super) fn is_onnx(path: &Path) -> bool {
+    let extension = path.extension();
+    extension.is_some_and(|e| e.eq_ignore_ascii_case("onnx")) && !is_hidden(path)
+}
+
+pub(super) fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
     let mut folders = entries.collect::<io::Result<Vec<PathBuf>>>()?;
     folders.retain(|path| path.is_dir());
@@ -391,39 +452,68 @@ fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
 
-/// The host prints and parses paths again on their way here, so names keep to what survives that.
-fn is_usable_name(name: &str) -> bool {
+/// Refuses a name that a model cannot be called by. The host prints and parses paths again on their way here, so names
+/// keep to what survives that; those with a dot in front would be hidden, or lead out of the folder.
+///
+/// # Errors
+/// The text says what a name may hold.
+pub fn check_name(name: &str) -> Result<(), String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    !name.is_empty() && name.bytes().all(plain) && !RESERVED_NAMES.contains(&name)
+    if !name.is_empty()
+        && !name.starts_with('.')
+        && name.bytes().all(plain)
+        && !RESERVED_NAMES.contains(&name)
+    {
+        return Ok(());
+    }
+    Err(format!(
+        "a model's name may hold letters, digits, '.', '_' and '-', does not begin with '.', and is not one of {}",
+        RESERVED_NAMES.join(", ")
+    ))
 }
 
-fn read_options(file: &Path) -> Result<ModelOptions, LoadError> {
+/// Longer ones are something else under that name.
+const MAX_OPTIONS_BYTES: u64 = 1 << 20;
+
+pub(super) fn read_options(file: PathBuf) -> Result<ModelOptions, LoadError> {
     let failed = |reason: String| LoadError::Options {
         path: file.display().to_string(),
         reason,
     };
-    match fs::read_to_string(file) {
-        Ok(text) => {
-            let table = toml::from_str(&text);
-            let table: toml::Table = table.map_err(|error| failed(one_line(&text, &error)))?;
-            refuse_unknown_keys(&table).map_err(&failed)?;
-            let options = toml::from_str(&text);
-            let options = options.map_err(|error| failed(one_line(&text, &error)))?;
-            refuse_senseless(&options).map_err(&failed)?;
-            Ok(options)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ModelOptions::default()),
-        Err(error) => Err(failed(error.to_string())),
+    // Reading a pipe or a device would not end.
+    let found = fs::metadata(&file).map_err(|error| failed(error.to_string()))?;
+    if !found.is_file() || found.len() > MAX_OPTIONS_BYTES {
+        return Err(failed("expected a text file of at most 1 MiB".to_owned()));
     }
+    let text = fs::read(&file).map_err(|error| failed(error.to_string()))?;
+    let text = String::from_utf8(text);
+    let text =
+        text.map_err(|_| failed("expected UTF-8 text; save it in that encoding".to_owned()))?;
+    let table = toml::from_str(&text);
+    let table: toml::Table = table.map_err(|error| failed(one_line(&text, &error)))?;
+    refuse_unknown_keys(&table).map_err(&failed)?;
+    let options = toml::from_str(&text);
+    let mut options: ModelOptions = options.map_err(|error| failed(one_line(&text, &error)))?;
+    refuse_senseless(&options).map_err(&failed)?;
+    options.file = Some(file);
+    Ok(options)
 }
 
-const KEYS: [&str; 8] = [
-    "outputs", "rows", "memoize", "labels", "max_rows", "ttl", "inputs", "features",
+const KEYS: [&str; 9] = [
+    "outputs",
+    "rows",
+    "memoize",
+    "labels",
+    "max_rows",
+    "ttl",
+    "inputs",
+    "features",
+    "custom_ops",
 ];
 const FEATURE_KEYS: [&str; 2] = ["prefix", "format"];
 const INPUT_KEYS: [&str; 6] = ["size", "layout", "scale", "mean", "std", "columns"];
@@ -467,161 +557,5 @@ fn one_line(text: &str, error: &toml::de::Error) -> String {
     format!("line {line}: {}", error.message())
 }
 
-/// External data may have any name, so every file counts but those that certainly hold no weights. One file too many
-/// only costs remembered results; one too few would let a changed model answer with old ones.
-fn digest(folder: &Path) -> io::Result<(blake3::Hash, u64)> {
-    let mut hasher = blake3::Hasher::new();
-    let mut bytes = 0;
-    for file in files_below(folder)? {
-        let name = file.strip_prefix(folder).unwrap_or(&file);
-        if name == Path::new("model.toml") || name.extension().is_some_and(|e| e == "md") {
-            continue;
-        }
-        let mut content = blake3::Hasher::new();
-        content.update_reader(fs::File::open(&file)?)?;
-        hasher.update(blake3::hash(name.as_os_str().as_encoded_bytes()).as_bytes());
-        hasher.update(content.finalize().as_bytes());
-        bytes += content.count();
-    }
-    Ok((hasher.finalize(), bytes))
-}
-
-fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            files.extend(files_below(&path)?);
-        } else {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_keep_to_what_survives_a_url_and_leave_the_reserved_paths_alone() {
-        assert!(is_usable_name("iris-2.onnx_v1"));
-        for bad in ["", "a b", "a/b", "ä", "v2", "metrics"] {
-            assert!(!is_usable_name(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn options_say_where_the_mistake_is() {
-        let options: ModelOptions =
-            toml::from_str("outputs = [\"label\"]\nrows = \"together\"").unwrap();
-        assert_eq!(options.rows(), Some(Rows::Together));
-        assert!(toml::from_str::<ModelOptions>("rows = \"apart\"").is_err());
-        for ttl in ["soon", "0s", "11years", "580000000000years"] {
-            let options = toml::from_str::<ModelOptions>(&format!("ttl = {ttl:?}"));
-            assert!(options.is_err(), "{ttl}");
-        }
-        let picture = |text: &str| toml::from_str::<ModelOptions>(&format!("[inputs.x]\n{text}"));
-        assert_eq!(picture("mean = 0.5").unwrap().inputs["x"].mean, [0.5]);
-        assert_eq!(
-            picture("std = [1.0, 2.0, 3.0]").unwrap().inputs["x"]
-                .std
-                .len(),
-            3
-        );
-        assert!(picture("std = [1.0, 2.0]").is_err());
-        for senseless in ["std = 0.0", "size = [0, 1]", "size = [1, 9999]"] {
-            assert!(
-                refuse_senseless(&picture(senseless).unwrap()).is_err(),
-                "{senseless}"
-            );
-        }
-        let refused = |text: &str| refuse_unknown_keys(&toml::from_str(text).unwrap()).unwrap_err();
-        assert_eq!(
-            refused("output = [\"label\"]"),
-            r#"unknown key "output"; did you mean "outputs"?"#
-        );
-        assert_eq!(
-            refused("[inputs.x]\nsizes = [1, 1]"),
-            r#"inputs.x: unknown key "sizes"; did you mean "size"?"#
-        );
-        assert_eq!(
-            refused("[features]\nprefixes = \"f:\""),
-            r#"features: unknown key "prefixes"; did you mean "prefix"?"#
-        );
-    }
-
-    #[test]
-    fn features_have_a_prefix_of_their_own() {
-        let read = |text: &str| toml::from_str::<ModelOptions>(&format!("[features]\n{text}"));
-        let features = read("prefix = \"f:\"").unwrap().features.unwrap();
-        assert_eq!(
-            (&*features.prefix, features.format),
-            ("f:", FeatureFormat::Json)
-        );
-        for wrong in [
-            "",
-            "format = \"raw\"",
-            "prefix = \"f:\"\nformat = \"csv\"",
-            "prefix = 1",
-        ] {
-            assert!(read(wrong).is_err(), "{wrong}");
-        }
-        let score = Namespace::default();
-        for prefix in ["", "s", "score", "score:", "score:1:", "a\0b"] {
-            assert!(refuse_prefix(prefix, &score).is_err(), "{prefix:?}");
-        }
-        for prefix in ["features:", "scores:", "Score:", "{f}:", "*"] {
-            assert_eq!(refuse_prefix(prefix, &score), Ok(()), "{prefix:?}");
-        }
-    }
-
-    #[test]
-    fn finds_plain_folders_versions_and_a_bare_file() {
-        let root = std::env::temp_dir().join(format!("score-models-{}", std::process::id()));
-        let write = |file: &str| {
-            let path = root.join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "x").unwrap();
-        };
-        for file in [
-            "a/model.onnx",
-            "b/2/any.onnx",
-            "b/10/m.onnx",
-            "b/11/notes.txt",
-            ".c/model.onnx",
-        ] {
-            write(file);
-        }
-        let places = find_models(&root).unwrap();
-        let found: Vec<ModelFolder> = places
-            .iter()
-            .map(|place| ModelFolder::read(place).unwrap())
-            .collect();
-        let names: Vec<_> = found
-            .iter()
-            .map(|m| (m.name.as_str(), m.version.as_str()))
-            .collect();
-        assert_eq!(names, [("a", "1"), ("b", "10")]);
-
-        let mounted = find_models(&root.join("b/10")).unwrap();
-        let model = ModelFolder::read(&mounted[0]).unwrap();
-        assert_eq!((model.name.as_str(), model.version.as_str()), ("b", "10"));
-
-        write("a/second.onnx");
-        write("d/one.onnx");
-        write("d/two.onnx");
-        write("e/notes.txt");
-        for place in find_models(&root).unwrap() {
-            let read = ModelFolder::read(&place);
-            assert_eq!(
-                read.is_ok(),
-                ["a", "b"].contains(&&*place.name),
-                "{}",
-                place.name
-            );
-        }
-        fs::remove_dir_all(&root).unwrap();
-    }
-}
+mod tests;

@@ -2,17 +2,24 @@
 
 mod character;
 mod declared;
+mod file_buf;
+mod files;
 mod folder;
 mod graph;
+mod kind;
 mod made_up;
+mod missing;
 mod onnx;
+mod onnx_file;
 mod probe;
+mod refusal;
 
 pub(crate) use character::examine;
 pub use character::{Character, Evidence};
+pub use files::ModelFiles;
 pub use folder::{
     FeatureFormat, FeatureOptions, ImageLayout, ImageOptions, ModelFolder, ModelOptions,
-    ModelPlace, find_models,
+    ModelPlace, check_name, find_models,
 };
 pub(crate) use graph::Reading;
 pub(crate) use onnx::OnnxModel;

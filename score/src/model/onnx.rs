@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ort::environment::Environment;
@@ -15,7 +15,8 @@ use ort::value::{
 };
 
 use super::declared::Undeclared;
-use super::{Model, RunError};
+use super::refusal::{explain, message};
+use super::{Model, ModelFolder, RunError};
 use crate::error::LoadError;
 use crate::signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
 use crate::tensor::{ElementType, Tensor, TensorData};
@@ -25,6 +26,7 @@ use crate::tensor::{ElementType, Tensor, TensorData};
 pub struct Runtime {
     environment: Arc<Environment>,
     build: String,
+    custom_ops: bool,
 }
 
 impl Runtime {
@@ -54,7 +56,18 @@ impl Runtime {
         Ok(Self {
             environment: Arc::new(environment),
             build: ort::info().to_owned(),
+            custom_ops: false,
         })
+    }
+
+    /// The same runtime, which may or may not load the libraries of operators that models bring: native code, which runs
+    /// with all rights of the process. At first it may not.
+    #[must_use]
+    pub fn with_custom_ops(self, allowed: bool) -> Self {
+        Self {
+            custom_ops: allowed,
+            ..self
+        }
     }
 
     /// What exactly was loaded: release, commit and build flags. Part of every key of a remembered result.
@@ -75,41 +88,64 @@ impl OnnxModel {
     /// # Errors
     /// [`LoadError::Model`] if the runtime refuses the file, [`LoadError::Unsupported`] if an input or output is of a
     /// kind that cannot be carried.
-    pub(crate) fn load(runtime: &Runtime, file: &Path, threads: usize) -> Result<Self, LoadError> {
+    pub(crate) fn load(
+        runtime: &Runtime,
+        folder: &ModelFolder,
+        threads: usize,
+    ) -> Result<Self, LoadError> {
+        let file = &folder.file;
         let failed = |reason: String| LoadError::Model {
             path: file.display().to_string(),
-            reason: first_line(&reason),
+            reason,
         };
+        let operators = operators(runtime, folder)?;
         // ort answers some exotic type declarations with a panic.
         catch_unwind(AssertUnwindSafe(|| {
-            let session = open_session(runtime, file, threads)
-                .map_err(|error| failed(with_remedy(first_line(&error.to_string()))))?;
+            let session = open_session(runtime, file, operators.as_deref(), threads)
+                .map_err(|error| failed(explain(&error.to_string(), file)))?;
             let mut signature = signature(&session)?;
             forget_undeclared_shapes(&mut signature, file)?;
             Ok(Self { session, signature })
         }))
-        .unwrap_or_else(|panic| Err(failed(format!("unreadable: {}", panic_text(&*panic)))))
+        .unwrap_or_else(|panic| {
+            let reason = first_line(panic_text(&*panic));
+            Err(failed(format!("unreadable: {reason}")))
+        })
     }
 }
 
-/// Text models ask the C library for a locale that slim systems lack; the runtime only says that it cannot have it.
-fn with_remedy(reason: String) -> String {
-    if reason.contains("locale") {
-        format!(
-            "{reason}; install it, on Debian: apt-get install locales, then localedef -i en_US -f UTF-8 en_US.UTF-8"
-        )
-    } else {
-        reason
+/// The model's library of operators, if it has one and may have one.
+fn operators(runtime: &Runtime, folder: &ModelFolder) -> Result<Option<PathBuf>, LoadError> {
+    let Some(library) = &folder.files.custom_ops else {
+        return Ok(None);
+    };
+    if !runtime.custom_ops {
+        return Err(folder.wrong_options(
+            "custom_ops: the library is native code, which would run with all rights of this process; \
+             SCORE_CUSTOM_OPS=on allows that",
+        ));
     }
+    // Absolute, since the loader searches the system for a bare name.
+    let library = std::path::absolute(library);
+    let library = library.map_err(|error| folder.wrong_options(&format!("custom_ops: {error}")))?;
+    Ok(Some(library))
 }
 
-fn open_session(runtime: &Runtime, file: &Path, threads: usize) -> ort::Result<Session> {
+fn open_session(
+    runtime: &Runtime,
+    file: &Path,
+    operators: Option<&Path>,
+    threads: usize,
+) -> ort::Result<Session> {
     // Spinning threads take the core from whoever needs it.
     let mut builder = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(threads)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?;
+    if let Some(library) = operators {
+        builder = builder.with_operator_library(library)?;
+    }
     builder.commit_from_file(file)
 }
 
@@ -128,10 +164,9 @@ impl Model for OnnxModel {
             .map(|(spec, tensor)| Ok((spec.name.as_str(), to_ort(tensor)?)))
             .collect::<ort::Result<Vec<(&str, SessionInputValue<'_>)>>>()
             .map_err(|error| RunError::Failed(first_line(&error.to_string())))?;
-        let outputs = self
-            .session
-            .run(values)
-            .map_err(|error| RunError::Rejected(reason(&error.to_string())))?;
+        let outputs = self.session.run(values).map_err(|error| {
+            RunError::Rejected(message(&first_line(&error.to_string())).to_owned())
+        })?;
         let mut tensors = Vec::with_capacity(self.signature.outputs.len());
         for output in &self.signature.declared {
             let value = outputs.get(output.name.as_str());
@@ -415,20 +450,6 @@ fn from_sequence(value: &DynValue, ty: ElementType) -> Result<[Tensor; 2], Strin
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
-}
-
-/// The runtime's message without the source file and function it starts with, which tell a caller nothing.
-fn reason(text: &str) -> String {
-    let line = first_line(text);
-    let without_status = match line.split_once("Status Message: ") {
-        Some((_, message)) => message,
-        None => &line,
-    };
-    let message = match without_status.rsplit_once(") ") {
-        Some((head, message)) if head.contains(".cc:") || head.contains(".h:") => message,
-        _ => without_status,
-    };
-    message.trim().to_owned()
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -1,0 +1,206 @@
+//! Which files a model consists of, and their digest.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::folder::{ModelOptions, read_options};
+use super::onnx_file::OnnxFile;
+use crate::error::LoadError;
+
+/// What `model.toml` is called.
+pub(super) const OPTIONS: &str = "model.toml";
+
+/// The files of a model: what the ONNX file and `model.toml` name, through links too, and all else that lies there for
+/// certain.
+#[derive(Debug, Clone, Default)]
+pub struct ModelFiles {
+    /// Where each file lies, and its place in a copy of the model's folder.
+    pub files: Vec<(PathBuf, PathBuf)>,
+    /// What lies there and is no part of the model, with the reason.
+    pub left_out: Vec<String>,
+    /// The library of custom operators.
+    pub custom_ops: Option<PathBuf>,
+}
+
+impl ModelFiles {
+    /// The files of a model that is one ONNX file, with the others that it and the `model.toml` beside it name.
+    ///
+    /// # Errors
+    /// If a part is missing or has a mistake.
+    pub fn of_file(file: &Path) -> Result<Self, LoadError> {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let options = Some(folder.join(OPTIONS)).filter(|file| file.symlink_metadata().is_ok());
+        let parts = Parts::read(file, options)?;
+        let mut new = Self {
+            custom_ops: parts.custom_ops(),
+            ..Self::default()
+        };
+        new.files = parts
+            .names
+            .iter()
+            .map(|name| (folder.join(name), name.clone()))
+            .collect();
+        if let Some((_, name)) = new.files.iter_mut().find(|(path, _)| path == file) {
+            *name = "model.onnx".into();
+        }
+        new.files
+            .extend(parts.options_file().map(|file| (file, OPTIONS.into())));
+        Ok(new)
+    }
+}
+
+/// What the ONNX file and `model.toml` say of the model's files.
+pub(super) struct Parts {
+    pub(super) options: ModelOptions,
+    folder: PathBuf,
+    /// The ONNX file, its external data and the library of operators, below the folder.
+    names: BTreeSet<PathBuf>,
+}
+
+impl Parts {
+    /// Reads both files and looks for the others.
+    pub(super) fn read(file: &Path, options: Option<PathBuf>) -> Result<Self, LoadError> {
+        let failed = |reason| LoadError::Model {
+            path: file.display().to_string(),
+            reason,
+        };
+        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+        let options = match options {
+            Some(file) => read_options(file)?,
+            None => ModelOptions::default(),
+        };
+        let onnx = OnnxFile::read(file).map_err(failed)?;
+        onnx.check_data(&folder).map_err(failed)?;
+        let mut names: BTreeSet<PathBuf> = onnx.data.into_keys().collect();
+        names.extend(file.file_name().map(PathBuf::from));
+        if let Some(name) = &options.custom_ops {
+            if !folder.join(name).is_file() {
+                return Err(options.wrong(&format!(
+                    "custom_ops: there is no library {name:?} beside {}; put it there",
+                    file.file_name().unwrap_or_default().display()
+                )));
+            }
+            names.insert(name.into());
+        }
+        Ok(Self {
+            options,
+            folder,
+            names,
+        })
+    }
+
+    pub(super) fn custom_ops(&self) -> Option<PathBuf> {
+        self.options
+            .custom_ops
+            .as_ref()
+            .map(|name| self.folder.join(name))
+    }
+
+    fn options_file(&self) -> Option<PathBuf> {
+        self.options.file.clone()
+    }
+
+    /// All files of the model: `below` is the place of the folder in a copy of the model.
+    pub(super) fn list(&self, below: &Path) -> Result<ModelFiles, String> {
+        let mut list = Listing {
+            root: self
+                .folder
+                .canonicalize()
+                .map_err(|error| error.to_string())?,
+            names: self.names.clone(),
+            left_out: Vec::new(),
+        };
+        list.walk(&self.folder, Path::new(""))?;
+        let names = list.names.into_iter();
+        let mut files: Vec<_> = names
+            .map(|name| (self.folder.join(&name), below.join(name)))
+            .collect();
+        if let Some(file) = self.options_file() {
+            let place = if file.parent() == Some(&*self.folder) {
+                below
+            } else {
+                Path::new("")
+            };
+            files.push((file, place.join(OPTIONS)));
+        }
+        Ok(ModelFiles {
+            files,
+            left_out: list.left_out,
+            custom_ops: self.custom_ops(),
+        })
+    }
+
+    /// The digest of all files but `model.toml`, and how large they are. External data may have any name, so every file
+    /// counts but those that certainly hold no weights. One file too many only costs remembered results; one too few
+    /// would let a changed model answer with old ones.
+    pub(super) fn digest(&self, files: &ModelFiles) -> Result<(blake3::Hash, u64), String> {
+        let mut hasher = blake3::Hasher::new();
+        let mut bytes = 0;
+        for (file, _) in &files.files {
+            let name = match file.strip_prefix(&self.folder) {
+                Ok(name) if name != Path::new(OPTIONS) => name,
+                _ => continue,
+            };
+            let mut content = blake3::Hasher::new();
+            let read = fs::File::open(file).and_then(|file| content.update_reader(file).map(drop));
+            read.map_err(|error| format!("{} cannot be read: {error}", name.display()))?;
+            hasher.update(blake3::hash(name.as_os_str().as_encoded_bytes()).as_bytes());
+            hasher.update(content.finalize().as_bytes());
+            bytes += content.count();
+        }
+        // Of two libraries in the folder, `model.toml` chooses the one that computes.
+        if let Some(name) = &self.options.custom_ops {
+            hasher.update(blake3::hash(name.as_bytes()).as_bytes());
+        }
+        Ok((hasher.finalize(), bytes))
+    }
+}
+
+struct Listing {
+    root: PathBuf,
+    names: BTreeSet<PathBuf>,
+    left_out: Vec<String>,
+}
+
+impl Listing {
+    /// Neither hidden files nor model cards are a part of a model. Links to folders are not followed, since they may lead
+    /// in circles; links to files only within the folder, unless the model names them.
+    fn walk(&mut self, folder: &Path, below: &Path) -> Result<(), String> {
+        let failed = |error| format!("{} cannot be read: {error}", folder.display());
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let (path, name) = (entry.path(), below.join(entry.file_name()));
+            let is_card = path.extension() == Some(OsStr::new("md"));
+            let is_options = name == Path::new(OPTIONS);
+            if is_hidden(&path) || is_card || is_options || self.names.contains(&name) {
+                continue;
+            }
+            let kind = entry.file_type().map_err(failed)?;
+            if kind.is_dir() {
+                self.walk(&path, &name)?;
+            } else if kind.is_file() || kind.is_symlink() && self.leads_inside(&path) {
+                self.names.insert(name);
+            } else {
+                let reason = match kind.is_symlink() {
+                    true => "is a link to no file of this folder, and the model does not name it",
+                    false => "is no regular file",
+                };
+                self.left_out.push(format!("{} {reason}", name.display()));
+            }
+        }
+        Ok(())
+    }
+
+    fn leads_inside(&self, link: &Path) -> bool {
+        let target = link.canonicalize();
+        target.is_ok_and(|target| target.starts_with(&self.root) && target.is_file())
+    }
+}
+
+/// Hidden files are tools' own, such as those that macOS puts beside each file of an archive.
+pub(super) fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b".")
+}
