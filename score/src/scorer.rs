@@ -128,6 +128,7 @@ impl Scorer {
         let metadata = ModelMetadata {
             name: folder.name.clone(),
             version: folder.version.clone(),
+            options: folder.options_for(&signature),
             signature,
             default_outputs,
             memoize: folder
@@ -135,7 +136,6 @@ impl Scorer {
                 .memoize
                 .unwrap_or(character.deterministic == Some(true)),
             character,
-            options: folder.options.clone(),
             digest: ModelDigest::new(&folder.digest, runtime.build()),
             load_time: start.elapsed(),
         };

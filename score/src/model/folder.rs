@@ -7,10 +7,14 @@ use std::{fs, io};
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use tracing::warn;
 
+use super::picture::{Background, Resample, Resize};
+use super::preprocessor::Preprocessor;
 use crate::error::LoadError;
 use crate::memo::Namespace;
 use crate::rows::Rows;
+use crate::signature::ModelSignature;
 
 /// Names that paths such as `/api/score/v2` need for themselves.
 const RESERVED_NAMES: [&str; 3] = ["v2", "metrics", "openapi.json"];
@@ -87,13 +91,13 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D
         OneOrMany::Many(values) => values,
     };
     match values.len() {
-        1 | 3 => Ok(values),
+        1 | 3 | 4 => Ok(values),
         _ => Err(D::Error::custom("expected one number, or one per channel")),
     }
 }
 
 /// Pixels along one side to which pictures may be scaled.
-const MAX_SIDE: u32 = 8192;
+pub(super) const MAX_SIDE: u32 = 8192;
 
 fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
     if options.max_rows == Some(0) {
@@ -107,9 +111,15 @@ fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
         if input.std.contains(&0.0) {
             return Err(format!("inputs.{name}: std must not be 0"));
         }
-        let sides = input.size.unwrap_or([1, 1]);
-        if sides.iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
-            return Err(format!("inputs.{name}: size must be from 1 to {MAX_SIDE}"));
+        let resize = input.resize.map(Resize::sides);
+        for (key, sides) in [("size", input.size), ("resize", resize)] {
+            let mut sides = sides.into_iter().flatten();
+            if sides.any(|side| !(1..=MAX_SIDE).contains(&side)) {
+                return Err(format!("inputs.{name}: {key} must be from 1 to {MAX_SIDE}"));
+            }
+        }
+        if !matches!(input.channels, None | Some(1 | 3 | 4)) {
+            return Err(format!("inputs.{name}: channels must be 1, 3 or 4"));
         }
     }
     Ok(())
@@ -147,8 +157,16 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageOptions {
-    /// Width and height in pixels to which pictures are scaled.
+    /// Width and height in pixels that pictures get.
     pub size: Option<[u32; 2]>,
+    /// To what they are scaled before their middle is cut to `size`; to `size` itself if not given.
+    pub resize: Option<Resize>,
+    /// How they are scaled.
+    pub resample: Option<Resample>,
+    /// Values per pixel, where the input's shape leaves them open: grey, colour, or colour with opacity.
+    pub channels: Option<usize>,
+    /// What transparent pixels are laid over; white if not given.
+    pub background: Option<Background>,
     /// The order of axes.
     pub layout: Option<ImageLayout>,
     /// By what 8-bit values are multiplied; 1/255 for floats and 1 for integers if not given.
@@ -159,6 +177,9 @@ pub struct ImageOptions {
     /// By what is divided then: one number, or one per channel.
     #[serde(default, deserialize_with = "one_or_many")]
     pub std: Vec<f32>,
+    /// Why pictures cannot be prepared as `preprocessor_config.json` says.
+    #[serde(skip)]
+    pub unfit: Option<String>,
 }
 
 /// The order of a picture's axes, after the row's own.
@@ -201,6 +222,8 @@ pub struct ModelFolder {
     pub file: PathBuf,
     /// The content of `model.toml`.
     pub options: ModelOptions,
+    /// What `preprocessor_config.json` says about pictures.
+    preprocessor: Option<Preprocessor>,
     /// Digest of the ONNX file and of every other file beside it that may hold a part of the model.
     pub digest: blake3::Hash,
     /// How large those files are together.
@@ -256,6 +279,7 @@ impl ModelFolder {
         let (folder, version) = newest_version(&place.folder);
         let file = onnx_file(&folder).map_err(|reason| failed(&folder, reason))?;
         let options = read_options(&folder.join("model.toml"))?;
+        let preprocessor = Preprocessor::read(&folder);
         let (digest, bytes) =
             digest(&folder).map_err(|error| failed(&folder, error.to_string()))?;
         Ok(Self {
@@ -263,6 +287,7 @@ impl ModelFolder {
             version,
             file,
             options,
+            preprocessor,
             digest,
             bytes,
         })
@@ -278,6 +303,19 @@ impl ModelFolder {
             Ok(()) => Ok(self),
             Err(reason) => Err(self.wrong_options(&reason)),
         }
+    }
+
+    /// The content of `model.toml`, and what `preprocessor_config.json` adds for a model that takes pictures.
+    pub(crate) fn options_for(&self, signature: &ModelSignature) -> ModelOptions {
+        let mut options = self.options.clone();
+        let spec = Preprocessor::input(signature);
+        if let (Some(preprocessor), Some(spec)) = (&self.preprocessor, spec) {
+            let input = options.inputs.entry(spec.name.clone()).or_default();
+            for remark in preprocessor.complete(spec, input) {
+                warn!(model = self.name, "{remark}");
+            }
+        }
+        options
     }
 
     /// A mistake in `model.toml` that shows only beside the model.
@@ -397,7 +435,17 @@ const KEYS: [&str; 8] = [
     "outputs", "rows", "memoize", "labels", "max_rows", "ttl", "inputs", "features",
 ];
 const FEATURE_KEYS: [&str; 2] = ["prefix", "format"];
-const INPUT_KEYS: [&str; 5] = ["size", "layout", "scale", "mean", "std"];
+const INPUT_KEYS: [&str; 9] = [
+    "size",
+    "layout",
+    "scale",
+    "mean",
+    "std",
+    "channels",
+    "resize",
+    "resample",
+    "background",
+];
 
 fn refuse_unknown_keys(table: &toml::Table) -> Result<(), String> {
     refuse_unknown(table, &KEYS, "")?;
@@ -502,7 +550,17 @@ mod tests {
             3
         );
         assert!(picture("std = [1.0, 2.0]").is_err());
-        for senseless in ["std = 0.0", "size = [0, 1]", "size = [1, 9999]"] {
+        for wrong in ["resample = \"cubic\"", "background = 256", "resize = [1]"] {
+            assert!(picture(wrong).is_err(), "{wrong}");
+        }
+        for senseless in [
+            "std = 0.0",
+            "size = [0, 1]",
+            "size = [1, 9999]",
+            "resize = 0",
+            "resize = [1, 0]",
+            "channels = 2",
+        ] {
             assert!(
                 refuse_senseless(&picture(senseless).unwrap()).is_err(),
                 "{senseless}"

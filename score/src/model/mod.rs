@@ -2,6 +2,8 @@
 
 mod folder;
 mod onnx;
+mod picture;
+mod preprocessor;
 mod probe;
 
 pub use folder::{
@@ -10,6 +12,7 @@ pub use folder::{
 };
 pub(crate) use onnx::OnnxModel;
 pub use onnx::Runtime;
+pub use picture::{Background, Resample, Resize};
 pub use probe::Character;
 pub(crate) use probe::examine;
 
