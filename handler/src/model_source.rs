@@ -103,9 +103,11 @@ fn of_file(file: &Path) -> anyhow::Result<ModelSource> {
         }
         files.push((data, location));
     }
-    let options = folder.join("model.toml");
-    if options.is_file() {
-        files.push((options, PathBuf::from("model.toml")));
+    for name in ["model.toml", "preprocessor_config.json"] {
+        let beside = folder.join(name);
+        if beside.is_file() {
+            files.push((beside, PathBuf::from(name)));
+        }
     }
     let stem = file.file_stem().unwrap_or_default();
     Ok(ModelSource {
@@ -164,14 +166,20 @@ mod tests {
             refusal.contains("external data") && refusal.contains("model.weights"),
             "{refusal}"
         );
-        for name in ["model.weights", "model.toml", "other.onnx"] {
+        let others = ["model.toml", "other.onnx", "preprocessor_config.json"];
+        for name in ["model.weights"].into_iter().chain(others) {
             fs::write(root.path().join(name), "").unwrap();
         }
         let source = ModelSource::read(&file).unwrap();
         assert_eq!(source.name, "seven");
         assert_eq!(
             names(&source),
-            ["model.onnx", "model.weights", "model.toml"]
+            [
+                "model.onnx",
+                "model.weights",
+                "model.toml",
+                "preprocessor_config.json"
+            ]
         );
         fs::write(&file, "no model").unwrap();
         let refusal = format!("{:#}", ModelSource::read(&file).unwrap_err());

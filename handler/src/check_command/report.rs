@@ -6,7 +6,7 @@ use score::ModelMetadata;
 use serde_json::{Map, Value, json};
 
 use super::{CheckedModel, Loaded, Sampled};
-use crate::payload::tensor_document;
+use crate::payload::{picture_in_words, tensor_document};
 
 /// Longer requests and results are cut on the screen, not in JSON.
 const MAX_SHOWN: usize = 120;
@@ -45,6 +45,7 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
     };
     let rows = format!("{}: {}", character.rows.as_str(), character.rows_reason);
     let memoized = if metadata.memoize { "yes" } else { "no" };
+    let pictures = picture_in_words(metadata).unwrap_or_default();
     let (request, result) = match &loaded.sample {
         None => ("none: a row is too wide".to_owned(), "none".to_owned()),
         Some((request, sampled)) => (request.to_string(), in_words(sampled)),
@@ -55,10 +56,13 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
         ("rows", rows),
         ("deterministic", deterministic.to_owned()),
         ("memoize", memoized.to_owned()),
+        ("pictures", pictures),
         ("sample", shortened(&request)),
         ("result", shortened(&result)),
     ] {
-        writeln!(text, "  {title:14} {value}")?;
+        if !value.is_empty() {
+            writeln!(text, "  {title:14} {value}")?;
+        }
     }
     Ok(())
 }
@@ -112,6 +116,9 @@ fn document(Loaded { metadata, sample }: &Loaded) -> Value {
     );
     put("deterministic", json!(character.deterministic));
     put("memoized", json!(metadata.memoize));
+    if let Some(pictures) = picture_in_words(metadata) {
+        put("pictures", json!(pictures));
+    }
     put("load_ms", json!(metadata.load_time.as_secs_f64() * 1e3));
     if let Some((request, sampled)) = sample {
         put("sample_request", request.clone());

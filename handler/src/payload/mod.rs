@@ -29,7 +29,7 @@ pub(crate) use azure_ml::sample_request;
 pub(crate) use features::{MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 use open_inference::Asked;
 pub(crate) use open_inference::tensor_document;
-pub(crate) use picture::picture_document;
+pub(crate) use picture::{picture_document, picture_in_words};
 
 /// What a body holds.
 #[derive(Debug)]
@@ -176,9 +176,7 @@ const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
 /// Whether a body may be much larger than it looks: pictures and what is compressed.
 pub(crate) fn is_packed(body: &[u8]) -> bool {
-    [GZIP_MAGIC, b"\x89PNG", b"\xff\xd8\xff"]
-        .iter()
-        .any(|magic| body.starts_with(magic))
+    body.starts_with(GZIP_MAGIC) || picture::begins_like_one(body)
 }
 
 /// What a body is written in.
@@ -208,13 +206,13 @@ impl Format {
         if body.starts_with(NPY_MAGIC) {
             return Ok(Self::Npy);
         }
-        if body.starts_with(b"\x89PNG\r\n\x1a\n") || body.starts_with(b"\xff\xd8\xff") {
+        if picture::begins_like_one(body) {
             return Ok(Self::Picture);
         }
         match essence.as_str() {
             "application/x-npy" => return Ok(Self::Npy),
             "text/csv" => return Ok(Self::Csv),
-            "image/png" | "image/jpeg" => return Ok(Self::Picture),
+            "image/png" | "image/jpeg" | "image/webp" => return Ok(Self::Picture),
             _ => {}
         }
         let text = essence.ends_with("json")
@@ -229,7 +227,7 @@ impl Format {
             Some(_) if text => Ok(Self::Json),
             Some(_) => Err(PayloadError::UnsupportedType(format!(
                 "content type {content_type:?} is not understood; send application/json, text/csv, \
-                 application/octet-stream, application/x-npy, image/png or image/jpeg"
+                 application/octet-stream, application/x-npy, image/png, image/jpeg or image/webp"
             ))),
         }
     }
