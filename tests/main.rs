@@ -27,6 +27,7 @@ mod models;
 mod openapi;
 mod package;
 mod page;
+mod pictures;
 mod protocol_cases;
 mod redis_connection;
 mod refusals;

@@ -150,7 +150,8 @@ mod tests {
         let file = root.path().join("seven.onnx");
         fs::copy(models.join("external.onnx"), &file).unwrap();
         assert!(refusal(&file).contains("external data \"model.weights\" is missing"));
-        for name in ["model.weights", "model.toml", "other.onnx"] {
+        let others = ["model.toml", "other.onnx", "preprocessor_config.json"];
+        for name in ["model.weights"].into_iter().chain(others) {
             fs::write(root.path().join(name), "").unwrap();
         }
         assert!(refusal(&file).contains("\"model.weights\" is an empty file"));
@@ -159,7 +160,12 @@ mod tests {
         assert_eq!(source.name, "seven");
         assert_eq!(
             names(&source),
-            ["model.weights", "model.onnx", "model.toml"]
+            [
+                "model.weights",
+                "preprocessor_config.json",
+                "model.onnx",
+                "model.toml"
+            ]
         );
         fs::write(&file, "no model").unwrap();
         assert!(refusal(&file).contains("not an ONNX model but a text file"));

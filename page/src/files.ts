@@ -5,6 +5,7 @@ const TYPES: Record<string, string> = {
   png: "image/png",
   jpg: "image/jpeg",
   jpeg: "image/jpeg",
+  webp: "image/webp",
   npy: "application/x-npy",
   csv: "text/csv",
   json: "application/json",

@@ -136,13 +136,13 @@ impl Scorer {
         let metadata = ModelMetadata {
             name: folder.name.clone(),
             version: folder.version.clone(),
+            options: folder.options_for(&signature),
             signature,
             default_outputs,
             memoize: folder
                 .options
                 .memoize
                 .unwrap_or(character.deterministic == Some(true)),
-            options: folder.options.clone(),
             digest: ModelDigest::new(&folder.digest, runtime.build()).with_rows(character.rows),
             load_time: start.elapsed(),
             character,

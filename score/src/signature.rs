@@ -349,7 +349,8 @@ mod tests {
         let given = vec![n_value(), x(3)];
         let arranged = signature.arrange(given).unwrap();
         assert_eq!((arranged.tensors.len(), arranged.given), (2, vec![1]));
-        assert_eq!(signature.arrange(vec![x(3)]).unwrap().given, []);
+        let given = signature.arrange(vec![x(3)]).unwrap().given;
+        assert!(given.is_empty());
     }
 
     fn n_value() -> NamedTensor {

@@ -128,6 +128,19 @@ def identities():
         )
 
 
+def pictures():
+    for name, kind, shape in [
+        ("pixels", T.FLOAT, [N, "num_channels", "height", "width"]),
+        ("whole_picture", T.UINT8, [3, 4, 6]),
+    ]:
+        save(
+            name,
+            [helper.make_node("Identity", ["pixel_values"], ["y"])],
+            [value("pixel_values", kind, *shape)],
+            [value("y", kind, *shape)],
+        )
+
+
 def centred():
     save(
         "centred",
@@ -445,6 +458,7 @@ def main():
     affine("affine_other", 3)
     mixed()
     identities()
+    pictures()
     centred()
     random()
     fixed()

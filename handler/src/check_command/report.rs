@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{CheckedModel, Loaded, Sampled};
 use crate::http::rows_document;
-use crate::payload::tensor_document;
+use crate::payload::{picture_in_words, tensor_document};
 
 /// Longer requests and results are cut on the screen, not in JSON.
 const MAX_SHOWN: usize = 120;
@@ -46,6 +46,7 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
     };
     let rows = rows_in_words(character);
     let memoized = if metadata.memoize { "yes" } else { "no" };
+    let pictures = picture_in_words(metadata).unwrap_or_default();
     let (request, result) = match &loaded.sample {
         None => ("none: a row is too wide".to_owned(), "none".to_owned()),
         Some((request, sampled)) => (request.to_string(), in_words(sampled)),
@@ -57,10 +58,13 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
         ("deterministic", deterministic.to_owned()),
         ("memoize", memoized.to_owned()),
         ("options", metadata.options.origin.clone()),
+        ("pictures", pictures),
         ("sample", shortened(&request)),
         ("result", shortened(&result)),
     ] {
-        writeln!(text, "  {title:14} {value}")?;
+        if !value.is_empty() {
+            writeln!(text, "  {title:14} {value}")?;
+        }
     }
     Ok(())
 }
@@ -126,6 +130,9 @@ fn document(Loaded { metadata, sample }: &Loaded) -> Value {
     put("deterministic", json!(character.deterministic));
     put("memoized", json!(metadata.memoize));
     put("options", json!(metadata.options.origin));
+    if let Some(pictures) = picture_in_words(metadata) {
+        put("pictures", json!(pictures));
+    }
     put("load_ms", json!(metadata.load_time.as_secs_f64() * 1e3));
     if let Some((request, sampled)) = sample {
         put("sample_request", request.clone());

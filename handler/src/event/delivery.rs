@@ -228,6 +228,7 @@ fn blob_type(declared: Option<String>, name: &str) -> Option<String> {
         "npy" => "application/x-npy",
         "png" => "image/png",
         "jpg" | "jpeg" => "image/jpeg",
+        "webp" => "image/webp",
         _ => return None,
     };
     Some(content_type.to_owned())
@@ -386,6 +387,7 @@ mod tests {
         assert_eq!(ty(octets, "in/a.json"), None);
         assert_eq!(ty(octets, "in/a.CSV").as_deref(), Some("text/csv"));
         assert_eq!(ty(octets, "in/a.bin").as_deref(), Some(octets));
+        assert_eq!(ty(octets, "in/a.WebP").as_deref(), Some("image/webp"));
         assert_eq!(ty("image/png", "in/a.csv").as_deref(), Some("image/png"));
     }
 

@@ -224,6 +224,9 @@ fn model() -> Value {
         ("scale", number()),
         ("mean", list(number())),
         ("std", list(number())),
+        ("resample", text()),
+        ("resize", json!({ "anyOf": [length(), list(length())] })),
+        ("background", list(length())),
     ];
     let members = [
         ("name", text()),

@@ -30,7 +30,7 @@ pub(crate) use azure_ml::{sample_request, sample_shape};
 pub(crate) use features::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 use open_inference::Asked;
 pub(crate) use open_inference::{protocol_tensor_document, tensor_document};
-pub(crate) use picture::picture_document;
+pub(crate) use picture::{picture_document, picture_in_words};
 use refusal::{advice, amended, malformed, not_an_object};
 
 /// What a body holds.
@@ -219,9 +219,7 @@ const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
 /// Whether a body may be much larger than it looks: pictures and what is compressed.
 pub(crate) fn is_packed(body: &[u8]) -> bool {
-    [GZIP_MAGIC, b"\x89PNG", b"\xff\xd8\xff"]
-        .iter()
-        .any(|magic| body.starts_with(magic))
+    body.starts_with(GZIP_MAGIC) || picture::begins_like_one(body)
 }
 
 /// Whether a content type says that a body is the bytes of a tensor.
@@ -256,13 +254,13 @@ impl Format {
         if body.starts_with(NPY_MAGIC) {
             return Ok(Self::Npy);
         }
-        if body.starts_with(b"\x89PNG\r\n\x1a\n") || body.starts_with(b"\xff\xd8\xff") {
+        if picture::begins_like_one(body) {
             return Ok(Self::Picture);
         }
         match essence.as_str() {
             "application/x-npy" => return Ok(Self::Npy),
             "text/csv" => return Ok(Self::Csv),
-            "image/png" | "image/jpeg" => return Ok(Self::Picture),
+            "image/png" | "image/jpeg" | "image/webp" => return Ok(Self::Picture),
             _ => {}
         }
         let text = essence.ends_with("json")
@@ -277,7 +275,7 @@ impl Format {
             Some(_) if text => Ok(Self::Json),
             Some(_) => Err(PayloadError::UnsupportedType(format!(
                 "content type {content_type:?} is not understood; send application/json, text/csv, \
-                 application/octet-stream, application/x-npy, image/png or image/jpeg"
+                 application/octet-stream, application/x-npy, image/png, image/jpeg or image/webp"
             ))),
         }
     }

@@ -538,7 +538,7 @@ async fn a_job_without_rows_takes_a_place_too() {
     let empty = stage.submit(&[]);
     assert_eq!(stage.batcher.waiting_rows(), 2);
     stage.run_freely().await;
-    assert_eq!(answer(empty).await, []);
+    assert!(answer(empty).await.is_empty());
 }
 
 #[tokio::test]

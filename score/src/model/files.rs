@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::folder::{ModelOptions, read_options};
 use super::onnx_file::OnnxFile;
+use super::preprocessor::FILE as PREPROCESSOR;
 use crate::error::LoadError;
 
 /// What `model.toml` is called.
@@ -55,7 +56,7 @@ impl ModelFiles {
 pub(super) struct Parts {
     pub(super) options: ModelOptions,
     folder: PathBuf,
-    /// The ONNX file, its external data and the library of operators, below the folder.
+    /// The ONNX file, its external data, the library of operators and how pictures are prepared, below the folder.
     names: BTreeSet<PathBuf>,
 }
 
@@ -75,6 +76,9 @@ impl Parts {
         onnx.check_data(&folder).map_err(failed)?;
         let mut names: BTreeSet<PathBuf> = onnx.data.into_keys().collect();
         names.extend(file.file_name().map(PathBuf::from));
+        if folder.join(PREPROCESSOR).is_file() {
+            names.insert(PREPROCESSOR.into());
+        }
         if let Some(name) = &options.custom_ops {
             if !folder.join(name).is_file() {
                 return Err(options.wrong(&format!(

@@ -7,13 +7,16 @@ use std::{fs, io};
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use tracing::warn;
 
 use super::files::{ModelFiles, OPTIONS, Parts, is_hidden};
 use super::missing::what_is_there;
+use super::picture::{Background, Resample, Resize};
+use super::preprocessor::Preprocessor;
 use crate::error::LoadError;
 use crate::memo::Namespace;
 use crate::rows::Rows;
-use crate::signature::TensorSpec;
+use crate::signature::{ModelSignature, TensorSpec};
 
 /// Names that paths such as `/api/score/v2` need for themselves.
 const RESERVED_NAMES: [&str; 3] = ["v2", "metrics", "openapi.json"];
@@ -101,13 +104,13 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D
         OneOrMany::Many(values) => values,
     };
     match values.len() {
-        1 | 3 => Ok(values),
+        1 | 3 | 4 => Ok(values),
         _ => Err(D::Error::custom("expected one number, or one per channel")),
     }
 }
 
 /// Pixels along one side to which pictures may be scaled.
-const MAX_SIDE: u32 = 8192;
+pub(super) const MAX_SIDE: u32 = 8192;
 
 fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
     if options.max_rows == Some(0) {
@@ -131,9 +134,15 @@ fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
         if input.std.contains(&0.0) {
             return Err(format!("inputs.{name}: std must not be 0"));
         }
-        let sides = input.size.unwrap_or([1, 1]);
-        if sides.iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
-            return Err(format!("inputs.{name}: size must be from 1 to {MAX_SIDE}"));
+        let resize = input.resize.map(Resize::sides);
+        for (key, sides) in [("size", input.size), ("resize", resize)] {
+            let mut sides = sides.into_iter().flatten();
+            if sides.any(|side| !(1..=MAX_SIDE).contains(&side)) {
+                return Err(format!("inputs.{name}: {key} must be from 1 to {MAX_SIDE}"));
+            }
+        }
+        if !matches!(input.channels, None | Some(1 | 3 | 4)) {
+            return Err(format!("inputs.{name}: channels must be 1, 3 or 4"));
         }
     }
     Ok(())
@@ -171,8 +180,16 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageOptions {
-    /// Width and height in pixels to which pictures are scaled.
+    /// Width and height in pixels that pictures get.
     pub size: Option<[u32; 2]>,
+    /// To what they are scaled before their middle is cut to `size`; to `size` itself if not given.
+    pub resize: Option<Resize>,
+    /// How they are scaled.
+    pub resample: Option<Resample>,
+    /// Values per pixel, where the input's shape leaves them open: grey, colour, or colour with opacity.
+    pub channels: Option<usize>,
+    /// What transparent pixels are laid over; white if not given.
+    pub background: Option<Background>,
     /// The order of axes.
     pub layout: Option<ImageLayout>,
     /// By what 8-bit values are multiplied; 1/255 for floats and 1 for integers if not given.
@@ -186,6 +203,9 @@ pub struct ImageOptions {
     /// The names of a matrix input's columns, in their order.
     #[serde(default)]
     pub columns: Vec<String>,
+    /// Why pictures cannot be prepared as `preprocessor_config.json` says.
+    #[serde(skip)]
+    pub unfit: Option<String>,
 }
 
 /// The order of a picture's axes, after the row's own.
@@ -259,6 +279,8 @@ pub struct ModelFolder {
     pub file: PathBuf,
     /// The content of `model.toml`.
     pub options: ModelOptions,
+    /// What `preprocessor_config.json` says about pictures.
+    preprocessor: Option<Preprocessor>,
     /// Digest of the ONNX file and of every other file beside it that may hold a part of the model.
     pub digest: blake3::Hash,
     /// How large those files are together.
@@ -318,11 +340,13 @@ impl ModelFolder {
             .map_err(|reason| failed(&folder, reason))?;
         let digested = parts.digest(&files);
         let (digest, bytes) = digested.map_err(|reason| failed(&folder, reason))?;
+        let preprocessor = Preprocessor::read(&folder);
         Ok(Self {
             name: place.name.clone(),
             version,
             file,
             options: parts.options,
+            preprocessor,
             digest,
             bytes,
             files,
@@ -339,6 +363,19 @@ impl ModelFolder {
             Ok(()) => Ok(self),
             Err(reason) => Err(self.wrong_options(&reason)),
         }
+    }
+
+    /// The content of `model.toml`, and what `preprocessor_config.json` adds for a model that takes pictures.
+    pub(crate) fn options_for(&self, signature: &ModelSignature) -> ModelOptions {
+        let mut options = self.options.clone();
+        let spec = Preprocessor::input(signature);
+        if let (Some(preprocessor), Some(spec)) = (&self.preprocessor, spec) {
+            let input = options.inputs.entry(spec.name.clone()).or_default();
+            for remark in preprocessor.complete(spec, input) {
+                warn!(model = self.name, "{remark}");
+            }
+        }
+        options
     }
 
     /// A mistake in `model.toml` that shows only beside the model.
@@ -516,7 +553,18 @@ const KEYS: [&str; 9] = [
     "custom_ops",
 ];
 const FEATURE_KEYS: [&str; 2] = ["prefix", "format"];
-const INPUT_KEYS: [&str; 6] = ["size", "layout", "scale", "mean", "std", "columns"];
+const INPUT_KEYS: [&str; 10] = [
+    "size",
+    "layout",
+    "scale",
+    "mean",
+    "std",
+    "channels",
+    "resize",
+    "resample",
+    "background",
+    "columns",
+];
 
 fn refuse_unknown_keys(table: &toml::Table) -> Result<(), String> {
     refuse_unknown(table, &KEYS, "")?;

@@ -11,6 +11,8 @@ mod made_up;
 mod missing;
 mod onnx;
 mod onnx_file;
+mod picture;
+mod preprocessor;
 mod probe;
 mod refusal;
 
@@ -24,6 +26,7 @@ pub use folder::{
 pub(crate) use graph::Reading;
 pub(crate) use onnx::OnnxModel;
 pub use onnx::Runtime;
+pub use picture::{Background, Resample, Resize};
 
 use crate::signature::ModelSignature;
 use crate::tensor::Tensor;

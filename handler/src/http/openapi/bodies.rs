@@ -37,7 +37,7 @@ pub(super) fn request(metadata: &ModelMetadata) -> Value {
             content[NPY] = plain(format!("A numpy array, {spec}."));
         }
         if takes_pictures(metadata) {
-            for ty in ["image/png", "image/jpeg"] {
+            for ty in ["image/png", "image/jpeg", "image/webp"] {
                 content[ty] = plain("One picture.".to_owned());
             }
         }

@@ -27,7 +27,17 @@ fn options_say_where_the_mistake_is() {
         3
     );
     assert!(picture("std = [1.0, 2.0]").is_err());
-    for senseless in ["std = 0.0", "size = [0, 1]", "size = [1, 9999]"] {
+    for wrong in ["resample = \"cubic\"", "background = 256", "resize = [1]"] {
+        assert!(picture(wrong).is_err(), "{wrong}");
+    }
+    for senseless in [
+        "std = 0.0",
+        "size = [0, 1]",
+        "size = [1, 9999]",
+        "resize = 0",
+        "resize = [1, 0]",
+        "channels = 2",
+    ] {
         assert!(
             refuse_senseless(&picture(senseless).unwrap()).is_err(),
             "{senseless}"
