@@ -408,7 +408,7 @@ mod tests {
         assert!(single(&[free.clone(), one.clone()]));
         assert!(single(&[Dim::Fixed(4), one.clone(), one.clone()]));
         assert!(!single(&[]));
-        assert!(!single(&[free.clone()]));
+        assert!(!single(std::slice::from_ref(&free)));
         assert!(!single(&[free.clone(), Dim::Fixed(2)]));
         assert!(!single(&[free.clone(), one, free]));
     }
