@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::host::{FunctionsHost, Mode};
@@ -125,7 +124,9 @@ async fn metadata_holds_a_sample_request_that_scores() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_protocols_health_and_metadata_paths_answer() {
     let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
-    host.wait_for_log("model loaded", PATIENCE).await;
+    // It waits for the models.
+    let described = host.http("GET", "/api/score", &[], b"").await;
+    described.expect_status(200);
     for (path, member) in [
         ("/api/score/v2/health/live", "live"),
         ("/api/score/v2/health/ready", "ready"),

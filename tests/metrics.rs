@@ -77,7 +77,11 @@ async fn times_and_sizes_of_every_step_are_kept() {
     let redis = RedisServer::start().await;
     let host = FunctionsHost::start(
         &AppRoot::with_sample(),
-        [("REDIS_URL", &*redis.url()), ("SCORE_L1_BYTES", "0")],
+        [
+            ("REDIS_URL", &*redis.url()),
+            ("SCORE_L1_BYTES", "0"),
+            ("REDIS_TIMEOUT", "5s"),
+        ],
     )
     .await;
     let up = "(redis connected)";
