@@ -40,6 +40,8 @@ pub(crate) struct Call<'a> {
 pub(crate) struct Scored {
     /// In the dialect of the body.
     pub(crate) answer: Encoded,
+    /// Whether its columns were named, but nothing said what the model calls them, so that their order counted.
+    pub(crate) by_position: bool,
     /// How much of it was remembered.
     pub(crate) cache: CacheOutcome,
     /// Where the time went.
@@ -105,7 +107,11 @@ pub(crate) async fn score(
     let decode = start.elapsed();
 
     let start = Instant::now();
-    let Decoded { inputs, dialect } = features::fetch(app, models, metadata, body).await?;
+    let Decoded {
+        inputs,
+        dialect,
+        by_position,
+    } = features::fetch(app, models, metadata, body).await?;
     let fetch = matches!(dialect, Dialect::Keys).then(|| start.elapsed());
     let request = InferenceRequest {
         inputs,
@@ -151,11 +157,13 @@ pub(crate) async fn score(
         status = 200,
         rows = response.rows,
         cache = %CacheStatus(response.cache),
+        columns = by_position.then_some("by position"),
         ms = millis(times.total()),
         "scored"
     );
     Ok(Scored {
         answer,
+        by_position,
         cache: response.cache,
         times,
     })

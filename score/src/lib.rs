@@ -43,8 +43,8 @@ pub use memo::{
     RedisLogin, RedisStore, RemoteOptions, StoreEntry, StoreError, StoredEntries,
 };
 pub use model::{
-    Character, FeatureFormat, FeatureOptions, ImageLayout, ImageOptions, ModelFolder, ModelOptions,
-    ModelPlace, Runtime, find_models,
+    Character, FeatureFormat, FeatureOptions, ImageLayout, InputOptions, MissingValues,
+    ModelFolder, ModelOptions, ModelPlace, Runtime, find_models,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 pub use rows::Rows;

@@ -14,7 +14,8 @@ use crate::error::{LoadError, ScoreError};
 use crate::histogram::Times;
 use crate::memo::{Memo, ModelDigest};
 use crate::model::{
-    Character, FeatureFormat, Model, ModelFolder, ModelOptions, OnnxModel, Runtime, examine,
+    Character, FeatureFormat, Model, ModelFolder, ModelOptions, OnnxModel, Runtime, check_inputs,
+    examine,
 };
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 use crate::rows::{Rows, Units};
@@ -106,12 +107,8 @@ impl Scorer {
         }
         let signature = models[0].signature().clone();
         let default_outputs = choose_outputs(folder, &signature)?;
-        if let Some(name) = unknown_input(folder, &signature) {
-            return Err(folder.wrong_options(&format!(
-                "inputs: the model has no input {name:?}; it takes {}",
-                signature.describe_inputs()
-            )));
-        }
+        check_inputs(&folder.options.inputs, &signature)
+            .map_err(|reason| folder.wrong_options(&reason))?;
         if let Some(reason) = features_unfit(&folder.options, &signature) {
             return Err(folder.wrong_options(&format!("features: {reason}")));
         }
@@ -437,11 +434,6 @@ fn features_unfit(options: &ModelOptions, signature: &ModelSignature) -> Option<
         _ => spec.element_type.size().is_some() && lengths.iter().filter(|n| **n < 0).count() < 2,
     };
     (!fits).then(|| format!("{} cannot hold a row of {spec}; use json", format.as_str()))
-}
-
-fn unknown_input<'a>(folder: &'a ModelFolder, signature: &ModelSignature) -> Option<&'a String> {
-    let mut names = folder.options.inputs.keys();
-    names.find(|name| signature.input(name).is_none())
 }
 
 fn choose_outputs(

@@ -339,6 +339,9 @@ fn scored_reply(scored: Scored) -> Reply {
         reply.set("inference-header-content-length", &length.to_string());
     }
     reply.set("x-cache", &CacheStatus(scored.cache).to_string());
+    if scored.by_position {
+        reply.set("x-columns", "by-position");
+    }
     let times = scored.times.millis();
     let timing: Vec<String> = times.map(|(name, ms)| format!("{name};dur={ms}")).collect();
     reply.set("server-timing", &timing.join(", "));

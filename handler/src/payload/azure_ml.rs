@@ -14,28 +14,25 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::columns::{Context, Layout};
 use super::output::{self, Bare, ByRow};
-use super::tabular::{self, Context, parse};
+use super::tabular::{self, parse};
 
 /// Reads the value of `Inputs`: rows under a name of the caller's choice, or values by input name.
 pub(super) fn read_inputs(
+    context: Context<'_>,
     value: &RawValue,
-    signature: &ModelSignature,
-    max_nesting: usize,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
-    let members: BTreeMap<String, &RawValue> = parse(value.get(), "Inputs")?;
+    let members: BTreeMap<String, &RawValue> = parse(value.get(), context.target)?;
     let only = members.iter().next().filter(|_| members.len() == 1);
-    let (target, rows) = match only {
+    match only {
         // `{"data": [...]}` or `{"WebServiceInput0": [...]}`; a model may also have an input of that name.
-        Some((name, rows)) if signature.input(name).is_none() => (format!("Inputs.{name}"), *rows),
-        _ => ("Inputs".to_owned(), value),
-    };
-    let context = Context {
-        signature,
-        max_nesting,
-        target: &target,
-    };
-    tabular::read(context, rows)
+        Some((name, rows)) if !context.knows(name, false) => {
+            let target = &format!("{}.{name}", context.target);
+            tabular::read(Context { target, ..context }, rows)
+        }
+        _ => tabular::read(context, value),
+    }
 }
 
 #[derive(Deserialize)]
@@ -46,25 +43,21 @@ struct Split<'a> {
     data: &'a RawValue,
 }
 
-/// Reads the value of `input_data`: `{"columns", "index", "data"}` as pandas splits a table, or what `data` takes.
+/// Reads the value of `input_data`: `{"columns", "index", "data"}` as pandas splits a table, or what `data` takes. Says in
+/// `by_position` if columns have names that nothing can be compared with, so that their order counts.
 pub(super) fn read_input_data(
+    context: Context<'_>,
     value: &RawValue,
-    signature: &ModelSignature,
-    max_nesting: usize,
+    by_position: &mut bool,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let text = value.get();
     let members: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(text).ok();
     let is_split = members.is_some_and(|m| m.contains_key("data") && m.contains_key("columns"));
-    let context = |target| Context {
-        signature,
-        max_nesting,
-        target,
-    };
     if !is_split {
-        return tabular::read(context("input_data"), value);
+        return tabular::read(context, value);
     }
-    let split: Split<'_> = parse(text, "input_data")?;
-    let columns: Vec<String> = split
+    let split: Split<'_> = parse(text, context.target)?;
+    let names: Vec<String> = split
         .columns
         .into_iter()
         .flatten()
@@ -73,15 +66,41 @@ pub(super) fn read_input_data(
                 .map_or_else(|| name.to_string(), str::to_owned)
         })
         .collect();
-    let context = context("input_data.data");
-    // One matrix for a model with one input, whatever its columns are called there.
-    if let [only] = &signature.inputs[..]
-        && !columns.contains(&only.name)
-    {
-        return tabular::read(context, split.data);
+    let target = &format!("{}.data", context.target);
+    let context = Context { target, ..context };
+    let layout = match Layout::of_names(context, &names, false) {
+        Ok(layout) => layout,
+        // One matrix for a model with one input that has no names for columns, whatever they are called here.
+        Err(error) => match Layout::of_numbers(context, &names) {
+            Some(layout) => layout,
+            None if context
+                .options
+                .values()
+                .any(|input| !input.columns.is_empty()) =>
+            {
+                return Err(error);
+            }
+            None if context.signature.inputs.len() != 1 => return Err(error),
+            None => {
+                *by_position = names.len() > 1;
+                Layout::by_position(context, names.len())
+            }
+        },
+    };
+    if !layout.is_plain() {
+        return tabular::read_rows(context, layout, &names, split.data.get());
     }
-    let names: Vec<&str> = columns.iter().map(String::as_str).collect();
-    tabular::read_columns(context, &names, split.data.get())
+    let inputs = tabular::read(context, split.data)?;
+    let width = inputs.first().and_then(|input| input.tensor.shape().get(1));
+    match width {
+        Some(width) if *width != names.len() => {
+            let named = names.len();
+            Err(context.wrong(format!(
+                "rows have {width} values where {named} columns are named"
+            )))
+        }
+        _ => Ok(inputs),
+    }
 }
 
 /// Writes the bare result.

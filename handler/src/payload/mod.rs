@@ -2,6 +2,9 @@
 
 mod azure_ml;
 mod careful;
+mod cells;
+mod charset;
+mod columns;
 mod element;
 mod fast;
 mod fast_inference;
@@ -57,6 +60,8 @@ pub(crate) struct Decoded {
     pub(crate) inputs: Vec<NamedTensor>,
     /// How to answer.
     pub(crate) dialect: Dialect,
+    /// Whether its columns have names that nothing could be compared with, so that their order counted.
+    pub(crate) by_position: bool,
 }
 
 /// The dialect a request is written in; its answer is written in the same.
@@ -157,22 +162,44 @@ pub(crate) fn decode(
 ) -> Result<Body, PayloadError> {
     let inflated = inflate(body, declared, limits.max_bytes)?;
     let body = inflated.as_deref().unwrap_or(body);
-    let (signature, max_nesting) = (&metadata.signature, limits.max_nesting);
+    let text = charset::to_utf8(body, declared)?;
+    let body = &text[..];
+    if body.len() > limits.max_bytes {
+        return Err(PayloadError::TooLarge);
+    }
+    let signature = &metadata.signature;
+    let mut by_position = false;
     let inputs = match Format::of(body, declared)? {
         Format::Json => return decode_json(body, declared.json_bytes, metadata, limits),
         Format::Raw => raw::read(body, signature)?,
         Format::Npy => npy::read(body, signature)?,
-        Format::Csv => table::read(body, signature, max_nesting)?,
+        Format::Table(form) => {
+            let read = table::read(context(metadata, limits, "body"), body, form)?;
+            by_position = read.by_position;
+            read.inputs
+        }
         Format::Picture => picture::read(body, metadata)?,
     };
     Ok(Body::Rows(Decoded {
         inputs,
         dialect: Dialect::Data,
+        by_position,
     }))
+}
+
+fn context<'a>(metadata: &'a ModelMetadata, limits: Limits, target: &'a str) -> Context<'a> {
+    Context {
+        signature: &metadata.signature,
+        options: &metadata.options.inputs,
+        max_nesting: limits.max_nesting,
+        target,
+    }
 }
 
 const NPY_MAGIC: &[u8] = b"\x93NUMPY";
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+/// Zip archives, as .xlsx is one, and the compound files of .xls.
+const WORKBOOKS: [&[u8]; 2] = [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"];
 
 /// Whether a body may be much larger than it looks: pictures and what is compressed.
 pub(crate) fn is_packed(body: &[u8]) -> bool {
@@ -187,7 +214,7 @@ enum Format {
     Json,
     Raw,
     Npy,
-    Csv,
+    Table(table::Form),
     Picture,
 }
 
@@ -211,9 +238,17 @@ impl Format {
         if body.starts_with(b"\x89PNG\r\n\x1a\n") || body.starts_with(b"\xff\xd8\xff") {
             return Ok(Self::Picture);
         }
+        if let Some(form) = table::Form::of(&essence, content_type)? {
+            return match WORKBOOKS.iter().any(|magic| body.starts_with(magic)) {
+                true => Err(PayloadError::UnsupportedType(
+                    "the body is an Excel workbook; save the table as CSV, and send it as text/csv"
+                        .to_owned(),
+                )),
+                false => Ok(Self::Table(form)),
+            };
+        }
         match essence.as_str() {
             "application/x-npy" => return Ok(Self::Npy),
-            "text/csv" => return Ok(Self::Csv),
             "image/png" | "image/jpeg" => return Ok(Self::Picture),
             _ => {}
         }
@@ -228,7 +263,7 @@ impl Format {
             Some(b'{') => Ok(Self::Json),
             Some(_) if text => Ok(Self::Json),
             Some(_) => Err(PayloadError::UnsupportedType(format!(
-                "content type {content_type:?} is not understood; send application/json, text/csv, \
+                "content type {content_type:?} is not understood; send application/json, text/csv, text/tab-separated-values, \
                  application/octet-stream, application/x-npy, image/png or image/jpeg"
             ))),
         }
@@ -270,7 +305,7 @@ fn decode_json(
     metadata: &ModelMetadata,
     limits: Limits,
 ) -> Result<Body, PayloadError> {
-    let (signature, max_nesting) = (&metadata.signature, limits.max_nesting);
+    let signature = &metadata.signature;
     let (body, binary) = match json_bytes {
         None => (body, &[][..]),
         Some(length) => body
@@ -292,6 +327,7 @@ fn decode_json(
                 "instances" => Dialect::Instances,
                 _ => Dialect::Data,
             },
+            by_position: false,
         }));
     }
     if let Some(read) = fast_inference::read(body, signature) {
@@ -302,18 +338,14 @@ fn decode_json(
         return Ok(Body::Rows(Decoded {
             inputs: read.inputs,
             dialect: Dialect::OpenInference(asked),
+            by_position: false,
         }));
     }
     let top: TopLevel<'_> =
         serde_json::from_slice(body).map_err(|error| malformed(body, &error))?;
-    let rows = |target, value| {
-        let context = Context {
-            signature,
-            max_nesting,
-            target,
-        };
-        tabular::read(context, value)
-    };
+    let at = |target| context(metadata, limits, target);
+    let rows = |target, value| tabular::read(at(target), value);
+    let mut by_position = false;
     let (inputs, dialect) = match top.only_dialect(signature)? {
         ("keys", list) => {
             let max_keys = metadata.options.max_rows.unwrap_or(limits.max_rows);
@@ -321,20 +353,21 @@ fn decode_json(
         }
         ("data", value) => (rows("data", value)?, Dialect::Data),
         ("instances", value) => (rows("instances", value)?, Dialect::Instances),
-        ("Inputs", value) => (
-            azure_ml::read_inputs(value, signature, max_nesting)?,
-            Dialect::Inputs,
-        ),
-        ("input_data", value) => (
-            azure_ml::read_input_data(value, signature, max_nesting)?,
-            Dialect::InputData,
-        ),
+        ("Inputs", value) => (azure_ml::read_inputs(at("Inputs"), value)?, Dialect::Inputs),
+        ("input_data", value) => {
+            let inputs = azure_ml::read_input_data(at("input_data"), value, &mut by_position)?;
+            (inputs, Dialect::InputData)
+        }
         (_, value) => (
-            open_inference::read(value, binary, signature, max_nesting)?,
+            open_inference::read(at("inputs"), value, binary)?,
             Dialect::OpenInference(Asked::read(top.id, top.outputs, top.parameters, metadata)?),
         ),
     };
-    Ok(Body::Rows(Decoded { inputs, dialect }))
+    Ok(Body::Rows(Decoded {
+        inputs,
+        dialect,
+        by_position,
+    }))
 }
 
 impl<'a> TopLevel<'a> {

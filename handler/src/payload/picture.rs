@@ -5,7 +5,7 @@ use std::io::Cursor;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader, Limits};
 use score::{
-    Dim, ElementType, ImageLayout, ImageOptions, ModelMetadata, NamedTensor, ScoreError, Shape,
+    Dim, ElementType, ImageLayout, InputOptions, ModelMetadata, NamedTensor, ScoreError, Shape,
     Tensor, TensorData, TensorSpec,
 };
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ const MAX_UNPACKED_BYTES: u64 = 64 << 20;
 pub(super) fn read(body: &[u8], metadata: &ModelMetadata) -> Result<Vec<NamedTensor>, ScoreError> {
     let wrong = |message: String| ScoreError::invalid(TARGET, message);
     let spec = only_input(&metadata.signature)?;
-    let default = ImageOptions::default();
+    let default = InputOptions::default();
     let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
     let plan = Plan::new(spec, options).map_err(&wrong)?;
     let picture = unpack(body).map_err(|error| wrong(format!("not a picture: {error}")))?;
@@ -38,7 +38,7 @@ pub(super) fn read(body: &[u8], metadata: &ModelMetadata) -> Result<Vec<NamedTen
 /// them in any size.
 pub(crate) fn picture_document(metadata: &ModelMetadata) -> Option<Value> {
     let spec = only_input(&metadata.signature).ok()?;
-    let default = ImageOptions::default();
+    let default = InputOptions::default();
     let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
     let plan = Plan::new(spec, options).ok()?;
     elements(std::iter::empty(), spec.element_type, options)?;
@@ -81,7 +81,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(spec: &TensorSpec, options: &ImageOptions) -> Result<Self, String> {
+    fn new(spec: &TensorSpec, options: &InputOptions) -> Result<Self, String> {
         let wrong = || {
             format!(
                 "input {:?} is {spec}, which does not look like a picture; see size and layout in model.toml",
@@ -111,7 +111,7 @@ impl Plan {
         Ok(found)
     }
 
-    fn flat(pixels: usize, options: &ImageOptions) -> Option<Self> {
+    fn flat(pixels: usize, options: &InputOptions) -> Option<Self> {
         let size = options.size.or_else(|| {
             let side = u32::try_from(pixels.isqrt()).ok()?;
             ((side as usize).pow(2) == pixels).then_some([side, side])
@@ -135,7 +135,7 @@ impl Plan {
         &self,
         picture: &DynamicImage,
         spec: &TensorSpec,
-        options: &ImageOptions,
+        options: &InputOptions,
     ) -> Result<Tensor, String> {
         let scaled = match self.size {
             Some([w, h]) if [w, h] != [picture.width(), picture.height()] => {
@@ -192,7 +192,7 @@ fn fixed(dim: &Dim) -> Option<usize> {
     }
 }
 
-fn scale(ty: ElementType, options: &ImageOptions) -> f32 {
+fn scale(ty: ElementType, options: &InputOptions) -> f32 {
     let is_float = !matches!(
         ty,
         ElementType::Uint8 | ElementType::Int32 | ElementType::Int64
@@ -206,7 +206,7 @@ fn scale(ty: ElementType, options: &ImageOptions) -> f32 {
 fn elements(
     samples: impl Iterator<Item = (u8, usize)>,
     ty: ElementType,
-    options: &ImageOptions,
+    options: &InputOptions,
 ) -> Option<TensorData> {
     let scale = scale(ty, options);
     let of_channel = |values: &[f32], channel: usize, default: f32| {

@@ -8,6 +8,7 @@ use std::{fs, io};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
+use super::options::{INPUT_KEYS, InputOptions};
 use crate::error::LoadError;
 use crate::memo::Namespace;
 use crate::rows::Rows;
@@ -33,9 +34,9 @@ pub struct ModelOptions {
     /// How long Redis keeps a result of this model, such as `"1h"`; the setting of the whole app if not given.
     #[serde(default, deserialize_with = "duration")]
     pub ttl: Option<Duration>,
-    /// How pictures become inputs, by input name.
+    /// How callers may write inputs, by input name.
     #[serde(default)]
-    pub inputs: BTreeMap<String, ImageOptions>,
+    pub inputs: BTreeMap<String, InputOptions>,
     /// Where rows lie that requests name by key; without it no request may.
     pub features: Option<FeatureOptions>,
 }
@@ -75,26 +76,6 @@ impl FeatureFormat {
     }
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMany {
-        One(f32),
-        Many(Vec<f32>),
-    }
-    let values = match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(value) => vec![value],
-        OneOrMany::Many(values) => values,
-    };
-    match values.len() {
-        1 | 3 => Ok(values),
-        _ => Err(D::Error::custom("expected one number, or one per channel")),
-    }
-}
-
-/// Pixels along one side to which pictures may be scaled.
-const MAX_SIDE: u32 = 8192;
-
 fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
     if options.max_rows == Some(0) {
         return Err("max_rows: expected 1 or more".to_owned());
@@ -104,13 +85,8 @@ fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
         refuse_prefix(&features.prefix, &Namespace::default())?;
     }
     for (name, input) in &options.inputs {
-        if input.std.contains(&0.0) {
-            return Err(format!("inputs.{name}: std must not be 0"));
-        }
-        let sides = input.size.unwrap_or([1, 1]);
-        if sides.iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
-            return Err(format!("inputs.{name}: size must be from 1 to {MAX_SIDE}"));
-        }
+        let senseless = input.refuse_senseless();
+        senseless.map_err(|reason| format!("inputs.{name}: {reason}"))?;
     }
     Ok(())
 }
@@ -141,36 +117,6 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
             "{text:?} is no time such as \"30s\" or \"24h\", ten years at most"
         ))),
     }
-}
-
-/// How a picture becomes an input. What is not given follows from the input's shape and type.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageOptions {
-    /// Width and height in pixels to which pictures are scaled.
-    pub size: Option<[u32; 2]>,
-    /// The order of axes.
-    pub layout: Option<ImageLayout>,
-    /// By what 8-bit values are multiplied; 1/255 for floats and 1 for integers if not given.
-    pub scale: Option<f32>,
-    /// What is subtracted after scaling: one number, or one per channel.
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub mean: Vec<f32>,
-    /// By what is divided then: one number, or one per channel.
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub std: Vec<f32>,
-}
-
-/// The order of a picture's axes, after the row's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ImageLayout {
-    /// Height, width; one channel of grey.
-    Hw,
-    /// Channels, height, width.
-    Chw,
-    /// Height, width, channels.
-    Hwc,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -397,7 +343,6 @@ const KEYS: [&str; 8] = [
     "outputs", "rows", "memoize", "labels", "max_rows", "ttl", "inputs", "features",
 ];
 const FEATURE_KEYS: [&str; 2] = ["prefix", "format"];
-const INPUT_KEYS: [&str; 5] = ["size", "layout", "scale", "mean", "std"];
 
 fn refuse_unknown_keys(table: &toml::Table) -> Result<(), String> {
     refuse_unknown(table, &KEYS, "")?;

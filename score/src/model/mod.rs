@@ -2,14 +2,16 @@
 
 mod folder;
 mod onnx;
+mod options;
 mod probe;
 
 pub use folder::{
-    FeatureFormat, FeatureOptions, ImageLayout, ImageOptions, ModelFolder, ModelOptions,
-    ModelPlace, find_models,
+    FeatureFormat, FeatureOptions, ModelFolder, ModelOptions, ModelPlace, find_models,
 };
 pub(crate) use onnx::OnnxModel;
 pub use onnx::Runtime;
+pub(crate) use options::check_inputs;
+pub use options::{ImageLayout, InputOptions, MissingValues};
 pub use probe::Character;
 pub(crate) use probe::examine;
 
