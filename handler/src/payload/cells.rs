@@ -52,6 +52,18 @@ impl Notation {
         word || special(cell).is_some() || self.number(cell).is_some()
     }
 
+    /// Whether the cell is a value, or looks like a number that is written otherwise: such a cell names no column.
+    pub(super) fn is_like_value(self, cell: &str) -> bool {
+        let cell = cell.trim();
+        let unsigned = cell.strip_prefix(['+', '-']).unwrap_or(cell);
+        let marks = [',', '.', ';', '\'', '%', ' ', '\t', '\u{a0}'];
+        let mut number = unsigned
+            .chars()
+            .all(|c| c.is_ascii_digit() || marks.contains(&c));
+        number &= unsigned.contains(|c: char| c.is_ascii_digit());
+        number || self.is_value(cell)
+    }
+
     /// A number as JSON writes it: all digits are kept, but a plus sign, zeros in front and a lone point are not JSON's.
     fn number(self, cell: &str) -> Option<Cow<'_, str>> {
         let unsigned = cell.strip_prefix(['+', '-']).unwrap_or(cell);

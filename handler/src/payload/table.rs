@@ -104,6 +104,7 @@ pub(super) fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read
             )));
         }
         rows.push(context, &record)?;
+        check_quotes(context, text, &record)?;
         count += 1;
     }
     if count == 0 {
@@ -119,6 +120,18 @@ pub(super) fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read
         inputs,
         by_position,
     })
+}
+
+/// Refuses a quote that is not closed: it would make one text of all lines that follow.
+fn check_quotes(context: Context<'_>, text: &str, record: &StringRecord) -> Result<(), ScoreError> {
+    let last = record.iter().next_back().unwrap_or_default();
+    let lines = last.trim_matches(['\n', '\r']) != "" && last.contains(['\n', '\r']);
+    // Of a field that is closed the text still has the closing quote.
+    if !lines || !text.ends_with(last) {
+        return Ok(());
+    }
+    let line = line_of(record);
+    Err(context.wrong(format!("line {line}: a quote is not closed")))
 }
 
 /// Without a header a first line of another width than the model's has a mistake, perhaps in what separates.

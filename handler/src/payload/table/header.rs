@@ -57,8 +57,9 @@ pub(super) fn find<'a>(
         .options
         .values()
         .any(|input| input.missing.is_some());
-    let is_value =
-        |cell: &&str| notation.is_value(cell) || (missing && is_missing(&format!("\"{cell}\"")));
+    let is_value = |cell: &&str| {
+        notation.is_like_value(cell) || (missing && is_missing(&format!("\"{cell}\"")))
+    };
     if names.iter().any(is_value) {
         let counts_up = numbered.is_some_and(|layout| layout.is_plain() && layout.width > 2);
         return if counts_up {

@@ -224,6 +224,8 @@ fn the_content_type_tells_of_a_header() {
     };
     let review = "review\ngood\nbad\n";
     let rows = Ok(words(&["good", "bad"]));
+    let lines = Ok(words(&["a\nb", "\n"]));
+    assert_eq!(read("text/csv; header=absent", "\"a\nb\"\n\"\n\"\n"), lines);
     assert_eq!(read("text/csv; header=present", review), rows);
     assert_eq!(
         read("text/csv; charset=utf-8; Header=\"Present\"", review),
@@ -248,6 +250,11 @@ fn the_content_type_tells_of_a_header() {
         ),
         ("text/csv; header=present", "x\n", "no row follows"),
         ("text/csv", "hello, world\n", "line 1 has 2 fields"),
+        (
+            "text/csv; header=absent",
+            "a\n\"b\nc\n",
+            "line 2: a quote is not closed",
+        ),
     ] {
         let refusal = read(content_type, body).unwrap_err();
         assert!(
@@ -418,7 +425,18 @@ fn numbers_are_never_read_by_a_guess() {
             "1,5\t2,5\n",
             "decimal commas are read only where semicolons separate",
         ),
-        (2, "\"1,5\",\"2,5\"\n", "decimal commas"),
+        (
+            2,
+            "1,5\t2,5\n3\t4\n",
+            "line 1: expected a number, got \"1,5\"",
+        ),
+        (2, "\"1,5\",\"2,5\"\n3,4\n", "decimal commas"),
+        (
+            2,
+            "1 000,2 000\n3,4\n",
+            "body[0][0]: expected a number for float32, got \"1 000\"",
+        ),
+        (2, "12%,5%\n3,4\n", "body[0][0]: expected a number"),
         (
             2,
             "1.5;2\n3,5;4\n",

@@ -80,7 +80,7 @@ fn named_columns_are_put_in_order_wherever_names_stand() {
         ),
         (
             r#"{"data":{"x":[1],"weight":[2,3],"height":[1,4]}}"#,
-            "2 values where the columns before have",
+            "data.x: 1 values where the columns before have 2",
         ),
         (
             r#"{"input_data":{"columns":["a","b","c"],"data":[[1,2,3]]}}"#,
