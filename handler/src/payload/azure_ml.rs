@@ -68,6 +68,10 @@ pub(super) fn read_input_data(
         .collect();
     let target = &format!("{}.data", context.target);
     let context = Context { target, ..context };
+    // A table without names is rows like any others.
+    if names.is_empty() {
+        return tabular::read(context, split.data);
+    }
     let layout = match Layout::of_names(context, &names, false) {
         Ok(layout) => layout,
         // One matrix for a model with one input that has no names for columns, whatever they are called here.

@@ -125,7 +125,8 @@ pub(super) fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read
 /// Refuses a quote that is not closed: it would make one text of all lines that follow.
 fn check_quotes(context: Context<'_>, text: &str, record: &StringRecord) -> Result<(), ScoreError> {
     let last = record.iter().next_back().unwrap_or_default();
-    let lines = last.trim_matches(['\n', '\r']) != "" && last.contains(['\n', '\r']);
+    let ends = ['\n', '\r'];
+    let lines = last.contains(ends) && !last.trim_matches(ends).is_empty();
     // Of a field that is closed the text still has the closing quote.
     if !lines || !text.ends_with(last) {
         return Ok(());
