@@ -135,7 +135,7 @@ mod tests {
     fn toml_options(columns: &str) -> score::ModelOptions {
         let mut options = score::ModelOptions::default();
         let names = columns.split(',').filter(|name| !name.is_empty());
-        let input = score::ImageOptions {
+        let input = score::InputOptions {
             columns: names.map(str::to_owned).collect(),
             ..Default::default()
         };
