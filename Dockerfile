@@ -32,9 +32,9 @@ COPY score score
 COPY handler handler
 # `handler package` has them inside.
 COPY host.json ./
-COPY score-http score-http
-COPY score-queue score-queue
-COPY score-blob score-blob
+COPY score_http score_http
+COPY score_queue score_queue
+COPY score_blob score_blob
 # cargo goes by file times, and the copied files may be older than the empty ones.
 RUN find score handler -name '*.rs' -exec touch {} + \
     && cargo zigbuild --release --locked --package handler --target "$(uname -m)-unknown-linux-gnu.2.28" \
@@ -57,9 +57,9 @@ WORKDIR /home/site/wwwroot
 COPY --from=build /app/bin/libonnxruntime.so.1 bin/
 COPY models models
 COPY host.json ./
-COPY score-http score-http
-COPY score-queue score-queue
-COPY score-blob score-blob
+COPY score_http score_http
+COPY score_queue score_queue
+COPY score_blob score_blob
 COPY --from=build /app/bin/handler bin/
 ARG VERSION=0.0.0
 ARG REVISION=unknown

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lets blobs in "incoming" set off score-blob; run once, after the first deployment. Reads what azd knows:
+# Lets blobs in "incoming" set off score_blob; run once, after the first deployment. Reads what azd knows:
 # AZURE_RESOURCE_GROUP, AZURE_FUNCTION_NAME, AZURE_SYSTEM_TOPIC_NAME.
 # The subscription's address bears the host's key for blob events, which exists only once the app runs. The key goes from
 # one command to the next and is stored nowhere else.
@@ -23,7 +23,7 @@ for _ in {1..20}; do
   sleep 15
 done
 if [[ -z $key ]]; then
-  echo "error: $app has no key blobs_extension; is score-blob part of the app, and does the app start?" >&2
+  echo "error: $app has no key blobs_extension; is score_blob part of the app, and does the app start?" >&2
   exit 1
 fi
 
@@ -32,4 +32,4 @@ az eventgrid system-topic event-subscription create --resource-group "$group" --
   --name score-blob --endpoint-type webhook --endpoint @- \
   --included-event-types Microsoft.Storage.BlobCreated \
   --subject-begins-with /blobServices/default/containers/incoming/ --output none \
-  <<<"https://$app.azurewebsites.net/runtime/webhooks/blobs?functionName=Host.Functions.score-blob&code=$key"
+  <<<"https://$app.azurewebsites.net/runtime/webhooks/blobs?functionName=Host.Functions.score_blob&code=$key"

@@ -22,15 +22,15 @@ answer=$(curl --silent --show-error "$host/api/score" --header 'content-type: ap
 
 # A Service Bus message: the body in base64, texts of the metadata as JSON in a string.
 message=$(base64 <"$digit" | tr -d '\n')
-answer=$(curl --silent --show-error "$host/score-queue" --header 'content-type: application/json' --data @- <<JSON
+answer=$(curl --silent --show-error "$host/score_queue" --header 'content-type: application/json' --data @- <<JSON
 {"Data": {"message": "$message"}, "Metadata": {"MessageId": "\"smoke\"", "DeliveryCount": "1"}}
 JSON
 )
-python3 - "$answer" <<'PYTHON' || fail "POST /score-queue answered $answer, expected the result [7] for the message smoke"
+python3 - "$answer" <<'PYTHON' || fail "POST /score_queue answered $answer, expected the result [7] for the message smoke"
 import json, sys
 
 outputs = json.loads(sys.argv[1])["Outputs"]
 result = json.loads(outputs["result"][0])
 sys.exit((result["id"], result["result"]) != ("smoke", [7]) or "rejected" in outputs)
 PYTHON
-echo "answered GET /, POST /api/score and POST /score-queue"
+echo "answered GET /, POST /api/score and POST /score_queue"

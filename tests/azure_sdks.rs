@@ -16,7 +16,7 @@ use crate::support::random;
 use crate::support::service_bus::ServiceBus;
 use crate::support::triggers::ServiceBusMessage;
 
-const FUNCTION: &str = "score-queue";
+const FUNCTION: &str = "score_queue";
 const DEAD_LETTERS: &str = "requests/$deadletterqueue";
 /// Not JSON, not UTF-8, with a NUL.
 const NONSENSE: &[u8] = b"\xff\xfe\0nonsense";
@@ -250,7 +250,7 @@ async fn a_batch_of_a_subscription_survives_the_handlers_death() {
         app(),
         ServiceBus::start(&["orders/scoring", "orders/audit"]),
     );
-    app.edit_json("score-queue/function.json", |function| {
+    app.edit_json("score_queue/function.json", |function| {
         let trigger = function["bindings"][0].as_object_mut().expect("a trigger");
         trigger.remove("queueName");
         trigger.insert("topicName".to_owned(), "orders".into());
@@ -348,7 +348,7 @@ async fn blobs_come_back_as_blobs() {
     upload("bad/nonsense", NONSENSE, None, None);
 
     let mut receipts = BlobReceipts::default();
-    let scan = host.scan(&inside, "score-blob", &mut receipts).await;
+    let scan = host.scan(&inside, "score_blob", &mut receipts).await;
     assert_eq!(scan, Ok(10));
     assert_eq!(outside.names("scored").len(), 8);
     assert_eq!(
@@ -378,10 +378,10 @@ async fn blobs_come_back_as_blobs() {
         assert_eq!(bytes(&rejected["body"]), body);
     }
 
-    let scan = host.scan(&inside, "score-blob", &mut receipts).await;
+    let scan = host.scan(&inside, "score_blob", &mut receipts).await;
     assert_eq!(scan, Ok(0), "no version is announced twice");
     upload("empty.json", &digits.body(5..6), None, None);
-    let scan = host.scan(&inside, "score-blob", &mut receipts).await;
+    let scan = host.scan(&inside, "score_blob", &mut receipts).await;
     assert_eq!(scan, Ok(1), "a new version is");
     let scored = outside.download_json("scored", "empty.json.json");
     assert_eq!(scored["result"], digits.answer(5..6));

@@ -13,7 +13,7 @@ fn the_host_finds_the_program_under_the_name_that_the_zip_entry_has() {
     );
     assert_eq!(host["customHandler"]["enableForwardingHttpRequest"], true);
     assert_eq!(host["extensions"]["http"]["routePrefix"], "api");
-    let function = read(&repository().join("score-http/function.json"));
+    let function = read(&repository().join("score_http/function.json"));
     assert_eq!(function["bindings"][0]["route"], "score/{*path}");
     assert_eq!(function["bindings"][0]["authLevel"], "function");
     let local = read(&repository().join("local.settings.json"));

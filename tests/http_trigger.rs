@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::host::{FunctionsHost, Mode};
@@ -125,7 +124,9 @@ async fn metadata_holds_a_sample_request_that_scores() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_protocols_health_and_metadata_paths_answer() {
     let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
-    host.wait_for_log("model loaded", PATIENCE).await;
+    // It waits for the models.
+    let described = host.http("GET", "/api/score", &[], b"").await;
+    described.expect_status(200);
     for (path, member) in [
         ("/api/score/v2/health/live", "live"),
         ("/api/score/v2/health/ready", "ready"),
@@ -172,12 +173,12 @@ async fn cache_control_of_the_request_is_obeyed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn methods_and_functions_that_are_not_served_are_named() {
     let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
-    // The host lets only GET and POST through to score-http; whoever asks the handler itself gets the same rule.
+    // The host lets only GET and POST through to score_http; whoever asks the handler itself gets the same rule.
     for (method, path, status) in [
         ("PUT", "/api/score", 405),
         ("OPTIONS", "/api/score", 405),
         ("POST", "/unknownFunction", 404),
-        ("GET", "/score-http", 405),
+        ("GET", "/score_http", 405),
         ("POST", "/SCORE-HTTP", 404),
     ] {
         let request = http1::head(method, path, &[("Host", "x"), ("Content-Length", "0")]);
@@ -209,7 +210,7 @@ async fn malformed_envelopes_are_refused_and_unknown_members_ignored() {
     ] {
         let length = body.len().to_string();
         let headers = [("Host", "x"), ("Content-Length", &length)];
-        let head = http1::head("POST", "/score-http", &headers);
+        let head = http1::head("POST", "/score_http", &headers);
         let answer = http1::exchange(host.port(), &[&head, body.as_bytes()]).await;
         let answer = answer.unwrap().expect_status(400);
         assert_eq!(answer.at("/error/code"), "invalid_input", "{body}");
@@ -228,7 +229,7 @@ async fn malformed_envelopes_are_refused_and_unknown_members_ignored() {
     let data = call["Data"].clone();
     for transport in crate::support::invoke::Transport::ALL {
         let outcome = host
-            .invoke("score-http", data.clone(), metadata.clone(), transport)
+            .invoke("score_http", data.clone(), metadata.clone(), transport)
             .await
             .unwrap();
         assert!(outcome.ignored.is_empty());

@@ -61,7 +61,7 @@ async fn live(host: &FunctionsHost) {
         host.http(method, path, &headers, b"").await;
     }
     let broken = b"{\"Data\":{\"msg\":\"pl4nted";
-    for function in ["scoreMessage", "score-http"] {
+    for function in ["scoreMessage", "score_http"] {
         let _ = host.post_body(function, broken, Transport::Chunked).await;
     }
 }

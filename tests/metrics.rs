@@ -35,10 +35,10 @@ async fn requests_are_counted_by_function_model_and_status() {
     host.http("POST", "/api/score", &[JSON], b"{").await;
     for body in [digits.body(3..5), b"{".to_vec()] {
         let messages = [ServiceBusMessage::new(body)];
-        let outcome = host.deliver("score-queue", &messages, Transport::Chunked);
+        let outcome = host.deliver("score_queue", &messages, Transport::Chunked);
         outcome.await.unwrap();
     }
-    let broken = host.post_body("score-queue", b"[]", Transport::Chunked);
+    let broken = host.post_body("score_queue", b"[]", Transport::Chunked);
     assert_eq!(broken.await.unwrap().status, 400);
     for path in [PATH, "/api/score", "/api/score/v2/health/ready"] {
         host.http("GET", path, &[], b"").await.expect_status(200);
@@ -58,9 +58,9 @@ async fn requests_are_counted_by_function_model_and_status() {
             r#"score_requests_total{function="score",model="mnist",status="200"} 2"#,
             r#"score_requests_total{function="score",model="mnist",status="400"} 1"#,
             r#"score_requests_total{function="score",model="none",status="404"} 1"#,
-            r#"score_requests_total{function="score-queue",model="mnist",status="200"} 1"#,
-            r#"score_requests_total{function="score-queue",model="mnist",status="400"} 1"#,
-            r#"score_requests_total{function="score-queue",model="none",status="400"} 1"#,
+            r#"score_requests_total{function="score_queue",model="mnist",status="200"} 1"#,
+            r#"score_requests_total{function="score_queue",model="mnist",status="400"} 1"#,
+            r#"score_requests_total{function="score_queue",model="none",status="400"} 1"#,
             r#"score_request_seconds_count{model="mnist"} 5"#,
             r#"score_events_total{outcome="scored"} 1"#,
             "score_requests_in_flight 0",
@@ -77,7 +77,11 @@ async fn times_and_sizes_of_every_step_are_kept() {
     let redis = RedisServer::start().await;
     let host = FunctionsHost::start(
         &AppRoot::with_sample(),
-        [("REDIS_URL", &*redis.url()), ("SCORE_L1_BYTES", "0")],
+        [
+            ("REDIS_URL", &*redis.url()),
+            ("SCORE_L1_BYTES", "0"),
+            ("REDIS_TIMEOUT", "5s"),
+        ],
     )
     .await;
     let up = "(redis connected)";

@@ -287,8 +287,8 @@ fn equal_input_gives_equal_zips_and_bare_files_bring_what_belongs_to_them() {
     for name in ["model.onnx", "model.weights", "model.toml"] {
         assert!(shipped.contains_key(&format!("models/seven/{name}")));
     }
-    assert!(shipped.contains_key("score-http/function.json"));
-    assert!(!shipped.contains_key("score-queue/function.json"));
+    assert!(shipped.contains_key("score_http/function.json"));
+    assert!(!shipped.contains_key("score_queue/function.json"));
     let again = ["package", "--model", &seven, "--handler", SMALL_PROGRAM];
     let out = text(&place("one"));
     let said = refusal(&[&again[..], &ANY_GLIBC, &["--out", &out]].concat());

@@ -3,7 +3,6 @@
 
 use serde_json::json;
 
-use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::host::{FunctionsHost, Mode};
 use crate::support::http1;
@@ -102,8 +101,9 @@ async fn head_tells_of_the_page_without_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_paths_and_errors_stay_as_they_are() {
     let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
-    // Before, no model is unknown.
-    host.wait_for_log("model loaded", PATIENCE).await;
+    // Before models are loaded, no model is unknown; this waits for them.
+    let described = host.http("GET", "/api/score", &[], b"").await;
+    described.expect_status(200);
     let browser = [("accept", FIREFOX)];
     for (path, status) in [
         ("/api/score/nope", 404),

@@ -45,15 +45,15 @@ fn app() -> AppRoot {
     let mut request = input("httpTrigger", "req");
     request["route"] = "score/{*path}".into();
     request["methods"] = json!(["get", "post", "head"]);
-    function("score-http", json!([request, output("http", "res")]));
+    function("score_http", json!([request, output("http", "res")]));
     let queue = json!([
         input("serviceBusTrigger", "msg"),
         output("serviceBus", "result"),
         output("queue", "rejected")
     ]);
-    function("score-queue", queue);
+    function("score_queue", queue);
     function(
-        "score-blob",
+        "score_blob",
         json!([input("blobTrigger", "blob"), output("blob", "scored")]),
     );
     app
@@ -151,16 +151,16 @@ fn answer(target: &str, echo: &Value, body: &[u8]) -> (u16, Option<Value>) {
         "/exit" => std::process::exit(7),
         "/fail" => (500, Some(json!({}))),
         "/hang" => (204, None),
-        "/score-http" => {
+        "/score_http" => {
             let headers = json!({"content-type": "application/json"});
             let res = json!({"statusCode": 201, "headers": headers, "body": echo.to_string()});
             (200, Some(json!({"Outputs": {"res": res}, "Logs": ["one"]})))
         }
-        "/score-queue" => {
+        "/score_queue" => {
             let outputs = json!({"result": [echo.to_string()], "rejected": ["positive"]});
             (200, Some(json!({ "Outputs": outputs })))
         }
-        "/score-blob" => (200, Some(json!({"outputs": {"scored": data()["blob"]}}))),
+        "/score_blob" => (200, Some(json!({"outputs": {"scored": data()["blob"]}}))),
         _ => (200, Some(echo.clone())),
     }
 }
@@ -334,7 +334,7 @@ async fn wraps_http_into_envelopes() {
             .await;
         assert_eq!((answer.status, answer.host_error.as_ref()), (201, None));
         let echo = answer.json();
-        assert_eq!(echo["target"], "/score-http");
+        assert_eq!(echo["target"], "/score_http");
         assert_eq!(header(&echo, "content-length").is_some(), !chunked);
         assert_eq!(
             header(&echo, "x-azure-functions-invocationid"),
@@ -356,7 +356,7 @@ async fn wraps_http_into_envelopes() {
         assert_eq!(envelope["Metadata"]["v"], "\"2\"");
         assert_eq!(envelope["Metadata"]["id"], "\"7\"");
         assert_eq!(envelope["Metadata"].get("code"), None);
-        assert_eq!(envelope["Metadata"]["sys"]["MethodName"], "score-http");
+        assert_eq!(envelope["Metadata"]["sys"]["MethodName"], "score_http");
     }
     let binary = [("content-type", "application/octet-stream")];
     let answer = host
@@ -378,7 +378,7 @@ async fn delivers_messages_and_blobs() {
     for transport in Transport::ALL {
         let message = ServiceBusMessage::new(r#"{"id":"r-1"}"#).with_id("m-1");
         let outcome = host
-            .deliver("score-queue", &[message], transport)
+            .deliver("score_queue", &[message], transport)
             .await
             .unwrap();
         let echo = &outcome.messages("result")[0];
@@ -392,7 +392,7 @@ async fn delivers_messages_and_blobs() {
 
         let content: Vec<u8> = (0..=255).cycle().take(300_000).collect();
         let event = BlobEvent::new("a.bin", content.clone());
-        let outcome = host.blob("score-blob", &event, transport).await.unwrap();
+        let outcome = host.blob("score_blob", &event, transport).await.unwrap();
         assert_eq!(outcome.blob("scored"), Some(content.as_slice()));
 
         for (function, reason) in [("fail", "500"), ("hang", "hangs")] {

@@ -153,10 +153,10 @@ async fn a_message_is_traced_from_its_sender_to_the_write_behind() {
     let messages = [ServiceBusMessage::new(Digits::load().body(0..3))
         .with_id("m-1")
         .with_property("Diagnostic-Id", traceparent("01"))];
-    let delivered = host.deliver("score-queue", &messages, Transport::Chunked);
+    let delivered = host.deliver("score_queue", &messages, Transport::Chunked);
     let outcome = delivered.await.unwrap();
     let id = &outcome.raw.invocation_id;
-    let root = "process score-queue";
+    let root = "process score_queue";
     let trace = collector.trace(TRACE, 7).await;
     println!("{}", trace.tree());
     assert_steps(&trace, root);
@@ -215,11 +215,11 @@ async fn the_hosts_trace_is_continued_if_it_is_sampled_and_else_the_senders() {
             ("Content-Length", body.len().to_string()),
         ];
         headers.extend(host_sends.map(|value| ("traceparent", value)));
-        let head = http1::head("POST", "/score-queue", &headers);
+        let head = http1::head("POST", "/score_queue", &headers);
         let answer = http1::exchange(host.port(), &[&head, &body]).await.unwrap();
         assert_eq!(answer.status, 200);
         let found = collector.trace(trace, 6).await;
-        let span = found.span("process score-queue");
+        let span = found.span("process score_queue");
         assert_eq!(hex(&span.parent_span_id), parent);
         let links: Vec<String> = span.links.iter().map(|link| hex(&link.span_id)).collect();
         assert_eq!(links, if linked { vec![PARENT] } else { vec![] });
@@ -484,12 +484,12 @@ async fn an_envelope_that_cannot_be_read_is_an_error_in_its_own_trace() {
             ("Content-Length", "2"),
             ("traceparent", &*parent),
         ];
-        let head = http1::head("POST", "/score-queue", &headers);
+        let head = http1::head("POST", "/score_queue", &headers);
         let answer = http1::exchange(host.port(), &[&head, b"[]"]).await;
         assert_eq!(answer.unwrap().status, 400);
     }
     let trace = collector.trace(TRACE, 1).await;
-    let span = trace.span("process score-queue");
+    let span = trace.span("process score_queue");
     assert_eq!(hex(&span.parent_span_id), PARENT);
     assert_eq!(span.status.as_ref().unwrap().code, ERROR);
     assert_eq!(attributes(&span.attributes)["error.type"], "invalid_input");

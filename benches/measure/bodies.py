@@ -77,7 +77,7 @@ def wrap_envelope(pieces, rows):
             "Query": {},
             "Headers": headers,
             "sys": {
-                "MethodName": "score-http",
+                "MethodName": "score_http",
                 "UtcNow": "2026-03-01T10:00:05.123Z",
                 "RandGuid": "7e7d6c1c-3f0e-4f57-9c4e-0c7f4b1f2a3d",
             },

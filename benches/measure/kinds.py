@@ -151,7 +151,7 @@ KINDS = {
 def score_path(kind, form, model):
     """Where a server takes a request."""
     if form == "envelope":
-        return "/score-http"
+        return "/score_http"
     if form.startswith("V2"):
         return f"/api/score/v2/models/{model}/infer"
     if KINDS[kind].who == AZUREML:

@@ -161,7 +161,7 @@ step_settings() {
   local settings=() old=() client redis_address function
   settings+=("SCORE_QUEUE=$SCORE_QUEUE" "SCORE_RESULT_QUEUE=$SCORE_RESULT_QUEUE" "SCORE_REJECTED_QUEUE=$SCORE_REJECTED_QUEUE")
   for function in http queue blob; do
-    settings+=("AzureWebJobs.score-$function.Disabled=$(has "$function" "$TRIGGERS" && echo false || echo true)")
+    settings+=("AzureWebJobs_score_${function}_Disabled=$(has "$function" "$TRIGGERS" && echo false || echo true)")
   done
   [[ $PLAN_SKU == FC1 ]] || settings+=(FUNCTIONS_WORKER_RUNTIME=custom)
   [[ $PLAN_SKU == FC1 || $PACKAGE == image ]] || settings+=(WEBSITE_RUN_FROM_PACKAGE=1)
@@ -276,7 +276,7 @@ step_events() {
   cat >"$scratch/events.json" <<EVENTS
 {"properties": {
   "destination": {"endpointType": "WebHook", "properties": {
-    "endpointUrl": "https://$host/runtime/webhooks/blobs?functionName=Host.Functions.score-blob&code=$key"}},
+    "endpointUrl": "https://$host/runtime/webhooks/blobs?functionName=Host.Functions.score_blob&code=$key"}},
   "filter": {
     "includedEventTypes": ["Microsoft.Storage.BlobCreated"],
     "subjectBeginsWith": "/blobServices/default/containers/incoming/"}}}

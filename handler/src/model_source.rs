@@ -137,7 +137,10 @@ mod tests {
         fs::write(folder.join("2/model.toml"), "").unwrap();
         let source = ModelSource::read(&folder).unwrap();
         assert_eq!(names(&source)[2], "2/model.toml");
-        assert!(refusal(root.path()).contains("no model.onnx in it"));
+        let empty = root.path().join("empty");
+        fs::create_dir(&empty).unwrap();
+        let said = refusal(&empty);
+        assert!(said.contains("no model.onnx in it"), "{said}");
         assert!(refusal(&root.path().join("iris.onnx")).ends_with("no such file or folder"));
         assert!(refusal(&folder.join("2/model.toml")).contains("expected a folder"));
         assert!(refusal(&folder.join("2/data/weights.bin")).contains("expected a folder"));

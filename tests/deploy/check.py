@@ -130,7 +130,7 @@ def look_at(azure, chosen):
 
     assert settings.get("FUNCTIONS_WORKER_RUNTIME") == (None if flex else "custom")
     assert settings["SCORE_QUEUE"] == "score" and settings["SCORE_RESULT_QUEUE"] == "score-results"
-    assert settings["AzureWebJobs.score-blob.Disabled"] == str("blob" not in chosen["TRIGGERS"]).lower()
+    assert settings["AzureWebJobs_score_blob_Disabled"] == str("blob" not in chosen["TRIGGERS"]).lower()
     for queue in ("score", "score-results", "score-rejected"):
         found(f"Microsoft.ServiceBus/namespaces/sb-my-scores/queues/{queue}")
     for container in ("incoming", "scored", "rejected") if "blob" in chosen["TRIGGERS"] else ():
@@ -178,7 +178,7 @@ def look_at(azure, chosen):
         assert PRINCIPAL in json.dumps(policy) and settings["REDIS_AUTH"] == "entra"
         assert re.fullmatch(r"rediss://redis-my-scores\.[a-z.]+:(10000|6380)", settings["REDIS_URL"])
     events = found("Microsoft.Storage/storageAccounts/stmyscores/providers/Microsoft.EventGrid/eventSubscriptions/score-blob")
-    assert "functionName=Host.Functions.score-blob&code=" in events["properties"]["destination"]["properties"]["endpointUrl"]
+    assert "functionName=Host.Functions.score_blob&code=" in events["properties"]["destination"]["properties"]["endpointUrl"]
 
 
 def summary(name, requests, times):

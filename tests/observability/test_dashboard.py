@@ -55,4 +55,4 @@ def test_shares_of_errors_are_of_what_is_to_be_scored(prometheus):
         assert all('function!~"info|none"' in part for part in (numerator, denominator)), target["expr"]
     counted = prometheus.query("sum by (function) (score_requests_total)")
     # What Prometheus itself asks for is no scoring.
-    assert {"score", "info", "score-queue"} <= {one["metric"]["function"] for one in counted}
+    assert {"score", "info", "score_queue"} <= {one["metric"]["function"] for one in counted}

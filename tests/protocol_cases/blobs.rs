@@ -184,7 +184,7 @@ async fn the_blob_function_that_is_shipped_scores_too() {
     let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
     let digits = crate::support::digits::Digits::load();
     let event = stored("incoming/digits.json", digits.body(0..3), json!({}));
-    let sent = host.blob("score-blob", &event, Transport::Chunked);
+    let sent = host.blob("score_blob", &event, Transport::Chunked);
     let outcome = sent.await.unwrap();
     assert_eq!(document(&outcome, "scored")["result"], digits.answer(0..3));
 }

@@ -333,7 +333,7 @@ async fn f19_answers_have_exact_types_and_no_headers_of_the_connection() {
         ("POST", "/api/score/iris", &FLOWERS[..20], 400, json),
         ("POST", "/api/score/tulip", FLOWERS, 404, json),
         ("PUT", "/api/score/iris", FLOWERS, 405, json),
-        ("POST", "/score-http", FLOWERS, 400, json),
+        ("POST", "/score_http", FLOWERS, 400, json),
         ("GET", "/api/score", b"", 200, json),
         ("GET", "/api/score/openapi.json", b"", 200, json),
         ("GET", "/api/score/metrics", b"", 200, figures),

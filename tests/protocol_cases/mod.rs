@@ -69,8 +69,11 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
 /// An app with the model `affine`, whose loading does not end before it is allowed to.
 pub(crate) struct LateApp {
     pub(crate) app: AppRoot,
-    pipe: PathBuf,
+    endless: PathBuf,
 }
+
+/// So long that no test waits until it is read.
+const ENDLESS_BYTES: u64 = 1 << 40;
 
 impl LateApp {
     pub(crate) fn new() -> Self {
@@ -79,15 +82,15 @@ impl LateApp {
 
     /// Of an app that has the model.
     pub(crate) fn of(app: AppRoot) -> Self {
-        // A pipe instead of a file: reading it waits until somebody writes.
-        let pipe = app.path().join("models/affine/model.toml");
-        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        Self { app, pipe }
+        // A hole that takes no room on the disk: all files of a model are read for its digest.
+        let endless = app.path().join("models/affine/endless.bin");
+        let file = std::fs::File::create(&endless).unwrap();
+        file.set_len(ENDLESS_BYTES).unwrap();
+        Self { app, endless }
     }
 
     pub(crate) async fn let_load(&self) {
-        let pipe = self.pipe.clone();
-        let write = move || std::fs::write(pipe, "");
-        tokio::task::spawn_blocking(write).await.unwrap().unwrap();
+        let file = std::fs::File::options().write(true).open(&self.endless);
+        file.unwrap().set_len(0).unwrap();
     }
 }

@@ -38,7 +38,7 @@ fn mixed_requests(number: usize) -> (Vec<u8>, u16) {
         0 => (request("GET", "/", b""), 200),
         1 => (request("POST", "/api/score", body.as_bytes()), 200),
         2 => (chunked("/api/score/affine", body.as_bytes()), 200),
-        3 => (chunked("/score-http", call.to_string().as_bytes()), 200),
+        3 => (chunked("/score_http", call.to_string().as_bytes()), 200),
         4 => (request("POST", "/api/score", br#"{"data":[[1]]}"#), 400),
         5 => (request("GET", "/api/nope", b""), 404),
         6 => (request("PUT", "/api/score", body.as_bytes()), 405),
@@ -217,7 +217,7 @@ async fn every_kind_of_request(host: &FunctionsHost) -> Vec<String> {
         json!({ "s3cret": {} }),
     ] {
         let answer = host
-            .post_envelope("score-http", data, json!("s3cret"), Transport::Chunked)
+            .post_envelope("score_http", data, json!("s3cret"), Transport::Chunked)
             .await;
         ids.push(answer.unwrap().expect_status(400).invocation_id);
     }
@@ -233,7 +233,7 @@ fn files() -> Vec<String> {
         "target/release/handler",
         ".env",
         ".azure/credentials.json",
-        "score-http/local.settings.json",
+        "score_http/local.settings.json",
         "deploy/parameters.json",
     ];
     let mut files = BTreeSet::from(planted.map(str::to_owned));

@@ -112,7 +112,7 @@ impl AppRoot {
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
-    /// Changes a JSON file, `host.json` or `score-queue/function.json`, before the host reads it.
+    /// Changes a JSON file, `host.json` or `score_queue/function.json`, before the host reads it.
     pub(crate) fn edit_json(&self, file: &str, change: impl FnOnce(&mut Value)) {
         let mut value = read_json(&self.path().join(file));
         change(&mut value);

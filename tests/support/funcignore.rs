@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(
             left(
                 "score",
-                &["score/src/lib.rs", "score-http/function.json", "scores"]
+                &["score/src/lib.rs", "score_http/function.json", "scores"]
             ),
             ["scores"]
         );

@@ -7,7 +7,7 @@ use crate::app::{Models, NoModel};
 use crate::problem::Problem;
 
 /// The public path of everything but the host's own calls: the route prefix of host.json and the route in
-/// `score-http/function.json`.
+/// `score_http/function.json`.
 pub(super) const PREFIX: &str = "/api/score";
 
 /// The same with that route, as traces name it.
@@ -188,7 +188,7 @@ mod tests {
         for path in ["/api/score", "/API/Score/", "/api/score/a/b"] {
             assert!(is_public(path), "{path}");
         }
-        for path in ["/api/scorer", "/api/score-http", "/api", "/", ""] {
+        for path in ["/api/scorer", "/api/score_http", "/api", "/", ""] {
             assert!(!is_public(path), "{path}");
         }
     }

@@ -65,32 +65,32 @@ const CUSTOM_OPS: &Settings = &[("SCORE_CUSTOM_OPS", "on")];
 const TRIGGERS: [Trigger; 5] = [
     Trigger {
         name: "http",
-        function: "score-http",
-        bindings: include_str!("../../../score-http/function.json"),
+        function: "score_http",
+        bindings: include_str!("../../../score_http/function.json"),
         settings: &[],
     },
     Trigger {
         name: "servicebus",
-        function: "score-queue",
-        bindings: include_str!("../../../score-queue/function.json"),
+        function: "score_queue",
+        bindings: include_str!("../../../score_queue/function.json"),
         settings: &[SERVICE_BUS, QUEUE],
     },
     Trigger {
         name: "servicebus-topic",
-        function: "score-topic",
-        bindings: include_str!("templates/score-topic.json"),
+        function: "score_queue_topic",
+        bindings: include_str!("templates/score_queue_topic.json"),
         settings: &[SERVICE_BUS, TOPIC],
     },
     Trigger {
         name: "storage-queue",
-        function: "score-storage-queue",
-        bindings: include_str!("templates/score-storage-queue.json"),
+        function: "score_storage_queue",
+        bindings: include_str!("templates/score_storage_queue.json"),
         settings: &[STORAGE_QUEUE],
     },
     Trigger {
         name: "blob",
-        function: "score-blob",
-        bindings: include_str!("../../../score-blob/function.json"),
+        function: "score_blob",
+        bindings: include_str!("../../../score_blob/function.json"),
         settings: &[BLOB],
     },
 ];

@@ -103,7 +103,7 @@ fn ragged_too_deep_and_foreign_values_are_refused_with_their_place() {
             "data[1]: a value stands where others have an array",
         ),
         (json!([["a"]]), "data[0][0]: expected a number"),
-        (json!(null), "data: expected a number"),
+        (json!(null), "data is null; expected rows"),
         (deep, "arrays are nested more than 16 deep"),
     ] {
         let refusal = read(&x, &json!({ "data": data })).unwrap_err();
@@ -179,7 +179,7 @@ fn raw_bytes_and_pictures_need_a_declared_shape() {
     let refusal = read_all(&x, typed("application/octet-stream"), &[0; 8]).unwrap_err();
     assert_eq!(
         refusal,
-        "input \"x\" is float32 of any shape: raw bytes do not tell a shape that the model does not declare; send npy or JSON"
+        "input \"x\" is float32 of any shape: raw bytes do not tell a shape that the model does not declare; name it in the header X-Shape, or send npy or JSON"
     );
     let refusal = read_all(&x, typed("image/png"), b"\x89PNG\r\n\x1a\n").unwrap_err();
     assert!(

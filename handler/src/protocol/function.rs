@@ -256,7 +256,7 @@ mod tests {
         let text = r#"{"bindings":[
             {"type":"httpTrigger","direction":"in","name":"call","route":"score/{*path}"},
             {"type":"http","direction":"out","name":"$return"}]}"#;
-        let function = parse("score-http", text).unwrap();
+        let function = parse("score_http", text).unwrap();
         let Trigger::Http { request, response } = function.trigger else {
             panic!("an httpTrigger");
         };
