@@ -18,6 +18,12 @@ pub(super) fn is_missing(token: &str) -> bool {
     token == "null" || word.is_some_and(|word| MISSING.contains(&word))
 }
 
+/// Whether a cell stands for a missing value.
+pub(super) fn is_missing_cell(cell: &[u8]) -> bool {
+    let cell = cell.trim_ascii();
+    MISSING.iter().any(|word| word.as_bytes() == cell)
+}
+
 /// How numbers are written in a table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Notation {

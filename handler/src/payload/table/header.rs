@@ -3,7 +3,7 @@
 use csv::StringRecord;
 use score::{ElementType, ScoreError};
 
-use super::super::cells::is_missing;
+use super::super::cells::is_missing_cell;
 use super::super::columns::{Context, Layout, expected_width, list};
 use super::separator::Separator;
 
@@ -54,9 +54,8 @@ pub(super) fn find<'a>(
         .options
         .values()
         .any(|input| input.missing.is_some());
-    let is_value = |cell: &&str| {
-        notation.is_like_value(cell) || (missing && is_missing(&format!("\"{cell}\"")))
-    };
+    let is_value =
+        |cell: &&str| notation.is_like_value(cell) || (missing && is_missing_cell(cell.as_bytes()));
     if names.iter().any(is_value) {
         let counts_up = numbered.is_some_and(|layout| layout.is_plain() && layout.width > 2);
         return if counts_up {
