@@ -245,6 +245,24 @@ mod tests {
             let message = check(wrong).unwrap_err();
             assert!(message.contains(reason), "{wrong}: {message}");
         }
+        let deep = |shape: Option<&[usize]>| TensorSpec {
+            name: "x".to_owned(),
+            element_type: ElementType::Float32,
+            shape: shape.map(|shape| shape.iter().copied().map(Dim::Fixed).collect()),
+        };
+        let hash = "[features]\nprefix = \"f:\"\nformat = \"hash\"\n";
+        let columns = "[inputs.x]\ncolumns = [\"a\", \"b\", \"c\", \"d\"]\n";
+        let read = |text: &str, shape: Option<&[usize]>| {
+            let signature = ModelSignature::of_tensors(vec![deep(shape)], vec![]);
+            check_inputs(&toml::from_str(text).unwrap(), &signature)
+        };
+        assert_eq!(read(columns, None), Ok(()));
+        let refusal = read(columns, Some(&[9, 2, 2])).unwrap_err();
+        assert!(refusal.contains("only a matrix has columns"), "{refusal}");
+        // The fields of a hash may be the values of any row.
+        let in_hash = format!("{hash}{columns}");
+        assert_eq!(read(&in_hash, Some(&[9, 2, 2])), Ok(()));
+        assert!(read(&in_hash, Some(&[9, 2, 3])).is_err());
         let twice: InputOptions = toml::from_str("columns = [\"a\", \"a\"]").unwrap();
         assert!(twice.refuse_senseless().is_err());
     }
