@@ -220,7 +220,7 @@ impl<'a> Layout<'a> {
     }
 
     /// Makes a matrix of the only column, for an input that declares no shape and would take a list as well.
-    pub(super) fn as_matrix(mut self) -> Self {
+    pub(super) fn into_matrix(mut self) -> Self {
         if let [part] = &mut self.parts[..]
             && part.spec.shape.is_none()
         {

@@ -35,7 +35,7 @@ pub(super) fn find<'a>(
     let unfit =
         match exact.or_else(|error| Layout::of_names(context, &names, true).map_err(|_| error)) {
             // Without a declared shape a table is a matrix, even if it has one column called like the input.
-            Ok(layout) => return Ok(Header::Names(layout.as_matrix())),
+            Ok(layout) => return Ok(Header::Names(layout.into_matrix())),
             Err(error) => error,
         };
     let numbered = Layout::of_numbers(context, &names);
