@@ -73,7 +73,7 @@ fn without_mark(body: &[u8], said: Option<&'static Encoding>) -> &'static Encodi
         (_, Some(said)) if said != UTF_16LE && said != UTF_16BE && said != UTF_8 => said,
         ([0, second, ..], _) if *second != 0 => UTF_16BE,
         ([first, 0, ..], _) if *first != 0 => UTF_16LE,
-        // An object of JSON begins otherwise in UTF-16, whatever the charset says.
+        // An object of JSON begins otherwise in UTF-16, so a charset that says UTF-16 is wrong.
         ([b'{', ..], _) => UTF_8,
         (_, said) => said.unwrap_or(UTF_8),
     }

@@ -43,7 +43,7 @@ pub(super) fn find<'a>(
         .options
         .values()
         .any(|input| !input.columns.is_empty());
-    // One input takes all columns, whatever they are called.
+    // One input takes all columns, under any names.
     let named_at_will = inputs.len() == 1 && !has_names;
     if said == Some(true) {
         return match numbered {
