@@ -103,7 +103,7 @@ pub(super) fn read_input_data(
     }
     let layout = match Layout::of_names(context, &names, false) {
         Ok(layout) => layout,
-        // One matrix for a model with one input that has no names for columns, whatever they are called here.
+        // One matrix for a model with one input that has no names for columns: any names will do.
         Err(error) => match Layout::of_numbers(context, &names) {
             Some(layout) => layout,
             None if context.names_columns() || context.signature.inputs.len() != 1 => {

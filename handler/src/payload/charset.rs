@@ -72,7 +72,7 @@ fn without_mark(body: &[u8], said: Option<&'static Encoding>) -> &'static Encodi
         (_, Some(said)) if said != UTF_16LE && said != UTF_16BE && said != UTF_8 => said,
         ([0, ..], _) if is_utf16(body, u16::from_be_bytes) => UTF_16BE,
         ([_, 0, ..], _) if is_utf16(body, u16::from_le_bytes) => UTF_16LE,
-        // An object of JSON begins otherwise in UTF-16, whatever the charset says.
+        // An object of JSON begins otherwise in UTF-16, so a charset that says UTF-16 is wrong.
         ([b'{', ..], _) => UTF_8,
         (_, said) => said.unwrap_or(UTF_8),
     }

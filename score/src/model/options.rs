@@ -86,7 +86,7 @@ pub enum ImageLayout {
 }
 
 impl InputOptions {
-    /// What is wrong with the options whatever the model is like.
+    /// What is wrong with the options for any model.
     pub(super) fn refuse_senseless(&self) -> Result<(), String> {
         if self.std.contains(&0.0) {
             return Err("std must not be 0".to_owned());

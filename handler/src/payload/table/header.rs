@@ -40,7 +40,7 @@ pub(super) fn find<'a>(
         };
     let numbered = Layout::of_numbers(context, &names);
     let inputs = &context.signature.inputs;
-    // One input takes all columns, whatever they are called.
+    // One input takes all columns, under any names.
     let named_at_will = inputs.len() == 1 && !context.names_columns();
     if said == Some(true) {
         return match numbered {
