@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
-use super::format::NPY_MAGIC;
+use super::format::{NPY_MAGIC, is_raw};
 use super::{Declared, PayloadError, invalid, picture};
 
 /// The value of a parameter of a content type, RFC 9110 section 5.6.6.
@@ -24,6 +24,9 @@ pub(super) fn to_utf8<'a>(
     declared: Declared<'_>,
 ) -> Result<Cow<'a, [u8]>, PayloadError> {
     let content_type = declared.content_type.unwrap_or_default();
+    if is_raw(content_type) {
+        return Ok(Cow::Borrowed(body));
+    }
     let said = parameter(content_type, "charset").filter(|label| !label.is_empty());
     // What most senders send.
     let plain = matches!(body, [b'{', second, ..] if *second != 0);

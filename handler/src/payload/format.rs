@@ -6,8 +6,10 @@ use super::{Declared, PayloadError, invalid, picture, table};
 
 pub(super) const NPY_MAGIC: &[u8] = b"\x93NUMPY";
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
-/// Zip archives, as .xlsx is one, and the compound files of .xls.
-const WORKBOOKS: [&[u8]; 2] = [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"];
+/// Zip archives, as .xlsx is one.
+pub(super) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
+/// The compound files that .xls are.
+pub(super) const XLS_MAGIC: &[u8] = b"\xd0\xcf\x11\xe0";
 
 /// Whether a body may be much larger than it looks: pictures and what is compressed.
 pub(crate) fn is_packed(body: &[u8]) -> bool {
@@ -50,11 +52,13 @@ impl Format {
             return Ok(Self::Picture);
         }
         if let Some(form) = table::Form::of(&essence, content_type)? {
-            return match WORKBOOKS.iter().any(|magic| body.starts_with(magic)) {
-                true => Err(PayloadError::UnsupportedType(
-                    "the body is an Excel workbook; save the table as CSV, and send it as text/csv"
-                        .to_owned(),
-                )),
+            let workbook = [ZIP_MAGIC, XLS_MAGIC]
+                .iter()
+                .any(|magic| body.starts_with(magic));
+            return match workbook {
+                true => Err(PayloadError::UnsupportedType(format!(
+                    "content type {content_type:?}: expected a table as text"
+                ))),
                 false => Ok(Self::Table(form)),
             };
         }
