@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::files::{ModelFiles, OPTIONS, Parts, is_hidden};
 use super::missing::what_is_there;
-use super::options::{INPUT_KEYS, InputOptions};
+use super::options::{FeatureOptions, INPUT_KEYS, InputOptions};
 use super::preprocessor::Preprocessor;
 use crate::error::LoadError;
 use crate::memo::Namespace;
@@ -52,44 +52,6 @@ pub struct ModelOptions {
     /// Which file that is, for people: below the model's folder, and what it overrules.
     #[serde(skip)]
     pub origin: String,
-}
-
-/// Where and how features are stored.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FeatureOptions {
-    /// What stands before each key in the store. Requests reach nothing else.
-    pub prefix: String,
-    /// What each value is written in.
-    #[serde(default)]
-    pub format: FeatureFormat,
-}
-
-/// What one row of features is written in. It is told and not guessed: raw bytes may look like anything.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FeatureFormat {
-    /// An array, or an object by input name; also numpy's format, as no JSON text begins like it.
-    #[default]
-    Json,
-    /// An array in numpy's format.
-    Npy,
-    /// Little-endian elements.
-    Raw,
-    /// A hash: one field for each column.
-    Hash,
-}
-
-impl FeatureFormat {
-    /// The name it has in `model.toml`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Npy => "npy",
-            Self::Raw => "raw",
-            Self::Hash => "hash",
-        }
-    }
 }
 
 fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {

@@ -1,11 +1,11 @@
-//! `[inputs.<name>]` of `model.toml`: how callers may write an input.
+//! `[inputs.<name>]` and `[features]` of `model.toml`: how callers may write an input, and how its rows are stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-use super::folder::{FeatureFormat, ModelOptions};
+use super::folder::ModelOptions;
 use super::picture::{Background, Resample, Resize};
 use crate::signature::{ModelSignature, TensorSpec};
 use crate::tensor::ElementType;
@@ -83,6 +83,44 @@ pub enum ImageLayout {
     Chw,
     /// Height, width, channels.
     Hwc,
+}
+
+/// Where and how features are stored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureOptions {
+    /// What stands before each key in the store. Requests reach nothing else.
+    pub prefix: String,
+    /// What each value is written in.
+    #[serde(default)]
+    pub format: FeatureFormat,
+}
+
+/// What one row of features is written in. It is told and not guessed: raw bytes may look like anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FeatureFormat {
+    /// An array, or an object by input name; also numpy's format, as no JSON text begins like it.
+    #[default]
+    Json,
+    /// An array in numpy's format.
+    Npy,
+    /// Little-endian elements.
+    Raw,
+    /// A hash: one field for each column.
+    Hash,
+}
+
+impl FeatureFormat {
+    /// The name it has in `model.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Npy => "npy",
+            Self::Raw => "raw",
+            Self::Hash => "hash",
+        }
+    }
 }
 
 impl InputOptions {
