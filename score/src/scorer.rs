@@ -115,7 +115,7 @@ impl Scorer {
             return Err(folder.wrong_options(&format!("features: {reason}")));
         }
         let reading = match std::fs::read(&folder.file) {
-            Ok(file) => Reading::of(file, &signature.inputs),
+            Ok(file) => Reading::of(file, &signature.inputs, !signature.optional.is_empty()),
             Err(_) => Reading::nothing(signature.inputs.len()),
         };
         let mut character = examine(&mut first, &signature, one_row_only, &reading);

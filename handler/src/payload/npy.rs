@@ -77,7 +77,15 @@ fn check_header(body: &[u8]) -> Result<(), &'static str> {
     if header.contains(&b'[') || dictionaries != 1 {
         return Err("its header is not one of an array of numbers");
     }
-    Ok(())
+    // The library multiplies the lengths without looking.
+    let numbers = header.split(|byte| !byte.is_ascii_digit());
+    let lengths = numbers.filter(|digits| !digits.is_empty()).map(|digits| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        digits.parse::<u64>().ok()
+    });
+    let mut lengths = lengths.map(|length| length.map(|n| n.max(1)));
+    let product = lengths.try_fold(1u64, |all, length| all.checked_mul(length?));
+    product.map(|_| ()).ok_or("its shape is too large")
 }
 
 fn elements(file: NpyFile<&[u8]>, ty: ElementType) -> std::io::Result<TensorData> {

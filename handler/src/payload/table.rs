@@ -2,6 +2,7 @@
 //! `text/tab-separated-values`.
 
 mod header;
+mod quotes;
 mod separator;
 
 use csv::StringRecord;
@@ -72,6 +73,7 @@ pub(super) fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read
         true => (Separator::TAB, text),
         false => separator::find(context, text)?,
     };
+    quotes::check(context, text, separator)?;
     let mut lines = separator.lines(text);
     let Some(first) = next(context, &mut lines)? else {
         return Err(context.wrong("the table is empty"));
@@ -104,7 +106,6 @@ pub(super) fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read
             )));
         }
         rows.push(context, &record)?;
-        check_quotes(context, text, &record)?;
         count += 1;
     }
     if count == 0 {
@@ -120,19 +121,6 @@ pub(super) fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read
         inputs,
         by_position,
     })
-}
-
-/// Refuses a quote that is not closed: it would make one text of all lines that follow.
-fn check_quotes(context: Context<'_>, text: &str, record: &StringRecord) -> Result<(), ScoreError> {
-    let last = record.iter().next_back().unwrap_or_default();
-    let ends = ['\n', '\r'];
-    let lines = last.contains(ends) && !last.trim_matches(ends).is_empty();
-    // Of a field that is closed the text still has the closing quote.
-    if !lines || !text.ends_with(last) {
-        return Ok(());
-    }
-    let line = line_of(record);
-    Err(context.wrong(format!("line {line}: a quote is not closed")))
 }
 
 /// Without a header a first line of another width than the model's has a mistake, perhaps in what separates.

@@ -60,9 +60,9 @@ impl Session {
     ) -> Result<Ran, ScoreError> {
         let start = Instant::now();
         let span = wait.end(rows);
-        let outcome = match self.one_by_one && rows > 1 && inputs.given.is_empty() {
-            true => self.run_one_by_one(inputs, rows),
-            false => self.run_once(inputs),
+        let outcome = match self.rows_to_part(inputs) {
+            Some(rows) => self.run_one_by_one(inputs, rows),
+            None => self.run_once(inputs),
         };
         let infer = start.elapsed();
         // Whatever became of it: failed runs take time too.
@@ -78,6 +78,15 @@ impl Session {
         })
     }
 
+    /// How many rows have to be run one by one, if that is more than one. Optional inputs have no rows: each row gets them.
+    fn rows_to_part(&self, inputs: &Arranged) -> Option<usize> {
+        let required = inputs.tensors.len().saturating_sub(inputs.given.len());
+        let mut rows = inputs.tensors.iter().take(required).map(Tensor::rows);
+        let first = rows.next().flatten()?;
+        let all_have = rows.all(|rows| rows == Some(first));
+        (self.one_by_one && first > 1 && all_have).then_some(first)
+    }
+
     /// Runs each row by itself and stacks the results.
     fn run_one_by_one(
         &mut self,
@@ -85,11 +94,17 @@ impl Session {
         rows: usize,
     ) -> Result<Vec<Tensor>, ScoreError> {
         let mut results: Vec<Vec<Tensor>> = Vec::with_capacity(rows);
+        let required = inputs.tensors.len().saturating_sub(inputs.given.len());
         for row in 0..rows {
-            let tensors = inputs.tensors.iter();
+            let tensors = inputs.tensors.iter().enumerate();
             let alone = Arranged {
-                tensors: tensors.map(|input| input.take_rows(&[row])).collect(),
-                given: Vec::new(),
+                tensors: tensors
+                    .map(|(place, input)| match place < required {
+                        true => input.take_rows(&[row]),
+                        false => input.clone(),
+                    })
+                    .collect(),
+                given: inputs.given.clone(),
             };
             let outputs = self.run_once(&alone)?;
             if outputs.iter().any(|output| output.rows() != Some(1)) {

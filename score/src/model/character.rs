@@ -156,21 +156,15 @@ fn by_graph(probe: &mut Probe<'_>, proof: &Proof) -> Character {
 /// Every operator keeps rows apart. A run shows whether the model is deterministic, and it has the last word.
 fn apart(tried: Tried) -> Character {
     let proved = match tried.same_in_company {
-        Ok(()) => Character::new(
+        Ok(()) | Err(Company::AllEqual) => Character::new(
             Rows::Independent,
             Evidence::Proved,
             "every operator keeps rows apart",
         ),
-        Err(Company::Matters(reason)) => Character::new(Rows::Together, Evidence::Probed, reason),
         // A proof may rest on a run of one row: lengths that are left to the runtime.
-        Err(Company::NotSeen(reason)) if tried.deterministic.is_none() => {
+        Err(Company::Matters(reason) | Company::NotSeen(reason)) => {
             Character::new(Rows::Together, Evidence::Probed, reason)
         }
-        Err(Company::NotSeen(_)) => Character::new(
-            Rows::Independent,
-            Evidence::Proved,
-            "every operator keeps rows apart",
-        ),
     };
     Character {
         deterministic: tried.deterministic,
@@ -204,6 +198,10 @@ fn by_trial(tried: Tried) -> Character {
             "made-up rows gave the same results together, alone and in another order".to_owned(),
         ),
         Err(Company::Matters(reason) | Company::NotSeen(reason)) => (Rows::Together, reason),
+        Err(Company::AllEqual) => {
+            let reason = "all made-up rows gave the same result";
+            (Rows::Together, reason.to_owned())
+        }
     };
     Character {
         deterministic: tried.deterministic,

@@ -129,6 +129,10 @@ impl InputOptions {
         if self.std.contains(&0.0) {
             return Err("std must not be 0".to_owned());
         }
+        let mut numbers = self.mean.iter().chain(&self.std).chain(&self.scale);
+        if !numbers.all(|number| number.is_finite()) {
+            return Err("scale, mean and std must be finite numbers".to_owned());
+        }
         let resize = self.resize.map(Resize::sides);
         for (key, sides) in [("size", self.size), ("resize", resize)] {
             let mut sides = sides.into_iter().flatten();

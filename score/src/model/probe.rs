@@ -46,6 +46,8 @@ pub(super) enum Company {
     Matters(String),
     /// It was not seen.
     NotSeen(String),
+    /// All rows got the same result, which tells nothing: a threshold that no row reached, for example.
+    AllEqual,
 }
 
 /// A model and what is made up for it.
@@ -181,9 +183,7 @@ impl<'a> Probe<'a> {
         } else if varied {
             Ok(())
         } else {
-            // All equal tells nothing: a threshold that no row reached, for example.
-            let reason = "all made-up rows gave the same result";
-            Err(Company::NotSeen(reason.to_owned()))
+            Err(Company::AllEqual)
         };
         tried
     }
@@ -242,7 +242,8 @@ impl<'a> Probe<'a> {
         picks.push((0..ROWS).rev().collect());
         picks.push((0..ROWS).filter(|row| *row != OUTLIER).collect());
         for pick in picks {
-            let got = self.run(&take(&inputs, &pick)).map_err(Company::NotSeen)?;
+            let got = self.run(&take(&inputs, &pick));
+            let got = got.map_err(|_| matters("rows that run together do not run alone"))?;
             let agree = got.len() == outputs.len()
                 && got
                     .iter()

@@ -16,6 +16,10 @@ impl Separator {
     const SEMICOLON: Self = Self(b';');
     pub(super) const TAB: Self = Self(b'\t');
 
+    pub(super) fn is(self, byte: u8) -> bool {
+        self.0 == byte
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::SEMICOLON => "semicolons",

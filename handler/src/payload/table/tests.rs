@@ -255,6 +255,16 @@ fn the_content_type_tells_of_a_header() {
             "a\n\"b\nc\n",
             "line 2: a quote is not closed",
         ),
+        (
+            "text/csv; header=absent",
+            "\"5\" tv\"\n",
+            "line 1: text follows a closing quote",
+        ),
+        (
+            "text/csv; header=absent",
+            "a\n\"x\ny\",z,\"w\"\nb\n\"c",
+            "line 5: a quote is not closed",
+        ),
     ] {
         let refusal = read(content_type, body).unwrap_err();
         assert!(

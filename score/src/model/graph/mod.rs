@@ -5,6 +5,7 @@
 
 mod operators;
 mod proto;
+mod random;
 mod value;
 mod walk;
 
@@ -49,8 +50,9 @@ impl Reading {
         }
     }
 
-    /// Follows the rows of these inputs, whose first axis they lie on.
-    pub(crate) fn of(file: Vec<u8>, inputs: &[TensorSpec]) -> Self {
+    /// Follows the rows of these inputs, whose first axis they lie on. `has_optional`: values that the graph takes for
+    /// constants may be given by a request.
+    pub(crate) fn of(file: Vec<u8>, inputs: &[TensorSpec], has_optional: bool) -> Self {
         let Ok(model) = proto::Model::decode(Bytes::from(file)) else {
             return Self::nothing(inputs.len());
         };
@@ -66,9 +68,11 @@ impl Reading {
             walk.give(&spec.name, value);
         }
         let outputs = walk.graph(graph);
+        // A request may choose the branch that rolls dice.
+        let hidden = || has_optional.then(|| random::first_of(&model)).flatten();
         Self {
             proof: conclude(&outputs),
-            random: walk.random,
+            random: walk.random.clone().or_else(hidden),
             table_sizes: walk.table_sizes,
         }
     }

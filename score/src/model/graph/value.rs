@@ -59,6 +59,11 @@ impl Length {
         match (self, other) {
             (Self::Known(a), Self::Known(b)) => a.checked_mul(b).map_or(Self::Settled, Self::Known),
             (Self::Known(1), length) | (length, Self::Known(1)) => length,
+            (Self::Known(0), _) | (_, Self::Known(0)) => Self::Known(0),
+            // A negative number that counts rows is no length.
+            (Self::Known(n), other) | (other, Self::Known(n)) if n < 0 => {
+                other.with(Self::Known(n), |_, _| None)
+            }
             (Self::Unclear, _) | (_, Self::Unclear) => Self::Unclear,
             (rows, other) | (other, rows) if rows.is_rows() => match other.counts_rows() {
                 true => Self::Unclear,
@@ -96,6 +101,9 @@ pub(super) fn product(lengths: &[Length]) -> Length {
     lengths.fold(Length::Known(1), |all, length| all.times(*length))
 }
 
+/// No tensor of an honest model has more.
+pub(super) const MAX_AXES: usize = 64;
+
 /// How a value depends on the rows of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Flow {
@@ -129,11 +137,12 @@ pub(super) struct Value {
 }
 
 impl Value {
-    /// A broken file may claim rows along an axis that is not there; then nothing is known of the shape.
+    /// A broken file may claim rows along an axis that is not there, or axes without end; then nothing is known of the
+    /// shape.
     pub(super) fn new(flow: Flow, dims: Option<Vec<Length>>) -> Self {
         let fits = |dims: &Vec<Length>| match flow {
-            Flow::Rows(axis, _) => axis < dims.len(),
-            _ => true,
+            Flow::Rows(axis, _) => axis < dims.len() && dims.len() <= MAX_AXES,
+            _ => dims.len() <= MAX_AXES,
         };
         Self {
             dims: dims.filter(fits),

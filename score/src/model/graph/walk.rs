@@ -2,23 +2,26 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::operators::{Call, apply, is_random, select::table_size};
-use super::proto::{Attribute, Graph, Model, Node, Opset};
+use super::proto::{Attribute, Function, Graph, Model, Node, Opset};
 use super::value::{Cause, Flow, Length, Together, Value, either, join};
 
-/// Uses of operators that are looked at: enough for any honest model, and an end for one made of functions that call each
-/// other.
-const MAX_CALLS: usize = 1 << 20;
+/// Values that are looked at: enough for any honest model, and an end for one made of loops within loops or of functions
+/// that call each other.
+const MAX_VALUES: usize = 1 << 20;
 /// Graphs and functions within each other.
 const MAX_DEPTH: usize = 24;
 
 pub(super) struct Walk<'a> {
-    model: &'a Model,
+    functions: HashMap<(&'a str, &'a str), &'a Function>,
     opsets: &'a [Opset],
+    /// The attributes of the function around, which its nodes may refer to, also those of its branches and loops.
+    given: Rc<[Attribute]>,
     /// The values by name, of the graph at hand last and of those around it before.
     scopes: Vec<HashMap<String, Value>>,
-    calls: usize,
+    values: usize,
     depth: usize,
     pub(super) random: Option<Cause>,
     pub(super) table_sizes: Vec<Option<usize>>,
@@ -26,11 +29,15 @@ pub(super) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(model: &'a Model, inputs: usize) -> Self {
+        let functions = model.functions.iter();
         Self {
-            model,
+            functions: functions
+                .map(|function| ((&*function.domain, &*function.name), function))
+                .collect(),
             opsets: &model.opsets,
+            given: Rc::from([]),
             scopes: vec![HashMap::new()],
-            calls: 0,
+            values: 0,
             depth: 0,
             random: None,
             table_sizes: vec![None; inputs],
@@ -51,6 +58,9 @@ impl<'a> Walk<'a> {
     /// The outputs of a graph whose inputs have been given.
     pub(super) fn graph(&mut self, graph: &'a Graph) -> Vec<Value> {
         for tensor in &graph.initializers {
+            if self.is_exhausted(1) {
+                break;
+            }
             self.give(&tensor.name, Value::of_tensor(tensor));
         }
         for sparse in &graph.sparse_initializers {
@@ -58,7 +68,7 @@ impl<'a> Walk<'a> {
                 self.give(&values.name, Value::new(Flow::Constant, None));
             }
         }
-        self.nodes(&graph.nodes, &[]);
+        self.nodes(&graph.nodes);
         let names = graph.outputs.iter();
         names.map(|output| self.output(&output.name)).collect()
     }
@@ -69,10 +79,19 @@ impl<'a> Walk<'a> {
         self.find(name).cloned().unwrap_or_else(unknown)
     }
 
-    /// `given` are the attributes of the function around, which its nodes may refer to.
-    fn nodes(&mut self, nodes: &'a [Node], given: &[Attribute]) {
+    /// Counts values; nothing more is looked at once there were too many.
+    fn is_exhausted(&mut self, values: usize) -> bool {
+        self.values = self.values.saturating_add(values);
+        self.values > MAX_VALUES || self.depth > MAX_DEPTH
+    }
+
+    /// What comes behind the last node that is looked at is made nowhere.
+    fn nodes(&mut self, nodes: &'a [Node]) {
         for node in nodes {
-            let outputs = self.node(node, given);
+            if self.is_exhausted(1 + node.inputs.len() + node.outputs.len()) {
+                return;
+            }
+            let outputs = self.node(node);
             for (name, value) in node.outputs.iter().zip(outputs) {
                 if !name.is_empty() {
                     self.give(name, value);
@@ -81,21 +100,17 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn node(&mut self, node: &'a Node, given: &[Attribute]) -> Vec<Value> {
+    fn node(&mut self, node: &'a Node) -> Vec<Value> {
         let operator = match node.domain.as_str() {
             "" | "ai.onnx" => node.operator.clone(),
             domain => format!("{domain}.{}", node.operator),
         };
         let cause = Cause::new(&node.operator, &node.name);
-        let unclear = || Value::new(Flow::Unclear(cause.clone(), None), None);
-        self.calls += 1;
-        if self.calls > MAX_CALLS || self.depth > MAX_DEPTH {
-            return vec![unclear(); node.outputs.len()];
-        }
         if is_random(&operator) {
             self.random.get_or_insert_with(|| cause.clone());
         }
-        let attributes = resolved(&node.attributes, given);
+        let given = self.given.clone();
+        let attributes = resolved(&node.attributes, &given);
         let inputs: Vec<Option<Value>> = node
             .inputs
             .iter()
@@ -158,8 +173,7 @@ impl<'a> Walk<'a> {
         attributes: &[Attribute],
         inputs: &[Option<Value>],
     ) -> Option<Vec<Value>> {
-        let mut all = self.model.functions.iter();
-        let function = all.find(|f| f.name == node.operator && f.domain == node.domain)?;
+        let function = *self.functions.get(&(&*node.domain, &*node.operator))?;
         let mut given = attributes.to_vec();
         given.extend(function.defaults.iter().cloned());
         let mut scope = HashMap::new();
@@ -171,14 +185,16 @@ impl<'a> Walk<'a> {
         // A function sees nothing of what is around it.
         let around = std::mem::replace(&mut self.scopes, vec![scope]);
         let opsets = std::mem::replace(&mut self.opsets, &function.opsets);
+        let given = std::mem::replace(&mut self.given, given.into());
         self.depth += 1;
-        self.nodes(&function.nodes, &given);
+        self.nodes(&function.nodes);
         let outputs = function
             .outputs
             .iter()
             .map(|name| self.output(name))
             .collect();
         self.depth -= 1;
+        self.given = given;
         self.opsets = opsets;
         self.scopes = around;
         Some(outputs)
@@ -238,15 +254,14 @@ impl<'a> Walk<'a> {
         };
         let number = Value::new(Flow::Constant, Some(vec![]));
         let goes_on = Value::new(Flow::Constant, Some(vec![]));
-        let mut after = Vec::new();
-        for _ in 0..MAX_ROUNDS {
+        let round = |walk: &mut Self, carried: &[Value]| {
             let mut given = vec![number.clone(), goes_on.clone()];
             given.extend(carried.iter().cloned());
-            after = self.body(body, given);
-            if !settle(&mut carried, after.get(1..).unwrap_or_default(), cause) {
-                break;
-            }
-        }
+            walk.body(body, given)
+        };
+        let Some(after) = self.settled(&mut carried, 1, cause, round) else {
+            return unclear();
+        };
         match after.first().map(|condition| &condition.flow) {
             Some(Flow::Constant) => {}
             Some(Flow::Mixed(by)) => {
@@ -263,6 +278,28 @@ impl<'a> Walk<'a> {
             .skip(1 + carried.len())
             .map(|value| stack(value, 0, Length::Free, cause));
         carried.iter().cloned().chain(stacked).collect()
+    }
+
+    /// Goes round until what is carried stays what it is, and gives what the last round made; the carried values stand
+    /// behind its first `offset` results. Every round but the last changes at least one of them for good; `None` if it
+    /// takes more rounds than that allows.
+    fn settled(
+        &mut self,
+        carried: &mut [Value],
+        offset: usize,
+        cause: &Cause,
+        round: impl Fn(&mut Self, &[Value]) -> Vec<Value>,
+    ) -> Option<Vec<Value>> {
+        for _ in 0..carried.len().saturating_mul(4).saturating_add(2) {
+            let after = round(self, carried);
+            if !settle(carried, after.get(offset..).unwrap_or_default(), cause) {
+                return Some(after);
+            }
+            if self.is_exhausted(0) {
+                break;
+            }
+        }
+        None
     }
 
     /// Goes along an axis of its inputs: along the rows, one turn for each, or along another one with all rows in each turn.
@@ -293,15 +330,22 @@ impl<'a> Walk<'a> {
         };
         let along_rows = turns.iter().any(|turn| turn.value.flow == Flow::OneRow);
         let length = turns.first().map_or(Length::Settled, |turn| turn.length);
-        let mut carried = given[..states].to_vec();
-        let mut after = Vec::new();
-        for _ in 0..MAX_ROUNDS {
-            let turns = turns.iter().map(|turn| turn.value.clone());
-            after = self.body(body, carried.iter().cloned().chain(turns).collect());
-            if !settle(&mut carried, after.get(..states).unwrap_or_default(), cause) {
-                break;
-            }
+        let backwards = ["scan_input_directions", "scan_output_directions"]
+            .into_iter()
+            .filter_map(attribute)
+            .any(|directions| directions.ints.iter().any(|direction| *direction != 0));
+        if backwards {
+            // What goes in at one end comes out at the other.
+            return unclear();
         }
+        let mut carried = given[..states].to_vec();
+        let round = |walk: &mut Self, carried: &[Value]| {
+            let turns = turns.iter().map(|turn| turn.value.clone());
+            walk.body(body, carried.iter().cloned().chain(turns).collect())
+        };
+        let Some(after) = self.settled(&mut carried, 0, cause, round) else {
+            return unclear();
+        };
         if along_rows && carried.iter().any(|value| value.flow != Flow::Constant) {
             // What one row leaves behind meets the next.
             return vec![Value::new(Flow::Mixed(cause.clone()), None); outputs];
@@ -317,9 +361,6 @@ impl<'a> Walk<'a> {
         carried.iter().cloned().chain(stacked).collect()
     }
 }
-
-/// Rounds until what a loop carries is known to stay what it is.
-const MAX_ROUNDS: usize = 4;
 
 /// Brings what a loop carries and what a round made of it together; whether that changed something.
 fn settle(carried: &mut [Value], after: &[Value], cause: &Cause) -> bool {

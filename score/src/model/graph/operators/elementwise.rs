@@ -111,14 +111,24 @@ pub(super) fn rule(call: &Call<'_>) -> Option<Outs> {
     })
 }
 
-/// The element types of ONNX that hold whole numbers or truth values.
-const WHOLE: [i64; 9] = [2, 3, 4, 5, 6, 7, 9, 12, 13];
+/// ONNX's numbers for the element types that lengths are computed in.
+const INT32: i64 = 6;
+const INT64: i64 = 7;
 
 fn convert(call: &Call<'_>) -> Outs {
     let (value, rows) = call.first()?;
-    let whole = call.operator != "Cast" || WHOLE.contains(&call.int("to", 0));
+    let fits = |number: &Length| match number {
+        Length::Known(number) => i32::try_from(*number).is_ok(),
+        _ => true,
+    };
+    // Other types wrap numbers, round them, or make truth values of them.
+    let keeps = match (call.operator, call.int("to", 0)) {
+        ("Identity", _) | ("Cast", INT64) => true,
+        ("Cast", INT32) => value.numbers.iter().flatten().all(fits),
+        _ => false,
+    };
     Ok(vec![Out {
-        numbers: value.numbers.clone().filter(|_| whole),
+        numbers: value.numbers.clone().filter(|_| keeps),
         ..Out::new(rows, value.dims.clone()).same_elements()
     }])
 }

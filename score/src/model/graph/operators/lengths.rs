@@ -157,11 +157,9 @@ fn arithmetic(operator: &str) -> Option<fn(Length, Length) -> Length> {
         },
         "Max" => |a, b| a.with(b, |a, b| Some(a.max(b))),
         "Min" => |a, b| a.with(b, |a, b| Some(a.min(b))),
-        // Lengths are never negative.
+        // A count of rows is never negative; other numbers may be, since they may be differences.
         "Equal" => |a, b| match (a, b) {
-            (Length::Known(n), other) | (other, Length::Known(n))
-                if n < 0 && !matches!(other, Length::Known(_)) =>
-            {
+            (Length::Known(n), other) | (other, Length::Known(n)) if n < 0 && other.is_rows() => {
                 Length::Known(0)
             }
             (a, b) => a.with(b, |a, b| Some(i64::from(a == b))),

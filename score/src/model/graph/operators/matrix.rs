@@ -330,7 +330,15 @@ fn recurrence(call: &Call<'_>) -> Outs {
 /// Operators of transformers whose inputs and outputs have the rows on their first axis; weights are constants.
 fn first_axis_of_all(call: &Call<'_>) -> Outs {
     let (value, rows) = call.first()?;
-    let fits = |v: &&Value| v.rows_axis().is_none_or(|axis| axis == 0) && v.flow != Flow::Count;
+    let one_place = |v: &Value| {
+        v.dims
+            .as_ref()
+            .is_some_and(|dims| dims.first() == Some(&Length::Rows))
+    };
+    let fits = |v: &&Value| match v.rows_axis() {
+        Some(axis) => axis == 0 && one_place(v),
+        None => v.flow != Flow::Count,
+    };
     if !call.inputs.iter().flatten().all(fits) {
         return Err(Stop::Unclear);
     }

@@ -1,7 +1,7 @@
 //! Operators that pick elements by position or by value.
 
 use super::{Call, Out, Outs, Stop, axis_of};
-use crate::model::graph::value::{Flow, Length};
+use crate::model::graph::value::{Flow, Length, Value};
 
 pub(super) fn rule(call: &Call<'_>) -> Option<Outs> {
     Some(match call.operator {
@@ -76,9 +76,23 @@ fn gather_elements(call: &Call<'_>) -> Outs {
     if rows != indices.rows_axis() || data.rank() != Some(dims.len()) {
         return Err(Stop::Unclear);
     }
+    one_place_per_row([data, indices])?;
     match rows {
         Some(rows) if rows == axis => Err(Stop::Mixes),
         _ => Ok(vec![Out::new(rows, dims)]),
+    }
+}
+
+/// Where the runtime takes tensors of different lengths, the places of a row must be the same in all of them.
+fn one_place_per_row<const N: usize>(values: [&Value; N]) -> Result<(), Stop> {
+    let one = |value: &Value| match (value.rows_axis(), &value.dims) {
+        (None, _) => true,
+        (Some(axis), Some(dims)) => dims.get(axis) == Some(&Length::Rows),
+        (Some(_), None) => false,
+    };
+    match values.into_iter().all(one) {
+        true => Ok(()),
+        false => Err(Stop::Unclear),
     }
 }
 
@@ -113,6 +127,7 @@ fn scatter_elements(call: &Call<'_>) -> Outs {
     if indices.rows_axis() != rows || updates.rows_axis() != rows {
         return Err(Stop::Unclear);
     }
+    one_place_per_row([data, indices, updates])?;
     match rows {
         Some(rows) if rows == axis => Err(Stop::Mixes),
         _ => Ok(vec![Out::new(rows, dims)]),
@@ -153,7 +168,9 @@ fn slice(call: &Call<'_>) -> Outs {
         let axis = axis_of(*axis, shape.len())?;
         let (start, end, step) = (starts[place], ends[place], steps[place]);
         if rows == Some(axis) {
-            if !is_whole(start, end, step) {
+            // The number of rows is the end only where each row has one place.
+            let part = end == Length::Rows && shape[axis] != Length::Rows;
+            if part || !is_whole(start, end, step) {
                 return Err(Stop::Mixes);
             }
             continue;
@@ -164,6 +181,10 @@ fn slice(call: &Call<'_>) -> Outs {
         shape[axis] = match (start, end, step) {
             _ if is_whole(start, end, step) => shape[axis],
             (_, Length::Free, _) | (Length::Free, _, _) => Length::Free,
+            (Length::Known(start), Length::Known(end), Length::Known(1)) => match shape[axis] {
+                Length::Known(length) => Length::Known(part_of(length, start, end)),
+                length => length.changed(),
+            },
             _ => shape[axis].changed(),
         };
     }
@@ -172,6 +193,12 @@ fn slice(call: &Call<'_>) -> Outs {
         true => out.same_elements(),
         false => out,
     }])
+}
+
+/// How many places of an axis lie between two of them.
+fn part_of(length: i64, start: i64, end: i64) -> i64 {
+    let place = |n: i64| (if n < 0 { n.saturating_add(length) } else { n }).clamp(0, length.max(0));
+    (place(end) - place(start)).max(0)
 }
 
 /// From the first place to the last, one by one.

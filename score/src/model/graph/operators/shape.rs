@@ -1,7 +1,7 @@
 //! Operators that move elements: the rows go along, or they lose their places.
 
 use super::{Call, Out, Outs, Stop, axis_of};
-use crate::model::graph::value::{Flow, Length, product};
+use crate::model::graph::value::{Flow, Length, MAX_AXES, product};
 
 pub(super) fn rule(call: &Call<'_>) -> Option<Outs> {
     Some(match call.operator {
@@ -213,9 +213,13 @@ fn transpose(call: &Call<'_>) -> Outs {
 
 /// The axes are an attribute or, from version 13 on, the second input.
 fn named_axes(call: &Call<'_>) -> Result<Option<Vec<i64>>, Stop> {
-    match call.input(1) {
-        Some(axes) => axes.known_numbers().map(Some).ok_or(Stop::Unclear),
-        None => Ok(call.ints("axes").map(<[i64]>::to_vec)),
+    let axes = match call.input(1) {
+        Some(axes) => Some(axes.known_numbers().ok_or(Stop::Unclear)?),
+        None => call.ints("axes").map(<[i64]>::to_vec),
+    };
+    match axes.as_ref().is_some_and(|axes| axes.len() > MAX_AXES) {
+        true => Err(Stop::Unclear),
+        false => Ok(axes),
     }
 }
 
