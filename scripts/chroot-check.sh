@@ -33,7 +33,7 @@ case ${1:-} in
   ?*) cp -a "$1/." "$app" ;;
   *)
     [[ -x dist/$machine/bin/handler ]] || fail "dist/$machine/bin/handler is not there; run make build-portable"
-    cp -a host.json score-*/ models "dist/$machine/bin" "$app"
+    cp -a host.json score_*/ models "dist/$machine/bin" "$app"
     ;;
 esac
 scripts/check-elf.sh -m "$machine" "$app/bin/handler" "$app/bin/libonnxruntime.so.1"
