@@ -29,6 +29,7 @@ const SHAPE: HeaderName = HeaderName::from_static("x-shape");
 const DATATYPE: HeaderName = HeaderName::from_static("x-datatype");
 const CACHE: HeaderName = HeaderName::from_static("x-cache");
 const TIMING: HeaderName = HeaderName::from_static("server-timing");
+const COLUMNS: HeaderName = HeaderName::from_static("x-columns");
 
 /// What the handlers need of a request beside its body.
 #[derive(Debug)]
@@ -377,6 +378,9 @@ fn scored_reply(scored: Scored) -> Reply {
     }
     if let Some(timing) = server_timing(scored.times.steps()) {
         reply.headers.insert(TIMING, timing);
+    }
+    if scored.by_position {
+        reply.set_static(COLUMNS, "by-position");
     }
     reply
 }
