@@ -1,9 +1,9 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run build build-portable runtime page test test-load test-page test-conformance convert-check test-observability chaos image-check infra-check deploy-check bench bench-guard bench-micro lint clean
+.PHONY: help run build build-portable runtime page test test-load test-page test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-guard bench-micro lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build quickly and serve on http://127.0.0.1:7071 (SCORE_PORT)
 	@scripts/build.sh --quick
@@ -52,8 +52,11 @@ chaos: ## the long form of the chaos suite: every fault of Redis, a million rows
 image-check: ## build the Dockerfile and run its handler, on stand-ins for the base images; needs root, not Docker
 	@scripts/image-check.sh
 
-deploy-check: ## run deploy/az with the real az against a stand-in of Azure
+deploy-check: ## run deploy/az with the real az against a stand-in of Azure, every kind of deployment (9 minutes)
 	@scripts/deploy-check.sh
+
+deploy-check-short: ## the same for one deployment, as CI does
+	@scripts/deploy-check.sh --short
 
 bench: build ## measure bin/handler beside the least it could cost, Node and Azure ML's own server (benches/README.md)
 	@scripts/setup-bench.sh

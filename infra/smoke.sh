@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # One prediction by the deployed app: infra/smoke.sh RESOURCE_GROUP APP [MODEL]
-# Asks the app what the model expects, and sends the sample request it shows. SCORE_SMOKE_URL replaces the app's address,
-# and needs no key then. SCORE_SMOKE_SECONDS is how long the app may take to come up (300).
+# Waits until the app is ready, asks it what the model expects, and sends the sample request it shows. SCORE_SMOKE_URL
+# replaces the app's address, and needs no key then. SCORE_SMOKE_SECONDS is how long the app may take to come up (300).
 set -euo pipefail
 
 group=${1:?usage: infra/smoke.sh RESOURCE_GROUP APP [MODEL]}
 app=${2:?usage: infra/smoke.sh RESOURCE_GROUP APP [MODEL]}
 model=${3:-}
-url=${SCORE_SMOKE_URL:-https://$app.azurewebsites.net}/api/score${model:+/$model}
+site=${SCORE_SMOKE_URL:-https://$app.azurewebsites.net}
+url=$site/api/score${model:+/$model}
 
 key=
 if [[ -z ${SCORE_SMOKE_URL:-} ]]; then
@@ -19,7 +20,17 @@ call() {
   curl --silent --show-error --fail-with-body --max-time 60 --header @- "$@" <<<"x-functions-key: $key"
 }
 
+# Without a key, as the platform asks: 200 once models are loaded. Packages made with --no-health have 404 there.
 end=$((SECONDS + ${SCORE_SMOKE_SECONDS:-300}))
+until status=$(curl --silent --output /dev/null --max-time 60 --write-out '%{http_code}' "$site/api/health/ready") &&
+  [[ $status == 200 || $status == 404 ]]; do
+  if ((SECONDS >= end)); then
+    echo "error: $site/api/health/ready does not become ready (last status: $status)" >&2
+    [[ $status != 000 ]] || echo "calls that hang mean that the host cannot start the handler: bin/handler needs mode 755" >&2
+    exit 1
+  fi
+  sleep 5
+done
 until description=$(call "$url" 2>&1); do
   if ((SECONDS >= end)); then
     echo "error: $url does not answer: $description" >&2

@@ -33,9 +33,11 @@ case ${1:-} in
   ?*) cp -a "$1/." "$app" ;;
   *)
     [[ -x dist/$machine/bin/handler ]] || fail "dist/$machine/bin/handler is not there; run make build-portable"
-    cp -a host.json score-*/ models "dist/$machine/bin" "$app"
+    cp -a host.json score_*/ models "dist/$machine/bin" "$app"
     ;;
 esac
+# A host that may not execute it shows that only by a first call that hangs for two minutes.
+[[ $(stat --format %a "$app/bin/handler") == 755 ]] || fail "bin/handler must have mode 755"
 scripts/check-elf.sh -m "$machine" "$app/bin/handler" "$app/bin/libonnxruntime.so.1"
 
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Runs deploy/az with the real az against a fake of Azure on 127.0.0.1. Fetches az (about 730 MB) into target/.
+# deploy-check.sh [--short]: one deployment instead of every kind of them
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,4 +16,4 @@ if [[ $(cat "$venv/.installed" 2>/dev/null) != "$azure_cli" ]]; then
   PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install --quiet "azure-cli==$azure_cli"
   echo "$azure_cli" >"$venv/.installed"
 fi
-time "$venv/bin/python" tests/deploy/check.py "$PWD/$venv/bin"
+time "$venv/bin/python" tests/deploy/check.py "$PWD/$venv/bin" "$@"

@@ -97,7 +97,7 @@ app=$tree$script_root
 
 expected=$(
   printf '%s\n' bin/handler bin/libonnxruntime.so.1
-  git ls-files host.json 'score-*/*' 'models/*' ':!models/*/README.md'
+  git ls-files host.json 'score_*/*' 'models/*' ':!models/*/README.md'
 )
 found=$(cd "$app" && find . ! -type d -printf '%P\n')
 diff <(sort <<<"$expected") <(sort <<<"$found") || fail "the image's app has other files (>) than expected (<)"

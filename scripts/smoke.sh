@@ -20,9 +20,14 @@ curl --silent --fail --show-error --output /dev/null "$host/" || fail "GET / is 
 answer=$(curl --silent --show-error "$host/api/score" --header 'content-type: application/json' --data "@$digit")
 [[ $answer == '[7]' ]] || fail "POST /api/score answered $answer, expected [7]"
 
-# A Service Bus message: the body in base64, texts of the metadata as JSON in a string.
+for path in live ready; do
+  curl --silent --fail --show-error --output /dev/null "$host/api/health/$path" || fail "GET /api/health/$path is not answered with 200"
+done
+
+# A Service Bus message: the body in base64, texts of the metadata as JSON in a string. The host sends it in chunks.
 message=$(base64 <"$digit" | tr -d '\n')
-answer=$(curl --silent --show-error "$host/score_queue" --header 'content-type: application/json' --data @- <<JSON
+answer=$(curl --silent --show-error "$host/score_queue" --header 'content-type: application/json' \
+  --header 'transfer-encoding: chunked' --data @- <<JSON
 {"Data": {"message": "$message"}, "Metadata": {"MessageId": "\"smoke\"", "DeliveryCount": "1"}}
 JSON
 )
@@ -33,4 +38,4 @@ outputs = json.loads(sys.argv[1])["Outputs"]
 result = json.loads(outputs["result"][0])
 sys.exit((result["id"], result["result"]) != ("smoke", [7]) or "rejected" in outputs)
 PYTHON
-echo "answered GET /, POST /api/score and POST /score_queue"
+echo "answered GET /, POST /api/score, both health paths and POST /score_queue"

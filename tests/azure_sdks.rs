@@ -8,10 +8,12 @@ use tokio::time::sleep;
 
 use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
-use crate::support::blob_storage::{BlobReceipts, BlobStorage};
+use crate::support::azurite::Azurite;
+use crate::support::blob_storage::{BlobClient, BlobReceipts};
 use crate::support::digits::Digits;
 use crate::support::host::{FunctionsHost, HostOptions};
 use crate::support::python::bytes;
+use crate::support::queue_storage::{Encoding, QueueClient};
 use crate::support::random;
 use crate::support::service_bus::ServiceBus;
 use crate::support::triggers::ServiceBusMessage;
@@ -317,9 +319,9 @@ async fn kill_in_the_middle(host: Arc<FunctionsHost>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn blobs_come_back_as_blobs() {
-    let (app, digits, storage) = (app(), Digits::load(), BlobStorage::start());
+    let (app, digits, storage) = (app(), Digits::load(), Azurite::start("blob"));
     let host = FunctionsHost::start(&app, options()).await;
-    let (outside, inside) = (storage.client(), storage.client());
+    let (outside, inside) = (BlobClient::of(&storage), BlobClient::of(&storage));
     for container in ["incoming", "scored", "rejected"] {
         outside.create_container(container);
     }
@@ -385,4 +387,91 @@ async fn blobs_come_back_as_blobs() {
     assert_eq!(scan, Ok(1), "a new version is");
     let scored = outside.download_json("scored", "empty.json.json");
     assert_eq!(scored["result"], digits.answer(5..6));
+}
+
+/// The function of `handler package --trigger storage-queue`, and its queues.
+async fn stored(app: &AppRoot, storage: &Azurite) -> (FunctionsHost, QueueClient) {
+    let template = "handler/src/package/templates/score_storage_queue.json";
+    let template = std::fs::read(repository().join(template)).unwrap();
+    app.write("score_storage_queue/function.json", template);
+    let options = HostOptions::from([
+        ("SCORE_DEFAULT_MODEL", "affine"),
+        ("SCORE_STORAGE_QUEUE", "requests"),
+        ("SCORE_STORAGE_RESULT_QUEUE", "results"),
+        ("SCORE_STORAGE_REJECTED_QUEUE", "rejected"),
+    ]);
+    let client = QueueClient::of(storage);
+    for queue in ["requests", "requests-poison", "results", "rejected"] {
+        client.create(queue);
+    }
+    (FunctionsHost::start(app, options).await, client)
+}
+
+fn documents(texts: &[String]) -> Vec<Value> {
+    let parse = |text: &String| serde_json::from_str(text).expect("JSON");
+    texts.iter().map(parse).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_queue_takes_what_todays_and_yesterdays_clients_send() {
+    let (app, storage) = (app(), Azurite::start("queue"));
+    let (host, inside) = stored(&app, &storage).await;
+    let outside = QueueClient::of(&storage);
+    let json = br#"{"data": [[1, 2, 3], [-4, 0.5, 1e6]]}"#;
+    let forged = br#"{"Id": "forged", "DequeueCount": 99, "InsertionTime": "<&>", "data": [[1, 2, 3], [-4, 0.5, 1e6]]}"#;
+    let npy = npy(&[1.0, 2.0, 3.0, -4.0, 0.5, 1e6], "(2, 3)");
+    let sent: [(Encoding, &[u8]); 5] = [
+        (Encoding::Plain, json),
+        (Encoding::Plain, forged),
+        (Encoding::Base64Text, json),
+        (Encoding::Base64Bytes, forged),
+        (Encoding::Base64Bytes, &npy),
+    ];
+    for (encoding, body) in sent {
+        outside.send("requests", encoding, body);
+        assert_eq!(
+            host.listen_stored(&inside, "score_storage_queue").await,
+            Ok(())
+        );
+        let results = documents(&outside.take("results"));
+        let [result] = &results[..] else {
+            panic!("{encoding:?}: {results:?}, {:?}", outside.take("rejected"));
+        };
+        assert_eq!(
+            result["result"],
+            json!([[3.0, 5.0, 7.0], [-7.0, 2.0, 2_000_001.0]])
+        );
+        assert_ne!(result["id"], "forged", "{encoding:?}");
+    }
+    // The last is valid base64 of nothing that anyone sends.
+    for body in ["größer < 1 & kein JSON", "k05V"] {
+        outside.send("requests", Encoding::Plain, body.as_bytes());
+        assert_eq!(
+            host.listen_stored(&inside, "score_storage_queue").await,
+            Ok(())
+        );
+        let rejected = &documents(&outside.take("rejected"))[0];
+        assert_eq!(bytes(&rejected["body"]), body.as_bytes());
+        assert_eq!(rejected["delivery_count"], 1);
+    }
+    assert_eq!(outside.take("requests-poison"), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_the_hosts_default_a_plain_message_would_be_poison() {
+    let (app, storage) = (app(), Azurite::start("queue"));
+    app.edit_json("host.json", |host| {
+        host["extensions"]["queues"] = json!({});
+    });
+    let (host, client) = stored(&app, &storage).await;
+    let body = r#"{"data": [[1, 2, 3]]}"#;
+    for encoding in [Encoding::Plain, Encoding::Base64Text] {
+        client.send("requests", encoding, body.as_bytes());
+        assert_eq!(
+            host.listen_stored(&client, "score_storage_queue").await,
+            Ok(())
+        );
+    }
+    assert_eq!(client.take("requests-poison"), [body]);
+    assert_eq!(client.take("results").len(), 1);
 }

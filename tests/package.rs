@@ -227,6 +227,12 @@ async fn a_package_with_all_triggers_answers_as_folder_and_as_zip() {
         assert!(copied.contains(&first), "{first} is not in the image");
     }
 
+    assert_eq!(in_folder["bin/handler"] & 0o777, 0o755);
+    // Bodies of a storage queue's messages come as they are, and none of their members passes for one of the message.
+    let stored = read_json(&out.path().join("score_storage_queue/function.json"));
+    assert_eq!(stored["bindings"][0]["dataType"], "binary");
+    let host = read_json(&out.path().join("host.json"));
+    assert_eq!(host["extensions"]["queues"]["messageEncoding"], "none");
     for name in in_zip
         .keys()
         .filter(|name| name.ends_with("/function.json"))

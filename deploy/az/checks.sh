@@ -42,8 +42,18 @@ check_settings() {
       matches CACHE_SKU "$CACHE_SKU" '(Basic|Standard)_C[0-6]|Premium_P[1-5]' "for instance Basic_C0"
       ;;
   esac
-  [[ $PACKAGE == image ]] || $dry_run || [[ -f $ZIP ]] || die "ZIP '$ZIP': no such file; expected the package of the app"
+  [[ $PACKAGE == image ]] || $dry_run || check_zip
   [[ -f $TEST_REQUEST ]] || die "TEST_REQUEST '$TEST_REQUEST': no such file; expected a request in JSON"
+}
+
+# The host shows a program that it may not execute only as a first call that hangs for two minutes.
+check_zip() {
+  local entry
+  [[ -f $ZIP ]] || die "ZIP '$ZIP': no such file; expected the package of the app"
+  command -v zipinfo >/dev/null || return 0
+  entry=$(zipinfo "$ZIP" bin/handler 2>/dev/null) || die "ZIP '$ZIP': has no bin/handler; expected what handler package writes"
+  [[ $entry == ?rwxr-xr-x* ]] ||
+    die "ZIP '$ZIP': bin/handler has the mode ${entry%% *}; expected -rwxr-xr-x, as handler package writes it"
 }
 
 # Names that must be unique in all of Azure: a taken one is refused before the first resource is made.

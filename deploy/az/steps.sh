@@ -230,19 +230,21 @@ redis_key() {
   fi
 }
 
-# The code itself: which image, or the zip.
+# The code itself: which image, or the zip. The platform asks for the app's health without a key; Flex Consumption, whose
+# instances come and go, does not ask.
 step_code() {
-  local client
+  local client config='"healthCheckPath": "/api/health/live"'
+  if [[ $PACKAGE == image && $AUTH == identity ]]; then
+    client=$(identity_value clientId)
+    config+=", \"acrUseManagedIdentityCreds\": true, \"acrUserManagedIdentityID\": \"$client\""
+  fi
+  [[ $PLAN_SKU == FC1 ]] ||
+    run functionapp config set --resource-group "$RESOURCE_GROUP" --name "$APP" --generic-configurations "{$config}"
   if [[ $PACKAGE == zip ]]; then
     run functionapp deployment source config-zip --resource-group "$RESOURCE_GROUP" --name "$APP" --src "$ZIP"
-    return
+  else
+    run functionapp config container set --resource-group "$RESOURCE_GROUP" --name "$APP" --image "$(image)"
   fi
-  if [[ $AUTH == identity ]]; then
-    client=$(identity_value clientId)
-    run functionapp config set --resource-group "$RESOURCE_GROUP" --name "$APP" --generic-configurations \
-      "{\"acrUseManagedIdentityCreds\": true, \"acrUserManagedIdentityID\": \"$client\"}"
-  fi
-  run functionapp config container set --resource-group "$RESOURCE_GROUP" --name "$APP" --image "$(image)"
 }
 
 # Not by az functionapp show, which reads the publishing profile with its passwords too.
@@ -258,12 +260,15 @@ step_test() {
   key=$(ask "function key of $APP" functionapp keys list --resource-group "$RESOURCE_GROUP" --name "$APP" \
     --query functionKeys.default)
   echo "curl https://$host/api/score --header 'x-functions-key: ...' --data @$TEST_REQUEST" >&3
+  [[ $PLAN_SKU == FC1 ]] || echo "curl https://$host/api/health/live" >&3
   $dry_run && return
   # A new app needs minutes: its image is pulled, and new roles are not known everywhere at once.
   curl --silent --show-error --fail --retry 1000 --retry-all-errors --retry-delay 10 --retry-max-time "$TEST_WAIT" \
     --config - --header 'content-type: application/json' --data-binary "@$TEST_REQUEST" \
     "https://$host/api/score" <<<"header = \"x-functions-key: $key\""
   echo
+  # Where the platform asks, it has no key.
+  [[ $PLAN_SKU == FC1 ]] || curl --silent --show-error --fail --output /dev/null "https://$host/api/health/live"
 }
 
 # Storage tells the app of new blobs; the app has to be there, as it is asked whether it wants to be told.

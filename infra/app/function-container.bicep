@@ -48,6 +48,8 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       acrUseManagedIdentityCreds: true
       acrUserManagedIdentityID: clientId
       alwaysOn: !premium
+      // Answered by the handler without a key; the bare image answers 404 there until an image with the app is deployed.
+      healthCheckPath: '/api/health/live'
       ftpsState: 'Disabled'
       minTlsVersion: '1.2'
     }

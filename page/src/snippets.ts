@@ -13,6 +13,12 @@ export interface Call {
 
 const VARIABLE = "FUNCTIONS_KEY";
 
+/** A text of so many characters, some hundred rows, is sent compressed: the Functions host takes longer to read it as it is
+ * than all the rest takes, and not far above it is too long for a word of a shell. */
+const LARGE = 100_000;
+const isLarge = (body: Call["body"]): boolean => "text" in body && body.text.length > LARGE;
+const ENCODING = ["content-encoding", "gzip"] as const;
+
 export function snippet(language: Language, call: Call): string {
   switch (language) {
     case "curl":
@@ -28,12 +34,14 @@ export function snippet(language: Language, call: Call): string {
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
 function curl({ url, contentType, body, withKey }: Call): string {
+  // Raw, as a text may begin with the @ that stands for a file.
+  const data = "file" in body ? `--data-binary ${quoted(`@${body.file}`)}` : `--data-raw ${quoted(body.text)}`;
+  const large = "text" in body && isLarge(body);
   const lines = [
-    `curl ${quoted(url)}`,
+    ...(large ? [`printf %s ${quoted(body.text)} | gzip | curl ${quoted(url)}`] : [`curl ${quoted(url)}`]),
     `-H ${quoted(`content-type: ${contentType}`)}`,
     ...(withKey ? [`-H "x-functions-key: $${VARIABLE}"`] : []),
-    // Raw, as a text may begin with the @ that stands for a file.
-    "file" in body ? `--data-binary ${quoted(`@${body.file}`)}` : `--data-raw ${quoted(body.text)}`,
+    ...(large ? [`-H ${quoted(ENCODING.join(": "))}`, "--data-binary @-"] : [data]),
   ];
   return lines.join(" \\\n  ");
 }
@@ -46,12 +54,15 @@ function python({ url, contentType, body, withKey }: Call): string {
   const plain = "text" in body && !/"""|\\|"$/.test(body.text) ? `"""${body.text}"""` : null;
   const data = "file" in body ? `open(${literal(body.file)}, "rb").read()` : `${plain ?? literal(body.text)}.encode()`;
   const key = withKey ? `, "x-functions-key": os.environ["${VARIABLE}"]` : "";
+  const large = isLarge(body);
+  const encoding = large ? `, ${ENCODING.map(literal).join(": ")}` : "";
   return [
+    ...(large ? ["import gzip"] : []),
     ...(withKey ? ["import os"] : []),
     "import urllib.request",
     "",
-    `body = ${data}`,
-    `headers = {"content-type": ${literal(contentType)}${key}}`,
+    `body = ${large ? `gzip.compress(${data})` : data}`,
+    `headers = {"content-type": ${literal(contentType)}${encoding}${key}}`,
     `request = urllib.request.Request(${literal(url)}, body, headers)`,
     "with urllib.request.urlopen(request) as answer:",
     "    print(answer.headers[\"x-cache\"], answer.read().decode())",
@@ -59,21 +70,28 @@ function python({ url, contentType, body, withKey }: Call): string {
 }
 
 function csharp({ url, contentType, body, withKey }: Call): string {
-  const content =
-    "file" in body
-      ? `new ByteArrayContent(File.ReadAllBytes(${literal(body.file)}))`
-      : `new ByteArrayContent(Encoding.UTF8.GetBytes(${rawString(body.text)}))`;
+  const large = isLarge(body);
+  const bytes = "file" in body ? `File.ReadAllBytes(${literal(body.file)})` : `Encoding.UTF8.GetBytes(${rawString(body.text)})`;
+  const packed = [
+    "using var packed = new MemoryStream();",
+    `using (var gzip = new GZipStream(packed, CompressionLevel.Fastest, true)) gzip.Write(${bytes});`,
+  ];
+  const encoding = `body.Headers.TryAddWithoutValidation(${ENCODING.map(literal).join(", ")});`;
   const key = [
     `var key = Environment.GetEnvironmentVariable("${VARIABLE}");`,
     'client.DefaultRequestHeaders.Add("x-functions-key", key);',
   ];
   return [
+    ...(large ? ["using System.IO.Compression;"] : []),
     ...("file" in body ? [] : ["using System.Text;", ""]),
     "using var client = new HttpClient();",
     ...(withKey ? key : []),
-    `using var body = ${content};`,
+    ...(large ? packed : []),
+    // Not JsonContent, which is sent in chunks, and those a host that forwards refuses.
+    `using var body = new ByteArrayContent(${large ? "packed.ToArray()" : bytes});`,
     // Not MediaTypeHeaderValue, which refuses parameters.
     `body.Headers.TryAddWithoutValidation("content-type", ${literal(contentType)});`,
+    ...(large ? [encoding] : []),
     `using var answer = await client.PostAsync(${literal(url)}, body);`,
     "Console.WriteLine(await answer.Content.ReadAsStringAsync());",
   ].join("\n");

@@ -332,7 +332,7 @@ describe("the page", { timeout: 120_000 }, () => {
     await page.getByRole("heading", { level: 1, name: "mnist" }).waitFor();
     assert.equal(new URL(page.url()).pathname, "/api/score/mnist");
     assert.ok(await page.locator("#drawing").isVisible());
-    assert.match(await page.locator("#facts").textContent(), /x: FP32 \[\?, 784\].*independent: made-up rows/);
+    assert.match(await page.locator("#facts").textContent(), /x: FP32 \[\?, 784\].*independent: every operator keeps rows apart/);
     await page.goBack();
     await page.getByRole("heading", { level: 1, name: "affine" }).waitFor();
     await page.fill("#body", '{"data": [[1, 2, 3], [4, 5, 6]]}');

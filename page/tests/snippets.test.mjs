@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
+import { gunzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { answered, openPage, repository, startBrowser, startHandler } from "./handler.mjs";
 
@@ -100,6 +101,26 @@ describe("code for any call", { timeout: 60_000 }, () => {
     }
     server.close();
     rmSync(folder, { recursive: true });
+  });
+
+  it("compresses a large body", async () => {
+    const text = JSON.stringify({ data: Array.from({ length: 200 }, (_, row) => [row, "it's \"é\"", ...new Array(300).fill(0.5)]) });
+    const server = createServer(async (request, response) => {
+      const body = gunzipSync(Buffer.concat(await request.toArray())).toString();
+      const { "content-type": type, "content-encoding": encoding, "content-length": length } = request.headers;
+      response.end(JSON.stringify([type, encoding, Number(length) < text.length / 10, body === text]));
+    });
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const call = { url: `http://127.0.0.1:${server.address().port}/`, contentType: "application/json", body: { text }, withKey: false };
+    for (const [language, program] of PROGRAMS) {
+      const running = run(program, ["-"].slice(program === "sh"));
+      running.child.stdin.end(snippet(language, call));
+      const { stdout } = await running;
+      assert.deepEqual(JSON.parse(stdout.slice(stdout.indexOf("["))), ["application/json", "gzip", true, true], language);
+    }
+    const literals = readCsharp(snippet("csharp", call));
+    assert.deepEqual(literals, [text, "content-type", call.contentType, "content-encoding", "gzip", call.url]);
+    server.close();
   });
 
   it("holds body, content type and address as C# reads them", () => {

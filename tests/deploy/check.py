@@ -1,8 +1,8 @@
-"""Runs deploy/az with the real az against a fake of Azure, and looks at the requests: check.py FOLDER_OF_AZ"""
+"""Runs deploy/az with the real az against a fake of Azure, and looks at the requests: check.py FOLDER_OF_AZ [--short]"""
 import json
 import os
 import re
-import ssl
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,6 +51,12 @@ class Check:
         self.zip = folder / "app.zip"
         with zipfile.ZipFile(self.zip, "w") as archive:
             archive.writestr("host.json", (ROOT / "host.json").read_text())
+            handler = zipfile.ZipInfo("bin/handler")
+            handler.create_system, handler.external_attr = 3, 0o100755 << 16
+            archive.writestr(handler, "")
+        self.plain_zip = folder / "plain.zip"
+        with zipfile.ZipFile(self.plain_zip, "w") as archive:
+            archive.writestr("bin/handler", "")
         authority = str(folder / "crt.pem")
         self.environment = {
             "PATH": f"{az}:/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8", "AZURE_CONFIG_DIR": str(folder / "az"),
@@ -90,6 +96,8 @@ def refusals(check):
             assert answer.startswith("error: ") and setting in answer and answer.count("\n") == 1, (setting, value, answer)
     assert "takes no image" in check.deploy(ok=False, PLAN_SKU="FC1", PACKAGE="image")
     assert "no such file" in check.deploy(ok=False, PACKAGE="zip", ZIP="nowhere.zip")
+    if shutil.which("zipinfo"):
+        assert "expected -rwxr-xr-x" in check.deploy(ok=False, PACKAGE="zip", ZIP=str(check.plain_zip))
     assert "expected one of group identity" in check.deploy("--only", "nothing", ok=False)
     assert "run: az login" in check.deploy(ok=False)
     dry = check.deploy("--dry-run", AUTH="keys", PATH="/usr/bin:/bin")
@@ -142,6 +150,7 @@ def look_at(azure, chosen):
         config = app["properties"]["functionAppConfig"]
         assert config["runtime"] == {"name": "custom", "version": "1.0"}, config
         assert config["deployment"]["storage"]["authentication"]["type"] == "UserAssignedIdentity", config
+    assert web.get("healthCheckPath") == (None if flex else "/api/health/live"), web
     if image:
         assert web["linuxFxVersion"] == "DOCKER|crmyscores.azurecr.io/score:1", web
         assert settings["WEBSITES_ENABLE_APP_SERVICE_STORAGE"] == "false"
@@ -227,10 +236,14 @@ def clean_up(check):
 
 
 def main():
+    _, az, *short = sys.argv
     with tempfile.TemporaryDirectory() as folder:
-        check = Check(sys.argv[1], Path(folder))
+        check = Check(az, Path(folder))
         refusals(check)
         check.sign_in()
+        if short == ["--short"]:
+            name, settings = next(iter(VARIANTS.items()))
+            return variant(check, name, settings)
         for name, settings in VARIANTS.items():
             variant(check, name, settings)
         taken(check)

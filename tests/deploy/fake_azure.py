@@ -203,7 +203,7 @@ class Azure:
             return 200, {"id": "1", "status": 4, "complete": True, "properties": {"status": "RuntimeSuccessful"}}
         if low == "/api/score":
             return 200, [7]
-        if low.startswith("/admin/") or low == "/":
+        if low.startswith(("/admin/", "/api/health/")) or low == "/":
             return 200, {}
         return None
 

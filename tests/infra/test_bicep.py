@@ -1,5 +1,6 @@
 """The Bicep files: their syntax, the types they use, what must be closed, and names checked against Azure's models."""
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -162,10 +163,21 @@ def test_hosting_of_the_image():
     assert "WEBSITES_ENABLE_APP_SERVICE_STORAGE: 'false'" in settings.text
 
 
+def test_health_is_asked_of_the_function_without_a_key():
+    app = at_file("function-container.bicep", "Microsoft.Web/sites").body
+    assert at(app, "properties.siteConfig.healthCheckPath") == "/api/health/live"
+    # Flex Consumption has no such check.
+    assert "healthCheckPath" not in (INFRA / "app/function-zip.bicep").read_text()
+    for word in ("live", "ready"):
+        for function in INFRA.parent.glob(f"score_health_{word}/function.json"):
+            trigger = json.loads(function.read_text())["bindings"][0]
+            assert (trigger["authLevel"], trigger["route"]) == ("anonymous", f"health/{word}")
+
+
 def test_settings_are_those_the_functions_ask_for():
     settings = (INFRA / "app/settings.bicep").read_text()
     root = INFRA.parent
-    for function in root.glob("score-*/function.json"):
+    for function in root.glob("score_*/function.json"):
         text = function.read_text()
         for name in re.findall(r"%(\w+)%", text):
             assert f"  {name}: " in settings

@@ -72,3 +72,31 @@ def test_scripts_and_targets_of_the_workflows_exist(name):
                 assert f"\n{words[1]}:" in makefile
             elif words and "/" in words[0]:
                 assert os.access(ROOT / words[0], os.X_OK), words[0]
+
+
+FUNCTIONS = {path.parent.name for path in ROOT.glob("score_*/function.json")} | {
+    path.stem for path in (ROOT / "handler/src/package/templates").glob("score_*.json")
+}
+NAMING = [
+    ROOT / "local.settings.json",
+    ROOT / "README.md",
+    *(ROOT / "docs").glob("*.md"),
+    *(path for folder in ("deploy", "infra") for path in (ROOT / folder).rglob("*") if path.is_file()),
+]
+
+
+def test_functions_that_are_named_exist():
+    """Azure says nothing of a switch or an event address that names no function."""
+    named = set()
+    for path in NAMING:
+        text = path.read_text()
+        named |= set(re.findall(r"AzureWebJobs[_.](score_\w+?)[_.]Disabled", text))
+        named |= set(re.findall(r"functionName=Host\.Functions\.([\w-]+)", text))
+    assert named >= {"score_queue", "score_blob"} and named <= FUNCTIONS
+
+
+def test_names_of_app_settings_are_those_that_azure_accepts_on_linux():
+    config = list(yaml.safe_load_all((ROOT / "deploy/kubernetes/config.yaml").read_text()))[-1]["data"]
+    local = json.loads((ROOT / "local.settings.json").read_text())["Values"]
+    for name in [*config, *local, *FUNCTIONS]:
+        assert re.fullmatch(r"[A-Za-z0-9_.]+", name), name

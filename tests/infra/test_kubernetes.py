@@ -81,7 +81,14 @@ def test_names_fit_together():
     identity = one("ServiceAccount")["metadata"]["annotations"]["azure.workload.identity/client-id"]
     assert one("TriggerAuthentication")["spec"]["podIdentity"]["identityId"] == identity
     figure = re.search(r"\((\w+)\)", prometheus["metadata"]["query"]).group(1)
-    assert f'"{figure}"' in (ROOT / "handler/src/metrics.rs").read_text()
+    sources = (ROOT / "handler/src").rglob("*.rs")
+    assert any(f'"{figure}"' in source.read_text() for source in sources)
+
+
+def test_probes_ask_the_health_functions():
+    (container,) = one("Deployment")["spec"]["template"]["spec"]["containers"]
+    paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
+    assert paths == {"startup": "/api/health/live", "liveness": "/api/health/live", "readiness": "/api/health/ready"}
 
 
 def test_secrets_of_the_readme_are_those_of_the_deployment():

@@ -1,75 +1,26 @@
 //! Azurite, the official Blob Storage SDK, and the host's listener in between.
 
-use std::net::{Ipv4Addr, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
+use super::azurite::Azurite;
 use super::encoding::base64;
 use super::host::FunctionsHost;
 use super::host_config::Binding;
 use super::invoke::Transport;
-use super::port;
-use super::python::{PythonProcess, bytes, installed, text, without_nulls};
+use super::python::{PythonProcess, bytes, text, without_nulls};
 use super::triggers::BlobEvent;
-
-const START_LIMIT: Duration = Duration::from_secs(60);
-
-/// Azurite's Blob service, in memory; killed when dropped.
-#[derive(Debug)]
-pub(crate) struct BlobStorage {
-    port: u16,
-    process: Child,
-}
-
-impl BlobStorage {
-    /// Starts it and waits until it listens.
-    ///
-    /// # Panics
-    ///
-    /// If it is not installed or does not start.
-    pub(crate) fn start() -> Self {
-        let port = port::free();
-        let program = installed("azurite").join("node_modules/azurite/dist/src/blob/main.js");
-        let process = Command::new("node")
-            .arg(program)
-            .args(["--blobPort", &port.to_string()])
-            .args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"])
-            .arg("--inMemoryPersistence")
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("node: {error}"));
-        let storage = Self { port, process };
-        let deadline = Instant::now() + START_LIMIT;
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            assert!(Instant::now() < deadline, "Azurite does not listen");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        storage
-    }
-
-    /// A new client.
-    pub(crate) fn client(&self) -> BlobClient {
-        BlobClient(PythonProcess::start(
-            "blob_storage.py",
-            &[self.port.to_string()],
-        ))
-    }
-}
-
-impl Drop for BlobStorage {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// The official SDK in a process of its own.
 #[derive(Debug)]
 pub(crate) struct BlobClient(PythonProcess);
 
 impl BlobClient {
+    /// A client of Azurite's Blob service.
+    pub(crate) fn of(storage: &Azurite) -> Self {
+        let port = storage.port().to_string();
+        Self(PythonProcess::start("blob_storage.py", &[port]))
+    }
+
     /// Makes a container.
     pub(crate) fn create_container(&self, container: &str) {
         let request = json!({ "container": container });

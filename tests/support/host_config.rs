@@ -109,6 +109,11 @@ impl HostConfig {
         found.map_or(default, |number| number as usize)
     }
 
+    /// A text of section `extensions`, at a JSON pointer.
+    pub(crate) fn text(&self, pointer: &str) -> Option<&str> {
+        self.extensions.pointer(pointer).and_then(Value::as_str)
+    }
+
     /// A time span of section `extensions`, `HH:MM:SS` at a JSON pointer.
     pub(crate) fn time_span(&self, pointer: &str, default: Duration) -> Duration {
         let found = self.extensions.pointer(pointer).and_then(Value::as_str);

@@ -19,7 +19,8 @@
 //! - [`redis_cluster`]: six of them as a cluster, whose slots move and whose nodes die
 //! - [`identity`]: the platform's identity endpoint, and Redis users whose passwords are its tokens
 //! - [`fault_proxy`]: a TCP proxy that delays, resets, swallows, refuses or leads elsewhere
-//! - [`service_bus`], [`blob_storage`]: a broker and Azurite, seen through the official SDKs, and the host's listeners
+//! - [`service_bus`]; [`blob_storage`], [`queue_storage`]: a broker; [`azurite`], seen through the official SDKs, and the
+//!   host's listeners
 //! - [`otlp`]: a collector of traces, and what a test asks of a trace
 //! - [`python`]: the processes of `tests/messaging`
 //! - [`funcignore`]: which files a publish takes along
@@ -38,6 +39,7 @@ pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(
 
 pub(crate) mod answer;
 pub(crate) mod app_root;
+pub(crate) mod azurite;
 pub(crate) mod blob_storage;
 pub(crate) mod blob_store;
 pub(crate) mod broker;
@@ -65,6 +67,7 @@ pub(crate) mod outputs;
 pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod python;
+pub(crate) mod queue_storage;
 pub(crate) mod random;
 pub(crate) mod redis;
 pub(crate) mod redis_cluster;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::Deserialize;
 
 use super::triggers::{Trigger, app_settings};
@@ -68,11 +68,37 @@ pub(super) fn write(root: &Path, parts: &Parts<'_>) -> anyhow::Result<()> {
         dockerfile.push_str(&format!("COPY {function} {function}\n"));
     }
     put("Dockerfile", &dockerfile)?;
-    copy(parts.handler, &root.join(executable()?), 0o755)?;
+    let executable = executable()?;
+    copy(parts.handler, &root.join(&executable), 0o755)?;
+    check_mode(&root.join(&executable), &executable)?;
     copy(parts.library, &root.join(LIBRARY), 0o644)?;
     for model in parts.models {
         model.copy_to(&root.join("models"))?;
     }
+    Ok(())
+}
+
+/// Some file systems keep no modes and do not say so. The host shows what it cannot execute only as a first call that
+/// hangs for two minutes.
+///
+/// # Errors
+/// If not everyone may execute the file.
+#[cfg(unix)]
+fn check_mode(file: &Path, shown: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = fs::metadata(file).with_context(|| format!("{shown} cannot be read"))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o555 != 0o555 {
+        bail!(
+            "{shown} has mode {mode:04o} in --out, expected 0755, or the host cannot start it: that file system keeps no \
+             modes; choose --out on another one"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_mode(_: &Path, _: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
@@ -110,4 +136,30 @@ fn write_text(file: &Path, text: &str) -> anyhow::Result<()> {
 fn make_folder_of(file: &Path) -> anyhow::Result<()> {
     let folder = file.parent().unwrap_or(file);
     fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_handler_that_the_host_may_not_execute_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("handler");
+        fs::write(&file, "").unwrap();
+        for (mode, fits) in [(0o755, true), (0o777, true), (0o644, false), (0o700, false)] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            let checked = check_mode(&file, "bin/handler");
+            assert_eq!(checked.is_ok(), fits, "{mode:o}");
+            if let Err(error) = checked {
+                let said = error.to_string();
+                assert!(
+                    said.starts_with(&format!("bin/handler has mode 0{mode:o} ")),
+                    "{said}"
+                );
+            }
+        }
+    }
 }

@@ -11,8 +11,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use score::ModelSignature;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::format::{XLS_MAGIC, ZIP_MAGIC};
-use super::{Declared, charset, raw};
+use super::format::{NPY_MAGIC, XLS_MAGIC, ZIP_MAGIC};
+use super::{Declared, charset, is_packed, raw};
 
 /// Some encoders leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -20,13 +20,17 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The body inside a wrapping that clients of queues put around it, where there is only one way to read that: JSON in
-/// base64 or inside a JSON string, and what .NET's data contract serializer makes of texts and bytes.
+/// The body inside a wrapping that clients of queues put around it, where there is only one way to read that: JSON, a
+/// numpy array, a picture or gzip in base64, JSON inside a JSON string, and what .NET's data contract serializer makes of
+/// texts and bytes.
 pub(super) fn unwrap(body: &[u8]) -> Option<Vec<u8>> {
     let text = body.trim_ascii();
     match text.first()? {
         b'"' => string_with_json(text).map(String::into_bytes),
-        b'e' | b'7' | b'/' => base64_with_json(text),
+        b'e' | b'7' => base64_with_json(text),
+        b'/' => base64_with_json(text).or_else(|| base64_with_signature(text)),
+        // What the first bytes of formats become that begin with a signature.
+        b'k' | b'i' | b'U' | b'H' => base64_with_signature(text),
         b'@' => data_contract::from_binary(body),
         b'<' => data_contract::from_xml(text),
         _ => None,
@@ -164,13 +168,24 @@ fn base64_with_json(text: &[u8]) -> Option<Vec<u8>> {
     if !starts.iter().any(|start| text.starts_with(start)) {
         return None;
     }
-    let kept = text.iter().filter(|byte| !byte.is_ascii_whitespace());
-    let kept: Vec<u8> = kept.copied().collect();
     let is_json = |bytes: &Vec<u8>| {
         let text = charset::to_utf8(bytes, Declared::default());
         text.is_ok_and(|text| serde_json::from_slice::<IgnoredAny>(&text).is_ok())
     };
-    BASE64.decode(kept).ok().filter(is_json)
+    from_base64(text).filter(is_json)
+}
+
+fn base64_with_signature(text: &[u8]) -> Option<Vec<u8>> {
+    // 16 characters hold the longest signature; most texts are no base64 of one and are not copied.
+    let begin = from_base64(text.get(..16)?)?;
+    let known = begin.starts_with(NPY_MAGIC) || is_packed(&begin);
+    known.then(|| from_base64(text)).flatten()
+}
+
+fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let kept = text.iter().filter(|byte| !byte.is_ascii_whitespace());
+    let kept: Vec<u8> = kept.copied().collect();
+    BASE64.decode(kept).ok()
 }
 
 fn string_with_json(text: &[u8]) -> Option<String> {

@@ -78,6 +78,24 @@ fn wrappings_of_queue_clients_are_taken_off() {
 }
 
 #[test]
+fn formats_with_a_signature_are_taken_out_of_base64() {
+    for body in [
+        &b"\x93NUMPY\x01\x00v\x00{'descr': '<f4'}"[..],
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+        b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01",
+        b"RIFF\x24\0\0\0WEBPVP8 ",
+        b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xabVJ,IT\xb2R",
+    ] {
+        let mut lines = BASE64_STANDARD.encode(body);
+        assert_eq!(unwrap(lines.as_bytes()).as_deref(), Some(body));
+        lines.insert_str(16, "\r\n");
+        assert_eq!(unwrap(lines.as_bytes()).as_deref(), Some(body));
+        lines.insert(8, '!');
+        assert_eq!(unwrap(lines.as_bytes()), None, "{lines}");
+    }
+}
+
+#[test]
 fn what_can_be_read_in_several_ways_stays_wrapped() {
     let cut = binary("string", &[(0x99, OBJECT.as_bytes())]);
     for body in [
@@ -87,6 +105,11 @@ fn what_can_be_read_in_several_ways_stays_wrapped() {
         b"\"[1]\"",
         b"eyes",
         b"ewe",
+        b"k05V",
+        b"kilograms and litres",
+        b"/9j/",
+        b"Hello, world! Hello, world!",
+        b"UklGRiQAAABXQVZFZm10IA==",
         b"<string>{}</string>",
         br#"<string xmlns="http://schemas.microsoft.com/2003/10/Serialization/">{}<!-- --></string>"#,
         br#"<string xmlns="http://schemas.microsoft.com/2003/10/Serialization/">&custom;</string>"#,
