@@ -3,13 +3,16 @@
 //! The host sends envelopes chunked, without Content-Length, so the limit holds while reading. (warp's own
 //! `content_length_limit` answers 411 to such a request.)
 
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use warp::http::{HeaderMap, header};
+use warp::http::{HeaderMap, HeaderValue, header};
 
 use crate::problem::Problem;
 
@@ -110,39 +113,94 @@ impl From<Vec<u8>> for BodyBytes {
     }
 }
 
-/// Reads a body.
-///
-/// # Errors
-/// 413 as soon as it is known to be larger, 503 if bodies together take too much room, 400 if the sender breaks off
-/// or is too slow.
-pub(super) async fn read<S, B>(
-    body: S,
-    headers: &HeaderMap,
-    rules: ReadRules,
-    limits: &BodyLimits,
-) -> Result<BodyBytes, Problem>
+/// The body of one request, as long as it is not read.
+pub(super) struct Upload<S> {
+    unread: Option<S>,
+    declared: usize,
+    /// Whether any byte is to come.
+    is_there: bool,
+    /// Whether the sender holds it back until `100 Continue`, which hyper sends when it is first polled.
+    waits: bool,
+}
+
+impl<S, B> Upload<S>
 where
     S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
     B: Buf + Send + 'static,
 {
-    let mut body = Box::pin(body);
-    let reading = collect(&mut body, headers, rules, limits);
-    let outcome = tokio::time::timeout(limits.time, reading).await;
-    let outcome = outcome.unwrap_or_else(|_| {
-        let time = limits.time;
-        Err(Problem::bad_request(format!(
-            "the body did not come within {time:?}"
-        )))
-    });
-    if outcome.is_err() {
-        tokio::spawn(drain(body));
+    pub(super) fn new(body: S, headers: &HeaderMap) -> Self {
+        let declared = declared_length(headers);
+        let expect = headers.get(header::EXPECT).map(HeaderValue::as_bytes);
+        Self {
+            unread: Some(body),
+            declared: declared.unwrap_or(0),
+            is_there: declared.map_or_else(
+                || headers.contains_key(header::TRANSFER_ENCODING),
+                |length| length > 0,
+            ),
+            waits: expect.is_some_and(|expect| expect.eq_ignore_ascii_case(b"100-continue")),
+        }
     }
-    outcome
+
+    /// Reads it, once.
+    ///
+    /// # Errors
+    /// 413 as soon as it is known to be larger, 503 if bodies together take too much room, 400 if the sender breaks off
+    /// or is too slow. What is known beforehand is told without reading.
+    pub(super) async fn read(
+        &mut self,
+        rules: ReadRules,
+        limits: &BodyLimits,
+    ) -> Result<BodyBytes, Problem> {
+        if self.declared > rules.max_bytes && !rules.keep_tail {
+            return Err(Problem::too_large(rules.max_bytes));
+        }
+        let expected = Some(self.declared).filter(|length| *length <= rules.max_bytes);
+        let room = limits.take(expected.unwrap_or(0), rules).await?;
+        let Some(body) = self.unread.take() else {
+            return Err(Problem::internal());
+        };
+        let mut body = Box::pin(body);
+        let reading = async {
+            match expected {
+                Some(length) => collect(&mut body, length, room, rules, limits).await,
+                None => {
+                    drop(room);
+                    too_large(&mut body, BytesMut::new(), rules).await
+                }
+            }
+        };
+        let outcome = tokio::time::timeout(limits.time, reading).await;
+        let outcome = outcome.unwrap_or_else(|_| {
+            let time = limits.time;
+            Err(Problem::bad_request(format!(
+                "the body did not come within {time:?}"
+            )))
+        });
+        if outcome.is_err() {
+            tokio::spawn(drain(body));
+        }
+        outcome
+    }
+
+    /// Reads what is left of a refused body: closing the connection on a sender that is still sending would lose the
+    /// answer. Returns whether the connection has to be closed, because its sender may send the body or may not.
+    pub(super) fn end(self) -> bool {
+        match self.unread {
+            Some(_) if self.is_there && self.waits => true,
+            Some(body) if self.is_there => {
+                tokio::spawn(drain(Box::pin(body)));
+                false
+            }
+            _ => false,
+        }
+    }
 }
 
 async fn collect<S, B>(
     body: &mut S,
-    headers: &HeaderMap,
+    declared: usize,
+    mut room: OwnedSemaphorePermit,
     rules: ReadRules,
     limits: &BodyLimits,
 ) -> Result<BodyBytes, Problem>
@@ -150,11 +208,6 @@ where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
     B: Buf,
 {
-    let declared = declared_length(headers).unwrap_or(0);
-    if declared > rules.max_bytes {
-        return too_large(body, BytesMut::new(), rules).await;
-    }
-    let mut room = limits.take(declared, rules).await?;
     let mut bytes = BytesMut::with_capacity(declared);
     while let Some(chunk) = next(body).await? {
         let needed = bytes.len() + chunk.remaining();
@@ -182,7 +235,43 @@ where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
 {
     let chunk = body.next().await.transpose();
-    chunk.map_err(|_| Problem::bad_request("the body ended early"))
+    chunk.map_err(|error| match is_closed(&error) {
+        true => Problem::client_closed(),
+        false => Problem::bad_request(format!("the body cannot be read: {}", shown(&error))),
+    })
+}
+
+/// Whether the connection has ended, and not only sent something that is no chunk.
+fn is_closed(error: &warp::Error) -> bool {
+    causes(error).any(|cause| {
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let http = cause.downcast_ref::<hyper::Error>();
+        http.is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
+            || matches!(
+                io,
+                Some(
+                    ErrorKind::UnexpectedEof
+                        | ErrorKind::ConnectionReset
+                        | ErrorKind::ConnectionAborted
+                        | ErrorKind::BrokenPipe
+                        | ErrorKind::TimedOut
+                )
+            )
+    })
+}
+
+/// The innermost cause, which is hyper's words about the chunks.
+fn shown(error: &warp::Error) -> String {
+    let innermost = causes(error).last();
+    innermost.map_or_else(String::new, ToString::to_string)
+}
+
+fn causes(error: &warp::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let first: &(dyn Error + 'static) = error;
+    iter::successors(Some(first), |error| {
+        let error: &(dyn Error + 'static) = *error;
+        error.source()
+    })
 }
 
 fn append(bytes: &mut BytesMut, mut chunk: impl Buf) {
@@ -228,19 +317,6 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
     value.to_str().ok()?.parse().ok()
 }
 
-/// Reads a body that nobody wants, if there is one: closing the connection on a sender that is still sending would
-/// lose the answer.
-pub(super) fn discard<S, B>(body: S, headers: &HeaderMap)
-where
-    S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
-    B: Buf + Send + 'static,
-{
-    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    if chunked || declared_length(headers).is_some_and(|length| length > 0) {
-        tokio::spawn(drain(Box::pin(body)));
-    }
-}
-
 async fn drain<S, B>(mut body: S)
 where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
@@ -279,7 +355,8 @@ mod tests {
             .map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())))
             .collect();
         let rules = ReadRules::at_most(max_bytes);
-        read(stream::iter(chunks), &HeaderMap::new(), rules, limits).await
+        let mut upload = Upload::new(stream::iter(chunks), &HeaderMap::new());
+        upload.read(rules, limits).await
     }
 
     #[tokio::test]
@@ -300,13 +377,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, 5.into());
         let body = stream::pending::<Result<Bytes, warp::Error>>();
-        assert_eq!(
-            read(body, &headers, ReadRules::at_most(4), &limits())
-                .await
-                .unwrap_err()
-                .status,
-            413
-        );
+        let mut upload = Upload::new(body, &headers);
+        let refused = upload.read(ReadRules::at_most(4), &limits()).await;
+        assert_eq!(refused.unwrap_err().status, 413);
+        assert!(!upload.end());
     }
 
     #[tokio::test(start_paused = true)]
@@ -315,13 +389,8 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             Some((Ok::<_, warp::Error>(Bytes::from_static(b" ")), ()))
         });
-        let refused = read(
-            drop_by_drop,
-            &HeaderMap::new(),
-            ReadRules::at_most(4096),
-            &limits(),
-        )
-        .await;
+        let mut upload = Upload::new(drop_by_drop, &HeaderMap::new());
+        let refused = upload.read(ReadRules::at_most(4096), &limits()).await;
         assert_eq!(refused.unwrap_err().status, 400);
     }
 

@@ -1,6 +1,7 @@
 //! The host's door: every request comes in here, in the forwarded form or as an envelope, and leaves as one `Reply`.
 
 mod body;
+mod caller;
 mod envelope;
 mod info;
 mod openapi;

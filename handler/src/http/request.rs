@@ -6,7 +6,7 @@ use std::time::Instant;
 use percent_encoding::percent_decode_str;
 use score::{CacheUse, Scorer, Times};
 use tracing::field::Empty;
-use tracing::{Instrument, Level, Span, error, info, info_span, span_enabled};
+use tracing::{Instrument, Level, Span, debug, error, info, info_span, span_enabled};
 use warp::http::{HeaderMap, HeaderName, Method, header};
 
 use super::body::BodyBytes;
@@ -49,13 +49,24 @@ pub(super) struct Head {
     pub(super) origin: Origin,
     /// Whether the answer has to be JSON, since it travels in an envelope.
     pub(super) json_only: bool,
+    /// Whether it is an envelope of the host.
+    pub(super) is_envelope: bool,
 }
 
 impl Head {
     /// For a request in the forwarded form.
     pub(super) fn forwarded(method: Method, target: (&str, &str), headers: &HeaderMap) -> Self {
         let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
-        Self::new(method, target, request_id(headers), text)
+        let mut head = Self::new(method, target, request_id(headers), text);
+        if headers.contains_key(header::CONTENT_ENCODING) {
+            // Lines of the same name are one list, RFC 9110 section 5.3.
+            let lines = headers.get_all(header::CONTENT_ENCODING).iter();
+            let lines: Vec<_> = lines
+                .map(|line| String::from_utf8_lossy(line.as_bytes()))
+                .collect();
+            head.content_encoding = Some(lines.join(", "));
+        }
+        head
     }
 
     /// From path and query, and a look-up of headers.
@@ -90,6 +101,7 @@ impl Head {
                 Origin::default()
             },
             json_only: false,
+            is_envelope: false,
         }
     }
 
@@ -204,7 +216,7 @@ fn known(method: &Method) -> Option<&str> {
 
 /// Names as in OpenTelemetry's conventions for HTTP servers and functions.
 fn span(head: &Head) -> Span {
-    let route = route::is_public(&head.path).then_some(route::TEMPLATE);
+    let route = route::template(&head.path);
     info_span!(
         "request",
         otel.name = span_name(&head.method, route),
@@ -229,7 +241,7 @@ where
 {
     let mut model = None;
     let route = route::find(&head.method, &head.path);
-    let function = function_name(app, &head.path, &route);
+    let function = function_name(app, head, &route);
     let outcome = match route {
         Ok(route) => {
             let work = dispatch(app, head, route, read_body, &mut model);
@@ -238,7 +250,11 @@ where
         Err(problem) => Err(problem),
     };
     let name = model.as_ref().map(|(name, _)| name.as_str());
-    let reply = outcome.unwrap_or_else(|problem| refusal(head, name, problem));
+    let reply = match outcome {
+        Ok(reply) => reply,
+        Err(problem) if problem.is_client_closed() => return refuse(app, head, problem),
+        Err(problem) => refusal(head, name, problem),
+    };
     if let Some((_, times)) = &model {
         times.observe(head.received.elapsed());
     }
@@ -247,8 +263,21 @@ where
 
 /// The answer to a request that is refused before anybody has looked at what it is for.
 pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
-    let function = function_name(app, &head.path, &route::find(&head.method, &head.path));
+    if problem.is_client_closed() {
+        Span::current().record("error.type", problem.code);
+        closed(app, head, metrics::UPLOAD);
+        return Reply::refusal(problem, &head.request_id, false);
+    }
+    let function = function_name(app, head, &route::find(&head.method, &head.path));
     finish(app, head, function, None, refusal(head, None, problem))
+}
+
+/// Counts a request whose client went away before it was answered.
+pub(super) fn closed(app: &App, head: &Head, during: &'static str) {
+    let (id, path) = (&head.request_id, &head.path);
+    let ms = scoring::millis(head.received.elapsed());
+    debug!(id, path, during, ms, "client closed the connection");
+    app.metrics.client_closed(during);
 }
 
 /// The answer to a call whose messages have failed; they are counted already, each for itself.
@@ -273,14 +302,16 @@ fn finish(app: &App, head: &Head, function: &str, model: Option<&str>, mut reply
 
 /// The function a request belongs to, for figures: of its own name, `score` for what is to be scored by the public path,
 /// and `info` for everything else there, since probes and scrapes would make failures look rare.
-fn function_name<'a>(app: &'a App, path: &str, route: &Result<Route, Problem>) -> &'a str {
+fn function_name<'a>(app: &'a App, head: &Head, route: &Result<Route, Problem>) -> &'a str {
     match route {
         Ok(Route::Score(_)) => "score",
-        _ if route::is_public(path) => "info",
-        _ => {
-            let function = path.strip_prefix('/').and_then(|name| app.function(name));
+        _ if route::template(&head.path).is_some() => "info",
+        _ if head.is_envelope => {
+            let name = head.path.strip_prefix('/');
+            let function = name.and_then(|name| app.function(name));
             function.map_or("none", |function| &function.name)
         }
+        _ => "none",
     }
 }
 
@@ -320,15 +351,39 @@ async fn score<F>(
 where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
+    check_coding(head.content_encoding.as_deref())?;
+    // A model that is not there is told before the body is sent for. While models load, the body comes first.
+    let loaded = app.models().ok();
+    if let Some(models) = &loaded {
+        find(model, models)?;
+    }
     let body = read_body().await?;
     // Only now: a sender that takes its time must not hold the place of one that does not.
     let place = app.places.try_acquire();
     let _place = place.map_err(|_| Problem::busy("too many requests are in work"))?;
-    let models = app.models_when_loaded().await?;
+    let models = match loaded {
+        Some(models) => models,
+        None => app.models_when_loaded().await?,
+    };
     let scorer = find(model, &models)?;
     *found = Some(labelled(scorer));
     let scored = scoring::score(app, &models, scorer, head.call(), &body.bytes).await?;
     Ok(scored_reply(scored))
+}
+
+/// Other codings would be taken for the data themselves. RFC 9110 sections 8.4.1.3 and 8.4.1.
+fn check_coding(coding: Option<&str>) -> Result<(), Problem> {
+    let Some(coding) = coding else {
+        return Ok(());
+    };
+    let known = ["", "identity", "gzip", "x-gzip"];
+    match known
+        .iter()
+        .any(|one| coding.trim().eq_ignore_ascii_case(one))
+    {
+        true => Ok(()),
+        false => Err(Problem::unknown_coding(coding)),
+    }
 }
 
 fn find<'a>(model: &Option<ModelRef>, models: &'a Models) -> Result<&'a Scorer, NoModel> {
@@ -439,6 +494,45 @@ mod tests {
         );
         assert_eq!(named(octets, &[], "code=1"), (None, None));
         assert_eq!(named("application/json", &both, query), (None, None));
+    }
+
+    #[test]
+    fn one_coding_of_a_body_is_taken_and_lines_of_it_are_a_list() {
+        let coding = |lines: &[&'static str]| {
+            let mut map = HeaderMap::new();
+            for line in lines {
+                map.append("content-encoding", HeaderValue::from_static(line));
+            }
+            let head = Head::forwarded(Method::POST, ("/api/score", ""), &map);
+            check_coding(head.content_encoding.as_deref())
+        };
+        for taken in [
+            &[][..],
+            &[""],
+            &["gzip"],
+            &["GZIP "],
+            &["x-gzip"],
+            &["identity"],
+        ] {
+            assert!(coding(taken).is_ok(), "{taken:?}");
+        }
+        for refused in [
+            &["br"][..],
+            &["gzip, gzip"],
+            &["gzip", "gzip"],
+            &["identity, gzip"],
+            &["deflate"],
+            &["zstd"],
+            &["compress"],
+            &["aws-chunked"],
+            &["gzip;q=1.0"],
+            &["utf-8"],
+        ] {
+            let problem = coding(refused).unwrap_err();
+            assert_eq!(problem.status, 415, "{refused:?}");
+            assert!(problem.message.contains("gzip or identity"), "{problem:?}");
+            assert_eq!(problem.accept_encoding, Some("gzip, identity"));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod element;
 mod fast;
 mod fast_inference;
 mod features;
+mod gzip;
 mod npy;
 mod numbers;
 mod open_inference;
@@ -18,8 +19,6 @@ mod table;
 mod tabular;
 mod unlike;
 mod write;
-
-use std::io::Read;
 
 use score::{InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError};
 use serde::Deserialize;
@@ -163,9 +162,9 @@ pub(crate) fn decode(
     metadata: &ModelMetadata,
     limits: Limits,
 ) -> Result<Body, PayloadError> {
-    let inflated = inflate(body, declared, limits.max_bytes)?;
-    let body = inflated.as_deref().unwrap_or(body);
     let (signature, max_nesting) = (&metadata.signature, limits.max_nesting);
+    let inflated = gzip::inflate(body, declared, signature, limits.max_bytes)?;
+    let body = inflated.as_deref().unwrap_or(body);
     let format = match Format::of(body, declared) {
         Ok(format) => format,
         Err(error) => return unwrapped(body, declared, metadata, limits, error),
@@ -215,11 +214,10 @@ fn is_object(body: &[u8]) -> bool {
 }
 
 const NPY_MAGIC: &[u8] = b"\x93NUMPY";
-const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
 /// Whether a body may be much larger than it looks: pictures and what is compressed.
 pub(crate) fn is_packed(body: &[u8]) -> bool {
-    body.starts_with(GZIP_MAGIC) || picture::begins_like_one(body)
+    body.starts_with(gzip::MAGIC) || picture::begins_like_one(body)
 }
 
 /// Whether a content type says that a body is the bytes of a tensor.
@@ -279,33 +277,6 @@ impl Format {
             ))),
         }
     }
-}
-
-/// Unpacks a gzip body; `None` if it is not packed. Where the declared type leaves every byte open, only the header
-/// tells.
-fn inflate(
-    body: &[u8],
-    declared: Declared<'_>,
-    max_bytes: usize,
-) -> Result<Option<Vec<u8>>, PayloadError> {
-    let says_gzip = declared
-        .content_encoding
-        .is_some_and(|encoding| encoding.trim().eq_ignore_ascii_case("gzip"));
-    let any_bytes = declared.content_type.is_some_and(is_raw);
-    // With a JSON part in front, no raw tensor can begin like this.
-    let any_bytes = any_bytes && declared.json_bytes.is_none();
-    if !body.starts_with(GZIP_MAGIC) || (any_bytes && !says_gzip) {
-        return Ok(None);
-    }
-    let mut inflated = Vec::new();
-    let mut reader = flate2::read::MultiGzDecoder::new(body).take(max_bytes as u64 + 1);
-    reader
-        .read_to_end(&mut inflated)
-        .map_err(|error| invalid(&format!("the body is not valid gzip: {error}")))?;
-    if inflated.len() > max_bytes {
-        return Err(PayloadError::TooLarge);
-    }
-    Ok(Some(inflated))
 }
 
 fn decode_json(

@@ -1,6 +1,7 @@
 //! The shapes of the Functions custom-handler protocol: what stands in function.json, what the host posts and what it
-//! expects back. No decisions here.
+//! expects back. No decisions here, but one: a function.json that lets callers in without a key is refused.
 
+mod access;
 mod function;
 mod http_binding;
 mod invocation;
