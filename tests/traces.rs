@@ -211,7 +211,7 @@ async fn the_hosts_trace_is_continued_if_it_is_sampled_and_else_the_senders() {
         });
         let body = envelope.to_string().into_bytes();
         let mut headers = vec![
-            ("Host", "x".to_owned()),
+            ("Host", format!("127.0.0.1:{}", host.port())),
             ("Content-Length", body.len().to_string()),
         ];
         headers.extend(host_sends.map(|value| ("traceparent", value)));
@@ -479,8 +479,9 @@ async fn an_envelope_that_cannot_be_read_is_an_error_in_its_own_trace() {
     let host = start(&collector, &[]).await;
     let not_sampled = format!("00-{}-{PARENT}-00", "f".repeat(32));
     for parent in [not_sampled, traceparent("01")] {
+        let own = format!("127.0.0.1:{}", host.port());
         let headers = [
-            ("Host", "x"),
+            ("Host", &*own),
             ("Content-Length", "2"),
             ("traceparent", &*parent),
         ];

@@ -96,8 +96,9 @@ async fn f03_get_describes_the_model_and_a_post_without_a_body_is_a_400() {
 async fn f04_head_is_answered_without_a_body() {
     let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
     let connection = RawConnection::open(host.port()).await.unwrap();
+    let own = format!("127.0.0.1:{}", host.port());
     for path in ["/", "/api/score"] {
-        let request = http1::head("HEAD", path, &[("Host", "x")]);
+        let request = http1::head("HEAD", path, &[("Host", &own)]);
         connection.send(&request).await.unwrap();
         let response = connection.read_response(true).await.unwrap();
         assert_eq!(response.answer.status, 200, "{path}");

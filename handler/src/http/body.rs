@@ -3,17 +3,15 @@
 //! The host sends envelopes chunked, without Content-Length, so the limit holds while reading. (warp's own
 //! `content_length_limit` answers 411 to such a request.)
 
-use std::error::Error;
-use std::io::{self, ErrorKind};
-use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use warp::http::{HeaderMap, HeaderValue, header};
+use warp::http::{HeaderMap, header};
 
+use super::upload::{self, Upload};
 use crate::problem::Problem;
 
 /// What is read of a refused body, and for how long, so that the sender gets to read the refusal.
@@ -113,94 +111,38 @@ impl From<Vec<u8>> for BodyBytes {
     }
 }
 
-/// The body of one request, as long as it is not read.
-pub(super) struct Upload<S> {
-    unread: Option<S>,
-    declared: usize,
-    /// Whether any byte is to come.
-    is_there: bool,
-    /// Whether the sender holds it back until `100 Continue`, which hyper sends when it is first polled.
-    waits: bool,
-}
-
-impl<S, B> Upload<S>
+/// Reads a body.
+///
+/// # Errors
+/// 413 as soon as it is known to be larger, 503 if bodies together take too much room, 400 if the sender breaks off
+/// or is too slow.
+pub(super) async fn read<S, B>(
+    mut body: Upload<S>,
+    headers: &HeaderMap,
+    rules: ReadRules,
+    limits: &BodyLimits,
+) -> Result<BodyBytes, Problem>
 where
     S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
     B: Buf + Send + 'static,
 {
-    pub(super) fn new(body: S, headers: &HeaderMap) -> Self {
-        let declared = declared_length(headers);
-        let expect = headers.get(header::EXPECT).map(HeaderValue::as_bytes);
-        Self {
-            unread: Some(body),
-            declared: declared.unwrap_or(0),
-            is_there: declared.map_or_else(
-                || headers.contains_key(header::TRANSFER_ENCODING),
-                |length| length > 0,
-            ),
-            waits: expect.is_some_and(|expect| expect.eq_ignore_ascii_case(b"100-continue")),
-        }
+    let reading = collect(&mut body, headers, rules, limits);
+    let outcome = tokio::time::timeout(limits.time, reading).await;
+    let outcome = outcome.unwrap_or_else(|_| {
+        let time = limits.time;
+        Err(Problem::bad_request(format!(
+            "the body did not come within {time:?}"
+        )))
+    });
+    if outcome.is_err() {
+        tokio::spawn(drain(body));
     }
-
-    /// Reads it, once.
-    ///
-    /// # Errors
-    /// 413 as soon as it is known to be larger, 503 if bodies together take too much room, 400 if the sender breaks off
-    /// or is too slow. What is known beforehand is told without reading.
-    pub(super) async fn read(
-        &mut self,
-        rules: ReadRules,
-        limits: &BodyLimits,
-    ) -> Result<BodyBytes, Problem> {
-        if self.declared > rules.max_bytes && !rules.keep_tail {
-            return Err(Problem::too_large(rules.max_bytes));
-        }
-        let expected = Some(self.declared).filter(|length| *length <= rules.max_bytes);
-        let room = limits.take(expected.unwrap_or(0), rules).await?;
-        let Some(body) = self.unread.take() else {
-            return Err(Problem::internal());
-        };
-        let mut body = Box::pin(body);
-        let reading = async {
-            match expected {
-                Some(length) => collect(&mut body, length, room, rules, limits).await,
-                None => {
-                    drop(room);
-                    too_large(&mut body, BytesMut::new(), rules).await
-                }
-            }
-        };
-        let outcome = tokio::time::timeout(limits.time, reading).await;
-        let outcome = outcome.unwrap_or_else(|_| {
-            let time = limits.time;
-            Err(Problem::bad_request(format!(
-                "the body did not come within {time:?}"
-            )))
-        });
-        if outcome.is_err() {
-            tokio::spawn(drain(body));
-        }
-        outcome
-    }
-
-    /// Reads what is left of a refused body: closing the connection on a sender that is still sending would lose the
-    /// answer. Returns whether the connection has to be closed, because its sender may send the body or may not.
-    pub(super) fn end(self) -> bool {
-        match self.unread {
-            Some(_) if self.is_there && self.waits => true,
-            Some(body) if self.is_there => {
-                tokio::spawn(drain(Box::pin(body)));
-                false
-            }
-            _ => false,
-        }
-    }
+    outcome
 }
 
 async fn collect<S, B>(
     body: &mut S,
-    declared: usize,
-    mut room: OwnedSemaphorePermit,
+    headers: &HeaderMap,
     rules: ReadRules,
     limits: &BodyLimits,
 ) -> Result<BodyBytes, Problem>
@@ -208,6 +150,11 @@ where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
     B: Buf,
 {
+    let declared = declared_length(headers).unwrap_or(0);
+    if declared > rules.max_bytes {
+        return too_large(body, BytesMut::new(), rules).await;
+    }
+    let mut room = limits.take(declared, rules).await?;
     let mut bytes = BytesMut::with_capacity(declared);
     while let Some(chunk) = next(body).await? {
         let needed = bytes.len() + chunk.remaining();
@@ -235,43 +182,7 @@ where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
 {
     let chunk = body.next().await.transpose();
-    chunk.map_err(|error| match is_closed(&error) {
-        true => Problem::client_closed(),
-        false => Problem::bad_request(format!("the body cannot be read: {}", shown(&error))),
-    })
-}
-
-/// Whether the connection has ended, and not only sent something that is no chunk.
-fn is_closed(error: &warp::Error) -> bool {
-    causes(error).any(|cause| {
-        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        let http = cause.downcast_ref::<hyper::Error>();
-        http.is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
-            || matches!(
-                io,
-                Some(
-                    ErrorKind::UnexpectedEof
-                        | ErrorKind::ConnectionReset
-                        | ErrorKind::ConnectionAborted
-                        | ErrorKind::BrokenPipe
-                        | ErrorKind::TimedOut
-                )
-            )
-    })
-}
-
-/// The innermost cause, which is hyper's words about the chunks.
-fn shown(error: &warp::Error) -> String {
-    let innermost = causes(error).last();
-    innermost.map_or_else(String::new, ToString::to_string)
-}
-
-fn causes(error: &warp::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    let first: &(dyn Error + 'static) = error;
-    iter::successors(Some(first), |error| {
-        let error: &(dyn Error + 'static) = *error;
-        error.source()
-    })
+    chunk.map_err(|error| upload::broken(&error))
 }
 
 fn append(bytes: &mut BytesMut, mut chunk: impl Buf) {
@@ -317,11 +228,28 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
     value.to_str().ok()?.parse().ok()
 }
 
-async fn drain<S, B>(mut body: S)
+/// Reads a body that nobody wants, if there is one: closing the connection on a sender that is still sending would
+/// lose the answer.
+pub(super) fn discard<S, B>(body: Upload<S>, headers: &HeaderMap)
 where
-    S: Stream<Item = Result<B, warp::Error>> + Unpin,
+    S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
+    B: Buf + Send + 'static,
+{
+    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
+    if chunked || declared_length(headers).is_some_and(|length| length > 0) {
+        tokio::spawn(drain(body));
+    }
+}
+
+/// A body that its sender holds back is not sent for.
+async fn drain<S, B>(mut body: Upload<S>)
+where
+    S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
 {
+    if body.held().is_back() {
+        return;
+    }
     let all = async {
         let mut seen = 0;
         while let Some(Ok(chunk)) = body.next().await {
@@ -345,6 +273,11 @@ mod tests {
         BodyLimits::new(1 << 20, Duration::from_secs(60))
     }
 
+    fn uploaded<S>(body: S) -> (Upload<S>, HeaderMap) {
+        let headers = HeaderMap::new();
+        (Upload::new(body, &headers), headers)
+    }
+
     async fn read_chunks(
         chunks: &[&'static str],
         max_bytes: usize,
@@ -355,8 +288,8 @@ mod tests {
             .map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())))
             .collect();
         let rules = ReadRules::at_most(max_bytes);
-        let mut upload = Upload::new(stream::iter(chunks), &HeaderMap::new());
-        upload.read(rules, limits).await
+        let (body, headers) = uploaded(stream::iter(chunks));
+        read(body, &headers, rules, limits).await
     }
 
     #[tokio::test]
@@ -377,10 +310,14 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, 5.into());
         let body = stream::pending::<Result<Bytes, warp::Error>>();
-        let mut upload = Upload::new(body, &headers);
-        let refused = upload.read(ReadRules::at_most(4), &limits()).await;
-        assert_eq!(refused.unwrap_err().status, 413);
-        assert!(!upload.end());
+        let body = Upload::new(body, &headers);
+        assert_eq!(
+            read(body, &headers, ReadRules::at_most(4), &limits())
+                .await
+                .unwrap_err()
+                .status,
+            413
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -389,8 +326,8 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             Some((Ok::<_, warp::Error>(Bytes::from_static(b" ")), ()))
         });
-        let mut upload = Upload::new(drop_by_drop, &HeaderMap::new());
-        let refused = upload.read(ReadRules::at_most(4096), &limits()).await;
+        let (body, headers) = uploaded(drop_by_drop);
+        let refused = read(body, &headers, ReadRules::at_most(4096), &limits()).await;
         assert_eq!(refused.unwrap_err().status, 400);
     }
 

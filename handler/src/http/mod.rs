@@ -11,6 +11,7 @@ mod request;
 mod route;
 mod server;
 mod timing;
+mod upload;
 
 pub(crate) use body::BodyLimits;
 pub(crate) use info::rows_document;

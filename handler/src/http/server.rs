@@ -16,10 +16,11 @@ use warp::Filter;
 use warp::http::{HeaderMap, Method, header};
 use warp::path::FullPath;
 
-use super::body::{ReadRules, Upload};
+use super::body::{self, ReadRules};
 use super::caller::HostRule;
 use super::reply::{Reply, to_response};
 use super::request::{self, Head};
+use super::upload::Upload;
 use super::{envelope, info};
 use crate::app::App;
 use crate::event::HostCall;
@@ -176,10 +177,15 @@ async fn answer<B: Buf + Send + 'static>(
     headers: &HeaderMap,
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> Reply {
-    let mut upload = Upload::new(body, headers);
+    let body = Upload::new(body, headers);
+    let held = body.held().clone();
     let unanswered = Unanswered::new(app, head);
+    let mut body = Some(body);
     let mut read = async |rules| {
-        let body = upload.read(rules, &app.bodies).await?;
+        let Some(body) = body.take() else {
+            return Err(Problem::internal());
+        };
+        let body = body::read(body, headers, rules, &app.bodies).await?;
         unanswered.body_is_there();
         Ok(body)
     };
@@ -203,8 +209,12 @@ async fn answer<B: Buf + Send + 'static>(
         request::answer(app, head, || read(rules)).await
     };
     unanswered.is_answered();
-    if upload.end() {
+    if held.is_back() {
+        // Its sender may send the body or may not, so that nothing else can be read behind it.
         reply.set_static(header::CONNECTION, "close");
+    }
+    if let Some(unread) = body {
+        body::discard(unread, headers);
     }
     reply
 }

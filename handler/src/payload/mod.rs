@@ -175,8 +175,10 @@ pub(crate) fn decode(
             return unwrapped(body, declared, metadata, limits, error.into());
         }
         Format::Json => return decode_json(body, declared.json_bytes, metadata, limits),
-        Format::Raw => raw::read(body, declared, signature)
-            .map_err(|error| amended(error, || unlike::advice_on_raw(body).to_owned()))?,
+        Format::Raw => raw::read(body, declared, signature).map_err(|error| {
+            let advice = || [unlike::advice_on_raw(body), gzip::advice(body)].concat();
+            amended(error, advice)
+        })?,
         Format::Npy => npy::read(body, signature)?,
         Format::Csv => table::read(body, signature, max_nesting)?,
         Format::Picture => picture::read(body, metadata)?,
