@@ -9,6 +9,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use crate::protocol_cases::{JSON, LateApp, app_with, eventually};
 use crate::support::PATIENCE;
 use crate::support::host::{FunctionsHost, Mode};
+use crate::support::host_options::CORE_TOOLS;
 use crate::support::http1::{self, RawConnection};
 use crate::support::process::Level;
 
@@ -18,7 +19,9 @@ const BODY: &[u8] = br#"{"data":[[1,2,3]]}"#;
 const SCORES: &str = "[[3.0,5.0,7.0]]";
 
 async fn affine() -> FunctionsHost {
-    let host = FunctionsHost::start(&app_with("affine"), []).await;
+    // So that envelopes may have a length, too.
+    let tools = [(CORE_TOOLS, "Development")];
+    let host = FunctionsHost::start(&app_with("affine"), tools).await;
     let first = host.http("POST", "/api/score", &[JSON], BODY).await;
     assert_eq!(first.expect_status(200).text(), SCORES);
     host

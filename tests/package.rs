@@ -462,3 +462,57 @@ fn a_check_tells_what_was_found_out_and_all_problems_at_once() {
     let said = refusal(&["check", "--model-dir", &text(empty.path())]);
     assert!(said.starts_with("no model in "), "{said}");
 }
+
+#[test]
+fn health_is_in_a_package_unless_it_is_left_out() {
+    let target = folder();
+    let place = |name: &str| target.path().join(name);
+    let affine = model("affine");
+    let with = ["--model", &affine, "--handler", SMALL_PROGRAM, "--out"];
+    for (name, more, expected) in [
+        ("with", &[][..], true),
+        ("without", &["--no-health"], false),
+    ] {
+        let out = text(&place(name));
+        package(&[&with[..], &[&*out], more].concat());
+        let found = files(&place(name));
+        let dockerfile = fs::read_to_string(place(name).join("Dockerfile")).unwrap();
+        for word in ["live", "ready"] {
+            let function = format!("score_health_{word}/function.json");
+            assert_eq!(found.contains_key(&function), expected, "{name}");
+            let copied = format!("COPY score_health_{word} score_health_{word}\n");
+            assert_eq!(dockerfile.contains(&copied), expected, "{name}");
+            if expected {
+                let document = read_json(&place(name).join(function));
+                let trigger = &document["bindings"][0];
+                assert_eq!(trigger["authLevel"], "anonymous");
+                assert_eq!(trigger["route"], format!("health/{word}"));
+                assert_eq!(trigger["methods"], json!(["get"]));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_check_refuses_an_anonymous_function_that_opens_the_others() {
+    let app = AppRoot::with_sample();
+    let check = || {
+        let command = Command::new(env!("CARGO_BIN_EXE_handler"))
+            .arg("check")
+            .current_dir(app.path())
+            .env_clear()
+            .env("ORT_DYLIB_PATH", library())
+            .output();
+        let output = command.expect("the handler starts");
+        (output.status.code(), said(&output).1)
+    };
+    assert_eq!(check().0, Some(0));
+    app.edit_json("score_health_ready/function.json", |function| {
+        function["bindings"][0]["route"] = json!("health/{probe}");
+    });
+    let (code, problems) = check();
+    assert_eq!(code, Some(1));
+    for told in ["score_health_ready/function.json", "{probe}", "score_http"] {
+        assert!(problems.contains(told), "{problems}");
+    }
+}

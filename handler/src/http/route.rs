@@ -95,10 +95,11 @@ pub(super) fn speaks_open_inference(path: &str) -> bool {
 /// # Errors
 /// 404 for an unknown path, 405 for a method the path does not take.
 pub(super) fn find(method: &Method, path: &str) -> Result<Route, Problem> {
+    let named = path;
     let path = path.strip_suffix('/').unwrap_or(path);
     let Some(rest) = below_prefix(path) else {
         return match (health(path), method) {
-            (None, _) => Err(Problem::no_such_path(path)),
+            (None, _) => Err(Problem::no_such_path(named)),
             (Some((_, route)), &(Method::GET | Method::HEAD)) => Ok(route),
             (Some(_), _) => Err(Problem::method_not_allowed(true, false)),
         };

@@ -1,5 +1,6 @@
 //! The shapes of the Functions custom-handler protocol: what stands in function.json, what the host posts and what it
-//! expects back. No decisions here, but one: a function.json that lets callers in without a key is refused.
+//! expects back. One decision is made here: a function.json that lets callers without a key reach other functions is
+//! refused.
 
 mod access;
 mod function;
