@@ -376,13 +376,19 @@ fn check_coding(coding: Option<&str>) -> Result<(), Problem> {
     let Some(coding) = coding else {
         return Ok(());
     };
-    let known = ["", "identity", "gzip", "x-gzip"];
-    match known
-        .iter()
-        .any(|one| coding.trim().eq_ignore_ascii_case(one))
-    {
-        true => Ok(()),
-        false => Err(Problem::unknown_coding(coding)),
+    let known = |name: &str| {
+        let all = ["identity", "gzip", "x-gzip"];
+        all.iter().any(|one| name.eq_ignore_ascii_case(one))
+    };
+    // Empty elements of a list are none, RFC 9110 section 5.6.1.2.
+    let mut names = coding
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    match (names.next(), names.next()) {
+        (None, _) => Ok(()),
+        (Some(name), None) if known(name) => Ok(()),
+        _ => Err(Problem::unknown_coding(coding)),
     }
 }
 
@@ -510,6 +516,7 @@ mod tests {
             &[][..],
             &[""],
             &["gzip"],
+            &["gzip, "],
             &["GZIP "],
             &["x-gzip"],
             &["identity"],

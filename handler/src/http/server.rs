@@ -208,7 +208,7 @@ async fn answer<B: Buf + Send + 'static>(
         let rules = ReadRules::at_most(app.config().max_body_bytes);
         request::answer(app, head, || read(rules)).await
     };
-    unanswered.is_answered();
+    unanswered.answered();
     if held.is_back() {
         // Its sender may send the body or may not, so that nothing else can be read behind it.
         reply.set_static(header::CONNECTION, "close");
@@ -239,7 +239,7 @@ impl<'a> Unanswered<'a> {
         self.scoring.store(true, Ordering::Relaxed);
     }
 
-    fn is_answered(self) {
+    fn answered(self) {
         self.scoring.store(false, Ordering::Relaxed);
     }
 }
