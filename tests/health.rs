@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -181,4 +182,26 @@ async fn an_anonymous_function_with_a_free_route_ends_the_start() {
         function["bindings"][0]["route"] = json!("health/{probe:regex(^(live|ready)$)}");
     });
     FunctionsHost::start(&app, []).await;
+}
+
+#[test]
+fn a_check_refuses_such_a_function_too() {
+    let app = AppRoot::with_sample();
+    let check = || {
+        let program = app.path().join("bin/handler");
+        let mut command = Command::new(program);
+        command.arg("check").current_dir(app.path()).env_clear();
+        let output = command.output().unwrap();
+        let problems = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), problems)
+    };
+    assert_eq!(check().0, Some(0));
+    app.edit_json("score_health_ready/function.json", |function| {
+        function["bindings"][0]["route"] = json!("health/{probe}");
+    });
+    let (code, problems) = check();
+    assert_eq!(code, Some(1));
+    for told in ["score_health_ready/function.json", "{probe}", "score_http"] {
+        assert!(problems.contains(told), "{problems}");
+    }
 }

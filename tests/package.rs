@@ -492,27 +492,3 @@ fn health_is_in_a_package_unless_it_is_left_out() {
         }
     }
 }
-
-#[test]
-fn a_check_refuses_an_anonymous_function_that_opens_the_others() {
-    let app = AppRoot::with_sample();
-    let check = || {
-        let command = Command::new(env!("CARGO_BIN_EXE_handler"))
-            .arg("check")
-            .current_dir(app.path())
-            .env_clear()
-            .env("ORT_DYLIB_PATH", library())
-            .output();
-        let output = command.expect("the handler starts");
-        (output.status.code(), said(&output).1)
-    };
-    assert_eq!(check().0, Some(0));
-    app.edit_json("score_health_ready/function.json", |function| {
-        function["bindings"][0]["route"] = json!("health/{probe}");
-    });
-    let (code, problems) = check();
-    assert_eq!(code, Some(1));
-    for told in ["score_health_ready/function.json", "{probe}", "score_http"] {
-        assert!(problems.contains(told), "{problems}");
-    }
-}

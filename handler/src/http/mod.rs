@@ -3,6 +3,7 @@
 mod body;
 mod caller;
 mod envelope;
+mod head;
 mod info;
 mod openapi;
 mod page;

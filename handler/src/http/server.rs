@@ -18,8 +18,9 @@ use warp::path::FullPath;
 
 use super::body::{self, ReadRules};
 use super::caller::HostRule;
+use super::head::Head;
 use super::reply::{Reply, to_response};
-use super::request::{self, Head};
+use super::request;
 use super::upload::Upload;
 use super::{envelope, info};
 use crate::app::App;
