@@ -49,7 +49,7 @@ pub(super) fn check(all: &[Access]) -> anyhow::Result<()> {
 fn free_part(route: &str) -> Option<&str> {
     let mut rest = route;
     while let Some(start) = rest.find('{') {
-        // Braces inside a constraint are doubled; whatever holds one is not looked into.
+        // Braces inside a constraint are doubled; a constraint that holds one is refused.
         let end = rest[start..].find('}').map(|end| start + end);
         let Some(end) = end else {
             return Some(&rest[start..]);
