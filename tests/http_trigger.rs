@@ -28,6 +28,31 @@ async fn digits_get_the_labels_that_scikit_learn_gave() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn named_columns_are_put_in_order_or_their_order_is_told() {
+    let file = repository().join("tests/data/models/affine.onnx");
+    let app = AppRoot::new();
+    app.add_model("plain", file.clone(), None);
+    let columns = "[inputs.x]\ncolumns = [\"a\", \"b\", \"c\"]\n";
+    app.add_model("named", file, Some(columns));
+    let host = FunctionsHost::start(&app, []).await;
+    let csv = ("text/csv", "c,b,a\n3,2,1\n");
+    let split = r#"{"input_data":{"columns":["c","b","a"],"data":[[3,2,1]]}}"#;
+    let json = ("application/json", split);
+    for (path, told, expected) in [
+        ("plain", Some("by-position"), json!([[7.0, 5.0, 3.0]])),
+        ("named", None, json!([[3.0, 5.0, 7.0]])),
+    ] {
+        for (content_type, body) in [csv, json] {
+            let path = format!("/api/score/{path}");
+            let headers = [("content-type", content_type)];
+            let answer = host.http("POST", &path, &headers, body.as_bytes()).await;
+            assert_eq!(answer.json(), expected, "{path}");
+            assert_eq!(answer.header("x-columns"), told, "{path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_form_of_the_request_gets_the_same_answer() {
     let digits = Digits::load();
     let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;

@@ -70,6 +70,84 @@ async fn every_element_type_comes_back_unchanged() {
     }
 }
 
+/// What `quantized` makes of a row by itself: 256 steps from its smallest value, or 0, to its largest.
+fn quantized_alone(row: [f32; 3]) -> [f32; 3] {
+    let least = row.iter().fold(0f32, |least, v| least.min(*v));
+    let most = row.iter().fold(0f32, |most, v| most.max(*v));
+    let scale = (most - least) / 255.0;
+    let zero = (-least / scale).round_ties_even().clamp(0.0, 255.0);
+    row.map(|v| (((v / scale).round_ties_even() + zero).clamp(0.0, 255.0) - zero) * scale)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_share_a_scale_get_the_same_bits_in_any_company() {
+    let app = AppRoot::new();
+    app.add_model("quantized", model("quantized"), None);
+    app.add_model("sure", model("quantized"), Some("rows = \"independent\""));
+    let host = FunctionsHost::start(&app, []).await;
+    let rows = document(&host, "quantized").await["rows"].clone();
+    assert_eq!(rows["treated"], "alone");
+    assert_eq!(rows["because"], "proved from the graph");
+    assert_eq!(rows["operator"], "DynamicQuantizeLinear \"quantize\"");
+    let declared = document(&host, "sure").await["rows"].clone();
+    assert_eq!(
+        (&declared["treated"], &declared["because"]),
+        (&json!("independent"), &json!("model.toml"))
+    );
+    let warning = declared["warning"].as_str().unwrap();
+    assert!(
+        warning.contains("DynamicQuantizeLinear") && warning.contains("\"alone\""),
+        "{warning}"
+    );
+
+    // The large one would leave the small ones no step of their own.
+    let given = [[0.1, 0.3, 0.2], [1000.0, -5.0, 2.0], [0.02, 0.01, 0.0]];
+    let expected: Vec<[f32; 3]> = given.map(quantized_alone).to_vec();
+    let labels = json!([1, 0, 0]);
+    let headers = [JSON, ("cache-control", "no-store")];
+    let body = json!({ "data": given }).to_string();
+    let fresh = host
+        .http("POST", "/api/score/quantized", &headers, body.as_bytes())
+        .await;
+    let (kept, cache) = score(&host, "quantized", json!({ "data": given })).await;
+    assert_eq!(cache, "MISS");
+    for answer in [fresh.expect_status(200).json(), kept] {
+        assert_eq!(answer["label"], labels);
+        let y: Vec<[f32; 3]> = serde_json::from_value(answer["y"].clone()).unwrap();
+        assert_eq!(y, expected);
+    }
+    for (row, expected) in given.into_iter().zip(&expected) {
+        let (answer, cache) = score(&host, "quantized", json!({ "data": [row] })).await;
+        assert_eq!(cache, "HIT", "{row:?}");
+        let y: Vec<[f32; 3]> = serde_json::from_value(answer["y"].clone()).unwrap();
+        assert_eq!(y, [*expected]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_for_one_row_takes_many() {
+    let app = AppRoot::new();
+    app.add_model("fixed", model("fixed"), None);
+    let host = FunctionsHost::start(&app, []).await;
+    let (answer, cache) = score(&host, "fixed", json!({ "data": [[1, 2, 3], [4, 5, 6]] })).await;
+    assert_eq!(answer, json!([[2.0, 4.0, 6.0], [8.0, 10.0, 12.0]]));
+    assert_eq!(cache, "MISS");
+    let (answer, cache) = score(&host, "fixed", json!({ "data": [[4, 5, 6]] })).await;
+    assert_eq!((answer, &*cache), (json!([[8.0, 10.0, 12.0]]), "HIT"));
+    assert_eq!(
+        document(&host, "fixed").await["inputs"][0]["shape"],
+        json!([-1, 3])
+    );
+}
+
+async fn document(host: &FunctionsHost, name: &str) -> Value {
+    let path = format!("/api/score/{name}");
+    host.http("GET", &path, &[], b"")
+        .await
+        .expect_status(200)
+        .json()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn zero_rows_scalars_and_nul() {
     let app = AppRoot::with_sample();

@@ -4,13 +4,16 @@ Run:    pip install -r tools/requirements.txt
         python tools/to_onnx.py model.pkl --out models/iris --sample sample.csv
 Reads:  a pickle or joblib file, which runs code of its own when it is read: take only files that you trust;
         rows to compare on, as CSV; a header is needed if the estimator knows its columns by name
-Writes: model.onnx, and model.toml for classifiers unless there is one; nothing if the answers differ
+Writes: model.onnx, and model.toml unless there is one: the label as the answer of a classifier, the names of columns, and
+        whether missing values may be sent; nothing if the answers differ
 Exits:  0 if the answers agree, 1 if they do not or something is wrong, 2 if the arguments make no sense
 """
 
 import argparse
+import json
 import os
 import pickle
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -22,6 +25,7 @@ import onnxruntime
 import pandas as pd
 import sklearn
 from skl2onnx import to_onnx
+from skl2onnx.common import tree_ensemble
 from skl2onnx.common.data_types import BooleanTensorType, FloatTensorType, Int64TensorType, StringTensorType
 from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 from sklearn.base import BaseEstimator, is_classifier
@@ -37,6 +41,16 @@ MODEL_TOML = """\
 # The answer is the label; take this line out, or add "probabilities", for more.
 outputs = ["label"]
 """
+
+
+def with_whole_numbers(add_node):
+    """protobuf takes no truth value for an integer any more, and skl2onnx gives one in histogram gradient boosting."""
+    def add(*arguments, nodes_missing_value_tracks_true=False, **others):
+        return add_node(*arguments, nodes_missing_value_tracks_true=int(nodes_missing_value_tracks_true), **others)
+    return add
+
+
+tree_ensemble.add_node = with_whole_numbers(tree_ensemble.add_node)
 
 
 class Mistake(Exception):
@@ -158,6 +172,18 @@ def column(series):
     return series.to_numpy().reshape(-1, 1)
 
 
+def renamed(names, data):
+    """The model's inputs by the column each is; skl2onnx changes names that are no identifiers, and keeps their order."""
+    inputs = [value.name for value in onnx.load_from_string(data).graph.input]
+    if len(inputs) != len(names):
+        raise Mistake(f"skl2onnx has made other inputs ({', '.join(inputs)}) of the columns ({', '.join(names)})")
+    columns = dict(zip(inputs, names))
+    for name, old in columns.items():
+        if name != old and old in inputs:
+            raise Mistake(f"columns {old!r} and {columns[old]!r} cannot be told apart in ONNX; rename one and fit again")
+    return columns
+
+
 def convert(estimator, types):
     """The model as ONNX, with probabilities as a matrix."""
     options = {id(estimator): {"zipmap": False}} if is_classifier(estimator) else None
@@ -179,6 +205,29 @@ def run(data, feed):
         return dict(zip((output.name for output in session.get_outputs()), session.run(None, feed)))
     except Exception as error:  # the runtime's errors share no base class
         raise Mistake(f"ONNX Runtime refuses the converted model: {first_line(error)}") from error
+
+
+def takes_missing(estimator, rows, feed, columns, data, tolerance):
+    """The inputs whose values may be NaN: the estimator takes that in every column, and both answer the same."""
+    for name, values in feed.items():
+        if values.dtype != np.float32:
+            continue
+        count, width = max(len(values), values.shape[1] + 1), values.shape[1]
+        chosen = np.arange(count) % len(values)
+        holes = np.eye(count, width, dtype=bool)
+        holes[width] = True  # and one row without any value
+        some = {other: given[chosen] for other, given in feed.items()}
+        some[name] = np.where(holes, np.nan, some[name]).astype(np.float32)
+        if isinstance(rows, pd.DataFrame):
+            table = rows.iloc[chosen].reset_index(drop=True)
+            table[columns[name]] = some[name]
+        else:
+            table = some[name]
+        try:
+            if all(agrees for *_, agrees in compare(estimator, table, run(data, some), tolerance)):
+                yield name
+        except Mistake:  # one of the two refuses missing values
+            continue
 
 
 def compare(estimator, rows, outputs, tolerance):
@@ -204,11 +253,33 @@ def compare(estimator, rows, outputs, tolerance):
             yield name, method, f"within {error:.1e} (allowed {tolerance:.0e})", error <= tolerance
 
 
-def write(folder, data, classifier):
+def model_toml(classifier, columns, missing):
+    """What the server has to know beside the model: of every input the columns it is made of, a list if it is a matrix."""
+    text = MODEL_TOML if classifier else ""
+    for name, old in columns.items():
+        lines = []
+        if isinstance(old, list):
+            lines.append(f"columns = {quoted(old)}")
+        elif old != name:
+            lines.append(f"aliases = {quoted([old])}")
+        if name in missing:
+            lines.append('missing = "nan"')
+        if lines:
+            key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quoted(name)
+            text += "\n".join(["", f"[inputs.{key}]", *lines, ""])
+    return text.lstrip("\n")
+
+
+def quoted(names):
+    """Strings of JSON are strings of TOML."""
+    return json.dumps(names, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def write(folder, data, options):
     """By renames, so that a server that is just starting never reads half a model."""
     files = {folder / "model.onnx": data}
-    if classifier and not (folder / "model.toml").exists():
-        files[folder / "model.toml"] = MODEL_TOML.encode()
+    if options and not (folder / "model.toml").exists():
+        files[folder / "model.toml"] = options.encode()
     folder.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
         new = path.with_name(f".{path.name}.new")
@@ -229,19 +300,27 @@ def main():
     table = read_sample(options.sample, estimator) if options.sample else generated(estimator)
     rows, feed, types = arguments(estimator, table)
     data = convert(estimator, types)
+    columns = renamed([name for name, _ in types], data)
+    feed = {name: feed[old] for name, old in columns.items()}
     outputs = run(data, feed)
+    if list(feed) == ["x"] and isinstance(rows, pd.DataFrame) and not selects_columns(estimator):
+        columns = {"x": list(rows.columns)}
 
     print(f"model    {' > '.join(type(step).__name__ for step in steps(estimator))}, scikit-learn {sklearn.__version__}")
-    for name, tensor in types:
+    missing = list(takes_missing(estimator, rows, feed, columns, data, options.tolerance))
+    for (name, old), (_, tensor) in zip(columns.items(), types):
         shape = ", ".join("N" if size is None else str(size) for size in tensor.shape)
-        print(f"input    {name}  {type(tensor).__name__.removesuffix('TensorType').lower()} [{shape}]")
+        kind = type(tensor).__name__.removesuffix("TensorType").lower()
+        also = f", also called {old!r}" if old != name and isinstance(old, str) else ""
+        print(f"input    {name}  {kind} [{shape}]{also}{', values may be missing' if name in missing else ''}")
     right = True
     for name, method, found, agrees in compare(estimator, rows, outputs, options.tolerance):
         print(f"output   {name}  against {method}() on {len(table)} rows: {found}{'' if agrees else '  WRONG'}")
         right = right and agrees
     if not right:
         raise Mistake("the converted model does not agree with scikit-learn; nothing was written")
-    for path, content in write(options.out, data, is_classifier(estimator)).items():
+    text = model_toml(is_classifier(estimator), columns, missing)
+    for path, content in write(options.out, data, text).items():
         print(f"written  {path} ({len(content)} bytes)")
 
 

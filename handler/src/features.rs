@@ -39,6 +39,7 @@ pub(crate) async fn fetch(
         Body::Keys(keys) => Ok(Decoded {
             inputs: rows(app, models, metadata, &keys).await?,
             dialect: Dialect::Keys,
+            by_position: false,
         }),
     }
 }
@@ -49,7 +50,8 @@ async fn rows(
     metadata: &ModelMetadata,
     keys: &[String],
 ) -> Result<Vec<NamedTensor>, NoRows> {
-    let Some(options) = &metadata.options.features else {
+    let options = &metadata.options;
+    let Some(features) = &options.features else {
         return Err(NoRows::NotServed(format!(
             "model {:?} takes no keys: its model.toml has no table [features] with a prefix",
             metadata.name
@@ -61,19 +63,19 @@ async fn rows(
     }
     let store = models.features().ok_or(NoRows::NoStore)?;
     let span = info_span!("features", score.keys = keys.len());
-    if options.format == FeatureFormat::Hash {
-        return hashes(store, &options.prefix, metadata, keys, limits)
+    if features.format == FeatureFormat::Hash {
+        return hashes(store, &features.prefix, metadata, keys, limits)
             .instrument(span)
             .await;
     }
-    let values = store.get(&options.prefix, keys, options.format);
+    let values = store.get(&features.prefix, keys, features.format);
     let values = values.instrument(span).await.map_err(NoRows::NotRead)?;
     // Counted as often as they are asked for: a short list of keys must not make up more than a body could bring.
     let bytes: usize = values.iter().map(|value| value.len()).sum();
     if bytes > limits.max_bytes {
         return Err(NoRows::TooLarge(limits.max_bytes));
     }
-    let read = || payload::read_rows(keys, &values, options.format, signature, limits.max_nesting);
+    let read = || payload::read_rows(keys, &values, options, signature, limits.max_nesting);
     scoring::apart(bytes, read).map_err(NoRows::Unfit)
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Call<'a> {
 pub(crate) struct Scored {
     /// In the dialect of the body.
     pub(crate) answer: Encoded,
+    /// Whether its columns were named, but nothing said what the model calls them, so that their order counted.
+    pub(crate) by_position: bool,
     /// How much of it was remembered.
     pub(crate) cache: CacheOutcome,
     /// Where the time went.
@@ -106,7 +108,11 @@ pub(crate) async fn score(
     let decode = start.elapsed();
 
     let start = Instant::now();
-    let Decoded { inputs, dialect } = features::fetch(app, models, metadata, body).await?;
+    let Decoded {
+        inputs,
+        dialect,
+        by_position,
+    } = features::fetch(app, models, metadata, body).await?;
     let fetch = matches!(dialect, Dialect::Keys).then(|| start.elapsed());
     let request = InferenceRequest {
         inputs,
@@ -149,6 +155,7 @@ pub(crate) async fn score(
     }
     let scored = Scored {
         answer,
+        by_position,
         cache: response.cache,
         times,
     };
@@ -169,6 +176,7 @@ fn log_usual(call: Call<'_>, model: &str, rows: usize, scored: &Scored) {
         status = 200,
         rows,
         cache = %CacheStatus(scored.cache),
+        columns = scored.by_position.then_some("by position"),
         ms = millis(scored.times.all),
         "scored"
     );
@@ -184,6 +192,7 @@ fn log_slow(call: Call<'_>, model: &str, rows: usize, scored: &Scored) {
         status = 200,
         rows,
         cache = %CacheStatus(scored.cache),
+        columns = scored.by_position.then_some("by position"),
         ms = millis(scored.times.all),
         steps_ms = steps.join(" "),
         "scored slowly"

@@ -43,9 +43,9 @@ pub use memo::{
     RedisLogin, RedisStore, RemoteOptions, StoreEntry, StoreError, StoredEntries,
 };
 pub use model::{
-    Background, Character, Evidence, FeatureFormat, FeatureOptions, ImageLayout, ImageOptions,
-    ModelFiles, ModelFolder, ModelOptions, ModelPlace, Resample, Resize, Runtime, check_name,
-    find_models,
+    Background, Character, Evidence, FeatureFormat, FeatureOptions, ImageLayout, InputOptions,
+    MissingValues, ModelFiles, ModelFolder, ModelOptions, ModelPlace, Resample, Resize, Runtime,
+    check_name, find_models,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 pub use rows::Rows;

@@ -15,7 +15,7 @@ use crate::histogram::Times;
 use crate::memo::{Memo, ModelDigest};
 use crate::model::{
     Character, FeatureFormat, Model, ModelFolder, ModelOptions, OnnxModel, Reading, Runtime,
-    examine,
+    check_inputs, examine,
 };
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 use crate::rows::{Rows, Units};
@@ -109,12 +109,8 @@ impl Scorer {
             signature.free_rows();
         }
         let default_outputs = choose_outputs(folder, &signature)?;
-        if let Some(name) = unknown_input(folder, &signature) {
-            return Err(folder.wrong_options(&format!(
-                "inputs: the model has no input {name:?}; it takes {}",
-                signature.describe_inputs()
-            )));
-        }
+        check_inputs(&folder.options, &signature)
+            .map_err(|reason| folder.wrong_options(&reason))?;
         if let Some(reason) = features_unfit(&folder.options, &signature) {
             return Err(folder.wrong_options(&format!("features: {reason}")));
         }
@@ -473,11 +469,6 @@ fn features_unfit(options: &ModelOptions, signature: &ModelSignature) -> Option<
         _ => spec.element_type.size().is_some() && lengths.iter().filter(|n| **n < 0).count() < 2,
     };
     (!fits).then(|| format!("{} cannot hold a row of {spec}; use json", format.as_str()))
-}
-
-fn unknown_input<'a>(folder: &'a ModelFolder, signature: &ModelSignature) -> Option<&'a String> {
-    let mut names = folder.options.inputs.keys();
-    names.find(|name| signature.input(name).is_none())
 }
 
 fn choose_outputs(

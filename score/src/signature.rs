@@ -56,6 +56,11 @@ impl TensorSpec {
             if !deeper.is_empty() && deeper.iter().all(|dim| *dim == Dim::Fixed(1)))
     }
 
+    /// Whether a matrix of rows and columns fits it, as far as the number of axes goes.
+    pub fn may_be_matrix(&self) -> bool {
+        self.shape.as_ref().is_none_or(|dims| dims.len() == 2)
+    }
+
     fn accepts(&self, shape: &[usize]) -> bool {
         let Some(dims) = &self.shape else {
             return shape.len() <= MAX_AXES;

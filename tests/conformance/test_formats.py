@@ -253,11 +253,24 @@ def test_csv_with_infinities_as_pandas_writes_them(handler):
 def test_csv_of_a_matrix(handler):
     x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     expected = harness.run(harness.session(mixing("FP32")), {"x": x})["y"]
-    # pandas numbers columns without names; such a header could as well be a row, and is taken for one.
     for header in (False, ["a", "b", "c"]):
         body = pd.DataFrame(x).to_csv(index=False, header=header).encode()
         answer = handler.post("/mixing", body, "text/csv").ok()
         np.testing.assert_allclose(answer.json, expected, rtol=1e-6, atol=1e-6)
+    # pandas numbers columns without names; such a header could as well be a row.
+    body = pd.DataFrame(x).to_csv(index=False).encode()
+    refusal = handler.post("/mixing", body, "text/csv")
+    assert refusal.status == 400 and "header=present" in refusal.json["error"]["message"]
+    answer = handler.post("/mixing", body, "text/csv; header=present").ok()
+    np.testing.assert_allclose(answer.json, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_csv_as_excel_writes_it_in_europe(handler):
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    body = pd.DataFrame(x).to_csv(index=False, header=False, sep=";", decimal=",")
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        answer = handler.post("/rows_FP32", body.encode(encoding), "text/csv").ok()
+        assert np.array_equal(np.array(answer.json, dtype=np.float32), x)
 
 
 def test_csv_of_numpy(handler):

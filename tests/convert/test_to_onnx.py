@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_digits, load_iris
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
@@ -45,6 +46,20 @@ DIGITS, DIGIT = load_digits(return_X_y=True)
 DIABETES, PROGRESS = load_diabetes(return_X_y=True, scaled=False)
 PASSENGERS, FATES = passengers()
 IRIS, IRIS_KINDS = load_iris(return_X_y=True, as_frame=True)
+# Thresholds may be values of training, and are rounded to 32 bits in ONNX, so these have no more.
+CURVES = pd.DataFrame(np.random.default_rng(3).normal(size=(300, 4)).astype(np.float32), columns=list("abcd"))
+CURVE_KINDS = (CURVES["a"] > CURVES["b"] * CURVES["c"]).astype(int)
+AWKWARD = PASSENGERS.rename(columns={"sex": "sex (m/f)", "port": "home.port", "age": "age-in-years", "siblings": "年"})
+
+
+def by_awkward_column():
+    words = OneHotEncoder(handle_unknown="ignore")
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    return ColumnTransformer([("words", words, ["sex (m/f)", "home.port"]), ("numbers", numbers, ["age-in-years"])])
+
+
+def with_holes(table, share=0.1):
+    return table.mask(np.random.default_rng(7).random(table.shape) < share)
 
 
 def converted(*arguments):
@@ -64,7 +79,7 @@ def refused(*arguments):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """The handler on what the converter made of four estimators."""
+    """The handler on what the converter made of some estimators."""
     root = tmp_path_factory.mktemp("app")
     estimators = {
         "digits": (LogisticRegression(max_iter=2000).fit(DIGITS, DIGIT), DIGITS, {"header": False}),
@@ -73,6 +88,10 @@ def served(tmp_path_factory):
         ),
         "diabetes": (RandomForestRegressor(20, random_state=0).fit(DIABETES, PROGRESS), DIABETES, {"header": False}),
         "iris": (make_pipeline(StandardScaler(), LogisticRegression()).fit(IRIS, IRIS_KINDS), None, {}),
+        "awkward": (
+            make_pipeline(by_awkward_column(), LogisticRegression(max_iter=500)).fit(AWKWARD, FATES), AWKWARD, {}
+        ),
+        "holes": (HistGradientBoostingClassifier(max_iter=20).fit(with_holes(CURVES), CURVE_KINDS), CURVES, {}),
     }
     for name, (estimator, rows, form) in estimators.items():
         pickled = root / f"{name}.pkl"
@@ -129,6 +148,39 @@ def test_numeric_columns_are_one_matrix_and_no_sample_is_needed(served):
     handler, models = served
     answer = handler.post("/iris", {"data": IRIS.to_numpy().tolist()}).ok().json
     assert answer == models["iris"].predict(IRIS).tolist()
+
+
+def test_columns_of_a_matrix_keep_their_names(served):
+    handler, models = served
+    expected = models["iris"].predict(IRIS).tolist()
+    backwards = IRIS[IRIS.columns[::-1]]
+    assert handler.post("/iris", {"data": backwards.to_dict(orient="records")}).ok().json == expected
+    split = {"columns": list(backwards.columns), "data": backwards.to_numpy().tolist()}
+    assert handler.post("/iris", {"input_data": split}).ok().json == expected
+    csv = handler.post("/iris", backwards.to_csv(index=False).encode(), "text/csv")
+    assert csv.ok().json == expected
+
+
+def test_names_that_are_no_identifiers_keep_working(served):
+    handler, models = served
+    expected = models["awkward"].predict(AWKWARD).tolist()
+    assert handler.post("/awkward", {"data": AWKWARD.to_dict(orient="records")}).ok().json == expected
+    csv = handler.post("/awkward", AWKWARD.to_csv(index=False).encode(), "text/csv")
+    assert csv.ok().json == expected
+
+
+def test_missing_values_are_taken_where_the_estimator_takes_them(served):
+    handler, models = served
+    holes = with_holes(CURVES, 0.3)
+    expected = models["holes"].predict(holes).tolist()
+    rows = holes.astype(object).where(holes.notna(), None).to_dict(orient="records")
+    assert handler.post("/holes", {"data": rows}).ok().json == expected
+    csv = handler.post("/holes", holes.to_csv(index=False).encode(), "text/csv")
+    assert csv.ok().json == expected
+    years = AWKWARD.assign(**{"age-in-years": None}).to_dict(orient="records")
+    assert len(handler.post("/awkward", {"data": years}).ok().json) == len(AWKWARD)
+    refusal = handler.post("/iris", {"data": [[None, 1, 2, 3]]})
+    assert refusal.status == 400 and "missing" in refusal.json["error"]["message"]
 
 
 # --- what is refused ---

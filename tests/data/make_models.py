@@ -187,6 +187,20 @@ def scalar():
     )
 
 
+def quantized():
+    # One scale for all rows of a run, as quantize_dynamic makes it.
+    save(
+        "quantized",
+        [
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"], name="quantize"),
+            helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+            helper.make_node("ArgMax", ["y"], ["label"], axis=1, keepdims=0),
+        ],
+        [value("x", T.FLOAT, N, 3)],
+        [value("y", T.FLOAT, N, 3), value("label", T.INT64, N)],
+    )
+
+
 def any_rank():
     # The checker wants a shape; ONNX Runtime and the format itself do not.
     def shapeless(name):
@@ -463,6 +477,7 @@ def main():
     random()
     fixed()
     scalar()
+    quantized()
     any_rank()
     pieces()
     attention()

@@ -189,3 +189,24 @@ async fn the_blob_function_that_is_shipped_scores_too() {
     let outcome = sent.await.unwrap();
     assert_eq!(document(&outcome, "scored")["result"], digits.answer(0..3));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_known_by_the_name_of_their_blob() {
+    use std::io::Write as _;
+    let host = host().await;
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packer.write_all(b"a,b,c\n1,2,3\n").unwrap();
+    let utf16: Vec<u8> = "\u{feff}1;2,0;3"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    for (path, content) in [
+        ("inbox/a.csv", b"\xef\xbb\xbf1,2,3\n".to_vec()),
+        ("inbox/a.csv.gz", packer.finish().unwrap()),
+        ("inbox/a.tsv", b"1\t2\t3\n".to_vec()),
+        ("inbox/excel.csv", utf16),
+    ] {
+        let outcome = announce(&host, &stored(path, content, json!({}))).await;
+        assert_eq!(document(&outcome, "scored")["result"], scores(), "{path}");
+    }
+}

@@ -352,3 +352,20 @@ async fn the_sender_chooses_the_model_and_gets_its_traces_back() {
     assert_eq!(document["traceparent"], trace);
     assert_eq!(original(document), b"bad");
 }
+
+/// As .NET's StreamWriter and PowerShell write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_is_no_part_of_a_message() {
+    let host = host().await;
+    let marked = format!("\u{feff}{BODY}");
+    for function in ["scoreMessage", "scoreText"] {
+        let outcome = deliver(&host, function, &message(marked.clone())).await;
+        assert_eq!(result(&outcome)["result"], scores(), "{function}");
+    }
+    let utf16: Vec<u8> = marked.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let outcome = deliver(&host, "scoreMessage", &message(utf16)).await;
+    assert_eq!(result(&outcome)["result"], scores());
+    let stored = QueueMessage::new(marked);
+    let outcome = host.deliver_stored("scoreStored", &stored, Transport::Chunked);
+    assert_eq!(result(&outcome.await.unwrap())["result"], scores());
+}

@@ -215,16 +215,27 @@ fn blob_name(uri: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.into_owned())
 }
 
-/// Uploaders that do not know what they send say `application/octet-stream`; then the name counts.
+/// Types of uploaders that do not know what they send, or tell only how it is packed; then the name counts.
+const SAY_NOTHING: [&str; 4] = [
+    "application/octet-stream",
+    "application/gzip",
+    "application/x-gzip",
+    "text/plain",
+];
+
 fn blob_type(declared: Option<String>, name: &str) -> Option<String> {
-    let says_nothing = |ty: &String| ty.starts_with("application/octet-stream");
+    let says_nothing = |ty: &String| SAY_NOTHING.iter().any(|nothing| ty.starts_with(nothing));
     if let Some(declared) = declared.filter(|declared| !says_nothing(declared)) {
         return Some(declared);
     }
-    let (_, extension) = name.rsplit_once('.')?;
-    let content_type = match extension.to_ascii_lowercase().as_str() {
-        "bin" | "raw" => "application/octet-stream",
+    let name = name.to_ascii_lowercase();
+    let unpacked = name.strip_suffix(".gz");
+    let (_, extension) = unpacked.unwrap_or(&name).rsplit_once('.')?;
+    let content_type = match extension {
+        // Packed ones cannot be told from raw bytes.
+        "bin" | "raw" if unpacked.is_none() => "application/octet-stream",
         "csv" => "text/csv",
+        "tsv" => "text/tab-separated-values",
         "npy" => "application/x-npy",
         "png" => "image/png",
         "jpg" | "jpeg" => "image/jpeg",
@@ -386,6 +397,14 @@ mod tests {
         let octets = "application/octet-stream";
         assert_eq!(ty(octets, "in/a.json"), None);
         assert_eq!(ty(octets, "in/a.CSV").as_deref(), Some("text/csv"));
+        assert_eq!(ty(octets, "in/a.csv.gz").as_deref(), Some("text/csv"));
+        assert_eq!(
+            ty("application/x-gzip", "in/a.csv.gz").as_deref(),
+            Some("text/csv")
+        );
+        let tabs = Some("text/tab-separated-values");
+        assert_eq!(ty("text/plain; charset=utf-8", "in/a.tsv").as_deref(), tabs);
+        assert_eq!(ty("text/plain", "in/a.txt"), None);
         assert_eq!(ty(octets, "in/a.bin").as_deref(), Some(octets));
         assert_eq!(ty(octets, "in/a.WebP").as_deref(), Some("image/webp"));
         assert_eq!(ty("image/png", "in/a.csv").as_deref(), Some("image/png"));

@@ -21,6 +21,7 @@ use crate::scoring::{self, CacheStatus, Scored};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CACHE: HeaderName = HeaderName::from_static("x-cache");
 const TIMING: HeaderName = HeaderName::from_static("server-timing");
+const COLUMNS: HeaderName = HeaderName::from_static("x-columns");
 
 /// Answers a public request. `read_body` is called only for requests to score.
 pub(super) async fn answer<F>(app: &Arc<App>, head: &Head, read_body: impl FnOnce() -> F) -> Reply
@@ -270,6 +271,9 @@ fn scored_reply(scored: Scored) -> Reply {
     }
     if let Some(timing) = server_timing(scored.times.steps()) {
         reply.headers.insert(TIMING, timing);
+    }
+    if scored.by_position {
+        reply.set_static(COLUMNS, "by-position");
     }
     reply
 }

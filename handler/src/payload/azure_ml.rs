@@ -14,32 +14,30 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::columns::{Context, Layout};
 use super::output::{self, Bare, ByRow};
 use super::refusal::amended;
-use super::tabular::{self, Context, parse};
+use super::tabular::{self, parse};
 use super::unlike;
 
 /// Reads the value of `Inputs`: rows under a name of the caller's choice, or values by input name.
 pub(super) fn read_inputs(
+    context: Context<'_>,
     value: &RawValue,
-    signature: &ModelSignature,
-    max_nesting: usize,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
+    let members = parse(value.get(), context.target);
     let mut members: BTreeMap<String, &RawValue> =
-        parse(value.get(), "Inputs").map_err(|error| amended(error, || list_of_tensors(value)))?;
+        members.map_err(|error| amended(error, || list_of_tensors(value)))?;
     members.retain(|_, value| value.get() != "null");
     let only = members.iter().next().filter(|_| members.len() == 1);
-    let (target, rows) = match only {
+    match only {
         // `{"data": [...]}` or `{"WebServiceInput0": [...]}`; a model may also have an input of that name.
-        Some((name, rows)) if signature.input(name).is_none() => (format!("Inputs.{name}"), *rows),
-        _ => ("Inputs".to_owned(), value),
-    };
-    let context = Context {
-        signature,
-        max_nesting,
-        target: &target,
-    };
-    tabular::read(context, rows)
+        Some((name, rows)) if !context.knows(name, false) => {
+            let target = &format!("{}.{name}", context.target);
+            tabular::read(Context { target, ..context }, rows)
+        }
+        _ => tabular::read(context, value),
+    }
 }
 
 /// Words for a list under `Inputs`, where the `inputs` of the Open Inference Protocol are meant.
@@ -58,11 +56,12 @@ struct Split<'a> {
     data: &'a RawValue,
 }
 
-/// Reads the value of `input_data`: `{"columns", "index", "data"}` as pandas splits a table, or what `data` takes.
+/// Reads the value of `input_data`: `{"columns", "index", "data"}` as pandas splits a table, or what `data` takes. Says in
+/// `by_position` if columns have names that nothing can be compared with, so that their order counts.
 pub(super) fn read_input_data(
+    context: Context<'_>,
     value: &RawValue,
-    signature: &ModelSignature,
-    max_nesting: usize,
+    by_position: &mut bool,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let text = value.get();
     let members: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(text).ok();
@@ -70,19 +69,14 @@ pub(super) fn read_input_data(
         let value = members.as_ref().and_then(|members| members.get(name));
         value.is_some_and(|value| value.get() != "null")
     };
-    let is_split = has("data") && has("columns");
-    let context = |target| Context {
-        signature,
-        max_nesting,
-        target,
-    };
-    if !is_split {
+    if !(has("data") && has("columns")) {
         let unsplit = match members.as_ref().and_then(|members| members.get("data")) {
             // Rows whose columns and index are null.
-            Some(rows) if has("data") && signature.input("data").is_none() => {
-                tabular::read(context("input_data.data"), rows)
+            Some(rows) if has("data") && !context.knows("data", false) => {
+                let target = &format!("{}.data", context.target);
+                tabular::read(Context { target, ..context }, rows)
             }
-            _ => tabular::read(context("input_data"), value),
+            _ => tabular::read(context, value),
         };
         return unsplit.map_err(|error| {
             let other = unlike::other_case(text.as_bytes(), &["columns", "index", "data"]);
@@ -91,8 +85,8 @@ pub(super) fn read_input_data(
             })
         });
     }
-    let split: Split<'_> = parse(text, "input_data")?;
-    let columns: Vec<String> = split
+    let split: Split<'_> = parse(text, context.target)?;
+    let names: Vec<String> = split
         .columns
         .into_iter()
         .flatten()
@@ -101,15 +95,40 @@ pub(super) fn read_input_data(
                 .map_or_else(|| name.to_string(), str::to_owned)
         })
         .collect();
-    let context = context("input_data.data");
-    // One matrix for a model with one input, whatever its columns are called there.
-    if let [only] = &signature.inputs[..]
-        && !columns.contains(&only.name)
-    {
+    let target = &format!("{}.data", context.target);
+    let context = Context { target, ..context };
+    // A table without names is rows like any others.
+    if names.is_empty() {
         return tabular::read(context, split.data);
     }
-    let names: Vec<&str> = columns.iter().map(String::as_str).collect();
-    tabular::read_columns(context, &names, split.data.get())
+    let layout = match Layout::of_names(context, &names, false) {
+        Ok(layout) => layout,
+        // One matrix for a model with one input that has no names for columns: any names will do.
+        Err(error) => match Layout::of_numbers(context, &names) {
+            Some(layout) => layout,
+            None if context.names_columns() || context.signature.inputs.len() != 1 => {
+                return Err(error);
+            }
+            None => {
+                *by_position = names.len() > 1;
+                Layout::by_position(context, names.len())
+            }
+        },
+    };
+    if !layout.is_plain() {
+        return tabular::read_rows(context, layout, &names, split.data.get());
+    }
+    let inputs = tabular::read(context, split.data)?;
+    let width = inputs.first().and_then(|input| input.tensor.shape().get(1));
+    match width {
+        Some(width) if *width != names.len() => {
+            let named = names.len();
+            Err(context.wrong(format!(
+                "rows have {width} values where {named} columns are named"
+            )))
+        }
+        _ => Ok(inputs),
+    }
 }
 
 /// Writes the bare result.

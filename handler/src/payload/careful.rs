@@ -2,31 +2,36 @@
 
 use std::fmt::{self, Write};
 
-use score::{ElementType, ScoreError, Shape, Tensor};
+use score::{ScoreError, Shape, Tensor, TensorSpec};
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::cells;
+use super::columns::{Context, shown};
 use super::element::{Element, with_element_type};
 
-/// Reads nested arrays of elements of one type, as deep as they go, up to `max_nesting` levels. The shape is the one
-/// numpy would give: `[]` has shape `[0]`.
+/// Reads nested arrays of elements of the input's type, as deep as they go, up to `max_nesting` levels. The shape is the
+/// one numpy would give: `[]` has shape `[0]`.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] with the place of the first mistake, such as `data[0][17]`.
 pub(super) fn read_array(
+    context: Context<'_>,
     text: &str,
-    ty: ElementType,
+    spec: &TensorSpec,
     target: &str,
-    max_nesting: usize,
 ) -> Result<Tensor, ScoreError> {
-    let (shape, data) = with_element_type!(ty, T => {
+    let options = context.options_of(spec);
+    let (shape, data) = with_element_type!(spec.element_type, T => {
         let mut reader = Reader::<T> {
             elements: Vec::new(),
             lengths: Vec::new(),
             element_level: None,
             place: Vec::new(),
             target,
-            max_nesting,
+            max_nesting: context.max_nesting,
+            takes_missing: options.is_some_and(|options| options.missing.is_some()),
+            columns: context.columns_of(spec),
         };
         reader.read(text).map(|()| {
             let shape: Shape = reader.lengths.into_iter().flatten().collect();
@@ -67,6 +72,10 @@ struct Reader<'a, T> {
     place: Vec<usize>,
     target: &'a str,
     max_nesting: usize,
+    /// Whether a missing value is NaN.
+    takes_missing: bool,
+    /// The names of columns, for mistakes.
+    columns: &'a [String],
 }
 
 impl<T: Element> Reader<'_, T> {
@@ -124,9 +133,28 @@ impl<T: Element> Reader<'_, T> {
         if token.starts_with('{') {
             return Err(self.wrong("expected a value, got an object"));
         }
-        let element = T::parse(token).map_err(|reason| self.wrong(&reason))?;
+        let missing = T::NAN.filter(|_| cells::is_missing(token));
+        let element = match (T::parse(token), missing) {
+            (Ok(element), _) => element,
+            (Err(_), Some(nan)) if self.takes_missing => nan,
+            (Err(reason), missing) => {
+                let hint = missing.map_or("", |_| {
+                    "; a missing value is \"NaN\", or null and empty cells too where model.toml says missing = \"nan\""
+                });
+                return Err(self.wrong(&format!("{reason}{}{hint}", self.column())));
+            }
+        };
         self.elements.push(element);
         Ok(())
+    }
+
+    /// The name of the column the place is in, if it has one.
+    fn column(&self) -> String {
+        let name = match self.place[..] {
+            [_, column] => self.columns.get(column),
+            _ => None,
+        };
+        name.map_or_else(String::new, |name| format!(" (column {})", shown(name)))
     }
 
     fn wrong(&self, message: &str) -> ScoreError {

@@ -122,11 +122,11 @@ fn numbers_and_truth_values_may_stand_in_strings() {
     let body = r#"{"data":[{"age":"22","deck":"9007199254740993","alone":"true","name":"1.5"}]}"#;
     let expected = vec![
         TensorData::Float32(vec![22.0]),
-        TensorData::Bool(vec![true]),
         TensorData::Int64(vec![9_007_199_254_740_993]),
+        TensorData::Bool(vec![true]),
         TensorData::String(vec!["1.5".into()]),
     ];
-    // In the order of the names.
+    // In the order of the model.
     assert_eq!(values(&passengers(), body), Ok(expected));
     for (body, said) in [
         (

@@ -13,6 +13,8 @@ use super::unlike;
 pub(super) trait Element: Sized + 'static {
     /// Whether its plain form is a number.
     const IS_NUMBER: bool = true;
+    /// What stands for a missing value, where the type has it.
+    const NAN: Option<Self> = None;
 
     /// The element that a number stands for, if it does.
     fn of_number(number: &Number<'_>) -> Option<Self>;
@@ -48,10 +50,11 @@ macro_rules! integer {
                     return Ok(value);
                 }
                 let wrong = || unfit(token, concat!("a whole number for ", $name));
-                let number = number(&text).ok_or_else(wrong)?;
-                let exact = number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0;
-                let whole = if exact { <$ty>::try_from(number as i64).ok() } else { None };
-                whole.ok_or_else(wrong)
+                let whole = whole(&text).ok_or_else(wrong)?;
+                <$ty>::try_from(whole).map_err(|_| {
+                    let (min, max) = (<$ty>::MIN, <$ty>::MAX);
+                    format!("{}, which is out of range ({min} to {max})", wrong())
+                })
             }
             fn json(&self) -> impl Serialize + '_ {
                 *self
@@ -64,6 +67,7 @@ integer!(
 );
 
 impl Element for f32 {
+    const NAN: Option<Self> = Some(Self::NAN);
     #[inline(always)]
     fn of_number(number: &Number<'_>) -> Option<Self> {
         number.single()
@@ -86,6 +90,7 @@ impl Element for f32 {
 }
 
 impl Element for f64 {
+    const NAN: Option<Self> = Some(Self::NAN);
     #[inline(always)]
     fn of_number(number: &Number<'_>) -> Option<Self> {
         number.double()
@@ -104,6 +109,7 @@ impl Element for f64 {
 macro_rules! half_float {
     ($($ty:ident $name:literal),*) => {$(
         impl Element for $ty {
+            const NAN: Option<Self> = Some(Self::NAN);
             fn of_number(number: &Number<'_>) -> Option<Self> {
                 let value = <$ty>::from_f32(rounded_to_odd(number.double()?));
                 value.is_finite().then_some(value)
@@ -114,8 +120,7 @@ macro_rules! half_float {
                 }
                 let value = number(&unquoted(token));
                 let value = value.map(|value| <$ty>::from_f32(rounded_to_odd(value)));
-                let value = value.filter(|value| value.is_finite());
-                value.ok_or_else(|| unfit(token, concat!("a number for ", $name)))
+                finite(value, token, $name)
             }
             fn json(&self) -> impl Serialize + '_ {
                 Float(self.to_f32())
@@ -193,17 +198,58 @@ fn is_json_number(text: &str) -> bool {
         && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
+/// The whole number that a token of JSON stands for; `None` if it is none, or may not be the one that was meant: from
+/// 2^53 on a point or an exponent shows that it has been a double on its way here.
+fn whole(token: &str) -> Option<i128> {
+    const MAX_EXACT: i128 = 1 << 53;
+    if !is_number(token) {
+        return None;
+    }
+    if let Ok(value) = token.parse::<i128>() {
+        return Some(value);
+    }
+    let digits_alone = token
+        .trim_start_matches('-')
+        .bytes()
+        .all(|b| b.is_ascii_digit());
+    if digits_alone {
+        return Some(if token.starts_with('-') {
+            i128::MIN
+        } else {
+            i128::MAX
+        });
+    }
+    // A double of that size is the number itself, or rounded to a whole one from a fraction, which its digits show.
+    let value = token
+        .parse::<f64>()
+        .ok()
+        .filter(|value| value.abs() < MAX_EXACT as f64)?;
+    (value.fract() == 0.0 && has_no_fraction(token)).then_some(value as i128)
+}
+
+/// Whether all digits behind the decimal point are zeros, wherever the exponent puts it.
+fn has_no_fraction(token: &str) -> bool {
+    let (mantissa, exponent) = token.split_once(['e', 'E']).unwrap_or((token, "0"));
+    let (whole, decimals) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = whole
+        .trim_start_matches('-')
+        .bytes()
+        .chain(decimals.bytes());
+    let zeros = digits.rev().take_while(|digit| *digit == b'0').count();
+    let digits = whole.trim_start_matches('-').len() + decimals.len();
+    let behind = exponent
+        .parse::<i64>()
+        .map(|power| decimals.len() as i64 - power);
+    // An exponent that is no number of 64 bits belongs to zero or to nothing near a whole number.
+    zeros == digits || behind.is_ok_and(|behind| zeros as i64 >= behind)
+}
+
 fn is_number(token: &str) -> bool {
     token.starts_with(|c: char| c == '-' || c.is_ascii_digit())
 }
 
 fn number(token: &str) -> Option<f64> {
-    let value: f64 = if is_number(token) {
-        token.parse().ok()?
-    } else {
-        return None;
-    };
-    value.is_finite().then_some(value)
+    is_number(token).then(|| token.parse().ok()).flatten()
 }
 
 /// JSON has no words for these, so they travel as strings.
@@ -217,9 +263,12 @@ fn special(token: &str) -> Option<f64> {
 }
 
 fn finite<F: Copy + Into<f64>>(value: Option<F>, token: &str, ty: &str) -> Result<F, String> {
-    value
-        .filter(|value| Into::<f64>::into(*value).is_finite())
-        .ok_or_else(|| unfit(token, &format!("a number for {ty}")))
+    let wrong = || unfit(token, &format!("a number for {ty}"));
+    match value {
+        Some(value) if Into::<f64>::into(value).is_finite() => Ok(value),
+        Some(_) => Err(format!("{}, which is out of range", wrong())),
+        None => Err(wrong()),
+    }
 }
 
 fn unfit(token: &str, expected: &str) -> String {

@@ -4,19 +4,22 @@
 
 mod hash;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 pub(crate) use hash::HashReader;
 
 use score::{
-    Dim, FeatureFormat, ModelSignature, NamedTensor, ScoreError, Tensor, TensorData, TensorSpec,
+    Dim, FeatureFormat, ModelOptions, ModelSignature, NamedTensor, ScoreError, Tensor, TensorData,
+    TensorSpec,
 };
 use serde::de::Deserializer;
 use serde_json::value::RawValue;
 
 use super::careful::Items;
+use super::format::NPY_MAGIC;
 use super::tabular::{self, Context};
-use super::{Declared, NPY_MAGIC, npy, raw};
+use super::{Declared, npy, raw};
 
 const TARGET: &str = "keys";
 /// Bytes one key may have.
@@ -100,13 +103,15 @@ impl fmt::Display for Unfit {
 pub(crate) fn read_rows(
     keys: &[String],
     values: &[impl AsRef<[u8]>],
-    format: FeatureFormat,
+    options: &ModelOptions,
     signature: &ModelSignature,
     max_nesting: usize,
 ) -> Result<Vec<NamedTensor>, Unfit> {
+    let features = options.features.as_ref();
     let reader = RowReader {
         row: row_signature(signature),
-        format,
+        options,
+        format: features.map(|features| features.format).unwrap_or_default(),
         max_nesting,
     };
     let mut columns: Vec<Vec<Tensor>> = vec![Vec::new(); signature.inputs.len()];
@@ -147,6 +152,7 @@ pub(crate) fn no_rows(
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let context = Context {
         signature,
+        options: &BTreeMap::new(),
         max_nesting,
         target: TARGET,
     };
@@ -165,13 +171,14 @@ fn row_signature(signature: &ModelSignature) -> ModelSignature {
     ModelSignature::of_tensors(one_row.collect(), Vec::new())
 }
 
-struct RowReader {
+struct RowReader<'a> {
     row: ModelSignature,
+    options: &'a ModelOptions,
     format: FeatureFormat,
     max_nesting: usize,
 }
 
-impl RowReader {
+impl RowReader<'_> {
     /// One tensor for each input. An error is the number of the input that does not fit, if only one does not.
     fn read(&self, value: &[u8]) -> Result<Vec<Tensor>, Option<usize>> {
         let only = (self.row.inputs.len() == 1).then_some(0);
@@ -210,6 +217,7 @@ impl RowReader {
         let value: &RawValue = serde_json::from_slice(value).map_err(|_| only)?;
         let context = Context {
             signature: &self.row,
+            options: &self.options.inputs,
             max_nesting: self.max_nesting,
             target: "",
         };

@@ -5,7 +5,8 @@ use std::io::Read;
 use flate2::read::MultiGzDecoder;
 use score::ModelSignature;
 
-use super::{Declared, NPY_MAGIC, PayloadError, invalid, is_raw, raw};
+use super::format::NPY_MAGIC;
+use super::{Declared, PayloadError, invalid, is_raw, raw};
 
 /// How every gzip body begins.
 pub(super) const MAGIC: &[u8] = &[0x1f, 0x8b];

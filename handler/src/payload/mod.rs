@@ -2,10 +2,14 @@
 
 mod azure_ml;
 mod careful;
+mod cells;
+mod charset;
+mod columns;
 mod element;
 mod fast;
 mod fast_inference;
 mod features;
+mod format;
 mod gzip;
 mod npy;
 mod numbers;
@@ -27,6 +31,8 @@ use tabular::Context;
 
 pub(crate) use azure_ml::{sample_request, sample_shape};
 pub(crate) use features::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
+use format::Format;
+pub(crate) use format::{is_packed, is_raw};
 use open_inference::Asked;
 pub(crate) use open_inference::{protocol_tensor_document, tensor_document};
 pub(crate) use picture::{picture_document, picture_in_words};
@@ -58,6 +64,8 @@ pub(crate) struct Decoded {
     pub(crate) inputs: Vec<NamedTensor>,
     /// How to answer.
     pub(crate) dialect: Dialect,
+    /// Whether its columns have names that nothing could be compared with, so that their order counted.
+    pub(crate) by_position: bool,
 }
 
 /// The dialect a request is written in; its answer is written in the same.
@@ -162,9 +170,15 @@ pub(crate) fn decode(
     metadata: &ModelMetadata,
     limits: Limits,
 ) -> Result<Body, PayloadError> {
-    let (signature, max_nesting) = (&metadata.signature, limits.max_nesting);
+    let signature = &metadata.signature;
     let inflated = gzip::inflate(body, declared, signature, limits.max_bytes)?;
     let body = inflated.as_deref().unwrap_or(body);
+    let text = charset::to_utf8(body, declared)?;
+    let body = &text[..];
+    if body.len() > limits.max_bytes {
+        return Err(PayloadError::TooLarge);
+    }
+    let mut by_position = false;
     let format = match Format::of(body, declared) {
         Ok(format) => format,
         Err(error) => return unwrapped(body, declared, metadata, limits, error),
@@ -180,12 +194,17 @@ pub(crate) fn decode(
             amended(error, advice)
         })?,
         Format::Npy => npy::read(body, signature)?,
-        Format::Csv => table::read(body, signature, max_nesting)?,
+        Format::Table(form) => {
+            let read = table::read(context(metadata, limits, "body"), body, form)?;
+            by_position = read.by_position;
+            read.inputs
+        }
         Format::Picture => picture::read(body, metadata)?,
     };
     Ok(Body::Rows(Decoded {
         inputs,
         dialect: Dialect::Data,
+        by_position,
     }))
 }
 
@@ -215,69 +234,12 @@ fn is_object(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"{")
 }
 
-const NPY_MAGIC: &[u8] = b"\x93NUMPY";
-
-/// Whether a body may be much larger than it looks: pictures and what is compressed.
-pub(crate) fn is_packed(body: &[u8]) -> bool {
-    body.starts_with(gzip::MAGIC) || picture::begins_like_one(body)
-}
-
-/// Whether a content type says that a body is the bytes of a tensor.
-pub(crate) fn is_raw(content_type: &str) -> bool {
-    content_type.starts_with("application/octet-stream")
-}
-
-/// What a body is written in.
-#[derive(Debug, PartialEq, Eq)]
-enum Format {
-    Json,
-    Raw,
-    Npy,
-    Csv,
-    Picture,
-}
-
-impl Format {
-    /// Many clients do not say or do not know what they send, so where the first bytes leave no doubt they count more
-    /// than the declared type.
-    fn of(body: &[u8], declared: Declared<'_>) -> Result<Self, PayloadError> {
-        let content_type = declared.content_type.unwrap_or("application/json");
-        let essence = content_type.split(';').next().unwrap_or_default();
-        let essence = essence.trim().to_ascii_lowercase();
-        if declared.json_bytes.is_some() {
-            return Ok(Self::Json);
-        }
-        // Raw tensors may begin with any bytes.
-        if essence == "application/octet-stream" && !body.starts_with(NPY_MAGIC) {
-            return Ok(Self::Raw);
-        }
-        if body.starts_with(NPY_MAGIC) {
-            return Ok(Self::Npy);
-        }
-        if picture::begins_like_one(body) {
-            return Ok(Self::Picture);
-        }
-        match essence.as_str() {
-            "application/x-npy" => return Ok(Self::Npy),
-            "text/csv" => return Ok(Self::Csv),
-            "image/png" | "image/jpeg" | "image/webp" => return Ok(Self::Picture),
-            _ => {}
-        }
-        let text = essence.ends_with("json")
-            || matches!(
-                essence.as_str(),
-                "text/plain" | "application/x-www-form-urlencoded"
-            );
-        let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-        match first {
-            None => Err(invalid("the body is empty; expected a JSON object").into()),
-            Some(b'{') => Ok(Self::Json),
-            Some(_) if text => Ok(Self::Json),
-            Some(_) => Err(PayloadError::UnsupportedType(format!(
-                "content type {content_type:?} is not understood; send application/json, text/csv, \
-                 application/octet-stream, application/x-npy, image/png, image/jpeg or image/webp"
-            ))),
-        }
+fn context<'a>(metadata: &'a ModelMetadata, limits: Limits, target: &'a str) -> Context<'a> {
+    Context {
+        signature: &metadata.signature,
+        options: &metadata.options.inputs,
+        max_nesting: limits.max_nesting,
+        target,
     }
 }
 
@@ -287,7 +249,7 @@ fn decode_json(
     metadata: &ModelMetadata,
     limits: Limits,
 ) -> Result<Body, PayloadError> {
-    let (signature, max_nesting) = (&metadata.signature, limits.max_nesting);
+    let signature = &metadata.signature;
     let (body, binary) = match json_bytes {
         None => (body, &[][..]),
         Some(length) => body
@@ -308,6 +270,7 @@ fn decode_json(
                 "instances" => Dialect::Instances,
                 _ => Dialect::Data,
             },
+            by_position: false,
         }));
     }
     if let Some(read) = fast_inference::read(body, signature) {
@@ -318,18 +281,14 @@ fn decode_json(
         return Ok(Body::Rows(Decoded {
             inputs: read.inputs,
             dialect: Dialect::OpenInference(asked),
+            by_position: false,
         }));
     }
     let top: TopLevel<'_> =
         serde_json::from_slice(body).map_err(|error| malformed(body, signature, &error))?;
-    let rows = |target, value| {
-        let context = Context {
-            signature,
-            max_nesting,
-            target,
-        };
-        tabular::read(context, value)
-    };
+    let at = |target| context(metadata, limits, target);
+    let rows = |target, value| tabular::read(at(target), value);
+    let mut by_position = false;
     let (inputs, dialect) = match top.only_dialect(body, signature)? {
         ("keys", list) => {
             let max_keys = metadata.options.max_rows.unwrap_or(limits.max_rows);
@@ -337,21 +296,22 @@ fn decode_json(
         }
         ("data", value) => (rows("data", value)?, Dialect::Data),
         ("instances", value) => (rows("instances", value)?, Dialect::Instances),
-        ("Inputs", value) => (
-            azure_ml::read_inputs(value, signature, max_nesting)?,
-            Dialect::Inputs,
-        ),
-        ("input_data", value) => (
-            azure_ml::read_input_data(value, signature, max_nesting)?,
-            Dialect::InputData,
-        ),
+        ("Inputs", value) => (azure_ml::read_inputs(at("Inputs"), value)?, Dialect::Inputs),
+        ("input_data", value) => {
+            let inputs = azure_ml::read_input_data(at("input_data"), value, &mut by_position)?;
+            (inputs, Dialect::InputData)
+        }
         (_, value) => (
-            open_inference::read(value, binary, signature, max_nesting)
+            open_inference::read(at("inputs"), value, binary)
                 .map_err(|error| amended(error, || refusal::lower_case_inputs(value)))?,
             Dialect::OpenInference(Asked::read(top.id, top.outputs, top.parameters, metadata)?),
         ),
     };
-    Ok(Body::Rows(Decoded { inputs, dialect }))
+    Ok(Body::Rows(Decoded {
+        inputs,
+        dialect,
+        by_position,
+    }))
 }
 
 /// The members that say which dialect a body is.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::columns::Context;
 use super::output::tensors_of;
 use super::refusal::amended;
 use super::scan::Plan;
@@ -144,10 +145,9 @@ fn find_output(
 ///
 /// Source: the binary tensor data extension of the Open Inference Protocol.
 pub(super) fn read(
+    context: Context<'_>,
     inputs: &RawValue,
     mut binary: &[u8],
-    signature: &ModelSignature,
-    max_nesting: usize,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let inputs: Vec<&RawValue> = parse("inputs", inputs)?;
     let mut tensors = Vec::with_capacity(inputs.len());
@@ -155,13 +155,7 @@ pub(super) fn read(
         let target = format!("inputs[{position}]");
         let input: Input<'_> =
             parse(&target, input).map_err(|error| amended(error, || misspelt(input)))?;
-        tensors.push(read_input(
-            input,
-            &mut binary,
-            signature,
-            &target,
-            max_nesting,
-        )?);
+        tensors.push(read_input(context, input, &mut binary, &target)?);
     }
     if !binary.is_empty() {
         return Err(left_over(binary));
@@ -183,13 +177,12 @@ pub(super) fn left_over(binary: &[u8]) -> ScoreError {
 }
 
 fn read_input(
+    context: Context<'_>,
     input: Input<'_>,
     binary: &mut &[u8],
-    signature: &ModelSignature,
     target: &str,
-    max_nesting: usize,
 ) -> Result<NamedTensor, ScoreError> {
-    let spec = find_input(&input, signature, target)?;
+    let spec = find_input(&input, context.signature, target)?;
     let shape: Option<Shape> = input
         .shape
         .iter()
@@ -225,7 +218,7 @@ fn read_input(
             let plan = Plan::new(1, count);
             let tensor = match fast::read_array(text, ty, plan) {
                 Some(tensor) => tensor,
-                None => careful::read_array(text, ty, &data_target, max_nesting)?,
+                None => careful::read_array(context, text, spec, &data_target)?,
             };
             // Flat or nested: only the order of the elements and their number count.
             tensor.into_parts().1

@@ -6,7 +6,7 @@ mod unpack;
 
 use plan::{Plan, layout_name};
 use score::{
-    ElementType, ImageLayout, ImageOptions, ModelMetadata, NamedTensor, Resize, ScoreError, Tensor,
+    ElementType, ImageLayout, InputOptions, ModelMetadata, NamedTensor, Resize, ScoreError, Tensor,
     TensorData, TensorSpec,
 };
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ const TARGET: &str = "body";
 /// [`ScoreError::InvalidInput`] if it is no picture, too large, or the input's shape is not one of a picture.
 pub(super) fn read(body: &[u8], metadata: &ModelMetadata) -> Result<Vec<NamedTensor>, ScoreError> {
     let spec = only_input(&metadata.signature)?;
-    let default = ImageOptions::default();
+    let default = InputOptions::default();
     let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
     let tensor = tensor(body, spec, options).map_err(|reason| ScoreError::invalid(TARGET, reason));
     let tensor = tensor?;
@@ -32,7 +32,7 @@ pub(super) fn read(body: &[u8], metadata: &ModelMetadata) -> Result<Vec<NamedTen
     Ok(vec![NamedTensor { name, tensor }])
 }
 
-fn tensor(body: &[u8], spec: &TensorSpec, options: &ImageOptions) -> Result<Tensor, String> {
+fn tensor(body: &[u8], spec: &TensorSpec, options: &InputOptions) -> Result<Tensor, String> {
     let plan = Plan::new(spec, options)?;
     if !holds_samples(spec.element_type) {
         return Err(format!("input {:?}: a picture cannot be {spec}", spec.name));
@@ -65,7 +65,7 @@ fn tensor(body: &[u8], spec: &TensorSpec, options: &ImageOptions) -> Result<Tens
 /// them in any size.
 pub(crate) fn picture_document(metadata: &ModelMetadata) -> Option<Value> {
     let spec = only_input(&metadata.signature).ok()?;
-    let default = ImageOptions::default();
+    let default = InputOptions::default();
     let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
     let plan = Plan::new(spec, options).ok()?;
     let size = plan.size.filter(|_| holds_samples(spec.element_type))?;
@@ -95,7 +95,7 @@ pub(crate) fn picture_document(metadata: &ModelMetadata) -> Option<Value> {
 /// as a picture only if they do: most are tables.
 pub(crate) fn picture_in_words(metadata: &ModelMetadata) -> Option<String> {
     let spec = only_input(&metadata.signature).ok()?;
-    let default = ImageOptions::default();
+    let default = InputOptions::default();
     let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
     let said = options.unfit.is_some()
         || options.size.is_some()
@@ -111,7 +111,7 @@ pub(crate) fn picture_in_words(metadata: &ModelMetadata) -> Option<String> {
     }
 }
 
-fn scale(ty: ElementType, options: &ImageOptions) -> f32 {
+fn scale(ty: ElementType, options: &InputOptions) -> f32 {
     let is_float = !matches!(
         ty,
         ElementType::Uint8 | ElementType::Int32 | ElementType::Int64
@@ -123,14 +123,14 @@ fn scale(ty: ElementType, options: &ImageOptions) -> f32 {
 
 /// Types that hold shades.
 fn holds_samples(ty: ElementType) -> bool {
-    elements(std::iter::empty(), ty, &ImageOptions::default()).is_some()
+    elements(std::iter::empty(), ty, &InputOptions::default()).is_some()
 }
 
 /// Scaled and normalised samples, each with its channel. `None` for types that hold no shades.
 fn elements(
     samples: impl Iterator<Item = (u8, usize)>,
     ty: ElementType,
-    options: &ImageOptions,
+    options: &InputOptions,
 ) -> Option<TensorData> {
     let scale = scale(ty, options);
     let of_channel = |values: &[f32], channel: usize, default: f32| {

@@ -174,6 +174,30 @@ fn a_table_is_a_matrix_and_an_array_keeps_its_shape() {
 }
 
 #[test]
+fn columns_that_are_named_make_a_matrix_of_an_undeclared_shape() {
+    let x = vec![undeclared("x", ElementType::Float32)];
+    let mut metadata = samples::metadata(ModelSignature::of_tensors(x, vec![]));
+    let columns = score::InputOptions {
+        columns: vec!["a".into(), "b".into()],
+        ..Default::default()
+    };
+    metadata.options.inputs.insert("x".into(), columns);
+    for (content_type, body) in [
+        ("text/csv", "b,a\n2,1\n"),
+        ("application/json", r#"{"data":[{"b":2,"a":1}]}"#),
+        ("application/json", r#"{"data":{"b":[2],"a":[1],"c":null}}"#),
+        (
+            "application/json",
+            r#"{"input_data":{"columns":["b","a"],"index":null,"data":[[2,1]]}}"#,
+        ),
+    ] {
+        let read = decode(body.as_bytes(), typed(content_type), &metadata, LIMITS).unwrap();
+        let tensor = &read.rows().unwrap().inputs[0].tensor;
+        assert_eq!(*tensor, floats(&[1, 2], &[1.0, 2.0]), "{body}");
+    }
+}
+
+#[test]
 fn raw_bytes_and_pictures_need_a_declared_shape() {
     let x = [undeclared("x", ElementType::Float32)];
     let refusal = read_all(&x, typed("application/octet-stream"), &[0; 8]).unwrap_err();

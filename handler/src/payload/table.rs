@@ -1,218 +1,239 @@
-//! Comma-separated values: `text/csv`, with or without a header.
+//! Tables as text: `text/csv` (RFC 4180) with or without a header, also with semicolons or tabs, and
+//! `text/tab-separated-values`.
 
-use std::borrow::Cow;
+mod header;
+mod separator;
 
-use score::{ElementType, ModelSignature, NamedTensor, ScoreError};
+use csv::StringRecord;
+use score::{ElementType, NamedTensor, ScoreError};
 
-use super::tabular::{self, Context};
+use super::charset::parameter;
+use super::columns::{Context, Layout, expected_width, shown};
+use super::tabular::Table;
+use header::Header;
+use separator::Separator;
 
-const TARGET: &str = "body";
+/// What a content type says about a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Form {
+    /// Whether the first line is a header, if it is said.
+    header: Option<bool>,
+    /// Whether tabs separate; otherwise the first line shows what does.
+    tabs: bool,
+}
 
-/// Reads a table. Its first line is a header if it names the model's inputs, or holds no value at all while the model
-/// takes numbers.
+impl Form {
+    /// The form of a content type, if it is one of tables; `essence` is its lower-case name.
+    ///
+    /// # Errors
+    /// [`ScoreError::InvalidInput`] for a parameter `header` that says neither.
+    pub(super) fn of(essence: &str, content_type: &str) -> Result<Option<Self>, ScoreError> {
+        let tabs = match essence {
+            // Browsers call CSV so where Excel is installed.
+            "text/csv" | "application/csv" | "text/x-csv" | "application/vnd.ms-excel" => false,
+            "text/tab-separated-values" => true,
+            _ => return Ok(None),
+        };
+        let header = match parameter(content_type, "header") {
+            None => None,
+            Some(word) if word.eq_ignore_ascii_case("present") => Some(true),
+            Some(word) if word.eq_ignore_ascii_case("absent") => Some(false),
+            Some(word) => {
+                let word = shown(word);
+                let message = format!(
+                    "content type: header={word}; expected header=present or header=absent"
+                );
+                return Err(ScoreError::invalid("content-type", message));
+            }
+        };
+        Ok(Some(Self { header, tabs }))
+    }
+}
+
+/// A table's tensors.
+pub(super) struct Read {
+    pub(super) inputs: Vec<NamedTensor>,
+    /// Whether columns had names that nothing could be compared with, so that their order counted.
+    pub(super) by_position: bool,
+}
+
+/// Reads a table. Columns named in a header are put into the model's order.
 ///
 /// # Errors
-/// [`ScoreError::InvalidInput`] naming the place; lines are counted without the header, from 0.
-pub(super) fn read(
-    body: &[u8],
-    signature: &ModelSignature,
-    max_nesting: usize,
-) -> Result<Vec<NamedTensor>, ScoreError> {
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .from_reader(body);
-    let mut records = reader
-        .records()
-        .map(|record| record.map_err(|error| ScoreError::invalid(TARGET, error.to_string())));
-    let first = records.next().transpose()?;
-    let header = first.as_ref().filter(|record| is_header(record, signature));
-    let inputs = signature.inputs.iter();
-    let own: Vec<&str> = inputs.map(|spec| spec.name.as_str()).collect();
-    let names: Vec<&str> = match header {
-        Some(header) => header.iter().map(str::trim).collect(),
-        None => own.clone(),
+/// [`ScoreError::InvalidInput`] naming the place: lines of the text are counted from 1, rows and columns of values from 0.
+pub(super) fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreError> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        let at = error.valid_up_to();
+        context.wrong(format!(
+            "byte {at} is not UTF-8; name the encoding, such as text/csv; charset=windows-1252"
+        ))
+    })?;
+    let (separator, text) = match form.tabs {
+        true => (Separator::TAB, text),
+        false => separator::find(context, text)?,
     };
-    // One input takes all columns, whatever they are called.
-    let types: Vec<Option<ElementType>> = match &signature.inputs[..] {
-        [only] => vec![Some(only.element_type)],
-        _ => names
-            .iter()
-            .map(|name| signature.input(name).map(|spec| spec.element_type))
-            .collect(),
+    let mut lines = separator.lines(text);
+    let Some(first) = next(context, &mut lines)? else {
+        return Err(context.wrong("the table is empty"));
     };
-    let mut rows = String::from("[");
-    let data = first.iter().filter(|_| header.is_none()).cloned().map(Ok);
-    for record in data.chain(records) {
-        if rows.len() > 1 {
-            rows.push(',');
-        }
-        push_row(&mut rows, &record?, &types);
-    }
-    rows.push(']');
-    let context = Context {
-        signature,
-        max_nesting,
-        target: TARGET,
+    let header = header::find(context, &first, separator, form.header)?;
+    let by_position = matches!(header, Header::Unchecked);
+    let (layout, mut data) = match header {
+        Header::None => (Layout::by_position(context, first.len()), Some(first)),
+        Header::Unchecked => (Layout::by_position(context, first.len()), None),
+        Header::Names(layout) => (layout, None),
     };
-    match &signature.inputs[..] {
-        [only] if only.dims().len() == 1 => tabular::read_columns(context, &own, &rows),
-        [only]
-            if only.shape.is_none()
-                || header.is_none()
-                || names.iter().any(|name| *name != only.name) =>
-        {
-            tabular::read_text(context, &rows)
+    check_width(context, data.as_ref(), separator, layout.width)?;
+    let (width, types) = (layout.width, layout.types());
+    let mut rows = Rows {
+        table: Table::new(context, layout),
+        types,
+        separator,
+        marks: Marks::default(),
+    };
+    let mut count = 0;
+    while let Some(record) = data
+        .take()
+        .map_or_else(|| next(context, &mut lines), |first| Ok(Some(first)))?
+    {
+        if record.len() != width {
+            let (line, found) = (line_of(&record), record.len());
+            let by = separator.name();
+            return Err(context.wrong(format!(
+                "line {line} has {found} fields where the first line has {width}, separated by {by}"
+            )));
         }
-        _ => tabular::read_columns(context, &names, &rows),
+        rows.push(context, &record)?;
+        check_quotes(context, text, &record)?;
+        count += 1;
+    }
+    if count == 0 {
+        let by = separator.name();
+        return Err(context.wrong(format!(
+            "the only line was taken for a header, its fields separated by {by}, and no row follows; where it is a row, \
+             say so: text/csv; header=absent"
+        )));
+    }
+    let inputs = rows.table.finish()?;
+    let by_position = by_position && width > 1;
+    Ok(Read {
+        inputs,
+        by_position,
+    })
+}
+
+/// Refuses a quote that is not closed: it would make one text of all lines that follow.
+fn check_quotes(context: Context<'_>, text: &str, record: &StringRecord) -> Result<(), ScoreError> {
+    let last = record.iter().next_back().unwrap_or_default();
+    let ends = ['\n', '\r'];
+    let lines = last.contains(ends) && !last.trim_matches(ends).is_empty();
+    // Of a field that is closed the text still has the closing quote.
+    if !lines || !text.ends_with(last) {
+        return Ok(());
+    }
+    let line = line_of(record);
+    Err(context.wrong(format!("line {line}: a quote is not closed")))
+}
+
+/// Without a header a first line of another width than the model's has a mistake, perhaps in what separates.
+fn check_width(
+    context: Context<'_>,
+    first: Option<&StringRecord>,
+    separator: Separator,
+    width: usize,
+) -> Result<(), ScoreError> {
+    let expected = expected_width(context).unwrap_or(width);
+    match first.map(StringRecord::len) {
+        Some(found) if found != expected => {
+            let (by, takes) = (separator.name(), context.signature.describe_inputs());
+            Err(context.wrong(format!(
+                "line 1 has {found} fields, separated by {by}, where the model takes {expected} columns: {takes}; a \
+                 separator within a field needs quotes around the field, and decimal commas are read where semicolons \
+                 separate"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 
-fn is_header(record: &csv::StringRecord, signature: &ModelSignature) -> bool {
-    let named = record
-        .iter()
-        .all(|cell| signature.input(cell.trim()).is_some());
-    let numeric = signature
-        .inputs
-        .iter()
-        .all(|spec| spec.element_type.size().is_some());
-    // One value among the words, and it is a row with a mistake, not a header.
-    let words = record.iter().any(|cell| !cell.trim().is_empty());
-    named || (numeric && words && !record.iter().any(is_value))
+fn next(
+    context: Context<'_>,
+    lines: &mut csv::StringRecordsIntoIter<&[u8]>,
+) -> Result<Option<StringRecord>, ScoreError> {
+    let record = lines.next().transpose();
+    record.map_err(|error| context.wrong(error.to_string()))
 }
 
-fn is_value(cell: &str) -> bool {
-    let cell = cell.trim();
-    let word = cell.eq_ignore_ascii_case("true") || cell.eq_ignore_ascii_case("false");
-    word || cell.parse::<f64>().is_ok()
+fn line_of(record: &StringRecord) -> u64 {
+    record.position().map_or(0, csv::Position::line)
 }
 
-/// One line as a JSON array. What is no number and no truth value becomes a string, so that no cell can break out of
-/// its place. The last type is that of all further columns.
-fn push_row(rows: &mut String, record: &csv::StringRecord, types: &[Option<ElementType>]) {
-    rows.push('[');
-    for (position, cell) in record.iter().enumerate() {
-        if position > 0 {
-            rows.push(',');
+/// Which decimal signs a table with semicolons has.
+#[derive(Default)]
+struct Marks {
+    point: bool,
+    comma: bool,
+}
+
+/// The rows of a table on their way to tensors.
+struct Rows<'a> {
+    table: Table<'a>,
+    types: Vec<ElementType>,
+    separator: Separator,
+    marks: Marks,
+}
+
+impl Rows<'_> {
+    fn push(&mut self, context: Context<'_>, record: &StringRecord) -> Result<(), ScoreError> {
+        let notation = self.separator.notation();
+        let mut tokens = Vec::with_capacity(record.len());
+        for (position, cell) in record.iter().enumerate() {
+            let ty = self
+                .types
+                .get(position)
+                .copied()
+                .unwrap_or(ElementType::String);
+            if ty != ElementType::String {
+                self.check(context, record, cell)?;
+            }
+            tokens.push(notation.token(cell, ty));
         }
-        let ty = types.get(position).or(types.last()).copied().flatten();
-        rows.push_str(&token(cell, ty));
+        self.table.push(&tokens, |token| token);
+        Ok(())
     }
-    rows.push(']');
-}
 
-/// The cell as JSON for a column of that type, in the spellings of pandas too. Texts stay as they are, blanks included.
-fn token(cell: &str, ty: Option<ElementType>) -> Cow<'_, str> {
-    let text = |text: &str| Cow::Owned(serde_json::Value::from(text).to_string());
-    let plain = cell.trim();
-    match ty {
-        Some(ElementType::String) => text(cell),
-        Some(ElementType::Bool) => match plain {
-            "true" | "True" | "TRUE" => Cow::Borrowed("true"),
-            "false" | "False" | "FALSE" => Cow::Borrowed("false"),
-            other => text(other),
-        },
-        _ if serde_json::from_str::<serde_json::Number>(plain).is_ok() => Cow::Borrowed(plain),
-        _ => match plain.parse::<f64>() {
-            Ok(value) if value.is_nan() => text("NaN"),
-            Ok(f64::INFINITY) => text("Infinity"),
-            Ok(f64::NEG_INFINITY) => text("-Infinity"),
-            // `.5`, `+1`: numbers everywhere but in JSON.
-            Ok(value) => Cow::Owned(value.to_string()),
-            Err(_) => text(plain),
-        },
+    /// Refuses what another separator or decimal sign would explain.
+    fn check(
+        &mut self,
+        context: Context<'_>,
+        record: &StringRecord,
+        cell: &str,
+    ) -> Result<(), ScoreError> {
+        if !cell.contains([',', ';', '\t', '.']) {
+            return Ok(());
+        }
+        let (line, by) = (line_of(record), self.separator.name());
+        if !self.separator.notation().is_value(cell) {
+            if !cell.trim().contains([',', ';', '\t']) {
+                return Ok(());
+            }
+            return Err(context.wrong(format!(
+                "line {line}: expected a number, got {}; the separator was taken to be {by}, and decimal commas are read \
+                 only where semicolons separate",
+                shown(cell)
+            )));
+        }
+        self.marks.comma |= cell.contains(',');
+        self.marks.point |= cell.contains('.');
+        if self.marks.comma && self.marks.point {
+            return Err(context.wrong(format!(
+                "line {line}: {} where other numbers have the other decimal sign; write all with a point or all with a comma",
+                shown(cell)
+            )));
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use score::{Dim, TensorData, TensorSpec};
-
-    fn signature(inputs: &[(&str, ElementType, usize)]) -> ModelSignature {
-        let inputs = inputs.iter().map(|(name, ty, width)| TensorSpec {
-            name: (*name).into(),
-            element_type: *ty,
-            shape: Some(vec![Dim::Dynamic(None), Dim::Fixed(*width)]),
-        });
-        ModelSignature::of_tensors(inputs.collect(), vec![])
-    }
-
-    fn read_one(body: &str) -> Result<TensorData, String> {
-        let signature = signature(&[("x", ElementType::Float32, 2)]);
-        let mut read = read(body.as_bytes(), &signature, 16).map_err(|e| e.to_string())?;
-        Ok(read.remove(0).tensor.into_parts().1)
-    }
-
-    #[test]
-    fn a_matrix_with_and_without_a_header() {
-        let expected = Ok(TensorData::Float32(vec![1.0, 2.5, -3.0, f32::INFINITY]));
-        for body in ["1,2.5\n-3,Infinity\n", "a,b\r\n1, 2.5\r\n-3,Infinity"] {
-            assert_eq!(read_one(body), expected, "{body}");
-        }
-    }
-
-    #[test]
-    fn cells_are_read_as_their_column_wants_them() {
-        let signature = signature(&[
-            ("code", ElementType::String, 1),
-            ("flag", ElementType::Bool, 1),
-            ("x", ElementType::Float64, 1),
-        ]);
-        let body = "code,flag,x\n 012 ,True,inf\ntrue,false,.5\n\"a,\"\"b\",TRUE,nan\n";
-        let read = read(body.as_bytes(), &signature, 16).unwrap();
-        let data = |index: usize| read[index].tensor.data().clone();
-        let codes = [" 012 ", "true", "a,\"b"].map(str::to_owned).to_vec();
-        assert_eq!(data(0), TensorData::String(codes));
-        assert_eq!(data(1), TensorData::Bool(vec![true, false, true]));
-        let TensorData::Float64(x) = data(2) else {
-            panic!("no floats");
-        };
-        assert_eq!(x[..2], [f64::INFINITY, 0.5]);
-        assert!(x[2].is_nan());
-    }
-
-    #[test]
-    fn a_list_of_single_values() {
-        let mut signature = signature(&[("x", ElementType::Int64, 1)]);
-        signature.inputs[0].shape = Some(vec![Dim::Dynamic(None)]);
-        for body in ["1\n2\n", "x\n1\n2\n", "anything\n1\n2\n"] {
-            let read = read(body.as_bytes(), &signature, 16).unwrap();
-            assert_eq!(
-                read[0].tensor.data(),
-                &TensorData::Int64(vec![1, 2]),
-                "{body}"
-            );
-        }
-    }
-
-    #[test]
-    fn columns_by_name_in_any_order() {
-        let signature = signature(&[
-            ("age", ElementType::Float32, 1),
-            ("sex", ElementType::String, 1),
-        ]);
-        let read = |body: &str| {
-            let mut read = read(body.as_bytes(), &signature, 16).unwrap();
-            read.sort_by(|a, b| a.name.cmp(&b.name));
-            read.into_iter()
-                .map(|input| input.tensor.into_parts().1)
-                .collect::<Vec<_>>()
-        };
-        let expected = vec![
-            TensorData::Float32(vec![22.0]),
-            TensorData::String(vec!["f, \"x\"".into()]),
-        ];
-        assert_eq!(read("sex,age\n\"f, \"\"x\"\"\",22\n"), expected);
-        assert_eq!(read("22,\"f, \"\"x\"\"\"\n"), expected);
-    }
-
-    #[test]
-    fn no_cell_breaks_out_of_its_place() {
-        let error = read_one("1,2\n\"1],[2\",3\n").unwrap_err();
-        assert!(error.contains("body[1][0]: expected a number"), "{error}");
-        assert!(read_one("1,2\n3\n").is_err());
-        assert!(read_one("1,\n3,4\n").unwrap_err().contains("body[0][1]"));
-        assert!(read_one("1,NA\n3,4\n").unwrap_err().contains("got \"NA\""));
-        assert!(read_one("1\n").unwrap_err().contains("got [1,1]"));
-    }
-}
+mod tests;

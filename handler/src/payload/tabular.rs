@@ -1,21 +1,15 @@
 //! Rows as JSON in all the shapes people write them: nested arrays, objects by input name, rows as objects, columns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use score::{ModelSignature, NamedTensor, ScoreError, Tensor, TensorSpec};
+use score::{NamedTensor, ScoreError, Tensor, TensorSpec};
 use serde_json::value::RawValue;
 
+pub(super) use super::columns::Context;
+use super::columns::{Layout, Part, list, shown};
+use super::refusal::amended;
 use super::scan::Plan;
 use super::{careful, fast, unlike};
-
-/// What a reader needs beside the text.
-#[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
-    pub(super) signature: &'a ModelSignature,
-    pub(super) max_nesting: usize,
-    /// The member the rows stand in, such as `data`.
-    pub(super) target: &'a str,
-}
 
 /// Reads rows: nested arrays (one input), an object of arrays by input name, an array of objects by input name, or an
 /// array of rows with one value for each input.
@@ -35,7 +29,7 @@ pub(super) fn read_text(context: Context<'_>, text: &str) -> Result<Vec<NamedTen
         return read_objects(context, text);
     }
     if let [spec] = &context.signature.inputs[..] {
-        let tensor = read_tensor(text, spec, context.target, context.max_nesting)?;
+        let tensor = read_tensor(context, text, spec, context.target)?;
         let name = spec.name.clone();
         return Ok(vec![NamedTensor { name, tensor }]);
     }
@@ -45,143 +39,210 @@ pub(super) fn read_text(context: Context<'_>, text: &str) -> Result<Vec<NamedTen
         .iter()
         .map(|spec| spec.name.as_str())
         .collect();
-    read_columns(context, &names, text)
+    let layout = Layout::of_names(context, &names, false)?;
+    read_rows(context, layout, &names, text)
 }
 
 /// Reads rows whose values stand for the named columns, in their order.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] naming the place.
-pub(super) fn read_columns(
+pub(super) fn read_rows<N: AsRef<str>>(
     context: Context<'_>,
-    columns: &[&str],
+    layout: Layout<'_>,
+    names: &[N],
     text: &str,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let Context { target, .. } = context;
     let rows: Vec<&RawValue> = parse(text, target)?;
-    let mut gathered = vec![Gathered::default(); columns.len()];
+    let mut table = Table::new(context, layout);
     for (position, row) in rows.into_iter().enumerate() {
         let place = format!("{target}[{position}]");
         let values: Vec<&RawValue> = parse(row.get(), &place)?;
-        if values.len() != columns.len() {
+        if values.len() != names.len() {
+            let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
             let message = format!(
                 "{place}: {} values where {} are expected ({})",
                 values.len(),
-                columns.len(),
-                columns.join(", ")
+                names.len(),
+                list(&names)
             );
             return Err(ScoreError::invalid(place, message));
         }
-        for (column, value) in gathered.iter_mut().zip(values) {
-            column.push(value);
-        }
+        table.push(&values, |value| value.get());
     }
-    let named = columns.iter().zip(gathered);
-    named
-        .map(|(name, values)| finish(context, name, values))
-        .collect()
+    table.finish()
 }
 
 /// `{"age": [..], "sex": [..]}`
 fn read_members(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, ScoreError> {
-    let members: BTreeMap<String, &RawValue> = parse(text, context.target)?;
+    let mut members: BTreeMap<String, &RawValue> = parse(text, context.target)?;
     // Many serializers write unset members as null.
-    let members = members.into_iter();
-    members
-        .filter(|(_, value)| value.get() != "null")
-        .map(|(name, value)| {
-            let spec = find(context, &name)?;
-            let target = format!("{}.{name}", context.target);
-            let tensor = read_tensor(value.get(), spec, &target, context.max_nesting)?;
-            Ok(NamedTensor { name, tensor })
+    members.retain(|_, value| value.get() != "null");
+    let (names, values): (Vec<String>, Vec<&RawValue>) = members.into_iter().unzip();
+    let layout = layout_of_members(context, &names)?;
+    let one = |part: Part<'_>| {
+        let Part { spec, label, .. } = &part;
+        let target = format!("{}.{label}", context.target);
+        let tensor = match part.columns[..] {
+            [only] if part.whole => read_tensor(context, values[only].get(), spec, &target)?,
+            _ => read_tensor(
+                context,
+                &rows_of(context, &part, &names, &values)?,
+                spec,
+                &target,
+            )?,
+        };
+        let name = spec.name.clone();
+        Ok(NamedTensor { name, tensor })
+    };
+    layout.parts.into_iter().map(one).collect()
+}
+
+/// Columns by the names of members, which may be those of an array that was written as an object.
+fn layout_of_members<'a, N: AsRef<str>>(
+    context: Context<'a>,
+    names: &[N],
+) -> Result<Layout<'a>, ScoreError> {
+    Layout::of_names(context, names, false).map_err(|error| {
+        amended(error, || {
+            let mut unknown = names.iter().map(AsRef::as_ref);
+            let unknown = unknown.find(|name| !context.knows(name, false));
+            unknown.map_or("", unlike::numbered).to_owned()
         })
-        .collect()
+    })
+}
+
+/// The columns of one input, given as one list each, as the text of rows.
+fn rows_of(
+    context: Context<'_>,
+    part: &Part<'_>,
+    names: &[String],
+    values: &[&RawValue],
+) -> Result<String, ScoreError> {
+    let mut columns: Vec<Vec<&RawValue>> = Vec::with_capacity(part.columns.len());
+    for column in &part.columns {
+        let name = &names[*column];
+        let place = format!("{}.{name}", context.target);
+        let column: Vec<&RawValue> = parse(values[*column].get(), &place)?;
+        let count = columns.first().map_or(column.len(), Vec::len);
+        if column.len() != count {
+            let found = column.len();
+            let message = format!("{place}: {found} values where the columns before have {count}");
+            return Err(ScoreError::invalid(place, message));
+        }
+        columns.push(column);
+    }
+    let count = columns.first().map_or(0, Vec::len);
+    let mut text = String::from("[");
+    for row in 0..count {
+        let cells = columns.iter().map(|column| column[row].get());
+        push_row(&mut text, row, cells);
+    }
+    text.push(']');
+    Ok(text)
 }
 
 /// `[{"age": 22, "sex": "male"}, ...]`
 fn read_objects(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, ScoreError> {
     let Context { target, .. } = context;
     let rows: Vec<BTreeMap<String, &RawValue>> = parse(text, target)?;
-    let mut gathered: BTreeMap<String, Gathered> = BTreeMap::new();
-    let count = rows.len();
-    for (position, row) in rows.into_iter().enumerate() {
-        for (name, value) in row {
-            let column = gathered.entry(name).or_default();
-            // A row that leaves a column out would shift those that follow.
-            if column.count != position {
-                break;
+    let names: BTreeSet<&String> = rows.iter().flat_map(BTreeMap::keys).collect();
+    let names: Vec<&String> = names.into_iter().collect();
+    let layout = layout_of_members(context, &names)?;
+    let mut table = Table::new(context, layout);
+    for (position, row) in rows.iter().enumerate() {
+        if row.len() < names.len() {
+            let absent = names.iter().find(|name| !row.contains_key(**name));
+            let absent = absent.map(|name| shown(name)).unwrap_or_default();
+            let place = format!("{target}[{position}]");
+            let message =
+                format!("{place}: {absent} is missing; every row must have the same members");
+            return Err(ScoreError::invalid(place, message));
+        }
+        // A map gives its members in the order of their names.
+        let values: Vec<&RawValue> = row.values().copied().collect();
+        table.push(&values, |value| value.get());
+    }
+    table.finish()
+}
+
+/// Rows on their way to the tensors their columns belong to, as text.
+pub(super) struct Table<'a> {
+    context: Context<'a>,
+    layout: Layout<'a>,
+    texts: Vec<String>,
+    rows: usize,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(context: Context<'a>, layout: Layout<'a>) -> Self {
+        Self {
+            context,
+            texts: vec![String::from("["); layout.parts.len()],
+            layout,
+            rows: 0,
+        }
+    }
+
+    /// One row: a value of JSON for every column of the layout.
+    pub(super) fn push<V>(&mut self, values: &[V], text: impl Fn(&V) -> &str) {
+        for (part, rows) in self.layout.parts.iter().zip(&mut self.texts) {
+            let cells = part.columns.iter().map(|column| text(&values[*column]));
+            if part.whole {
+                rows.push_str(if self.rows == 0 { "" } else { "," });
+                cells.for_each(|cell| rows.push_str(cell));
+            } else {
+                push_row(rows, self.rows, cells);
             }
-            column.push(value);
         }
-    }
-    if let Some((name, column)) = gathered.iter().find(|(_, column)| column.count != count) {
-        find(context, name)?;
-        let place = format!("{target}[{}]", column.count);
-        let message = format!("{place}: {name:?} is missing; every row must have the same members");
-        return Err(ScoreError::invalid(place, message));
-    }
-    gathered
-        .into_iter()
-        .map(|(name, values)| finish(context, &name, values))
-        .collect()
-}
-
-/// The values of one column, as the text of an array.
-#[derive(Clone, Default)]
-struct Gathered {
-    text: String,
-    count: usize,
-}
-
-impl Gathered {
-    fn push(&mut self, value: &RawValue) {
-        self.text.push(if self.count == 0 { '[' } else { ',' });
-        self.text.push_str(value.get());
-        self.count += 1;
+        self.rows += 1;
     }
 
-    fn into_array(mut self) -> String {
-        if self.count == 0 {
-            self.text.push('[');
-        }
-        self.text.push(']');
-        self.text
+    pub(super) fn finish(self) -> Result<Vec<NamedTensor>, ScoreError> {
+        let Self {
+            context,
+            layout,
+            texts,
+            ..
+        } = self;
+        let alone = layout.parts.len() == 1;
+        let tensors = layout.parts.iter().zip(texts).map(|(part, mut text)| {
+            text.push(']');
+            let Part { spec, label, .. } = part;
+            let target = if alone && !part.whole {
+                context.target.to_owned()
+            } else {
+                format!("{}.{label}", context.target)
+            };
+            let tensor = read_tensor(context, &text, spec, &target)?;
+            let name = spec.name.clone();
+            Ok(NamedTensor { name, tensor })
+        });
+        tensors.collect()
     }
 }
 
-fn finish(context: Context<'_>, name: &str, values: Gathered) -> Result<NamedTensor, ScoreError> {
-    let spec = find(context, name)?;
-    let target = format!("{}.{name}", context.target);
-    let tensor = read_tensor(&values.into_array(), spec, &target, context.max_nesting)?;
-    Ok(NamedTensor {
-        name: name.to_owned(),
-        tensor,
-    })
-}
-
-fn find<'a>(context: Context<'a>, name: &str) -> Result<&'a TensorSpec, ScoreError> {
-    let signature = context.signature;
-    signature.input(name).ok_or_else(|| {
-        let message = format!(
-            "the model has no input {name:?}; it takes {}{}",
-            signature.describe_inputs(),
-            unlike::numbered(name)
-        );
-        ScoreError::invalid(context.target, message)
-    })
+fn push_row<'a>(rows: &mut String, before: usize, cells: impl Iterator<Item = &'a str>) {
+    rows.push_str(if before == 0 { "[" } else { ",[" });
+    for (position, cell) in cells.enumerate() {
+        rows.push_str(if position == 0 { "" } else { "," });
+        rows.push_str(cell);
+    }
+    rows.push(']');
 }
 
 /// Reads nested arrays for one input. A list of single values also fits an input with one value per row, `[N,1]`.
 fn read_tensor(
+    context: Context<'_>,
     text: &str,
     spec: &TensorSpec,
     target: &str,
-    max_nesting: usize,
 ) -> Result<Tensor, ScoreError> {
     let plan = Plan::for_input(spec);
     let tensor = match fast::read_array(text, spec.element_type, plan) {
         Some(tensor) => tensor,
-        None => careful::read_array(text, spec.element_type, target, max_nesting)?,
+        None => careful::read_array(context, text, spec, target)?,
     };
     let tensor = as_column(tensor, spec);
     spec.check(&tensor, target)?;
@@ -212,3 +273,6 @@ pub(super) fn parse<'a, T: serde::Deserialize<'a>>(
     serde_json::from_str(text)
         .map_err(|error| ScoreError::invalid(target, format!("{target}: {error}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,7 +189,14 @@ fn the_quick_and_the_careful_way_read_the_same() {
     for ty in [ElementType::Float32, ElementType::Float64] {
         let plan = scan::Plan::new(1, 500);
         let quick = fast::read_array(&text, ty, plan).expect("plain numbers");
-        let careful = careful::read_array(&text, ty, "data", 16).unwrap();
+        let signature = signature(vec![spec("x", ty, &[-1])]);
+        let context = Context {
+            signature: &signature,
+            options: &Default::default(),
+            max_nesting: 16,
+            target: "data",
+        };
+        let careful = careful::read_array(context, &text, &signature.inputs[0], "data").unwrap();
         assert_eq!(quick, careful, "{ty}");
     }
 }
@@ -477,7 +484,7 @@ fn mistakes_in_tables_are_named_with_their_place() {
         (r#"{"data":[{"age":1,"cabin":2}]}"#, "no input \"cabin\""),
         (
             r#"{"data":[[1,"m"]]}"#,
-            "data[0]: 2 values where 3 are expected (age, sex, deck)",
+            "data[0]: 2 values where 3 are expected (\"age\", \"sex\", \"deck\")",
         ),
         (
             r#"{"data":[{"age":"old","sex":"m","deck":1}]}"#,

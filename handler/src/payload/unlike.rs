@@ -11,7 +11,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use score::ModelSignature;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::raw;
+use super::format::{XLS_MAGIC, ZIP_MAGIC};
+use super::{Declared, charset, raw};
 
 /// Some encoders leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -25,7 +26,7 @@ pub(super) fn unwrap(body: &[u8]) -> Option<Vec<u8>> {
     let text = body.trim_ascii();
     match text.first()? {
         b'"' => string_with_json(text).map(String::into_bytes),
-        b'e' => base64_with_json(text),
+        b'e' | b'7' | b'/' => base64_with_json(text),
         b'@' => data_contract::from_binary(body),
         b'<' => data_contract::from_xml(text),
         _ => None,
@@ -54,8 +55,14 @@ fn is_control(c: char) -> bool {
 
 fn advice_on_bytes(body: &[u8], signature: &ModelSignature) -> String {
     let length = body.len();
-    if body.starts_with(b"PK\x03\x04") {
-        return "the body is a zip file, such as numpy's .npz; send one array as .npy".to_owned();
+    if body.starts_with(ZIP_MAGIC) {
+        return "the body is a zip file, such as an Excel workbook or numpy's .npz; save a table as CSV and send it as text/csv, \
+                or send one array as .npy"
+            .to_owned();
+    }
+    if body.starts_with(XLS_MAGIC) {
+        return "the body is an Excel workbook; save the table as CSV and send it as text/csv"
+            .to_owned();
     }
     // Protocols 2 to 5.
     if matches!(body, [0x80, 2..=5, ..]) {
@@ -152,13 +159,17 @@ fn is_csv(text: &str) -> bool {
 }
 
 fn base64_with_json(text: &[u8]) -> Option<Vec<u8>> {
-    // `{"`, and `{` with white space behind it.
-    if !text.starts_with(b"ey") && !text.starts_with(b"ew") {
+    // `{"`, `{` with white space or the half of a UTF-16 character behind it, and the marks of UTF-8 and UTF-16.
+    let starts: [&[u8]; 4] = [b"ey", b"ew", b"77u/", b"//57"];
+    if !starts.iter().any(|start| text.starts_with(start)) {
         return None;
     }
     let kept = text.iter().filter(|byte| !byte.is_ascii_whitespace());
     let kept: Vec<u8> = kept.copied().collect();
-    let is_json = |bytes: &Vec<u8>| serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+    let is_json = |bytes: &Vec<u8>| {
+        let text = charset::to_utf8(bytes, Declared::default());
+        text.is_ok_and(|text| serde_json::from_slice::<IgnoredAny>(&text).is_ok())
+    };
     BASE64.decode(kept).ok().filter(is_json)
 }
 

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::files::{ModelFiles, OPTIONS, Parts, is_hidden};
 use super::missing::what_is_there;
-use super::picture::{Background, Resample, Resize};
+use super::options::{FeatureOptions, INPUT_KEYS, InputOptions};
 use super::preprocessor::Preprocessor;
 use crate::error::LoadError;
 use crate::memo::Namespace;
@@ -39,9 +39,9 @@ pub struct ModelOptions {
     /// How long Redis keeps a result of this model, such as `"1h"`; the setting of the whole app if not given.
     #[serde(default, deserialize_with = "duration")]
     pub ttl: Option<Duration>,
-    /// How pictures become inputs, by input name.
+    /// How callers may write inputs, by input name.
     #[serde(default)]
-    pub inputs: BTreeMap<String, ImageOptions>,
+    pub inputs: BTreeMap<String, InputOptions>,
     /// Where rows lie that requests name by key; without it no request may.
     pub features: Option<FeatureOptions>,
     /// The library beside the ONNX file that has the model's own operators.
@@ -53,64 +53,6 @@ pub struct ModelOptions {
     #[serde(skip)]
     pub origin: String,
 }
-
-/// Where and how features are stored.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FeatureOptions {
-    /// What stands before each key in the store. Requests reach nothing else.
-    pub prefix: String,
-    /// What each value is written in.
-    #[serde(default)]
-    pub format: FeatureFormat,
-}
-
-/// What one row of features is written in. It is told and not guessed: raw bytes may look like anything.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FeatureFormat {
-    /// An array, or an object by input name; also numpy's format, as no JSON text begins like it.
-    #[default]
-    Json,
-    /// An array in numpy's format.
-    Npy,
-    /// Little-endian elements.
-    Raw,
-    /// A hash: one field for each column.
-    Hash,
-}
-
-impl FeatureFormat {
-    /// The name it has in `model.toml`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Npy => "npy",
-            Self::Raw => "raw",
-            Self::Hash => "hash",
-        }
-    }
-}
-
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMany {
-        One(f32),
-        Many(Vec<f32>),
-    }
-    let values = match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(value) => vec![value],
-        OneOrMany::Many(values) => values,
-    };
-    match values.len() {
-        1 | 3 | 4 => Ok(values),
-        _ => Err(D::Error::custom("expected one number, or one per channel")),
-    }
-}
-
-/// Pixels along one side to which pictures may be scaled.
-pub(super) const MAX_SIDE: u32 = 8192;
 
 fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
     if options.max_rows == Some(0) {
@@ -131,19 +73,8 @@ fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
         }
     }
     for (name, input) in &options.inputs {
-        if input.std.contains(&0.0) {
-            return Err(format!("inputs.{name}: std must not be 0"));
-        }
-        let resize = input.resize.map(Resize::sides);
-        for (key, sides) in [("size", input.size), ("resize", resize)] {
-            let mut sides = sides.into_iter().flatten();
-            if sides.any(|side| !(1..=MAX_SIDE).contains(&side)) {
-                return Err(format!("inputs.{name}: {key} must be from 1 to {MAX_SIDE}"));
-            }
-        }
-        if !matches!(input.channels, None | Some(1 | 3 | 4)) {
-            return Err(format!("inputs.{name}: channels must be 1, 3 or 4"));
-        }
+        let senseless = input.refuse_senseless();
+        senseless.map_err(|reason| format!("inputs.{name}: {reason}"))?;
     }
     Ok(())
 }
@@ -174,50 +105,6 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
             "{text:?} is no time such as \"30s\" or \"24h\", ten years at most"
         ))),
     }
-}
-
-/// How a picture becomes an input. What is not given follows from the input's shape and type.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageOptions {
-    /// Width and height in pixels that pictures get.
-    pub size: Option<[u32; 2]>,
-    /// To what they are scaled before their middle is cut to `size`; to `size` itself if not given.
-    pub resize: Option<Resize>,
-    /// How they are scaled.
-    pub resample: Option<Resample>,
-    /// Values per pixel, where the input's shape leaves them open: grey, colour, or colour with opacity.
-    pub channels: Option<usize>,
-    /// What transparent pixels are laid over; white if not given.
-    pub background: Option<Background>,
-    /// The order of axes.
-    pub layout: Option<ImageLayout>,
-    /// By what 8-bit values are multiplied; 1/255 for floats and 1 for integers if not given.
-    pub scale: Option<f32>,
-    /// What is subtracted after scaling: one number, or one per channel.
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub mean: Vec<f32>,
-    /// By what is divided then: one number, or one per channel.
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub std: Vec<f32>,
-    /// The names of a matrix input's columns, in their order.
-    #[serde(default)]
-    pub columns: Vec<String>,
-    /// Why pictures cannot be prepared as `preprocessor_config.json` says.
-    #[serde(skip)]
-    pub unfit: Option<String>,
-}
-
-/// The order of a picture's axes, after the row's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ImageLayout {
-    /// Height, width; one channel of grey.
-    Hw,
-    /// Channels, height, width.
-    Chw,
-    /// Height, width, channels.
-    Hwc,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -553,18 +440,6 @@ const KEYS: [&str; 9] = [
     "custom_ops",
 ];
 const FEATURE_KEYS: [&str; 2] = ["prefix", "format"];
-const INPUT_KEYS: [&str; 10] = [
-    "size",
-    "layout",
-    "scale",
-    "mean",
-    "std",
-    "channels",
-    "resize",
-    "resample",
-    "background",
-    "columns",
-];
 
 fn refuse_unknown_keys(table: &toml::Table) -> Result<(), String> {
     refuse_unknown(table, &KEYS, "")?;

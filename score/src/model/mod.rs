@@ -11,6 +11,7 @@ mod made_up;
 mod missing;
 mod onnx;
 mod onnx_file;
+mod options;
 mod picture;
 mod preprocessor;
 mod probe;
@@ -19,13 +20,12 @@ mod refusal;
 pub(crate) use character::examine;
 pub use character::{Character, Evidence};
 pub use files::ModelFiles;
-pub use folder::{
-    FeatureFormat, FeatureOptions, ImageLayout, ImageOptions, ModelFolder, ModelOptions,
-    ModelPlace, check_name, find_models,
-};
+pub use folder::{ModelFolder, ModelOptions, ModelPlace, check_name, find_models};
 pub(crate) use graph::Reading;
 pub(crate) use onnx::OnnxModel;
 pub use onnx::Runtime;
+pub(crate) use options::check_inputs;
+pub use options::{FeatureFormat, FeatureOptions, ImageLayout, InputOptions, MissingValues};
 pub use picture::{Background, Resample, Resize};
 
 use crate::signature::ModelSignature;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::folder::{ImageLayout, ImageOptions, MAX_SIDE};
+use super::options::{ImageLayout, InputOptions, MAX_SIDE};
 use super::picture::{Resample, Resize};
 use crate::signature::{Dim, ModelSignature, TensorSpec};
 use crate::tensor::ElementType;
@@ -76,7 +76,7 @@ const NOT_OFFERED: [&str; 5] = [
 /// What the file says, in the words of `model.toml`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Preprocessor {
-    options: ImageOptions,
+    options: InputOptions,
     /// What cannot be done as the file wants it, each with the key of `model.toml` that overrules it.
     unfit: Vec<(&'static str, String)>,
     /// Keys that are passed over.
@@ -140,7 +140,7 @@ impl Preprocessor {
     }
 
     /// Fills in what `model.toml` leaves open, and returns what is worth a line in the log.
-    pub(super) fn complete(&self, spec: &TensorSpec, options: &mut ImageOptions) -> Vec<String> {
+    pub(super) fn complete(&self, spec: &TensorSpec, options: &mut InputOptions) -> Vec<String> {
         let said = options.clone();
         let own = &self.options;
         let sized = said.size.is_some() || said.resize.is_some();

@@ -1,17 +1,22 @@
 //! Rows that lie in Redis hashes: one field for each column, its value as text.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use score::{Dim, ElementType, ModelMetadata, NamedTensor, Shape, Tensor, TensorSpec};
+use score::{
+    Dim, ElementType, InputOptions, ModelMetadata, NamedTensor, Shape, Tensor, TensorSpec,
+};
 use serde_json::Value;
 
+use super::super::cells::is_missing_cell;
 use super::super::element::{Element, with_element_type};
 use super::{Unfit, stacked};
 
 /// Which fields make up a row, and how.
 pub(crate) struct HashReader<'a> {
     specs: &'a [TensorSpec],
+    inputs: &'a BTreeMap<String, InputOptions>,
     /// The fields of each input.
     fields: Vec<Vec<&'a str>>,
 }
@@ -24,6 +29,7 @@ impl<'a> HashReader<'a> {
         let fields = fields.map(|spec| metadata.options.fields_of(spec).unwrap_or_default());
         Self {
             fields: fields.collect(),
+            inputs: &metadata.options.inputs,
             specs,
         }
     }
@@ -49,7 +55,7 @@ impl<'a> HashReader<'a> {
             for ((column, spec), fields) in columns.iter_mut().zip(self.specs).zip(&self.fields) {
                 let values;
                 (values, rest) = rest.split_at(fields.len().min(rest.len()));
-                let tensor = read_input(spec, fields, values);
+                let tensor = read_input(spec, self.inputs.get(&spec.name), fields, values);
                 column.push(tensor.map_err(|expected| Unfit {
                     key: key.clone(),
                     expected,
@@ -63,17 +69,21 @@ impl<'a> HashReader<'a> {
 /// The one row of an input. An error says what was expected in which field.
 fn read_input(
     spec: &TensorSpec,
+    options: Option<&InputOptions>,
     fields: &[&str],
     values: &[Option<Bytes>],
 ) -> Result<Tensor, String> {
     let ty = spec.element_type;
+    let takes_missing = options.is_some_and(|options| options.missing.is_some());
     let wrong = |field: &str| format!("{ty} as text in the field {field:?} of the hash");
     let (shape, data) = with_element_type!(ty, T => {
         let elements = fields.iter().zip(values).map(|(field, value)| {
             let value = value.as_ref();
             let value = value.ok_or_else(|| format!("{}, which it lacks", wrong(field)))?;
             let element = token(value, ty).and_then(|token| T::parse(&token).ok());
-            element.ok_or_else(|| wrong(field))
+            // A field that is absent may be misspelt in model.toml; one that is empty was written so.
+            let missing = || <T as Element>::NAN.filter(|_| takes_missing && is_missing_cell(value));
+            element.or_else(missing).ok_or_else(|| wrong(field))
         });
         let elements: Result<Vec<T>, String> = elements.collect();
         elements.map(|elements| (row_shape(spec, fields.len()), elements))
@@ -135,7 +145,7 @@ mod tests {
     fn toml_options(columns: &str) -> score::ModelOptions {
         let mut options = score::ModelOptions::default();
         let names = columns.split(',').filter(|name| !name.is_empty());
-        let input = score::ImageOptions {
+        let input = score::InputOptions {
             columns: names.map(str::to_owned).collect(),
             ..Default::default()
         };
@@ -203,6 +213,20 @@ mod tests {
             .read(&["k".to_owned()], &[rows.to_vec()])
             .unwrap();
         assert_eq!(read[0].tensor.shape(), [1, 3]);
+    }
+
+    #[test]
+    fn values_that_are_missing_are_nan_where_the_model_takes_them() {
+        let mut model = model(vec![spec("x", ElementType::Float32, &[-1, 2])], "a,b");
+        let row = [&[Some(" "), Some("None")][..]];
+        assert!(read(&model, &row).is_err());
+        let input = model.options.inputs.get_mut("x").unwrap();
+        input.missing = Some(score::MissingValues::Nan);
+        let read_row = read(&model, &row).map(|read| format!("{read:?}"));
+        assert_eq!(read_row.as_deref(), Ok("[Float32([NaN, NaN])]"));
+        for wrong in [[Some("1"), None], [Some("1"), Some("none of it")]] {
+            assert!(read(&model, &[&wrong]).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

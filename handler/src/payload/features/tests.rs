@@ -35,7 +35,13 @@ fn read(
     values: &[&[u8]],
 ) -> Result<Vec<NamedTensor>, String> {
     let names: Vec<String> = (0..values.len()).map(|n| format!("k{n}")).collect();
-    let rows = read_rows(&names, values, format, signature, 16);
+    let features = score::FeatureOptions {
+        prefix: "f:".into(),
+        format,
+    };
+    let mut options = ModelOptions::default();
+    options.features = Some(features);
+    let rows = read_rows(&names, values, &options, signature, 16);
     rows.map_err(|unfit| unfit.to_string())
 }
 

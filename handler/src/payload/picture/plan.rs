@@ -1,6 +1,6 @@
 //! What a picture has to become for an input: the order of its axes, its channels and its size.
 
-use score::{Dim, ImageLayout, ImageOptions, Resize, Shape, TensorSpec};
+use score::{Dim, ImageLayout, InputOptions, Resize, Shape, TensorSpec};
 
 use super::unpack::MAX_UNPACKED_BYTES;
 
@@ -42,7 +42,7 @@ impl Plan {
     ///
     /// # Errors
     /// Why the input takes no pictures, and what to change.
-    pub(super) fn new(spec: &TensorSpec, options: &ImageOptions) -> Result<Self, String> {
+    pub(super) fn new(spec: &TensorSpec, options: &InputOptions) -> Result<Self, String> {
         let name = &spec.name;
         if let Some(reason) = &options.unfit {
             return Err(reason.clone());
@@ -83,7 +83,7 @@ impl Plan {
         })
     }
 
-    fn flat(pixels: usize, options: &ImageOptions) -> Option<Self> {
+    fn flat(pixels: usize, options: &InputOptions) -> Option<Self> {
         let size = options.size.or_else(|| {
             let area = pixels / options.channels.unwrap_or(1);
             let side = u32::try_from(area.isqrt()).ok()?;
@@ -164,7 +164,7 @@ impl Plan {
     }
 
     /// One line for people.
-    pub(super) fn in_words(&self, options: &ImageOptions) -> String {
+    pub(super) fn in_words(&self, options: &InputOptions) -> String {
         let by = match (options.resize, self.size) {
             (Some(Resize::To([width, height])), _) => format!("scaled to {width} x {height}"),
             (Some(Resize::ShorterSide(side)), _) => format!("shorter side scaled to {side}"),
@@ -210,7 +210,7 @@ fn unlike_a_picture(spec: &TensorSpec) -> String {
 fn size(
     [width, height]: [Option<usize>; 2],
     spec: &TensorSpec,
-    options: &ImageOptions,
+    options: &InputOptions,
 ) -> Result<Option<[u32; 2]>, String> {
     let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let own = [width.map(side), height.map(side)];
@@ -252,7 +252,7 @@ fn is_side(dim: &Dim) -> bool {
 }
 
 /// Whether three axes are all the picture's own. Else the first one is that of rows.
-fn is_whole(axes: &[Dim], options: &ImageOptions) -> bool {
+fn is_whole(axes: &[Dim], options: &InputOptions) -> bool {
     if let Some(layout) = options.layout {
         return layout != ImageLayout::Hw;
     }
@@ -280,7 +280,7 @@ fn names_channels(dim: &Dim) -> bool {
 }
 
 /// The order of a picture's axes, by what is said, the lengths and the names of its axes, in this order.
-fn layout(axes: &[Dim], options: &ImageOptions) -> Option<ImageLayout> {
+fn layout(axes: &[Dim], options: &InputOptions) -> Option<ImageLayout> {
     if options.layout.is_some() {
         return options.layout;
     }

@@ -15,7 +15,7 @@ fn fixture(name: &str) -> Vec<u8> {
 fn samples(
     body: &[u8],
     shape: &[i64],
-    options: &ImageOptions,
+    options: &InputOptions,
 ) -> Result<(Vec<usize>, Vec<u8>), String> {
     let tensor = tensor(body, &spec("x", ElementType::Uint8, shape), options)?;
     let (shape, data) = tensor.into_parts();
@@ -29,7 +29,7 @@ const COLOURS: [i64; 4] = [-1, -1, -1, 3];
 
 /// A picture as it lies in the file.
 fn plain(name: &str) -> (Vec<usize>, Vec<u8>) {
-    samples(&fixture(name), &COLOURS, &ImageOptions::default()).unwrap()
+    samples(&fixture(name), &COLOURS, &InputOptions::default()).unwrap()
 }
 
 #[track_caller]
@@ -50,10 +50,10 @@ fn scales_as_pillow_does() {
         Resample::Lanczos,
     ] {
         for size in [[16, 11], [50, 41], [37, 9]] {
-            let options = ImageOptions {
+            let options = InputOptions {
                 size: Some(size),
                 resample: Some(resample),
-                ..ImageOptions::default()
+                ..InputOptions::default()
             };
             let end = format!("{}_{}x{}.png", resample.as_str(), size[0], size[1]);
             let expected = plain(&format!("scaled/photo_{end}"));
@@ -63,10 +63,10 @@ fn scales_as_pillow_does() {
             assert_within(&scaled, &expected.1, bound, &end);
         }
     }
-    let options = ImageOptions {
+    let options = InputOptions {
         size: Some([16, 11]),
         resample: Some(Resample::Bicubic),
-        ..ImageOptions::default()
+        ..InputOptions::default()
     };
     for (picture, channels, bound) in [("photo", 1, 1), ("grey", 1, 1), ("clear", 4, 2)] {
         let name = match channels {
@@ -74,7 +74,7 @@ fn scales_as_pillow_does() {
             _ => format!("scaled/{picture}_bicubic_16x11.png"),
         };
         let shape = [-1, -1, -1, channels];
-        let expected = samples(&fixture(&name), &shape, &ImageOptions::default()).unwrap();
+        let expected = samples(&fixture(&name), &shape, &InputOptions::default()).unwrap();
         let body = fixture(&format!("{picture}.png"));
         let (_, scaled) = samples(&body, &shape, &options).unwrap();
         // What little of a colour an almost clear pixel has is lost in 8 bits, here and there.
@@ -94,9 +94,9 @@ fn scales_as_pillow_does() {
 #[test]
 fn small_grey_pictures_become_what_they_always_became() {
     let body = fixture("grey.png");
-    let options = ImageOptions {
+    let options = InputOptions {
         size: Some([28, 28]),
-        ..ImageOptions::default()
+        ..InputOptions::default()
     };
     let (shape, now) = samples(&body, &[-1, 784], &options).unwrap();
     let before = image::load_from_memory(&body).unwrap();
@@ -118,10 +118,10 @@ fn pictures_are_turned_as_exif_says() {
     assert_eq!(plain("turned6.webp"), plain("upright6.png"));
     assert_eq!(plain("turned77.png"), plain("upright1.png"));
     // Sizes are those of the upright picture.
-    let options = ImageOptions {
+    let options = InputOptions {
         size: Some([2, 6]),
         resample: Some(Resample::Nearest),
-        ..ImageOptions::default()
+        ..InputOptions::default()
     };
     let turned = samples(&fixture("turned6.png"), &COLOURS, &options).unwrap();
     let upright = samples(&fixture("upright6.png"), &COLOURS, &options).unwrap();
@@ -134,9 +134,9 @@ fn what_shines_through_is_laid_over_the_background() {
     for name in ["clear.png", "clear.webp"] {
         assert_within(&plain(name).1, &white.1, 1, name);
     }
-    let over = |background| ImageOptions {
+    let over = |background| InputOptions {
         background: Some(background),
-        ..ImageOptions::default()
+        ..InputOptions::default()
     };
     for (background, corner) in [
         (Background::Grey(7), [7, 7, 7]),
@@ -174,7 +174,7 @@ fn all_kinds_of_files_give_their_first_picture() {
         assert_eq!(found.0, expected.0, "{name}");
         assert_within(&found.1, &expected.1, bound, name);
     }
-    let grey = |name| samples(&fixture(name), &[-1, 4, 6], &ImageOptions::default()).unwrap();
+    let grey = |name| samples(&fixture(name), &[-1, 4, 6], &InputOptions::default()).unwrap();
     assert_within(
         &grey("sixteen.png").1,
         &grey("upright1.png").1,
@@ -185,19 +185,19 @@ fn all_kinds_of_files_give_their_first_picture() {
 
 #[test]
 fn axes_are_told_by_what_is_said_by_lengths_and_by_names() {
-    let sized = ImageOptions {
+    let sized = InputOptions {
         size: Some([6, 4]),
-        ..ImageOptions::default()
+        ..InputOptions::default()
     };
-    let layout = |layout| ImageOptions {
+    let layout = |layout| InputOptions {
         layout: Some(layout),
-        ..ImageOptions::default()
+        ..InputOptions::default()
     };
-    let channels = |channels| ImageOptions {
+    let channels = |channels| InputOptions {
         channels: Some(channels),
         ..sized.clone()
     };
-    let none = ImageOptions::default();
+    let none = InputOptions::default();
     let body = fixture("upright1.png");
     for (shape, options, expected) in [
         (&[-1, -1, 4, 6][..], &none, &[1, 3, 4, 6][..]),
@@ -255,10 +255,10 @@ fn axes_are_told_by_what_is_said_by_lengths_and_by_names() {
 
 #[test]
 fn the_middle_is_cut_out_of_what_was_scaled() {
-    let cut = |resize, size| ImageOptions {
+    let cut = |resize, size| InputOptions {
         resize: Some(resize),
         size,
-        ..ImageOptions::default()
+        ..InputOptions::default()
     };
     let body = fixture("photo.png");
     for (options, expected) in [
@@ -304,9 +304,9 @@ fn headers_alone_are_held_to_the_bounds() {
     let mut webp = fixture("turned6.webp");
     let at = webp.windows(4).position(|m| m == b"VP8X").unwrap() + 12;
     webp[at..at + 6].fill(0xff);
-    let sized = ImageOptions {
+    let sized = InputOptions {
         size: Some([8, 8]),
-        ..ImageOptions::default()
+        ..InputOptions::default()
     };
     for (body, words) in [
         (png_header(65_535, 65_535), "65535 x 65535 is more than"),
@@ -327,15 +327,15 @@ fn headers_alone_are_held_to_the_bounds() {
         let error = samples(
             &png_header(width, height),
             &COLOURS,
-            &ImageOptions::default(),
+            &InputOptions::default(),
         );
         let error = error.unwrap_err();
         assert_eq!(!error.contains("set size of the input"), is_fine, "{error}");
     }
-    let shorter = ImageOptions {
+    let shorter = InputOptions {
         resize: Some(Resize::ShorterSide(800)),
         size: Some([8, 8]),
-        ..ImageOptions::default()
+        ..InputOptions::default()
     };
     let error = samples(&png_header(60_000, 10), &COLOURS, &shorter).unwrap_err();
     assert!(error.contains("too long: 60000 x 10"), "{error}");
@@ -343,7 +343,7 @@ fn headers_alone_are_held_to_the_bounds() {
 
 #[test]
 fn a_jpeg_without_its_end_is_refused() {
-    let read = |body: &[u8]| samples(body, &COLOURS, &ImageOptions::default());
+    let read = |body: &[u8]| samples(body, &COLOURS, &InputOptions::default());
     let whole = fixture("progressive.jpg");
     let error = read(&whole[..whole.len() - 2]).unwrap_err();
     assert!(error.contains("its end is missing"), "{error}");
@@ -364,13 +364,13 @@ fn a_webp_frame_is_held_to_the_size_of_the_whole() {
     let at = whole.windows(3).position(|m| m == b"\x9d\x01\x2a").unwrap() + 3;
     let mut larger = whole.clone();
     larger[at..at + 4].copy_from_slice(b"\xff\x3f\xff\x3f");
-    let error = samples(&larger, &COLOURS, &ImageOptions::default()).unwrap_err();
+    let error = samples(&larger, &COLOURS, &InputOptions::default()).unwrap_err();
     assert!(error.contains("larger than the whole"), "{error}");
 }
 
 #[test]
 fn what_is_no_picture_or_a_broken_one_is_named() {
-    let read = |body: &[u8]| samples(body, &COLOURS, &ImageOptions::default());
+    let read = |body: &[u8]| samples(body, &COLOURS, &InputOptions::default());
     for (body, words) in [
         (&b"GIF89a\x01\0\x01\0\0\0\0"[..], "it is image/gif"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "it is HEIC or AVIF"),
@@ -413,7 +413,7 @@ fn what_is_no_picture_or_a_broken_one_is_named() {
 
 #[test]
 fn what_becomes_of_pictures_is_told_in_words() {
-    let words = |shape: &[i64], options: ImageOptions| {
+    let words = |shape: &[i64], options: InputOptions| {
         let signature = score::ModelSignature::of_tensors(
             vec![spec("x", ElementType::Float32, shape)],
             Vec::new(),
@@ -422,12 +422,12 @@ fn what_becomes_of_pictures_is_told_in_words() {
         metadata.options.inputs.insert("x".into(), options);
         picture_in_words(&metadata)
     };
-    let none = ImageOptions::default();
-    let sized = ImageOptions {
+    let none = InputOptions::default();
+    let sized = InputOptions {
         size: Some([2, 2]),
         ..none.clone()
     };
-    let cut = ImageOptions {
+    let cut = InputOptions {
         resize: Some(Resize::ShorterSide(9)),
         ..sized.clone()
     };

@@ -38,6 +38,21 @@ fn wrappings_of_queue_clients_are_taken_off() {
     let declared = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n{xml}\n");
     let object = OBJECT.as_bytes();
     let (start, end) = object.split_at(24);
+    let utf16 = |mark: &str| -> Vec<u8> {
+        let text = format!("{mark}{OBJECT}");
+        text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+    };
+    // As PowerShell makes base64 of a text or a file.
+    for inner in [
+        format!("\u{feff}{OBJECT}").into_bytes(),
+        utf16(""),
+        utf16("\u{feff}"),
+    ] {
+        assert_eq!(
+            unwrap(BASE64_STANDARD.encode(&inner).as_bytes()),
+            Some(inner)
+        );
+    }
     for body in [
         twice.as_bytes(),
         base64.as_bytes(),

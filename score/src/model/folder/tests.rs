@@ -1,3 +1,4 @@
+use super::super::options::FeatureFormat;
 use super::*;
 
 #[test]

@@ -13,7 +13,7 @@ fn pixel_values(ty: ElementType) -> TensorSpec {
     }
 }
 
-fn completed(text: &str, mut options: ImageOptions) -> (ImageOptions, Vec<String>) {
+fn completed(text: &str, mut options: InputOptions) -> (InputOptions, Vec<String>) {
     let remarks = read(text).complete(&pixel_values(ElementType::Float32), &mut options);
     (options, remarks)
 }
@@ -93,7 +93,7 @@ fn values_are_scaled_and_normalised_as_the_flags_say() {
     assert_eq!((none.scale, none.mean.len()), (Some(1.0), 0));
     let factor = options(r#""rescale_factor": 0.5"#);
     assert_eq!(factor.scale, Some(0.5));
-    let mut whole = ImageOptions::default();
+    let mut whole = InputOptions::default();
     let text = r#"{"image_mean": 0.5, "image_std": 0.5, "resample": 3}"#;
     read(text).complete(&pixel_values(ElementType::Uint8), &mut whole);
     assert_eq!((whole.scale, whole.mean.len()), (None, 0));
@@ -132,17 +132,17 @@ fn what_cannot_be_done_names_its_key_unless_model_toml_says_it_otherwise() {
         ),
     ] {
         let text = format!(r#"{{"do_rescale": true, {text}}}"#);
-        let (options, remarks) = completed(&text, ImageOptions::default());
+        let (options, remarks) = completed(&text, InputOptions::default());
         let reason = options.unfit.unwrap();
         assert!(reason.starts_with(&format!("{FILE}: {key} is")), "{reason}");
         assert!(remarks[0].contains(&reason), "{remarks:?}");
     }
-    let said = ImageOptions {
+    let said = InputOptions {
         size: Some([8, 8]),
         resample: Some(Resample::Box),
         mean: vec![0.0],
         std: vec![2.0],
-        ..ImageOptions::default()
+        ..InputOptions::default()
     };
     let text = r#"{"size": {"longest_edge": 9}, "resample": 9, "do_normalize": true, "do_resize": true,
                    "image_std": 3, "num_frames": 3, "do_flip_channel_order": false}"#;
@@ -169,7 +169,7 @@ fn files_about_sound_say_nothing_and_broken_ones_are_told() {
     for broken in ["{", "[]", "\u{feff}{}"] {
         fs::write(folder.join(FILE), broken).unwrap();
         let found = Preprocessor::read(&folder).unwrap();
-        let mut options = ImageOptions::default();
+        let mut options = InputOptions::default();
         found.complete(&pixel_values(ElementType::Float32), &mut options);
         assert!(options.unfit.unwrap().starts_with(FILE), "{broken}");
     }
@@ -181,7 +181,8 @@ fn the_file_is_a_part_of_the_models_digest() {
     let root = std::env::temp_dir().join(format!("score-digest-{}", std::process::id()));
     let folder = root.join("m");
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("model.onnx"), "x").unwrap();
+    // A model that is an empty graph.
+    fs::write(folder.join("model.onnx"), b"\x3a\x00").unwrap();
     let place = ModelPlace::of_folder(&folder).unwrap();
     let digest = || ModelFolder::read(&place).unwrap().digest;
     let without = digest();
