@@ -35,6 +35,8 @@ COPY host.json ./
 COPY score_http score_http
 COPY score_queue score_queue
 COPY score_blob score_blob
+COPY score_health_live score_health_live
+COPY score_health_ready score_health_ready
 # cargo goes by file times, and the copied files may be older than the empty ones.
 RUN find score handler -name '*.rs' -exec touch {} + \
     && cargo zigbuild --release --locked --package handler --target "$(uname -m)-unknown-linux-gnu.2.28" \
@@ -60,6 +62,8 @@ COPY host.json ./
 COPY score_http score_http
 COPY score_queue score_queue
 COPY score_blob score_blob
+COPY score_health_live score_health_live
+COPY score_health_ready score_health_ready
 COPY --from=build /app/bin/handler bin/
 ARG VERSION=0.0.0
 ARG REVISION=unknown

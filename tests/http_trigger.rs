@@ -6,6 +6,7 @@ use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::host::{FunctionsHost, Mode};
 use crate::support::http1;
+use crate::support::invoke::Transport;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -203,7 +204,7 @@ async fn methods_and_functions_that_are_not_served_are_named() {
         ("PUT", "/api/score", 405),
         ("OPTIONS", "/api/score", 405),
         ("POST", "/unknownFunction", 404),
-        ("GET", "/score_http", 405),
+        ("GET", "/score_http", 404),
         ("POST", "/SCORE-HTTP", 404),
     ] {
         let request = http1::head(method, path, &[("Host", "x"), ("Content-Length", "0")]);
@@ -233,11 +234,8 @@ async fn malformed_envelopes_are_refused_and_unknown_members_ignored() {
         r#"{"Data":{"req":"x"}}"#,
         r#"{"Data":{"req":{"Url":"/","Method":"a b"}}}"#,
     ] {
-        let length = body.len().to_string();
-        let headers = [("Host", "x"), ("Content-Length", &length)];
-        let head = http1::head("POST", "/score_http", &headers);
-        let answer = http1::exchange(host.port(), &[&head, body.as_bytes()]).await;
-        let answer = answer.unwrap().expect_status(400);
+        let answer = host.post_body("score_http", body.as_bytes(), Transport::Chunked);
+        let answer = answer.await.unwrap().expect_status(400);
         assert_eq!(answer.at("/error/code"), "invalid_input", "{body}");
     }
     let digits = Digits::load();
@@ -252,7 +250,7 @@ async fn malformed_envelopes_are_refused_and_unknown_members_ignored() {
     });
     let metadata = call["Metadata"].clone();
     let data = call["Data"].clone();
-    for transport in crate::support::invoke::Transport::ALL {
+    for transport in Transport::ALL {
         let outcome = host
             .invoke("score_http", data.clone(), metadata.clone(), transport)
             .await

@@ -175,7 +175,8 @@ async fn what_is_refused_before_its_model_is_asked_counts_for_it_too() {
         ("/api/score/mnist", 0..4, 503),
         ("/api/score", 0..4, 503),
         ("/api/score/mnist", 0..20, 413),
-        ("/api/score/invented", 0..20, 413),
+        // Whatever its size.
+        ("/api/score/invented", 0..20, 404),
     ] {
         let answer = host.http("POST", path, &[JSON], &digits.body(rows)).await;
         answer.expect_status(status);
@@ -186,7 +187,7 @@ async fn what_is_refused_before_its_model_is_asked_counts_for_it_too() {
         &[
             r#"score_requests_total{function="score",model="mnist",status="503"} 2"#,
             r#"score_requests_total{function="score",model="mnist",status="413"} 1"#,
-            r#"score_requests_total{function="score",model="none",status="413"} 1"#,
+            r#"score_requests_total{function="score",model="none",status="404"} 1"#,
         ],
     );
     assert!(!text.contains("invented"));

@@ -468,3 +468,33 @@ fn a_check_tells_what_was_found_out_and_all_problems_at_once() {
     let said = refusal(&["check", "--model-dir", &text(empty.path())]);
     assert!(said.starts_with("no model in "), "{said}");
 }
+
+#[test]
+fn health_is_in_a_package_unless_it_is_left_out() {
+    let target = folder();
+    let place = |name: &str| target.path().join(name);
+    let affine = model("affine");
+    let with = ["--model", &affine, "--handler", SMALL_PROGRAM, "--out"];
+    for (name, more, expected) in [
+        ("with", &[][..], true),
+        ("without", &["--no-health"], false),
+    ] {
+        let out = text(&place(name));
+        package(&[&with[..], &[&*out], more].concat());
+        let found = files(&place(name));
+        let dockerfile = fs::read_to_string(place(name).join("Dockerfile")).unwrap();
+        for word in ["live", "ready"] {
+            let function = format!("score_health_{word}/function.json");
+            assert_eq!(found.contains_key(&function), expected, "{name}");
+            let copied = format!("COPY score_health_{word} score_health_{word}\n");
+            assert_eq!(dockerfile.contains(&copied), expected, "{name}");
+            if expected {
+                let document = read_json(&place(name).join(function));
+                let trigger = &document["bindings"][0];
+                assert_eq!(trigger["authLevel"], "anonymous");
+                assert_eq!(trigger["route"], format!("health/{word}"));
+                assert_eq!(trigger["methods"], json!(["get"]));
+            }
+        }
+    }
+}

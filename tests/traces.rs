@@ -211,9 +211,10 @@ async fn the_hosts_trace_is_continued_if_it_is_sampled_and_else_the_senders() {
         });
         let body = envelope.to_string().into_bytes();
         let mut headers = vec![
-            ("Host", "x".to_owned()),
-            ("Content-Length", body.len().to_string()),
+            ("Host", format!("127.0.0.1:{}", host.port())),
+            ("Transfer-Encoding", "chunked".to_owned()),
         ];
+        let body = http1::chunked(&body);
         headers.extend(host_sends.map(|value| ("traceparent", value)));
         let head = http1::head("POST", "/score_queue", &headers);
         let answer = http1::exchange(host.port(), &[&head, &body]).await.unwrap();
@@ -479,13 +480,14 @@ async fn an_envelope_that_cannot_be_read_is_an_error_in_its_own_trace() {
     let host = start(&collector, &[]).await;
     let not_sampled = format!("00-{}-{PARENT}-00", "f".repeat(32));
     for parent in [not_sampled, traceparent("01")] {
+        let own = format!("127.0.0.1:{}", host.port());
         let headers = [
-            ("Host", "x"),
-            ("Content-Length", "2"),
+            ("Host", &*own),
+            ("Transfer-Encoding", "chunked"),
             ("traceparent", &*parent),
         ];
         let head = http1::head("POST", "/score_queue", &headers);
-        let answer = http1::exchange(host.port(), &[&head, b"[]"]).await;
+        let answer = http1::exchange(host.port(), &[&head, &http1::chunked(b"[]")]).await;
         assert_eq!(answer.unwrap().status, 400);
     }
     let trace = collector.trace(TRACE, 1).await;

@@ -142,7 +142,7 @@ class Digits:
         # The models that are made for the bench know these digits by heart.
         self.labels = {"mnist": labels["scikit_learn"], "mlp": labels["true"], "convnet": labels["true"]}
 
-    def request(self, path, form, model, first, rows, new, spaced=False):
+    def request(self, path, form, model, first, rows, new, spaced=False, host="localhost"):
         """A request for `rows` digits, `new` of them to be made new by a stamp.
 
         `spaced` means an answer with blanks between the labels.
@@ -162,12 +162,12 @@ class Digits:
         pieces = form.wrap(pieces, rows)
         length = sum(map(len, pieces)) + (len(pieces) - 1) * len(form.stamp(0))
         headers = form.headers.format(head=len(inference_binary_head(rows)))
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: {length}\r\n\r\n"
         separators = (", " if spaced else ",", ":")
         answer = form.answer.format(labels=json.dumps(labels, separators=separators))
         return Request(framed(head.encode(), pieces, b""), answer.encode())
 
-    def requests(self, *what, rows, new, spaced=False):
+    def requests(self, *what, rows, new, spaced=False, host="localhost"):
         """Requests that differ in the digits they begin with."""
         step = 1 if rows == 1 else KNOWN_ROWS // 4
-        return [self.request(*what, first, rows, new, spaced) for first in range(0, KNOWN_ROWS, step)]
+        return [self.request(*what, first, rows, new, spaced, host) for first in range(0, KNOWN_ROWS, step)]

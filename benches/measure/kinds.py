@@ -41,6 +41,7 @@ def handler(other=False, **settings):
         every = {"SCORE_MODEL_DIR": str(ALL_MODELS), "SCORE_DEFAULT_MODEL": "mnist"} if ALL_MODELS.exists() else {}
         # A machine that stands still for a moment is no news; the usual budget would turn a hit into a miss then.
         every["REDIS_TIMEOUT"] = "2s"
+        every["SCORE_ENVELOPES"] = "on"
         env = {"REDIS_URL": f"redis://{place.redis}", "SCORE_PORT": str(place.port), **every, **env}
         if other:
             return [str(place.options.against)], env

@@ -137,7 +137,9 @@ class Bench:
         scenario, concurrency = cell.scenario, cell.concurrency
         path = score_path(cell.kind, scenario.form, scenario.model)
         rows = {"rows": scenario.rows, "new": scenario.new, "spaced": KINDS[cell.kind].spaced}
-        requests = self.digits.requests(path, scenario.form, scenario.model, **rows)
+        # The handler takes envelopes only where they are addressed to its own port.
+        host = f"localhost:{server.port}"
+        requests = self.digits.requests(path, scenario.form, scenario.model, **rows, host=host)
         cache = None
         if scenario.cache and KINDS[cell.kind].tells_cache:
             line = '"x-cache":"{}"' if scenario.form == "envelope" else "\r\nx-cache: {}\r\n"

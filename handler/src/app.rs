@@ -42,6 +42,17 @@ pub(crate) enum NoModel {
     Broken(String),
 }
 
+/// How far loading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Models are still being loaded.
+    Loading,
+    /// Loading has ended, and at least one model serves.
+    Ready,
+    /// Loading has ended, and none serves.
+    Failed,
+}
+
 impl Models {
     /// The model of that name, or the default one.
     pub(crate) fn get(&self, name: Option<&str>) -> Result<&Scorer, NoModel> {
@@ -188,6 +199,17 @@ impl App {
     /// The models, if they are loaded.
     pub(crate) fn models(&self) -> Result<Arc<Models>, NoModel> {
         self.models.borrow().clone().ok_or(NoModel::Loading)
+    }
+
+    /// How far loading is, without waiting.
+    pub(crate) fn state(&self) -> State {
+        match &*self.models.borrow() {
+            Some(models) if models.all().any(|(_, slot)| slot.is_ok()) => State::Ready,
+            Some(_) => State::Failed,
+            // The thread that loads them has given up.
+            None if self.models.has_changed().is_err() => State::Failed,
+            None => State::Loading,
+        }
     }
 
     /// The models, as soon as they are loaded, within the time a request may wait for that.

@@ -23,7 +23,8 @@ pub enum Command {
     Cache(CacheCommand),
     /// Load models as the server would, score a sample, and say what was found out
     ///
-    /// Ends with 1 if any model has a problem; all problems are told.
+    /// Without models to check, the function.json files of the app are looked at, too. Ends with 1 if any model has a
+    /// problem; all problems are told.
     Check(CheckArguments),
     /// Write an app folder that can be deployed, and a zip of it
     Package(PackageArguments),
@@ -57,6 +58,9 @@ pub struct PackageArguments {
         default_value = "http"
     )]
     pub triggers: Vec<String>,
+    /// Leave out the functions /api/health/live and /api/health/ready, which need no key
+    #[arg(long)]
+    pub no_health: bool,
     /// The folder to write; it must not exist or be empty
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,

@@ -59,6 +59,10 @@ pub const SETTINGS: &[Setting] = &[
         default: "127.0.0.1",
     },
     Setting {
+        name: "SCORE_ENVELOPES",
+        default: "off",
+    },
+    Setting {
         name: "ORT_DYLIB_PATH",
         default: "beside the program",
     },
@@ -192,6 +196,17 @@ pub const SETTINGS: &[Setting] = &[
     },
 ];
 
+/// Which requests may carry the envelope of a function. All of them have to come from this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Envelopes {
+    /// None: there is no Functions host.
+    Refused,
+    /// Those with a chunked body: a host never forwards a caller's request in that form.
+    Chunked,
+    /// Those with a `Content-Length` too, as the Core Tools send them, and curl in tests.
+    AnyLength,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -208,6 +223,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether a Functions host started the process.
     pub hosted: bool,
+    /// From which requests the envelopes of functions are taken.
+    pub envelopes: Envelopes,
     /// The folder of host.json, function folders and models.
     pub app_root: PathBuf,
     /// The folder of model folders.
@@ -325,6 +342,7 @@ impl Reader<'_> {
         Config {
             listen,
             hosted,
+            envelopes: self.envelopes(hosted),
             model_dir: app_root.join(self.model_dir()),
             default_model: self.text("SCORE_DEFAULT_MODEL"),
             custom_ops: self.choice("SCORE_CUSTOM_OPS", &[("off", false), ("on", true)]),
@@ -492,6 +510,18 @@ impl Reader<'_> {
         (SocketAddr::new(address, port), false)
     }
 
+    fn envelopes(&mut self, hosted: bool) -> Envelopes {
+        let wanted = self.choice("SCORE_ENVELOPES", &[("off", false), ("on", true)]);
+        match (hosted, wanted) {
+            (true, _) if self.text("FUNCTIONS_CORETOOLS_ENVIRONMENT").is_some() => {
+                Envelopes::AnyLength
+            }
+            (true, _) => Envelopes::Chunked,
+            (false, true) => Envelopes::AnyLength,
+            (false, false) => Envelopes::Refused,
+        }
+    }
+
     fn redis(&mut self) -> (Option<RedisConfig>, Vec<String>) {
         let url = self.text("REDIS_URL");
         let connection_string = self.text("REDIS_CONNECTION_STRING");
@@ -603,6 +633,24 @@ mod tests {
             let config = read(&[(name, "4711"), ("SCORE_BIND", "0.0.0.0")]).unwrap();
             assert_eq!(config.listen.to_string(), "127.0.0.1:4711");
             assert!(config.hosted);
+        }
+    }
+
+    #[test]
+    fn envelopes_come_from_a_host_or_by_a_setting() {
+        let host = ("FUNCTIONS_CUSTOMHANDLER_PORT", "4711");
+        let tools = ("FUNCTIONS_CORETOOLS_ENVIRONMENT", "true");
+        let on = ("SCORE_ENVELOPES", "on");
+        for (settings, expected) in [
+            (&[][..], Envelopes::Refused),
+            (&[tools], Envelopes::Refused),
+            (&[on], Envelopes::AnyLength),
+            (&[host], Envelopes::Chunked),
+            // It relaxes nothing under a host.
+            (&[host, on], Envelopes::Chunked),
+            (&[host, tools], Envelopes::AnyLength),
+        ] {
+            assert_eq!(read(settings).unwrap().envelopes, expected, "{settings:?}");
         }
     }
 

@@ -35,11 +35,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tracing::info;
+use tracing::{info, warn};
 
 use app::App;
 pub use cli::{Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments};
-pub use config::{Config, SETTINGS, Setting, TraceSettings};
+pub use config::{Config, Envelopes, SETTINGS, Setting, TraceSettings};
 pub use logging::{Telemetry, complain, start_logging};
 use summary::Summary;
 use workers::Workers;
@@ -88,6 +88,12 @@ async fn serve(
     // The host counts as failed what does not listen soon, so this comes first; models load behind it.
     let listener = bind(&config).await?;
     info!(address = %config.listen, hosted = config.hosted, "listening");
+    if !config.hosted && config.envelopes != Envelopes::Refused {
+        warn!(
+            "SCORE_ENVELOPES is on: every caller that reaches this port can send the envelopes of a Functions host; leave \
+             it out except in tests"
+        );
+    }
     let (app, loading) = App::start(config)?;
     let grace = app.config().drain_timeout;
     let stop = async {

@@ -19,11 +19,19 @@ pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0
 /// That of the older text format.
 pub(crate) const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// What may be going on when a client goes away.
+const DURING: [&str; 2] = [UPLOAD, SCORING];
+/// Its body was being read.
+pub(crate) const UPLOAD: &str = "upload";
+/// Its body was there.
+pub(crate) const SCORING: &str = "scoring";
+
 /// What the HTTP side counts itself; the rest is read from the models and the cache when asked.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     requests: RwLock<Vec<Requests>>,
     events: Family<[(&'static str, &'static str); 1], Counter>,
+    closed: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 /// Requests that went the same way. There are few such ways, so that looking through them is faster than a table of
@@ -45,6 +53,8 @@ pub(crate) struct Outcomes {
     pub(crate) refused: u64,
     /// By ours, or for now.
     pub(crate) failed: u64,
+    /// Not counted in any of the others: the client went away before there was an answer.
+    pub(crate) client_closed: u64,
 }
 
 impl Metrics {
@@ -96,7 +106,16 @@ impl Metrics {
                 _ => {}
             }
         }
+        all.client_closed = DURING
+            .map(|during| self.closed.get_or_create(&[("during", during)]).get())
+            .iter()
+            .sum();
         all
+    }
+
+    /// Counts a request whose client went away, by what was done at that time: one of [`DURING`].
+    pub(crate) fn client_closed(&self, during: &'static str) {
+        self.closed.get_or_create(&[("during", during)]).inc();
     }
 
     /// Counts messages and blobs that were scored or refused.

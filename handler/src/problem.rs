@@ -7,6 +7,9 @@ use crate::features::NoRows;
 use crate::payload::{Dialect, PayloadError};
 use crate::protocol::NotAnInvocation;
 
+/// Characters of a request that a message quotes.
+const MAX_QUOTED: usize = 200;
+
 /// Why there is no result, with everything that its sender is told.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -20,9 +23,14 @@ pub(crate) struct Problem {
     pub(crate) target: Option<String>,
     /// The methods a path takes.
     pub(crate) allow: Option<&'static str>,
+    /// The codings of bodies that are taken.
+    pub(crate) accept_encoding: Option<&'static str>,
     /// When to try again, if that may help.
     pub(crate) retry_after_seconds: Option<u32>,
 }
+
+/// The code of a request whose sender went away. It is a figure of its own: it has no status, since none is received.
+const CLIENT_CLOSED: &str = "client_closed";
 
 impl Problem {
     pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
@@ -32,11 +40,13 @@ impl Problem {
             message: message.into(),
             target: None,
             allow: None,
+            accept_encoding: None,
             retry_after_seconds: None,
         }
     }
 
     pub(crate) fn no_such_path(path: &str) -> Self {
+        let path: String = path.chars().take(MAX_QUOTED).collect();
         let message = format!("nothing is served at {path:?}; scoring is at \"/api/score\"");
         Self::new(404, "not_found", message)
     }
@@ -75,6 +85,31 @@ impl Problem {
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "invalid_input", message)
+    }
+
+    /// For a body whose sender went away, or has at least closed its side of the connection.
+    pub(crate) fn client_closed() -> Self {
+        Self::new(
+            400,
+            CLIENT_CLOSED,
+            "the connection ended before the body did",
+        )
+    }
+
+    /// For a body in a coding that is not taken. `found` is the header's value.
+    pub(crate) fn unknown_coding(found: &str) -> Self {
+        let found: String = found.chars().take(MAX_QUOTED).collect();
+        Self {
+            accept_encoding: Some("gzip, identity"),
+            target: Some("Content-Encoding".to_owned()),
+            ..Self::new(
+                415,
+                "unsupported_media_type",
+                format!(
+                    "Content-Encoding {found:?} is not taken; send the body as gzip or identity, one coding at most"
+                ),
+            )
+        }
     }
 
     pub(crate) fn busy(message: impl Into<String>) -> Self {
@@ -118,6 +153,11 @@ impl Problem {
     /// Whether trying again later may help.
     pub(crate) fn is_temporary(&self) -> bool {
         self.retry_after_seconds.is_some()
+    }
+
+    /// Whether its sender is gone, so that no answer arrives.
+    pub(crate) fn is_client_closed(&self) -> bool {
+        self.code == CLIENT_CLOSED
     }
 
     /// Whether this program is at fault.

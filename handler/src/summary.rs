@@ -42,6 +42,7 @@ impl Counts {
                 requests: now.requests - then.requests,
                 refused: now.refused - then.refused,
                 failed: now.failed - then.failed,
+                client_closed: now.client_closed - then.client_closed,
             },
             rows: self.rows - earlier.rows,
             hits: self.hits - earlier.hits,
@@ -89,7 +90,8 @@ impl Summary {
         let new = counts.since(self.logged);
         let seconds = self.at.elapsed().as_secs();
         (self.logged, self.at) = (counts, Instant::now());
-        if new.outcomes.requests == 0 {
+        let closed = new.outcomes.client_closed;
+        if new.outcomes.requests + closed == 0 {
             return;
         }
         info!(
@@ -97,6 +99,7 @@ impl Summary {
             requests = new.outcomes.requests,
             refused = new.outcomes.refused,
             failed = new.outcomes.failed,
+            client_closed = (closed > 0).then_some(closed),
             rows = new.rows,
             hits = new.hits,
             misses = new.misses,
@@ -116,7 +119,7 @@ mod tests {
     use tracing_subscriber::layer::{Context, SubscriberExt};
 
     use super::*;
-    use crate::Config;
+    use crate::{Config, metrics};
 
     /// Keeps the fields of each event.
     #[derive(Clone, Default)]
@@ -169,5 +172,10 @@ mod tests {
         app.metrics.count("score", Some("m"), 200);
         summary.log();
         assert!(lines.0.lock().unwrap()[1].contains("requests=1 refused=0"));
+        app.metrics.client_closed(metrics::UPLOAD);
+        app.metrics.client_closed(metrics::SCORING);
+        summary.log();
+        let line = &lines.0.lock().unwrap()[2];
+        assert!(line.contains("requests=0 refused=0 failed=0 client_closed=2 "));
     }
 }

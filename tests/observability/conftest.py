@@ -128,6 +128,7 @@ def handler(folder):
         "REDIS_URL": f"redis://127.0.0.1:{redis}",
         # So that Redis is asked too.
         "SCORE_L1_BYTES": "4096",
+        "SCORE_ENVELOPES": "on",
     }
     with (
         Process(store, folder, "redis"),

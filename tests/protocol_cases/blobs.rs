@@ -86,11 +86,12 @@ async fn l04_a_huge_blob_is_rejected_in_little_memory() {
     let before = peak_memory(&host);
     for path in ["inbox/huge", "inbox/huge again"] {
         let event = stored(path, "", json!({}));
+        let own = format!("127.0.0.1:{}", host.port());
         let head = http1::head(
             "POST",
             "/scoreBlob",
             &[
-                ("Host", "127.0.0.1"),
+                ("Host", &*own),
                 ("Content-Type", "application/json; charset=utf-8"),
                 ("Transfer-Encoding", "chunked"),
             ],

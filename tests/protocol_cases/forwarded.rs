@@ -12,7 +12,8 @@ use crate::support::PATIENCE;
 use crate::support::answer::Answer;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
-use crate::support::host::{FunctionsHost, Mode};
+use crate::support::host::{FunctionsHost, HostOptions, Mode};
+use crate::support::host_options::CORE_TOOLS;
 use crate::support::http1::{self, RawConnection};
 use crate::support::process::Level;
 
@@ -96,8 +97,9 @@ async fn f03_get_describes_the_model_and_a_post_without_a_body_is_a_400() {
 async fn f04_head_is_answered_without_a_body() {
     let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
     let connection = RawConnection::open(host.port()).await.unwrap();
+    let own = format!("127.0.0.1:{}", host.port());
     for path in ["/", "/api/score"] {
-        let request = http1::head("HEAD", path, &[("Host", "x")]);
+        let request = http1::head("HEAD", path, &[("Host", &own)]);
         connection.send(&request).await.unwrap();
         let response = connection.read_response(true).await.unwrap();
         assert_eq!(response.answer.status, 200, "{path}");
@@ -324,22 +326,26 @@ async fn f18_only_new_rows_are_computed_and_known_ones_are_equal_byte_for_byte()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f19_answers_have_exact_types_and_no_headers_of_the_connection() {
-    let host = iris().await;
+    let app = AppRoot::new();
+    app.add_model("iris", test_model("zipmap"), None);
+    let host = FunctionsHost::start(&app, HostOptions::default().without(CORE_TOOLS)).await;
+    let own = format!("127.0.0.1:{}", host.port());
     let figures = "text/plain; version=0.0.4; charset=utf-8";
-    let json = "application/json";
+    let (json, word) = ("application/json", "text/plain; charset=utf-8");
     for (method, path, body, status, content_type) in [
         ("GET", "/", &b""[..], 200, json),
         ("POST", "/api/score/iris", FLOWERS, 200, json),
         ("POST", "/api/score/iris", &FLOWERS[..20], 400, json),
         ("POST", "/api/score/tulip", FLOWERS, 404, json),
         ("PUT", "/api/score/iris", FLOWERS, 405, json),
-        ("POST", "/score_http", FLOWERS, 400, json),
+        ("POST", "/score_http", FLOWERS, 404, json),
+        ("GET", "/api/health/live", b"", 200, word),
         ("GET", "/api/score", b"", 200, json),
         ("GET", "/api/score/openapi.json", b"", 200, json),
         ("GET", "/api/score/metrics", b"", 200, figures),
     ] {
         let length = body.len().to_string();
-        let headers = [("Host", "x"), ("Content-Length", &length)];
+        let headers = [("Host", &own), ("Content-Length", &length)];
         let head = http1::head(method, path, &headers);
         let answer = http1::exchange(host.port(), &[&head, body]).await.unwrap();
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());

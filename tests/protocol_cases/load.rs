@@ -28,7 +28,7 @@ async fn f09_a_body_that_breaks_off_gives_its_room_back() {
         if round % 2 == 0 {
             connection.half_close().await.unwrap();
             let answer = connection.read_response(false).await.unwrap().answer;
-            assert_eq!(answer.expect_status(400).at("/error/code"), "invalid_input");
+            assert_eq!(answer.expect_status(400).at("/error/code"), "client_closed");
         } else {
             connection.reset().unwrap();
         }
@@ -203,6 +203,9 @@ async fn f15_work_of_clients_that_go_away_leaks_nothing() {
         answers.iter().all(|answer| answer.status == 200)
     })
     .await;
+    let closed = r#"score_client_closed_total{during="scoring"}"#;
+    let figures = host.http("GET", "/api/score/metrics", &[], b"").await;
+    assert!(figures.text().contains(closed), "{}", figures.text());
     let waiting = async || figure(&host, "score_waiting_rows").await;
     eventually("no row waits", async || waiting().await == 0).await;
     redis.resume();

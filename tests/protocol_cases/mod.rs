@@ -37,7 +37,8 @@ pub(crate) fn app_with(name: &str) -> AppRoot {
 
 /// `GET /` on a connection of its own, as the host asks.
 pub(crate) async fn probe(port: u16) -> Answer {
-    let request = http1::head("GET", "/", &[("Host", "127.0.0.1")]);
+    let own = format!("127.0.0.1:{port}");
+    let request = http1::head("GET", "/", &[("Host", own)]);
     http1::exchange(port, &[&request]).await.unwrap()
 }
 

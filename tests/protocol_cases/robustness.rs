@@ -19,14 +19,15 @@ use crate::support::redis::{RedisOptions, RedisServer};
 use crate::support::triggers::{BlobEvent, ServiceBusMessage};
 
 /// Requests that one connection can carry one after the other, with the status of their answers.
-fn mixed_requests(number: usize) -> (Vec<u8>, u16) {
+fn mixed_requests(number: usize, port: u16) -> (Vec<u8>, u16) {
+    let own = format!("127.0.0.1:{port}");
     let request = |method: &str, path: &str, body: &[u8]| {
         let length = body.len().to_string();
-        let headers = [JSON, ("Host", "x"), ("Content-Length", &length)];
+        let headers = [JSON, ("Host", &own), ("Content-Length", &length)];
         [&http1::head(method, path, &headers), body].concat()
     };
     let chunked = |path: &str, body: &[u8]| {
-        let headers = [JSON, ("Host", "x"), ("Transfer-Encoding", "chunked")];
+        let headers = [JSON, ("Host", &own), ("Transfer-Encoding", "chunked")];
         [http1::head("POST", path, &headers), http1::chunked(body)].concat()
     };
     // A few of them known already, most of them new.
@@ -59,7 +60,7 @@ async fn r01_connections_stay_good_for_20_000_requests_and_70_idle_seconds() {
             .enumerate()
             .map(async |(first, connection)| {
                 for number in (first..REQUESTS).step_by(CONNECTIONS) {
-                    let (request, status) = mixed_requests(round + number);
+                    let (request, status) = mixed_requests(round + number, host.port());
                     connection.send(&request).await.unwrap();
                     let response = connection.read_response(false).await;
                     let response = response.unwrap_or_else(|error| panic!("{number}: {error}"));

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use super::app_root::AppRoot;
 
+/// Set by the Core Tools.
+pub(crate) const CORE_TOOLS: &str = "FUNCTIONS_CORETOOLS_ENVIRONMENT";
+
 /// How HTTP requests reach the handler.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Mode {
@@ -113,6 +116,8 @@ pub(crate) fn environment(
         ("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", String::new()),
         ("FUNCTIONS_HTTPWORKER_ID", String::new()),
         ("FUNCTIONS_APP_ROOT_PATH", app.path().display().to_string()),
+        // so that envelopes with a length are taken, too, as under the Core Tools
+        (CORE_TOOLS, "Development".to_owned()),
     ];
     let own = own
         .into_iter()

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::logging::{answer, complain};
 use crate::model_source::ModelSource;
 use crate::payload::{self, Declared, sample_request};
+use crate::protocol::read_functions;
 
 /// Runs the command.
 ///
@@ -32,7 +33,11 @@ pub(crate) fn run(arguments: &CheckArguments, config: &Config) -> anyhow::Result
     }
     let mut problems = Vec::new();
     let places = match arguments.models.is_empty() {
-        true => places_in(&config)?,
+        true => {
+            let functions = read_functions(&config.app_root);
+            problems.extend(functions.err().map(|error| format!("{error:#}")));
+            places_in(&config)?
+        }
         false => {
             config.model_dir = scratch.path().to_owned();
             let named = arguments.models.iter().map(|path| place_of(path, &scratch));

@@ -11,6 +11,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use warp::http::{HeaderMap, header};
 
+use super::upload::{self, Upload};
 use crate::problem::Problem;
 
 /// What is read of a refused body, and for how long, so that the sender gets to read the refusal.
@@ -116,7 +117,7 @@ impl From<Vec<u8>> for BodyBytes {
 /// 413 as soon as it is known to be larger, 503 if bodies together take too much room, 400 if the sender breaks off
 /// or is too slow.
 pub(super) async fn read<S, B>(
-    body: S,
+    mut body: Upload<S>,
     headers: &HeaderMap,
     rules: ReadRules,
     limits: &BodyLimits,
@@ -125,7 +126,6 @@ where
     S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
     B: Buf + Send + 'static,
 {
-    let mut body = Box::pin(body);
     let reading = collect(&mut body, headers, rules, limits);
     let outcome = tokio::time::timeout(limits.time, reading).await;
     let outcome = outcome.unwrap_or_else(|_| {
@@ -182,7 +182,7 @@ where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
 {
     let chunk = body.next().await.transpose();
-    chunk.map_err(|_| Problem::bad_request("the body ended early"))
+    chunk.map_err(|error| upload::broken(&error))
 }
 
 fn append(bytes: &mut BytesMut, mut chunk: impl Buf) {
@@ -230,22 +230,26 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
 
 /// Reads a body that nobody wants, if there is one: closing the connection on a sender that is still sending would
 /// lose the answer.
-pub(super) fn discard<S, B>(body: S, headers: &HeaderMap)
+pub(super) fn discard<S, B>(body: Upload<S>, headers: &HeaderMap)
 where
     S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
     B: Buf + Send + 'static,
 {
     let chunked = headers.contains_key(header::TRANSFER_ENCODING);
     if chunked || declared_length(headers).is_some_and(|length| length > 0) {
-        tokio::spawn(drain(Box::pin(body)));
+        tokio::spawn(drain(body));
     }
 }
 
-async fn drain<S, B>(mut body: S)
+/// A body that its sender holds back is not sent for.
+async fn drain<S, B>(mut body: Upload<S>)
 where
-    S: Stream<Item = Result<B, warp::Error>> + Unpin,
+    S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
 {
+    if body.held().is_back() {
+        return;
+    }
     let all = async {
         let mut seen = 0;
         while let Some(Ok(chunk)) = body.next().await {
@@ -269,6 +273,11 @@ mod tests {
         BodyLimits::new(1 << 20, Duration::from_secs(60))
     }
 
+    fn uploaded<S>(body: S) -> (Upload<S>, HeaderMap) {
+        let headers = HeaderMap::new();
+        (Upload::new(body, &headers), headers)
+    }
+
     async fn read_chunks(
         chunks: &[&'static str],
         max_bytes: usize,
@@ -279,7 +288,8 @@ mod tests {
             .map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())))
             .collect();
         let rules = ReadRules::at_most(max_bytes);
-        read(stream::iter(chunks), &HeaderMap::new(), rules, limits).await
+        let (body, headers) = uploaded(stream::iter(chunks));
+        read(body, &headers, rules, limits).await
     }
 
     #[tokio::test]
@@ -300,6 +310,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, 5.into());
         let body = stream::pending::<Result<Bytes, warp::Error>>();
+        let body = Upload::new(body, &headers);
         assert_eq!(
             read(body, &headers, ReadRules::at_most(4), &limits())
                 .await
@@ -315,13 +326,8 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             Some((Ok::<_, warp::Error>(Bytes::from_static(b" ")), ()))
         });
-        let refused = read(
-            drop_by_drop,
-            &HeaderMap::new(),
-            ReadRules::at_most(4096),
-            &limits(),
-        )
-        .await;
+        let (body, headers) = uploaded(drop_by_drop);
+        let refused = read(body, &headers, ReadRules::at_most(4096), &limits()).await;
         assert_eq!(refused.unwrap_err().status, 400);
     }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use warp::http::{HeaderName, Method};
 
 use super::body::{BodyBytes, ReadRules};
+use super::head::Head;
 use super::reply::Reply;
-use super::request::{self, Head};
+use super::request;
 use crate::app::App;
 use crate::event::{self, HostCall};
 use crate::problem::Problem;

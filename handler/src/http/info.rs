@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use score::{Character, ModelMetadata, Scorer};
 use serde_json::{Value, json};
+use warp::http::{StatusCode, header};
 
 use super::openapi;
 use super::reply::Reply;
 use super::route::Route;
-use crate::app::{App, Models, NoModel};
+use crate::app::{App, Models, NoModel, State};
 use crate::payload::{picture_document, protocol_tensor_document, sample_request, tensor_document};
 use crate::problem::Problem;
 
@@ -36,10 +37,27 @@ pub(super) async fn answer(app: &Arc<App>, route: Route) -> Result<Reply, Proble
             describe(&models, name.as_deref())?
         }
         Route::OpenApi => return Ok(Reply::json(openapi::written(app).await?)),
+        Route::HealthLive => return Ok(word(StatusCode::OK, "alive")),
+        Route::HealthReady => {
+            let (status, state) = match app.state() {
+                State::Ready => (StatusCode::OK, "ready"),
+                State::Loading => (StatusCode::SERVICE_UNAVAILABLE, "loading"),
+                State::Failed => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
+            };
+            return Ok(word(status, state));
+        }
         // They have ways of their own.
         Route::Score(_) | Route::Metrics => return Err(Problem::internal()),
     };
     Ok(Reply::json(document.to_string().into_bytes()))
+}
+
+/// All that callers without a key are told. Probes must not be answered by a cache in between.
+fn word(status: StatusCode, word: &str) -> Reply {
+    let mut reply = Reply::typed(word.as_bytes().to_vec(), "text/plain; charset=utf-8");
+    reply.status = status;
+    reply.set_static(header::CACHE_CONTROL, "no-store");
+    reply
 }
 
 fn ready(state: Result<(), NoModel>) -> Result<Value, Problem> {

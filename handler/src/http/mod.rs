@@ -1,7 +1,9 @@
 //! The host's door: every request comes in here, in the forwarded form or as an envelope, and leaves as one `Reply`.
 
 mod body;
+mod caller;
 mod envelope;
+mod head;
 mod info;
 mod openapi;
 mod page;
@@ -10,6 +12,7 @@ mod request;
 mod route;
 mod server;
 mod timing;
+mod upload;
 
 pub(crate) use body::BodyLimits;
 pub(crate) use info::rows_document;

@@ -63,6 +63,9 @@ impl Reply {
         if let Some(allow) = problem.allow {
             reply.set(header::ALLOW, allow);
         }
+        if let Some(codings) = problem.accept_encoding {
+            reply.set_static(header::ACCEPT_ENCODING, codings);
+        }
         if let Some(seconds) = problem.retry_after_seconds {
             reply.set(header::RETRY_AFTER, &seconds.to_string());
         }

@@ -1,162 +1,27 @@
-//! A public request, in whichever form it came.
+//! The answer to a public request, in whichever form it came.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use percent_encoding::percent_decode_str;
-use score::{CacheUse, Scorer, Times};
+use score::{Scorer, Times};
 use tracing::field::Empty;
-use tracing::{Instrument, Level, Span, error, info, info_span, span_enabled};
-use warp::http::{HeaderMap, HeaderName, Method, header};
+use tracing::{Instrument, Span, debug, error, info, info_span};
+use warp::http::{HeaderName, Method, header};
 
 use super::body::BodyBytes;
+use super::head::{Head, JSON_BYTES, check_coding};
 use super::reply::Reply;
 use super::route::{self, ModelRef, Route};
 use super::timing::server_timing;
 use super::{info, page};
 use crate::app::{App, Models, NoModel};
 use crate::metrics;
-use crate::payload::{self, Declared};
 use crate::problem::Problem;
-use crate::scoring::{self, CacheStatus, Call, Scored};
-use crate::traces::Origin;
+use crate::scoring::{self, CacheStatus, Scored};
 
-/// The header that carries the host's invocation id.
-const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const JSON_BYTES: HeaderName = HeaderName::from_static("inference-header-content-length");
-const SHAPE: HeaderName = HeaderName::from_static("x-shape");
-const DATATYPE: HeaderName = HeaderName::from_static("x-datatype");
 const CACHE: HeaderName = HeaderName::from_static("x-cache");
 const TIMING: HeaderName = HeaderName::from_static("server-timing");
 const COLUMNS: HeaderName = HeaderName::from_static("x-columns");
-
-/// What the handlers need of a request beside its body.
-#[derive(Debug)]
-pub(super) struct Head {
-    pub(super) method: Method,
-    /// The public path, without query.
-    pub(super) path: String,
-    content_type: Option<String>,
-    content_encoding: Option<String>,
-    json_bytes: Option<usize>,
-    shape: Option<String>,
-    datatype: Option<String>,
-    accept: Option<String>,
-    cache: CacheUse,
-    pub(super) request_id: String,
-    received: Instant,
-    /// The trace it is a part of, if that matters.
-    pub(super) origin: Origin,
-    /// Whether the answer has to be JSON, since it travels in an envelope.
-    pub(super) json_only: bool,
-}
-
-impl Head {
-    /// For a request in the forwarded form.
-    pub(super) fn forwarded(method: Method, target: (&str, &str), headers: &HeaderMap) -> Self {
-        let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
-        Self::new(method, target, request_id(headers), text)
-    }
-
-    /// From path and query, and a look-up of headers.
-    pub(super) fn new(
-        method: Method,
-        (path, query): (&str, &str),
-        request_id: String,
-        get: impl Fn(HeaderName) -> Option<String>,
-    ) -> Self {
-        let content_type = get(header::CONTENT_TYPE);
-        let raw = content_type.as_deref().is_some_and(payload::is_raw);
-        // Only raw bytes do not say this themselves.
-        let named = |name: HeaderName, parameter: &str| {
-            let given = raw.then(|| get(name).or_else(|| query_value(query, parameter)));
-            given.flatten()
-        };
-        Self {
-            shape: named(SHAPE, "shape"),
-            datatype: named(DATATYPE, "datatype"),
-            method,
-            path: path.to_owned(),
-            content_type,
-            content_encoding: get(header::CONTENT_ENCODING),
-            json_bytes: get(JSON_BYTES).and_then(|n| n.parse().ok()),
-            accept: get(header::ACCEPT),
-            cache: cache_use(get(header::CACHE_CONTROL).as_deref()),
-            request_id,
-            received: Instant::now(),
-            origin: if span_enabled!(Level::INFO) {
-                Origin::new(|name| get(HeaderName::from_bytes(name.as_bytes()).ok()?))
-            } else {
-                Origin::default()
-            },
-            json_only: false,
-        }
-    }
-
-    /// What the headers say about the body and its answer.
-    fn call(&self) -> Call<'_> {
-        Call {
-            id: &self.request_id,
-            index: None,
-            since: self.received,
-            declared: Declared {
-                content_type: self.content_type.as_deref(),
-                content_encoding: self.content_encoding.as_deref(),
-                json_bytes: self.json_bytes,
-                shape: self.shape.as_deref(),
-                datatype: self.datatype.as_deref(),
-                wrapped: false,
-            },
-            accept: self.accept.as_deref(),
-            cache: self.cache,
-            json_only: self.json_only,
-        }
-    }
-}
-
-/// The value of a query parameter.
-fn query_value(query: &str, name: &str) -> Option<String> {
-    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.find(|(key, _)| *key == name)?;
-    let value = percent_decode_str(value).decode_utf8().ok()?;
-    Some(value.into_owned())
-}
-
-/// The host appends its own id to one that the client made up, so the last one counts.
-pub(super) fn request_id(headers: &HeaderMap) -> String {
-    headers
-        .get_all(INVOCATION_ID)
-        .iter()
-        .next_back()
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.rsplit(',').next())
-        .map(str::trim)
-        .filter(|id| !id.is_empty() && id.len() <= 128)
-        .map_or_else(made_up_id, str::to_owned)
-}
-
-/// Of a request that did not come through a host. It only has to tell requests apart, so no system call is made for it.
-fn made_up_id() -> String {
-    let random = fastrand::u128(..).to_ne_bytes();
-    let id = uuid::Builder::from_random_bytes(random).into_uuid();
-    // Without the detour through `format!`.
-    let mut text = uuid::Uuid::encode_buffer();
-    id.hyphenated().encode_lower(&mut text).to_owned()
-}
-
-/// `Cache-Control` of a request, RFC 9111 section 5.2.1.
-fn cache_use(cache_control: Option<&str>) -> CacheUse {
-    let directives = cache_control.unwrap_or_default().to_ascii_lowercase();
-    let has = |name: &str| directives.split(',').any(|part| part.trim() == name);
-    if has("no-store") {
-        CacheUse::Bypass
-    } else if has("no-cache") {
-        CacheUse::Refresh
-    } else {
-        CacheUse::Normal
-    }
-}
 
 /// Answers a public request. `read_body` is called only for requests to score.
 pub(super) async fn answer<F>(app: &Arc<App>, head: &Head, read_body: impl FnOnce() -> F) -> Reply
@@ -205,7 +70,7 @@ fn known(method: &Method) -> Option<&str> {
 
 /// Names as in OpenTelemetry's conventions for HTTP servers and functions.
 fn span(head: &Head) -> Span {
-    let route = route::is_public(&head.path).then_some(route::TEMPLATE);
+    let route = route::template(&head.path);
     info_span!(
         "request",
         otel.name = span_name(&head.method, route),
@@ -230,7 +95,7 @@ where
 {
     let mut model = None;
     let route = route::find(&head.method, &head.path);
-    let function = function_name(app, &head.path, &route);
+    let function = function_name(app, head, &route);
     let outcome = match route {
         Ok(route) => {
             let work = dispatch(app, head, route, read_body, &mut model);
@@ -239,7 +104,11 @@ where
         Err(problem) => Err(problem),
     };
     let name = model.as_ref().map(|(name, _)| name.as_str());
-    let reply = outcome.unwrap_or_else(|problem| refusal(head, name, problem));
+    let reply = match outcome {
+        Ok(reply) => reply,
+        Err(problem) if problem.is_client_closed() => return refuse(app, head, problem),
+        Err(problem) => refusal(head, name, problem),
+    };
     if let Some((_, times)) = &model {
         times.observe(head.received.elapsed());
     }
@@ -248,8 +117,21 @@ where
 
 /// The answer to a request that is refused before anybody has looked at what it is for.
 pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
-    let function = function_name(app, &head.path, &route::find(&head.method, &head.path));
+    if problem.is_client_closed() {
+        Span::current().record("error.type", problem.code);
+        closed(app, head, metrics::UPLOAD);
+        return Reply::refusal(problem, &head.request_id, false);
+    }
+    let function = function_name(app, head, &route::find(&head.method, &head.path));
     finish(app, head, function, None, refusal(head, None, problem))
+}
+
+/// Counts a request whose client went away before it was answered.
+pub(super) fn closed(app: &App, head: &Head, during: &'static str) {
+    let (id, path) = (&head.request_id, &head.path);
+    let ms = scoring::millis(head.received.elapsed());
+    debug!(id, path, during, ms, "client closed the connection");
+    app.metrics.client_closed(during);
 }
 
 /// The answer to a call whose messages have failed; they are counted already, each for itself.
@@ -274,14 +156,16 @@ fn finish(app: &App, head: &Head, function: &str, model: Option<&str>, mut reply
 
 /// The function a request belongs to, for figures: of its own name, `score` for what is to be scored by the public path,
 /// and `info` for everything else there, since probes and scrapes would make failures look rare.
-fn function_name<'a>(app: &'a App, path: &str, route: &Result<Route, Problem>) -> &'a str {
+fn function_name<'a>(app: &'a App, head: &Head, route: &Result<Route, Problem>) -> &'a str {
     match route {
         Ok(Route::Score(_)) => "score",
-        _ if route::is_public(path) => "info",
-        _ => {
-            let function = path.strip_prefix('/').and_then(|name| app.function(name));
+        _ if route::template(&head.path).is_some() => "info",
+        _ if head.is_envelope => {
+            let name = head.path.strip_prefix('/');
+            let function = name.and_then(|name| app.function(name));
             function.map_or("none", |function| &function.name)
         }
+        _ => "none",
     }
 }
 
@@ -321,11 +205,20 @@ async fn score<F>(
 where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
+    check_coding(head.content_encoding.as_deref())?;
+    // A model that is not there is told before the body is sent for. While models load, the body comes first.
+    let loaded = app.models().ok();
+    if let Some(models) = &loaded {
+        find(model, models)?;
+    }
     let body = read_body().await?;
     // Only now: a sender that takes its time must not hold the place of one that does not.
     let place = app.places.try_acquire();
     let _place = place.map_err(|_| Problem::busy("too many requests are in work"))?;
-    let models = app.models_when_loaded().await?;
+    let models = match loaded {
+        Some(models) => models,
+        None => app.models_when_loaded().await?,
+    };
     let scorer = find(model, &models)?;
     *found = Some(labelled(scorer));
     let scored = scoring::score(app, &models, scorer, head.call(), &body.bytes).await?;
@@ -394,61 +287,5 @@ fn report(head: &Head, model: Option<&str>, problem: &Problem) {
         // Without the message: it may quote the body.
         let code = problem.code;
         info!(id, path, model, status, code, ms, "request refused");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use warp::http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn the_hosts_invocation_id_is_the_last_one() {
-        let mut headers = HeaderMap::new();
-        headers.append(INVOCATION_ID, HeaderValue::from_static("fake"));
-        headers.append(INVOCATION_ID, HeaderValue::from_static("real"));
-        assert_eq!(request_id(&headers), "real");
-        headers.clear();
-        headers.append(INVOCATION_ID, HeaderValue::from_static("fake, real"));
-        assert_eq!(request_id(&headers), "real");
-        headers.clear();
-        assert_eq!(request_id(&headers).len(), 36);
-    }
-
-    #[test]
-    fn raw_tensors_are_described_by_headers_or_the_query() {
-        let named =
-            |content_type: &'static str, headers: &[(&'static str, &'static str)], query| {
-                let mut map = HeaderMap::new();
-                map.insert("content-type", HeaderValue::from_static(content_type));
-                for (name, value) in headers {
-                    map.insert(*name, HeaderValue::from_static(value));
-                }
-                let head = Head::forwarded(Method::POST, ("/api/score", query), &map);
-                (head.shape, head.datatype)
-            };
-        let owned = |text: &str| Some(text.to_owned());
-        let octets = "application/octet-stream";
-        let both = [("x-shape", "1,784"), ("x-datatype", "FP32")];
-        assert_eq!(named(octets, &both, ""), (owned("1,784"), owned("FP32")));
-        let query = "code=a%3D%3D&shape=1%2C784&datatype=float64";
-        assert_eq!(
-            named(octets, &[], query),
-            (owned("1,784"), owned("float64"))
-        );
-        assert_eq!(
-            named(octets, &both[..1], query),
-            (owned("1,784"), owned("float64"))
-        );
-        assert_eq!(named(octets, &[], "code=1"), (None, None));
-        assert_eq!(named("application/json", &both, query), (None, None));
-    }
-
-    #[test]
-    fn reads_cache_control() {
-        assert_eq!(cache_use(None), CacheUse::Normal);
-        assert_eq!(cache_use(Some("max-age=0, No-Cache")), CacheUse::Refresh);
-        assert_eq!(cache_use(Some("no-cache, no-store")), CacheUse::Bypass);
     }
 }

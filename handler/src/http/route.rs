@@ -11,7 +11,11 @@ use crate::problem::Problem;
 pub(super) const PREFIX: &str = "/api/score";
 
 /// The same with that route, as traces name it.
-pub(super) const TEMPLATE: &str = "/api/score/{*path}";
+const TEMPLATE: &str = "/api/score/{*path}";
+
+/// The routes of `score_health_live` and `score_health_ready`, which need no key.
+const LIVE: &str = "/api/health/live";
+const READY: &str = "/api/health/ready";
 
 /// The model a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +53,10 @@ pub(super) enum Route {
     Model(ModelRef),
     /// Open Inference Protocol: one model is loaded.
     ModelReady(ModelRef),
+    /// For the platform, which has no key: the process answers.
+    HealthLive,
+    /// For the platform, which has no key: at least one model serves.
+    HealthReady,
 }
 
 /// The rest of a path that is the prefix or below it. The host finds routes whatever their case.
@@ -58,9 +66,23 @@ fn below_prefix(path: &str) -> Option<&str> {
     (ends_there && head.eq_ignore_ascii_case(PREFIX)).then_some(rest)
 }
 
-/// Whether it is below the public path.
-pub(super) fn is_public(path: &str) -> bool {
-    below_prefix(path).is_some()
+/// The route by which the host lets a path through, if there is one.
+pub(super) fn template(path: &str) -> Option<&'static str> {
+    match below_prefix(path) {
+        Some(_) => Some(TEMPLATE),
+        None => health(path.strip_suffix('/').unwrap_or(path)).map(|(route, _)| route),
+    }
+}
+
+/// What a path of the platform's probes asks, and its route.
+fn health(path: &str) -> Option<(&'static str, Route)> {
+    if path.eq_ignore_ascii_case(LIVE) {
+        Some((LIVE, Route::HealthLive))
+    } else if path.eq_ignore_ascii_case(READY) {
+        Some((READY, Route::HealthReady))
+    } else {
+        None
+    }
 }
 
 /// Whether errors below this path take the form of the Open Inference Protocol.
@@ -73,9 +95,14 @@ pub(super) fn speaks_open_inference(path: &str) -> bool {
 /// # Errors
 /// 404 for an unknown path, 405 for a method the path does not take.
 pub(super) fn find(method: &Method, path: &str) -> Result<Route, Problem> {
+    let named = path;
     let path = path.strip_suffix('/').unwrap_or(path);
     let Some(rest) = below_prefix(path) else {
-        return Err(Problem::no_such_path(path));
+        return match (health(path), method) {
+            (None, _) => Err(Problem::no_such_path(named)),
+            (Some((_, route)), &(Method::GET | Method::HEAD)) => Ok(route),
+            (Some(_), _) => Err(Problem::method_not_allowed(true, false)),
+        };
     };
     let parts: Vec<&str> = match rest.strip_prefix('/') {
         Some(rest) => rest.split('/').collect(),
@@ -172,6 +199,8 @@ mod tests {
                 Route::Model(second()),
             ),
             (Method::GET, "/api/score/v2/health/ready", Route::Ready),
+            (Method::GET, "/api/health/live", Route::HealthLive),
+            (Method::HEAD, "/api/Health/READY/", Route::HealthReady),
             (
                 Method::POST,
                 "/api/score/v2/models/iris/infer",
@@ -184,12 +213,24 @@ mod tests {
     }
 
     #[test]
-    fn public_is_what_lies_below_the_prefix() {
+    fn public_is_what_lies_below_the_prefix_and_health() {
         for path in ["/api/score", "/API/Score/", "/api/score/a/b"] {
-            assert!(is_public(path), "{path}");
+            assert_eq!(template(path), Some(TEMPLATE), "{path}");
         }
-        for path in ["/api/scorer", "/api/score_http", "/api", "/", ""] {
-            assert!(!is_public(path), "{path}");
+        assert_eq!(template("/api/health/live"), Some(LIVE));
+        assert_eq!(template("/API/Health/Ready/"), Some(READY));
+        for path in [
+            "/api/scorer",
+            "/api/score_http",
+            "/api",
+            "/",
+            "",
+            "/api/health",
+            "/api/health/live/x",
+            "/health/live",
+            "/score_health_live",
+        ] {
+            assert_eq!(template(path), None, "{path}");
         }
     }
 
@@ -207,6 +248,7 @@ mod tests {
         for (method, path) in [
             (Method::PUT, "/api/score"),
             (Method::POST, "/api/score/metrics"),
+            (Method::POST, "/api/health/live"),
             (Method::GET, "/api/score/v2/models/iris/infer"),
         ] {
             assert_eq!(found(method, path), Err(405), "{path}");

@@ -17,12 +17,17 @@ use warp::http::{HeaderMap, Method, header};
 use warp::path::FullPath;
 
 use super::body::{self, ReadRules};
+use super::caller::HostRule;
+use super::head::Head;
 use super::reply::{Reply, to_response};
-use super::request::{self, Head};
+use super::request;
+use super::upload::Upload;
 use super::{envelope, info};
 use crate::app::App;
 use crate::event::HostCall;
+use crate::metrics;
 use crate::problem::Problem;
+use crate::protocol::Function;
 use crate::traces::Origin;
 use crate::workers::Workers;
 
@@ -33,6 +38,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(180);
 const LAST_REQUESTS: Duration = Duration::from_millis(100);
 /// What path, query and all headers may have together; the host's own web server draws the line there too.
 const MAX_HEAD_BYTES: usize = 32 << 10;
+/// How many headers a request may have: the host takes 100 of a client and adds 3 to 7 of its own.
+const MAX_HEADERS: usize = 128;
 
 /// Accepts connections until `stop` ends, then lets requests in work finish for at most `grace`. Those that come in the first
 /// moments of it are answered too; every answer then says that its connection ends.
@@ -46,7 +53,11 @@ pub(crate) async fn serve(
     grace: Duration,
 ) {
     let stopping = Arc::new(AtomicBool::new(false));
-    let service = warp::service(routes(app, stopping.clone()));
+    let config = app.config();
+    // The port that it got, if it left the choice to the system.
+    let listen = listener.local_addr().unwrap_or(config.listen);
+    let rule = HostRule::new(listen, config.hosted, config.envelopes);
+    let service = warp::service(routes(app, rule, stopping.clone()));
     let connections = GracefulShutdown::new();
     tokio::pin!(stop);
     let mut refusing = false;
@@ -75,6 +86,7 @@ pub(crate) async fn serve(
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
+                .max_headers(MAX_HEADERS)
                 .serve_connection(
                     TokioIo::new(stream),
                     TowerToHyperService::new(service.clone()),
@@ -99,16 +111,12 @@ pub(crate) async fn serve(
 
 fn routes(
     app: Arc<App>,
+    rule: HostRule,
     stopping: Arc<AtomicBool>,
 ) -> impl Filter<Extract = (impl warp::Reply,), Error = warp::Rejection> + Clone + Send + Sync + 'static
 {
-    let probe = warp::get()
-        .or(warp::head())
-        .unify()
-        .and(warp::path::end())
-        .map(|| to_response(info::alive()));
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let everything_else = warp::method()
+    warp::method()
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
@@ -118,27 +126,40 @@ fn routes(
                 let (app, stopping) = (app.clone(), stopping.clone());
                 async move {
                     let target = (path.as_str(), query.as_str());
-                    let mut reply = guarded(&app, method, target, headers, body).await;
+                    let mut reply = match is_probe(&method, target.0) && rule.takes_probe(&headers)
+                    {
+                        true => info::alive(),
+                        false => guarded(&app, rule, method, target, headers, body).await,
+                    };
                     if stopping.load(Ordering::Relaxed) {
                         reply.set_static(header::CONNECTION, "close");
                     }
                     to_response(reply)
                 }
             },
-        );
-    probe.or(everything_else).unify()
+        )
+}
+
+fn is_probe(method: &Method, path: &str) -> bool {
+    path == "/" && (method == Method::GET || method == Method::HEAD)
 }
 
 /// A panic is the failure of one request, not of the process: after three falls the host gives up for good.
 async fn guarded<B: Buf + Send + 'static>(
     app: &Arc<App>,
+    rule: HostRule,
     method: Method,
     target: (&str, &str),
     headers: HeaderMap,
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> Reply {
-    let head = Head::forwarded(method, target, &headers);
-    let work = AssertUnwindSafe(answer(app, &head, target.1, &headers, body));
+    let mut head = Head::forwarded(method, target, &headers);
+    let name = head.path.strip_prefix('/');
+    let function = name
+        .and_then(|name| app.function(name))
+        .filter(|_| rule.takes_envelope(&head.method, &headers));
+    head.is_envelope = function.is_some();
+    let work = AssertUnwindSafe(answer(app, function, &head, target.1, &headers, body));
     match work.catch_unwind().await {
         Ok(reply) => reply,
         Err(_) => {
@@ -148,52 +169,89 @@ async fn guarded<B: Buf + Send + 'static>(
     }
 }
 
-/// Paths of one part that name a function are the host's own envelopes; the public path has two parts at least.
+/// `function` is the one whose envelope this is, if it is one; anything else is the public path's, or unknown.
 async fn answer<B: Buf + Send + 'static>(
     app: &Arc<App>,
+    function: Option<&Function>,
     head: &Head,
     query: &str,
     headers: &HeaderMap,
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> Reply {
+    let body = Upload::new(body, headers);
+    let held = body.held().clone();
+    let unanswered = Unanswered::new(app, head);
     let mut body = Some(body);
-    let mut read = |rules| {
-        let body = body.take();
-        async move {
-            match body {
-                Some(body) => body::read(body, headers, rules, &app.bodies).await,
-                None => Err(Problem::internal()),
-            }
-        }
+    let mut read = async |rules| {
+        let Some(body) = body.take() else {
+            return Err(Problem::internal());
+        };
+        let body = body::read(body, headers, rules, &app.bodies).await?;
+        unanswered.body_is_there();
+        Ok(body)
     };
-    let path = head.path.as_str();
-    let reply = if path.len() + query.len() + header_bytes(headers) > MAX_HEAD_BYTES {
+    let mut reply = if head.path.len() + query.len() + header_bytes(headers) > MAX_HEAD_BYTES {
         let mut reply = request::refuse(app, head, Problem::head_too_large(MAX_HEAD_BYTES));
         // Who sends such heads is not worth a connection.
         reply.set_static(header::CONNECTION, "close");
         reply
-    } else if let Some(function) = path.strip_prefix('/').and_then(|name| app.function(name)) {
-        if head.method == Method::POST {
-            let host = HostCall {
-                function: &function.name,
-                id: &head.request_id,
-                origin: &Origin::new(|name| Some(headers.get(name)?.to_str().ok()?.to_owned())),
-            };
-            match read(envelope::read_rules(app, function)).await {
-                Ok(body) => envelope::invoke(app, function, head, host, body).await,
-                Err(problem) => request::refuse(app, head, problem),
-            }
-        } else {
-            request::refuse(app, head, Problem::method_not_allowed(false, true))
+    } else if let Some(function) = function {
+        let host = HostCall {
+            function: &function.name,
+            id: &head.request_id,
+            origin: &Origin::new(|name| Some(headers.get(name)?.to_str().ok()?.to_owned())),
+        };
+        match read(envelope::read_rules(app, function)).await {
+            Ok(body) => envelope::invoke(app, function, head, host, body).await,
+            Err(problem) => request::refuse(app, head, problem),
         }
     } else {
         let rules = ReadRules::at_most(app.config().max_body_bytes);
         request::answer(app, head, || read(rules)).await
     };
+    unanswered.answered();
+    if held.is_back() {
+        // Its sender may send the body or may not, so that nothing else can be read behind it.
+        reply.set_static(header::CONNECTION, "close");
+    }
     if let Some(unread) = body {
         body::discard(unread, headers);
     }
     reply
+}
+
+/// Counts a request that is dropped because its client has closed the connection: hyper drops its work then.
+struct Unanswered<'a> {
+    app: &'a App,
+    head: &'a Head,
+    scoring: AtomicBool,
+}
+
+impl<'a> Unanswered<'a> {
+    fn new(app: &'a App, head: &'a Head) -> Self {
+        Self {
+            app,
+            head,
+            scoring: AtomicBool::new(false),
+        }
+    }
+
+    fn body_is_there(&self) {
+        self.scoring.store(true, Ordering::Relaxed);
+    }
+
+    fn answered(self) {
+        self.scoring.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        // A panic is answered, too.
+        if self.scoring.load(Ordering::Relaxed) && !std::thread::panicking() {
+            request::closed(self.app, self.head, metrics::SCORING);
+        }
+    }
 }
 
 fn header_bytes(headers: &HeaderMap) -> usize {
@@ -217,7 +275,7 @@ mod tests {
     use warp::http::HeaderValue;
 
     use super::*;
-    use crate::{Config, metrics};
+    use crate::{Config, Envelopes};
 
     const QUEUE: &str = r#"{"bindings":[{"type":"queueTrigger","direction":"in","name":"m"},
         {"type":"queue","direction":"out","name":"result"}]}"#;
@@ -244,6 +302,7 @@ mod tests {
             (name == "FUNCTIONS_APP_ROOT_PATH").then(|| root.path().to_str().unwrap().to_owned())
         });
         let (app, _loading) = App::start(config.unwrap()).unwrap();
+        let rule = HostRule::new(([127, 0, 0, 1], 80).into(), false, Envelopes::AnyLength);
         for path in ["/api/score", "/queue"] {
             let boom = stream::poll_fn(|_| -> Poll<Option<Result<Bytes, warp::Error>>> {
                 panic!("injected")
@@ -251,7 +310,8 @@ mod tests {
             let mut headers = HeaderMap::new();
             let id = HeaderValue::from_static("an-id");
             headers.insert("x-azure-functions-invocationid", id);
-            let reply = guarded(&app, Method::POST, (path, ""), headers, boom).await;
+            headers.insert("host", HeaderValue::from_static("localhost"));
+            let reply = guarded(&app, rule, Method::POST, (path, ""), headers, boom).await;
             assert_eq!(reply.status, 500, "{path}");
             assert_eq!(reply.headers["x-request-id"], "an-id");
             assert!(String::from_utf8_lossy(&reply.body).contains("internal"));
@@ -269,7 +329,15 @@ mod tests {
         }
         let live = "/api/score/v2/health/live";
         let nothing = stream::empty::<Result<Bytes, warp::Error>>();
-        let reply = guarded(&app, Method::GET, (live, ""), HeaderMap::new(), nothing).await;
+        let reply = guarded(
+            &app,
+            rule,
+            Method::GET,
+            (live, ""),
+            HeaderMap::new(),
+            nothing,
+        )
+        .await;
         assert_eq!(reply.status, 200);
     }
 }

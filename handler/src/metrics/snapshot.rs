@@ -93,6 +93,11 @@ fn requests(out: &mut Out<'_>, app: &App) -> fmt::Result {
         &metrics.events,
     )?;
     out.one(
+        "score_client_closed",
+        "Requests whose client closed the connection before the answer, by what was being done",
+        &metrics.closed,
+    )?;
+    out.one(
         "score_requests_in_flight",
         "Requests and messages that are being scored now",
         &ConstGauge::new(app.requests_in_work() as u64),

@@ -19,6 +19,7 @@ use crate::cli::PackageArguments;
 use crate::config::Config;
 use crate::logging::{answer, complain};
 use crate::model_source::ModelSource;
+use crate::protocol::read_functions;
 use app_folder::Parts;
 use elf::{Cpu, Glibc};
 use target::{FileTarget, FolderTarget};
@@ -28,7 +29,7 @@ use target::{FileTarget, FolderTarget};
 /// # Errors
 /// If a part is missing or would not start where it is to run, or the target cannot be written.
 pub(crate) fn run(arguments: &PackageArguments, config: &Config) -> anyhow::Result<()> {
-    let triggers = triggers::chosen(&arguments.triggers)?;
+    let triggers = triggers::chosen(&arguments.triggers, !arguments.no_health)?;
     let here = Cpu::here();
     let cpu = match &arguments.target {
         Some(name) => name.parse()?,
@@ -84,6 +85,7 @@ pub(crate) fn run(arguments: &PackageArguments, config: &Config) -> anyhow::Resu
         triggers: &triggers,
     };
     app_folder::write(folder.path(), &parts)?;
+    read_functions(folder.path())?;
     if here.is_ok_and(|here| here == cpu) && cfg!(target_os = "linux") {
         check(folder.path(), &library, config)?;
     } else {

@@ -95,11 +95,27 @@ const TRIGGERS: [Trigger; 5] = [
     },
 ];
 
-/// The triggers of these names, each once.
+/// What the platform asks for the app's health, which cannot send keys: functions of fixed routes that tell a word each.
+const HEALTH: [Trigger; 2] = [
+    Trigger {
+        name: "health-live",
+        function: "score_health_live",
+        bindings: include_str!("../../../score_health_live/function.json"),
+        settings: &[],
+    },
+    Trigger {
+        name: "health-ready",
+        function: "score_health_ready",
+        bindings: include_str!("../../../score_health_ready/function.json"),
+        settings: &[],
+    },
+];
+
+/// The triggers of these names, each once, and with `health` those of the health functions.
 ///
 /// # Errors
 /// If there is none of a name; the text names those there are.
-pub(super) fn chosen(names: &[String]) -> anyhow::Result<Vec<Trigger>> {
+pub(super) fn chosen(names: &[String], health: bool) -> anyhow::Result<Vec<Trigger>> {
     let known = TRIGGERS.map(|trigger| trigger.name);
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         bail!(
@@ -109,6 +125,9 @@ pub(super) fn chosen(names: &[String]) -> anyhow::Result<Vec<Trigger>> {
     }
     let mut chosen = Vec::from(TRIGGERS);
     chosen.retain(|trigger| names.iter().any(|name| name == trigger.name));
+    if health {
+        chosen.extend(HEALTH);
+    }
     Ok(chosen)
 }
 
@@ -140,12 +159,15 @@ mod tests {
 
     #[test]
     fn an_unknown_trigger_is_told_the_known_ones() {
-        let refusal = chosen(&names(&["http", "kafka"])).unwrap_err().to_string();
+        let refusal = chosen(&names(&["http", "kafka"]), true);
+        let refusal = refusal.unwrap_err().to_string();
         assert_eq!(
             refusal,
             "there is no trigger \"kafka\"; there are: http, servicebus, servicebus-topic, storage-queue, blob"
         );
-        assert_eq!(chosen(&names(&["blob", "http", "blob"])).unwrap().len(), 2);
+        let twice = names(&["blob", "http", "blob"]);
+        assert_eq!(chosen(&twice, false).unwrap().len(), 2);
+        assert_eq!(chosen(&twice, true).unwrap().len(), 4);
     }
 
     #[test]
@@ -174,7 +196,7 @@ mod tests {
 
     #[test]
     fn settings_that_triggers_share_are_listed_once() {
-        let both = chosen(&names(&["servicebus", "servicebus-topic"])).unwrap();
+        let both = chosen(&names(&["servicebus", "servicebus-topic"]), true).unwrap();
         let settings = app_settings(&both, true);
         assert_eq!(settings.matches("\"SCORE_CUSTOM_OPS\"").count(), 1);
         assert_eq!(settings.matches("\"SCORE_RESULT_QUEUE\"").count(), 1);

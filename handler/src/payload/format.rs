@@ -1,11 +1,8 @@
 //! What a body is written in, by its first bytes and by what its sender says.
 
-use std::io::Read;
-
-use super::{Declared, PayloadError, invalid, picture, table};
+use super::{Declared, PayloadError, gzip, invalid, picture, table};
 
 pub(super) const NPY_MAGIC: &[u8] = b"\x93NUMPY";
-const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 /// Zip archives, as .xlsx is one.
 pub(super) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 /// The compound files that .xls are.
@@ -13,7 +10,7 @@ pub(super) const XLS_MAGIC: &[u8] = b"\xd0\xcf\x11\xe0";
 
 /// Whether a body may be much larger than it looks: pictures and what is compressed.
 pub(crate) fn is_packed(body: &[u8]) -> bool {
-    body.starts_with(GZIP_MAGIC) || picture::begins_like_one(body)
+    body.starts_with(gzip::MAGIC) || picture::begins_like_one(body)
 }
 
 /// Whether a content type says that a body is the bytes of a tensor.
@@ -83,31 +80,4 @@ impl Format {
             ))),
         }
     }
-}
-
-/// Unpacks a gzip body; `None` if it is not packed. Where the declared type leaves every byte open, only the header
-/// tells.
-pub(super) fn inflate(
-    body: &[u8],
-    declared: Declared<'_>,
-    max_bytes: usize,
-) -> Result<Option<Vec<u8>>, PayloadError> {
-    let says_gzip = declared
-        .content_encoding
-        .is_some_and(|encoding| encoding.trim().eq_ignore_ascii_case("gzip"));
-    let any_bytes = declared.content_type.is_some_and(is_raw);
-    // With a JSON part in front, no raw tensor can begin like this.
-    let any_bytes = any_bytes && declared.json_bytes.is_none();
-    if !body.starts_with(GZIP_MAGIC) || (any_bytes && !says_gzip) {
-        return Ok(None);
-    }
-    let mut inflated = Vec::new();
-    let mut reader = flate2::read::MultiGzDecoder::new(body).take(max_bytes as u64 + 1);
-    reader
-        .read_to_end(&mut inflated)
-        .map_err(|error| invalid(&format!("the body is not valid gzip: {error}")))?;
-    if inflated.len() > max_bytes {
-        return Err(PayloadError::TooLarge);
-    }
-    Ok(Some(inflated))
 }

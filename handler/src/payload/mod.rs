@@ -10,6 +10,7 @@ mod fast;
 mod fast_inference;
 mod features;
 mod format;
+mod gzip;
 mod npy;
 mod numbers;
 mod open_inference;
@@ -169,14 +170,14 @@ pub(crate) fn decode(
     metadata: &ModelMetadata,
     limits: Limits,
 ) -> Result<Body, PayloadError> {
-    let inflated = format::inflate(body, declared, limits.max_bytes)?;
+    let signature = &metadata.signature;
+    let inflated = gzip::inflate(body, declared, signature, limits.max_bytes)?;
     let body = inflated.as_deref().unwrap_or(body);
     let text = charset::to_utf8(body, declared)?;
     let body = &text[..];
     if body.len() > limits.max_bytes {
         return Err(PayloadError::TooLarge);
     }
-    let signature = &metadata.signature;
     let mut by_position = false;
     let format = match Format::of(body, declared) {
         Ok(format) => format,
@@ -188,8 +189,10 @@ pub(crate) fn decode(
             return unwrapped(body, declared, metadata, limits, error.into());
         }
         Format::Json => return decode_json(body, declared.json_bytes, metadata, limits),
-        Format::Raw => raw::read(body, declared, signature)
-            .map_err(|error| amended(error, || unlike::advice_on_raw(body).to_owned()))?,
+        Format::Raw => raw::read(body, declared, signature).map_err(|error| {
+            let advice = || [unlike::advice_on_raw(body), gzip::advice(body)].concat();
+            amended(error, advice)
+        })?,
         Format::Npy => npy::read(body, signature)?,
         Format::Table(form) => {
             let read = table::read(context(metadata, limits, "body"), body, form)?;

@@ -51,6 +51,14 @@ pub(super) fn fits(bytes: usize, signature: &ModelSignature) -> Option<&TensorSp
     (count > 0).then_some(spec)
 }
 
+/// Whether so many bytes are a tensor of the model's one input, of the shape that the sender names or any it may have.
+pub(super) fn suits(bytes: usize, declared: Declared<'_>, signature: &ModelSignature) -> bool {
+    match (declared.shape, only_input(signature)) {
+        (Some(text), Ok(spec)) => named_shape(spec, text, bytes).is_ok(),
+        _ => fits(bytes, signature).is_some(),
+    }
+}
+
 /// The type that a sender names is the input's own.
 fn check_type(spec: &TensorSpec, name: &str) -> Result<(), ScoreError> {
     let own = spec.element_type;

@@ -8,6 +8,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
+use super::access::{self, Access};
+
 /// A function the host may call by `POST /<name>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Function {
@@ -104,6 +106,8 @@ struct Binding {
     name: String,
     data_type: Option<String>,
     cardinality: Option<String>,
+    auth_level: Option<String>,
+    route: Option<String>,
 }
 
 impl Binding {
@@ -137,11 +141,13 @@ fn is(value: Option<&str>, word: &str) -> bool {
 /// Reads all function folders below the app root.
 ///
 /// # Errors
-/// If a function.json is malformed, or its trigger is of a type that is not served, by name.
+/// If a function.json is malformed, or its trigger is of a type that is not served, by name; or if one of them lets callers
+/// without a key reach the others.
 pub(crate) fn read_functions(app_root: &Path) -> anyhow::Result<Vec<Function>> {
     let entries = fs::read_dir(app_root)
         .with_context(|| format!("the app root {} cannot be read", app_root.display()))?;
     let mut functions = Vec::new();
+    let mut access = Vec::new();
     for entry in entries {
         let folder = entry?.path();
         let file = folder.join("function.json");
@@ -151,13 +157,18 @@ pub(crate) fn read_functions(app_root: &Path) -> anyhow::Result<Vec<Function>> {
         let text = fs::read_to_string(&file)
             .with_context(|| format!("{} cannot be read", file.display()))?;
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        functions.push(parse(&name, &text).with_context(|| file.display().to_string())?);
+        let parsed = parse(&name, &text).with_context(|| file.display().to_string())?;
+        functions.push(parsed.0);
+        access.extend(parsed.1);
     }
     functions.sort_by(|a, b| a.name.cmp(&b.name));
+    access.sort_by(|a, b| a.function.cmp(&b.function));
+    access::check(&access)?;
     Ok(functions)
 }
 
-fn parse(name: &str, text: &str) -> anyhow::Result<Function> {
+/// The function, and who may call it if it is an HTTP function.
+fn parse(name: &str, text: &str) -> anyhow::Result<(Function, Option<Access>)> {
     // Editors on Windows may put a byte-order mark first.
     let text = text.trim_start_matches('\u{feff}');
     let FunctionJson { bindings } = serde_json::from_str(text)?;
@@ -167,7 +178,13 @@ fn parse(name: &str, text: &str) -> anyhow::Result<Function> {
     let (Some(trigger), None) = (triggers.next(), triggers.next()) else {
         bail!("a function needs exactly one trigger binding");
     };
-    let trigger = if trigger.kind.eq_ignore_ascii_case("httpTrigger") {
+    let is_http = trigger.kind.eq_ignore_ascii_case("httpTrigger");
+    let access = is_http.then(|| Access {
+        function: name.to_owned(),
+        anonymous: is(trigger.auth_level.as_deref(), "anonymous"),
+        route: trigger.route.clone().unwrap_or_else(|| name.to_owned()),
+    });
+    let trigger = if is_http {
         http(trigger, &bindings)?
     } else if let Some(source) = Source::of(&trigger.kind) {
         Trigger::Event(event(source, trigger, &bindings)?)
@@ -177,10 +194,8 @@ fn parse(name: &str, text: &str) -> anyhow::Result<Function> {
             trigger.kind
         );
     };
-    Ok(Function {
-        name: name.to_owned(),
-        trigger,
-    })
+    let name = name.to_owned();
+    Ok((Function { name, trigger }, access))
 }
 
 fn http(trigger: &Binding, bindings: &[Binding]) -> anyhow::Result<Trigger> {
@@ -244,7 +259,7 @@ mod tests {
     }
 
     fn event_of(bindings: &str) -> EventTrigger {
-        let function = parse("f", &format!(r#"{{"bindings":[{bindings}]}}"#)).unwrap();
+        let (function, _) = parse("f", &format!(r#"{{"bindings":[{bindings}]}}"#)).unwrap();
         match function.trigger {
             Trigger::Event(event) => event,
             Trigger::Http { .. } => panic!("an event"),
@@ -256,7 +271,9 @@ mod tests {
         let text = r#"{"bindings":[
             {"type":"httpTrigger","direction":"in","name":"call","route":"score/{*path}"},
             {"type":"http","direction":"out","name":"$return"}]}"#;
-        let function = parse("score_http", text).unwrap();
+        let (function, access) = parse("score_http", text).unwrap();
+        // Without a level, the host asks for a function key.
+        assert!(!access.unwrap().anonymous);
         let Trigger::Http { request, response } = function.trigger else {
             panic!("an httpTrigger");
         };

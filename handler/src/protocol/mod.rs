@@ -1,6 +1,8 @@
 //! The shapes of the Functions custom-handler protocol: what stands in function.json, what the host posts and what it
-//! expects back. No decisions here.
+//! expects back. One decision is made here: a function.json that lets callers without a key reach other functions is
+//! refused.
 
+mod access;
 mod function;
 mod http_binding;
 mod invocation;
