@@ -123,9 +123,9 @@ mod tests {
         assert_eq!(
             left(
                 "score",
-                &["score/src/lib.rs", "score_http/function.json", "scores"]
+                &["score/src/lib.rs", "score-x/function.json", "score_http", "scores"]
             ),
-            ["scores"]
+            ["score_http", "scores"]
         );
     }
 
