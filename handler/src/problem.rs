@@ -65,6 +65,15 @@ impl Problem {
         )
     }
 
+    /// For a body of the host's that would not fit if it were alone.
+    pub(crate) fn beyond_all_room(bytes: usize) -> Self {
+        let message = format!(
+            "one call brings more than {bytes} bytes (SCORE_MAX_WAITING_BYTES): raise that, or set a smaller \
+             maxMessageBatchSize in host.json"
+        );
+        Self::new(413, "too_large", message)
+    }
+
     pub(crate) fn head_too_large(limit: usize) -> Self {
         Self::new(
             431,

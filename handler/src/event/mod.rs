@@ -3,24 +3,30 @@
 //! The answer decides what becomes of a message. 200 completes it, so it is only given when a result or a refusal is in
 //! the outputs; anything else brings it back at once, so what may heal is waited for and what never will is refused.
 
+mod batch;
 mod delivery;
 mod documents;
+mod kept;
 mod payloads;
+mod window;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use futures_util::{StreamExt, stream};
-use score::{CacheUse, Times};
+use score::{CacheOutcome, CacheUse, Times};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug, info, info_span};
 
+pub(crate) use self::batch::{Batch, BatchIntake};
+pub(crate) use self::kept::Kept;
+pub(crate) use self::window::Warned;
 use crate::app::App;
+use crate::http::Room;
 use crate::payload::Declared;
 use crate::problem::Problem;
 use crate::protocol::{EventTrigger, Invocation, InvocationResponse, Output, OutputForm, Source};
@@ -29,8 +35,8 @@ use crate::traces::Origin;
 use delivery::{Delivery, Metadata};
 use payloads::Payload;
 
-/// Messages of one batch that are in work at once.
-const BATCH_CONCURRENCY: usize = 32;
+/// From this time on, a message of a batch has taken longer than it takes to keep its result.
+const WORTH_KEEPING: Duration = Duration::from_millis(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
@@ -62,6 +68,33 @@ struct About {
     /// The name of its model, if that is loaded.
     model: Option<String>,
     ms: f64,
+    /// Whether its model was run for it.
+    computed: bool,
+    /// Under which its result is kept if its batch fails.
+    kept_as: Option<kept::Key>,
+}
+
+/// What a call brings.
+pub(crate) enum Brought<'a> {
+    /// An envelope with one message or blob.
+    One(&'a [u8]),
+    /// The messages of a batch.
+    Many(Batch),
+}
+
+/// The room that bodies take, and when the first byte came.
+pub(crate) struct Held {
+    pub(crate) since: Instant,
+    pub(crate) room: Option<Room>,
+}
+
+/// A scored body, or one that was scored before.
+struct Document {
+    text: String,
+    /// Whether the model was run for it now.
+    computed: bool,
+    /// Whether it was kept from an earlier delivery.
+    recalled: bool,
 }
 
 /// What became of one message or blob, and what is known about it.
@@ -84,12 +117,21 @@ pub(crate) async fn invoke(
     app: &App,
     trigger: &EventTrigger,
     host: HostCall<'_>,
-    envelope: &[u8],
+    brought: Brought<'_>,
+    held: Held,
 ) -> Result<InvocationResponse, Problem> {
     let work = Work::new(app, trigger, host);
-    // Nobody enters it until it is known what it is a part of.
+    // It is not entered until it is known what it is a part of.
     let span = work.span();
-    let items = match scoring::apart(envelope.len(), || read(trigger, envelope)) {
+    let bytes = match &brought {
+        Brought::One(envelope) => envelope.len(),
+        Brought::Many(batch) => batch.bytes(),
+    };
+    let items = scoring::apart(bytes, || match brought {
+        Brought::One(envelope) => read(trigger, envelope).map(|item| vec![item]),
+        Brought::Many(batch) => Ok(batch.into_items(trigger)),
+    });
+    let items = match items {
         Ok(items) => items,
         Err(problem) => {
             host.origin.adopt(&span);
@@ -100,31 +142,21 @@ pub(crate) async fn invoke(
         }
     };
     work.trace(&span, &items);
-    let settling = work.settle_all(items, envelope.len());
+    let settling = work.settle_all(items, bytes, held);
     settling.instrument(span).await
 }
 
-/// What an envelope brings, in order.
-fn read(trigger: &EventTrigger, envelope: &[u8]) -> Result<Vec<(Delivery, Payload)>, Problem> {
+/// The message or blob of an envelope.
+fn read(trigger: &EventTrigger, envelope: &[u8]) -> Result<(Delivery, Payload), Problem> {
     let invocation = Invocation::parse(envelope)?;
     let data = invocation.data(&trigger.binding)?;
     let members = invocation.metadata();
-    if trigger.many {
-        let payloads = payloads::many(data, trigger.binary).ok_or_else(|| {
-            Problem::bad_request(format!(
-                "Data.{}: expected a list of messages",
-                trigger.binding
-            ))
-        })?;
-        let deliveries = Metadata::new(&members).of_batch(trigger.source, payloads.len());
-        return Ok(deliveries.into_iter().zip(payloads).collect());
-    }
     let payload = payloads::one(data, trigger.binary);
     let metadata = match &payload {
         Payload::Bytes(body) if !trigger.binary => Metadata::beside_text(&members, body),
         _ => Metadata::new(&members),
     };
-    Ok(vec![(metadata.single(trigger.source), payload)])
+    Ok((metadata.single(trigger.source), payload))
 }
 
 /// Refuses a blob whose envelope is too large to be read; `tail` is its end, where the metadata stands. Failing would
@@ -152,6 +184,8 @@ pub(crate) fn refuse_oversized(
         index: None,
         model: work.found(&delivery).map(|(model, _)| model),
         ms: work.ms(),
+        computed: false,
+        kept_as: None,
     };
     work.finish(vec![(about, work.reject(&delivery, problem, None))])
 }
@@ -232,30 +266,6 @@ impl<'a> Work<'a> {
         }
     }
 
-    async fn settle_all(
-        &self,
-        items: Vec<(Delivery, Payload)>,
-        bytes: usize,
-    ) -> Result<InvocationResponse, Problem> {
-        let time = if self.trigger.many {
-            self.app.config().message_batch_timeout
-        } else {
-            self.app.config().message_timeout
-        };
-        let deadline = Instant::now() + time;
-        let outcomes = stream::iter(items.into_iter().enumerate())
-            .map(|(index, (delivery, payload))| {
-                let span = self.span_of_one(&delivery);
-                let index = self.trigger.many.then_some(index);
-                let settling = self.settle(index, delivery, payload, deadline);
-                settling.instrument(span)
-            })
-            .buffered(BATCH_CONCURRENCY)
-            .collect::<Vec<_>>()
-            .await;
-        scoring::apart(bytes, || self.finish(outcomes))
-    }
-
     /// Counts what became of each message. If one of them fails the call does, and all of them come again.
     fn finish(&self, outcomes: Vec<Outcome>) -> Result<InvocationResponse, Problem> {
         let failed = outcomes.iter().find(|(_, settled)| settled.is_err());
@@ -264,6 +274,10 @@ impl<'a> Work<'a> {
             let status = of_call.unwrap_or_else(|| status(settled));
             self.count(about.model.as_deref(), status);
         }
+        let outcomes = match failed {
+            Some(_) => self.keep(outcomes),
+            None => outcomes,
+        };
         let settled = outcomes.into_iter();
         let settled = settled.map(|(about, settled)| Ok((about, settled?)));
         match settled.collect::<Result<Vec<_>, Problem>>() {
@@ -312,16 +326,27 @@ impl<'a> Work<'a> {
         if delivery.origin.parent.is_none() {
             delivery.origin = self.host.origin.clone();
         }
+        let mut kept_as = None;
         let (body, outcome) = match payload {
             Payload::Bytes(body) => {
-                let scoring = self.score(index, &delivery, &body, (start, deadline));
+                let scoring = self.recall_or_score(index, &delivery, &body, (start, deadline));
                 let outcome = scoring::caught(self.host.id, scoring).await;
-                (body, outcome)
+                // If this delivery fails too, it is kept again.
+                let again = outcome.as_ref().is_ok_and(|document| document.recalled);
+                let slow = outcome.is_ok() && start.elapsed() >= WORTH_KEEPING;
+                if index.is_some() && (again || slow) {
+                    kept_as = Some(self.key(&delivery, &body));
+                }
+                (Some(body), outcome)
             }
             Payload::NotBase64(text) => {
                 let problem = Problem::bad_request("the body is not base64, as its binding says");
-                (text.into_bytes(), Err(problem))
+                (Some(text.into_bytes()), Err(problem))
             }
+            Payload::Cut => (
+                None,
+                Err(Problem::too_large(self.app.config().max_body_bytes)),
+            ),
         };
         let took = start.elapsed();
         let found = self.found(&delivery);
@@ -339,15 +364,43 @@ impl<'a> Work<'a> {
             index,
             model: found.map(|(model, _)| model),
             ms: scoring::millis(took),
+            computed: outcome.as_ref().is_ok_and(|document| document.computed),
+            kept_as,
         };
-        (about, self.settled(&delivery, &body, outcome))
+        let outcome = outcome.map(|document| document.text);
+        (about, self.settled(&delivery, body.as_deref(), outcome))
+    }
+
+    fn key(&self, delivery: &Delivery, body: &[u8]) -> kept::Key {
+        scoring::apart(body.len(), || kept::key(self.host.function, delivery, body))
+    }
+
+    /// The result of an earlier delivery, whose batch failed, or a new one.
+    async fn recall_or_score(
+        &self,
+        index: Option<usize>,
+        delivery: &Delivery,
+        body: &[u8],
+        times: (Instant, Instant),
+    ) -> Result<Document, Problem> {
+        if index.is_some() && !self.app.kept.is_empty() {
+            let kept = self.app.kept.take(&self.key(delivery, body));
+            if let Some(text) = kept {
+                return Ok(Document {
+                    text,
+                    computed: false,
+                    recalled: true,
+                });
+            }
+        }
+        self.score(index, delivery, body, times).await
     }
 
     /// Whether it has a result, a refusal, or fails with its call.
     fn settled(
         &self,
         delivery: &Delivery,
-        body: &[u8],
+        body: Option<&[u8]>,
         outcome: Result<String, Problem>,
     ) -> Result<Settled, Problem> {
         let span = Span::current();
@@ -366,9 +419,10 @@ impl<'a> Work<'a> {
             Err(problem) if problem.is_internal() && !self.trigger.many => Err(problem),
             Err(problem) => {
                 // It stays where it is, so that a copy would only take room.
-                let in_place = self.trigger.source == Source::Blob
-                    && body.len() > self.app.config().max_body_bytes;
-                self.reject(delivery, problem, (!in_place).then_some(body))
+                let limit = self.app.config().max_body_bytes;
+                let is_blob = self.trigger.source == Source::Blob;
+                let body = body.filter(|body| !is_blob || body.len() <= limit);
+                self.reject(delivery, problem, body)
             }
         }
     }
@@ -380,7 +434,7 @@ impl<'a> Work<'a> {
         delivery: &Delivery,
         body: &[u8],
         (since, deadline): (Instant, Instant),
-    ) -> Result<String, Problem> {
+    ) -> Result<Document, Problem> {
         let limit = self.app.config().max_body_bytes;
         if body.len() > limit {
             return Err(Problem::too_large(limit));
@@ -408,7 +462,7 @@ impl<'a> Work<'a> {
         delivery: &Delivery,
         body: &[u8],
         since: Instant,
-    ) -> Result<String, Problem> {
+    ) -> Result<Document, Problem> {
         let models = self.app.models_when_loaded().await?;
         let scorer = models.get(delivery.model.as_deref())?;
         let place = self.app.places.acquire().await;
@@ -428,7 +482,16 @@ impl<'a> Work<'a> {
         };
         let scored = scoring::score(self.app, &models, scorer, call, body).await?;
         let model = &scorer.metadata().name;
-        documents::result(delivery, model, &scored).map_err(|_| Problem::internal())
+        let text = documents::result(delivery, model, &scored).map_err(|_| Problem::internal())?;
+        let computed = match scored.cache {
+            CacheOutcome::Asked { hits, rows } => hits < rows,
+            CacheOutcome::Bypass => true,
+        };
+        Ok(Document {
+            text,
+            computed,
+            recalled: false,
+        })
     }
 
     fn reject(
@@ -476,7 +539,9 @@ impl<'a> Work<'a> {
                 Settled::Scored(document) => results.push(document),
                 Settled::Rejected { document, line, .. } => {
                     rejected.push(document);
-                    let About { index, model, ms } = about;
+                    let About {
+                        index, model, ms, ..
+                    } = about;
                     info!(id = self.host.id, index, model, ms, "{line}");
                     response.logs.push(line);
                 }

@@ -7,10 +7,11 @@ mod openapi;
 mod page;
 mod reply;
 mod request;
+mod room;
 mod route;
 mod server;
 mod timing;
 
-pub(crate) use body::BodyLimits;
 pub(crate) use info::rows_document;
+pub(crate) use room::{BodyLimits, Room};
 pub(crate) use server::serve;

@@ -1,12 +1,15 @@
 //! The shapes of the Functions custom-handler protocol: what stands in function.json, what the host posts and what it
 //! expects back. No decisions here.
 
+mod batch;
 mod function;
 mod http_binding;
 mod invocation;
+mod pieces;
 
+pub(crate) use batch::{BatchReader, Item};
 pub(crate) use function::{
     EventTrigger, Function, Output, OutputForm, Source, Trigger, read_functions,
 };
 pub(crate) use http_binding::{HttpRequestData, HttpResponseData};
-pub(crate) use invocation::{Invocation, InvocationResponse, NotAnInvocation};
+pub(crate) use invocation::{Invocation, InvocationResponse, NotAnInvocation, metadata_members};
