@@ -20,10 +20,10 @@ curl --silent --fail --show-error --output /dev/null "$host/" || fail "GET / is 
 answer=$(curl --silent --show-error "$host/api/score" --header 'content-type: application/json' --data "@$digit")
 [[ $answer == '[7]' ]] || fail "POST /api/score answered $answer, expected [7]"
 
-# A Service Bus message: the body in base64, texts of the metadata as JSON in a string.
+# A batch of one Service Bus message: lists of bodies in base64 and of metadata, each as JSON in a string.
 message=$(base64 <"$digit" | tr -d '\n')
 answer=$(curl --silent --show-error "$host/score_queue" --header 'content-type: application/json' --data @- <<JSON
-{"Data": {"message": "$message"}, "Metadata": {"MessageId": "\"smoke\"", "DeliveryCount": "1"}}
+{"Data": {"message": "[\"$message\"]"}, "Metadata": {"MessageIdArray": "[\"smoke\"]", "DeliveryCountArray": "[1]"}}
 JSON
 )
 python3 - "$answer" <<'PYTHON' || fail "POST /score_queue answered $answer, expected the result [7] for the message smoke"

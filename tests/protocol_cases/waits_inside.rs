@@ -18,8 +18,8 @@ use crate::support::listener::Listener;
 use crate::support::redis::RedisServer;
 use crate::support::triggers::ServiceBusMessage;
 
-/// Longer than ten tries take.
-const TROUBLE: Duration = Duration::from_secs(2);
+/// Much longer than ten tries take.
+const TROUBLE: Duration = Duration::from_secs(6);
 /// The queues of a function for single messages and of one for batches.
 const QUEUES: [&str; 2] = ["messages", "batches"];
 

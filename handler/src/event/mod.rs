@@ -29,7 +29,9 @@ use crate::app::App;
 use crate::http::Room;
 use crate::payload::Declared;
 use crate::problem::Problem;
-use crate::protocol::{EventTrigger, Invocation, InvocationResponse, Output, OutputForm, Source};
+use crate::protocol::{
+    EventTrigger, Invocation, InvocationResponse, NotAnInvocation, Output, OutputForm, Source,
+};
 use crate::scoring::{self, Call};
 use crate::traces::Origin;
 use delivery::{Delivery, Metadata};
@@ -78,8 +80,8 @@ struct About {
 pub(crate) enum Brought<'a> {
     /// An envelope with one message or blob.
     One(&'a [u8]),
-    /// The messages of a batch.
-    Many(Batch),
+    /// The messages of a batch, or why its envelope is none.
+    Many(Result<Batch, NotAnInvocation>),
 }
 
 /// The room that bodies take, and when the first byte came.
@@ -125,11 +127,11 @@ pub(crate) async fn invoke(
     let span = work.span();
     let bytes = match &brought {
         Brought::One(envelope) => envelope.len(),
-        Brought::Many(batch) => batch.bytes(),
+        Brought::Many(batch) => batch.as_ref().map_or(0, Batch::bytes),
     };
     let items = scoring::apart(bytes, || match brought {
         Brought::One(envelope) => read(trigger, envelope).map(|item| vec![item]),
-        Brought::Many(batch) => Ok(batch.into_items(trigger)),
+        Brought::Many(batch) => Ok(batch?.into_items(trigger)),
     });
     let items = match items {
         Ok(items) => items,

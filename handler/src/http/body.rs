@@ -14,7 +14,7 @@ use warp::http::{HeaderMap, header};
 use super::room::{BodyLimits, Room};
 use crate::event::{Batch, BatchIntake};
 use crate::problem::Problem;
-use crate::protocol::EventTrigger;
+use crate::protocol::{EventTrigger, NotAnInvocation};
 
 /// What is read of a refused body, and for how long, so that the sender gets to read the refusal.
 const DRAIN_BYTES: usize = 256 << 20;
@@ -57,7 +57,7 @@ pub(super) struct BodyBytes {
     /// Whether it was too large and this is only its end.
     pub(super) is_tail: bool,
     /// The messages that were taken out of it; then there are no bytes.
-    pub(super) batch: Option<Batch>,
+    pub(super) batch: Option<Result<Batch, NotAnInvocation>>,
     /// When its reading began.
     pub(super) since: Instant,
     pub(super) room: Option<Room>,
@@ -109,13 +109,18 @@ where
             .unwrap_or_else(|_| Err(too_slow(limits.time))),
     };
     match outcome {
-        Ok((bytes, is_tail, batch)) => Ok(BodyBytes {
-            bytes,
-            is_tail,
-            batch,
-            since,
-            room: Some(room),
-        }),
+        Ok((bytes, is_tail, batch)) => {
+            if let Some(Err(_)) = &batch {
+                tokio::spawn(drain(body));
+            }
+            Ok(BodyBytes {
+                bytes,
+                is_tail,
+                batch,
+                since,
+                room: Some(room),
+            })
+        }
         Err(problem) => {
             // Others may quote what came.
             if rules.wait.is_some() && matches!(problem.status, 413 | 503) {
@@ -131,7 +136,7 @@ where
 }
 
 /// Bytes, whether they are the end only, and messages.
-type Content = (BytesMut, bool, Option<Batch>);
+type Content = (BytesMut, bool, Option<Result<Batch, NotAnInvocation>>);
 
 async fn collect<S, B>(
     body: &mut S,
@@ -184,13 +189,19 @@ where
         room.grow(needed, BATCH_STEP).await?;
         while chunk.has_remaining() {
             let piece = chunk.chunk();
-            intake.feed(piece)?;
+            match intake.feed(piece) {
+                Ok(()) => {}
+                Err(reason @ NotAnInvocation::TooMuchMetadata(_)) => {
+                    return Err(Problem::new(413, "too_large", reason.to_string()));
+                }
+                Err(reason) => return Ok((BytesMut::new(), false, Some(Err(reason)))),
+            }
             let length = piece.len();
             chunk.advance(length);
         }
     }
     room.complete(intake.held()).await?;
-    Ok((BytesMut::new(), false, Some(intake.finish()?)))
+    Ok((BytesMut::new(), false, Some(intake.finish())))
 }
 
 fn too_slow(time: Duration) -> Problem {

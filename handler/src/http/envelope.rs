@@ -9,7 +9,7 @@ use super::body::{BodyBytes, ReadRules};
 use super::reply::Reply;
 use super::request::{self, Head};
 use crate::app::App;
-use crate::event::{self, Brought, Held, HostCall};
+use crate::event::{self, Batch, Brought, Held, HostCall};
 use crate::problem::Problem;
 use crate::protocol::{
     Function, HttpRequestData, HttpResponseData, Invocation, InvocationResponse, Source, Trigger,
@@ -56,7 +56,7 @@ pub(super) async fn invoke(
         }
         Trigger::Event(trigger) => {
             let size = match &envelope.batch {
-                Some(batch) => batch.bytes(),
+                Some(batch) => batch.as_ref().map_or(0, Batch::bytes),
                 None => envelope.bytes.len(),
             };
             let held = Held {

@@ -33,7 +33,10 @@ pub(crate) enum NotAnInvocation {
     #[error("Data.{0}: expected a list of messages")]
     NoList(String),
     /// The metadata of a batch is larger than may be held.
-    #[error("the metadata of the messages is larger than {0} bytes (SCORE_MAX_BODY_BYTES)")]
+    #[error(
+        "the metadata of the messages is larger than {0} bytes (SCORE_MAX_BODY_BYTES): set a smaller maxMessageBatchSize \
+         in host.json"
+    )]
     TooMuchMetadata(usize),
     /// The binding of function.json is missing.
     #[error("Data has no member {binding:?}; it has {present:?}")]
