@@ -127,10 +127,13 @@ async fn for_places_and_rows_that_other_requests_take() {
             .collect();
         let batch = host.deliver("scoreBatch", &sent, Transport::Chunked);
         let one = host.deliver("scoreMessage", &sent[..1], Transport::Chunked);
-        let (batch, one) = tokio::join!(batch, one);
+        let over = async {
+            tokio::time::sleep(TROUBLE).await;
+            others.iter().for_each(tokio::task::JoinHandle::abort);
+        };
+        let (batch, one, ()) = tokio::join!(batch, one, over);
         assert_eq!(batch.unwrap().messages("result").len(), 2, "{setting}");
         assert_eq!(one.unwrap().messages("result").len(), 1, "{setting}");
-        others.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
