@@ -332,6 +332,12 @@ async fn b16_bad_messages_are_left_to_the_broker_if_so_configured() {
         said.contains("scoreBatch") && said.contains("SCORE_ON_INVALID"),
         "{said}"
     );
+    // both ways out
+    assert!(said.contains(r#"SCORE_ON_INVALID to "reject""#), "{said}");
+    assert!(
+        said.contains(r#""cardinality": "one" in scoreBatch/function.json"#),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -212,6 +212,11 @@ impl Skip {
     }
 }
 
+/// Whether it may stand anywhere between values.
+pub(super) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
