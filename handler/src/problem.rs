@@ -129,6 +129,12 @@ impl Problem {
         self.retry_after_seconds.is_some()
     }
 
+    /// Whether there was too much work for the time there was.
+    pub(crate) fn is_for_time(&self) -> bool {
+        let codes = [ErrorCode::Overloaded, ErrorCode::Timeout];
+        codes.iter().any(|code| code.as_str() == self.code)
+    }
+
     /// Whether this program is at fault.
     pub(crate) fn is_internal(&self) -> bool {
         self.status == 500

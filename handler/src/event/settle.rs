@@ -126,7 +126,8 @@ impl Work<'_> {
             }
             // What goes wrong every time must not take the rest of its batch to the dead letters with it.
             Err(problem)
-                if problem.is_temporary() && !(self.trigger.many && delivery.is_late()) =>
+                if problem.is_temporary()
+                    && !(self.trigger.many && delivery.is_late(problem.is_for_time())) =>
             {
                 Err(problem)
             }
