@@ -24,11 +24,12 @@ for path in live ready; do
   curl --silent --fail --show-error --output /dev/null "$host/api/health/$path" || fail "GET /api/health/$path is not answered with 200"
 done
 
-# A Service Bus message: the body in base64, texts of the metadata as JSON in a string. The host sends it in chunks.
+# A batch of one Service Bus message: lists of bodies in base64 and of metadata, each as JSON in a string. The host sends it
+# in chunks.
 message=$(base64 <"$digit" | tr -d '\n')
 answer=$(curl --silent --show-error "$host/score_queue" --header 'content-type: application/json' \
   --header 'transfer-encoding: chunked' --data @- <<JSON
-{"Data": {"message": "$message"}, "Metadata": {"MessageId": "\"smoke\"", "DeliveryCount": "1"}}
+{"Data": {"message": "[\"$message\"]"}, "Metadata": {"MessageIdArray": "[\"smoke\"]", "DeliveryCountArray": "[1]"}}
 JSON
 )
 python3 - "$answer" <<'PYTHON' || fail "POST /score_queue answered $answer, expected the result [7] for the message smoke"

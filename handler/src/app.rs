@@ -15,6 +15,7 @@ use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
+use crate::event::{Kept, Warned};
 use crate::http::BodyLimits;
 use crate::metrics::Metrics;
 use crate::payload::Limits;
@@ -114,6 +115,9 @@ impl Models {
     }
 }
 
+/// Of the room for bodies, the part that results of batches that came back may take beside it.
+const KEPT_SHARE: usize = 16;
+
 /// The state of the process. Shared by all requests.
 pub(crate) struct App {
     config: Config,
@@ -124,6 +128,10 @@ pub(crate) struct App {
     pub(crate) places: Semaphore,
     /// What their bodies may take.
     pub(crate) bodies: BodyLimits,
+    /// Results of messages whose batch came back.
+    pub(crate) kept: Kept,
+    /// When it was last said that batches take too long.
+    pub(crate) warned: Warned,
     pub(crate) metrics: Metrics,
     /// The OpenAPI document, once somebody has asked for it.
     pub(crate) openapi: OnceCell<Vec<u8>>,
@@ -158,6 +166,8 @@ impl App {
         let app = Arc::new(Self {
             places: Semaphore::new(most_requests(&config)),
             bodies: BodyLimits::new(config.max_waiting_bytes, config.timeout),
+            kept: Kept::new(config.max_waiting_bytes / KEPT_SHARE),
+            warned: Warned::default(),
             config,
             functions,
             memo,
@@ -235,7 +245,9 @@ fn refuse_failing_batches(functions: &[Function]) -> anyhow::Result<()> {
     for Function { name, trigger } in functions {
         if matches!(trigger, Trigger::Event(event) if event.many) {
             bail!(
-                "SCORE_ON_INVALID=\"fail\" does not go with cardinality many of function {name:?}; use \"reject\""
+                "SCORE_ON_INVALID=\"fail\" does not go with \"cardinality\": \"many\" of function {name:?}: one bad message \
+                 would fail all others of its batch. Set SCORE_ON_INVALID to \"reject\" (or leave it out), or set \
+                 \"cardinality\": \"one\" in {name}/function.json"
             );
         }
     }

@@ -75,6 +75,15 @@ impl Problem {
         )
     }
 
+    /// For a body of the host's that would not fit if it were alone.
+    pub(crate) fn beyond_all_room(bytes: usize) -> Self {
+        let message = format!(
+            "one call brings more than {bytes} bytes (SCORE_MAX_WAITING_BYTES): raise that, or set a smaller \
+             maxMessageBatchSize in host.json"
+        );
+        Self::new(413, "too_large", message)
+    }
+
     pub(crate) fn head_too_large(limit: usize) -> Self {
         Self::new(
             431,
@@ -158,6 +167,12 @@ impl Problem {
     /// Whether its sender is gone, so that no answer arrives.
     pub(crate) fn is_client_closed(&self) -> bool {
         self.code == CLIENT_CLOSED
+    }
+
+    /// Whether there was too much work for the time there was.
+    pub(crate) fn is_for_time(&self) -> bool {
+        let codes = [ErrorCode::Overloaded, ErrorCode::Timeout];
+        codes.iter().any(|code| code.as_str() == self.code)
     }
 
     /// Whether this program is at fault.

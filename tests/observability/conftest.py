@@ -90,7 +90,7 @@ class Handler:
                 assert self.send("POST", "/api/score", json.dumps({"data": rows}))[0] == 200
             assert self.send("POST", "/api/score/mnist", "{")[0] == 400
             body = base64.b64encode(json.dumps({"data": known}).encode()).decode()
-            envelope = {"Data": {"message": body}, "Metadata": {}}
+            envelope = {"Data": {"message": json.dumps([body])}, "Metadata": {}}
             assert self.send("POST", "/score_queue", json.dumps(envelope))[0] == 200
             time.sleep(0.02)
 

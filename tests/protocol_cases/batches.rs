@@ -139,17 +139,29 @@ async fn m05_a_batch_fails_as_a_whole_before_its_locks_expire() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_that_is_too_large_is_left_to_the_broker() {
+async fn a_message_that_is_too_large_is_rejected_and_its_batch_is_not() {
     let app = app(&["affine"]);
     let host = FunctionsHost::start(&app, [("SCORE_MAX_BODY_BYTES", "4096")]).await;
-    let mut messages = good(0..4);
-    messages.extend((0..4).map(|_| ServiceBusMessage::new(vec![b' '; 4000])));
-    let sent = host.deliver("scoreBatch", &messages, Transport::Chunked);
-    assert!(sent.await.unwrap_err().contains("status 413"));
-    messages.truncate(5);
-    messages[4].body = vec![b' '; 5000];
-    let outcome = deliver(&host, &messages, Transport::ContentLength).await;
-    assert_results(&outcome, 0..4);
-    let rejected = outcome.messages("rejected");
-    assert_eq!(rejected[0]["reason"]["code"], "too_large");
+    // Of what is much too large only the reason is left: its text is not even read.
+    for (bytes, is_kept) in [(5000, true), (20_000, false)] {
+        let mut messages = good(0..4);
+        messages.extend((0..4).map(|_| ServiceBusMessage::new(vec![b' '; 4000])));
+        messages[6].body = vec![b' '; bytes];
+        for by in Transport::ALL {
+            let outcome = deliver(&host, &messages, by).await;
+            assert_results(&outcome, 0..4);
+            let rejected = outcome.messages("rejected");
+            let codes: Vec<&Value> = rejected.iter().map(|r| &r["reason"]["code"]).collect();
+            assert_eq!(
+                codes,
+                [
+                    "invalid_input",
+                    "invalid_input",
+                    "too_large",
+                    "invalid_input"
+                ]
+            );
+            assert_eq!(rejected[2]["body"].is_string(), is_kept);
+        }
+    }
 }

@@ -67,7 +67,8 @@ async fn the_functions_that_are_shipped_take_messages_and_blobs_to_their_places(
     let refused = wait_for_blob(&cloud, "rejected/2026/bad one.json").await;
     assert_eq!(original(&refused), b"bad");
     assert_eq!(listener.failures(), [""; 0]);
-    assert_eq!(listener.invocations(), 4);
+    // The two messages may have come in one batch.
+    assert!((3..=4).contains(&listener.invocations()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

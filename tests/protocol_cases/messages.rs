@@ -302,7 +302,9 @@ async fn b15_an_empty_message_is_rejected() {
 async fn b16_bad_messages_are_left_to_the_broker_if_so_configured() {
     let app = app(&["affine"]);
     // a batch cannot fail for one of its messages, so this policy refuses to start with one
-    std::fs::remove_dir_all(app.path().join("scoreBatch")).unwrap();
+    for function in ["scoreBatch", "score_queue"] {
+        std::fs::remove_dir_all(app.path().join(function)).unwrap();
+    }
     let host = FunctionsHost::start(&app, [("SCORE_ON_INVALID", "fail")]).await;
     for body in ["not JSON", r#"{"data":[[1]]}"#, ""] {
         for function in ["scoreMessage", "scoreText"] {
@@ -325,11 +327,18 @@ async fn b16_bad_messages_are_left_to_the_broker_if_so_configured() {
     assert_eq!(result(&outcome)["result"], scores());
 
     let with_batch = super::scoring_app::app(&["affine"]);
+    std::fs::remove_dir_all(with_batch.path().join("score_queue")).unwrap();
     let host = FunctionsHost::spawn(&with_batch, [("SCORE_ON_INVALID", "fail")]);
     assert_eq!(host.wait_exit(PATIENCE).await.code(), Some(1));
     let said = host.error_logs().join("\n");
     assert!(
         said.contains("scoreBatch") && said.contains("SCORE_ON_INVALID"),
+        "{said}"
+    );
+    // both ways out
+    assert!(said.contains(r#"SCORE_ON_INVALID to "reject""#), "{said}");
+    assert!(
+        said.contains(r#""cardinality": "one" in scoreBatch/function.json"#),
         "{said}"
     );
 }

@@ -5,11 +5,13 @@ mod blobs;
 mod envelopes;
 mod forwarded;
 mod journeys;
+mod large_batches;
 mod life;
 mod load;
 mod messages;
 mod robustness;
 mod scoring_app;
+mod waits_inside;
 
 pub(crate) use robustness::mistakes;
 

@@ -123,7 +123,12 @@ mod tests {
         assert_eq!(
             left(
                 "score",
-                &["score/src/lib.rs", "score-x/function.json", "score_http", "scores"]
+                &[
+                    "score/src/lib.rs",
+                    "score-x/function.json",
+                    "score_http",
+                    "scores"
+                ]
             ),
             ["score_http", "scores"]
         );

@@ -38,12 +38,17 @@ pub(super) struct Delivery {
 
 /// Of the ten deliveries that queues allow if they are made without further thought.
 const LATE_DELIVERY: u64 = 5;
+/// The same where each delivery gets further.
+const LAST_BUT_ONE: u64 = 9;
 
 impl Delivery {
-    /// Whether it was delivered so often that few tries are left.
-    pub(super) fn is_late(&self) -> bool {
-        self.delivery_count
-            .is_some_and(|count| count >= LATE_DELIVERY)
+    /// Whether it was delivered so often that few tries are left; of those that lack only time nearly all are made.
+    pub(super) fn is_late(&self, lacks_time: bool) -> bool {
+        let late = match lacks_time {
+            true => LAST_BUT_ONE,
+            false => LATE_DELIVERY,
+        };
+        self.delivery_count.is_some_and(|count| count >= late)
     }
 }
 

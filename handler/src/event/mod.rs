@@ -3,36 +3,38 @@
 //! The answer decides what becomes of a message. 200 completes it, so it is only given when a result or a refusal is in
 //! the outputs; anything else brings it back at once, so what may heal is waited for and what never will is refused.
 
+mod batch;
 mod delivery;
 mod documents;
+mod kept;
 mod payloads;
+mod settle;
+mod window;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use futures_util::{StreamExt, stream};
-use score::{CacheUse, Times};
+use score::Times;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug, info, info_span};
 
+pub(crate) use self::batch::{Batch, BatchIntake};
+pub(crate) use self::kept::Kept;
+pub(crate) use self::window::Warned;
 use crate::app::App;
-use crate::payload::Declared;
+use crate::http::Room;
 use crate::problem::Problem;
-use crate::protocol::{EventTrigger, Invocation, InvocationResponse, Output, OutputForm, Source};
-use crate::scoring::{self, Call};
+use crate::protocol::{
+    EventTrigger, Invocation, InvocationResponse, NotAnInvocation, Output, OutputForm, Source,
+};
+use crate::scoring;
 use crate::traces::Origin;
 use delivery::{Delivery, Metadata};
 use payloads::Payload;
-
-/// Messages of one batch that are in work at once.
-const BATCH_CONCURRENCY: usize = 32;
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the host's request says beside the envelope.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +64,24 @@ struct About {
     /// The name of its model, if that is loaded.
     model: Option<String>,
     ms: f64,
+    /// Whether its model was run for it.
+    computed: bool,
+    /// Under which its result is kept if its batch fails.
+    kept_as: Option<kept::Key>,
+}
+
+/// What a call brings.
+pub(crate) enum Brought<'a> {
+    /// An envelope with one message or blob.
+    One(&'a [u8]),
+    /// The messages of a batch, or why its envelope is none.
+    Many(Result<Batch, NotAnInvocation>),
+}
+
+/// The room that bodies take, and when the first byte came.
+pub(crate) struct Held {
+    pub(crate) since: Instant,
+    pub(crate) room: Option<Room>,
 }
 
 /// What became of one message or blob, and what is known about it.
@@ -84,12 +104,21 @@ pub(crate) async fn invoke(
     app: &App,
     trigger: &EventTrigger,
     host: HostCall<'_>,
-    envelope: &[u8],
+    brought: Brought<'_>,
+    held: Held,
 ) -> Result<InvocationResponse, Problem> {
     let work = Work::new(app, trigger, host);
-    // Nobody enters it until it is known what it is a part of.
+    // It is not entered until it is known what it is a part of.
     let span = work.span();
-    let items = match scoring::apart(envelope.len(), || read(trigger, envelope)) {
+    let bytes = match &brought {
+        Brought::One(envelope) => envelope.len(),
+        Brought::Many(batch) => batch.as_ref().map_or(0, Batch::bytes),
+    };
+    let items = scoring::apart(bytes, || match brought {
+        Brought::One(envelope) => read(trigger, envelope).map(|item| vec![item]),
+        Brought::Many(batch) => Ok(batch?.into_items(trigger)),
+    });
+    let items = match items {
         Ok(items) => items,
         Err(problem) => {
             host.origin.adopt(&span);
@@ -100,31 +129,21 @@ pub(crate) async fn invoke(
         }
     };
     work.trace(&span, &items);
-    let settling = work.settle_all(items, envelope.len());
+    let settling = work.settle_all(items, bytes, held);
     settling.instrument(span).await
 }
 
-/// What an envelope brings, in order.
-fn read(trigger: &EventTrigger, envelope: &[u8]) -> Result<Vec<(Delivery, Payload)>, Problem> {
+/// The message or blob of an envelope.
+fn read(trigger: &EventTrigger, envelope: &[u8]) -> Result<(Delivery, Payload), Problem> {
     let invocation = Invocation::parse(envelope)?;
     let data = invocation.data(&trigger.binding)?;
     let members = invocation.metadata();
-    if trigger.many {
-        let payloads = payloads::many(data, trigger.binary).ok_or_else(|| {
-            Problem::bad_request(format!(
-                "Data.{}: expected a list of messages",
-                trigger.binding
-            ))
-        })?;
-        let deliveries = Metadata::new(&members).of_batch(trigger.source, payloads.len());
-        return Ok(deliveries.into_iter().zip(payloads).collect());
-    }
     let payload = payloads::one(data, trigger.binary);
     let metadata = match &payload {
         Payload::Bytes(body) if !trigger.binary => Metadata::beside_text(&members, body),
         _ => Metadata::new(&members),
     };
-    Ok(vec![(metadata.single(trigger.source), payload)])
+    Ok((metadata.single(trigger.source), payload))
 }
 
 /// Refuses a blob whose envelope is too large to be read; `tail` is its end, where the metadata stands. Failing would
@@ -152,6 +171,8 @@ pub(crate) fn refuse_oversized(
         index: None,
         model: work.found(&delivery).map(|(model, _)| model),
         ms: work.ms(),
+        computed: false,
+        kept_as: None,
     };
     work.finish(vec![(about, work.reject(&delivery, problem, None))])
 }
@@ -232,30 +253,6 @@ impl<'a> Work<'a> {
         }
     }
 
-    async fn settle_all(
-        &self,
-        items: Vec<(Delivery, Payload)>,
-        bytes: usize,
-    ) -> Result<InvocationResponse, Problem> {
-        let time = if self.trigger.many {
-            self.app.config().message_batch_timeout
-        } else {
-            self.app.config().message_timeout
-        };
-        let deadline = Instant::now() + time;
-        let outcomes = stream::iter(items.into_iter().enumerate())
-            .map(|(index, (delivery, payload))| {
-                let span = self.span_of_one(&delivery);
-                let index = self.trigger.many.then_some(index);
-                let settling = self.settle(index, delivery, payload, deadline);
-                settling.instrument(span)
-            })
-            .buffered(BATCH_CONCURRENCY)
-            .collect::<Vec<_>>()
-            .await;
-        scoring::apart(bytes, || self.finish(outcomes))
-    }
-
     /// Counts what became of each message. If one of them fails the call does, and all of them come again.
     fn finish(&self, outcomes: Vec<Outcome>) -> Result<InvocationResponse, Problem> {
         let failed = outcomes.iter().find(|(_, settled)| settled.is_err());
@@ -264,6 +261,10 @@ impl<'a> Work<'a> {
             let status = of_call.unwrap_or_else(|| status(settled));
             self.count(about.model.as_deref(), status);
         }
+        let outcomes = match failed {
+            Some(_) => self.keep(outcomes),
+            None => outcomes,
+        };
         let settled = outcomes.into_iter();
         let settled = settled.map(|(about, settled)| Ok((about, settled?)));
         match settled.collect::<Result<Vec<_>, Problem>>() {
@@ -300,161 +301,6 @@ impl<'a> Work<'a> {
         span
     }
 
-    /// Scores or refuses one message or blob.
-    async fn settle(
-        &self,
-        index: Option<usize>,
-        mut delivery: Delivery,
-        payload: Payload,
-        deadline: Instant,
-    ) -> Outcome {
-        let start = Instant::now();
-        if delivery.origin.parent.is_none() {
-            delivery.origin = self.host.origin.clone();
-        }
-        let (body, outcome) = match payload {
-            Payload::Bytes(body) => {
-                let scoring = self.score(index, &delivery, &body, (start, deadline));
-                let outcome = scoring::caught(self.host.id, scoring).await;
-                (body, outcome)
-            }
-            Payload::NotBase64(text) => {
-                let problem = Problem::bad_request("the body is not base64, as its binding says");
-                (text.into_bytes(), Err(problem))
-            }
-        };
-        let took = start.elapsed();
-        let found = self.found(&delivery);
-        if let Some((_, times)) = &found {
-            times.observe(took);
-        }
-        let span = Span::current();
-        if let Err(problem) = &outcome {
-            span.record("error.type", problem.code);
-            if problem.is_temporary() || problem.is_internal() {
-                span.record("otel.status_code", "ERROR");
-            }
-        }
-        let about = About {
-            index,
-            model: found.map(|(model, _)| model),
-            ms: scoring::millis(took),
-        };
-        (about, self.settled(&delivery, &body, outcome))
-    }
-
-    /// Whether it has a result, a refusal, or fails with its call.
-    fn settled(
-        &self,
-        delivery: &Delivery,
-        body: &[u8],
-        outcome: Result<String, Problem>,
-    ) -> Result<Settled, Problem> {
-        let span = Span::current();
-        match outcome {
-            Ok(document) => {
-                span.record("score.outcome", "scored");
-                Ok(Settled::Scored(document))
-            }
-            // What goes wrong every time must not take the rest of its batch to the dead letters with it.
-            Err(problem)
-                if problem.is_temporary() && !(self.trigger.many && delivery.is_late()) =>
-            {
-                Err(problem)
-            }
-            // Alone, it fails alone; others of its batch must not fail with it.
-            Err(problem) if problem.is_internal() && !self.trigger.many => Err(problem),
-            Err(problem) => {
-                // It stays where it is, so that a copy would only take room.
-                let in_place = self.trigger.source == Source::Blob
-                    && body.len() > self.app.config().max_body_bytes;
-                self.reject(delivery, problem, (!in_place).then_some(body))
-            }
-        }
-    }
-
-    /// Scores one body. Waits for what may heal as long as there is time.
-    async fn score(
-        &self,
-        index: Option<usize>,
-        delivery: &Delivery,
-        body: &[u8],
-        (since, deadline): (Instant, Instant),
-    ) -> Result<String, Problem> {
-        let limit = self.app.config().max_body_bytes;
-        if body.len() > limit {
-            return Err(Problem::too_large(limit));
-        }
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let attempt = timeout_at(deadline, self.score_once(index, delivery, body, since));
-            let problem = match attempt.await {
-                Ok(Err(problem)) if problem.is_temporary() => problem,
-                Ok(outcome) => return outcome,
-                Err(_) => return Err(Problem::busy("the message was not scored in time")),
-            };
-            let next = Instant::now() + pause.mul_f64(0.5 + fastrand::f64());
-            if next >= deadline {
-                return Err(problem);
-            }
-            sleep(next - Instant::now()).await;
-            pause = (pause * 2).min(MAX_PAUSE);
-        }
-    }
-
-    async fn score_once(
-        &self,
-        index: Option<usize>,
-        delivery: &Delivery,
-        body: &[u8],
-        since: Instant,
-    ) -> Result<String, Problem> {
-        let models = self.app.models_when_loaded().await?;
-        let scorer = models.get(delivery.model.as_deref())?;
-        let place = self.app.places.acquire().await;
-        let _place = place.map_err(|_| Problem::internal())?;
-        let call = Call {
-            id: self.host.id,
-            index,
-            since: since.into_std(),
-            declared: Declared {
-                content_type: delivery.content_type.as_deref(),
-                wrapped: true,
-                ..Declared::default()
-            },
-            accept: None,
-            cache: CacheUse::Normal,
-            json_only: true,
-        };
-        let scored = scoring::score(self.app, &models, scorer, call, body).await?;
-        let model = &scorer.metadata().name;
-        documents::result(delivery, model, &scored).map_err(|_| Problem::internal())
-    }
-
-    fn reject(
-        &self,
-        delivery: &Delivery,
-        problem: Problem,
-        body: Option<&[u8]>,
-    ) -> Result<Settled, Problem> {
-        if self.trigger.rejected.is_none() || self.app.config().fail_invalid {
-            return Err(problem);
-        }
-        let document = scoring::apart(body.map_or(0, <[u8]>::len), || {
-            documents::rejected(delivery, &problem, body)
-        });
-        let document = document.map_err(|_| Problem::internal())?;
-        Span::current().record("score.outcome", "rejected");
-        // Without the message and the place: they may quote the body.
-        let id = delivery.id.as_deref().unwrap_or("without id");
-        let line = format!("rejected {id:?}: {}", problem.code);
-        Ok(Settled::Rejected {
-            document,
-            line,
-            status: problem.status,
-        })
-    }
-
     /// The name and the times of the model that scores it, if that is loaded.
     fn found(&self, delivery: &Delivery) -> Option<(String, Times)> {
         let models = self.app.models().ok()?;
@@ -476,7 +322,9 @@ impl<'a> Work<'a> {
                 Settled::Scored(document) => results.push(document),
                 Settled::Rejected { document, line, .. } => {
                     rejected.push(document);
-                    let About { index, model, ms } = about;
+                    let About {
+                        index, model, ms, ..
+                    } = about;
                     info!(id = self.host.id, index, model, ms, "{line}");
                     response.logs.push(line);
                 }

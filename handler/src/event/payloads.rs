@@ -10,6 +10,9 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::protocol::Item;
+use crate::scoring;
+
 /// One body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Payload {
@@ -17,6 +20,19 @@ pub(super) enum Payload {
     Bytes(Vec<u8>),
     /// What came is not base64, although the binding is binary.
     NotBase64(String),
+    /// It was too large to be read.
+    Cut,
+}
+
+impl Payload {
+    /// Bytes that it holds.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::NotBase64(text) => text.len(),
+            Self::Cut => 0,
+        }
+    }
 }
 
 /// A string that is borrowed where it holds no escapes: blobs are large.
@@ -27,7 +43,7 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 /// The only body of a call.
 pub(super) fn one(value: &RawValue, binary: bool) -> Payload {
     match serde_json::from_str::<Text<'_>>(value.get()) {
-        Ok(Text(text)) if binary => from_base64(&text),
+        Ok(Text(text)) if binary => from_base64(text.as_bytes()),
         Ok(Text(text)) => match serde_json::from_str::<Text<'_>>(&text) {
             Ok(Text(inner)) => Payload::Bytes(inner.into_owned().into_bytes()),
             Err(_) => Payload::Bytes(text.into_owned().into_bytes()),
@@ -37,34 +53,30 @@ pub(super) fn one(value: &RawValue, binary: bool) -> Payload {
     }
 }
 
-/// All bodies of a batch, in order; `None` if the value is no list.
-pub(super) fn many(value: &RawValue, binary: bool) -> Option<Vec<Payload>> {
-    let text = match serde_json::from_str::<Text<'_>>(value.get()) {
-        Ok(Text(text)) => text,
-        Err(_) => Cow::Borrowed(value.get()),
-    };
-    let list: Vec<&RawValue> = serde_json::from_str(&text).ok()?;
-    let bodies = list
-        .into_iter()
-        .map(|item| match serde_json::from_str::<Text<'_>>(item.get()) {
-            Ok(Text(text)) if binary => from_base64(&text),
-            Ok(Text(text)) => Payload::Bytes(text.into_owned().into_bytes()),
-            Err(_) => Payload::Bytes(item.get().as_bytes().to_vec()),
-        });
-    Some(bodies.collect())
+/// One body of a batch.
+pub(super) fn of_item(item: Item<'_>, binary: bool) -> Payload {
+    match item {
+        Item { is_cut: true, .. } => Payload::Cut,
+        Item {
+            is_string: true,
+            text,
+            ..
+        } if binary => from_base64(text),
+        Item { text, .. } => Payload::Bytes(text.to_vec()),
+    }
 }
 
-fn from_base64(text: &str) -> Payload {
+fn from_base64(text: &[u8]) -> Payload {
+    let decoded = scoring::apart(text.len(), || BASE64_STANDARD.decode(text));
+    if let Ok(bytes) = decoded {
+        return Payload::Bytes(bytes);
+    }
     // Some encoders break lines.
-    let text = if text.contains(|c: char| c.is_ascii_whitespace()) {
-        let kept = text.chars().filter(|c| !c.is_ascii_whitespace());
-        Cow::Owned(kept.collect::<String>())
-    } else {
-        Cow::Borrowed(text)
-    };
-    match BASE64_STANDARD.decode(text.as_bytes()) {
+    let mut kept = text.to_vec();
+    kept.retain(|byte| !byte.is_ascii_whitespace());
+    match BASE64_STANDARD.decode(&kept) {
         Ok(bytes) => Payload::Bytes(bytes),
-        Err(_) => Payload::NotBase64(text.into_owned()),
+        Err(_) => Payload::NotBase64(String::from_utf8_lossy(&kept).into_owned()),
     }
 }
 
@@ -126,21 +138,27 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_lists_inside_strings_or_plain_lists() {
-        let texts = many(&raw(r#""[\"a\",\"{\\\"x\\\":1}\",{\"y\":2}]""#), false).unwrap();
+    fn messages_of_a_batch_are_decoded_as_their_binding_says() {
+        let item = |text: &'static str| Item {
+            text: text.as_bytes(),
+            is_string: true,
+            is_cut: false,
+        };
+        assert_eq!(of_item(item("a"), false), bytes("a"));
+        assert_eq!(of_item(item("AQ\nID"), true), Payload::Bytes(vec![1, 2, 3]));
         assert_eq!(
-            texts,
-            [bytes("a"), bytes(r#"{"x":1}"#), bytes(r#"{"y":2}"#)]
+            of_item(item("n o"), true),
+            Payload::NotBase64("no".to_owned())
         );
-        let binary = many(&raw(r#"["AQID","no"]"#), true).unwrap();
-        assert_eq!(
-            binary,
-            [
-                Payload::Bytes(vec![1, 2, 3]),
-                Payload::NotBase64("no".into())
-            ]
-        );
-        assert_eq!(many(&raw(r#""[]""#), true), Some(vec![]));
-        assert_eq!(many(&raw(r#""{}""#), true), None);
+        let value = Item {
+            is_string: false,
+            ..item("[1]")
+        };
+        assert_eq!(of_item(value, true), bytes("[1]"));
+        let cut = Item {
+            is_cut: true,
+            ..item("")
+        };
+        assert_eq!(of_item(cut, true), Payload::Cut);
     }
 }

@@ -3,90 +3,50 @@
 //! The host sends envelopes chunked, without Content-Length, so the limit holds while reading. (warp's own
 //! `content_length_limit` answers 411 to such a request.)
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures_util::{Stream, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::error;
 use warp::http::{HeaderMap, header};
 
+use super::room::{BodyLimits, Room};
 use super::upload::{self, Upload};
+use crate::event::{Batch, BatchIntake};
 use crate::problem::Problem;
+use crate::protocol::{EventTrigger, NotAnInvocation};
 
 /// What is read of a refused body, and for how long, so that the sender gets to read the refusal.
 const DRAIN_BYTES: usize = 256 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// How long the host's own calls wait for room: a refusal would only bring them back at once.
-const ROOM_TIME: Duration = Duration::from_secs(5);
 /// What is kept of a body that is too large, if its end is wanted.
 const TAIL_BYTES: usize = 64 << 10;
+/// By how much the room of a batch grows at once.
+const BATCH_STEP: usize = 1 << 20;
 
 /// How a body is read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ReadRules {
-    /// The bytes it may have.
+pub(super) struct ReadRules<'a> {
+    /// The bytes it may have; not for a batch, of which each message has a limit of its own.
     pub(super) max_bytes: usize,
-    /// Whether to wait a little for room instead of refusing at once.
-    pub(super) wait_for_room: bool,
+    /// How long it may take to come, and to wait for room instead of being refused at once.
+    pub(super) wait: Option<Duration>,
     /// Whether to read a larger one to its end and keep that, instead of refusing it.
     pub(super) keep_tail: bool,
+    /// The function whose messages are taken out of it as they come.
+    pub(super) batch_of: Option<&'a EventTrigger>,
 }
 
-impl ReadRules {
+impl ReadRules<'_> {
     /// For callers who get to read a refusal.
     pub(super) fn at_most(max_bytes: usize) -> Self {
         Self {
             max_bytes,
-            wait_for_room: false,
+            wait: None,
             keep_tail: false,
-        }
-    }
-}
-
-/// What bodies may take.
-#[derive(Clone)]
-pub(crate) struct BodyLimits {
-    /// How long one body may take to come.
-    pub(crate) time: Duration,
-    /// Room for all bodies together, in units of [`BodyLimits::UNIT`] bytes.
-    pub(crate) room: Arc<Semaphore>,
-    units: usize,
-}
-
-impl BodyLimits {
-    /// Bytes that one permit stands for.
-    const UNIT: usize = 4096;
-
-    /// Room for `bytes` bytes in all.
-    pub(crate) fn new(bytes: usize, time: Duration) -> Self {
-        let units = bytes.div_ceil(Self::UNIT).min(Semaphore::MAX_PERMITS);
-        Self {
-            time,
-            room: Arc::new(Semaphore::new(units)),
-            units,
-        }
-    }
-
-    /// Bytes that bodies take now.
-    pub(crate) fn in_use(&self) -> usize {
-        (self.units - self.room.available_permits()) * Self::UNIT
-    }
-
-    async fn take(&self, bytes: usize, rules: ReadRules) -> Result<OwnedSemaphorePermit, Problem> {
-        let units = u32::try_from(bytes.div_ceil(Self::UNIT)).unwrap_or(u32::MAX);
-        if let Ok(taken) = self.room.clone().try_acquire_many_owned(units) {
-            return Ok(taken);
-        }
-        let full = || Problem::busy("too many bytes of other requests are in work");
-        if !rules.wait_for_room {
-            return Err(full());
-        }
-        let room = self.room.clone().acquire_many_owned(units);
-        match tokio::time::timeout(ROOM_TIME, room).await {
-            Ok(Ok(taken)) => Ok(taken),
-            _ => Err(full()),
+            batch_of: None,
         }
     }
 }
@@ -97,7 +57,11 @@ pub(super) struct BodyBytes {
     pub(super) bytes: BytesMut,
     /// Whether it was too large and this is only its end.
     pub(super) is_tail: bool,
-    _room: Option<OwnedSemaphorePermit>,
+    /// The messages that were taken out of it; then there are no bytes.
+    pub(super) batch: Option<Result<Batch, NotAnInvocation>>,
+    /// When its reading began.
+    pub(super) since: Instant,
+    pub(super) room: Option<Room>,
 }
 
 impl From<Vec<u8>> for BodyBytes {
@@ -106,7 +70,9 @@ impl From<Vec<u8>> for BodyBytes {
         Self {
             bytes: BytesMut::from(&bytes[..]),
             is_tail: false,
-            _room: None,
+            batch: None,
+            since: Instant::now(),
+            room: None,
         }
     }
 }
@@ -119,69 +85,145 @@ impl From<Vec<u8>> for BodyBytes {
 pub(super) async fn read<S, B>(
     mut body: Upload<S>,
     headers: &HeaderMap,
-    rules: ReadRules,
+    rules: ReadRules<'_>,
     limits: &BodyLimits,
 ) -> Result<BodyBytes, Problem>
 where
     S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
     B: Buf + Send + 'static,
 {
-    let reading = collect(&mut body, headers, rules, limits);
-    let outcome = tokio::time::timeout(limits.time, reading).await;
-    let outcome = outcome.unwrap_or_else(|_| {
-        let time = limits.time;
-        Err(Problem::bad_request(format!(
-            "the body did not come within {time:?}"
-        )))
-    });
-    if outcome.is_err() {
-        tokio::spawn(drain(body));
+    let since = Instant::now();
+    let until = since + rules.wait.unwrap_or(limits.time);
+    let mut room = limits.room(rules.wait.map(|_| until));
+    let reading = async {
+        match rules.batch_of {
+            Some(trigger) => intake(&mut body, trigger, rules, limits, &mut room).await,
+            None => collect(&mut body, headers, rules, limits, &mut room).await,
+        }
+    };
+    // What waits for room says so itself.
+    let outcome = match rules.wait {
+        Some(_) => reading.await,
+        None => timeout_at(until, reading)
+            .await
+            .unwrap_or_else(|_| Err(too_slow(limits.time))),
+    };
+    match outcome {
+        Ok((bytes, is_tail, batch)) => {
+            if let Some(Err(_)) = &batch {
+                tokio::spawn(drain(body));
+            }
+            Ok(BodyBytes {
+                bytes,
+                is_tail,
+                batch,
+                since,
+                room: Some(room),
+            })
+        }
+        Err(problem) => {
+            // Others may quote what came.
+            if rules.wait.is_some() && matches!(problem.status, 413 | 503) {
+                error!(
+                    "a call of the host is not read, so that what it brings comes back and ends among the dead letters: {}",
+                    problem.message
+                );
+            }
+            tokio::spawn(drain(body));
+            Err(problem)
+        }
     }
-    outcome
 }
+
+/// Bytes, whether they are the end only, and messages.
+type Content = (BytesMut, bool, Option<Result<Batch, NotAnInvocation>>);
 
 async fn collect<S, B>(
     body: &mut S,
     headers: &HeaderMap,
-    rules: ReadRules,
+    rules: ReadRules<'_>,
     limits: &BodyLimits,
-) -> Result<BodyBytes, Problem>
+    room: &mut Room,
+) -> Result<Content, Problem>
 where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
     B: Buf,
 {
     let declared = declared_length(headers).unwrap_or(0);
     if declared > rules.max_bytes {
-        return too_large(body, BytesMut::new(), rules).await;
+        return too_large(body, BytesMut::new(), rules, limits).await;
     }
-    let mut room = limits.take(declared, rules).await?;
+    room.grow(declared, 0).await?;
     let mut bytes = BytesMut::with_capacity(declared);
-    while let Some(chunk) = next(body).await? {
+    while let Some(chunk) = next(body, rules, limits).await? {
         let needed = bytes.len() + chunk.remaining();
         if needed > rules.max_bytes {
             append(&mut bytes, chunk);
-            drop(room);
-            return too_large(body, bytes, rules).await;
+            room.shrink(0);
+            return too_large(body, bytes, rules, limits).await;
         }
-        let taken = room.num_permits() * BodyLimits::UNIT;
-        if needed > taken {
-            let more = (needed - taken).max(bytes.len());
-            room.merge(limits.take(more, rules).await?);
-        }
+        room.grow(needed, bytes.len()).await?;
         append(&mut bytes, chunk);
     }
-    Ok(BodyBytes {
-        bytes,
-        is_tail: false,
-        _room: Some(room),
-    })
+    if rules.wait.is_some() {
+        room.complete(bytes.len()).await?;
+    }
+    Ok((bytes, false, None))
 }
 
-async fn next<S, B>(body: &mut S) -> Result<Option<B>, Problem>
+/// Takes the messages of a batch out of its envelope.
+async fn intake<S, B>(
+    body: &mut S,
+    trigger: &EventTrigger,
+    rules: ReadRules<'_>,
+    limits: &BodyLimits,
+    room: &mut Room,
+) -> Result<Content, Problem>
+where
+    S: Stream<Item = Result<B, warp::Error>> + Unpin,
+    B: Buf,
+{
+    let mut intake = BatchIntake::new(trigger, rules.max_bytes);
+    while let Some(mut chunk) = next(body, rules, limits).await? {
+        let needed = intake.held() + chunk.remaining();
+        room.grow(needed, BATCH_STEP).await?;
+        while chunk.has_remaining() {
+            let piece = chunk.chunk();
+            match intake.feed(piece) {
+                Ok(()) => {}
+                Err(reason @ NotAnInvocation::TooMuchMetadata(_)) => {
+                    return Err(Problem::new(413, "too_large", reason.to_string()));
+                }
+                Err(reason) => return Ok((BytesMut::new(), false, Some(Err(reason)))),
+            }
+            let length = piece.len();
+            chunk.advance(length);
+        }
+    }
+    room.complete(intake.held()).await?;
+    Ok((BytesMut::new(), false, Some(intake.finish())))
+}
+
+fn too_slow(time: Duration) -> Problem {
+    Problem::bad_request(format!("the body did not come within {time:?}"))
+}
+
+/// A body that may wait for room is not slow for that: only its pauses are timed.
+async fn next<S, B>(
+    body: &mut S,
+    rules: ReadRules<'_>,
+    limits: &BodyLimits,
+) -> Result<Option<B>, Problem>
 where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
 {
-    let chunk = body.next().await.transpose();
+    let chunk = match rules.wait {
+        Some(_) => timeout(limits.time, body.next())
+            .await
+            .map_err(|_| too_slow(limits.time))?,
+        None => body.next().await,
+    };
+    let chunk = chunk.transpose();
     chunk.map_err(|error| upload::broken(&error))
 }
 
@@ -198,8 +240,9 @@ fn append(bytes: &mut BytesMut, mut chunk: impl Buf) {
 async fn too_large<S, B>(
     body: &mut S,
     read: BytesMut,
-    rules: ReadRules,
-) -> Result<BodyBytes, Problem>
+    rules: ReadRules<'_>,
+    limits: &BodyLimits,
+) -> Result<Content, Problem>
 where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
     B: Buf,
@@ -210,17 +253,13 @@ where
     // A copy, so that what was read so far is given back.
     let mut tail = BytesMut::from(&read[read.len().saturating_sub(TAIL_BYTES)..]);
     drop(read);
-    while let Some(chunk) = next(body).await? {
+    while let Some(chunk) = next(body, rules, limits).await? {
         append(&mut tail, chunk);
         if tail.len() > 2 * TAIL_BYTES {
             tail = BytesMut::from(&tail[tail.len() - TAIL_BYTES..]);
         }
     }
-    Ok(BodyBytes {
-        bytes: tail,
-        is_tail: true,
-        _room: None,
-    })
+    Ok((tail, true, None))
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {
@@ -228,7 +267,7 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
     value.to_str().ok()?.parse().ok()
 }
 
-/// Reads a body that nobody wants, if there is one: closing the connection on a sender that is still sending would
+/// Reads a body that is not wanted, if there is one: closing the connection on a sender that is still sending would
 /// lose the answer.
 pub(super) fn discard<S, B>(body: Upload<S>, headers: &HeaderMap)
 where
@@ -342,6 +381,6 @@ mod tests {
         );
         drop((first, second));
         assert!(read_chunks(&["c"], 9, &limits).await.is_ok());
-        assert_eq!(limits.room.available_permits(), 2);
+        assert_eq!(limits.in_use(), 0);
     }
 }

@@ -10,7 +10,7 @@ use super::head::Head;
 use super::reply::Reply;
 use super::request;
 use crate::app::App;
-use crate::event::{self, HostCall};
+use crate::event::{self, Batch, Brought, Held, HostCall};
 use crate::problem::Problem;
 use crate::protocol::{
     Function, HttpRequestData, HttpResponseData, Invocation, InvocationResponse, Source, Trigger,
@@ -22,16 +22,23 @@ use crate::scoring;
 const ENVELOPE_FACTOR: usize = 4;
 
 /// How the envelope of a function is read.
-pub(super) fn read_rules(app: &App, function: &Function) -> ReadRules {
-    let source = match &function.trigger {
-        Trigger::Http { .. } => None,
-        Trigger::Event(event) => Some(event.source),
-    };
-    ReadRules {
-        max_bytes: app.config().max_body_bytes.saturating_mul(ENVELOPE_FACTOR),
-        wait_for_room: source.is_some(),
-        // A blob stays where it is, so that its name is enough to refuse it; a message would be lost.
-        keep_tail: source == Some(Source::Blob),
+pub(super) fn read_rules<'a>(app: &App, function: &'a Function) -> ReadRules<'a> {
+    let config = app.config();
+    let rules = ReadRules::at_most(config.max_body_bytes.saturating_mul(ENVELOPE_FACTOR));
+    match &function.trigger {
+        Trigger::Http { .. } => rules,
+        Trigger::Event(trigger) if trigger.many => ReadRules {
+            max_bytes: config.max_body_bytes,
+            wait: Some(config.message_batch_timeout),
+            batch_of: Some(trigger),
+            ..rules
+        },
+        Trigger::Event(trigger) => ReadRules {
+            wait: Some(config.message_timeout),
+            // A blob stays where it is, so that its name is enough to refuse it; a message would be lost.
+            keep_tail: trigger.source == Source::Blob,
+            ..rules
+        },
     }
 }
 
@@ -41,7 +48,7 @@ pub(super) async fn invoke(
     function: &Function,
     head: &Head,
     host: HostCall<'_>,
-    envelope: BodyBytes,
+    mut envelope: BodyBytes,
 ) -> Reply {
     match &function.trigger {
         Trigger::Http { request, response } => {
@@ -49,13 +56,25 @@ pub(super) async fn invoke(
             outcome.unwrap_or_else(|problem| request::refuse(app, head, problem))
         }
         Trigger::Event(trigger) => {
-            let outcome = if envelope.is_tail {
-                event::refuse_oversized(app, trigger, host, &envelope.bytes)
-            } else {
-                event::invoke(app, trigger, host, &envelope.bytes).await
+            let size = match &envelope.batch {
+                Some(batch) => batch.as_ref().map_or(0, Batch::bytes),
+                None => envelope.bytes.len(),
             };
-            let reply = outcome
-                .and_then(|answer| scoring::apart(envelope.bytes.len(), || written(&answer)));
+            let held = Held {
+                since: envelope.since,
+                room: envelope.room.take(),
+            };
+            let outcome = match envelope.batch.take() {
+                _ if envelope.is_tail => {
+                    event::refuse_oversized(app, trigger, host, &envelope.bytes)
+                }
+                Some(batch) => event::invoke(app, trigger, host, Brought::Many(batch), held).await,
+                None => {
+                    let one = Brought::One(&envelope.bytes);
+                    event::invoke(app, trigger, host, one, held).await
+                }
+            };
+            let reply = outcome.and_then(|answer| scoring::apart(size, || written(&answer)));
             reply.unwrap_or_else(|problem| request::failure(head, problem))
         }
     }

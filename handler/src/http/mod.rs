@@ -9,11 +9,12 @@ mod openapi;
 mod page;
 mod reply;
 mod request;
+mod room;
 mod route;
 mod server;
 mod timing;
 mod upload;
 
-pub(crate) use body::BodyLimits;
 pub(crate) use info::rows_document;
+pub(crate) use room::{BodyLimits, Room};
 pub(crate) use server::serve;

@@ -2,6 +2,7 @@
 //!
 //! Sources: the host's `ScriptInvocationContextExtensions` (request) and `HttpScriptInvocationResult` (answer).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,18 @@ pub(crate) enum NotAnInvocation {
     /// It is not the JSON expected.
     #[error("not an invocation: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// The same, where it is read as it comes.
+    #[error("not an invocation: {0}")]
+    Unread(Cow<'static, str>),
+    /// The value of a binding with cardinality many is no list.
+    #[error("Data.{0}: expected a list of messages")]
+    NoList(String),
+    /// The metadata of a batch is larger than may be held.
+    #[error(
+        "the metadata of the messages is larger than {0} bytes (SCORE_MAX_BODY_BYTES): set a smaller maxMessageBatchSize \
+         in host.json"
+    )]
+    TooMuchMetadata(usize),
     /// The binding of function.json is missing.
     #[error("Data has no member {binding:?}; it has {present:?}")]
     NoSuchBinding {
@@ -33,6 +46,17 @@ pub(crate) enum NotAnInvocation {
         /// Those that came.
         present: Vec<String>,
     },
+}
+
+impl NotAnInvocation {
+    pub(super) fn malformed(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Unread(reason.into())
+    }
+}
+
+/// The members of the JSON of a `Metadata`; none if it is not what it should be, since nothing depends on it.
+pub(crate) fn metadata_members(json: &[u8]) -> BTreeMap<String, &RawValue> {
+    serde_json::from_slice(json).unwrap_or_default()
 }
 
 impl<'a> Invocation<'a> {
@@ -50,10 +74,9 @@ impl<'a> Invocation<'a> {
         })
     }
 
-    /// The members of `Metadata`; none if it is not what it should be, since nothing depends on it.
+    /// The members of `Metadata`.
     pub(crate) fn metadata(&self) -> BTreeMap<String, &'a RawValue> {
-        let text = self.metadata.map_or("{}", RawValue::get);
-        serde_json::from_str(text).unwrap_or_default()
+        metadata_members(self.metadata.map_or("{}", RawValue::get).as_bytes())
     }
 }
 

@@ -3,12 +3,17 @@
 //! refused.
 
 mod access;
+mod batch;
 mod function;
 mod http_binding;
 mod invocation;
+mod list;
+mod pieces;
 
+pub(crate) use batch::BatchReader;
 pub(crate) use function::{
     EventTrigger, Function, Output, OutputForm, Source, Trigger, read_functions,
 };
 pub(crate) use http_binding::{HttpRequestData, HttpResponseData};
-pub(crate) use invocation::{Invocation, InvocationResponse, NotAnInvocation};
+pub(crate) use invocation::{Invocation, InvocationResponse, NotAnInvocation, metadata_members};
+pub(crate) use list::Item;

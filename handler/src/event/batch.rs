@@ -1,0 +1,86 @@
+//! Many messages of one call: taken out of the envelope as they come, held until their metadata has come too.
+
+use super::delivery::{Delivery, Metadata};
+use super::payloads::{self, Payload};
+use crate::protocol::{BatchReader, EventTrigger, NotAnInvocation, metadata_members};
+
+/// Base64 adds a third and strings inside strings escape some characters twice. What is larger than a body may be, but
+/// not by that much, is read, so that it can be refused with its body.
+const TEXT_FACTOR: usize = 4;
+/// What each message costs beside its bytes.
+const ITEM_BYTES: usize = 64;
+// Bounds what a list of empty messages takes.
+const _: () = assert!(ITEM_BYTES >= size_of::<Payload>());
+
+/// The messages of one call.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    payloads: Vec<Payload>,
+    metadata: Vec<u8>,
+}
+
+/// A batch that is being read.
+#[derive(Debug)]
+pub(crate) struct BatchIntake {
+    reader: BatchReader,
+    is_binary: bool,
+    payloads: Vec<Payload>,
+    bytes: usize,
+}
+
+impl BatchIntake {
+    /// For the messages of a function; `max_body_bytes` is what each may have.
+    pub(crate) fn new(trigger: &EventTrigger, max_body_bytes: usize) -> Self {
+        let max_item = max_body_bytes.saturating_mul(TEXT_FACTOR);
+        Self {
+            reader: BatchReader::new(&trigger.binding, max_item, max_body_bytes.max(1 << 20)),
+            is_binary: trigger.binary,
+            payloads: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Bytes that it holds.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes + self.reader.held()
+    }
+
+    /// Reads the next piece of the envelope.
+    ///
+    /// # Errors
+    /// If it is no envelope of a batch.
+    pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<(), NotAnInvocation> {
+        let (payloads, bytes, is_binary) = (&mut self.payloads, &mut self.bytes, self.is_binary);
+        self.reader.feed(piece, |item| {
+            let payload = payloads::of_item(item, is_binary);
+            *bytes += payload.len() + ITEM_BYTES;
+            payloads.push(payload);
+        })
+    }
+
+    /// The batch, once all has come.
+    ///
+    /// # Errors
+    /// If the envelope has not ended.
+    pub(crate) fn finish(self) -> Result<Batch, NotAnInvocation> {
+        Ok(Batch {
+            metadata: self.reader.finish()?,
+            payloads: self.payloads,
+        })
+    }
+}
+
+impl Batch {
+    /// Bytes of all messages.
+    pub(crate) fn bytes(&self) -> usize {
+        self.payloads.iter().map(Payload::len).sum()
+    }
+
+    /// Each message with what is known about it.
+    pub(super) fn into_items(self, trigger: &EventTrigger) -> Vec<(Delivery, Payload)> {
+        let members = metadata_members(&self.metadata);
+        let metadata = Metadata::new(&members);
+        let deliveries = metadata.of_batch(trigger.source, self.payloads.len());
+        deliveries.into_iter().zip(self.payloads).collect()
+    }
+}
