@@ -1,7 +1,7 @@
 //! Room for bodies: bounded for all of them together.
 //!
 //! Callers who get to read a refusal are refused at once where it is taken. The host's own calls wait instead, since the
-//! host brings back at once what fails, and gives up after a few times. Whatever is being read keeps what it has while it
+//! host brings back at once what fails, and gives up after a few times. A body that is being read keeps what it has while it
 //! waits for more: so only one of those that wait may grow at a time, and what it waits for is held by bodies that have
 //! come whole, which give it back.
 
