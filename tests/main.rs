@@ -29,6 +29,7 @@ mod package;
 mod page;
 mod pictures;
 mod protocol_cases;
+mod recordings;
 mod redis_connection;
 mod refusals;
 mod support;

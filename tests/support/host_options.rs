@@ -5,6 +5,14 @@ use std::path::PathBuf;
 
 use super::app_root::AppRoot;
 
+/// Set by the Core Tools.
+pub(crate) const CORE_TOOLS: &str = "FUNCTIONS_CORETOOLS_ENVIRONMENT";
+
+tokio::task_local! {
+    /// What hosts do with HTTP in a test that runs once for each mode.
+    pub(crate) static MODE_OF_TEST: Mode;
+}
+
 /// How HTTP requests reach the handler.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Mode {
@@ -20,6 +28,9 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
+    /// The two in which a caller's own request arrives.
+    pub(crate) const HTTP: [Self; 2] = [Self::Forwarded, Self::Proxied];
+
     /// Every way, for tests that go through them.
     pub(crate) const ALL: [Self; 4] = [
         Self::Forwarded,
@@ -44,6 +55,10 @@ pub(crate) struct HostOptions {
     pub(crate) port: Option<u16>,
     /// A process in between that can be killed.
     pub(crate) has_parent: bool,
+    /// What callers of functions that are not anonymous have to show.
+    pub(crate) key: Option<String>,
+    /// Whether the host has telemetry, and gives each request a `traceparent`.
+    pub(crate) has_telemetry: bool,
 }
 
 impl HostOptions {
@@ -75,6 +90,23 @@ impl HostOptions {
     pub(crate) fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
+    }
+
+    /// A host that asks for this function key.
+    pub(crate) fn key(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
+        self
+    }
+
+    /// A host with Application Insights.
+    pub(crate) fn with_telemetry(mut self) -> Self {
+        self.has_telemetry = true;
+        self
+    }
+
+    /// The host under the Core Tools: it may send envelopes with a length.
+    pub(crate) fn core_tools(self) -> Self {
+        self.setting(CORE_TOOLS, "Development")
     }
 
     /// Starts the handler below a process that `FunctionsHost::crash` kills.

@@ -17,6 +17,7 @@ fn function(outputs: &[(&str, &str)]) -> Function {
     Function {
         name: "f".to_owned(),
         bindings,
+        is_disabled: false,
     }
 }
 
@@ -129,7 +130,7 @@ fn http_callers_get_a_default_answer() {
         other => panic!("{other:?}"),
     };
     assert_eq!(body(r#"{"Outputs":{"other":1}}"#), (200, "{}".to_owned()));
-    assert_eq!(body("{}"), (200, String::new()));
+    assert_eq!(body("{}"), (204, String::new()));
 }
 
 #[test]

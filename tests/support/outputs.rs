@@ -191,12 +191,15 @@ fn http_answer(value: &Value) -> Result<Answer, String> {
         other => body(other),
     };
     let mut answer = Answer::new(http_status(member("statusCode"))?, headers, content.into());
+    let charset = "; charset=utf-8";
     if !has_type && !answer.body.is_empty() {
-        let plain = (
-            "Content-Type".to_owned(),
-            "text/plain; charset=utf-8".to_owned(),
-        );
+        let plain = ("Content-Type".to_owned(), format!("text/plain{charset}"));
         answer.headers.push(plain);
+    }
+    for (name, value) in &mut answer.headers {
+        if name.eq_ignore_ascii_case("content-type") && !value.contains("charset") {
+            value.push_str(charset);
+        }
     }
     Ok(answer)
 }

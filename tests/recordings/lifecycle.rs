@@ -1,0 +1,1 @@
+//! Crashes and ends, compared with what a real host did.

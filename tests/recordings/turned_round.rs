@@ -1,0 +1,1 @@
+//! What a real host sent, sent to the handler itself.
