@@ -37,8 +37,11 @@ def output(recorded):
     return kept
 
 
-def unlike_the_last(items):
-    """Without those that say the same as the one before."""
+def answers(case):
+    """One for each request; where a request came again, those that say the same as the one before are left out."""
+    items = [answer(recorded) for recorded in case["handler_answers"]]
+    if not any("same_again" in recorded for recorded in case["handler_requests"]):
+        return items
     return [item for index, item in enumerate(items) if index == 0 or item != items[index - 1]]
 
 
@@ -47,7 +50,7 @@ def compact(case):
     if "client_request_parts" in case:
         kept["client_request_parts"] = [part["raw"] for part in case["client_request_parts"]]
     kept["handler_requests"] = [request(recorded) for recorded in case["handler_requests"]]
-    kept["handler_answers"] = unlike_the_last([answer(recorded) for recorded in case["handler_answers"]])
+    kept["handler_answers"] = answers(case)
     if case.get("client_answer"):
         kept["client_answer"] = answer(case["client_answer"])
     if "connections_without_request" in case:

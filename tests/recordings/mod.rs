@@ -101,7 +101,7 @@ fn bindings() -> Vec<(&'static str, Value)> {
             "out-blob",
             json!([
                 stored("sq-blob", "binary".into()),
-                out_blob("result", "outblob/out.bin")
+                out_blob("scored", "outblob/out.bin")
             ]),
         ),
         (
@@ -172,7 +172,7 @@ async fn start(recording: &Recording, mode: &str) -> (FunctionsHost, Recorder) {
     let port = port::free();
     let recorder = Recorder::start(port, recording.replies()).await;
     let mut options = HostOptions::default().port(port).key("FK");
-    if settings.get("FUNCTIONS_CORETOOLS_ENVIRONMENT").is_some() {
+    if settings["FUNCTIONS_CORETOOLS_ENVIRONMENT"] == "true" {
         options = options.core_tools();
     }
     let host = FunctionsHost::start(&app(mode, settings), options).await;

@@ -77,13 +77,20 @@ async fn compare(recording: &Recording, deliveries: i64) -> Result<(), String> {
     cloud
         .broker
         .create_topic("score-topic", &["scorer"], options);
-    // A batch has to be there when the host starts.
-    for trigger in as_list(recording.member("trigger")) {
-        put(&cloud, trigger);
-    }
-    let listener = Listener::start(host, &cloud);
-    let recorded: Outputs = sorted(as_list(recording.member("outputs")).map(output));
+    let triggers: Vec<&Value> = as_list(recording.member("trigger")).collect();
+    // A batch has to be there when the host starts; other messages come one after the other, as the recorded answers.
     let requests = recording.requests();
+    let is_batch = triggers.len() > 1 && requests.len() == 1;
+    let (early, late) = triggers.split_at(if is_batch { triggers.len() } else { 0 });
+    early.iter().for_each(|trigger| put(&cloud, trigger));
+    let listener = Listener::start(host, &cloud);
+    for (index, trigger) in late.iter().enumerate() {
+        put(&cloud, trigger);
+        if !requests.is_empty() {
+            recorder.wait_for_requests(index + 1).await;
+        }
+    }
+    let recorded: Outputs = sorted(as_list(recording.member("outputs")).map(output));
     settle(&listener, &recorder, &cloud, &requests, &recorded).await;
     let by_target = |mut requests: Vec<Request>| {
         requests.sort_by(|one, other| target(one).cmp(target(other)));

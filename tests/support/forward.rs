@@ -169,7 +169,9 @@ impl FunctionsHost {
             let mut written = outcome.outputs.into_values();
             let answer = written.find_map(|value| match value {
                 OutputValue::Http(answer) => Some(answer),
-                OutputValue::Messages(_) | OutputValue::Blob(_) => None,
+                OutputValue::Messages(_) | OutputValue::Blob(_) | OutputValue::Unwritable(_) => {
+                    None
+                }
             });
             answer.ok_or_else(|| format!("{} has no http output", function.name))
         });

@@ -70,7 +70,9 @@ impl FunctionsHost {
         let mode = mode.unwrap_or(match (config.proxies, config.forwards) {
             (true, _) => Mode::Proxied,
             (false, true) => Mode::Forwarded,
-            (false, false) => Mode::Envelope { chunked: true },
+            (false, false) => Mode::Envelope {
+                chunked: !is_core_tools,
+            },
         });
         let program = config.executable.to_string_lossy().into_owned();
         let launch = Launch {

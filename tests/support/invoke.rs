@@ -332,14 +332,15 @@ fn decode_all(
     let spread = return_value.as_object().filter(|_| !returns);
     let mut outputs = BTreeMap::new();
     for binding in function.outputs() {
+        let named = written.and_then(|written| written.get(&binding.name));
         let value = match binding.name.as_str() {
             "$return" => Some(return_value).filter(|value| !value.is_null()),
-            name => written
-                .and_then(|written| written.get(name))
-                .or_else(|| spread.and_then(|spread| spread.get(name))),
+            name => named.or_else(|| spread.and_then(|spread| spread.get(name))),
         };
+        // A member of ReturnValue that gets to an output by its name is taken as it is.
+        let guesses = binding.name == "$return" || named.is_some();
         let decoded = match value {
-            Some(value) => outputs::decode(binding, value)
+            Some(value) => outputs::decode(binding, value, guesses)
                 .map_err(|error| format!("output {}: {error}", binding.name))?,
             None if binding.kind == "http" => {
                 Some(OutputValue::Http(default_answer(written.is_some())))

@@ -19,7 +19,6 @@ pub(crate) struct Throttle {
 #[derive(Debug)]
 pub(crate) struct Place {
     outstanding: Arc<AtomicUsize>,
-    #[expect(dead_code, reason = "held until the request is answered")]
     running: Option<OwnedSemaphorePermit>,
 }
 
