@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::LateApp;
 use super::scoring_app::{BODY, app, assert_form, deliver_data, host, original, scores};
 use crate::support::encoding::base64;
-use crate::support::host::FunctionsHost;
+use crate::support::host::{CORE_TOOLS, FunctionsHost};
 use crate::support::invoke::{InvocationOutcome, Transport};
 use crate::support::triggers::ServiceBusMessage;
 
@@ -141,7 +141,7 @@ async fn m05_a_batch_fails_as_a_whole_before_its_locks_expire() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_is_too_large_is_left_to_the_broker() {
     let app = app(&["affine"]);
-    let host = FunctionsHost::start(&app, [("SCORE_MAX_BODY_BYTES", "4096")]).await;
+    let host = FunctionsHost::start(&app, [("SCORE_MAX_BODY_BYTES", "4096"), CORE_TOOLS]).await;
     let mut messages = good(0..4);
     messages.extend((0..4).map(|_| ServiceBusMessage::new(vec![b' '; 4000])));
     let sent = host.deliver("scoreBatch", &messages, Transport::Chunked);

@@ -351,3 +351,7 @@ async fn f19_answers_have_exact_types_and_no_headers_of_the_connection() {
         assert_eq!(one("content-length"), [answer.body.len().to_string()]);
     }
 }
+
+also_forwarded! {
+    f18_only_new_rows_are_computed_and_known_ones_are_equal_byte_for_byte,
+}

@@ -79,14 +79,16 @@ fn bindings() -> Vec<(&'static str, Value)> {
             "score-storage-queue",
             json!([
                 stored("sq-string", Value::Null),
-                to_queue("queue", "result", "sq-results")
+                to_queue("queue", "result", "sq-results"),
+                to_queue("queue", "rejected", "sq-rejected")
             ]),
         ),
         (
             "score-storage-queue-binary",
             json!([
                 stored("sq-binary", "binary".into()),
-                to_queue("queue", "result", "sq-results")
+                to_queue("queue", "result", "sq-results"),
+                to_queue("queue", "rejected", "sq-rejected")
             ]),
         ),
         (

@@ -42,6 +42,7 @@ impl FunctionsHost {
         body: impl AsRef<[u8]>,
     ) -> Answer {
         let received = Received::new(method, path_and_query, headers, body.as_ref());
+        let received = received.traced(self.activity());
         let (function, values) = match self.admit(&received) {
             Ok(found) => found,
             Err(refusal) => return refusal,

@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 use super::app_root::AppRoot;
 use super::client::{Client, Failure, Request};
 use super::host_config::HostConfig;
-use super::host_options::{CORE_TOOLS, MODE_OF_TEST, environment};
-pub(crate) use super::host_options::{HostOptions, Mode};
+pub(crate) use super::host_options::{CORE_TOOLS, HostOptions, Mode};
+use super::host_options::{environment, mode_of_test};
 use super::process::{Launch, Level, Log, LogLine, Process};
 use super::throttle::Throttle;
 use super::{PATIENCE, http1, invoke, port, random};
@@ -61,12 +61,15 @@ impl FunctionsHost {
     ///
     /// If the host would refuse the app, or the program cannot be started.
     pub(crate) fn spawn(app: &AppRoot, options: impl Into<HostOptions>) -> Self {
-        let options = options.into();
+        let mut options = options.into();
+        if options.mode == Some(Mode::Envelope { chunked: false }) {
+            options = options.core_tools();
+        }
         let port = options.port.unwrap_or_else(port::free);
         let environment = environment(app, &options, port);
-        let is_core_tools = environment.iter().any(|(name, _)| name == CORE_TOOLS);
+        let is_core_tools = environment.iter().any(|(name, _)| name == CORE_TOOLS.0);
         let config = HostConfig::read(app.path(), &environment.iter().cloned().collect());
-        let mode = options.mode.or_else(|| MODE_OF_TEST.try_get().ok());
+        let mode = options.mode.or_else(mode_of_test);
         let mode = mode.unwrap_or(match (config.proxies, config.forwards) {
             (true, _) => Mode::Proxied,
             (false, true) => Mode::Forwarded,

@@ -1,16 +1,32 @@
 //! How a test wants the handler started, and the environment that the host gives it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::app_root::AppRoot;
 
-/// Set by the Core Tools.
-pub(crate) const CORE_TOOLS: &str = "FUNCTIONS_CORETOOLS_ENVIRONMENT";
+/// The setting by which the Core Tools run a host: it sends envelopes with their length.
+pub(crate) const CORE_TOOLS: (&str, &str) = ("FUNCTIONS_CORETOOLS_ENVIRONMENT", "Development");
 
-tokio::task_local! {
-    /// What hosts do with HTTP in a test that runs once for each mode.
-    pub(crate) static MODE_OF_TEST: Mode;
+thread_local! {
+    /// What hosts do with HTTP in a test that runs once more by another mode than host.json's.
+    static MODE_OF_TEST: Cell<Option<Mode>> = const { Cell::new(None) };
+}
+
+/// Runs a whole test with hosts that forward, whatever host.json says.
+pub(crate) fn forwarding(test: fn()) {
+    MODE_OF_TEST.set(Some(Mode::Forwarded));
+    let result = std::panic::catch_unwind(test);
+    MODE_OF_TEST.set(None);
+    if let Err(reason) = result {
+        std::panic::resume_unwind(reason);
+    }
+}
+
+/// What [`forwarding`] asks for.
+pub(super) fn mode_of_test() -> Option<Mode> {
+    MODE_OF_TEST.get()
 }
 
 /// How HTTP requests reach the handler.
@@ -106,7 +122,7 @@ impl HostOptions {
 
     /// The host under the Core Tools: it may send envelopes with a length.
     pub(crate) fn core_tools(self) -> Self {
-        self.setting(CORE_TOOLS, "Development")
+        self.setting(CORE_TOOLS.0, CORE_TOOLS.1)
     }
 
     /// Starts the handler below a process that `FunctionsHost::crash` kills.

@@ -57,6 +57,17 @@ impl<'a> Received<'a> {
         }
     }
 
+    /// The same with the host's own `traceparent`, unless the caller sent one.
+    pub(crate) fn traced(mut self, activity: Option<String>) -> Self {
+        if let Some(activity) = activity
+            && self.headers.get("traceparent").is_none()
+        {
+            self.headers.append("traceparent", &activity);
+            self.headers = self.headers.as_received();
+        }
+        self
+    }
+
     /// Whether the caller showed this function key.
     pub(crate) fn shows(&self, key: &str) -> bool {
         let codes = routes::query(self.query);
