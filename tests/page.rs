@@ -31,7 +31,8 @@ async fn browsers_get_the_page_in_every_form_and_programs_the_document() {
             }
             for accept in ["*/*", "application/json", "application/json, text/html"] {
                 let document = get(accept).await;
-                assert_eq!(document.header("content-type"), Some("application/json"));
+                let content_type = document.header("content-type").unwrap();
+                assert!(content_type.starts_with("application/json"), "{mode:?}");
                 assert_eq!(document.header("vary"), Some("accept"), "{mode:?}");
                 assert_eq!(document.at("/name"), "mnist", "{mode:?} {accept}");
             }

@@ -23,6 +23,8 @@ DEAD_LETTERS = "/$deadletterqueue"
 TOKENS = "$cbs"
 DATA_SECTION = 0x75
 MESSAGE_SECTIONS = range(0x70, 0x79)
+# A list of durable, priority, ttl and first-acquirer, which are null, and a delivery count of 0.
+HEADER = bytes.fromhex("005370c006054040404043")
 
 
 class Broker(MessagingHandler):
@@ -126,7 +128,7 @@ class Broker(MessagingHandler):
                 tag = uuid.uuid4().hex[:16]  # text for proton, 16 bytes for the SDK, which takes it for the lock token
                 self.locked[tag] = (link, queue, message)
                 link.delivery(tag)
-                link.stream(message.encode())
+                link.stream(with_header(message.encode()))
                 link.advance()
 
     def settle(self, delivery):
@@ -181,6 +183,14 @@ def decode(encoded):
     if isinstance(message.body, memoryview):
         message.body = bytes(message.body)
     return message
+
+
+def with_header(encoded):
+    """An encoded message with its header, which proton leaves out where all in it has its default: a first delivery.
+
+    Service Bus sends it then too, with a delivery count of 0; without it the SDK shows no count at all.
+    """
+    return encoded if encoded.startswith(HEADER[:3]) else HEADER + encoded
 
 
 def data_sections(encoded):

@@ -32,6 +32,7 @@ pub(super) fn app(models: &[&str]) -> AppRoot {
 pub(super) fn default_model(name: &str) -> HostOptions {
     HostOptions::default()
         .core_tools()
+        .with_telemetry()
         .setting("SCORE_DEFAULT_MODEL", name)
 }
 

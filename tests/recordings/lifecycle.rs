@@ -49,12 +49,13 @@ impl Watched {
             .await
     }
 
-    /// Ends the child and its connections with `signal` once as many requests have come.
+    /// Ends the child with `signal`, and its connections, once as many requests have come.
     async fn end(&mut self, requests: usize, signal: Signal) {
         self.recorder.wait_for_requests(requests).await;
         let restarts = self.supervisor.restarts();
-        self.host.signal(signal);
+        // In this order: the successor must not be asked through the port of its predecessor.
         self.recorder.stop().await;
+        self.host.signal(signal);
         while self.host.is_running() && self.supervisor.restarts() == restarts {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
@@ -151,8 +152,8 @@ async fn the_third_crash_ends_the_host() {
     let recording = Recording::case("lifecycle", "third-crash");
     let mut watched = Watched::start(&recording, 3).await;
     for crash in 1..=2 {
-        watched.host.signal(Signal::SIGHUP);
         watched.recorder.stop().await;
+        watched.host.signal(Signal::SIGHUP);
         watched.listen_again(crash).await;
         while watched.supervisor.state() != State::Initialized {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;

@@ -123,9 +123,14 @@ mod tests {
         assert_eq!(
             left(
                 "score",
-                &["score/src/lib.rs", "score_http/function.json", "scores"]
+                &[
+                    "score/src/lib.rs",
+                    "score-x/y",
+                    "score_http/function.json",
+                    "scores"
+                ]
             ),
-            ["scores"]
+            ["score_http/function.json", "scores"]
         );
     }
 

@@ -103,11 +103,7 @@ fn members_of_the_wrong_type_fail() {
 
 #[test]
 fn one_bad_output_fails_the_invocation() {
-    let error = judged(
-        &[("scored", "blob")],
-        r#"{"Outputs":{"scored":"2026-03-01T10:00:05Z"}}"#,
-    )
-    .unwrap_err();
+    let error = judged(&[("scored", "queue")], r#"{"Outputs":{"scored":"{bad}"}}"#).unwrap_err();
     assert!(error.starts_with("output scored"), "{error}");
 }
 

@@ -185,7 +185,7 @@ fn http_takes_status_headers_and_body() {
     );
     assert_eq!(
         (answer.header("Content-Type"), answer.header("X-N")),
-        (Some("application/json"), Some("3"))
+        (Some("application/json; charset=utf-8"), Some("3"))
     );
     assert_eq!(answered(json!({"statusCode": 404})).unwrap().status, 404);
 }
