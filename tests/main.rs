@@ -45,6 +45,7 @@ mod pictures;
 mod protocol_cases;
 mod recordings;
 mod redis_connection;
+mod redis_selftest;
 mod refusals;
 mod support;
 mod support_selftest;

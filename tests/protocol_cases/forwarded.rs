@@ -18,7 +18,7 @@ use crate::support::process::Level;
 
 /// One line for each request.
 const LOG_ALL: (&str, &str) = ("SCORE_LOG_FILTER", "debug");
-const MODES: [Mode; 2] = [Mode::Forwarded, Mode::Proxied];
+const MODES: [Mode; 2] = Mode::HTTP;
 /// The first setosa, versicolor and virginica of Fisher's table.
 const FLOWERS: &[u8] = br#"{"data":[[5.1,3.5,1.4,0.2],[7.0,3.2,4.7,1.4],[6.3,3.3,6.0,2.5]]}"#;
 

@@ -14,7 +14,7 @@ thread_local! {
     static MODE_OF_TEST: Cell<Option<Mode>> = const { Cell::new(None) };
 }
 
-/// Runs a whole test with hosts that forward, whatever host.json says.
+/// Runs a whole test with hosts that forward instead of what host.json says.
 pub(crate) fn forwarding(test: fn()) {
     MODE_OF_TEST.set(Some(Mode::Forwarded));
     let result = std::panic::catch_unwind(test);
