@@ -3,7 +3,7 @@
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::functions::add_functions;
-use crate::support::host::{FunctionsHost, Mode};
+use crate::support::host::{CORE_TOOLS, FunctionsHost, Mode};
 use crate::support::invoke::Transport;
 use crate::support::triggers::ServiceBusMessage;
 
@@ -166,7 +166,7 @@ async fn bodies_of_other_types_get_a_415_and_damaged_ones_a_400() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_60_mb_gets_a_413_in_every_form() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = FunctionsHost::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
     let mut body = br#"{"data":[["#.to_vec();
     body.resize(60_000_000, b'1');
     for mode in Mode::ALL {
@@ -269,4 +269,11 @@ async fn messages_are_read_in_the_wrappings_of_their_clients() {
         reason.as_str().unwrap().contains("the body is XML"),
         "{reason}"
     );
+}
+
+also_forwarded! {
+    every_malformed_body_is_a_400_that_says_what_is_wrong,
+    bodies_of_other_types_get_a_415_and_damaged_ones_a_400,
+    too_many_rows_are_refused_by_number,
+    values_the_model_itself_refuses_are_the_callers_mistake,
 }

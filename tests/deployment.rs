@@ -11,7 +11,9 @@ fn the_host_finds_the_program_under_the_name_that_the_zip_entry_has() {
         host["customHandler"]["description"]["defaultExecutablePath"],
         "bin/handler"
     );
+    // A newer host proxies, an older one forwards; with proxying alone an older one would send envelopes.
     assert_eq!(host["customHandler"]["enableForwardingHttpRequest"], true);
+    assert_eq!(host["customHandler"]["enableProxyingHttpRequest"], true);
     assert_eq!(host["extensions"]["http"]["routePrefix"], "api");
     let function = read(&repository().join("score_http/function.json"));
     assert_eq!(function["bindings"][0]["route"], "score/{*path}");

@@ -33,7 +33,7 @@ fn assert_says(answer: &Answer, status: u16, word: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_one_word_in_every_form_before_and_after_loading() {
     let late = LateApp::new();
-    let host = FunctionsHost::start(&late.app, [(CORE_TOOLS, "Development")]).await;
+    let host = FunctionsHost::start(&late.app, [CORE_TOOLS]).await;
     for mode in Mode::ALL {
         let ask = async |path| host.http_by(mode, "GET", path, &[], b"").await;
         assert_says(&ask(LIVE).await, 200, "alive");

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use crate::support::answer::Answer;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::host::{FunctionsHost, HostOptions, Mode};
-use crate::support::host_options::CORE_TOOLS;
 use crate::support::{http1, port};
 
 /// One recorded request, made by `tests/data/take_requests.py`.
@@ -111,7 +110,7 @@ fn assert_unknown(what: &str, answer: &Answer) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recorded_envelopes_are_taken_as_they_come_and_from_no_other_sender() {
-    let options = HostOptions::default().without(CORE_TOOLS);
+    let options = HostOptions::default();
     let host = FunctionsHost::start(&app(), options).await;
     for one in recorded("envelope/") {
         let head = one.head(host.port());
@@ -154,7 +153,7 @@ async fn recorded_envelopes_are_taken_as_they_come_and_from_no_other_sender() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn under_the_core_tools_envelopes_have_a_length() {
-    let options = HostOptions::default().setting(CORE_TOOLS, "true");
+    let options = HostOptions::default().core_tools();
     let host = FunctionsHost::start(&app(), options).await;
     for one in recorded("envelope/") {
         let answer = one.send(host.port()).await;
@@ -165,7 +164,7 @@ async fn under_the_core_tools_envelopes_have_a_length() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_do_not_reach_envelopes_or_the_probe_through_the_host() {
-    let options = HostOptions::default().without(CORE_TOOLS);
+    let options = HostOptions::default();
     let host = FunctionsHost::start(&app(), options).await;
     for case in [
         "forwarding/path-backslash-dots",
@@ -222,13 +221,9 @@ async fn the_probe_is_answered_for_the_host_and_for_anyone_where_there_is_none()
 /// The program without a Functions host.
 async fn stand_alone<const N: usize>(settings: [(&str, &str); N]) -> FunctionsHost {
     let free = port::free();
-    let options = [
-        "FUNCTIONS_CUSTOMHANDLER_PORT",
-        "FUNCTIONS_HTTPWORKER_PORT",
-        CORE_TOOLS,
-    ]
-    .into_iter()
-    .fold(HostOptions::from(settings), HostOptions::without);
+    let options = ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"]
+        .into_iter()
+        .fold(HostOptions::from(settings), HostOptions::without);
     let options = options.port(free).setting("SCORE_PORT", free.to_string());
     FunctionsHost::start(&app(), options).await
 }

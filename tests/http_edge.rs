@@ -20,7 +20,7 @@ const SCORES: &str = "[[3.0,5.0,7.0]]";
 
 async fn affine() -> FunctionsHost {
     // So that envelopes may have a length, too.
-    let tools = [(CORE_TOOLS, "Development")];
+    let tools = [CORE_TOOLS];
     let host = FunctionsHost::start(&app_with("affine"), tools).await;
     let first = host.http("POST", "/api/score", &[JSON], BODY).await;
     assert_eq!(first.expect_status(200).text(), SCORES);

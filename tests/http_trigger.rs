@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
-use crate::support::host::{FunctionsHost, Mode};
+use crate::support::host::{CORE_TOOLS, FunctionsHost, Mode};
 use crate::support::http1;
 use crate::support::invoke::Transport;
 
@@ -55,7 +55,7 @@ async fn named_columns_are_put_in_order_or_their_order_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_form_of_the_request_gets_the_same_answer() {
     let digits = Digits::load();
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = FunctionsHost::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
     for (number, mode) in Mode::ALL.into_iter().enumerate() {
         let body = digits.body(0..10);
         let answer = host
@@ -65,7 +65,8 @@ async fn every_form_of_the_request_gets_the_same_answer() {
         assert_eq!(answer.json(), digits.answer(0..10), "{mode:?}");
         let expected = if number == 0 { "MISS" } else { "HIT" };
         assert_eq!(answer.header("x-cache"), Some(expected), "{mode:?}");
-        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let content_type = answer.header("content-type");
+        assert!(content_type.is_some_and(|found| found.starts_with("application/json")));
         assert!(answer.header("server-timing").is_some(), "{mode:?}");
         assert_eq!(
             answer.header("x-request-id"),
@@ -221,7 +222,7 @@ async fn methods_and_functions_that_are_not_served_are_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_envelopes_are_refused_and_unknown_members_ignored() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = FunctionsHost::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
     for body in [
         "",
         "{",
@@ -442,7 +443,7 @@ async fn the_same_digits_in_every_format_are_one_set_of_entries() {
     ];
     for (number, (content_type, body, pointer)) in bodies.into_iter().enumerate() {
         let headers = [("content-type", content_type)];
-        for mode in [Mode::Forwarded, Mode::Envelope { chunked: true }] {
+        for mode in Mode::ALL.into_iter().take(3) {
             let answer = host
                 .http_by(mode, "POST", "/api/score", &headers, &body)
                 .await;
@@ -466,7 +467,7 @@ async fn the_same_digits_in_every_format_are_one_set_of_entries() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drawn_seven_is_read_from_a_png_and_answered_as_npy_if_wanted() {
     let digits = Digits::load();
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = FunctionsHost::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
     let seven = (0..100).find(|row| digits.labels[*row] == 7).unwrap();
     let pixels: Vec<f32> = serde_json::from_value(digits.rows[seven].clone()).unwrap();
     let grey: Vec<u8> = pixels.iter().map(|v| (v * 255.0).round() as u8).collect();
@@ -508,4 +509,13 @@ async fn early_answers_reach_senders_of_large_bodies() {
         let answer = http1::exchange(host.port(), &[&head, &body]).await.unwrap();
         answer.expect_status(status);
     }
+}
+
+also_forwarded! {
+    digits_get_the_labels_that_scikit_learn_gave,
+    the_open_inference_protocol_gives_probabilities_and_shares_the_entries,
+    metadata_holds_a_sample_request_that_scores, the_protocols_health_and_metadata_paths_answer,
+    cache_control_of_the_request_is_obeyed, the_readme_shows_a_request_that_works,
+    figures_are_served_as_prometheus_text, a_value_of_every_served_type_survives_exactly,
+    each_model_is_cut_into_rows_only_if_that_is_right, a_drawn_seven_is_read_from_a_png_and_answered_as_npy_if_wanted,
 }

@@ -6,6 +6,20 @@
     reason = "a failing expectation is what a test is for"
 )]
 
+/// Makes of each test a second one for a host that forwards. host.json lets a host proxy, so the first one is for that.
+macro_rules! also_forwarded {
+    ($($test:ident),* $(,)?) => {
+        mod forwarded {
+            $(
+                #[test]
+                fn $test() {
+                    crate::support::host_options::forwarding(super::$test);
+                }
+            )*
+        }
+    };
+}
+
 mod azure_sdks;
 mod bad_input;
 mod cache_command;
@@ -32,7 +46,9 @@ mod package;
 mod page;
 mod pictures;
 mod protocol_cases;
+mod recordings;
 mod redis_connection;
+mod redis_selftest;
 mod refusals;
 mod support;
 mod support_selftest;

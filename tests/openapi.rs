@@ -149,3 +149,7 @@ async fn without_a_default_the_bare_path_only_lists_models() {
     assert_eq!(document["paths"]["/api/score"], Value::Null);
     assert_eq!(document["servers"], json!([{ "url": "/" }]));
 }
+
+also_forwarded! {
+    every_path_answers_and_every_example_scores,
+}

@@ -115,3 +115,8 @@ async fn model_toml_overrules_and_what_is_not_offered_is_named() {
     let whole = whole.expect_status(200).json();
     assert_eq!(whole.as_array().unwrap().len(), 3);
 }
+
+also_forwarded! {
+    pictures_are_prepared_as_hugging_face_prepares_them,
+    model_toml_overrules_and_what_is_not_offered_is_named,
+}

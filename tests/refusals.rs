@@ -50,7 +50,7 @@ async fn what_no_waiting_mends_is_refused_at_once_and_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blob_that_was_read_but_is_too_large_is_not_copied() {
     let limit = HostOptions::default().setting("SCORE_MAX_BODY_BYTES", "4096");
-    let host = start(|_| (), limit).await;
+    let host = start(|_| (), limit.core_tools()).await;
     let store = BlobStore::default();
     let path = "inbox/large";
     let name = store.put_with(path, vec![b' '; 5000], json!({})).blob;

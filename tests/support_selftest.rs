@@ -3,19 +3,17 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::app_root::AppRoot;
 use crate::support::encoding::base64;
-use crate::support::host::{FunctionsHost, HostOptions, Mode};
+use crate::support::host::{CORE_TOOLS, FunctionsHost, HostOptions, Mode};
 use crate::support::http1::{self, RawConnection};
 use crate::support::invoke::Transport;
 use crate::support::outputs::OutputValue;
-use crate::support::redis::{RedisOptions, RedisServer};
-use crate::support::resp::RespValue;
 use crate::support::triggers::{BlobEvent, ServiceBusMessage};
 
 /// An app whose executable is this program, running [`plays_a_handler`] alone.
@@ -239,7 +237,7 @@ async fn forwards_as_the_host_does() {
         .http("POST", "/api/score/a%20b?v=1&v=2&flag", &sent, "{}")
         .await;
     let echo = answer.json();
-    assert_eq!(echo["target"], "/api/score/a%20b?v=1%2C2&flag=");
+    assert_eq!(echo["target"], "/api/score/a%20b?v=1,2&flag=");
     assert_eq!(echo["body"], "e30=");
     assert_eq!(header(&echo, "host"), Some("app.example"));
     assert_eq!(header(&echo, "content-type"), Some("application/json"));
@@ -252,7 +250,7 @@ async fn forwards_as_the_host_does() {
             .unwrap()
             .starts_with("curl/8 Azure-Functions-Host/4.")
     );
-    assert!(header(&echo, "traceparent").is_some());
+    assert_eq!(header(&echo, "traceparent"), None, "no telemetry");
 
     let empty = host
         .http("GET", "/api/score", &[("Content-Type", "text/plain")], "")
@@ -299,8 +297,7 @@ async fn proxies_as_newer_hosts_do() {
         format!("127.0.0.1:{}", host.port())
     );
     assert_eq!(header(&echo, "x-forwarded-host"), Some("app.example"));
-    assert_eq!(header(&echo, "transfer-encoding"), Some("chunked"));
-    assert_eq!(header(&echo, "content-length"), None);
+    assert_eq!(header(&echo, "content-length"), Some("5"));
     assert_eq!(header(&echo, "content-encoding"), Some("gzip"));
     assert_eq!(
         header(&echo, "x-azure-functions-invocationid"),
@@ -313,9 +310,37 @@ async fn proxies_as_newer_hosts_do() {
 }
 
 #[tokio::test]
+async fn asks_for_keys_and_gives_each_call_a_traceparent_with_telemetry() {
+    let app = app();
+    let options = HostOptions::default().key("k").with_telemetry();
+    let host = FunctionsHost::start(&app, options).await;
+    let refused = host.http("GET", "/api/score", &[], "").await;
+    assert_eq!((refused.status, refused.host_error.is_some()), (401, true));
+    let by_query = host.http("GET", "/api/score?code=k", &[], "").await;
+    let echo = by_query.expect_status(200).json();
+    assert!(header(&echo, "traceparent").is_some());
+    let by_header = [("x-functions-key", "k")];
+    let answer = host.http("GET", "/api/score", &by_header, "").await;
+    answer.expect_status(200);
+}
+
+#[tokio::test]
+async fn a_function_that_is_switched_off_is_not_found() {
+    let app = app();
+    for switch in [
+        "AzureWebJobs_score_http_Disabled",
+        "AzureWebJobs.score_http.Disabled",
+    ] {
+        let host = FunctionsHost::start(&app, [(switch, "true")]).await;
+        let answer = host.http("GET", "/api/score", &[], "").await;
+        assert_eq!((answer.status, answer.host_error.is_some()), (404, true));
+    }
+}
+
+#[tokio::test]
 async fn wraps_http_into_envelopes() {
     let app = app();
-    let host = FunctionsHost::start(&app, [("SETTING", "x")]).await;
+    let host = FunctionsHost::start(&app, [CORE_TOOLS]).await;
     for chunked in [true, false] {
         let mode = Mode::Envelope { chunked };
         let sent = [
@@ -344,7 +369,7 @@ async fn wraps_http_into_envelopes() {
         let request = &envelope["Data"]["req"];
         assert_eq!(
             request["Url"],
-            "https://app.example/api/score/iris?v=2&code=k"
+            "http://app.example/api/score/iris?v=2&code=k"
         );
         assert_eq!(
             request["Headers"]["Content-Type"],
@@ -374,7 +399,7 @@ fn decode(text: &Value) -> Vec<u8> {
 #[tokio::test]
 async fn delivers_messages_and_blobs() {
     let app = app();
-    let host = FunctionsHost::start(&app, HostOptions::default()).await;
+    let host = FunctionsHost::start(&app, [CORE_TOOLS]).await;
     for transport in Transport::ALL {
         let message = ServiceBusMessage::new(r#"{"id":"r-1"}"#).with_id("m-1");
         let outcome = host
@@ -426,62 +451,4 @@ async fn sends_raw_requests() {
     assert!(connection.is_closed_within(Duration::from_secs(2)).await);
     let connection = RawConnection::open(host.port()).await.unwrap();
     connection.reset().unwrap();
-}
-
-#[tokio::test]
-async fn redis_keeps_and_loses_keys() {
-    let redis = RedisServer::start().await;
-    redis.command(&[b"SET", b"a\r\n", b"\0\xff"]).await;
-    assert_eq!(
-        redis.command(&[b"GET", b"a\r\n"]).await.bytes(),
-        Some(b"\0\xff".as_slice())
-    );
-    assert_eq!(redis.wait_for_keys(1, Duration::from_secs(1)).await, 1);
-    assert_eq!(redis.keys("*").await, [b"a\r\n"]);
-    assert!(redis.info("total_commands_processed").await > 0);
-    redis.restart().await;
-    assert_eq!(redis.key_count().await, 0);
-    redis.pause();
-    let asked = Instant::now();
-    let (reply, ()) = tokio::join!(redis.command(&[b"PING"]), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        redis.resume();
-    });
-    assert_eq!(reply, RespValue::Simple("PONG".to_owned()));
-    assert!(asked.elapsed() >= Duration::from_millis(100));
-    redis.stop();
-    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, redis.port())).is_err());
-}
-
-#[tokio::test]
-async fn redis_asks_for_the_password_and_speaks_tls() {
-    let options = RedisOptions::default()
-        .password("s3cret")
-        .tls()
-        .max_memory(10_000_000, "noeviction");
-    let redis = RedisServer::start_with(options).await;
-    assert_eq!(
-        redis.url(),
-        format!("rediss://:s3cret@localhost:{}", redis.tls_port())
-    );
-    assert_eq!(
-        redis
-            .command(&[b"CONFIG", b"GET", b"maxmemory"])
-            .await
-            .elements()[1]
-            .text(),
-        "10000000"
-    );
-    let refused = crate::support::resp::pipeline(redis.port(), &[&[b"PING"]])
-        .await
-        .unwrap();
-    assert!(matches!(&refused[0], RespValue::Error(text) if text.starts_with("NOAUTH")));
-    for file in [redis.ca_file(), redis.other_ca_file()] {
-        assert!(
-            std::fs::read_to_string(file)
-                .unwrap()
-                .starts_with("-----BEGIN CERTIFICATE-----")
-        );
-    }
-    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, redis.tls_port())).is_ok());
 }

@@ -83,7 +83,7 @@ def describe(message):
             text(name): text(value) for name, value in (message.application_properties or {}).items()
         },
         # how often it was delivered before, to which the Functions host's SDK adds one
-        "delivery_count": message.delivery_count or 0,
+        "delivery_count": message.delivery_count,
         "sequence_number": message.sequence_number,
     }
 

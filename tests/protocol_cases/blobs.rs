@@ -6,7 +6,7 @@ use super::scoring_app::{BODY, assert_form, deliver_data, host, original, scores
 use crate::support::app_root::AppRoot;
 use crate::support::blob_store::{self, BlobStore};
 use crate::support::encoding::base64;
-use crate::support::host::FunctionsHost;
+use crate::support::host::{CORE_TOOLS, FunctionsHost};
 use crate::support::http1::{self, RawConnection};
 use crate::support::invoke::{InvocationOutcome, Transport, judge};
 use crate::support::outputs::guess_base64;
@@ -81,7 +81,8 @@ async fn l04_a_huge_blob_is_rejected_in_little_memory() {
     const MIB: usize = 1024 * 1024;
     let app = super::scoring_app::app(&["affine"]);
     let limit = MIB.to_string();
-    let host = FunctionsHost::start(&app, [("SCORE_MAX_BODY_BYTES", limit.as_str())]).await;
+    let host =
+        FunctionsHost::start(&app, [("SCORE_MAX_BODY_BYTES", limit.as_str()), CORE_TOOLS]).await;
     announce(&host, &stored("inbox/small", BODY, json!({}))).await;
     let before = peak_memory(&host);
     for path in ["inbox/huge", "inbox/huge again"] {

@@ -13,13 +13,12 @@ use crate::support::answer::Answer;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
 use crate::support::host::{FunctionsHost, HostOptions, Mode};
-use crate::support::host_options::CORE_TOOLS;
 use crate::support::http1::{self, RawConnection};
 use crate::support::process::Level;
 
 /// One line for each request.
 const LOG_ALL: (&str, &str) = ("SCORE_LOG_FILTER", "debug");
-const MODES: [Mode; 2] = [Mode::Forwarded, Mode::Proxied];
+const MODES: [Mode; 2] = Mode::HTTP;
 /// The first setosa, versicolor and virginica of Fisher's table.
 const FLOWERS: &[u8] = br#"{"data":[[5.1,3.5,1.4,0.2],[7.0,3.2,4.7,1.4],[6.3,3.3,6.0,2.5]]}"#;
 
@@ -328,7 +327,7 @@ async fn f18_only_new_rows_are_computed_and_known_ones_are_equal_byte_for_byte()
 async fn f19_answers_have_exact_types_and_no_headers_of_the_connection() {
     let app = AppRoot::new();
     app.add_model("iris", test_model("zipmap"), None);
-    let host = FunctionsHost::start(&app, HostOptions::default().without(CORE_TOOLS)).await;
+    let host = FunctionsHost::start(&app, HostOptions::default()).await;
     let own = format!("127.0.0.1:{}", host.port());
     let figures = "text/plain; version=0.0.4; charset=utf-8";
     let (json, word) = ("application/json", "text/plain; charset=utf-8");
@@ -356,4 +355,8 @@ async fn f19_answers_have_exact_types_and_no_headers_of_the_connection() {
         assert_eq!(one("content-type"), [content_type], "{method} {path}");
         assert_eq!(one("content-length"), [answer.body.len().to_string()]);
     }
+}
+
+also_forwarded! {
+    f18_only_new_rows_are_computed_and_known_ones_are_equal_byte_for_byte,
 }

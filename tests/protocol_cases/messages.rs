@@ -12,7 +12,7 @@ use super::scoring_app::{
 };
 use crate::support::PATIENCE;
 use crate::support::encoding::{base64, twice};
-use crate::support::host::FunctionsHost;
+use crate::support::host::{CORE_TOOLS, FunctionsHost};
 use crate::support::invoke::Transport;
 use crate::support::port;
 use crate::support::redis::RedisServer;
@@ -204,7 +204,7 @@ async fn b10_delivery_counts_of_every_form_are_accepted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn b11_a_message_waits_for_the_model() {
     let late = LateApp::of(app(&["affine"]));
-    let host = FunctionsHost::start(&late.app, []).await;
+    let host = FunctionsHost::start(&late.app, [CORE_TOOLS]).await;
     let start = Instant::now();
     let load = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -219,7 +219,8 @@ async fn b11_a_message_waits_for_the_model() {
 #[tokio::test(flavor = "multi_thread")]
 async fn b12_a_message_that_waited_long_enough_goes_back_to_the_broker() {
     let late = LateApp::of(app(&["affine"]));
-    let host = FunctionsHost::start(&late.app, [("SCORE_MESSAGE_TIMEOUT", "400ms")]).await;
+    let host =
+        FunctionsHost::start(&late.app, [("SCORE_MESSAGE_TIMEOUT", "400ms"), CORE_TOOLS]).await;
     for function in ["scoreMessage", "scoreText"] {
         let start = Instant::now();
         let messages = [message(BODY)];
@@ -255,7 +256,7 @@ async fn b13_messages_are_scored_without_redis() {
     let nobody = format!("redis://127.0.0.1:{}", port::free());
     let closing = format!("redis://127.0.0.1:{}", closing_server());
     for url in [nobody, closing, redis.url()] {
-        let host = FunctionsHost::start(&app, [("REDIS_URL", url.as_str())]).await;
+        let host = FunctionsHost::start(&app, [("REDIS_URL", url.as_str()), CORE_TOOLS]).await;
         host.wait_for_log("model loaded", PATIENCE).await;
         if url == redis.url() {
             host.wait_for_log("redis connected", PATIENCE).await;
@@ -305,7 +306,7 @@ async fn b16_bad_messages_are_left_to_the_broker_if_so_configured() {
     for function in ["scoreBatch", "score_queue"] {
         std::fs::remove_dir_all(app.path().join(function)).unwrap();
     }
-    let host = FunctionsHost::start(&app, [("SCORE_ON_INVALID", "fail")]).await;
+    let host = FunctionsHost::start(&app, [("SCORE_ON_INVALID", "fail"), CORE_TOOLS]).await;
     for body in ["not JSON", r#"{"data":[[1]]}"#, ""] {
         for function in ["scoreMessage", "scoreText"] {
             let data = match function {

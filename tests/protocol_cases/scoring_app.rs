@@ -28,9 +28,12 @@ pub(super) fn app(models: &[&str]) -> AppRoot {
     app
 }
 
-/// Settings with a default model.
+/// Settings with a default model, under the Core Tools, so that envelopes may have a length.
 pub(super) fn default_model(name: &str) -> HostOptions {
-    HostOptions::default().setting("SCORE_DEFAULT_MODEL", name)
+    HostOptions::default()
+        .core_tools()
+        .with_telemetry()
+        .setting("SCORE_DEFAULT_MODEL", name)
 }
 
 /// A host with `affine` by default and `identity_string`.

@@ -8,7 +8,7 @@ use regex::{Captures, Regex};
 use serde_json::{Value, json};
 
 use super::random;
-use super::triggers::BlobEvent;
+use super::triggers::{self, ACCOUNT, BlobEvent};
 
 /// What stays as it is in a blob's address.
 const IN_ADDRESS: &AsciiSet = &NON_ALPHANUMERIC
@@ -105,7 +105,7 @@ impl BlobStore {
             content: content.into(),
             etag: version.etag.clone(),
             metadata,
-            content_type: "application/octet-stream".to_owned(),
+            content_type: "application/json".to_owned(),
         };
         let mut account = self.account();
         account.blobs.insert(version.blob.clone(), blob);
@@ -185,14 +185,9 @@ pub(crate) fn event(
     let address = utf8_percent_encode(&path, IN_ADDRESS);
     BlobEvent {
         body: blob.content.clone(),
-        uri: format!("https://acct.blob.core.windows.net/{address}"),
+        uri: format!("{ACCOUNT}/{address}"),
         placeholders,
-        properties: json!({
-            "ContentLength": blob.content.len(),
-            "ContentType": blob.content_type,
-            "ETag": blob.etag,
-            "LastModified": "2026-03-01T10:00:05+00:00",
-        }),
+        properties: triggers::blob_properties(&blob.content, &blob.content_type),
         metadata: blob.metadata.clone(),
     }
 }
@@ -303,7 +298,7 @@ mod tests {
         let name = store.put("in/ä b/100%.json", "x").blob;
         let blob = store.get(&name.path()).unwrap();
         let told = event(&name, &blob, Vec::new());
-        let expected = "https://acct.blob.core.windows.net/in/%C3%A4%20b/100%25.json";
+        let expected = "http://127.0.0.1:10000/devstoreaccount1/in/%C3%A4%20b/100%25.json";
         assert_eq!(told.uri, expected);
         assert_eq!(told.properties["ContentLength"], 1);
     }

@@ -12,6 +12,11 @@ use super::http1::{RawConnection, RawResponse};
 /// After this long unused the host closes a connection.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
+/// How often a request without a body is sent again.
+const RESENDS: usize = 3;
+/// Milliseconds between the attempts of a host that proxies.
+const PAUSES: [u64; 9] = [50, 100, 200, 250, 250, 250, 250, 250, 250];
+
 /// Why a request had no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -67,15 +72,29 @@ impl Client {
             .unwrap_or(Err(Failure::TimedOut))
     }
 
-    /// The same with up to ten more tries if there is no connection, as a host that proxies does.
+    /// The same with up to ten attempts, as a host that proxies makes them. A body that was begun is not sent again:
+    /// then the other attempts only connect.
     pub(crate) async fn send_persistently(&self, request: &Request) -> Result<Answer, Failure> {
-        for retry in 0..10 {
-            match self.send(request).await {
-                Err(Failure::Connect(_)) => sleep(Duration::from_millis(50 + 20 * retry)).await,
-                other => return other,
+        let mut failed = match self.send(request).await {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        for pause in PAUSES {
+            if matches!(failed, Failure::TimedOut) {
+                break;
             }
+            sleep(Duration::from_millis(pause)).await;
+            let is_begun = matches!(failed, Failure::Transport(_)) && !request.body.is_empty();
+            if is_begun {
+                drop(self.connect().await);
+                continue;
+            }
+            failed = match self.send(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
         }
-        self.send(request).await
+        Err(failed)
     }
 
     /// Closes all idle connections.
@@ -84,24 +103,21 @@ impl Client {
     }
 
     async fn send_unlimited(&self, request: &Request) -> Result<Answer, Failure> {
-        let reused = self.take_idle();
-        let is_reused = reused.is_some();
-        let connection = match reused {
+        let mut connection = match self.take_idle() {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        match self.exchange(connection, request).await {
-            // only a request without a body may be sent again when an idle connection turns out to be closed
-            Err(error)
-                if is_reused
-                    && request.body.is_empty()
-                    && error.kind() == ErrorKind::ConnectionAborted =>
-            {
-                self.exchange(self.connect().await?, request).await
+        // A request without a body is sent again when its connection ends before any answer.
+        let mut resends = if request.body.is_empty() { RESENDS } else { 0 };
+        loop {
+            match self.exchange(connection, request).await {
+                Err(error) if resends > 0 && error.kind() == ErrorKind::ConnectionAborted => {
+                    resends -= 1;
+                    connection = self.connect().await?;
+                }
+                other => return other.map_err(Failure::Transport),
             }
-            other => other,
         }
-        .map_err(Failure::Transport)
     }
 
     async fn connect(&self) -> Result<RawConnection, Failure> {

@@ -51,11 +51,10 @@ impl Cloud {
     ) -> Result<(), String> {
         match value {
             OutputValue::Http(_) => Ok(()),
-            OutputValue::Blob(content) => {
-                let template = config.resolve(binding.setting("path"))?;
-                let path = fill_path(&template, placeholders)?;
-                self.blobs.put(&path, content.clone());
-                Ok(())
+            OutputValue::Blob(content) => self.write_blob(config, binding, content, placeholders),
+            OutputValue::Unwritable(reason) => {
+                self.write_blob(config, binding, b"", placeholders)?;
+                Err(reason.clone())
             }
             OutputValue::Messages(bodies) => {
                 let queue = match binding.setting("queueName") {
@@ -70,6 +69,19 @@ impl Cloud {
                 }
             }
         }
+    }
+
+    fn write_blob(
+        &self,
+        config: &HostConfig,
+        binding: &Binding,
+        content: &[u8],
+        placeholders: &[(String, String)],
+    ) -> Result<(), String> {
+        let template = config.resolve(binding.setting("path"))?;
+        let path = fill_path(&template, placeholders)?;
+        self.blobs.put(&path, content);
+        Ok(())
     }
 }
 

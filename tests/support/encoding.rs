@@ -6,15 +6,24 @@ use serde_json::{Map, Value};
 
 use super::iso8601;
 
+/// A point in time as the host holds it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Instant {
+    /// Since 1970.
+    pub(crate) seconds: i64,
+    /// Tenths of microseconds.
+    pub(crate) ticks: u32,
+}
+
 /// A value as the host holds it.
 #[derive(Clone, Debug)]
 pub(crate) enum HostValue {
     /// `byte[]`.
     Bytes(Vec<u8>),
-    /// `DateTime` in UTC, as seconds since 1970.
-    DateTime(i64),
-    /// `DateTimeOffset` in UTC, as seconds since 1970.
-    DateTimeOffset(i64),
+    /// `DateTime` in UTC.
+    DateTime(Instant),
+    /// `DateTimeOffset` in UTC.
+    DateTimeOffset(Instant),
     /// An object or dictionary.
     Object(Map<String, Value>),
     /// A string, and also a `Uri` or `Guid`.
@@ -40,8 +49,8 @@ pub(crate) fn data_value(value: &HostValue) -> Value {
 pub(crate) fn metadata_value(value: &HostValue) -> Option<Value> {
     Some(match value {
         HostValue::Bytes(bytes) => base64(bytes).into(),
-        HostValue::DateTime(seconds) => iso8601::whole_seconds(*seconds).into(),
-        HostValue::DateTimeOffset(seconds) => (iso8601::whole_seconds(*seconds) + "+00:00").into(),
+        HostValue::DateTime(at) => iso8601::whole_seconds(at.seconds).into(),
+        HostValue::DateTimeOffset(at) => (iso8601::whole_seconds(at.seconds) + "+00:00").into(),
         HostValue::Object(members) => members.clone().into(),
         HostValue::Text(text) => twice(&text.as_str().into()),
         HostValue::Integer(number) => twice(&(*number).into()),
@@ -50,6 +59,19 @@ pub(crate) fn metadata_value(value: &HostValue) -> Option<Value> {
         HostValue::Array(items) => twice(&items.clone().into()),
         HostValue::Null => return None,
     })
+}
+
+/// The value as an element of an array, in which dates keep their fractions.
+pub(crate) fn element(value: HostValue) -> Value {
+    match value {
+        HostValue::Text(text) => text.into(),
+        HostValue::Integer(number) => number.into(),
+        HostValue::Object(members) => members.into(),
+        HostValue::DateTime(at) => iso8601::full(at).into(),
+        HostValue::DateTimeOffset(at) => (iso8601::full(at) + "+00:00").into(),
+        HostValue::Null => Value::Null,
+        other => data_value(&other),
+    }
 }
 
 /// Standard base64 with padding.
@@ -74,7 +96,10 @@ pub(crate) fn leak_properties(body: &str, metadata: &mut Map<String, Value>) {
             Value::Object(_) => value,
             Value::Bool(truth) => twice(&(if truth { "True" } else { "False" }).into()),
             Value::Number(number) => twice(&super::newtonsoft::number_text(&number).into()),
-            Value::String(_) => twice(&value),
+            Value::String(text) => match iso8601::parse(&text) {
+                Some(date) => twice(&date.culture_text().into()),
+                None => twice(&text.into()),
+            },
         };
         let found = metadata
             .keys()
@@ -117,14 +142,22 @@ mod tests {
 
     #[test]
     fn dates_have_whole_seconds() {
-        let seconds = 1_772_359_205;
+        let at = Instant {
+            seconds: 1_772_359_205,
+            ticks: 8_620_000,
+        };
         assert_eq!(
-            written(HostValue::DateTime(seconds)),
+            written(HostValue::DateTime(at)),
             json!("2026-03-01T10:00:05")
         );
         assert_eq!(
-            written(HostValue::DateTimeOffset(seconds)),
+            written(HostValue::DateTimeOffset(at)),
             json!("2026-03-01T10:00:05+00:00")
+        );
+        assert_eq!(
+            element(HostValue::DateTime(at)),
+            "2026-03-01T10:00:05.862",
+            "except in arrays"
         );
     }
 
@@ -175,11 +208,12 @@ mod tests {
             .unwrap()
             .clone();
         leak_properties(
-            r#"{"deliverycount":99,"id":"r","on":true,"o":{"a":1},"x":[1],"n":null}"#,
+            r#"{"deliverycount":99,"id":"r","on":true,"o":{"a":1},"x":[1],"n":null,"at":"2026-03-01T10:00:05Z"}"#,
             &mut metadata,
         );
         let expected = json!({
-            "DeliveryCount": "\"99\"", "MessageId": "\"m\"", "id": "\"r\"", "on": "\"True\"", "o": {"a": 1}
+            "DeliveryCount": "\"99\"", "MessageId": "\"m\"", "id": "\"r\"", "on": "\"True\"", "o": {"a": 1},
+            "at": "\"03/01/2026 10:00:05\"",
         });
         assert_eq!(Value::Object(metadata), expected);
     }

@@ -1,36 +1,26 @@
 //! A caller's HTTP request on its way through the host to the handler, and the answer on its way back.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::answer::Answer;
 use super::client::Request;
-use super::encoding;
-use super::headers::{self, Headers};
+use super::headers;
 use super::host::{FunctionsHost, Mode};
 use super::host_config::Function;
-use super::invoke::{self, HOST_VERSION, HOST_VERSION_HEADER, INVOCATION_ID_HEADER, Transport};
+use super::http1::{self, RawConnection};
+use super::invoke::{self, Transport};
 use super::outputs::OutputValue;
+use super::random;
+use super::received::Received;
 use super::routes::{self, RouteValues};
-use super::{http1, random};
-
-/// The public name of the app unless the caller sends a `Host` header.
-pub(crate) const PUBLIC_HOST: &str = "app.example";
-
-/// A request as the host's web server received it.
-struct Received<'a> {
-    method: &'a str,
-    path: &'a str,
-    query: &'a str,
-    headers: Headers,
-    body: &'a [u8],
-}
 
 impl FunctionsHost {
     /// Sends one HTTP request to the app, by the host's mode, and returns what the caller gets.
     ///
     /// `path_and_query` is the public one, `/api/score/iris?v=1`. `Host` and, for a body, `Content-Length` are added
     /// unless `headers` has them; with `Transfer-Encoding: chunked` among the headers the caller's upload has no length.
-    /// Where the host itself answers, [`Answer::host_error`] says why.
+    /// Where the host itself answers, [`Answer::host_error`] says why. Dropping the future is a caller that goes away.
     pub(crate) async fn http(
         &self,
         method: &str,
@@ -51,15 +41,17 @@ impl FunctionsHost {
         headers: &[(&str, &str)],
         body: impl AsRef<[u8]>,
     ) -> Answer {
-        let (path, query) = path_and_query
-            .split_once('?')
-            .unwrap_or((path_and_query, ""));
-        let received = Received::new(method, (path, query), headers, body.as_ref());
-        let (function, values) = match routes::find(self.config(), method, path) {
+        let received = Received::new(method, path_and_query, headers, body.as_ref());
+        let received = received.traced(self.activity());
+        let (function, values) = match self.admit(&received) {
             Ok(found) => found,
-            Err(status) => {
-                return Answer::from_host(status, "no function has this route and method");
-            }
+            Err(refusal) => return refusal,
+        };
+        let Some(_place) = self.throttle().enter().await else {
+            let mut busy = Answer::from_host(429, "maxOutstandingRequests are under way");
+            busy.headers
+                .push(("X-FUNCTION-SCALEOUT".to_owned(), "1".to_owned()));
+            return busy;
         };
         let invocation_id = random::guid();
         let answered = match mode {
@@ -88,53 +80,77 @@ impl FunctionsHost {
         }
     }
 
+    /// A chunked upload through a proxying host: each piece goes on when the caller sends it, the end with the sender.
+    ///
+    /// # Errors
+    ///
+    /// If the connection to the handler fails.
+    pub(crate) async fn upload(
+        &self,
+        path_and_query: &str,
+        headers: &[(&str, &str)],
+        mut pieces: mpsc::Receiver<Vec<u8>>,
+    ) -> std::io::Result<Answer> {
+        let chunked = [headers, &[("Transfer-Encoding", "chunked")]].concat();
+        let received = Received::new("POST", path_and_query, &chunked, b"");
+        let headers = received.proxied_headers(&random::guid(), self.port());
+        let connection = RawConnection::open(self.port()).await?;
+        let head = http1::head("POST", &received.proxied_target(), &headers);
+        connection.send(&head).await?;
+        while let Some(piece) = pieces.recv().await {
+            connection.send(&http1::chunk(&piece)).await?;
+        }
+        connection.send(&http1::chunk(b"")).await?;
+        Ok(connection.read_response(false).await?.answer)
+    }
+
+    /// The function that a request is for, or the host's own refusal.
+    fn admit(&self, received: &Received<'_>) -> Result<(&Function, RouteValues), Answer> {
+        let found = routes::find(self.config(), received.method, &received.path);
+        let (function, values) = found
+            .map_err(|status| Answer::from_host(status, "no function has this route and method"))?;
+        let level = function.trigger().setting("authLevel");
+        let is_open = level.eq_ignore_ascii_case("anonymous");
+        match self.function_key() {
+            Some(key) if !is_open && !received.shows(key) => {
+                Err(Answer::from_host(401, "no key of this function"))
+            }
+            _ => Ok((function, values)),
+        }
+    }
+
     async fn forward(
         &self,
         received: &Received<'_>,
         invocation_id: &str,
     ) -> Result<Answer, String> {
-        let target = format!(
-            "{}{}",
-            routes::forwarded_path(received.path),
-            routes::forwarded_query(received.query)
-        );
-        let head = http1::head(
-            received.method,
-            &target,
-            &received.forwarded_headers(invocation_id)?,
-        );
-        let body = received.body.to_vec();
-        let sent = self.client().send(&Request { head, body }).await;
+        let headers = received.forwarded_headers(invocation_id)?;
+        let request = Request {
+            head: http1::head(received.method, &received.forwarded_target(), &headers),
+            body: received.body.to_vec(),
+        };
+        // A task of its own: the handler is not told when the caller goes away.
+        let client = self.client_handle();
+        let sent = tokio::spawn(async move { client.send(&request).await });
+        let sent = sent.await.map_err(|error| error.to_string())?;
         let mut answer = sent.map_err(|failure| failure.to_string())?;
-        answer
-            .headers
-            .retain(|(name, _)| !name.eq_ignore_ascii_case("transfer-encoding"));
-        Ok(answer)
+        answer.headers = headers::answered(answer.headers)?;
+        Ok(without_coding(answer))
     }
 
     async fn proxy(&self, received: &Received<'_>, invocation_id: &str) -> Result<Answer, String> {
-        let target = match received.query {
-            "" => received.path.to_owned(),
-            query => format!("{}?{query}", received.path),
-        };
         let headers = received.proxied_headers(invocation_id, self.port());
-        let is_chunked = headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("transfer-encoding"));
-        let body = match is_chunked {
-            true => http1::chunked(received.body),
+        let body = match received.headers.is_chunked() {
+            true => http1::chunked_whole(received.body),
             false => received.body.to_vec(),
         };
-        let head = http1::head(received.method, &target, &headers);
+        let head = http1::head(received.method, &received.proxied_target(), &headers);
         let sent = self
             .client()
             .send_persistently(&Request { head, body })
             .await;
-        let mut answer = sent.map_err(|failure| failure.to_string())?;
-        answer
-            .headers
-            .retain(|(name, _)| !name.eq_ignore_ascii_case("transfer-encoding"));
-        Ok(answer)
+        sent.map(without_coding)
+            .map_err(|failure| failure.to_string())
     }
 
     async fn envelop(
@@ -145,7 +161,7 @@ impl FunctionsHost {
         transport: Transport,
     ) -> Result<Answer, String> {
         let data = json!({ function.trigger().name.clone(): received.data(values) });
-        let metadata = received.metadata(&function.name, values);
+        let metadata: Value = received.metadata(function, values);
         let answer = self
             .post_envelope(&function.name, data, metadata, transport)
             .await?;
@@ -154,7 +170,9 @@ impl FunctionsHost {
             let mut written = outcome.outputs.into_values();
             let answer = written.find_map(|value| match value {
                 OutputValue::Http(answer) => Some(answer),
-                OutputValue::Messages(_) | OutputValue::Blob(_) => None,
+                OutputValue::Messages(_) | OutputValue::Blob(_) | OutputValue::Unwritable(_) => {
+                    None
+                }
             });
             answer.ok_or_else(|| format!("{} has no http output", function.name))
         });
@@ -169,148 +187,10 @@ impl FunctionsHost {
     }
 }
 
-impl<'a> Received<'a> {
-    fn new(
-        method: &'a str,
-        (path, query): (&'a str, &'a str),
-        sent: &[(&str, &str)],
-        body: &'a [u8],
-    ) -> Self {
-        let mut headers = Headers::default();
-        for (name, value) in sent {
-            headers.append(name, value);
-        }
-        if headers.get("host").is_none() {
-            headers.append("Host", PUBLIC_HOST);
-        }
-        if !body.is_empty() && headers.get("content-length").is_none() && !headers.is_chunked() {
-            headers.append("Content-Length", &body.len().to_string());
-        }
-        if headers.get("traceparent").is_none() {
-            headers.append("traceparent", &random::traceparent());
-        }
-        Self {
-            method,
-            path,
-            query: query.split('#').next().unwrap_or_default(),
-            headers,
-            body,
-        }
-    }
-
-    /// What a forwarding host sends on.
-    fn forwarded_headers(&self, invocation_id: &str) -> Result<Vec<(String, String)>, String> {
-        if self.headers.is_chunked() {
-            return Err("a chunked upload cannot be forwarded".to_owned());
-        }
-        let mut headers = self.headers.without_content();
-        headers.append(INVOCATION_ID_HEADER, invocation_id);
-        headers.append(HOST_VERSION_HEADER, HOST_VERSION);
-        headers.append(
-            "User-Agent",
-            &format!("Azure-Functions-Host/{HOST_VERSION}"),
-        );
-        if !self.body.is_empty() {
-            headers.append("Content-Length", &self.body.len().to_string());
-            if let Some(content_type) = self.headers.get("content-type") {
-                headers::check_media_type(&content_type)?;
-                headers.append("Content-Type", &content_type);
-            }
-        }
-        Ok(headers.joined())
-    }
-
-    /// What a proxying host sends on; a body goes in chunks, as for a caller who does not know its length.
-    fn proxied_headers(&self, invocation_id: &str, port: u16) -> Vec<(String, String)> {
-        let mut headers = self.headers.clone();
-        let public_host = headers.get("host").unwrap_or_default();
-        headers.set("Host", &format!("127.0.0.1:{port}"));
-        headers.set(INVOCATION_ID_HEADER, invocation_id);
-        headers.set(HOST_VERSION_HEADER, HOST_VERSION);
-        headers.set("x-ms-invocation-id", invocation_id);
-        headers.set("X-Forwarded-For", "127.0.0.1");
-        headers.set("X-Forwarded-Proto", "https");
-        headers.set("X-Forwarded-Host", &public_host);
-        if !self.body.is_empty() {
-            headers.remove("Content-Length");
-            headers.set("Transfer-Encoding", "chunked");
-        }
-        headers.joined()
-    }
-
-    /// The entry of the HTTP trigger in `Data`.
-    fn data(&self, values: &RouteValues) -> Value {
-        let public_host = self.headers.get("host").unwrap_or_default();
-        let question_mark = if self.query.is_empty() { "" } else { "?" };
-        let mut request = json!({
-            "Url": format!("https://{public_host}{}{question_mark}{}", self.path, self.query),
-            "Method": self.method,
-            "Query": self.query_object(),
-            "Headers": self.headers.arrays(),
-            "Params": values,
-            "Identities": [{"AuthenticationType": null, "IsAuthenticated": false, "Claims": []}],
-        });
-        if let Some(body) = self.body_text() {
-            request["Body"] = body.into();
-        }
-        request
-    }
-
-    fn metadata(&self, function: &str, values: &RouteValues) -> Value {
-        let mut metadata = Map::new();
-        metadata.insert("Query".to_owned(), self.query_object());
-        let headers = self.headers.canonical().joined().into_iter();
-        metadata.insert(
-            "Headers".to_owned(),
-            headers
-                .map(|(name, value)| (name, value.into()))
-                .collect::<Map<_, _>>()
-                .into(),
-        );
-        if let Some(body) = self.body_text().filter(|_| !self.is_binary()) {
-            encoding::leak_properties(&body, &mut metadata);
-        }
-        for (key, value) in routes::query(self.query) {
-            if !key.eq_ignore_ascii_case("code") {
-                metadata.insert(key, encoding::twice(&value.into()));
-            }
-        }
-        for (name, value) in values {
-            if let Some(value) = value {
-                metadata.insert(name.clone(), encoding::twice(&value.as_str().into()));
-            }
-        }
-        encoding::drop_triggers(&mut metadata);
-        metadata.insert("sys".to_owned(), encoding::sys(function));
-        metadata.into()
-    }
-
-    fn query_object(&self) -> Value {
-        let entries = routes::query(self.query).into_iter();
-        entries
-            .map(|(key, value)| (key, value.into()))
-            .collect::<Map<_, _>>()
-            .into()
-    }
-
-    /// Absent without a length; base64 for the two binary kinds; else text, which destroys other binary bodies.
-    fn body_text(&self) -> Option<String> {
-        if self.body.is_empty() || self.headers.is_chunked() {
-            return None;
-        }
-        Some(match self.is_binary() {
-            true => encoding::base64(self.body),
-            false => String::from_utf8_lossy(self.body).into_owned(),
-        })
-    }
-
-    fn is_binary(&self) -> bool {
-        let content_type = self
-            .headers
-            .get("content-type")
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        content_type.starts_with("application/octet-stream")
-            || content_type.starts_with("multipart/")
-    }
+/// The coding of a transfer ends at the host.
+fn without_coding(mut answer: Answer) -> Answer {
+    answer
+        .headers
+        .retain(|(name, _)| !name.eq_ignore_ascii_case("transfer-encoding"));
+    answer
 }

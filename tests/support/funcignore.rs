@@ -125,12 +125,12 @@ mod tests {
                 "score",
                 &[
                     "score/src/lib.rs",
-                    "score-x/function.json",
-                    "score_http",
+                    "score-x/y",
+                    "score_http/function.json",
                     "scores"
                 ]
             ),
-            ["score_http", "scores"]
+            ["score_http/function.json", "scores"]
         );
     }
 

@@ -17,20 +17,76 @@ const CONTENT_HEADERS: [&str; 11] = [
     "last-modified",
 ];
 
-/// Names that the host's web server spells its own way.
-const KNOWN_HEADERS: [&str; 12] = [
+/// Names that the host's web server knows, in its spelling and in the order in which it lists them; others follow.
+const KNOWN_HEADERS: [&str; 42] = [
     "Accept",
+    "Connection",
+    "Host",
+    "User-Agent",
+    "Accept-Charset",
     "Accept-Encoding",
+    "Accept-Language",
+    "Access-Control-Request-Headers",
+    "Access-Control-Request-Method",
     "Authorization",
+    "baggage",
     "Cache-Control",
-    "Content-Encoding",
-    "Content-Length",
     "Content-Type",
     "Cookie",
-    "Host",
-    "Transfer-Encoding",
-    "User-Agent",
+    "Correlation-Context",
+    "Date",
+    "Expect",
+    "From",
+    "If-Match",
+    "If-Modified-Since",
+    "If-None-Match",
+    "If-Range",
+    "If-Unmodified-Since",
+    "Keep-Alive",
+    "Max-Forwards",
     "Origin",
+    "Pragma",
+    "Proxy-Authorization",
+    "Range",
+    "Referer",
+    "Request-Id",
+    "TE",
+    "traceparent",
+    "tracestate",
+    "Trailer",
+    "Transfer-Encoding",
+    "Translate",
+    "Upgrade",
+    "Upgrade-Insecure-Requests",
+    "Via",
+    "Warning",
+    "Content-Length",
+];
+
+/// What a proxying host does not pass on: headers of the connection, and those it sets itself.
+const NOT_PROXIED: [&str; 10] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+];
+
+/// Headers of an answer that a forwarding host takes for lists, of which each element gets a line.
+const LISTS: [&str; 8] = [
+    "accept-ranges",
+    "allow",
+    "content-encoding",
+    "content-language",
+    "trailer",
+    "upgrade",
+    "vary",
+    "via",
 ];
 
 /// Headers in order; several values of one name are joined when they are sent on.
@@ -40,10 +96,38 @@ pub(crate) struct Headers(Vec<(String, Vec<String>)>);
 impl Headers {
     /// Without those that belong to the body.
     pub(crate) fn without_content(&self) -> Self {
+        self.kept(|name| !CONTENT_HEADERS.contains(&name))
+    }
+
+    /// Only those that belong to the body.
+    pub(crate) fn content(&self) -> Self {
+        self.kept(|name| CONTENT_HEADERS.contains(&name))
+    }
+
+    /// Without those that a proxying host drops.
+    pub(crate) fn proxied(&self) -> Self {
+        self.kept(|name| !NOT_PROXIED.contains(&name))
+    }
+
+    fn kept(&self, keeps: impl Fn(&str) -> bool) -> Self {
         let mut kept = self.clone();
-        kept.0
-            .retain(|(name, _)| !CONTENT_HEADERS.contains(&name.to_ascii_lowercase().as_str()));
+        kept.0.retain(|(name, _)| keeps(&name.to_ascii_lowercase()));
         kept
+    }
+
+    /// How many names there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds a header before all others.
+    pub(crate) fn prepend(&mut self, name: &str, value: &str) {
+        self.0.insert(0, (name.to_owned(), vec![value.to_owned()]));
+    }
+
+    /// Adds the headers of another.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
     }
 
     /// Adds a value to those of its name.
@@ -58,10 +142,13 @@ impl Headers {
         }
     }
 
-    /// Replaces all values of a name.
+    /// Replaces all values of a name where it stands, or adds it.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        self.remove(name);
-        self.append(name, value);
+        let mut found = self.0.iter_mut();
+        match found.find(|(found, _)| found.eq_ignore_ascii_case(name)) {
+            Some((_, values)) => *values = vec![value.to_owned()],
+            None => self.append(name, value),
+        }
     }
 
     /// Removes a name.
@@ -93,27 +180,38 @@ impl Headers {
             .collect()
     }
 
-    /// Names that the web server knows in its own spelling.
-    pub(crate) fn canonical(&self) -> Self {
-        let spelled = |name: &String| {
-            let known = KNOWN_HEADERS
-                .iter()
-                .find(|known| known.eq_ignore_ascii_case(name));
-            known.map_or_else(|| name.clone(), ToString::to_string)
+    /// In the order and spelling of the host's web server.
+    pub(crate) fn as_received(&self) -> Self {
+        let position = |name: &str| {
+            let mut known = KNOWN_HEADERS.iter();
+            known.position(|known| known.eq_ignore_ascii_case(name))
         };
-        Self(
-            self.0
-                .iter()
-                .map(|(name, values)| (spelled(name), values.clone()))
-                .collect(),
-        )
+        let mut received = self.clone();
+        for (name, _) in &mut received.0 {
+            if let Some(position) = position(name) {
+                KNOWN_HEADERS[position].clone_into(name);
+            }
+        }
+        received
+            .0
+            .sort_by_key(|(name, _)| position(name).unwrap_or(KNOWN_HEADERS.len()));
+        received
+    }
+
+    /// An object of texts, as in an envelope's metadata.
+    pub(crate) fn texts(&self) -> Value {
+        let entries = self.0.iter();
+        entries
+            .map(|(name, values)| (name.clone(), values.join(",").into()))
+            .collect::<Map<_, _>>()
+            .into()
     }
 
     /// An object of arrays, as in an envelope.
     pub(crate) fn arrays(&self) -> Value {
-        let entries = self.canonical().0.into_iter();
+        let entries = self.0.iter();
         entries
-            .map(|(name, values)| (name, values.into()))
+            .map(|(name, values)| (name.clone(), values.clone().into()))
             .collect::<Map<_, _>>()
             .into()
     }
@@ -129,15 +227,41 @@ fn join(name: &str, values: &[String]) -> String {
     values.join(separator)
 }
 
-/// The host cannot forward a body whose content type it cannot parse.
-pub(crate) fn check_media_type(text: &str) -> Result<(), String> {
+/// A content type as the host prints it again.
+///
+/// # Errors
+///
+/// If it cannot parse it: such a request is not forwarded.
+pub(crate) fn media_type(text: &str) -> Result<String, String> {
     let form = regex::Regex::new(
-        r#"^[\w!#$&^.+*'|~%-]+/[\w!#$&^.+*'|~%-]+\s*(;\s*[\w-]+\s*=\s*("[^"]*"|[^\s;"]+)\s*)*;?$"#,
+        r#"^[\w!#$&^.+*'|~%-]+/[\w!#$&^.+*'|~%-]+\s*(;\s*[\w-]+\s*=\s*("[^"]*"|[^\s;"]+)\s*)*$"#,
     );
     match form.is_ok_and(|form| form.is_match(text.trim())) {
-        true => Ok(()),
+        true => {
+            let parts: Vec<&str> = text.split(';').map(str::trim).collect();
+            Ok(parts.join("; "))
+        }
         false => Err(format!("not a content type: {text}")),
     }
+}
+
+/// An answer's headers as a forwarding host gives them to the caller.
+///
+/// # Errors
+///
+/// If a value is not ASCII: the caller gets a 500.
+pub(crate) fn answered(headers: Vec<(String, String)>) -> Result<Vec<(String, String)>, String> {
+    if let Some((name, _)) = headers.iter().find(|(_, value)| !value.is_ascii()) {
+        return Err(format!("header {name} is not ASCII"));
+    }
+    let split = |(name, value): (String, String)| -> Vec<(String, String)> {
+        if !LISTS.contains(&name.to_ascii_lowercase().as_str()) {
+            return vec![(name, value)];
+        }
+        let parts = value.split(',').map(|part| part.trim().to_owned());
+        parts.map(|part| (name.clone(), part)).collect()
+    };
+    Ok(headers.into_iter().flat_map(split).collect())
 }
 
 #[cfg(test)]
@@ -160,17 +284,34 @@ mod tests {
     }
 
     #[test]
-    fn media_types_are_checked_loosely() {
-        for good in [
-            "application/json",
-            "application/json; charset=UTF-8",
-            "text/csv;header=present",
-            "a/b; c=\"d e\"",
-        ] {
-            assert_eq!(check_media_type(good), Ok(()), "{good}");
+    fn known_headers_come_first_and_in_the_servers_order() {
+        let mut headers = Headers::default();
+        for name in ["X-A", "content-length", "HOST", "Cookie", "accept"] {
+            headers.append(name, "1");
         }
-        for bad in ["json", "application/", "application/json charset", ""] {
-            assert!(check_media_type(bad).is_err(), "{bad}");
+        let names: Vec<String> = headers
+            .as_received()
+            .joined()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, ["Accept", "Host", "Cookie", "Content-Length", "X-A"]);
+    }
+
+    #[test]
+    fn media_types_are_parsed_and_printed() {
+        for (good, printed) in [
+            ("application/json", "application/json"),
+            (
+                "application/json;charset=UTF-8",
+                "application/json; charset=UTF-8",
+            ),
+            ("a/b; c=\"d e\"", "a/b; c=\"d e\""),
+        ] {
+            assert_eq!(media_type(good).as_deref(), Ok(printed));
+        }
+        for bad in ["json", "application/", "application/json;", "a/b, c/d", ""] {
+            assert!(media_type(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Plays the Functions host for one handler: starts it, waits until it answers, watches, stops and restarts it.
 
 use std::process::ExitStatus;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -11,9 +11,10 @@ use tokio::time::{sleep, timeout};
 use super::app_root::AppRoot;
 use super::client::{Client, Failure, Request};
 use super::host_config::HostConfig;
-use super::host_options::environment;
-pub(crate) use super::host_options::{HostOptions, Mode};
+pub(crate) use super::host_options::{CORE_TOOLS, HostOptions, Mode};
+use super::host_options::{environment, mode_of_test};
 use super::process::{Launch, Level, Log, LogLine, Process};
+use super::throttle::Throttle;
 use super::{PATIENCE, http1, invoke, port, random};
 
 /// Pause between two readiness probes.
@@ -28,7 +29,11 @@ pub(crate) struct FunctionsHost {
     mode: Mode,
     port: u16,
     launch: Launch,
-    client: Client,
+    client: Arc<Client>,
+    throttle: Throttle,
+    key: Option<String>,
+    has_telemetry: bool,
+    is_core_tools: bool,
     process: Mutex<Process>,
     log: Log,
     startup_time: Mutex<Duration>,
@@ -56,17 +61,22 @@ impl FunctionsHost {
     ///
     /// If the host would refuse the app, or the program cannot be started.
     pub(crate) fn spawn(app: &AppRoot, options: impl Into<HostOptions>) -> Self {
-        let options = options.into();
+        let mut options = options.into();
+        if options.mode == Some(Mode::Envelope { chunked: false }) {
+            options = options.core_tools();
+        }
         let port = options.port.unwrap_or_else(port::free);
         let environment = environment(app, &options, port);
+        let is_core_tools = environment.iter().any(|(name, _)| name == CORE_TOOLS.0);
         let config = HostConfig::read(app.path(), &environment.iter().cloned().collect());
-        let mode = options
-            .mode
-            .unwrap_or(match (config.proxies, config.forwards) {
-                (true, _) => Mode::Proxied,
-                (false, true) => Mode::Forwarded,
-                (false, false) => Mode::Envelope { chunked: true },
-            });
+        let mode = options.mode.or_else(mode_of_test);
+        let mode = mode.unwrap_or(match (config.proxies, config.forwards) {
+            (true, _) => Mode::Proxied,
+            (false, true) => Mode::Forwarded,
+            (false, false) => Mode::Envelope {
+                chunked: !is_core_tools,
+            },
+        });
         let program = config.executable.to_string_lossy().into_owned();
         let launch = Launch {
             command: std::iter::once(program)
@@ -83,7 +93,14 @@ impl FunctionsHost {
             mode,
             port,
             process: Mutex::new(start(&launch, &log)),
-            client: Client::new(port, invoke::request_limit(config.function_timeout)),
+            client: Arc::new(Client::new(
+                port,
+                invoke::request_limit(config.function_timeout),
+            )),
+            throttle: Throttle::new(&config),
+            key: options.key,
+            has_telemetry: options.has_telemetry,
+            is_core_tools,
             config,
             launch,
             log,
@@ -276,6 +293,31 @@ impl FunctionsHost {
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The client, for a task of its own.
+    pub(crate) fn client_handle(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
+    }
+
+    /// How many HTTP requests may run and wait.
+    pub(crate) fn throttle(&self) -> &Throttle {
+        &self.throttle
+    }
+
+    /// What callers have to show.
+    pub(crate) fn function_key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// Whether the host runs under the Core Tools.
+    pub(crate) fn is_core_tools(&self) -> bool {
+        self.is_core_tools
+    }
+
+    /// The `traceparent` of a new invocation.
+    pub(crate) fn activity(&self) -> Option<String> {
+        self.has_telemetry.then(random::traceparent)
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {

@@ -39,6 +39,8 @@ pub(crate) struct Function {
     pub(crate) name: String,
     /// All bindings in the order of the file.
     pub(crate) bindings: Vec<Binding>,
+    /// Switched off by an app setting.
+    pub(crate) is_disabled: bool,
 }
 
 /// One binding of a function.
@@ -212,7 +214,11 @@ fn functions(root: &Path, variables: &HashMap<String, String>) -> Vec<Function> 
             let name = entry.file_name().to_string_lossy().into_owned();
             let mut file = read_json(&entry.path().join("function.json"));
             expand_all(&mut file, variables);
-            function(name, &file)
+            let is_disabled = is_disabled(&name, variables);
+            Function {
+                is_disabled,
+                ..function(name, &file)
+            }
         })
         .collect();
     functions.sort_by(|one, other| one.name.cmp(&other.name));
@@ -236,9 +242,27 @@ fn function(name: String, file: &Value) -> Function {
             binding.name
         );
     }
-    let function = Function { name, bindings };
+    let function = Function {
+        name,
+        bindings,
+        is_disabled: false,
+    };
     function.trigger();
     function
+}
+
+/// Whether one of the two settings that the host looks for switches a function off; case does not count.
+fn is_disabled(function: &str, variables: &HashMap<String, String>) -> bool {
+    let switches = [
+        format!("AzureWebJobs.{function}.Disabled"),
+        format!("AzureWebJobs_{function}_Disabled"),
+    ];
+    variables.iter().any(|(name, value)| {
+        let is_switch = switches
+            .iter()
+            .any(|switch| switch.eq_ignore_ascii_case(name));
+        is_switch && (value.eq_ignore_ascii_case("true") || value == "1")
+    })
 }
 
 /// `%NAME%` replaced by the variable, unset ones by nothing.
@@ -346,6 +370,21 @@ mod tests {
         ]));
         assert!(!of(&[("httpTrigger", "in")]));
         assert!(!of(&[("serviceBusTrigger", "in"), ("serviceBus", "out")]));
+    }
+
+    #[test]
+    fn two_settings_switch_a_function_off() {
+        let off = |name: &str, value: &str| {
+            let variables = HashMap::from([(name.to_owned(), value.to_owned())]);
+            is_disabled("score_queue", &variables)
+        };
+        assert!(off("AzureWebJobs.score_queue.Disabled", "true"));
+        assert!(off("AzureWebJobs_score_queue_Disabled", "1"));
+        assert!(off("AZUREWEBJOBS_SCORE_QUEUE_DISABLED", "True"));
+        assert!(!off("AzureWebJobs_score_queue_Disabled", "false"));
+        assert!(!off("AzureWebJobs__score_queue__Disabled", "true"));
+        assert!(!off("AzureWebJobs_score-queue_Disabled", "true"));
+        assert!(!off("AzureWebJobs_score_http_Disabled", "true"));
     }
 
     #[test]

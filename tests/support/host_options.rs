@@ -1,12 +1,33 @@
 //! How a test wants the handler started, and the environment that the host gives it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::app_root::AppRoot;
 
-/// Set by the Core Tools.
-pub(crate) const CORE_TOOLS: &str = "FUNCTIONS_CORETOOLS_ENVIRONMENT";
+/// The setting by which the Core Tools run a host: it sends envelopes with their length.
+pub(crate) const CORE_TOOLS: (&str, &str) = ("FUNCTIONS_CORETOOLS_ENVIRONMENT", "Development");
+
+thread_local! {
+    /// What hosts do with HTTP in a test that runs once more by another mode than host.json's.
+    static MODE_OF_TEST: Cell<Option<Mode>> = const { Cell::new(None) };
+}
+
+/// Runs a whole test with hosts that forward instead of what host.json says.
+pub(crate) fn forwarding(test: fn()) {
+    MODE_OF_TEST.set(Some(Mode::Forwarded));
+    let result = std::panic::catch_unwind(test);
+    MODE_OF_TEST.set(None);
+    if let Err(reason) = result {
+        std::panic::resume_unwind(reason);
+    }
+}
+
+/// What [`forwarding`] asks for.
+pub(super) fn mode_of_test() -> Option<Mode> {
+    MODE_OF_TEST.get()
+}
 
 /// How HTTP requests reach the handler.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,6 +44,9 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
+    /// The two in which a caller's own request arrives.
+    pub(crate) const HTTP: [Self; 2] = [Self::Forwarded, Self::Proxied];
+
     /// Every way, for tests that go through them.
     pub(crate) const ALL: [Self; 4] = [
         Self::Forwarded,
@@ -47,6 +71,10 @@ pub(crate) struct HostOptions {
     pub(crate) port: Option<u16>,
     /// A process in between that can be killed.
     pub(crate) has_parent: bool,
+    /// What callers of functions that are not anonymous have to show.
+    pub(crate) key: Option<String>,
+    /// Whether the host has telemetry, and gives each request a `traceparent`.
+    pub(crate) has_telemetry: bool,
 }
 
 impl HostOptions {
@@ -78,6 +106,23 @@ impl HostOptions {
     pub(crate) fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
+    }
+
+    /// A host that asks for this function key.
+    pub(crate) fn key(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
+        self
+    }
+
+    /// A host with Application Insights.
+    pub(crate) fn with_telemetry(mut self) -> Self {
+        self.has_telemetry = true;
+        self
+    }
+
+    /// The host under the Core Tools: it may send envelopes with a length.
+    pub(crate) fn core_tools(self) -> Self {
+        self.setting(CORE_TOOLS.0, CORE_TOOLS.1)
     }
 
     /// Starts the handler below a process that `FunctionsHost::crash` kills.
@@ -116,8 +161,6 @@ pub(crate) fn environment(
         ("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", String::new()),
         ("FUNCTIONS_HTTPWORKER_ID", String::new()),
         ("FUNCTIONS_APP_ROOT_PATH", app.path().display().to_string()),
-        // so that envelopes with a length are taken, too, as under the Core Tools
-        (CORE_TOOLS, "Development".to_owned()),
     ];
     let own = own
         .into_iter()

@@ -61,18 +61,54 @@ pub(crate) fn head<N: AsRef<str>, V: AsRef<str>>(
 /// `body` as one chunk per piece, cut at odd positions, with the last chunk behind them.
 pub(crate) fn chunked(body: &[u8]) -> Vec<u8> {
     const LENGTHS: [usize; 6] = [1, 3, 7, 101, 4093, 16_381];
-    let mut coded = Vec::with_capacity(body.len() + body.len() / 1000 + 64);
     let mut rest = body;
     let mut lengths = LENGTHS.into_iter();
-    while !rest.is_empty() {
+    let pieces = std::iter::from_fn(|| {
         let length = lengths.next().unwrap_or(65_521).min(rest.len());
         let (piece, behind) = rest.split_at(length);
-        coded.extend_from_slice(format!("{length:x}\r\n").as_bytes());
-        coded.extend_from_slice(piece);
-        coded.extend_from_slice(b"\r\n");
+        rest = behind;
+        Some(piece).filter(|piece| !piece.is_empty())
+    });
+    pieces.chain([&b""[..]]).flat_map(chunk).collect()
+}
+
+/// `body` as chunks of what a proxying host reads at once, with the last chunk behind them.
+pub(crate) fn chunked_whole(body: &[u8]) -> Vec<u8> {
+    let pieces = body.chunks(64 * 1024);
+    pieces.chain([&b""[..]]).flat_map(chunk).collect()
+}
+
+/// `body` in chunks of 1,024 characters, as the host writes envelopes; of as many bytes if it is not UTF-8.
+pub(crate) fn chunked_text(body: &[u8]) -> Vec<u8> {
+    const CHARACTERS: usize = 1024;
+    let Ok(text) = std::str::from_utf8(body) else {
+        return chunked_whole(body);
+    };
+    let mut coded = Vec::with_capacity(body.len() + body.len() / 100 + 64);
+    let mut rest = text;
+    while !rest.is_empty() {
+        // The host counts as its strings do: a character beyond the first plane is two.
+        let (mut count, mut end) = (0, rest.len());
+        for (index, character) in rest.char_indices() {
+            count += character.len_utf16();
+            if count > CHARACTERS {
+                end = index;
+                break;
+            }
+        }
+        let (piece, behind) = rest.split_at(end);
+        coded.extend(chunk(piece.as_bytes()));
         rest = behind;
     }
-    coded.extend_from_slice(b"0\r\n\r\n");
+    coded.extend(chunk(b""));
+    coded
+}
+
+/// One chunk; the last one if there is nothing in it.
+pub(crate) fn chunk(piece: &[u8]) -> Vec<u8> {
+    let mut coded = format!("{:X}\r\n", piece.len()).into_bytes();
+    coded.extend_from_slice(piece);
+    coded.extend_from_slice(b"\r\n");
     coded
 }
 

@@ -9,22 +9,26 @@ use super::answer::Answer;
 use super::client::Request;
 use super::host::FunctionsHost;
 use super::host_config::Function;
+use super::newtonsoft;
 use super::outputs::{self, OutputValue};
 use super::storage_queue::QueueMessage;
 use super::triggers::{self, BlobEvent, Envelope, ServiceBusMessage};
 use super::{http1, random};
 
 /// The version that the host names in its headers.
-pub(crate) const HOST_VERSION: &str = "4.1052.200.0";
+pub(crate) const HOST_VERSION: &str = "4.1037.0.0";
 /// Carries the invocation id.
 pub(crate) const INVOCATION_ID_HEADER: &str = "X-Azure-Functions-InvocationId";
 /// Carries [`HOST_VERSION`].
 pub(crate) const HOST_VERSION_HEADER: &str = "X-Azure-Functions-HostVersion";
 
+/// What [`judge`] says of an answer that never completes an invocation.
+pub(crate) const HANGS: &str = "the invocation hangs until its timeout";
+
 /// How an envelope's body travels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Transport {
-    /// `Transfer-Encoding: chunked`, cut at odd positions: the host in Azure.
+    /// `Transfer-Encoding: chunked`, each 1,024 characters: the host in Azure.
     Chunked,
     /// With `Content-Length`: the host under the Core Tools.
     ContentLength,
@@ -141,7 +145,7 @@ impl FunctionsHost {
         message: &QueueMessage,
         transport: Transport,
     ) -> Result<InvocationOutcome, String> {
-        let envelope = triggers::queue(self.declared(function), message);
+        let envelope = triggers::queue(self.declared(function), message)?;
         self.invoke_with(function, envelope, transport).await
     }
 
@@ -157,7 +161,7 @@ impl FunctionsHost {
         metadata: Value,
         transport: Transport,
     ) -> Result<Answer, String> {
-        let body = json!({ "Data": data, "Metadata": metadata }).to_string();
+        let body = newtonsoft::plain(&json!({ "Data": data, "Metadata": metadata }));
         self.post_body(function, body.as_bytes(), transport).await
     }
 
@@ -172,21 +176,27 @@ impl FunctionsHost {
         body: &[u8],
         transport: Transport,
     ) -> Result<Answer, String> {
+        assert!(
+            transport == Transport::Chunked || self.is_core_tools(),
+            "outside the Core Tools envelopes come in chunks: start with HostOptions::core_tools"
+        );
         let invocation_id = random::guid();
+        let json = "application/json; charset=utf-8".to_owned();
         let mut headers = vec![
             ("Host", format!("127.0.0.1:{}", self.port())),
-            ("User-Agent", format!("Azure-Functions-Host/{HOST_VERSION}")),
-            (INVOCATION_ID_HEADER, invocation_id.clone()),
             (HOST_VERSION_HEADER, HOST_VERSION.to_owned()),
-            ("traceparent", random::traceparent()),
-            ("Content-Type", "application/json; charset=utf-8".to_owned()),
+            (INVOCATION_ID_HEADER, invocation_id.clone()),
+            ("User-Agent", format!("Azure-Functions-Host/{HOST_VERSION}")),
         ];
+        headers.extend(self.activity().map(|parent| ("traceparent", parent)));
         let body = match transport {
             Transport::Chunked => {
                 headers.push(("Transfer-Encoding", "chunked".to_owned()));
-                http1::chunked(body)
+                headers.push(("Content-Type", json));
+                http1::chunked_text(body)
             }
             Transport::ContentLength => {
+                headers.push(("Content-Type", json));
                 headers.push(("Content-Length", body.len().to_string()));
                 body.to_vec()
             }
@@ -264,7 +274,6 @@ pub(crate) fn judge(
 
 /// The members of the answer's object by their names in lower case.
 fn members(answer: &Answer) -> Result<BTreeMap<String, Value>, String> {
-    const HANGS: &str = "the invocation hangs until its timeout";
     if !(200..300).contains(&answer.status) {
         return Err(format!(
             "status {} does not indicate success: {}",
@@ -323,14 +332,15 @@ fn decode_all(
     let spread = return_value.as_object().filter(|_| !returns);
     let mut outputs = BTreeMap::new();
     for binding in function.outputs() {
+        let named = written.and_then(|written| written.get(&binding.name));
         let value = match binding.name.as_str() {
             "$return" => Some(return_value).filter(|value| !value.is_null()),
-            name => written
-                .and_then(|written| written.get(name))
-                .or_else(|| spread.and_then(|spread| spread.get(name))),
+            name => named.or_else(|| spread.and_then(|spread| spread.get(name))),
         };
+        // A member of ReturnValue that gets to an output by its name is taken as it is.
+        let guesses = binding.name == "$return" || named.is_some();
         let decoded = match value {
-            Some(value) => outputs::decode(binding, value)
+            Some(value) => outputs::decode(binding, value, guesses)
                 .map_err(|error| format!("output {}: {error}", binding.name))?,
             None if binding.kind == "http" => {
                 Some(OutputValue::Http(default_answer(written.is_some())))
@@ -344,8 +354,15 @@ fn decode_all(
 
 /// What an HTTP caller gets when the handler gave no answer for it.
 fn default_answer(has_outputs: bool) -> Answer {
-    let body = if has_outputs { "{}" } else { "" };
-    Answer::new(200, Vec::new(), body.into())
+    if !has_outputs {
+        return Answer::new(204, Vec::new(), Vec::new());
+    }
+    let plain = ("Content-Type", "text/plain; charset=utf-8");
+    Answer::new(
+        200,
+        vec![(plain.0.to_owned(), plain.1.to_owned())],
+        b"{}".to_vec(),
+    )
 }
 
 /// The limit of one request to the handler: one minute more than the function's.

@@ -17,6 +17,7 @@ fn function(outputs: &[(&str, &str)]) -> Function {
     Function {
         name: "f".to_owned(),
         bindings,
+        is_disabled: false,
     }
 }
 
@@ -102,11 +103,7 @@ fn members_of_the_wrong_type_fail() {
 
 #[test]
 fn one_bad_output_fails_the_invocation() {
-    let error = judged(
-        &[("scored", "blob")],
-        r#"{"Outputs":{"scored":"2026-03-01T10:00:05Z"}}"#,
-    )
-    .unwrap_err();
+    let error = judged(&[("scored", "queue")], r#"{"Outputs":{"scored":"{bad}"}}"#).unwrap_err();
     assert!(error.starts_with("output scored"), "{error}");
 }
 
@@ -129,7 +126,7 @@ fn http_callers_get_a_default_answer() {
         other => panic!("{other:?}"),
     };
     assert_eq!(body(r#"{"Outputs":{"other":1}}"#), (200, "{}".to_owned()));
-    assert_eq!(body("{}"), (200, String::new()));
+    assert_eq!(body("{}"), (204, String::new()));
 }
 
 #[test]

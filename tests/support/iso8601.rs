@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::encoding::Instant;
+
 /// A date-time found in a JSON string.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DateTime {
@@ -49,7 +51,7 @@ pub(crate) fn now() -> String {
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
     let whole = civil_text(since.as_secs() as i64);
-    format!("{whole}.{:07}Z", since.subsec_nanos() / 100)
+    format!("{whole}{}Z", fraction_text(since.subsec_nanos() / 100))
 }
 
 /// Seconds since 1970 as the host writes a `DateTime`: whole seconds, no zone.
@@ -57,13 +59,22 @@ pub(crate) fn whole_seconds(seconds: i64) -> String {
     civil_text(seconds)
 }
 
+/// The same with what there is of a fraction.
+pub(crate) fn full(at: Instant) -> String {
+    civil_text(at.seconds) + &fraction_text(at.ticks)
+}
+
+fn fraction_text(ticks: u32) -> String {
+    match ticks {
+        0 => String::new(),
+        ticks => format!(".{ticks:07}").trim_end_matches('0').to_owned(),
+    }
+}
+
 impl DateTime {
     /// As it is printed inside JSON: fraction without trailing zeros, offsets turned into local time.
     pub(crate) fn json_text(&self) -> String {
-        let fraction = match self.ticks {
-            0 => String::new(),
-            ticks => format!(".{ticks:07}").trim_end_matches('0').to_owned(),
-        };
+        let fraction = fraction_text(self.ticks);
         let suffix = match self.zone {
             Zone::None => "",
             Zone::Utc => "Z",

@@ -2,7 +2,9 @@
 //!
 //! - [`app_root`]: the app folder as it lies after a deployment, in a temporary directory
 //! - [`host`]: starts, watches, stops and restarts the handler as the Functions host does
-//! - [`forward`]: a caller's HTTP request on its way through the host, in all three modes
+//! - [`forward`]: a caller's HTTP request on its way through the host, in all three modes; [`received`] is what the host
+//!   makes of it, [`throttle`] how many it takes
+//! - [`recording`], [`recorder`]: what a real host was seen to send, and a handler that notes what it gets
 //! - [`invoke`]: envelopes, and the host's verdict on their answers
 //! - [`triggers`]: messages and blobs as the host puts them into an envelope
 //! - [`broker`], [`storage_queue`], [`blob_store`]: Service Bus, storage queues and blobs in memory; [`cloud`]: all three
@@ -69,6 +71,9 @@ pub(crate) mod process;
 pub(crate) mod python;
 pub(crate) mod queue_storage;
 pub(crate) mod random;
+pub(crate) mod received;
+pub(crate) mod recorder;
+pub(crate) mod recording;
 pub(crate) mod redis;
 pub(crate) mod redis_cluster;
 pub(crate) mod resp;
@@ -76,4 +81,5 @@ pub(crate) mod routes;
 pub(crate) mod service_bus;
 pub(crate) mod storage_queue;
 pub(crate) mod supervisor;
+pub(crate) mod throttle;
 pub(crate) mod triggers;

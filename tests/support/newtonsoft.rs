@@ -6,6 +6,15 @@ use serde_json::{Number, Value};
 
 use super::iso8601;
 
+/// An envelope: texts are printed as they are.
+pub(crate) fn plain(value: &Value) -> String {
+    let text = value.to_string();
+    match text.is_ascii() {
+        true => text,
+        false => escape_separators(&text),
+    }
+}
+
 /// Without line breaks, as for a blob made of an object or array.
 pub(crate) fn compact(value: &Value) -> String {
     let mut text = String::new();
@@ -46,9 +55,11 @@ pub(crate) fn number_text(number: &Number) -> String {
 
 /// `text` as a JSON string.
 pub(crate) fn string(text: &str) -> String {
-    Value::from(text)
-        .to_string()
-        .replace('\u{85}', "\\u0085")
+    escape_separators(&Value::from(text).to_string())
+}
+
+fn escape_separators(json: &str) -> String {
+    json.replace('\u{85}', "\\u0085")
         .replace('\u{2028}', "\\u2028")
         .replace('\u{2029}', "\\u2029")
 }

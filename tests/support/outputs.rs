@@ -19,6 +19,8 @@ pub(crate) enum OutputValue {
     Blob(Vec<u8>),
     /// Answer to the HTTP caller.
     Http(Answer),
+    /// A value that cannot be written to a blob: a blob without a byte is left, and the invocation fails.
+    Unwritable(String),
 }
 
 impl OutputValue {
@@ -56,24 +58,31 @@ enum Held<'a> {
     Other(&'a Value),
 }
 
-/// What `binding` writes for `value`; nothing for null.
+/// What `binding` writes for `value` of `Outputs`; nothing for null. With `guesses` a text that is base64 is decoded.
 ///
 /// # Errors
 ///
 /// Why the invocation fails.
-pub(crate) fn decode(binding: &Binding, value: &Value) -> Result<Option<OutputValue>, String> {
+pub(crate) fn decode(
+    binding: &Binding,
+    value: &Value,
+    guesses: bool,
+) -> Result<Option<OutputValue>, String> {
     if binding.kind == "http" {
         return http_answer(value).map(|answer| Some(OutputValue::Http(answer)));
     }
     if value.is_null() {
         return Ok(None);
     }
-    let held = hold(value, !binding.is_binary());
+    let held = hold(value, guesses && !binding.is_binary());
     match binding.kind.as_str() {
         "serviceBus" | "queue" => {
             messages(held, &binding.kind).map(|bodies| Some(OutputValue::Messages(bodies)))
         }
-        "blob" => content(held).map(|bytes| Some(OutputValue::Blob(bytes))),
+        "blob" => Ok(Some(match content(held) {
+            Ok(bytes) => OutputValue::Blob(bytes),
+            Err(reason) => OutputValue::Unwritable(reason),
+        })),
         other => Err(format!("no rule for outputs of type {other}")),
     }
 }
@@ -191,12 +200,15 @@ fn http_answer(value: &Value) -> Result<Answer, String> {
         other => body(other),
     };
     let mut answer = Answer::new(http_status(member("statusCode"))?, headers, content.into());
+    let charset = "; charset=utf-8";
     if !has_type && !answer.body.is_empty() {
-        let plain = (
-            "Content-Type".to_owned(),
-            "text/plain; charset=utf-8".to_owned(),
-        );
+        let plain = ("Content-Type".to_owned(), format!("text/plain{charset}"));
         answer.headers.push(plain);
+    }
+    for (name, value) in &mut answer.headers {
+        if name.eq_ignore_ascii_case("content-type") && !value.contains("charset") {
+            value.push_str(charset);
+        }
     }
     Ok(answer)
 }

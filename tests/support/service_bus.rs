@@ -227,6 +227,7 @@ fn from_sdk(found: &Value) -> LockedMessage {
             body: bytes(&found["body"]),
             message_id: text(found, "message_id").expect("an id"),
             correlation_id: text(found, "correlation_id"),
+            subject: None,
             content_type: text(found, "content_type"),
             // the host's SDK counts the delivery at hand too
             delivery_count: earlier_deliveries + 1,

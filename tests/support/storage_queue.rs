@@ -117,6 +117,11 @@ impl StorageQueues {
         messages.map(|stored| stored.message.clone()).collect()
     }
 
+    /// Names of all queues in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.queues().keys().cloned().collect()
+    }
+
     fn queues(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Stored>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,14 +2,26 @@
 
 use serde_json::{Map, Value, json};
 
-use super::encoding::{self, HostValue, base64, data_value, metadata_value};
+use super::encoding::{self, HostValue, Instant, base64, data_value, metadata_value};
 use super::host_config::{Binding, Function};
 use super::storage_queue::QueueMessage;
 
-/// 2026-03-01T10:00:05 UTC.
-const ENQUEUED: i64 = 1_772_359_205;
-/// 9999-12-31T23:59:59 UTC.
-const NEVER: i64 = 253_402_300_799;
+/// 2026-03-01T10:00:05 UTC and a fraction.
+const ENQUEUED: Instant = Instant {
+    seconds: 1_772_359_205,
+    ticks: 8_620_000,
+};
+/// 9999-12-31T23:59:59 UTC and a fraction.
+const NEVER: Instant = Instant {
+    seconds: 253_402_300_799,
+    ticks: 9_999_999,
+};
+
+/// Where the blobs lie: the emulator's account.
+pub(crate) const ACCOUNT: &str = "http://127.0.0.1:10000/devstoreaccount1";
+
+/// What the host tells of a blob; null stands for what differs from blob to blob, and for what is null.
+const BLOB_PROPERTIES: &str = r#"{"LastModified":null,"CreatedOn":null,"Metadata":{},"ObjectReplicationDestinationPolicyId":null,"ObjectReplicationSourceProperties":null,"BlobType":0,"CopyCompletedOn":"0001-01-01T00:00:00+00:00","CopyStatusDescription":null,"CopyId":null,"CopyProgress":null,"CopySource":null,"CopyStatus":0,"BlobCopyStatus":null,"IsIncrementalCopy":false,"DestinationSnapshot":null,"LeaseDuration":0,"LeaseState":0,"LeaseStatus":1,"ContentLength":null,"ContentType":null,"ETag":{},"ContentHash":"AAAAAAAAAAAAAAAAAAAAAA==","ContentEncoding":null,"ContentDisposition":null,"ContentLanguage":null,"CacheControl":null,"BlobSequenceNumber":0,"AcceptRanges":"bytes","BlobCommittedBlockCount":0,"IsServerEncrypted":true,"EncryptionKeySha256":null,"EncryptionScope":null,"AccessTier":"Hot","AccessTierInferred":true,"ArchiveStatus":null,"AccessTierChangedOn":null,"SmartAccessTier":null,"VersionId":null,"IsLatestVersion":false,"TagCount":0,"ExpiresOn":"0001-01-01T00:00:00+00:00","IsSealed":false,"RehydratePriority":null,"LastAccessed":"0001-01-01T00:00:00+00:00","ImmutabilityPolicy":{"ExpiresOn":null,"PolicyMode":null},"HasLegalHold":false}"#;
 
 /// A message of a Service Bus queue or subscription, as received.
 #[derive(Clone, Debug)]
@@ -22,6 +34,8 @@ pub(crate) struct ServiceBusMessage {
     pub(crate) correlation_id: Option<String>,
     /// Set by the sender.
     pub(crate) content_type: Option<String>,
+    /// Set by the sender.
+    pub(crate) subject: Option<String>,
     /// Messages of one session are kept in order.
     pub(crate) session_id: Option<String>,
     /// Given by the broker.
@@ -64,6 +78,7 @@ impl ServiceBusMessage {
             message_id: super::random::guid(),
             correlation_id: None,
             content_type: None,
+            subject: None,
             session_id: None,
             sequence_number: 42,
             delivery_count: 1,
@@ -99,28 +114,32 @@ impl ServiceBusMessage {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// In the order in which the host lists them.
     fn properties(&self) -> Vec<(&'static str, HostValue)> {
         let text = |value: &Option<String>| value.clone().map_or(HostValue::Null, HostValue::Text);
+        let application = || HostValue::Object(self.application_properties.clone());
         vec![
             ("DeliveryCount", HostValue::Integer(self.delivery_count)),
+            ("DeadLetterSource", HostValue::Null),
             ("LockToken", HostValue::Text(super::random::guid())),
             ("ExpiresAtUtc", HostValue::DateTime(NEVER)),
             ("ExpiresAt", HostValue::DateTimeOffset(NEVER)),
             ("EnqueuedTimeUtc", HostValue::DateTime(ENQUEUED)),
             ("EnqueuedTime", HostValue::DateTimeOffset(ENQUEUED)),
             ("MessageId", HostValue::Text(self.message_id.clone())),
-            ("SequenceNumber", HostValue::Integer(self.sequence_number)),
-            ("SessionId", text(&self.session_id)),
-            ("CorrelationId", text(&self.correlation_id)),
             ("ContentType", text(&self.content_type)),
-            (
-                "ApplicationProperties",
-                HostValue::Object(self.application_properties.clone()),
-            ),
-            (
-                "UserProperties",
-                HostValue::Object(self.application_properties.clone()),
-            ),
+            ("ReplyTo", HostValue::Null),
+            ("SequenceNumber", HostValue::Integer(self.sequence_number)),
+            ("To", HostValue::Null),
+            ("Subject", text(&self.subject)),
+            ("Label", text(&self.subject)),
+            ("CorrelationId", text(&self.correlation_id)),
+            ("ApplicationProperties", application()),
+            ("UserProperties", application()),
+            ("SessionId", text(&self.session_id)),
+            ("ReplyToSessionId", HostValue::Null),
+            ("PartitionKey", HostValue::Null),
+            ("TransactionPartitionKey", HostValue::Null),
         ]
     }
 }
@@ -130,16 +149,9 @@ impl BlobEvent {
     pub(crate) fn new(name: &str, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         Self {
-            uri: format!(
-                "https://acct.blob.core.windows.net/incoming/{}",
-                name.replace(' ', "%20")
-            ),
+            uri: format!("{ACCOUNT}/incoming/{}", name.replace(' ', "%20")),
             placeholders: vec![("name".to_owned(), name.to_owned())],
-            properties: json!({
-                "ContentLength": body.len(),
-                "ContentType": "application/octet-stream",
-                "LastModified": "2026-03-01T10:00:05+00:00",
-            }),
+            properties: blob_properties(&body, "application/octet-stream"),
             metadata: json!({}),
             body,
         }
@@ -148,26 +160,17 @@ impl BlobEvent {
 
 /// The envelope of a function with cardinality one.
 pub(crate) fn single(function: &Function, message: &ServiceBusMessage) -> Envelope {
-    let trigger = function.trigger();
-    let mut metadata = Map::new();
+    let mut metadata = clients();
     for (name, value) in message.properties() {
         metadata.extend(metadata_value(&value).map(|value| (name.to_owned(), value)));
     }
-    for name in [
-        "MessageReceiver",
-        "MessageActions",
-        "ReceiveActions",
-        "Client",
-    ] {
-        metadata.insert(name.to_owned(), json!({}));
+    if function.trigger().is_binary() {
+        let body = HostValue::Bytes(message.body.clone());
+        return envelope(function, data_value(&body), metadata, "");
     }
-    let body = if trigger.is_binary() {
-        HostValue::Bytes(message.body.clone())
-    } else {
-        encoding::leak_properties(&message.text(), &mut metadata);
-        HostValue::Text(message.text())
-    };
-    envelope(function, data_value(&body), metadata)
+    let text = message.text();
+    let body = HostValue::Text(text.clone());
+    envelope(function, data_value(&body), metadata, &text)
 }
 
 /// The envelope of a function with cardinality many.
@@ -184,33 +187,52 @@ pub(crate) fn batch(
         .iter()
         .map(|message| element(trigger, message))
         .collect();
-    let mut metadata = Map::new();
+    let mut metadata = clients();
     let mut arrays: Vec<(String, Vec<Value>)> = Vec::new();
-    for (index, message) in messages.iter().enumerate() {
-        for (name, value) in message.properties() {
-            let name = format!("{name}Array");
-            if index == 0 {
-                arrays.push((name.clone(), Vec::new()));
+    for message in messages {
+        for (index, (name, value)) in message.properties().into_iter().enumerate() {
+            if arrays.len() <= index {
+                arrays.push((format!("{name}Array"), Vec::new()));
             }
-            let array = arrays.iter_mut().find(|(found, _)| *found == name);
-            array
-                .expect("made for the first message")
-                .1
-                .push(plain(value));
+            arrays[index].1.push(encoding::element(value));
         }
     }
     for (name, values) in arrays {
         metadata.insert(name, data_value(&HostValue::Array(values)));
     }
-    Ok(envelope(
-        function,
-        data_value(&HostValue::Array(bodies?)),
-        metadata,
-    ))
+    let bodies = data_value(&HostValue::Array(bodies?));
+    Ok(envelope(function, bodies, metadata, ""))
+}
+
+/// What is left in metadata of the objects that a .NET function could be given.
+fn clients() -> Map<String, Value> {
+    let objects = [
+        "MessageReceiver",
+        "MessageSession",
+        "MessageActions",
+        "SessionActions",
+        "ReceiveActions",
+    ];
+    let mut metadata: Map<String, Value> = objects
+        .into_iter()
+        .map(|name| (name.to_owned(), json!({})))
+        .collect();
+    let client = json!({
+        "FullyQualifiedNamespace": "127.0.0.1",
+        "IsClosed": false,
+        "TransportType": 0,
+        "Identifier": format!("127.0.0.1-{}", super::random::guid()),
+    });
+    metadata.insert("Client".to_owned(), client);
+    metadata
 }
 
 /// The envelope of a storage queue's function.
-pub(crate) fn queue(function: &Function, message: &QueueMessage) -> Envelope {
+///
+/// # Errors
+///
+/// The host's own failure: unless `dataType` is binary a body must be UTF-8.
+pub(crate) fn queue(function: &Function, message: &QueueMessage) -> Result<Envelope, String> {
     let properties = [
         ("DequeueCount", HostValue::Integer(message.dequeue_count)),
         ("ExpirationTime", HostValue::DateTimeOffset(NEVER)),
@@ -224,13 +246,14 @@ pub(crate) fn queue(function: &Function, message: &QueueMessage) -> Envelope {
     for (name, value) in properties {
         metadata.extend(metadata_value(&value).map(|value| (name.to_owned(), value)));
     }
-    let body = if function.trigger().is_binary() {
-        HostValue::Bytes(message.body.clone())
-    } else {
-        encoding::leak_properties(&message.text(), &mut metadata);
-        HostValue::Text(message.text())
-    };
-    envelope(function, data_value(&body), metadata)
+    if function.trigger().is_binary() {
+        let body = HostValue::Bytes(message.body.clone());
+        return Ok(envelope(function, data_value(&body), metadata, ""));
+    }
+    let text = String::from_utf8(message.body.clone())
+        .map_err(|error| format!("Exception binding parameter: {error}"))?;
+    let body = data_value(&HostValue::Text(text.clone()));
+    Ok(envelope(function, body, metadata, &text))
 }
 
 /// The envelope of a blob trigger; its `dataType` changes nothing.
@@ -244,12 +267,31 @@ pub(crate) fn blob(function: &Function, event: &BlobEvent) -> Envelope {
     for (name, value) in &event.placeholders {
         metadata.insert(name.clone(), text(value));
     }
-    envelope(function, base64(&event.body).into(), metadata)
+    envelope(function, base64(&event.body).into(), metadata, "")
 }
 
-fn envelope(function: &Function, data: Value, mut metadata: Map<String, Value>) -> Envelope {
-    encoding::drop_triggers(&mut metadata);
+/// The properties of a blob as its storage client prints them; of the hash only the form is right.
+pub(crate) fn blob_properties(content: &[u8], content_type: &str) -> Value {
+    let mut properties: Value = serde_json::from_str(BLOB_PROPERTIES).expect("a constant");
+    properties["ContentLength"] = content.len().into();
+    properties["ContentType"] = content_type.into();
+    let written = data_value(&HostValue::DateTimeOffset(ENQUEUED));
+    for name in ["LastModified", "CreatedOn", "AccessTierChangedOn"] {
+        properties[name] = written.clone();
+    }
+    properties
+}
+
+/// `leaking` is a body whose properties get into metadata, behind all else unless they overwrite something.
+fn envelope(
+    function: &Function,
+    data: Value,
+    mut metadata: Map<String, Value>,
+    leaking: &str,
+) -> Envelope {
     metadata.insert("sys".to_owned(), encoding::sys(&function.name));
+    encoding::leak_properties(leaking, &mut metadata);
+    encoding::drop_triggers(&mut metadata);
     Envelope {
         data: json!({ function.trigger().name.clone(): data }),
         metadata: metadata.into(),
@@ -270,17 +312,6 @@ fn element(trigger: &Binding, message: &ServiceBusMessage) -> Result<Value, Stri
     })
 }
 
-/// A value as an element of an array in metadata.
-fn plain(value: HostValue) -> Value {
-    match value {
-        HostValue::Text(text) => text.into(),
-        HostValue::Integer(number) => number.into(),
-        HostValue::Object(members) => members.into(),
-        HostValue::Null => Value::Null,
-        other => data_value(&other),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,6 +324,7 @@ mod tests {
         Function {
             name: "scoreMessage".to_owned(),
             bindings: vec![Binding::new(trigger)],
+            is_disabled: false,
         }
     }
 
@@ -350,7 +382,7 @@ mod tests {
 
     #[test]
     fn storage_messages_are_encoded_twice_without_their_trigger() {
-        let sent = queue(&function(None, "one"), &QueueMessage::new(BODY));
+        let sent = queue(&function(None, "one"), &QueueMessage::new(BODY)).unwrap();
         assert_eq!(sent.data["msg"], r#""{\"id\":\"r-1\",\"x\":[0.5,1.5]}""#);
         assert_eq!(sent.metadata["DequeueCount"], "1");
         assert_eq!(
@@ -360,9 +392,10 @@ mod tests {
         assert_eq!(sent.metadata.get("QueueTrigger"), None);
         let binary = queue(
             &function(Some("binary"), "one"),
-            &QueueMessage::new([1, 2, 3]),
+            &QueueMessage::new([1, 2, 255]),
         );
-        assert_eq!(binary.data["msg"], "AQID");
+        assert_eq!(binary.unwrap().data["msg"], "AQL/");
+        assert!(queue(&function(None, "one"), &QueueMessage::new([255])).is_err());
     }
 
     #[test]
@@ -374,7 +407,7 @@ mod tests {
         assert_eq!(sent.data["msg"], "AQID");
         assert_eq!(
             sent.metadata["Uri"],
-            "\"https://acct.blob.core.windows.net/incoming/a%20b.json\""
+            "\"http://127.0.0.1:10000/devstoreaccount1/incoming/a%20b.json\""
         );
         assert_eq!(sent.metadata["name"], "\"a b.json\"");
         assert_eq!(sent.metadata.get("BlobTrigger"), None);

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use super::{Shared, resolved};
 use crate::support::blob_store::{self, BlobName, Version, match_path};
 use crate::support::host_config::Function;
+use crate::support::newtonsoft::indented;
 use crate::support::storage_queue::QueueMessage;
 use crate::support::triggers;
 
@@ -103,13 +104,14 @@ async fn handle(
         }
         Err(_) => {
             let note = json!({
+                "Type": "BlobTrigger",
                 "FunctionId": format!("Host.Functions.{}", function.name),
                 "BlobType": "BlockBlob",
                 "ContainerName": version.blob.container,
                 "BlobName": version.blob.name,
                 "ETag": version.etag,
             });
-            queues.put(POISON, note.to_string()).expect("a short note");
+            queues.put(POISON, indented(&note)).expect("a short note");
             shared.cloud.blobs.add_receipt(&function.name, &version);
         }
     }

@@ -49,7 +49,7 @@ async fn handle(shared: &Shared, function: &Function, queue: &str, message: &Que
     let hidden = shared
         .config()
         .time_span("/queues/visibilityTimeout", Duration::ZERO);
-    match shared.invoke(function, Ok(envelope), &[]).await {
+    match shared.invoke(function, envelope, &[]).await {
         Ok(()) => drop(queues.delete(queue, message)),
         Err(_) if message.dequeue_count < max as i64 => queues.hide(queue, message, hidden),
         Err(_) => {
