@@ -101,11 +101,16 @@ impl BlobStore {
             blob: BlobName::new(path),
             etag: format!("\"0x{:X}\"", random::bits()),
         };
+        // What tools name by the end of the name; the service's own default says nothing.
+        let content_type = match path.ends_with(".json") {
+            true => "application/json",
+            false => "application/octet-stream",
+        };
         let blob = Blob {
             content: content.into(),
             etag: version.etag.clone(),
             metadata,
-            content_type: "application/json".to_owned(),
+            content_type: content_type.to_owned(),
         };
         let mut account = self.account();
         account.blobs.insert(version.blob.clone(), blob);
