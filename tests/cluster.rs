@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::memo::{cache, score};
+use crate::protocol_cases::{eventually, figure};
 use crate::support::PATIENCE;
 use crate::support::answer::Answer;
 use crate::support::app_root::AppRoot;
@@ -14,6 +15,8 @@ use crate::support::process::LogLine;
 use crate::support::redis::{RedisOptions, RedisServer};
 use crate::support::redis_cluster::{ClusterOptions, RedisCluster};
 
+/// Failures of probes and connections that take longer than connections are left to heal.
+const ATTEMPTS: i64 = 8;
 /// Enough rows for every shard to have its share.
 const ROWS: usize = 100;
 
@@ -415,8 +418,12 @@ async fn a_cluster_that_is_down_costs_no_request_and_comes_back() {
             assert!(Instant::now() < give_up, "a cluster that is down is asked");
         }
         // Long enough for the connections to be given up and made anew.
-        host.wait_for_log("redis cannot be used", 3 * PATIENCE)
-            .await;
+        let errors = "score_cache_redis_errors_total";
+        let before = figure(&host, errors).await;
+        eventually("the cluster is not tried again", async || {
+            figure(&host, errors).await >= before + ATTEMPTS
+        })
+        .await;
         for node in [1, cluster.partner(1)] {
             cluster.node(node).restart().await;
         }
