@@ -114,17 +114,7 @@ impl Scorer {
         if let Some(reason) = features_unfit(&folder.options, &signature) {
             return Err(folder.wrong_options(&format!("features: {reason}")));
         }
-        let reading = match std::fs::read(&folder.file) {
-            Ok(file) => Reading::of(file, &signature.inputs, !signature.optional.is_empty()),
-            Err(_) => Reading::nothing(signature.inputs.len()),
-        };
-        let mut character = examine(&mut first, &signature, one_row_only, &reading);
-        if let Some(rows) = folder.options.rows() {
-            if let Some(reason) = rows_unfit(rows, &signature, one_row_only) {
-                return Err(folder.wrong_options(&format!("rows: {reason}")));
-            }
-            character = character.declared(rows, &reading.proof);
-        }
+        let character = character(folder, &mut first, &signature, one_row_only)?;
         let mut models: Vec<Box<dyn Model>> = vec![Box::new(first)];
         for _ in 1..sessions {
             models.push(Box::new(open()?));
@@ -409,6 +399,30 @@ fn refuse_nul(signature: &ModelSignature, inputs: &Arranged) -> Result<(), Score
         }
     }
     Ok(())
+}
+
+/// How a model's rows are treated, and whether it always says the same. Reads the ONNX file and runs the model.
+///
+/// # Errors
+/// [`LoadError::Options`] if `model.toml` wants its rows treated in a way that the model does not allow.
+fn character(
+    folder: &ModelFolder,
+    model: &mut OnnxModel,
+    signature: &ModelSignature,
+    one_row_only: bool,
+) -> Result<Character, LoadError> {
+    let reading = match std::fs::read(&folder.file) {
+        Ok(file) => Reading::of(file, &signature.inputs, !signature.optional.is_empty()),
+        Err(_) => Reading::nothing(signature.inputs.len()),
+    };
+    let found = examine(model, signature, one_row_only, &reading);
+    let Some(rows) = folder.options.rows() else {
+        return Ok(found);
+    };
+    match rows_unfit(rows, signature, one_row_only) {
+        Some(reason) => Err(folder.wrong_options(&format!("rows: {reason}"))),
+        None => Ok(found.declared(rows, &reading.proof)),
+    }
 }
 
 /// Why the rows of a model cannot be treated as `model.toml` says.
