@@ -279,7 +279,13 @@ async fn slots_that_move_cost_no_request_and_are_found_at_their_new_place() {
         let (slot, keys) = half_way;
         cluster.begin_move(slot, 0, 1).await;
         let count = keys.len();
-        let asked = score(&host, &digits.body(0..ROWS)).await;
+        let give_up = Instant::now() + PATIENCE;
+        let mut asked = score(&host, &digits.body(0..ROWS)).await;
+        // Rows that another request computes at that moment count as found.
+        while cache(&asked) == "HIT" {
+            assert!(Instant::now() < give_up, "keys that answer ASK are found");
+            asked = score(&host, &digits.body(0..ROWS)).await;
+        }
         assert!((ROWS - count..ROWS).contains(&hits(&asked)));
         cluster.finish_move(slot, 1).await;
         hits_again(&host, &digits, PATIENCE).await;
