@@ -132,7 +132,7 @@ async fn a_handler_that_ends_with_0_is_not_started_again() {
 
 #[tokio::test]
 async fn a_handler_that_ends_with_200_or_1_is_started_again() {
-    for (case, signal) in [("exit-200", Signal::SIGUSR2), ("exit-1", Signal::SIGHUP)] {
+    for (case, signal) in [("exit-200", Signal::SIGUSR2), ("exit-1", Signal::SIGALRM)] {
         let recording = Recording::case("lifecycle", case);
         let mut watched = Watched::start(&recording, 1).await;
         die(&mut watched, &recording, signal).await;
@@ -153,13 +153,13 @@ async fn the_third_crash_ends_the_host() {
     let mut watched = Watched::start(&recording, 3).await;
     for crash in 1..=2 {
         watched.recorder.stop().await;
-        watched.host.signal(Signal::SIGHUP);
+        watched.host.signal(Signal::SIGALRM);
         watched.listen_again(crash).await;
         while watched.supervisor.state() != State::Initialized {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
     }
-    die(&mut watched, &recording, Signal::SIGHUP).await;
+    die(&mut watched, &recording, Signal::SIGALRM).await;
     watched.supervisor.wait_stopped(PATIENCE).await;
     let recorded = recording.requests();
     assert_requests("third-crash", &watched.recorder.requests(), &recorded).unwrap();

@@ -157,7 +157,7 @@ fn app(mode: &str, settings: &Value) -> AppRoot {
     app.write("host.json", host.to_string());
     app.write(
         "bin/process.sh",
-        "trap 'exit 0' USR1; trap 'exit 200' USR2; trap 'exit 1' HUP\nwhile :; do sleep 0.01; done\n",
+        "trap 'exit 0' USR1; trap 'exit 200' USR2; trap 'exit 1' ALRM\nwhile :; do sleep 0.01; done\n",
     );
     for (name, bindings) in bindings() {
         app.write(
