@@ -317,11 +317,10 @@ fn probe_until(port: u16, is_over: &AtomicBool) -> Vec<Duration> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     let mut buffer = [0; 4096];
     let mut times = Vec::new();
+    let probe = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n");
     while !is_over.load(Ordering::SeqCst) {
         let start = Instant::now();
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            .unwrap();
+        stream.write_all(probe.as_bytes()).unwrap();
         // a few bytes on loopback come in one piece
         let count = stream.read(&mut buffer).unwrap();
         times.push(start.elapsed());
