@@ -38,7 +38,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(180);
 const LAST_REQUESTS: Duration = Duration::from_millis(100);
 /// What path, query and all headers may have together; the host's own web server draws the line there too.
 const MAX_HEAD_BYTES: usize = 32 << 10;
-/// How many headers a request may have behind a host, which takes 100 of a client and adds 3 to 7 of its own.
+/// How many headers a request may have: the host takes 100 of a client and adds 3 to 7 of its own.
 const MAX_HEADERS: usize = 128;
 
 /// Accepts connections until `stop` ends, then lets requests in work finish for at most `grace`. Those that come in the first
@@ -56,8 +56,7 @@ pub(crate) async fn serve(
     let config = app.config();
     // The port that it got, if it left the choice to the system.
     let listen = listener.local_addr().unwrap_or(config.listen);
-    let hosted = config.hosted;
-    let rule = HostRule::new(listen, hosted, config.envelopes);
+    let rule = HostRule::new(listen, config.hosted, config.envelopes);
     let service = warp::service(routes(app, rule, stopping.clone()));
     let connections = GracefulShutdown::new();
     tokio::pin!(stop);
@@ -84,18 +83,14 @@ pub(crate) async fn serve(
         // Answers are small and whole; waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
         workers.serve(stream, |stream| {
-            let mut server = hyper::server::conn::http1::Builder::new();
-            server
+            let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT);
-            // hyper's own limit of 100 costs less: beyond it every request has its headers on the heap.
-            if hosted {
-                server.max_headers(MAX_HEADERS);
-            }
-            let connection = server.serve_connection(
-                TokioIo::new(stream),
-                TowerToHyperService::new(service.clone()),
-            );
+                .header_read_timeout(HEAD_TIMEOUT)
+                .max_headers(MAX_HEADERS)
+                .serve_connection(
+                    TokioIo::new(stream),
+                    TowerToHyperService::new(service.clone()),
+                );
             // A client that went away or sent no HTTP is its own affair.
             connections.watch(connection).map(|_| ())
         });
