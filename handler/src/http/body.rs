@@ -97,7 +97,8 @@ where
     let mut room = limits.room(rules.wait.map(|_| until));
     let reading = async {
         match rules.batch_of {
-            Some(trigger) => intake(&mut body, trigger, rules, limits, &mut room).await,
+            // In a box: what only batches need would be copied with the future of every request.
+            Some(trigger) => Box::pin(intake(&mut body, trigger, rules, limits, &mut room)).await,
             None => collect(&mut body, headers, rules, limits, &mut room).await,
         }
     };

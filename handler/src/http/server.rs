@@ -202,7 +202,8 @@ async fn answer<B: Buf + Send + 'static>(
             origin: &Origin::new(|name| Some(headers.get(name)?.to_str().ok()?.to_owned())),
         };
         match read(envelope::read_rules(app, function)).await {
-            Ok(body) => envelope::invoke(app, function, head, host, body).await,
+            // In a box: what only envelopes need would be copied with the future of every request.
+            Ok(body) => Box::pin(envelope::invoke(app, function, head, host, body)).await,
             Err(problem) => request::refuse(app, head, problem),
         }
     } else {
