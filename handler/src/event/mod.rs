@@ -32,7 +32,7 @@ use crate::protocol::{
     EventTrigger, Invocation, InvocationResponse, NotAnInvocation, Output, OutputForm, Source,
 };
 use crate::scoring;
-use crate::traces::Origin;
+use crate::telemetry::traces::Origin;
 use delivery::{Delivery, Metadata};
 use payloads::Payload;
 

@@ -28,7 +28,7 @@ use crate::event::HostCall;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::protocol::Function;
-use crate::traces::Origin;
+use crate::telemetry::traces::Origin;
 use crate::workers::Workers;
 
 /// How long a connection may be idle, and how long a client may take to send a request's head: hyper has one timer for
