@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use redis_store::RedisStore;
 use score::{
     BatchLimits, CachePolicy, FeatureReads, FeatureStore, LoadError, Memo, MemoStore, ModelFolder,
-    RedisStore, RemoteOptions, Runtime, Scorer, ScorerOptions, find_models,
+    RemoteOptions, Runtime, Scorer, ScorerOptions, find_models,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore, oneshot, watch};

@@ -63,7 +63,7 @@ impl Namespace {
     }
 
     /// The glob pattern of the keys of one model, or of all.
-    pub(super) fn pattern(&self, model: Option<ModelTag>) -> String {
+    pub fn pattern(&self, model: Option<ModelTag>) -> String {
         match model {
             Some(model) => format!("{}{model}:*", self.prefix()),
             None => self.prefix() + "*",
@@ -71,7 +71,7 @@ impl Namespace {
     }
 
     /// The model whose entry lies under `key`; `None` if it is no key of this namespace.
-    pub(super) fn model_of(&self, key: &[u8]) -> Option<ModelTag> {
+    pub fn model_of(&self, key: &[u8]) -> Option<ModelTag> {
         let key = std::str::from_utf8(key).ok()?;
         let (model, unit) = key.strip_prefix(&self.prefix())?.split_once(':')?;
         let is_unit = unit.len() == UNIT_DIGITS && unit.bytes().all(is_digit);

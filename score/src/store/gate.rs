@@ -11,7 +11,7 @@ const TRIP_AFTER: u32 = 3;
 ///
 /// While it is shut no request touches the store: a store that is down costs nothing, instead of one time-out each.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     open: AtomicBool,
     /// How often it was opened.
     openings: AtomicU32,
@@ -21,32 +21,32 @@ pub(super) struct Gate {
 
 /// Leave to ask the store, good until the gate is shut.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pass {
+pub(crate) struct Pass {
     opening: u32,
 }
 
 impl Gate {
     /// Whether requests may ask the store.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
     }
 
     /// Leave to ask the store, while the gate is open.
-    pub(super) fn pass(&self) -> Option<Pass> {
+    pub(crate) fn pass(&self) -> Option<Pass> {
         self.is_open().then(|| Pass {
             opening: self.openings.load(Ordering::Relaxed),
         })
     }
 
     /// Lets requests through again.
-    pub(super) fn open(&self) {
+    pub(crate) fn open(&self) {
         self.failures.store(0, Ordering::Relaxed);
         self.openings.fetch_add(1, Ordering::Relaxed);
         self.open.store(true, Ordering::Release);
     }
 
     /// The store answered.
-    pub(super) fn succeeded(&self) {
+    pub(crate) fn succeeded(&self) {
         // Read before writing: at full load every request passes here, and a store would bounce the cache line.
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
@@ -55,7 +55,7 @@ impl Gate {
 
     /// The store failed; shuts the gate at the third time in a row. What began before the gate was opened last says
     /// nothing about the store now.
-    pub(super) fn failed(&self, pass: Pass) {
+    pub(crate) fn failed(&self, pass: Pass) {
         if pass.opening != self.openings.load(Ordering::Relaxed) {
             return;
         }
@@ -67,7 +67,7 @@ impl Gate {
     }
 
     /// Waits until the gate is shut by failures.
-    pub(super) async fn tripped(&self) {
+    pub(crate) async fn tripped(&self) {
         self.tripped.notified().await;
     }
 }

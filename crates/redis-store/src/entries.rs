@@ -12,8 +12,7 @@ use tokio::time::timeout;
 
 use super::cluster::is_redirection;
 use super::{RedisConfig, RedisStore};
-use crate::memo::namespace::{ModelTag, Namespace};
-use crate::memo::store::{MemoStore, StoreError};
+use score::{MemoStore, ModelTag, Namespace, StoreError};
 
 /// Keys that Redis looks at before it serves others again.
 const PAGE: u32 = 1000;

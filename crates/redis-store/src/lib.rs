@@ -1,4 +1,4 @@
-//! Redis through `fred`: the only place that knows the client library and its TLS.
+//! A shared store for `score` in Redis, through the client library `fred`: one server, or a cluster.
 
 mod cluster;
 mod config;
@@ -28,9 +28,8 @@ use futures_util::future::BoxFuture;
 use logins::Logins;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use score::{MemoStore, StoreEntry, StoreError};
 use tracing::info;
-
-use super::store::{MemoStore, StoreEntry, StoreError};
 
 /// A connection has two steps, to connect and to log in; each may take this long.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(5);

@@ -18,7 +18,7 @@ use super::node::Node;
 use super::renewal;
 use super::slots::{self, Shard};
 use super::table::Table;
-use crate::memo::store::{StoreEntry, StoreError};
+use score::{StoreEntry, StoreError};
 
 /// Pause between two looks at the slot table, however many redirections and errors ask for one.
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);

@@ -12,11 +12,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{Span, info, info_span, warn};
 
 use super::codec;
-use super::gate::{Gate, Pass};
 use super::key::MemoKey;
 use super::namespace::Namespace;
-use super::store::{MemoStore, StoreEntry, StoreError};
 use super::{MemoStats, RemoteOptions};
+use crate::store::{Gate, MemoStore, Pass, StoreEntry, StoreError};
 
 /// Bytes of results that may wait to be written; what comes on top is dropped and counted.
 const MAX_PENDING_BYTES: usize = 16 << 20;

@@ -12,6 +12,7 @@ use tracing::{Dispatch, Level, span};
 
 use super::codec::seal;
 use super::*;
+use crate::store::{StoreEntry, StoreError};
 use crate::tensor::{Tensor, TensorData};
 
 const BUDGET: Duration = Duration::from_millis(20);

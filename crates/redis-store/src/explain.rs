@@ -5,8 +5,8 @@
 
 use fred::error::{Error as FredError, ErrorKind};
 
-use super::super::store::StoreError;
 use super::config::RedisConfig;
+use score::StoreError;
 
 /// Why there is no connection. Secrets never appear in the library's own texts.
 pub(super) fn connecting(config: &RedisConfig, error: &FredError) -> StoreError {

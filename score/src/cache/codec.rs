@@ -158,7 +158,7 @@ fn checksum(key: &MemoKey, payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memo::key::{KeyMaker, ModelDigest};
+    use crate::cache::key::{KeyMaker, ModelDigest};
 
     fn outputs() -> Vec<Tensor> {
         vec![

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::credentials::RedisLogin;
 use super::logins::Logins;
-use crate::memo::store::StoreEntry;
+use score::StoreEntry;
 
 /// Look-ups in a row without an answer in time after which a node is left alone for a while.
 const SILENT_TIMES: u32 = 3;

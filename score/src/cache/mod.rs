@@ -2,15 +2,12 @@
 
 mod codec;
 mod digest;
-mod flight;
-mod gate;
 mod joint;
 mod key;
 mod local;
 mod namespace;
-mod redis;
 mod remote;
-mod store;
+mod single_flight;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,21 +18,17 @@ use prometheus_client::metrics::counter::Counter;
 pub(crate) use codec::{RowStack, can_encode, decode, encode_row, encode_whole};
 #[cfg(feature = "bench")]
 pub(crate) use codec::{open, seal};
-use flight::Flights;
-pub(crate) use flight::{Arrival, Landing, Lead};
 pub use joint::JointLookUp;
 pub use key::ModelDigest;
 pub(crate) use key::{KeyMaker, MemoKey};
 use local::LocalTier;
 pub use namespace::{ModelTag, ModelTagError, Namespace, NamespaceError};
-pub use redis::{
-    EntryTotals, RedisConfig, RedisConfigError, RedisCredentials, RedisCredentialsError,
-    RedisLogin, RedisStore, StoredEntries,
-};
 pub(crate) use remote::Remote;
-pub use store::{MemoStore, StoreEntry, StoreError};
+use single_flight::Flights;
+pub(crate) use single_flight::{Arrival, Landing, Lead};
 
 use crate::histogram::Times;
+use crate::store::MemoStore;
 
 /// How the shared tier is used.
 #[derive(Debug, Clone)]
