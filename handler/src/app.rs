@@ -18,8 +18,8 @@ use crate::config::Config;
 use crate::event::{Kept, Warned};
 use crate::http::BodyLimits;
 use crate::metrics::Metrics;
-use crate::payload::Limits;
 use crate::protocol::{Function, Trigger, read_functions};
+use wire::Limits;
 
 /// A model that serves, or why it does not.
 pub(crate) type ModelSlot = Result<Scorer, String>;

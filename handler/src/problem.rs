@@ -4,8 +4,8 @@ use score::{ErrorCode, FeatureError, ScoreError};
 
 use crate::app::NoModel;
 use crate::features::NoRows;
-use crate::payload::{Dialect, PayloadError};
 use crate::protocol::NotAnInvocation;
+use wire::{Dialect, PayloadError};
 
 /// Characters of a request that a message quotes.
 const MAX_QUOTED: usize = 200;

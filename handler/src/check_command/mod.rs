@@ -17,8 +17,8 @@ use crate::cli::CheckArguments;
 use crate::config::Config;
 use crate::logging::{answer, complain};
 use crate::model_source::ModelSource;
-use crate::payload::{self, Declared, sample_request};
 use crate::protocol::read_functions;
+use wire::{Declared, sample_request};
 
 /// Runs the command.
 ///
@@ -183,8 +183,8 @@ async fn try_sample(scorer: &Scorer, request: &Value, config: &Config) -> Sample
     let metadata = scorer.metadata();
     let body = request.to_string();
     let limits = body_limits(config);
-    let decoded = payload::decode(body.as_bytes(), Declared::default(), metadata, limits);
-    let Some(decoded) = decoded.ok().and_then(payload::Body::rows) else {
+    let decoded = wire::decode(body.as_bytes(), Declared::default(), metadata, limits);
+    let Some(decoded) = decoded.ok().and_then(wire::Body::rows) else {
         return Sampled::Failed("its own sample request cannot be read".to_owned());
     };
     let request = InferenceRequest {
@@ -192,7 +192,7 @@ async fn try_sample(scorer: &Scorer, request: &Value, config: &Config) -> Sample
         cache: CacheUse::Bypass,
     };
     let answer = match scorer.score(request).await {
-        Ok(response) => payload::encode(&decoded.dialect, None, metadata, &response),
+        Ok(response) => wire::encode(&decoded.dialect, None, metadata, &response),
         Err(error) => Err(error),
     };
     match answer {

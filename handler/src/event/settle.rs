@@ -9,10 +9,10 @@ use tracing::Span;
 use super::delivery::Delivery;
 use super::payloads::Payload;
 use super::{About, Outcome, Settled, Work, documents, kept};
-use crate::payload::Declared;
 use crate::problem::Problem;
 use crate::protocol::Source;
 use crate::scoring::{self, Call};
+use wire::Declared;
 
 /// From this time on, a message of a batch has taken longer than it takes to keep its result.
 const WORTH_KEEPING: Duration = Duration::from_millis(20);

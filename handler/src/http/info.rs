@@ -11,8 +11,8 @@ use super::openapi;
 use super::reply::Reply;
 use super::route::Route;
 use crate::app::{App, Models, NoModel, State};
-use crate::payload::{picture_document, protocol_tensor_document, sample_request, tensor_document};
 use crate::problem::Problem;
+use wire::{picture_document, protocol_tensor_document, sample_request, tensor_document};
 
 /// Answers everything but scoring.
 pub(super) async fn answer(app: &Arc<App>, route: Route) -> Result<Reply, Problem> {
