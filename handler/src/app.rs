@@ -13,13 +13,13 @@ use score::{
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
 use tracing::{error, info, warn};
+use wire::Limits;
 
 use crate::config::Config;
 use crate::event::{Kept, Warned};
 use crate::http::BodyLimits;
 use crate::metrics::Metrics;
 use crate::protocol::{Function, Trigger, read_functions};
-use wire::Limits;
 
 /// A model that serves, or why it does not.
 pub(crate) type ModelSlot = Result<Scorer, String>;

@@ -2,10 +2,10 @@
 
 use score::{FeatureError, FeatureFormat, FeatureStore, ModelMetadata, NamedTensor, ScoreError};
 use tracing::{Instrument, info_span};
+use wire::{Body, Decoded, Dialect, HashReader, Limits, Unfit};
 
 use crate::app::{App, Models};
 use crate::scoring;
-use wire::{Body, Decoded, Dialect, HashReader, Limits, Unfit};
 
 /// Why there are no rows for keys.
 #[derive(Debug)]

@@ -1,11 +1,11 @@
 //! Why a request or an event got no result: one table from kinds of error to statuses.
 
 use score::{ErrorCode, FeatureError, ScoreError};
+use wire::{Dialect, PayloadError};
 
 use crate::app::NoModel;
 use crate::features::NoRows;
 use crate::protocol::NotAnInvocation;
-use wire::{Dialect, PayloadError};
 
 /// Characters of a request that a message quotes.
 const MAX_QUOTED: usize = 200;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use score::{CacheOutcome, CacheUse};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Span;
+use wire::Declared;
 
 use super::delivery::Delivery;
 use super::payloads::Payload;
@@ -12,7 +13,6 @@ use super::{About, Outcome, Settled, Work, documents, kept};
 use crate::problem::Problem;
 use crate::protocol::Source;
 use crate::scoring::{self, Call};
-use wire::Declared;
 
 /// From this time on, a message of a batch has taken longer than it takes to keep its result.
 const WORTH_KEEPING: Duration = Duration::from_millis(20);

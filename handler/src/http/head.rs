@@ -6,11 +6,11 @@ use percent_encoding::percent_decode_str;
 use score::CacheUse;
 use tracing::{Level, span_enabled};
 use warp::http::{HeaderMap, HeaderName, Method, header};
+use wire::Declared;
 
 use crate::problem::Problem;
 use crate::scoring::Call;
-use crate::traces::Origin;
-use wire::Declared;
+use crate::telemetry::traces::Origin;
 
 /// The header that carries the host's invocation id.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");

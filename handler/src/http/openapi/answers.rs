@@ -2,9 +2,9 @@
 
 use score::{CacheUse, InferenceRequest, Scorer};
 use serde_json::Value;
+use wire::{Declared, Limits};
 
 use crate::app::Models;
-use wire::{Declared, Limits};
 
 /// Scores each model's example requests and puts the answers beside them. An example that the model does not take stays
 /// without one.

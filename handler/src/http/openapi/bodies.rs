@@ -2,11 +2,11 @@
 
 use score::{Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec};
 use serde_json::{Value, json};
+use wire::{Declared, Limits, sample_request, sample_shape};
 
 use super::header_references;
 use super::paths::Form;
 use super::schema::reference;
-use wire::{Declared, Limits, sample_request, sample_shape};
 
 /// One pixel, to ask whether a model takes pictures.
 const PICTURE: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\

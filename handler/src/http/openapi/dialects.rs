@@ -2,11 +2,11 @@
 
 use score::{Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec};
 use serde_json::{Value, json};
+use wire::MAX_KEY_BYTES;
 
 use super::schema::{
     any_of, any_shape, closed, element_of, flat, nested, open, reference, row, tensor,
 };
-use wire::MAX_KEY_BYTES;
 
 /// The components of one model, by the part of their name after the model's.
 pub(super) fn schemas(metadata: &ModelMetadata) -> Vec<(&'static str, Value)> {

@@ -11,14 +11,14 @@ use score::{
 };
 use serde_json::Value;
 use std::sync::Arc;
-
-use crate::app::{below, body_limits, find_runtime, scorer_options};
-use crate::cli::CheckArguments;
-use crate::config::Config;
-use crate::logging::{answer, complain};
-use crate::model_source::ModelSource;
-use crate::protocol::read_functions;
 use wire::{Declared, sample_request};
+
+use super::arguments::CheckArguments;
+use super::model_source::ModelSource;
+use crate::app::{below, body_limits, find_runtime, scorer_options};
+use crate::config::Config;
+use crate::protocol::read_functions;
+use crate::telemetry::logging::{answer, complain};
 
 /// Runs the command.
 ///

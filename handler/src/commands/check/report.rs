@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use score::{Character, Evidence, ModelMetadata};
 use serde_json::{Map, Value, json};
+use wire::{picture_in_words, tensor_document};
 
 use super::{CheckedModel, Loaded, Sampled};
 use crate::http::rows_document;
-use wire::{picture_in_words, tensor_document};
 
 /// Longer requests and results are cut on the screen, not in JSON.
 const MAX_SHOWN: usize = 120;
