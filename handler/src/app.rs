@@ -14,12 +14,12 @@ use score::{
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
 use tracing::{error, info, warn};
+use wire::Limits;
 
 use crate::config::Config;
 use crate::event::{Kept, Warned};
 use crate::http::BodyLimits;
 use crate::metrics::Metrics;
-use crate::payload::Limits;
 use crate::protocol::{Function, Trigger, read_functions};
 
 /// A model that serves, or why it does not.
