@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::LateApp;
 use super::scoring_app::{BODY, app, assert_form, deliver_data, host, original, scores};
-use crate::support::encoding::base64;
-use crate::support::host::{CORE_TOOLS, FunctionsHost};
-use crate::support::invoke::{InvocationOutcome, Transport};
-use crate::support::triggers::ServiceBusMessage;
+use functions_host::encoding::base64;
+use functions_host::host::{CORE_TOOLS, FunctionsHost};
+use functions_host::invoke::{InvocationOutcome, Transport};
+use functions_host::triggers::ServiceBusMessage;
 
 fn body(number: usize) -> String {
     format!(r#"{{"data":[[{number},0,0]]}}"#)
