@@ -403,7 +403,7 @@ async fn blobs_come_back_as_blobs() {
 
 /// The function of `handler package --trigger storage-queue`, and its queues.
 async fn stored(app: &AppRoot, storage: &Azurite) -> (FunctionsHost, QueueClient) {
-    let template = "handler/src/package/templates/score_storage_queue.json";
+    let template = "handler/src/commands/package/templates/score_storage_queue.json";
     let template = std::fs::read(repository().join(template)).unwrap();
     app.write("score_storage_queue/function.json", template);
     let options = HostOptions::from([

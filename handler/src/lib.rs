@@ -7,18 +7,13 @@ mod app;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
-mod cache_command;
-mod check_command;
-mod cli;
+mod commands;
 mod config;
 mod entra;
 mod event;
 mod features;
 mod http;
-mod logging;
 mod metrics;
-mod model_source;
-mod package;
 mod payload;
 mod problem;
 mod process;
@@ -27,7 +22,7 @@ mod protocol;
 mod samples;
 mod scoring;
 mod summary;
-mod traces;
+mod telemetry;
 mod workers;
 
 use std::sync::OnceLock;
@@ -38,10 +33,12 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use app::App;
-pub use cli::{Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments};
+pub use commands::{
+    Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments, execute,
+};
 pub use config::{Config, Envelopes, SETTINGS, Setting, TraceSettings};
-pub use logging::{Telemetry, complain, start_logging};
 use summary::Summary;
+pub use telemetry::logging::{Telemetry, complain, start_logging};
 use workers::Workers;
 
 /// Serves until the process is told to stop.
@@ -59,18 +56,6 @@ pub fn run(config: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
     drop(workers);
     runtime.shutdown_background();
     outcome
-}
-
-/// Does what a command asks for and writes its answer to standard output.
-///
-/// # Errors
-/// If it cannot be done; the text says why.
-pub fn execute(command: &Command, config: &Config) -> anyhow::Result<()> {
-    match command {
-        Command::Cache(command) => cache_command::run(command, config),
-        Command::Check(arguments) => check_command::run(arguments, config),
-        Command::Package(arguments) => package::run(arguments, config),
-    }
 }
 
 /// How much longer than requests in work the whole process may take to end.

@@ -10,7 +10,7 @@ use warp::http::{HeaderMap, HeaderName, Method, header};
 use crate::payload::{self, Declared};
 use crate::problem::Problem;
 use crate::scoring::Call;
-use crate::traces::Origin;
+use crate::telemetry::traces::Origin;
 
 /// The header that carries the host's invocation id.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");

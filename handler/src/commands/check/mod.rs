@@ -12,13 +12,13 @@ use score::{
 use serde_json::Value;
 use std::sync::Arc;
 
+use super::arguments::CheckArguments;
+use super::model_source::ModelSource;
 use crate::app::{below, body_limits, find_runtime, scorer_options};
-use crate::cli::CheckArguments;
 use crate::config::Config;
-use crate::logging::{answer, complain};
-use crate::model_source::ModelSource;
 use crate::payload::{self, Declared, sample_request};
 use crate::protocol::read_functions;
+use crate::telemetry::logging::{answer, complain};
 
 /// Runs the command.
 ///

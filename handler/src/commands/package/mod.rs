@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::arguments::PackageArguments;
+use super::check::{self, CheckedModel};
+use super::model_source::ModelSource;
 use crate::app::{find_runtime, library_in};
-use crate::check_command::{self, CheckedModel};
-use crate::cli::PackageArguments;
 use crate::config::Config;
-use crate::logging::{answer, complain};
-use crate::model_source::ModelSource;
 use crate::protocol::read_functions;
+use crate::telemetry::logging::{answer, complain};
 use app_folder::Parts;
 use elf::{Cpu, Glibc};
 use target::{FileTarget, FolderTarget};
@@ -153,8 +153,8 @@ fn check(root: &Path, library: &Path, config: &Config) -> anyhow::Result<()> {
     let mut config = config.clone();
     config.model_dir = root.join("models");
     let library = std::path::absolute(library)?;
-    let places = check_command::places_in(&config)?;
-    let (_, models) = check_command::check(&config, &library, &places)?;
+    let places = check::places_in(&config)?;
+    let (_, models) = check::check(&config, &library, &places)?;
     let problems: Vec<String> = models.iter().filter_map(CheckedModel::problem).collect();
     match problems.is_empty() {
         true => Ok(()),

@@ -7,9 +7,9 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 
 use super::triggers::{Trigger, app_settings};
-use crate::model_source::{ModelSource, copy};
+use crate::commands::model_source::{ModelSource, copy};
 
-const HOST: &str = include_str!("../../../host.json");
+const HOST: &str = include_str!("../../../../host.json");
 const DOCKERFILE: &str = include_str!("templates/Dockerfile");
 const FUNCIGNORE: &str = include_str!("templates/funcignore");
 /// Where the library lies that the handler finds by itself: beside it.

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use score::{ModelTag, StoredEntries};
 
-use crate::cli::{CacheCommand, PurgeArguments};
+use super::arguments::{CacheCommand, PurgeArguments};
 use crate::config::Config;
-use crate::logging::{self, complain};
+use crate::telemetry::logging::{self, complain};
 use known::KnownModels;
 
 /// Runs one of the commands.

@@ -66,13 +66,13 @@ const TRIGGERS: [Trigger; 5] = [
     Trigger {
         name: "http",
         function: "score_http",
-        bindings: include_str!("../../../score_http/function.json"),
+        bindings: include_str!("../../../../score_http/function.json"),
         settings: &[],
     },
     Trigger {
         name: "servicebus",
         function: "score_queue",
-        bindings: include_str!("../../../score_queue/function.json"),
+        bindings: include_str!("../../../../score_queue/function.json"),
         settings: &[SERVICE_BUS, QUEUE],
     },
     Trigger {
@@ -90,7 +90,7 @@ const TRIGGERS: [Trigger; 5] = [
     Trigger {
         name: "blob",
         function: "score_blob",
-        bindings: include_str!("../../../score_blob/function.json"),
+        bindings: include_str!("../../../../score_blob/function.json"),
         settings: &[BLOB],
     },
 ];
@@ -100,13 +100,13 @@ const HEALTH: [Trigger; 2] = [
     Trigger {
         name: "health-live",
         function: "score_health_live",
-        bindings: include_str!("../../../score_health_live/function.json"),
+        bindings: include_str!("../../../../score_health_live/function.json"),
         settings: &[],
     },
     Trigger {
         name: "health-ready",
         function: "score_health_ready",
-        bindings: include_str!("../../../score_health_ready/function.json"),
+        bindings: include_str!("../../../../score_health_ready/function.json"),
         settings: &[],
     },
 ];

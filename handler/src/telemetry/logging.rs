@@ -13,8 +13,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use super::traces::Traces;
 use crate::config::{Config, LogFormat};
-use crate::traces::Traces;
 
 /// What has to be ended with the process.
 #[derive(Debug)]

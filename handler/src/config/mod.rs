@@ -32,7 +32,7 @@ const AT_LEAST_ONE: &str = "a whole number, 1 or more";
 /// Longer times are slips, and would overflow the clock.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 
-/// Every setting this program reads, with the default it has. The README's table is checked against it.
+/// Every setting this program reads, with the default it has. The table in docs/settings.md is checked against it.
 pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "SCORE_MODEL_DIR",

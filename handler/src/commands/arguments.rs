@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 /// An Azure Functions custom handler that serves ONNX models. Without a command it serves.
 ///
-/// All settings are environment variables; the README lists them.
+/// All settings are environment variables; docs/settings.md lists them.
 #[derive(Debug, Parser)]
 #[command(version, disable_help_subcommand = true)]
 pub struct Arguments {
