@@ -24,8 +24,10 @@ COPY handler/Cargo.toml handler/
 # Not built, but cargo reads the manifest of every member.
 COPY benches/limit/Cargo.toml benches/limit/
 COPY benches/micro/Cargo.toml benches/micro/
-RUN mkdir score/src crates/redis-store/src crates/wire/src handler/src benches/limit/src \
-    && touch score/src/lib.rs crates/redis-store/src/lib.rs crates/wire/src/lib.rs handler/src/lib.rs \
+COPY crates/functions-host/Cargo.toml crates/functions-host/
+RUN mkdir score/src crates/redis-store/src crates/wire/src crates/functions-host/src handler/src benches/limit/src \
+    && touch score/src/lib.rs crates/redis-store/src/lib.rs crates/wire/src/lib.rs crates/functions-host/src/lib.rs \
+    && touch handler/src/lib.rs \
     && echo 'fn main() {}' >handler/src/main.rs \
     && cp handler/src/main.rs benches/limit/src/ \
     && cargo zigbuild --release --locked --package handler --target "$(uname -m)-unknown-linux-gnu.2.28"
