@@ -21,6 +21,7 @@ use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse
 use crate::rows::{Rows, Units};
 use crate::signature::{Arranged, ModelSignature};
 use crate::tensor::{ElementType, NamedTensor, Tensor, TensorData};
+use crate::text::TextMetadata;
 use recall::Recall;
 
 /// How a model is run.
@@ -57,6 +58,8 @@ pub struct ModelMetadata {
     pub memoize: bool,
     /// What `model.toml` says.
     pub options: ModelOptions,
+    /// What is known about a text model; `None` for any other.
+    pub text: Option<TextMetadata>,
     /// Digest of the model's files and of the runtime.
     pub digest: ModelDigest,
     /// How long loading and probing took, whose runs are the first ones of a session.
@@ -108,12 +111,7 @@ impl Scorer {
         if one_row_only {
             signature.free_rows();
         }
-        let default_outputs = choose_outputs(folder, &signature)?;
-        check_inputs(&folder.options, &signature)
-            .map_err(|reason| folder.wrong_options(&reason))?;
-        if let Some(reason) = features_unfit(&folder.options, &signature) {
-            return Err(folder.wrong_options(&format!("features: {reason}")));
-        }
+        let default_outputs = check_options(folder, &signature)?;
         let character = character(folder, &mut first, &signature, one_row_only)?;
         let mut models: Vec<Box<dyn Model>> = vec![Box::new(first)];
         for _ in 1..sessions {
@@ -125,6 +123,7 @@ impl Scorer {
             options: folder.options_for(&signature),
             signature,
             default_outputs,
+            text: None,
             memoize: folder
                 .options
                 .memoize
@@ -139,8 +138,11 @@ impl Scorer {
         })
     }
 
-    /// Starts the threads of sessions that are loaded already.
-    pub(crate) fn start(
+    /// Starts the threads of sessions that are loaded already: one for each model, which are all alike.
+    ///
+    /// # Errors
+    /// If a thread cannot be started.
+    pub fn start(
         metadata: ModelMetadata,
         models: Vec<Box<dyn Model>>,
         options: ScorerOptions,
@@ -194,6 +196,21 @@ impl Scorer {
     /// # Errors
     /// [`ScoreError`] says whether the request, the load or this program is at fault.
     pub async fn score(&self, request: InferenceRequest) -> Result<InferenceResponse, ScoreError> {
+        let mut response = self.score_as_stored(request).await?;
+        if let Some(text) = &self.metadata.text {
+            text.finish(&mut response.outputs);
+        }
+        Ok(response)
+    }
+
+    /// The same with the vectors of a text model as they are stored, for answers in another form than the usual one.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    pub async fn score_as_stored(
+        &self,
+        request: InferenceRequest,
+    ) -> Result<InferenceResponse, ScoreError> {
         let work = self.score_in_time(request);
         match tokio::time::timeout(self.options.timeout, work).await {
             Ok(outcome) => outcome,
@@ -206,7 +223,9 @@ impl Scorer {
         request: InferenceRequest,
     ) -> Result<InferenceResponse, ScoreError> {
         let inputs = self.metadata.signature.arrange(request.inputs)?;
-        refuse_nul(&self.metadata.signature, &inputs)?;
+        if self.metadata.text.is_none() {
+            refuse_nul(&self.metadata.signature, &inputs)?;
+        }
         let independent = self.is_cuttable(&inputs);
         let rows = self.count_rows(&inputs, independent)?;
         let remember = self.metadata.memoize
@@ -486,6 +505,22 @@ fn features_unfit(options: &ModelOptions, signature: &ModelSignature) -> Option<
         _ => spec.element_type.size().is_some() && lengths.iter().filter(|n| **n < 0).count() < 2,
     };
     (!fits).then(|| format!("{} cannot hold a row of {spec}; use json", format.as_str()))
+}
+
+/// Checks `model.toml` beside what the model takes and gives. Returns the outputs to answer with, as indices into
+/// [`ModelSignature::declared`].
+///
+/// # Errors
+/// [`LoadError::Options`] names the key and what to change.
+pub fn check_options(
+    folder: &ModelFolder,
+    signature: &ModelSignature,
+) -> Result<Vec<usize>, LoadError> {
+    check_inputs(&folder.options, signature).map_err(|reason| folder.wrong_options(&reason))?;
+    match features_unfit(&folder.options, signature) {
+        Some(reason) => Err(folder.wrong_options(&format!("features: {reason}"))),
+        None => choose_outputs(folder, signature),
+    }
 }
 
 fn choose_outputs(

@@ -13,6 +13,7 @@ use super::files::{ModelFiles, OPTIONS, Parts, is_hidden};
 use super::missing::what_is_there;
 use super::options::{FeatureOptions, INPUT_KEYS, InputOptions};
 use super::preprocessor::Preprocessor;
+use super::text_folder::{TOKENIZER, chosen_file};
 use crate::cache::Namespace;
 use crate::error::LoadError;
 use crate::rows::Rows;
@@ -46,6 +47,8 @@ pub struct ModelOptions {
     pub features: Option<FeatureOptions>,
     /// The library beside the ONNX file that has the model's own operators.
     pub custom_ops: Option<String>,
+    /// How texts become vectors. Its keys are read by the code that serves text models; here only `file` and `task` count.
+    pub text: Option<toml::Table>,
     /// The file they were read from.
     #[serde(skip)]
     pub file: Option<PathBuf>,
@@ -162,13 +165,18 @@ pub struct ModelFolder {
     pub name: String,
     /// Its version: the number of its folder where versions lie side by side, else `1`.
     pub version: String,
-    /// The ONNX file.
+    /// Where the model lies: the folder of the version that is served.
+    pub folder: PathBuf,
+    /// The ONNX file, in that folder or below it.
     pub file: PathBuf,
+    /// Whether the folder holds a text model: a tokenizer beside the ONNX file.
+    pub is_text: bool,
     /// The content of `model.toml`.
     pub options: ModelOptions,
     /// What `preprocessor_config.json` says about pictures.
     preprocessor: Option<Preprocessor>,
-    /// Digest of the ONNX file and of every other file beside it that may hold a part of the model.
+    /// Digest of the ONNX file and of every other file beside it that may hold a part of the model. Of a text model it
+    /// covers the ONNX file with its external data; the code that serves text models adds the rest.
     pub digest: blake3::Hash,
     /// How large those files are together.
     pub bytes: u64,
@@ -216,12 +224,16 @@ impl ModelFolder {
         };
         check_name(&place.name).map_err(|reason| failed(&place.folder, reason))?;
         let (folder, version) = newest_version(&place.folder);
-        let file = onnx_file(&folder).map_err(|reason| failed(&folder, reason))?;
         let whole = place.around.as_deref().unwrap_or(&place.folder);
         let below = folder.strip_prefix(whole).unwrap_or(Path::new(""));
         let (options_file, origin) = options_of(whole, below);
-        let mut parts = Parts::read(&file, options_file)?;
-        parts.options.origin = origin;
+        let mut options = options_file.map_or_else(|| Ok(ModelOptions::default()), read_options)?;
+        options.origin = origin;
+        let file = match chosen_file(&options)? {
+            Some(name) => folder.join(name),
+            None => onnx_file(&folder).map_err(|reason| failed(&folder, reason))?,
+        };
+        let parts = Parts::read(&folder, &file, options)?;
         let files = parts
             .list(below)
             .map_err(|reason| failed(&folder, reason))?;
@@ -231,6 +243,8 @@ impl ModelFolder {
         Ok(Self {
             name: place.name.clone(),
             version,
+            is_text: parts.is_text,
+            folder,
             file,
             options: parts.options,
             preprocessor,
@@ -266,7 +280,7 @@ impl ModelFolder {
     }
 
     /// A mistake in `model.toml` that shows only beside the model.
-    pub(crate) fn wrong_options(&self, reason: &str) -> LoadError {
+    pub fn wrong_options(&self, reason: &str) -> LoadError {
         self.options.wrong(reason)
     }
 }
@@ -350,11 +364,25 @@ fn onnx_file(folder: &Path) -> Result<PathBuf, String> {
         (Some(index), _) => Ok(files.swap_remove(index)),
         (None, 1) => Ok(files.remove(0)),
         (None, 0) => Err(what_is_there(folder)),
-        (None, _) => Err("several ONNX files in it; call the one to serve model.onnx".to_owned()),
+        (None, _) => Err(
+            "several ONNX files in it; call the one to serve model.onnx, or name it as file in [text] of model.toml if it \
+             is a text model"
+                .to_owned(),
+        ),
     }
 }
 
+/// The ONNX files of a model. Those of a text model may lie in a folder `onnx`, below its tokenizer.
 pub(super) fn onnx_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let here = onnx_files_in(folder)?;
+    let below = folder.join("onnx");
+    if here.is_empty() && folder.join(TOKENIZER).is_file() && below.is_dir() {
+        return onnx_files_in(&below);
+    }
+    Ok(here)
+}
+
+fn onnx_files_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
     let mut files = entries.collect::<io::Result<Vec<PathBuf>>>()?;
     files.retain(|path| is_onnx(path) && path.is_file());
@@ -428,7 +456,7 @@ pub(super) fn read_options(file: PathBuf) -> Result<ModelOptions, LoadError> {
     Ok(options)
 }
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "outputs",
     "rows",
     "memoize",
@@ -438,6 +466,7 @@ const KEYS: [&str; 9] = [
     "inputs",
     "features",
     "custom_ops",
+    "text",
 ];
 const FEATURE_KEYS: [&str; 2] = ["prefix", "format"];
 

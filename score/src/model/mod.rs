@@ -16,14 +16,14 @@ mod picture;
 mod preprocessor;
 mod probe;
 mod refusal;
+mod text_folder;
 
 pub(crate) use character::examine;
 pub use character::{Character, Evidence};
 pub use files::ModelFiles;
 pub use folder::{ModelFolder, ModelOptions, ModelPlace, check_name, find_models};
 pub(crate) use graph::Reading;
-pub(crate) use onnx::OnnxModel;
-pub use onnx::Runtime;
+pub use onnx::{OnnxModel, Runtime};
 pub(crate) use options::check_inputs;
 pub use options::{FeatureFormat, FeatureOptions, ImageLayout, InputOptions, MissingValues};
 pub use picture::{Background, Resample, Resize};
@@ -33,7 +33,7 @@ use crate::tensor::Tensor;
 
 /// Why one run gave no result.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum RunError {
+pub enum RunError {
     /// The model cannot work with these values; other values may be fine.
     #[error("{0}")]
     Rejected(String),
@@ -43,7 +43,7 @@ pub(crate) enum RunError {
 }
 
 /// Something that turns input tensors into output tensors, one run at a time.
-pub(crate) trait Model: Send {
+pub trait Model: Send {
     /// What goes in and out.
     fn signature(&self) -> &ModelSignature;
 
@@ -53,4 +53,7 @@ pub(crate) trait Model: Send {
     /// # Errors
     /// [`RunError`] says whose fault it was.
     fn run(&mut self, inputs: &[Tensor], given: &[usize]) -> Result<Vec<Tensor>, RunError>;
+
+    /// Called on the session's thread when the results of a run are on their way, for what need not delay them.
+    fn after_run(&mut self) {}
 }
