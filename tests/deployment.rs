@@ -27,10 +27,7 @@ fn the_documentation_lists_every_setting_with_its_default() {
     let document = std::fs::read_to_string(repository().join("docs/settings.md")).unwrap();
     for setting in handler::SETTINGS {
         let row = format!("| `{}` | {} |", setting.name, setting.default);
-        assert!(
-            document.contains(&row),
-            "docs/settings.md has no row {row}"
-        );
+        assert!(document.contains(&row), "docs/settings.md has no row {row}");
     }
     let rows = document.lines().filter(|line| {
         line.starts_with("| `AZUREML_")

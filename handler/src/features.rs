@@ -3,9 +3,10 @@
 use score::{FeatureError, FeatureFormat, FeatureStore, ModelMetadata, NamedTensor, ScoreError};
 use tracing::{Instrument, info_span};
 
-use crate::app::{App, Models};
+use crate::app::App;
+use crate::blocking;
+use crate::models::Models;
 use crate::payload::{self, Body, Decoded, Dialect, HashReader, Limits, Unfit};
-use crate::scoring;
 
 /// Why there are no rows for keys.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ async fn rows(
         return Err(NoRows::TooLarge(limits.max_bytes));
     }
     let read = || payload::read_rows(keys, &values, options, signature, limits.max_nesting);
-    scoring::apart(bytes, read).map_err(NoRows::Unfit)
+    blocking::apart(bytes, read).map_err(NoRows::Unfit)
 }
 
 /// Bytes that a field of a hash takes on its way at least, so that short ones are bounded too.
@@ -103,5 +104,5 @@ async fn hashes(
     if bytes > limits.max_bytes {
         return Err(NoRows::TooLarge(limits.max_bytes));
     }
-    scoring::apart(bytes.max(least), || reader.read(keys, &rows)).map_err(NoRows::Unfit)
+    blocking::apart(bytes.max(least), || reader.read(keys, &rows)).map_err(NoRows::Unfit)
 }

@@ -7,13 +7,16 @@ mod app;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+mod blocking;
 mod commands;
 mod config;
+mod counters;
 mod entra;
 mod event;
 mod features;
 mod http;
-mod metrics;
+mod limits;
+mod models;
 mod payload;
 mod problem;
 mod process;
@@ -21,9 +24,7 @@ mod protocol;
 #[cfg(test)]
 mod samples;
 mod scoring;
-mod summary;
 mod telemetry;
-mod workers;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -37,9 +38,9 @@ pub use commands::{
     Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments, execute,
 };
 pub use config::{Config, Envelopes, SETTINGS, Setting, TraceSettings};
-use summary::Summary;
+use http::Workers;
 pub use telemetry::logging::{Telemetry, complain, start_logging};
-use workers::Workers;
+use telemetry::summary::Summary;
 
 /// Serves until the process is told to stop.
 ///
@@ -47,7 +48,7 @@ use workers::Workers;
 /// If the port stays taken, ONNX Runtime or every model fails to load, or the app folder is not usable.
 pub fn run(config: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
     let grace = config.drain_timeout;
-    let runtime = workers::runtime()?;
+    let runtime = http::runtime()?;
     let workers = Workers::start(&runtime, config.threads)?;
     let stopped = OnceLock::new();
     let outcome = runtime.block_on(serve(config, &workers, &stopped));

@@ -2,8 +2,8 @@
 
 use score::{ErrorCode, FeatureError, ScoreError};
 
-use crate::app::NoModel;
 use crate::features::NoRows;
+use crate::models::NoModel;
 use crate::payload::{Dialect, PayloadError};
 use crate::protocol::NotAnInvocation;
 

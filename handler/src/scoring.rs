@@ -8,14 +8,14 @@ use futures_util::FutureExt;
 use score::{CacheOutcome, CacheUse, InferenceRequest, ScoreError, Scorer, Timings};
 use tracing::{Span, debug, error, info, info_span};
 
-use crate::app::{App, Models};
+use crate::app::App;
+use crate::blocking;
 use crate::features;
+use crate::models::Models;
 use crate::payload::{self, Declared, Decoded, Dialect, Encoded};
 use crate::problem::Problem;
 
-/// Bodies from this size on are read and written beside the other work of their thread, not before it.
-const LARGE_BYTES: usize = 256 << 10;
-/// The same for answers.
+/// Answers from this size on are written beside the other work of their thread.
 const LARGE_ELEMENTS: usize = 32 << 10;
 
 /// What is known about a body beside its bytes.
@@ -97,10 +97,10 @@ pub(crate) async fn score(
 ) -> Result<Scored, Problem> {
     let metadata = scorer.metadata();
     let start = Instant::now();
-    let large = body.len() >= LARGE_BYTES || payload::is_packed(body);
+    let large = body.len() >= blocking::LARGE_BYTES || payload::is_packed(body);
     let limits = app.limits();
     let body = info_span!("decode", score.bytes = body.len()).in_scope(|| {
-        apart_if(large, || {
+        blocking::apart_if(large, || {
             payload::decode(body, call.declared, metadata, limits)
         })
     });
@@ -126,7 +126,7 @@ pub(crate) async fn score(
     let start = Instant::now();
     let elements: usize = response.outputs.iter().map(|o| o.tensor.data().len()).sum();
     let answer = info_span!("encode").in_scope(|| {
-        apart_if(elements >= LARGE_ELEMENTS, || {
+        blocking::apart_if(elements >= LARGE_ELEMENTS, || {
             payload::encode(&dialect, call.accept, metadata, &response)
         })
     });
@@ -197,20 +197,6 @@ fn log_slow(call: Call<'_>, model: &str, rows: usize, scored: &Scored) {
         steps_ms = steps.join(" "),
         "scored slowly"
     );
-}
-
-/// Runs work on so many bytes: if they are many, without holding up the thread's other tasks.
-pub(crate) fn apart<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    apart_if(bytes >= LARGE_BYTES, work)
-}
-
-/// Runs work that keeps the thread busy for a while without holding up the thread's other tasks.
-fn apart_if<T>(large: bool, work: impl FnOnce() -> T) -> T {
-    if large {
-        tokio::task::block_in_place(work)
-    } else {
-        work()
-    }
 }
 
 /// Milliseconds, as the log and answers have them; thousandths are as much as a clock tells.

@@ -26,7 +26,8 @@ pub(crate) use self::batch::{Batch, BatchIntake};
 pub(crate) use self::kept::Kept;
 pub(crate) use self::window::Warned;
 use crate::app::App;
-use crate::http::Room;
+use crate::blocking;
+use crate::limits::Room;
 use crate::problem::Problem;
 use crate::protocol::{
     EventTrigger, Invocation, InvocationResponse, NotAnInvocation, Output, OutputForm, Source,
@@ -114,7 +115,7 @@ pub(crate) async fn invoke(
         Brought::One(envelope) => envelope.len(),
         Brought::Many(batch) => batch.as_ref().map_or(0, Batch::bytes),
     };
-    let items = scoring::apart(bytes, || match brought {
+    let items = blocking::apart(bytes, || match brought {
         Brought::One(envelope) => read(trigger, envelope).map(|item| vec![item]),
         Brought::Many(batch) => Ok(batch?.into_items(trigger)),
     });
@@ -319,7 +320,7 @@ impl<'a> Work<'a> {
     }
 
     fn count(&self, model: Option<&str>, status: u16) {
-        self.app.metrics.count(self.host.function, model, status);
+        self.app.counters.count(self.host.function, model, status);
     }
 
     /// The answer that makes the host write all documents.
@@ -351,7 +352,7 @@ impl<'a> Work<'a> {
                 .logs
                 .push(format!("scored {scored}, rejected {refused}"));
         }
-        self.app.metrics.settled(results.len(), rejected.len());
+        self.app.counters.settled(results.len(), rejected.len());
         put(&mut response, &self.trigger.results, results);
         if let Some(output) = &self.trigger.rejected {
             put(&mut response, output, rejected);

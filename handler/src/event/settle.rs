@@ -9,6 +9,7 @@ use tracing::Span;
 use super::delivery::Delivery;
 use super::payloads::Payload;
 use super::{About, Outcome, Settled, Work, documents, kept};
+use crate::blocking;
 use crate::payload::Declared;
 use crate::problem::Problem;
 use crate::protocol::Source;
@@ -87,7 +88,7 @@ impl Work<'_> {
     }
 
     fn key(&self, delivery: &Delivery, body: &[u8]) -> kept::Key {
-        scoring::apart(body.len(), || kept::key(self.host.function, delivery, body))
+        blocking::apart(body.len(), || kept::key(self.host.function, delivery, body))
     }
 
     /// The result of an earlier delivery, whose batch failed, or a new one.
@@ -219,7 +220,7 @@ impl Work<'_> {
         if self.trigger.rejected.is_none() || self.app.config().fail_invalid {
             return Err(problem);
         }
-        let document = scoring::apart(body.map_or(0, <[u8]>::len), || {
+        let document = blocking::apart(body.map_or(0, <[u8]>::len), || {
             documents::rejected(delivery, &problem, body)
         });
         let document = document.map_err(|_| Problem::internal())?;

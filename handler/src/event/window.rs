@@ -16,6 +16,7 @@ use tracing::{Instrument, warn};
 use super::delivery::Delivery;
 use super::payloads::Payload;
 use super::{Held, Outcome, Settled, Work};
+use crate::blocking;
 use crate::problem::Problem;
 use crate::protocol::InvocationResponse;
 use crate::scoring;
@@ -110,7 +111,7 @@ impl Work<'_> {
             self.warn_of_slowness(&measured, count, time);
         }
         let outcomes = outcomes.into_iter().flatten().collect();
-        scoring::apart(bytes, || self.finish(outcomes))
+        blocking::apart(bytes, || self.finish(outcomes))
     }
 
     /// How many messages may be in work now, as far as the model of the next one is known.

@@ -10,12 +10,12 @@ use super::head::Head;
 use super::reply::Reply;
 use super::request;
 use crate::app::App;
+use crate::blocking;
 use crate::event::{self, Batch, Brought, Held, HostCall};
 use crate::problem::Problem;
 use crate::protocol::{
     Function, HttpRequestData, HttpResponseData, Invocation, InvocationResponse, Source, Trigger,
 };
-use crate::scoring;
 
 /// Base64 adds a third and strings inside strings escape some characters twice; what carries a body within the limit
 /// must pass.
@@ -74,7 +74,7 @@ pub(super) async fn invoke(
                     event::invoke(app, trigger, host, one, held).await
                 }
             };
-            let reply = outcome.and_then(|answer| scoring::apart(size, || written(&answer)));
+            let reply = outcome.and_then(|answer| blocking::apart(size, || written(&answer)));
             reply.unwrap_or_else(|problem| request::failure(head, problem))
         }
     }

@@ -10,7 +10,8 @@ use warp::http::{StatusCode, header};
 use super::openapi;
 use super::reply::Reply;
 use super::route::Route;
-use crate::app::{App, Models, NoModel, State};
+use crate::app::App;
+use crate::models::{Models, NoModel, State};
 use crate::payload::{picture_document, protocol_tensor_document, sample_request, tensor_document};
 use crate::problem::Problem;
 

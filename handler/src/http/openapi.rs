@@ -9,7 +9,8 @@ mod schema;
 use score::{ElementType, ModelMetadata};
 use serde_json::{Map, Value, json};
 
-use crate::app::{App, Models, NoModel};
+use crate::app::App;
+use crate::models::{Models, NoModel};
 use paths::{Form, PROBLEMS};
 use schema::{open, reference};
 

@@ -5,7 +5,8 @@ use warp::http::header;
 
 use super::reply::Reply;
 use super::route::Route;
-use crate::app::{App, NoModel};
+use crate::app::App;
+use crate::models::NoModel;
 
 /// One self-contained document: styles and script are within.
 const PAGE: &[u8] = include_bytes!("page/index.html");

@@ -12,9 +12,10 @@ use super::head::{Head, JSON_BYTES, check_coding};
 use super::reply::Reply;
 use super::route::{self, ModelRef, Route};
 use super::timing::server_timing;
-use super::{info, page};
-use crate::app::{App, Models, NoModel};
-use crate::metrics;
+use super::{info, metrics, page};
+use crate::app::App;
+use crate::counters;
+use crate::models::{Models, NoModel};
 use crate::problem::Problem;
 use crate::scoring::{self, CacheStatus, Scored};
 
@@ -119,7 +120,7 @@ where
 pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
     if problem.is_client_closed() {
         Span::current().record("error.type", problem.code);
-        closed(app, head, metrics::UPLOAD);
+        closed(app, head, counters::UPLOAD);
         return Reply::refusal(problem, &head.request_id, false);
     }
     let function = function_name(app, head, &route::find(&head.method, &head.path));
@@ -131,7 +132,7 @@ pub(super) fn closed(app: &App, head: &Head, during: &'static str) {
     let (id, path) = (&head.request_id, &head.path);
     let ms = scoring::millis(head.received.elapsed());
     debug!(id, path, during, ms, "client closed the connection");
-    app.metrics.client_closed(during);
+    app.counters.client_closed(during);
 }
 
 /// The answer to a call whose messages have failed; they are counted already, each for itself.
@@ -149,7 +150,7 @@ fn refusal(head: &Head, model: Option<&str>, problem: Problem) -> Reply {
 }
 
 fn finish(app: &App, head: &Head, function: &str, model: Option<&str>, mut reply: Reply) -> Reply {
-    app.metrics.count(function, model, reply.status.as_u16());
+    app.counters.count(function, model, reply.status.as_u16());
     reply.set(REQUEST_ID, &head.request_id);
     reply
 }

@@ -3,7 +3,7 @@
 use score::Scorer;
 use warp::http::Method;
 
-use crate::app::{Models, NoModel};
+use crate::models::{Models, NoModel};
 use crate::problem::Problem;
 
 /// The public path of everything but the host's own calls: the route prefix of host.json and the route in

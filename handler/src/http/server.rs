@@ -22,14 +22,14 @@ use super::head::Head;
 use super::reply::{Reply, to_response};
 use super::request;
 use super::upload::Upload;
+use super::workers::Workers;
 use super::{envelope, info};
 use crate::app::App;
+use crate::counters;
 use crate::event::HostCall;
-use crate::metrics;
 use crate::problem::Problem;
 use crate::protocol::Function;
 use crate::telemetry::traces::Origin;
-use crate::workers::Workers;
 
 /// How long a connection may be idle, and how long a client may take to send a request's head: hyper has one timer for
 /// both. Longer than the host keeps idle connections, so that it never sends into one that is being closed.
@@ -251,7 +251,7 @@ impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         // A panic is answered, too.
         if self.scoring.load(Ordering::Relaxed) && !std::thread::panicking() {
-            request::closed(self.app, self.head, metrics::SCORING);
+            request::closed(self.app, self.head, counters::SCORING);
         }
     }
 }
@@ -318,7 +318,7 @@ mod tests {
             assert_eq!(reply.headers["x-request-id"], "an-id");
             assert!(String::from_utf8_lossy(&reply.body).contains("internal"));
         }
-        let (figures, _) = metrics::render(&app, None).unwrap();
+        let (figures, _) = super::super::metrics::render(&app, None).unwrap();
         for function in ["score", "queue"] {
             let line = format!(
                 r#"score_requests_total{{function="{function}",model="none",status="500"}} 1"#

@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 use super::arguments::CheckArguments;
 use super::model_source::ModelSource;
-use crate::app::{below, body_limits, find_runtime, scorer_options};
 use crate::config::Config;
+use crate::limits::body_limits;
+use crate::models::{below, find_runtime, scorer_options};
 use crate::payload::{self, Declared, sample_request};
 use crate::protocol::read_functions;
 use crate::telemetry::logging::{answer, complain};

@@ -3,7 +3,7 @@
 use score::{CacheUse, InferenceRequest, Scorer};
 use serde_json::Value;
 
-use crate::app::Models;
+use crate::models::Models;
 use crate::payload::{self, Declared, Limits};
 
 /// Scores each model's example requests and puts the answers beside them. An example that the model does not take stays

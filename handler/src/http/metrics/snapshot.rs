@@ -1,7 +1,7 @@
 //! All figures at one moment.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -11,7 +11,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Unit;
 use score::{CostFigures, Scorer};
 
-use crate::app::{App, Models};
+use crate::app::App;
+use crate::models::Models;
 
 /// Reads the figures while they are written.
 pub(super) struct Snapshot(pub(super) Arc<App>);
@@ -74,9 +75,8 @@ impl Out<'_> {
 }
 
 fn requests(out: &mut Out<'_>, app: &App) -> fmt::Result {
-    let metrics = &app.metrics;
-    let requests = metrics.requests.read();
-    let requests = requests.unwrap_or_else(PoisonError::into_inner);
+    let counters = &app.counters;
+    let requests = counters.requests();
     let counts = requests.iter().map(|one| {
         let names = [("function", &one.function), ("model", &one.model)];
         ((names, [("status", one.status)]), one.count.clone())
@@ -90,12 +90,12 @@ fn requests(out: &mut Out<'_>, app: &App) -> fmt::Result {
     out.one(
         "score_events",
         "Messages and blobs by what became of them",
-        &metrics.events,
+        counters.events(),
     )?;
     out.one(
         "score_client_closed",
         "Requests whose client closed the connection before the answer, by what was being done",
-        &metrics.closed,
+        counters.client_closes(),
     )?;
     out.one(
         "score_requests_in_flight",

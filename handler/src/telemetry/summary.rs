@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::info;
 
 use crate::app::App;
-use crate::metrics::Outcomes;
+use crate::counters::Outcomes;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -28,7 +28,7 @@ impl Counts {
         let slots = models.iter().flat_map(|models| models.all());
         let scorers = slots.filter_map(|(_, slot)| slot.as_ref().ok());
         Self {
-            outcomes: app.metrics.outcomes(),
+            outcomes: app.counters.outcomes(),
             rows: scorers.map(|scorer| scorer.stats().rows.get()).sum(),
             hits: stats.local_hits.get() + stats.remote_hits.get(),
             misses: stats.misses.get(),
@@ -119,7 +119,7 @@ mod tests {
     use tracing_subscriber::layer::{Context, SubscriberExt};
 
     use super::*;
-    use crate::{Config, metrics};
+    use crate::{Config, counters};
 
     /// Keeps the fields of each event.
     #[derive(Clone, Default)]
@@ -153,9 +153,9 @@ mod tests {
         let _tracing = tracing::subscriber::set_default(registry);
         let mut summary = Summary::new(app.clone());
         for status in [200, 200, 404, 503] {
-            app.metrics.count("score", Some("m"), status);
+            app.counters.count("score", Some("m"), status);
         }
-        app.metrics.count("info", None, 200);
+        app.counters.count("info", None, 200);
         app.memo().stats().local_hits.inc_by(2);
         app.memo().stats().misses.inc();
         let two_minutes = tokio::time::sleep(MINUTE * 2 + MINUTE / 2);
@@ -166,14 +166,14 @@ mod tests {
         let expected = "message=summary seconds=60 requests=4 refused=1 failed=1 rows=0 hits=2 misses=1 \
                         hit_percent=66.7 ";
         assert_eq!(*lines.0.lock().unwrap(), [expected]);
-        app.metrics.count("info", None, 200);
+        app.counters.count("info", None, 200);
         summary.log();
         assert_eq!(lines.0.lock().unwrap().len(), 1);
-        app.metrics.count("score", Some("m"), 200);
+        app.counters.count("score", Some("m"), 200);
         summary.log();
         assert!(lines.0.lock().unwrap()[1].contains("requests=1 refused=0"));
-        app.metrics.client_closed(metrics::UPLOAD);
-        app.metrics.client_closed(metrics::SCORING);
+        app.counters.client_closed(counters::UPLOAD);
+        app.counters.client_closed(counters::SCORING);
         summary.log();
         let line = &lines.0.lock().unwrap()[2];
         assert!(line.contains("requests=0 refused=0 failed=0 client_closed=2 "));

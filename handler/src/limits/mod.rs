@@ -1,0 +1,17 @@
+//! How much may be in work at once.
+
+mod room;
+
+use crate::config::Config;
+use crate::payload::Limits;
+
+pub(crate) use room::{BodyLimits, Room};
+
+/// What the settings allow a body to take.
+pub(crate) fn body_limits(config: &Config) -> Limits {
+    Limits {
+        max_bytes: config.max_body_bytes,
+        max_nesting: config.max_nesting,
+        max_rows: config.max_rows,
+    }
+}
