@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use score::{CacheOutcome, CacheUse, InferenceRequest, ScoreError, Scorer, Timings};
+use score::{CacheOutcome, CacheUse, InferenceRequest, JointLookUp, ScoreError, Scorer, Timings};
 use tracing::{Span, debug, error, info, info_span};
 
 use crate::app::App;
@@ -35,6 +35,8 @@ pub(crate) struct Call<'a> {
     pub(crate) cache: CacheUse,
     /// Whether the answer has to be JSON, since it travels inside JSON.
     pub(crate) json_only: bool,
+    /// For a message of a batch: its look-up in Redis leaves together with those of the others.
+    pub(crate) joint: Option<&'a JointLookUp>,
 }
 
 /// A scored body.
@@ -117,6 +119,7 @@ pub(crate) async fn score(
     let request = InferenceRequest {
         inputs,
         cache: call.cache,
+        joint: call.joint.cloned(),
     };
     let response = scorer.score(request).await.map_err(|error| {
         log_details(call.id, &error);

@@ -38,9 +38,10 @@ pub use error::{ErrorCode, LoadError, ScoreError};
 pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore};
 pub use histogram::{RowCounts, Times};
 pub use memo::{
-    EntryTotals, Memo, MemoStats, MemoStore, ModelDigest, ModelTag, ModelTagError, Namespace,
-    NamespaceError, RedisConfig, RedisConfigError, RedisCredentials, RedisCredentialsError,
-    RedisLogin, RedisStore, RemoteOptions, StoreEntry, StoreError, StoredEntries,
+    EntryTotals, JointLookUp, Memo, MemoStats, MemoStore, ModelDigest, ModelTag, ModelTagError,
+    Namespace, NamespaceError, RedisConfig, RedisConfigError, RedisCredentials,
+    RedisCredentialsError, RedisLogin, RedisStore, RemoteOptions, StoreEntry, StoreError,
+    StoredEntries,
 };
 pub use model::{
     Background, Character, Evidence, FeatureFormat, FeatureOptions, ImageLayout, InputOptions,

@@ -240,7 +240,10 @@ impl Scorer {
                 Units::whole(self.metadata.digest, &inputs, rows)
             };
             let recall = match cache {
-                CacheUse::Normal => self.recall(units, tiers, &decision, start).await,
+                CacheUse::Normal => {
+                    let joint = request.joint.as_ref();
+                    self.recall(units, tiers, &decision, start, joint).await
+                }
                 CacheUse::Refresh | CacheUse::Bypass => Recall::nothing(units, tiers, start),
             };
             // Whoever wants it fresh does not take it from others.

@@ -196,6 +196,7 @@ impl Work<'_> {
             accept: None,
             cache: CacheUse::Normal,
             json_only: true,
+            joint: self.joint.as_ref(),
         };
         let scored = scoring::score(self.app, &models, scorer, call, body).await?;
         let model = &scorer.metadata().name;

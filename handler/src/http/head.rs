@@ -112,6 +112,7 @@ impl Head {
             accept: self.accept.as_deref(),
             cache: self.cache,
             json_only: self.json_only,
+            joint: None,
         }
     }
 }

@@ -4,6 +4,7 @@ mod codec;
 mod digest;
 mod flight;
 mod gate;
+mod joint;
 mod key;
 mod local;
 mod namespace;
@@ -22,6 +23,7 @@ pub(crate) use codec::{RowStack, can_encode, decode, encode_row, encode_whole};
 pub(crate) use codec::{open, seal};
 use flight::Flights;
 pub(crate) use flight::{Arrival, Landing, Lead};
+pub use joint::JointLookUp;
 pub use key::ModelDigest;
 pub(crate) use key::{KeyMaker, MemoKey};
 use local::LocalTier;
@@ -142,8 +144,14 @@ impl Memo {
         &self.stats
     }
 
-    /// The payloads known for `keys`, in their order. One round trip to the shared store at most, within its budget.
-    pub(crate) async fn look_up(&self, keys: &[MemoKey], tiers: Tiers) -> LookUp {
+    /// The payloads known for `keys`, in their order. One round trip to the shared store at most, within its budget; with
+    /// `joint`, one for several requests.
+    pub(crate) async fn look_up(
+        &self,
+        keys: &[MemoKey],
+        tiers: Tiers,
+        joint: Option<&JointLookUp>,
+    ) -> LookUp {
         let found: Vec<Option<Bytes>> = match &self.local {
             Some(local) => keys.iter().map(|key| local.get(key)).collect(),
             None => vec![None; keys.len()],
@@ -159,7 +167,11 @@ impl Memo {
             && local_hits < keys.len()
         {
             let start = Instant::now();
-            let asked = remote.look_up(keys, &mut answer.found).await;
+            let asked = match joint {
+                None => remote.look_up(keys, &mut answer.found).await,
+                // Boxed, so that the future of requests that are alone does not grow.
+                Some(joint) => Box::pin(joint.look_up(remote, keys, &mut answer.found)).await,
+            };
             if let Some(local) = &self.local {
                 for (key, (payload, near)) in keys.iter().zip(answer.found.iter().zip(&answer.near))
                 {

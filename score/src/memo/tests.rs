@@ -1,3 +1,5 @@
+mod joint;
+
 use std::collections::HashMap;
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -171,7 +173,7 @@ async fn memo_before(store: &Arc<FakeStore>, local_bytes: u64) -> Memo {
 }
 
 async fn look_up(memo: &Memo, keys: &[MemoKey]) -> Vec<Option<Bytes>> {
-    memo.look_up(keys, Tiers::All).await.found
+    memo.look_up(keys, Tiers::All, None).await.found
 }
 
 fn remember(memo: &Memo, entries: Vec<(MemoKey, Bytes)>, ttl: Option<Duration>) {
@@ -575,7 +577,7 @@ async fn the_store_is_left_alone_where_only_this_process_is_meant() {
     let memo = memo_before(&store, MIB as u64).await;
     memo.remember(vec![(key(1), payload("one"))], None, Tiers::Local);
     settle().await;
-    let answer = memo.look_up(&[key(1), key(2)], Tiers::Local).await;
+    let answer = memo.look_up(&[key(1), key(2)], Tiers::Local, None).await;
     assert_eq!(answer.found, [Some(payload("one")), None]);
     assert_eq!((answer.near, answer.remote), (vec![true, false], None));
     assert_eq!((store.look_ups(), store.state().written.len()), (0, 0));

@@ -191,6 +191,7 @@ async fn try_sample(scorer: &Scorer, request: &Value, config: &Config) -> Sample
     let request = InferenceRequest {
         inputs: decoded.inputs,
         cache: CacheUse::Bypass,
+        joint: None,
     };
     let answer = match scorer.score(request).await {
         Ok(response) => payload::encode(&decoded.dialect, None, metadata, &response),

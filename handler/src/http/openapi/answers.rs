@@ -34,6 +34,7 @@ async fn score(scorer: &Scorer, body: &[u8], limits: Limits) -> Option<Value> {
     let request = InferenceRequest {
         inputs: decoded.inputs,
         cache: CacheUse::Bypass,
+        joint: None,
     };
     let response = scorer.score(request).await.ok()?;
     let encoded = payload::encode(&decoded.dialect, None, metadata, &response).ok()?;
