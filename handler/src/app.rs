@@ -1,40 +1,36 @@
-//! What all requests share, and the order in which it comes to life.
+//! What all requests share, and the order in which it is made.
+//!
+//! Only [`crate::http`], which tells requests apart, is handed all of it; everything below gets the part that it needs.
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use score::{CachePolicy, Memo, MemoStore, RedisStore, RemoteOptions};
-use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
+use tokio::sync::OnceCell;
 use tracing::{info, warn};
 
+use crate::admission::Admission;
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::event::{Kept, Warned};
-use crate::limits::{BodyLimits, body_limits};
-use crate::models::{Models, NoModel, State, load_models};
-use crate::payload::Limits;
+use crate::event::Events;
+use crate::limits::{BodyLimits, Permits, body_limits};
+use crate::models::Registry;
 use crate::protocol::{Function, Trigger, read_functions};
-
-/// Of the room for bodies, the part that results of batches that came back may take beside it.
-const KEPT_SHARE: usize = 16;
+use crate::scoring::Settings;
 
 /// The state of the process. Shared by all requests.
 pub(crate) struct App {
-    config: Config,
+    pub(crate) config: Config,
     functions: Vec<Function>,
-    memo: Arc<Memo>,
-    models: watch::Receiver<Option<Arc<Models>>>,
-    /// Requests that may be in work at once.
-    pub(crate) places: Semaphore,
-    /// What their bodies may take.
+    /// The way to the models, and what is counted on it.
+    pub(crate) admission: Arc<Admission>,
+    /// Room for bodies.
     pub(crate) bodies: BodyLimits,
-    /// Results of messages whose batch came back.
-    pub(crate) kept: Kept,
-    /// When it was last said that batches take too long.
-    pub(crate) warned: Warned,
-    pub(crate) counters: Counters,
-    /// The OpenAPI document, once somebody has asked for it.
+    /// Results that are remembered.
+    pub(crate) memo: Arc<Memo>,
+    /// What calls with messages leave for later ones.
+    pub(crate) events: Events,
+    /// The OpenAPI document, once it has been asked for.
     pub(crate) openapi: OnceCell<Vec<u8>>,
 }
 
@@ -49,96 +45,32 @@ impl App {
             refuse_failing_batches(&functions)?;
         }
         let memo = Arc::new(open_memo(&config)?);
-        let (publish, models) = watch::channel(None);
-        let (finished, loaded) = oneshot::channel();
-        let loader = (config.clone(), memo.clone());
-        let runtime = Handle::current();
-        std::thread::Builder::new()
-            .name("loader".to_owned())
-            .spawn(move || {
-                let _entered = runtime.enter();
-                let outcome = load_models(&loader.0, &loader.1).map(|models| {
-                    publish.send_replace(Some(Arc::new(models)));
-                });
-                // Nobody listens any more if the process is stopping already.
-                let _ = finished.send(outcome);
-            })
-            .context("no thread for loading models")?;
-        let app = Arc::new(Self {
-            places: Semaphore::new(most_requests(&config)),
-            bodies: BodyLimits::new(config.max_waiting_bytes, config.timeout),
-            kept: Kept::new(config.max_waiting_bytes / KEPT_SHARE),
-            warned: Warned::default(),
-            config,
-            functions,
-            memo,
+        let (models, loading) = Registry::start(&config, &memo)?;
+        let admission = Admission {
             models,
+            permits: Permits::new(config.max_requests),
             counters: Counters::default(),
-            openapi: OnceCell::new(),
-        });
-        let loading = async {
-            loaded
-                .await
-                .unwrap_or_else(|_| bail!("loading models ended early"))
+            scoring: Settings {
+                limits: body_limits(&config),
+                log_slow: config.log_slow,
+            },
         };
-        Ok((app, loading))
-    }
-
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// Requests and messages that are being scored now.
-    pub(crate) fn requests_in_work(&self) -> usize {
-        most_requests(&self.config) - self.places.available_permits()
-    }
-
-    /// What a body may take.
-    pub(crate) fn limits(&self) -> Limits {
-        body_limits(&self.config)
-    }
-
-    pub(crate) fn memo(&self) -> &Memo {
-        &self.memo
+        let app = Self {
+            functions,
+            admission: Arc::new(admission),
+            bodies: BodyLimits::new(config.max_waiting_bytes, config.timeout),
+            memo,
+            events: Events::new(&config),
+            openapi: OnceCell::new(),
+            config,
+        };
+        Ok((Arc::new(app), loading))
     }
 
     /// The function of that name, as the host knows it.
     pub(crate) fn function(&self, name: &str) -> Option<&Function> {
         self.functions.iter().find(|function| function.name == name)
     }
-
-    /// The models, if they are loaded.
-    pub(crate) fn models(&self) -> Result<Arc<Models>, NoModel> {
-        self.models.borrow().clone().ok_or(NoModel::Loading)
-    }
-
-    /// How far loading is, without waiting.
-    pub(crate) fn state(&self) -> State {
-        match &*self.models.borrow() {
-            Some(models) if models.all().any(|(_, slot)| slot.is_ok()) => State::Ready,
-            Some(_) => State::Failed,
-            // The thread that loads them has given up.
-            None if self.models.has_changed().is_err() => State::Failed,
-            None => State::Loading,
-        }
-    }
-
-    /// The models, as soon as they are loaded, within the time a request may wait for that.
-    pub(crate) async fn models_when_loaded(&self) -> Result<Arc<Models>, NoModel> {
-        if let Ok(models) = self.models() {
-            return Ok(models);
-        }
-        let mut models = self.models.clone();
-        let ready = models.wait_for(Option::is_some);
-        match tokio::time::timeout(self.config.load_timeout, ready).await {
-            Ok(Ok(models)) => models.clone().ok_or(NoModel::Loading),
-            _ => Err(NoModel::Loading),
-        }
-    }
-}
-
-fn most_requests(config: &Config) -> usize {
-    config.max_requests.min(Semaphore::MAX_PERMITS)
 }
 
 /// One bad message must not fail the others of its batch, and a batch fails as a whole.

@@ -3,6 +3,7 @@
 //! `http` receives the host's requests, `protocol` knows the shapes of its envelopes, `event` settles messages and blobs,
 //! `payload` turns bodies into tensors and back, and the crate `score` does the rest.
 
+mod admission;
 mod app;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
@@ -81,13 +82,13 @@ async fn serve(
         );
     }
     let (app, loading) = App::start(config)?;
-    let grace = app.config().drain_timeout;
+    let grace = app.config.drain_timeout;
     let stop = async {
         // An error means that nobody watches any more, which only the end of the process can cause.
         let _ = told_to_stop.await;
         stopped.get_or_init(Instant::now);
     };
-    let mut summary = Summary::new(app.clone());
+    let mut summary = Summary::new(app.admission.clone(), app.memo.clone());
     let serving = http::serve(app, listener, workers, stop, grace);
     let serving = async {
         tokio::pin!(serving);

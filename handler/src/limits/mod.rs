@@ -1,10 +1,12 @@
 //! How much may be in work at once.
 
+mod permits;
 mod room;
 
 use crate::config::Config;
 use crate::payload::Limits;
 
+pub(crate) use permits::Permits;
 pub(crate) use room::{BodyLimits, Room};
 
 /// What the settings allow a body to take.

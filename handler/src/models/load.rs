@@ -40,7 +40,7 @@ fn open_features(
     Ok(Some(FeatureStore::start(Arc::new(store), reads)))
 }
 
-pub(crate) fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
+pub(super) fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
     let library = find_runtime(config)?;
     let runtime = Runtime::load(&library)?.with_custom_ops(config.custom_ops);
     let places = find_models(&config.model_dir).with_context(|| {
@@ -63,6 +63,7 @@ pub(crate) fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<M
     for (name, folder) in folders {
         let slot = folder
             .and_then(|folder| Scorer::load(&runtime, &folder, options, memo.clone()))
+            .map(Arc::new)
             .map_err(|error| below(&config.model_dir, &error.to_string()));
         announce(&name, &slot);
         slots.insert(name, slot);

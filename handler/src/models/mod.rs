@@ -1,17 +1,30 @@
 //! The models of this process: loaded once, then looked up by every request.
 
 mod load;
+mod registry;
 mod runtime;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use score::{FeatureStore, Scorer};
 
-pub(crate) use load::{below, load_models, scorer_options};
+use load::load_models;
+pub(crate) use load::{below, scorer_options};
+pub(crate) use registry::{Registry, State};
 pub(crate) use runtime::{find_runtime, library_in};
 
 /// A model that serves, or why it does not.
-pub(crate) type ModelSlot = Result<Scorer, String>;
+pub(crate) type ModelSlot = Result<Arc<Scorer>, String>;
+
+/// Which model a path or a message asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Wanted<'a> {
+    /// The default model, if there is no name.
+    pub(crate) name: Option<&'a str>,
+    /// Any version, if there is none here. Without a name it has no meaning.
+    pub(crate) version: Option<&'a str>,
+}
 
 /// All models by name.
 pub(crate) struct Models {
@@ -32,20 +45,9 @@ pub(crate) enum NoModel {
     Broken(String),
 }
 
-/// How far loading is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Models are still being loaded.
-    Loading,
-    /// Loading has ended, and at least one model serves.
-    Ready,
-    /// Loading has ended, and none serves.
-    Failed,
-}
-
 impl Models {
     /// The model of that name, or the default one.
-    pub(crate) fn get(&self, name: Option<&str>) -> Result<&Scorer, NoModel> {
+    pub(crate) fn get(&self, name: Option<&str>) -> Result<&Arc<Scorer>, NoModel> {
         let known = || self.slots.keys().cloned().collect::<Vec<_>>().join(", ");
         let name = match (name, &self.default) {
             (Some(name), _) => name,
@@ -68,16 +70,12 @@ impl Models {
     }
 
     /// The model of that name, if it has that version or none is asked for.
-    pub(crate) fn get_version(
-        &self,
-        name: &str,
-        version: Option<&str>,
-    ) -> Result<&Scorer, NoModel> {
-        let scorer = self.get(Some(name))?;
-        let served = &scorer.metadata().version;
-        match version {
-            Some(version) if version != served => Err(NoModel::Unknown(format!(
-                "model {name:?} has no version {version:?}; version {served:?} is served"
+    pub(crate) fn find(&self, wanted: Wanted<'_>) -> Result<&Arc<Scorer>, NoModel> {
+        let scorer = self.get(wanted.name)?;
+        let (name, served) = (&scorer.metadata().name, &scorer.metadata().version);
+        match wanted.version {
+            Some(wanted) if wanted != served => Err(NoModel::Unknown(format!(
+                "model {name:?} has no version {wanted:?}; version {served:?} is served"
             ))),
             _ => Ok(scorer),
         }
@@ -86,6 +84,12 @@ impl Models {
     /// All models by name.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &ModelSlot)> {
         self.slots.iter().map(|(name, slot)| (name.as_str(), slot))
+    }
+
+    /// Those that serve, by name.
+    pub(crate) fn loaded(&self) -> impl Iterator<Item = (&str, &Scorer)> {
+        self.all()
+            .filter_map(|(name, slot)| Some((name, &**slot.as_ref().ok()?)))
     }
 
     /// Where rows lie that requests name by key; `None` if no model takes keys, or no Redis is set.

@@ -4,26 +4,25 @@ mod plain;
 mod snapshot;
 
 use std::fmt;
-use std::sync::Arc;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-use crate::app::App;
 use snapshot::Snapshot;
+pub(crate) use snapshot::Sources;
 
 /// The content type of the OpenMetrics text format.
 pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// That of the older text format.
 pub(crate) const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All figures as text, and its content type: OpenMetrics for those that name it in `Accept`, else what every tool reads.
+/// All metrics as text, and its content type: OpenMetrics for those that name it in `Accept`, else what every tool reads.
 pub(crate) fn render(
-    app: &Arc<App>,
+    sources: Sources,
     accept: Option<&str>,
 ) -> Result<(String, &'static str), fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot(app.clone())));
+    registry.register_collector(Box::new(Snapshot(sources)));
     let mut text = String::new();
     encode(&mut text, &registry)?;
     if wants_open_metrics(accept.unwrap_or_default()) {
