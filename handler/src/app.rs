@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use anyhow::bail;
-use score::{CachePolicy, Memo, MemoStore, RedisStore, RemoteOptions};
+use redis_store::RedisStore;
+use score::{CachePolicy, Memo, MemoStore, RemoteOptions};
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
 

@@ -2,9 +2,9 @@
 
 use score::{FeatureError, FeatureFormat, FeatureStore, ModelMetadata, NamedTensor, ScoreError};
 use tracing::{Instrument, info_span};
+use wire::{Body, Decoded, Dialect, HashReader, Limits, Unfit};
 
 use crate::blocking;
-use crate::payload::{self, Body, Decoded, Dialect, HashReader, Limits, Unfit};
 
 /// Why there are no rows for keys.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ async fn rows(
     };
     let signature = &metadata.signature;
     if keys.is_empty() {
-        return payload::no_rows(signature, limits.max_nesting).map_err(NoRows::Empty);
+        return wire::no_rows(signature, limits.max_nesting).map_err(NoRows::Empty);
     }
     let store = store.ok_or(NoRows::NoStore)?;
     let span = info_span!("features", score.keys = keys.len());
@@ -74,7 +74,7 @@ async fn rows(
     if bytes > limits.max_bytes {
         return Err(NoRows::TooLarge(limits.max_bytes));
     }
-    let read = || payload::read_rows(keys, &values, options, signature, limits.max_nesting);
+    let read = || wire::read_rows(keys, &values, options, signature, limits.max_nesting);
     blocking::apart(bytes, read).map_err(NoRows::Unfit)
 }
 

@@ -1,13 +1,10 @@
 //! The Azure Functions custom handler: everything about the host and HTTP, nothing about how scores are made.
 //!
-//! `http` receives the host's requests, `protocol` knows the shapes of its envelopes, `event` settles messages and blobs,
-//! `payload` turns bodies into tensors and back, and the crate `score` does the rest.
+//! `http` receives the host's requests, `protocol` knows the shapes of its envelopes, `event` settles messages and blobs.
+//! The crate `wire` turns bodies into tensors and back, and the crate `score` does the rest.
 
 mod admission;
 mod app;
-#[cfg(feature = "bench")]
-#[doc(hidden)]
-pub mod bench;
 mod blocking;
 mod commands;
 mod config;
@@ -18,12 +15,9 @@ mod features;
 mod http;
 mod limits;
 mod models;
-mod payload;
 mod problem;
 mod process;
 mod protocol;
-#[cfg(test)]
-mod samples;
 mod scoring;
 mod telemetry;
 

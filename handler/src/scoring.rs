@@ -8,10 +8,10 @@ use score::{
     ModelMetadata, ScoreError, Scorer, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
+use wire::{Body, Declared, Decoded, Dialect, Encoded, Limits};
 
 use crate::blocking;
 use crate::features;
-use crate::payload::{self, Body, Declared, Decoded, Dialect, Encoded, Limits};
 use crate::problem::Problem;
 
 /// Answers from this size on are written beside the other work of their thread.
@@ -160,10 +160,10 @@ fn decode(
     call: Call<'_>,
     body: &[u8],
 ) -> Result<Body, Problem> {
-    let large = body.len() >= blocking::LARGE_BYTES || payload::is_packed(body);
+    let large = body.len() >= blocking::LARGE_BYTES || wire::is_packed(body);
     let body = info_span!("decode", score.bytes = body.len()).in_scope(|| {
         blocking::apart_if(large, || {
-            payload::decode(body, call.declared, metadata, limits)
+            wire::decode(body, call.declared, metadata, limits)
         })
     });
     body.map_err(|error| Problem::from_payload(error, limits.max_bytes))
@@ -179,7 +179,7 @@ fn encode(
     let elements: usize = response.outputs.iter().map(|o| o.tensor.data().len()).sum();
     let answer = info_span!("encode").in_scope(|| {
         blocking::apart_if(elements >= LARGE_ELEMENTS, || {
-            payload::encode(dialect, call.accept, metadata, response)
+            wire::encode(dialect, call.accept, metadata, response)
         })
     });
     let answer = answer.map_err(|error| {

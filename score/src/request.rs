@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::memo::JointLookUp;
+use crate::cache::JointLookUp;
 use crate::tensor::NamedTensor;
 
 /// What a request may do with remembered results.

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::batch::{BatchLimits, BatchStats, Batcher, Ran};
+use crate::cache::{Memo, ModelDigest};
 use crate::cost::{Available, CachePolicy, CostFigures, Costs, Decision, Plan};
 use crate::error::{LoadError, ScoreError};
 use crate::histogram::Times;
-use crate::memo::{Memo, ModelDigest};
 use crate::model::{
     Character, FeatureFormat, Model, ModelFolder, ModelOptions, OnnxModel, Reading, Runtime,
     check_inputs, examine,

@@ -8,12 +8,12 @@ use super::LateApp;
 use super::scoring_app::{
     BODY, app, assert_form, default_model, deliver_data, host, original, scores,
 };
-use crate::support::PATIENCE;
-use crate::support::encoding::base64;
-use crate::support::host::{CORE_TOOLS, FunctionsHost};
-use crate::support::invoke::{InvocationOutcome, Transport};
 use crate::support::redis::RedisServer;
-use crate::support::triggers::ServiceBusMessage;
+use functions_host::PATIENCE;
+use functions_host::encoding::base64;
+use functions_host::host::{CORE_TOOLS, FunctionsHost};
+use functions_host::invoke::{InvocationOutcome, Transport};
+use functions_host::triggers::ServiceBusMessage;
 
 fn body(number: usize) -> String {
     format!(r#"{{"data":[[{number},0,0]]}}"#)

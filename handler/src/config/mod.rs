@@ -9,7 +9,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use score::{CachePolicy, Namespace, NamespaceError, RedisConfig};
+use redis_store::RedisConfig;
+use score::{CachePolicy, Namespace, NamespaceError};
 
 pub use traces::TraceSettings;
 

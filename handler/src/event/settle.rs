@@ -5,6 +5,7 @@ use std::time::Duration;
 use score::{CacheOutcome, CacheUse};
 use tokio::time::Instant;
 use tracing::Span;
+use wire::Declared;
 
 use super::delivery::Delivery;
 use super::payloads::Payload;
@@ -12,7 +13,6 @@ use super::{About, Outcome, Settled, Work, documents, kept};
 use crate::admission::{Visit, caught};
 use crate::blocking;
 use crate::models::Wanted;
-use crate::payload::Declared;
 use crate::problem::Problem;
 use crate::protocol::Source;
 use crate::scoring::{self, Call};

@@ -3,8 +3,9 @@
 mod permits;
 mod room;
 
+use wire::Limits;
+
 use crate::config::Config;
-use crate::payload::Limits;
 
 pub(crate) use permits::Permits;
 pub(crate) use room::{BodyLimits, Room};

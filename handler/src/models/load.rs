@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use redis_store::RedisStore;
 use score::{
-    BatchLimits, FeatureReads, FeatureStore, LoadError, Memo, ModelFolder, RedisStore, Runtime,
-    Scorer, ScorerOptions, find_models,
+    BatchLimits, FeatureReads, FeatureStore, LoadError, Memo, ModelFolder, Runtime, Scorer,
+    ScorerOptions, find_models,
 };
 use tracing::{error, info, warn};
 

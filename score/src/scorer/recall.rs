@@ -7,9 +7,9 @@ use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 
 use super::{Scored, Scorer};
+use crate::cache::{Arrival, JointLookUp, Landing, Lead, LookUp, MemoKey, Tiers};
 use crate::cost::{Decision, LookedUp};
 use crate::error::ScoreError;
-use crate::memo::{Arrival, JointLookUp, Landing, Lead, LookUp, MemoKey, Tiers};
 use crate::request::{CacheOutcome, Timings};
 use crate::rows::Units;
 use crate::signature::Arranged;

@@ -8,9 +8,10 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::task::yield_now;
 
 use super::*;
-use crate::memo::{MemoStore, Namespace, RemoteOptions, StoreEntry, StoreError, Tiers};
+use crate::cache::{Namespace, RemoteOptions, Tiers};
 use crate::model::{Evidence, RunError};
 use crate::signature::{Dim, TensorSpec};
+use crate::store::{MemoStore, StoreEntry, StoreError};
 
 /// The inputs of every run of a model, in order.
 #[derive(Clone, Default)]
