@@ -37,7 +37,7 @@ pub fn start_logging(config: &Config) -> Telemetry {
         Err(reason) => (None, Some(reason.to_string())),
     };
     start(config, traces.as_ref());
-    for remark in config.trace_remarks.iter().chain(&failed) {
+    for remark in config.remarks.iter().chain(&failed) {
         warn!("{remark}");
     }
     Telemetry(traces)

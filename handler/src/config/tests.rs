@@ -1,0 +1,127 @@
+use std::path::Path;
+
+use tracing::Level;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::*;
+
+fn read(settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    Config::read(&settings.iter().copied().collect()).map_err(|mistakes| mistakes.0)
+}
+
+#[test]
+fn without_settings_it_listens_on_loopback_7071_without_redis() {
+    let config = read(&[]).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7071");
+    assert!(!config.hosted && config.redis.is_none());
+    assert_eq!(config.model_dir, Path::new("./models"));
+}
+
+#[test]
+fn the_hosts_port_wins_and_stays_on_loopback() {
+    for name in ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"] {
+        let config = read(&[(name, "4711"), ("SCORE_BIND", "0.0.0.0")]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:4711");
+        assert!(config.hosted);
+    }
+}
+
+#[test]
+fn envelopes_come_from_a_host_or_by_a_setting() {
+    let host = ("FUNCTIONS_CUSTOMHANDLER_PORT", "4711");
+    let tools = ("FUNCTIONS_CORETOOLS_ENVIRONMENT", "true");
+    let on = ("SCORE_ENVELOPES", "on");
+    for (settings, expected) in [
+        (&[][..], Envelopes::Refused),
+        (&[tools], Envelopes::Refused),
+        (&[on], Envelopes::AnyLength),
+        (&[host], Envelopes::Chunked),
+        // It relaxes nothing under a host.
+        (&[host, on], Envelopes::Chunked),
+        (&[host, tools], Envelopes::AnyLength),
+    ] {
+        assert_eq!(read(settings).unwrap().envelopes, expected, "{settings:?}");
+    }
+}
+
+#[test]
+fn empty_values_count_as_not_set() {
+    assert!(read(&[("REDIS_URL", ""), ("SCORE_TIMEOUT", " ")]).is_ok());
+}
+
+#[test]
+fn reports_every_mistake_at_once_and_no_secret() {
+    let mistakes = read(&[
+        ("SCORE_PORT", "web"),
+        ("SCORE_MAX_ROWS", "0"),
+        ("REDIS_TIMEOUT", "50"),
+        ("SCORE_CACHE_POLICY", "sometimes"),
+        ("REDIS_URL", "amqp://:hunter2@h"),
+        ("SCORE_LOG_FILTER", "a=b=c"),
+        ("SCORE_CACHE_NAMESPACE", "eu:west"),
+    ])
+    .unwrap_err();
+    assert_eq!(mistakes.len(), 7, "{mistakes:#?}");
+    let all = mistakes.join("\n");
+    assert!(all.contains(r#"REDIS_TIMEOUT="50": expected a time with its unit"#));
+    assert!(all.contains("always or auto or off"));
+    assert!(all.contains(r#"SCORE_CACHE_NAMESPACE="eu:west": expected 1 to 64 characters"#));
+    assert!(!all.contains("hunter2"));
+}
+
+#[test]
+fn entra_needs_an_address_with_tls_and_without_a_password() {
+    let with = |url: &str| {
+        let settings = [("REDIS_AUTH", "entra"), ("REDIS_URL", url)];
+        read(&settings).map(|config| config.redis.unwrap().describe())
+    };
+    for (url, expected) in [
+        ("", "expected REDIS_URL"),
+        ("rediss://:hunter2@h", "without user and password"),
+        ("rediss://me@h", "without user and password"),
+        ("redis://h", "expected TLS"),
+        ("redis-cluster://127.0.0.1,h", "expected TLS"),
+    ] {
+        let mistakes = with(url).unwrap_err();
+        assert!(mistakes[0].contains(expected), "{mistakes:?}");
+        assert!(mistakes.len() == 1 && !mistakes[0].contains("hunter2"));
+    }
+    for url in ["rediss://h", "redis://[::1]:7000", "redis://localhost"] {
+        assert!(with(url).unwrap().contains("Entra ID"), "{url}");
+    }
+    let wrong = read(&[("REDIS_AUTH", "ntlm"), ("REDIS_URL", "redis://h")]);
+    assert!(wrong.unwrap_err()[0].contains("key or entra"));
+}
+
+#[test]
+fn libraries_are_silent_unless_the_filter_names_them() {
+    let heard = |filter: &str| {
+        let config = read(&[("SCORE_LOG_FILTER", filter)]).unwrap();
+        let filter = EnvFilter::new(&config.log_filter);
+        let registry = tracing_subscriber::registry().with(filter);
+        tracing::subscriber::with_default(registry, || {
+            let library = tracing::enabled!(target: "fred::router", Level::WARN);
+            let own = tracing::enabled!(target: "handler::scoring", Level::DEBUG);
+            (library, own)
+        })
+    };
+    assert_eq!(heard(""), (false, false));
+    assert_eq!(heard("debug"), (false, true));
+    assert_eq!(heard("debug,fred=warn"), (true, true));
+}
+
+#[test]
+fn a_ttl_of_0_means_for_ever() {
+    assert_eq!(read(&[("SCORE_CACHE_TTL", "0")]).unwrap().cache_ttl, None);
+}
+
+#[test]
+fn paths_are_resolved_against_the_app_root() {
+    let config = read(&[
+        ("FUNCTIONS_APP_ROOT_PATH", "/app"),
+        ("SCORE_MODEL_DIR", "m"),
+    ])
+    .unwrap();
+    assert_eq!(config.model_dir, Path::new("/app/m"));
+}
