@@ -219,17 +219,19 @@ pub(crate) fn millis(time: Duration) -> f64 {
 }
 
 /// A panic is the failure of one request or message, like any other fault of ours: it is answered, counted and traced.
-pub(crate) async fn caught<T>(
+///
+/// No `async fn`: that would hold `work` twice, and the future of every request is copied whole.
+pub(crate) fn caught<T>(
     id: &str,
     work: impl Future<Output = Result<T, Problem>>,
-) -> Result<T, Problem> {
-    AssertUnwindSafe(work)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| {
+) -> impl Future<Output = Result<T, Problem>> {
+    let work = AssertUnwindSafe(work).catch_unwind();
+    work.map(move |outcome| {
+        outcome.unwrap_or_else(|_| {
             error!(id, "scoring panicked");
             Err(Problem::internal())
         })
+    })
 }
 
 /// What the sender is not told belongs in the log.

@@ -165,3 +165,28 @@ async fn a_message_that_is_too_large_is_rejected_and_its_batch_is_not() {
         }
     }
 }
+
+/// Tools that call a function by hand send one message where a list is expected.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_in_place_of_a_list_is_a_batch_of_one() {
+    let host = host().await;
+    let metadata = json!({
+        "MessageId": "\"m-1\"",
+        "DeliveryCount": "1",
+        "ApplicationProperties": "{\"model\":\"affine\"}"
+    });
+    for (message, answer) in [
+        (json!(base64(BODY.as_bytes())), "result"),
+        (json!({"data": [[1, 0, 0]]}), "result"),
+        (json!(base64(b"bad")), "rejected"),
+        (json!("no base64!"), "rejected"),
+    ] {
+        let data = json!({ "msgs": message });
+        let sent = host.invoke("scoreBatch", data, metadata.clone(), Transport::Chunked);
+        let outcome = sent.await.unwrap();
+        assert_form(&outcome);
+        let documents = outcome.messages(answer);
+        assert_eq!((documents.len(), outcome.outputs.len()), (1, 1));
+        assert_eq!(documents[0]["id"], "m-1");
+    }
+}

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 /// An Azure Functions custom handler that serves ONNX models. Without a command it serves.
 ///
-/// All settings are environment variables; `handler settings` lists them with the values in force.
+/// All settings are environment variables; `handler settings` lists them, and so does docs/settings.md.
 #[derive(Debug, Parser)]
 #[command(version, disable_help_subcommand = true)]
 pub struct Arguments {

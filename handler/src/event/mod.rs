@@ -139,11 +139,20 @@ fn read(trigger: &EventTrigger, envelope: &[u8]) -> Result<(Delivery, Payload), 
     let data = invocation.data(&trigger.binding)?;
     let members = invocation.metadata();
     let payload = payloads::one(data, trigger.binary);
-    let metadata = match &payload {
-        Payload::Bytes(body) if !trigger.binary => Metadata::beside_text(&members, body),
-        _ => Metadata::new(&members),
+    Ok((delivery_of_one(trigger, &members, &payload), payload))
+}
+
+/// What is known about a message or blob that came alone.
+fn delivery_of_one(
+    trigger: &EventTrigger,
+    members: &BTreeMap<String, &RawValue>,
+    payload: &Payload,
+) -> Delivery {
+    let metadata = match payload {
+        Payload::Bytes(body) if !trigger.binary => Metadata::beside_text(members, body),
+        _ => Metadata::new(members),
     };
-    Ok((metadata.single(trigger.source), payload))
+    metadata.single(trigger.source)
 }
 
 /// Refuses a blob whose envelope is too large to be read; `tail` is its end, where the metadata stands. Failing would
