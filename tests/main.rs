@@ -50,6 +50,7 @@ mod recordings;
 mod redis_connection;
 mod redis_selftest;
 mod refusals;
+mod settings;
 mod support;
 mod support_selftest;
 mod traces;

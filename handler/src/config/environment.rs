@@ -33,7 +33,16 @@ impl Environment {
     /// settings and templates of deployments often cannot leave one out.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let value = self.values.get(name)?.trim();
-        (!value.is_empty()).then_some(value)
+        (!value.is_empty() && !self.is_service_link(name, value)).then_some(value)
+    }
+
+    /// Whether Kubernetes has set the variable: for a service named `score` it gives every container of the namespace
+    /// `SCORE_PORT=tcp://10.0.0.1:80`, `SCORE_SERVICE_PORT=80` and more.
+    fn is_service_link(&self, name: &str, value: &str) -> bool {
+        let port = name
+            .strip_suffix("_PORT")
+            .and_then(|service| self.values.get(&format!("{service}_SERVICE_PORT")));
+        port.is_some_and(|port| value.starts_with("tcp://") && value.ends_with(&format!(":{port}")))
     }
 
     /// The variable that sets this setting, and its value.
@@ -162,6 +171,23 @@ mod tests {
         ] {
             assert_eq!(nearest(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn what_kubernetes_sets_for_a_service_is_not_a_setting() {
+        let port = |variables: &[(&str, &str)]| {
+            let environment: Environment = variables.iter().copied().collect();
+            environment.get("SCORE_PORT").map(str::to_owned)
+        };
+        let link = ("SCORE_PORT", "tcp://10.43.161.118:80");
+        assert_eq!(port(&[link, ("SCORE_SERVICE_PORT", "80")]), None);
+        let six = ("SCORE_PORT", "tcp://[fd00::1]:80");
+        assert_eq!(port(&[six, ("SCORE_SERVICE_PORT", "80")]), None);
+        let own = ("SCORE_PORT", "8080");
+        assert_eq!(port(&[own, ("SCORE_SERVICE_PORT", "80")]).unwrap(), "8080");
+        // Without the other variables it comes from elsewhere, and is a mistake.
+        assert!(port(&[link]).is_some());
+        assert!(port(&[link, ("SCORE_SERVICE_PORT", "81")]).is_some());
     }
 
     #[test]

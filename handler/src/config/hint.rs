@@ -6,17 +6,18 @@ use super::reader::is_quoted;
 use super::setting::{Kind, Setting};
 
 /// Text to put behind "expected ...", if it is clear what was meant.
-pub(super) fn hint(setting: &Setting, variable: &str, text: &str) -> Option<String> {
+pub(super) fn hint(setting: &Setting, text: &str) -> Option<String> {
     if is_quoted(text) {
-        let hint = "remove the quotes, which are part of the value here (docker --env-file and Kubernetes keep them)";
+        let hint =
+            "remove the quotes, which are part of the value here (docker --env-file keeps them)";
         return Some(hint.to_owned());
     }
     match setting.kind {
         Kind::Number { unit, .. } => number(unit, text),
-        Kind::Port => port(variable, text),
         Kind::Time | Kind::TimeOrZero => time(text),
         Kind::Words(words) if words().contains(&"on") => switch(text),
-        Kind::Words(_) | Kind::Text(_) => None,
+        Kind::Text(_) if text.eq_ignore_ascii_case("localhost") => write("127.0.0.1"),
+        Kind::Words(_) | Kind::Text(_) | Kind::Port => None,
     }
 }
 
@@ -45,17 +46,6 @@ fn number(unit: &str, text: &str) -> Option<String> {
     (number > 0).then(|| write(number))?
 }
 
-fn port(variable: &str, text: &str) -> Option<String> {
-    if !text.starts_with("tcp://") {
-        return None;
-    }
-    let service = variable.strip_suffix("_PORT")?.to_ascii_lowercase();
-    Some(format!(
-        "Kubernetes sets this for a service named {service}: set enableServiceLinks: false in the pod, or set {variable} \
-         there"
-    ))
-}
-
 /// `60`, `0.5s`, `30S`, `4M`.
 fn time(text: &str) -> Option<String> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -79,5 +69,60 @@ fn switch(text: &str) -> Option<String> {
         "true" | "yes" | "1" | "enabled" => write("on"),
         "false" | "no" | "0" | "disabled" => write("off"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table;
+    use super::*;
+
+    #[test]
+    fn what_was_meant_is_told_where_it_is_clear() {
+        let rows = &table::MAX_ROWS.setting;
+        let bytes = &table::MAX_BODY_BYTES.setting;
+        let port = &table::PORT.setting;
+        let timeout = &table::TIMEOUT.setting;
+        let page = &table::PAGE.setting;
+        for (setting, text, expected) in [
+            (rows, "\"64\"", Some("remove the quotes")),
+            (timeout, "'60s'", Some("remove the quotes")),
+            (rows, "10_000", Some("write 10000")),
+            (rows, "10,000", Some("write 10000")),
+            (rows, "10k", None),
+            (rows, "-1", None),
+            (rows, "0", None),
+            (rows, "many", None),
+            (rows, "99999999999999999999", None),
+            (bytes, "32MB", Some("write 32000000")),
+            (bytes, "32 MiB", Some("write 33554432")),
+            (bytes, "64Mi", Some("write 67108864")),
+            (bytes, "1g", Some("write 1073741824")),
+            (bytes, "18446744073709551615k", None),
+            (bytes, "1e6", None),
+            (port, "http", None),
+            (timeout, "60", Some("write 60ms, 60s or 60m")),
+            (timeout, "0.5s", Some("write 500ms")),
+            (timeout, "1,5 h", Some("write 1h 30m")),
+            (timeout, "30S", Some("write 30s")),
+            (timeout, "4M", Some("write 4m")),
+            (timeout, "0", None),
+            (timeout, "-5s", None),
+            (timeout, "soon", None),
+            (page, "true", Some("write on")),
+            (page, "NO", Some("write off")),
+            (page, "perhaps", None),
+            (&table::BIND.setting, "localhost", Some("write 127.0.0.1")),
+        ] {
+            let hint = hint(setting, text);
+            match expected {
+                Some(expected) => assert!(
+                    hint.as_deref()
+                        .is_some_and(|hint| hint.starts_with(expected)),
+                    "{text}: {hint:?}"
+                ),
+                None => assert_eq!(hint, None, "{text}"),
+            }
+        }
     }
 }

@@ -50,7 +50,7 @@ impl Reader<'_> {
             }
             _ => String::new(),
         };
-        let hint = hint(setting, name, text).map_or_else(String::new, |hint| format!("; {hint}"));
+        let hint = hint(setting, text).map_or_else(String::new, |hint| format!("; {hint}"));
         self.mistakes
             .push(format!("{name}{found}: expected {expected}{hint}"));
     }

@@ -65,7 +65,7 @@ fn reports_every_mistake_at_once_and_no_secret() {
     assert_eq!(mistakes.len(), 7, "{mistakes:#?}");
     let all = mistakes.join("\n");
     assert!(all.contains(r#"REDIS_TIMEOUT="50": expected a time with its unit"#));
-    assert!(all.contains("always or auto or off"));
+    assert!(all.contains("always, auto or off"));
     assert!(all.contains(r#"SCORE_CACHE_NAMESPACE="eu:west": expected 1 to 64 characters"#));
     assert!(!all.contains("hunter2"));
 }
@@ -124,4 +124,80 @@ fn paths_are_resolved_against_the_app_root() {
     ])
     .unwrap();
     assert_eq!(config.model_dir, Path::new("/app/m"));
+}
+
+/// A value in quotes is a mistake for every setting, so each that is read has one.
+#[test]
+fn every_setting_of_its_own_is_read_from_the_variables_that_its_row_names() {
+    let by_host = |setting: &&Setting| setting.applies.contains("function.json");
+    let read_here = [
+        table::MODELS,
+        table::LISTENING,
+        table::LIMITS,
+        table::MESSAGES,
+        table::CACHE,
+        table::REDIS,
+        table::LOGS,
+    ];
+    for setting in read_here.iter().flat_map(|group| group.settings) {
+        for name in setting.names() {
+            let mistakes = read(&[(name, "'x'")]).err().unwrap_or_default();
+            let told = mistakes
+                .iter()
+                .any(|mistake| mistake.starts_with(name) && mistake.contains("remove the quotes"));
+            assert_eq!(told, !by_host(&setting), "{name}: {mistakes:?}");
+        }
+    }
+}
+
+#[test]
+fn spaces_and_line_ends_around_a_value_are_no_part_of_it() {
+    let config = read(&[
+        ("SCORE_TIMEOUT", " 5s\r\n"),
+        ("SCORE_CACHE_POLICY", "Auto\r"),
+        ("SCORE_DEFAULT_MODEL", "mnist\r"),
+        ("SCORE_MODEL_DIR", " /models "),
+        ("REDIS_URL", "redis://h\r\n"),
+    ])
+    .unwrap();
+    assert_eq!(config.timeout, Duration::from_secs(5));
+    assert_eq!(config.cache, CachePolicy::Auto);
+    assert_eq!(config.default_model.as_deref(), Some("mnist"));
+    assert_eq!(config.model_dir, Path::new("/models"));
+    assert_eq!(config.redis.unwrap().hosts, [("h".to_owned(), 6379)]);
+}
+
+#[test]
+fn a_long_value_is_quoted_in_part() {
+    let mistakes = read(&[("SCORE_TIMEOUT", &"ä".repeat(1000))]).unwrap_err();
+    assert!(mistakes[0].contains(&format!("\"{}\"...", "ä".repeat(200))));
+}
+
+#[test]
+fn a_misspelled_name_is_a_remark() {
+    let remarks = read(&[("SCORE_TIMOUT", "s3cret")]).unwrap().remarks;
+    assert!(remarks[0].contains("did you mean SCORE_TIMEOUT?"));
+    assert!(!remarks[0].contains("s3cret"));
+}
+
+#[test]
+fn months_are_not_minutes() {
+    assert!(read(&[("SCORE_MESSAGE_TIMEOUT", "4M")]).is_err());
+}
+
+#[test]
+fn every_row_says_what_it_is() {
+    let mut seen = std::collections::BTreeSet::new();
+    for setting in table::all() {
+        for name in setting.names() {
+            assert!(seen.insert(name), "{name} is in two rows");
+        }
+        let meaning = setting.meaning;
+        assert!(
+            meaning.ends_with('.') && !meaning.contains("  "),
+            "{meaning}"
+        );
+        assert!(!setting.kind.expected().is_empty() && !setting.default.text().is_empty());
+        assert!(!setting.applies.ends_with('.'));
+    }
 }
