@@ -1,12 +1,9 @@
 //! The Azure Functions custom handler: everything about the host and HTTP, nothing about how scores are made.
 //!
-//! `http` receives the host's requests, `protocol` knows the shapes of its envelopes, `event` settles messages and blobs,
-//! `payload` turns bodies into tensors and back, and the crate `score` does the rest.
+//! `http` receives the host's requests, `protocol` knows the shapes of its envelopes, `event` settles messages and blobs.
+//! The crate `wire` turns bodies into tensors and back, and the crate `score` does the rest.
 
 mod app;
-#[cfg(feature = "bench")]
-#[doc(hidden)]
-pub mod bench;
 mod commands;
 mod config;
 mod entra;
@@ -14,12 +11,9 @@ mod event;
 mod features;
 mod http;
 mod metrics;
-mod payload;
 mod problem;
 mod process;
 mod protocol;
-#[cfg(test)]
-mod samples;
 mod scoring;
 mod summary;
 mod telemetry;

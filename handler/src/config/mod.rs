@@ -18,7 +18,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use score::{CachePolicy, Namespace, RedisConfig};
+use redis_store::RedisConfig;
+use score::{CachePolicy, Namespace};
 
 pub use environment::Environment;
 pub use setting::{Fallback, Kind, Secret, Setting};

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use score::RedisConfig;
+use redis_store::RedisConfig;
 
 use super::reader::Reader;
 use super::setting::Word;

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use score::Times;
+use score::{JointLookUp, Times};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -192,6 +192,8 @@ struct Work<'a> {
     trigger: &'a EventTrigger,
     host: HostCall<'a>,
     start: Instant,
+    /// The messages of a batch ask Redis together.
+    joint: Option<JointLookUp>,
 }
 
 impl<'a> Work<'a> {
@@ -201,6 +203,7 @@ impl<'a> Work<'a> {
             trigger,
             host,
             start: Instant::now(),
+            joint: trigger.many.then(JointLookUp::default),
         }
     }
 

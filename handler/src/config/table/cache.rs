@@ -52,6 +52,7 @@ settings! { REDIS, "Redis":
         name: "REDIS_URL",
         meaning: "Where Redis is: `redis://` or `rediss://` (TLS) with `[user]:[password]@host:port[/database]`, or \
                   `redis-cluster://` and `rediss-cluster://` with one or more hosts.",
+        see: "settings.md#which-redis-on-azure",
         secret: Secret::InAddress,
         ..Setting::USUAL
     });
@@ -67,6 +68,7 @@ settings! { REDIS, "Redis":
         default: Value("key"),
         meaning: "How the handler logs in to Redis: `key`, with the user and password of the address, if it has any; `entra`, \
                   by Microsoft Entra ID without a password, which needs TLS.",
+        see: "settings.md#log-in-by-microsoft-entra-id",
         ..Setting::USUAL
     });
     CLIENT_ID: Option<String> = text("the client id of an identity", Setting {
