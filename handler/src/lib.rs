@@ -1,29 +1,25 @@
 //! The Azure Functions custom handler: everything about the host and HTTP, nothing about how scores are made.
 //!
-//! `http` receives the host's requests, `protocol` knows the shapes of its envelopes, `event` settles messages and blobs,
-//! `payload` turns bodies into tensors and back, and the crate `score` does the rest.
+//! `http` receives the host's requests, `protocol` knows the shapes of its envelopes, `event` settles messages and blobs.
+//! The crate `wire` turns bodies into tensors and back, and the crate `score` does the rest.
 
+mod admission;
 mod app;
-#[cfg(feature = "bench")]
-#[doc(hidden)]
-pub mod bench;
+mod blocking;
 mod commands;
 mod config;
+mod counters;
 mod entra;
 mod event;
 mod features;
 mod http;
-mod metrics;
-mod payload;
+mod limits;
+mod models;
 mod problem;
 mod process;
 mod protocol;
-#[cfg(test)]
-mod samples;
 mod scoring;
-mod summary;
 mod telemetry;
-mod workers;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -35,12 +31,16 @@ use tracing::{info, warn};
 
 use app::App;
 pub use commands::{
-    Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments, execute,
+    Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments,
+    SettingsArguments, execute,
 };
-pub use config::{Config, Envelopes, SETTINGS, Setting, TraceSettings};
-use summary::Summary;
+pub use config::{
+    Config, Envelopes, Environment, Fallback, Group, Kind, Mistakes, SETTINGS, Secret, Setting,
+    TraceSettings,
+};
+use http::Workers;
 pub use telemetry::logging::{Telemetry, complain, start_logging};
-use workers::Workers;
+use telemetry::summary::Summary;
 
 /// Serves until the process is told to stop.
 ///
@@ -48,7 +48,7 @@ use workers::Workers;
 /// If the port stays taken, ONNX Runtime or every model fails to load, or the app folder is not usable.
 pub fn run(config: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
     let grace = config.drain_timeout;
-    let runtime = workers::runtime()?;
+    let runtime = http::runtime()?;
     let stopped = OnceLock::new();
     let outcome = runtime.block_on(async {
         let told_to_stop = process::watch_for_stop(config.hosted, grace + LAST_WORD)?;
@@ -96,8 +96,8 @@ pub async fn serve(
     }
     let workers = Workers::start(&Handle::current(), config.threads)?;
     let (app, loading) = App::start(config)?;
-    let grace = app.config().drain_timeout;
-    let mut summary = Summary::new(app.clone());
+    let grace = app.config.drain_timeout;
+    let mut summary = Summary::new(app.admission.clone(), app.memo.clone());
     let serving = http::serve(app, listener, &workers, shutdown, grace);
     let serving = async {
         tokio::pin!(serving);

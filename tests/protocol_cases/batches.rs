@@ -5,8 +5,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::LateApp;
-use super::scoring_app::{BODY, app, assert_form, deliver_data, host, original, scores};
+use super::scoring_app::{
+    BODY, app, assert_form, default_model, deliver_data, host, original, scores,
+};
 use crate::support::in_process;
+use crate::support::redis::RedisServer;
+use functions_host::PATIENCE;
 use functions_host::encoding::base64;
 use functions_host::host::{CORE_TOOLS, FunctionsHost};
 use functions_host::invoke::{InvocationOutcome, Transport};
@@ -165,6 +169,41 @@ async fn a_message_that_is_too_large_is_rejected_and_its_batch_is_not() {
             assert_eq!(rejected[2]["body"].is_string(), is_kept);
         }
     }
+}
+
+/// How often Redis was asked for several keys at once, and for one.
+async fn look_ups(redis: &RedisServer) -> (u64, u64) {
+    let stats = redis.command(&[b"INFO", b"commandstats"]).await.text();
+    let calls = |command: &str| {
+        let prefix = format!("cmdstat_{command}:calls=");
+        let line = stats.lines().find_map(|line| line.strip_prefix(&prefix));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+    };
+    (calls("mget"), calls("get"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m01_the_results_of_a_batch_are_looked_up_together() {
+    let redis = RedisServer::start().await;
+    let settings = default_model("affine")
+        .setting("REDIS_URL", &redis.url())
+        .setting("REDIS_TIMEOUT", "2s")
+        .setting("SCORE_L1_BYTES", "0");
+    let host = FunctionsHost::start(&app(&["affine"]), settings).await;
+    host.wait_for_log("redis connected", PATIENCE).await;
+    // The first batch computes; it also shows what a row costs, which says how many messages are in work at once.
+    assert_results(
+        &deliver(&host, &good(0..32), Transport::Chunked).await,
+        0..32,
+    );
+    redis.wait_for_keys(32, PATIENCE).await;
+    let before = look_ups(&redis).await;
+    assert_results(
+        &deliver(&host, &good(0..32), Transport::Chunked).await,
+        0..32,
+    );
+    let after = look_ups(&redis).await;
+    assert_eq!((after.0 - before.0, after.1 - before.1), (1, 0));
 }
 
 /// Tools that call a function by hand send one message where a list is expected.

@@ -34,7 +34,7 @@ fn serve(
         score::Runtime::load(&app_root::runtime_library()).unwrap_or_else(|error| panic!("{error}"))
     });
     let config = Config::from_lookup(|name| environment.get(name).cloned());
-    let config = config.map_err(|mistakes| mistakes.join("\n"))?;
+    let config = config.map_err(|mistakes| mistakes.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

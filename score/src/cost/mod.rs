@@ -15,13 +15,14 @@ pub(crate) use learned::LookedUp;
 use planner::Planner;
 pub(crate) use planner::{Available, Decision};
 
-use crate::memo::Tiers;
+use crate::cache::Tiers;
 use crate::tensor::Tensor;
 
 /// When remembered results are looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum CachePolicy {
     /// For every request.
+    #[default]
     Always,
     /// Where the costs learned so far say that it pays.
     Auto,

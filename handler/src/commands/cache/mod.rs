@@ -7,7 +7,8 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use score::{ModelTag, StoredEntries};
+use redis_store::StoredEntries;
+use score::ModelTag;
 
 use super::arguments::{CacheCommand, PurgeArguments};
 use crate::config::Config;

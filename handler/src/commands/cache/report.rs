@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use score::{EntryTotals, ModelTag, Namespace};
+use redis_store::EntryTotals;
+use score::{ModelTag, Namespace};
 use serde_json::{Value, json};
 
 use super::known::KnownModels;

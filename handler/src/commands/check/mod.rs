@@ -11,12 +11,13 @@ use score::{
 };
 use serde_json::Value;
 use std::sync::Arc;
+use wire::{Declared, sample_request};
 
 use super::arguments::CheckArguments;
 use super::model_source::ModelSource;
-use crate::app::{below, body_limits, find_runtime, scorer_options};
 use crate::config::Config;
-use crate::payload::{self, Declared, sample_request};
+use crate::limits::body_limits;
+use crate::models::{below, find_runtime, scorer_options};
 use crate::protocol::read_functions;
 use crate::telemetry::logging::{answer, complain};
 
@@ -183,16 +184,17 @@ async fn try_sample(scorer: &Scorer, request: &Value, config: &Config) -> Sample
     let metadata = scorer.metadata();
     let body = request.to_string();
     let limits = body_limits(config);
-    let decoded = payload::decode(body.as_bytes(), Declared::default(), metadata, limits);
-    let Some(decoded) = decoded.ok().and_then(payload::Body::rows) else {
+    let decoded = wire::decode(body.as_bytes(), Declared::default(), metadata, limits);
+    let Some(decoded) = decoded.ok().and_then(wire::Body::rows) else {
         return Sampled::Failed("its own sample request cannot be read".to_owned());
     };
     let request = InferenceRequest {
         inputs: decoded.inputs,
         cache: CacheUse::Bypass,
+        joint: None,
     };
     let answer = match scorer.score(request).await {
-        Ok(response) => payload::encode(&decoded.dialect, None, metadata, &response),
+        Ok(response) => wire::encode(&decoded.dialect, None, metadata, &response),
         Err(error) => Err(error),
     };
     match answer {

@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use score::{Character, Evidence, ModelMetadata};
 use serde_json::{Map, Value, json};
+use wire::{picture_in_words, tensor_document};
 
 use super::{CheckedModel, Loaded, Sampled};
 use crate::http::rows_document;
-use crate::payload::{picture_in_words, tensor_document};
 
 /// Longer requests and results are cut on the screen, not in JSON.
 const MAX_SHOWN: usize = 120;
@@ -153,8 +153,8 @@ fn document(Loaded { metadata, sample }: &Loaded) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples;
     use score::{ElementType, ModelSignature};
+    use wire::samples;
 
     fn checked(sample: Option<(Value, Sampled)>) -> CheckedModel {
         let x = samples::spec("x", ElementType::Float32, &[-1, 2]);

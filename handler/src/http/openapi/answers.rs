@@ -2,17 +2,14 @@
 
 use score::{CacheUse, InferenceRequest, Scorer};
 use serde_json::Value;
+use wire::{Declared, Limits};
 
-use crate::app::Models;
-use crate::payload::{self, Declared, Limits};
+use crate::models::Models;
 
 /// Scores each model's example requests and puts the answers beside them. An example that the model does not take stays
 /// without one.
 pub(super) async fn add(document: &mut Value, models: &Models, limits: Limits) {
-    for (name, slot) in models.all() {
-        let Ok(scorer) = slot else {
-            continue;
-        };
+    for (name, scorer) in models.loaded() {
         for (request, answer) in [("request", "answer"), ("protocol", "protocol")] {
             let body = example(document, "requestBodies", name, request);
             let Some(body) = body.map(|body| body.to_string()) else {
@@ -29,14 +26,15 @@ pub(super) async fn add(document: &mut Value, models: &Models, limits: Limits) {
 
 async fn score(scorer: &Scorer, body: &[u8], limits: Limits) -> Option<Value> {
     let metadata = scorer.metadata();
-    let body = payload::decode(body, Declared::default(), metadata, limits).ok()?;
+    let body = wire::decode(body, Declared::default(), metadata, limits).ok()?;
     let decoded = body.rows()?;
     let request = InferenceRequest {
         inputs: decoded.inputs,
         cache: CacheUse::Bypass,
+        joint: None,
     };
     let response = scorer.score(request).await.ok()?;
-    let encoded = payload::encode(&decoded.dialect, None, metadata, &response).ok()?;
+    let encoded = wire::encode(&decoded.dialect, None, metadata, &response).ok()?;
     serde_json::from_slice(&encoded.body).ok()
 }
 

@@ -1,0 +1,352 @@
+//! All figures at one moment.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Unit;
+use score::{CostFigures, Memo, Scorer};
+
+use crate::admission::Admission;
+use crate::limits::BodyLimits;
+use crate::models::Models;
+
+/// What has metrics.
+pub(crate) struct Sources {
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) bodies: BodyLimits,
+    pub(crate) memo: Arc<Memo>,
+}
+
+/// Reads the metrics while they are written.
+pub(super) struct Snapshot(pub(super) Sources);
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Snapshot")
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Out(encoder);
+        let Sources {
+            admission,
+            bodies,
+            memo,
+        } = &self.0;
+        requests(&mut out, admission, bodies)?;
+        cache(&mut out, memo)?;
+        let Ok(models) = admission.models.now() else {
+            return build(&mut out, "not loaded");
+        };
+        up(&mut out, &models)?;
+        features(&mut out, &models)?;
+        let scorers: Vec<(&str, &Scorer)> = models.loaded().collect();
+        work(&mut out, &scorers)?;
+        costs(&mut out, &scorers)?;
+        build(&mut out, models.runtime())
+    }
+}
+
+/// Writes families of figures. A unit becomes the end of the name.
+struct Out<'a>(DescriptorEncoder<'a>);
+
+impl Out<'_> {
+    /// A family of a single figure, or one that knows its labels.
+    fn one(&mut self, name: &str, help: &str, figure: &impl EncodeMetric) -> fmt::Result {
+        let kind = figure.metric_type();
+        figure.encode(self.0.encode_descriptor(name, help, None, kind)?)
+    }
+
+    fn family<L: EncodeLabelSet, M: EncodeMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        figures: impl IntoIterator<Item = (L, M)>,
+    ) -> fmt::Result {
+        let mut figures = figures.into_iter().peekable();
+        // Without figures nothing is known of their kind.
+        let Some(kind) = figures.peek().map(|(_, figure)| figure.metric_type()) else {
+            return Ok(());
+        };
+        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), kind)?;
+        for (labels, figure) in figures {
+            figure.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn requests(out: &mut Out<'_>, admission: &Admission, bodies: &BodyLimits) -> fmt::Result {
+    let counters = &admission.counters;
+    let requests = counters.requests();
+    let counts = requests.iter().map(|one| {
+        let names = [("function", &one.function), ("model", &one.model)];
+        ((names, [("status", one.status)]), one.count.clone())
+    });
+    out.family(
+        "score_requests",
+        "Requests, messages and blobs by function, model and HTTP status",
+        None,
+        counts,
+    )?;
+    out.one(
+        "score_events",
+        "Messages and blobs by what became of them",
+        counters.events(),
+    )?;
+    out.one(
+        "score_client_closed",
+        "Requests whose client closed the connection before the answer, by what was being done",
+        counters.client_closes(),
+    )?;
+    out.one(
+        "score_requests_in_flight",
+        "Requests and messages that are being scored now",
+        &ConstGauge::new(admission.permits.in_use() as u64),
+    )?;
+    out.one(
+        "score_body_bytes_in_use",
+        "Room that bodies in work take now, in bytes",
+        &ConstGauge::new(bodies.in_use() as u64),
+    )
+}
+
+fn cache(out: &mut Out<'_>, memo: &Memo) -> fmt::Result {
+    let stats = memo.stats();
+    for (name, help, counter) in [
+        (
+            "score_cache_local_hits",
+            "Rows found in this process",
+            &stats.local_hits,
+        ),
+        (
+            "score_cache_redis_hits",
+            "Rows found in Redis",
+            &stats.remote_hits,
+        ),
+        ("score_cache_misses", "Rows found nowhere", &stats.misses),
+        (
+            "score_cache_shared",
+            "Rows found nowhere that another request was computing already",
+            &stats.shared,
+        ),
+        (
+            "score_cache_damaged",
+            "Values in Redis that were no valid results",
+            &stats.damaged,
+        ),
+        (
+            "score_cache_redis_errors",
+            "Failed or refused Redis commands",
+            &stats.remote_errors,
+        ),
+        (
+            "score_cache_writes",
+            "Results written to Redis",
+            &stats.writes,
+        ),
+        (
+            "score_cache_dropped_writes",
+            "Results not written to Redis",
+            &stats.dropped_writes,
+        ),
+    ] {
+        out.one(name, help, counter)?;
+    }
+    let bytes = ConstGauge::new(memo.local_bytes());
+    let help = "Results held in this process, in bytes";
+    out.one("score_cache_local_bytes", help, &bytes)?;
+    let Some(up) = memo.remote_is_up() else {
+        return Ok(());
+    };
+    out.one(
+        "score_cache_redis_up",
+        "1 while Redis answers, 0 while it is left alone",
+        &ConstGauge::new(u64::from(up)),
+    )?;
+    let operations = [("get", &stats.remote_reads), ("set", &stats.remote_writes)];
+    out.family(
+        "score_redis",
+        "How long Redis took for the keys of one request, or for one batch of writes, in seconds",
+        Some(Unit::Seconds),
+        operations.map(|(name, times)| ([("operation", name)], times.histogram().clone())),
+    )
+}
+
+/// Models that could not be loaded have no other figure.
+fn up(out: &mut Out<'_>, models: &Models) -> fmt::Result {
+    let figures = models.all().map(|(name, slot)| {
+        let is_up = u64::from(slot.is_ok());
+        ([("model", name)], ConstGauge::new(is_up))
+    });
+    out.family(
+        "score_model_up",
+        "1 for a model that is loaded, 0 for one that could not be",
+        None,
+        figures,
+    )
+}
+
+fn features(out: &mut Out<'_>, models: &Models) -> fmt::Result {
+    let Some(features) = models.features() else {
+        return Ok(());
+    };
+    let stats = features.stats();
+    for (name, help, counter) in [
+        (
+            "score_features_found",
+            "Keys whose features were found",
+            &stats.found,
+        ),
+        (
+            "score_features_missing",
+            "Keys without features",
+            &stats.missing,
+        ),
+        (
+            "score_features_errors",
+            "Look-ups of features that failed or were not tried",
+            &stats.errors,
+        ),
+    ] {
+        out.one(name, help, counter)?;
+    }
+    Ok(())
+}
+
+fn work(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
+    type Count = fn(&Scorer) -> u64;
+    let counters: [(&str, &str, Count); 3] = [
+        ("score_rows", "Rows scored", |s| s.stats().rows.get()),
+        ("score_computed_rows", "Rows the model computed", |s| {
+            s.stats().computed_rows.get()
+        }),
+        (
+            "score_recomputed_requests",
+            "Requests whose remembered rows did not fit together",
+            |s| s.stats().recomputed.get(),
+        ),
+    ];
+    for (name, help, read) in counters {
+        let figures = of_each(scorers, |scorer| ConstCounter::new(read(scorer)));
+        out.family(name, help, None, figures)?;
+    }
+    out.family(
+        "score_request",
+        "From a request, a message or a blob to its result or refusal, in seconds",
+        Some(Unit::Seconds),
+        of_each(scorers, |s| s.stats().requests.histogram().clone()),
+    )?;
+    out.family(
+        "score_waiting_rows",
+        "Rows waiting or running",
+        None,
+        of_each(scorers, |s| ConstGauge::new(s.waiting_rows() as u64)),
+    )?;
+    out.family(
+        "score_queue_wait",
+        "How long work waited for a session, in seconds",
+        Some(Unit::Seconds),
+        of_each(scorers, |s| s.stats().batch.waits.histogram().clone()),
+    )?;
+    out.family(
+        "score_inference",
+        "How long a run of the model took, in seconds",
+        Some(Unit::Seconds),
+        of_each(scorers, |s| s.stats().batch.runs.histogram().clone()),
+    )?;
+    out.family(
+        "score_batch_rows",
+        "Rows of a run of the model",
+        None,
+        of_each(scorers, |s| s.stats().batch.run_rows.histogram().clone()),
+    )?;
+    out.family(
+        "score_model_load",
+        "How long loading and probing took, in seconds",
+        Some(Unit::Seconds),
+        of_each(scorers, |s| {
+            ConstGauge::new(s.metadata().load_time.as_secs_f64())
+        }),
+    )
+}
+
+fn costs(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
+    let costs: Vec<(&str, CostFigures)> = scorers
+        .iter()
+        .map(|(name, scorer)| (*name, scorer.costs()))
+        .collect();
+    let rows = costs.iter().filter_map(|(model, costs)| {
+        let seconds = ConstGauge::new(costs.row?);
+        Some(([("model", *model)], seconds))
+    });
+    out.family(
+        "score_model_row_cost",
+        "What computing a row takes, lately, in seconds",
+        Some(Unit::Seconds),
+        rows,
+    )?;
+    let saved = costs.iter();
+    out.family(
+        "score_cache_saved",
+        "Computing that hits made unnecessary, less what looking up and remembering took, in seconds",
+        Some(Unit::Seconds),
+        saved.map(|(model, costs)| ([("model", *model)], ConstGauge::new(costs.saved))),
+    )?;
+    let lookups = costs.iter().flat_map(|(model, costs)| {
+        let tiers = [
+            ("local", costs.local_lookup),
+            ("redis", costs.remote_lookup),
+        ];
+        tiers.into_iter().filter_map(|(tier, seconds)| {
+            let labels = [("model", *model), ("tier", tier)];
+            Some((labels, ConstGauge::new(seconds?)))
+        })
+    });
+    out.family(
+        "score_cache_lookup_cost",
+        "What looking up a row takes, lately, in seconds",
+        Some(Unit::Seconds),
+        lookups,
+    )?;
+    let plans = costs.iter().flat_map(|(model, costs)| {
+        costs.plans.iter().map(|(plan, count)| {
+            let labels = [("model", *model), ("plan", *plan)];
+            (labels, ConstCounter::new(*count))
+        })
+    });
+    out.family(
+        "score_cache_requests",
+        "Requests that might have been looked up, by how they were",
+        None,
+        plans,
+    )
+}
+
+/// `runtime` is what ONNX Runtime says of its build.
+fn build(out: &mut Out<'_>, runtime: &str) -> fmt::Result {
+    let version = env!("CARGO_PKG_VERSION");
+    let info = Info::new([("version", version), ("runtime", runtime)]);
+    out.one(
+        "score_build",
+        "Builds of this program and of ONNX Runtime",
+        &info,
+    )
+}
+
+/// One figure for each model.
+fn of_each<'a, M>(
+    scorers: &'a [(&str, &Scorer)],
+    read: impl Fn(&Scorer) -> M + 'a,
+) -> impl Iterator<Item = ([(&'static str, &'a str); 1], M)> {
+    scorers
+        .iter()
+        .map(move |(model, scorer)| ([("model", *model)], read(scorer)))
+}
