@@ -24,15 +24,15 @@ app_host_now() {
 
 # The key as it is now: a host that starts answers 400 and 502 for minutes, and the key of an extension comes even later.
 app_key_now() {
-  local -A site=([function]=functionKeys.default [blobs]=systemKeys.blobs_extension)
-  local -A vault=([function]=host--functionKey--default [blobs]=host--systemKey--blobs-095extension)
+  local -A app_service=([function]=functionKeys.default [blobs]=systemKeys.blobs_extension)
+  local -A key_vault=([function]=host--functionKey--default [blobs]=host--systemKey--blobs-095extension)
   local resource
   if [[ ${SCORE_HOSTING:-} == containerapp ]]; then
     resource=$(az cloud show --query suffixes.keyvaultDns --output tsv)
-    az rest --uri "${AZURE_KEY_VAULT_URI:?set it, or run this by azd}secrets/${vault[$3]}?api-version=7.4" \
+    az rest --uri "${AZURE_KEY_VAULT_URI:?set it, or run this by azd}secrets/${key_vault[$3]}?api-version=7.4" \
       --resource "https://${resource#.}" --query value --output tsv
   else
-    az functionapp keys list --resource-group "$1" --name "$2" --query "${site[$3]}" --output tsv
+    az functionapp keys list --resource-group "$1" --name "$2" --query "${app_service[$3]}" --output tsv
   fi
 }
 
