@@ -18,17 +18,22 @@ RUN scripts/fetch-onnxruntime.sh "$(uname -s)-$(uname -m)" /app/bin
 # The dependencies, built against empty crates: a layer that lasts until a manifest changes.
 COPY Cargo.toml Cargo.lock ./
 COPY score/Cargo.toml score/
+COPY crates/redis-store/Cargo.toml crates/redis-store/
+COPY crates/wire/Cargo.toml crates/wire/
 COPY handler/Cargo.toml handler/
 # Not built, but cargo reads the manifest of every member.
 COPY benches/limit/Cargo.toml benches/limit/
 COPY benches/micro/Cargo.toml benches/micro/
-RUN mkdir score/src handler/src benches/limit/src \
-    && touch score/src/lib.rs handler/src/lib.rs \
+COPY crates/functions-host/Cargo.toml crates/functions-host/
+RUN mkdir score/src crates/redis-store/src crates/wire/src crates/functions-host/src handler/src benches/limit/src \
+    && touch score/src/lib.rs crates/redis-store/src/lib.rs crates/wire/src/lib.rs crates/functions-host/src/lib.rs \
+    && touch handler/src/lib.rs \
     && echo 'fn main() {}' >handler/src/main.rs \
     && cp handler/src/main.rs benches/limit/src/ \
     && cargo zigbuild --release --locked --package handler --target "$(uname -m)-unknown-linux-gnu.2.28"
 
 COPY score score
+COPY crates crates
 COPY handler handler
 # `handler package` has them inside.
 COPY host.json ./
@@ -38,7 +43,7 @@ COPY score_blob score_blob
 COPY score_health_live score_health_live
 COPY score_health_ready score_health_ready
 # cargo goes by file times, and the copied files may be older than the empty ones.
-RUN find score handler -name '*.rs' -exec touch {} + \
+RUN find score crates handler -name '*.rs' -exec touch {} + \
     && cargo zigbuild --release --locked --package handler --target "$(uname -m)-unknown-linux-gnu.2.28" \
     && install -m 755 "target/$(uname -m)-unknown-linux-gnu/release/handler" /app/bin/handler
 

@@ -5,20 +5,20 @@ TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libn
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## build quickly and serve on http://127.0.0.1:7071 (SCORE_PORT)
+run: ## build without optimisation and serve on http://127.0.0.1:7071 (SCORE_PORT)
 	@scripts/build.sh --quick
 	@scripts/run.sh
 
-build: ## release build, the one to ship and to measure: bin/handler and the ONNX Runtime library beside it
+build: ## release build, to ship and to measure: bin/handler and the ONNX Runtime library
 	@scripts/build.sh
 
-build-portable: ## release builds for an old glibc, x86_64 and aarch64, with the library: dist/MACHINE/bin
+build-portable: ## release builds for the glibc of Azure's hosts, x86_64 and aarch64: dist/MACHINE/bin
 	@scripts/build-portable.sh
 
-runtime: ## only fetch the ONNX Runtime library into bin/
+runtime: ## fetch the ONNX Runtime library into bin/, nothing else
 	@scripts/fetch-onnxruntime.sh
 
-page: ## build the page for browsers from page/src, after a change there
+page: ## build the browser page after a change in page/src
 	@scripts/build-page.sh
 
 test: ## install what the tests need, then run all of them
@@ -27,21 +27,21 @@ test: ## install what the tests need, then run all of them
 	@scripts/fetch-onnxruntime.sh
 	cargo test --workspace --locked
 
-test-load: ## kill and load tests with the release build, whose limits are tighter
+test-load: ## kill and load tests with the release build, with tighter limits
 	@scripts/setup.sh redis-server=redis-server
 	@scripts/fetch-onnxruntime.sh
 	cargo test --release --locked -p handler --test load -- --nocapture
 
-test-page: ## test the page for browsers in Chromium
+test-page: ## test the browser page in Chromium
 	@scripts/test-page.sh
 
 test-conformance: ## test against ONNX's test data, Triton's client, scikit-learn, other projects' models
 	@scripts/test-conformance.sh
 
-convert-check: ## convert scikit-learn models by tools/to_onnx.py and compare what the handler answers
+convert-check: ## convert scikit-learn models with tools/to_onnx.py and compare the handler's answers
 	@scripts/convert-check.sh
 
-test-observability: ## the figures, read by Prometheus, promtool and two parsers; the dashboard's questions answered
+test-observability: ## read the metrics with Prometheus, promtool and two parsers; run the dashboard's queries
 	@scripts/test-observability.sh
 
 chaos: ## the long form of the chaos suite: every fault of Redis, a million rows; writes target/chaos.md
@@ -49,31 +49,31 @@ chaos: ## the long form of the chaos suite: every fault of Redis, a million rows
 	@scripts/fetch-onnxruntime.sh
 	CHAOS=long cargo test --release --locked -p handler --test chaos -- --nocapture
 
-image-check: ## build the Dockerfile and run its handler, on stand-ins for the base images; needs root, not Docker
+image-check: ## build the Dockerfile on stand-ins for its base images and run the handler; needs root, not Docker
 	@scripts/image-check.sh
 
 deploy-check: ## run deploy/az with the real az against a stand-in of Azure, every kind of deployment (9 minutes)
 	@scripts/deploy-check.sh
 
-deploy-check-short: ## the same for one deployment, as CI does
+deploy-check-short: ## the same for one kind of deployment, as in CI
 	@scripts/deploy-check.sh --short
 
-bench: build ## measure bin/handler beside the least it could cost, Node and Azure ML's own server (benches/README.md)
+bench: build ## compare bin/handler with a minimal program, Node and Azure ML's server (benches/README.md)
 	@scripts/setup-bench.sh
 	@python3 benches/bench.py
 
-bench-guard: build ## count the instructions of bin/handler per request, and fail where there are more than before
+bench-guard: build ## count the instructions of bin/handler per request; fail if there are more than stored
 	@scripts/setup.sh redis-server=redis-server vgdb=valgrind
 	@python3 benches/guard.py
 
-bench-micro: ## time the parts of a request one by one: reading, digests, writing
+bench-micro: ## time single parts of a request: reading, digests, writing
 	@scripts/setup.sh
 	cargo bench --locked -p micro
 
-infra-check: ## Bicep, GitHub workflows and Kubernetes manifests, checked without Azure
+infra-check: ## check Bicep files, GitHub workflows and Kubernetes manifests without Azure
 	@scripts/infra-check.sh
 
-lint: ## formatting, clippy, docs, licences, shell scripts, Dockerfile
+lint: ## check formatting, clippy, docs, licences, shell scripts, Dockerfile
 	@scripts/lint.sh
 
 clean: ## remove everything that was built or fetched

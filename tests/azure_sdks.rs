@@ -6,17 +6,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
-use crate::support::azurite::Azurite;
-use crate::support::blob_storage::{BlobClient, BlobReceipts};
 use crate::support::digits::Digits;
-use crate::support::host::{FunctionsHost, HostOptions};
-use crate::support::python::bytes;
-use crate::support::queue_storage::{Encoding, QueueClient};
-use crate::support::random;
-use crate::support::service_bus::{ServiceBus, ServiceBusClient};
-use crate::support::triggers::ServiceBusMessage;
+use functions_host::PATIENCE;
+use functions_host::azurite::Azurite;
+use functions_host::blob_storage::{BlobClient, BlobReceipts};
+use functions_host::host::{FunctionsHost, HostOptions};
+use functions_host::python::bytes;
+use functions_host::queue_storage::{Encoding, QueueClient};
+use functions_host::random;
+use functions_host::service_bus::{ServiceBus, ServiceBusClient};
+use functions_host::triggers::ServiceBusMessage;
 
 const FUNCTION: &str = "score_queue";
 const DEAD_LETTERS: &str = "requests/$deadletterqueue";
@@ -403,7 +403,7 @@ async fn blobs_come_back_as_blobs() {
 
 /// The function of `handler package --trigger storage-queue`, and its queues.
 async fn stored(app: &AppRoot, storage: &Azurite) -> (FunctionsHost, QueueClient) {
-    let template = "handler/src/package/templates/score_storage_queue.json";
+    let template = "handler/src/commands/package/templates/score_storage_queue.json";
     let template = std::fs::read(repository().join(template)).unwrap();
     app.write("score_storage_queue/function.json", template);
     let options = HostOptions::from([

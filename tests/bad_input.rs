@@ -2,10 +2,10 @@
 
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
-use crate::support::functions::add_functions;
-use crate::support::host::{CORE_TOOLS, FunctionsHost, Mode};
-use crate::support::invoke::Transport;
-use crate::support::triggers::ServiceBusMessage;
+use functions_host::functions::add_functions;
+use functions_host::host::{CORE_TOOLS, FunctionsHost, Mode};
+use functions_host::invoke::Transport;
+use functions_host::triggers::ServiceBusMessage;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 

@@ -11,14 +11,14 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::fault_proxy::FaultProxy;
-use crate::support::host::{FunctionsHost, HostOptions};
 use crate::support::redis::{RedisOptions, RedisServer};
 use crate::support::redis_cluster::RedisCluster;
 use crate::support::resp;
+use functions_host::PATIENCE;
+use functions_host::host::{FunctionsHost, HostOptions};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 /// Keys that look like ours and are not.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::memo::{cache, score};
-use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::fault_proxy::FaultProxy;
-use crate::support::host::FunctionsHost;
 use crate::support::redis::RedisServer;
+use functions_host::PATIENCE;
+use functions_host::host::FunctionsHost;
 
 /// With Redis and `l1_bytes` in the process; connected.
 async fn start(app: &AppRoot, url: &str, policy: &str, l1_bytes: &str) -> FunctionsHost {

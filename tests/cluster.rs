@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use crate::memo::{cache, score};
 use crate::protocol_cases::{eventually, figure};
-use crate::support::PATIENCE;
-use crate::support::answer::Answer;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
-use crate::support::host::FunctionsHost;
-use crate::support::port;
-use crate::support::process::LogLine;
 use crate::support::redis::{RedisOptions, RedisServer};
 use crate::support::redis_cluster::{ClusterOptions, RedisCluster};
+use functions_host::PATIENCE;
+use functions_host::answer::Answer;
+use functions_host::host::FunctionsHost;
+use functions_host::port;
+use functions_host::process::LogLine;
 
 /// Failures of probes and connections that take longer than connections are left to heal.
 const ATTEMPTS: i64 = 8;

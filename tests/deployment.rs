@@ -23,13 +23,13 @@ fn the_host_finds_the_program_under_the_name_that_the_zip_entry_has() {
 }
 
 #[test]
-fn the_readme_lists_every_setting_with_its_default() {
-    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+fn the_documentation_lists_every_setting_with_its_default() {
+    let document = std::fs::read_to_string(repository().join("docs/settings.md")).unwrap();
     for setting in handler::SETTINGS {
         let row = format!("| `{}` | {} |", setting.name, setting.default);
-        assert!(readme.contains(&row), "README.md has no row {row}");
+        assert!(document.contains(&row), "docs/settings.md has no row {row}");
     }
-    let rows = readme.lines().filter(|line| {
+    let rows = document.lines().filter(|line| {
         line.starts_with("| `AZUREML_")
             || line.starts_with("| `SCORE_")
             || line.starts_with("| `REDIS_")

@@ -3,15 +3,15 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::PATIENCE;
-use crate::support::answer::Answer;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
-use crate::support::host::FunctionsHost;
-use crate::support::host_options::HostOptions;
 use crate::support::identity::{self, CLIENT_ID, HEADER, IdentityEndpoint, OBJECT_ID};
-use crate::support::port;
 use crate::support::redis::{RedisOptions, RedisServer};
+use functions_host::PATIENCE;
+use functions_host::answer::Answer;
+use functions_host::host::FunctionsHost;
+use functions_host::host_options::HostOptions;
+use functions_host::port;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const AN_HOUR: Duration = Duration::from_secs(3600);

@@ -6,9 +6,9 @@ use crate::features::{
     SECRET, affine_app, cache, code, features, model, post, says_nothing_of, score, set, start,
 };
 use crate::support::app_root::AppRoot;
-use crate::support::host::FunctionsHost;
 use crate::support::redis::{RedisOptions, RedisServer};
 use crate::support::redis_cluster::RedisCluster;
+use functions_host::host::FunctionsHost;
 
 /// Rows of three floats in hashes.
 fn hashes_app() -> AppRoot {

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::protocol_cases::{eventually, figure};
-use crate::support::PATIENCE;
-use crate::support::answer::Answer;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
-use crate::support::functions::add_functions;
-use crate::support::host::FunctionsHost;
-use crate::support::invoke::Transport;
 use crate::support::redis::{RedisOptions, RedisServer};
-use crate::support::triggers::ServiceBusMessage;
+use functions_host::PATIENCE;
+use functions_host::answer::Answer;
+use functions_host::functions::add_functions;
+use functions_host::host::FunctionsHost;
+use functions_host::invoke::Transport;
+use functions_host::triggers::ServiceBusMessage;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 pub(crate) const SECRET: &str = "271828182845";

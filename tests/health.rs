@@ -11,13 +11,13 @@ use serde_json::json;
 
 use crate::lifecycle::gives_up;
 use crate::protocol_cases::{LateApp, app_with};
-use crate::support::PATIENCE;
-use crate::support::answer::Answer;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
-use crate::support::host::{FunctionsHost, Mode};
-use crate::support::host_options::CORE_TOOLS;
-use crate::support::http1;
+use functions_host::PATIENCE;
+use functions_host::answer::Answer;
+use functions_host::host::{FunctionsHost, Mode};
+use functions_host::host_options::CORE_TOOLS;
+use functions_host::http1;
 
 const LIVE: &str = "/api/health/live";
 const READY: &str = "/api/health/ready";

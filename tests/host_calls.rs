@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::answer::Answer;
 use crate::support::app_root::{AppRoot, repository};
-use crate::support::host::{FunctionsHost, HostOptions, Mode};
-use crate::support::{http1, port};
+use functions_host::answer::Answer;
+use functions_host::host::{FunctionsHost, HostOptions, Mode};
+use functions_host::{http1, port};
 
 /// One recorded request, made by `tests/data/take_requests.py`.
 struct Recorded {

@@ -7,11 +7,11 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 
 use crate::protocol_cases::{JSON, LateApp, app_with, eventually};
-use crate::support::PATIENCE;
-use crate::support::host::{FunctionsHost, Mode};
-use crate::support::host_options::CORE_TOOLS;
-use crate::support::http1::{self, RawConnection};
-use crate::support::process::Level;
+use functions_host::PATIENCE;
+use functions_host::host::{FunctionsHost, Mode};
+use functions_host::host_options::CORE_TOOLS;
+use functions_host::http1::{self, RawConnection};
+use functions_host::process::Level;
 
 const MODES: [Mode; 2] = [Mode::Forwarded, Mode::Proxied];
 const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
-use crate::support::host::{CORE_TOOLS, FunctionsHost, Mode};
-use crate::support::http1;
-use crate::support::invoke::Transport;
+use functions_host::host::{CORE_TOOLS, FunctionsHost, Mode};
+use functions_host::http1;
+use functions_host::invoke::Transport;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -257,7 +257,7 @@ async fn malformed_envelopes_are_refused_and_unknown_members_ignored() {
             .await
             .unwrap();
         assert!(outcome.ignored.is_empty());
-        let crate::support::outputs::OutputValue::Http(answer) = &outcome.outputs["res"] else {
+        let functions_host::outputs::OutputValue::Http(answer) = &outcome.outputs["res"] else {
             panic!("no http answer: {outcome:?}");
         };
         assert_eq!(answer.json(), digits.answer([0]));

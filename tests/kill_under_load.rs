@@ -21,17 +21,17 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use support::PATIENCE;
+use functions_host::PATIENCE;
+use functions_host::broker::EntityOptions;
+use functions_host::cloud::Cloud;
+use functions_host::functions;
+use functions_host::host::{FunctionsHost, HostOptions};
+use functions_host::listener::Listener;
+use functions_host::outputs::guess_base64;
+use functions_host::triggers::ServiceBusMessage;
 use support::app_root::{AppRoot, repository};
-use support::broker::EntityOptions;
-use support::cloud::Cloud;
 use support::digits::Digits;
-use support::functions;
-use support::host::{FunctionsHost, HostOptions};
-use support::listener::Listener;
-use support::outputs::guess_base64;
 use support::redis::RedisServer;
-use support::triggers::ServiceBusMessage;
 
 const MESSAGES: usize = 10_000;
 const KILLS: usize = 20;

@@ -1,8 +1,8 @@
 //! Starts that cannot succeed say why.
 
-use crate::support::PATIENCE;
 use crate::support::app_root::AppRoot;
-use crate::support::host::{FunctionsHost, HostOptions};
+use functions_host::PATIENCE;
+use functions_host::host::{FunctionsHost, HostOptions};
 
 /// Starts a handler that has to give up, and returns what it said.
 pub(crate) async fn gives_up(app: &AppRoot, options: impl Into<HostOptions>) -> String {

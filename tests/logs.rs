@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
-use crate::support::functions::add_functions;
-use crate::support::host::{FunctionsHost, HostOptions, Mode};
-use crate::support::invoke::Transport;
 use crate::support::otlp::{Collector, attributes};
 use crate::support::redis::{RedisOptions, RedisServer};
-use crate::support::triggers::{BlobEvent, ServiceBusMessage};
+use functions_host::PATIENCE;
+use functions_host::functions::add_functions;
+use functions_host::host::{FunctionsHost, HostOptions, Mode};
+use functions_host::invoke::Transport;
+use functions_host::triggers::{BlobEvent, ServiceBusMessage};
 
 /// A part of everything that must not be found again.
 const SECRET: &str = "pl4nted";

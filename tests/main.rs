@@ -13,7 +13,7 @@ macro_rules! also_forwarded {
             $(
                 #[test]
                 fn $test() {
-                    crate::support::host_options::forwarding(super::$test);
+                    functions_host::host_options::forwarding(super::$test);
                 }
             )*
         }
@@ -35,7 +35,6 @@ mod host_calls;
 mod http_edge;
 mod http_trigger;
 mod lifecycle;
-mod listener_selftest;
 mod logs;
 mod memo;
 mod metrics;
@@ -46,10 +45,9 @@ mod package;
 mod page;
 mod pictures;
 mod protocol_cases;
-mod recordings;
+mod recorded_requests;
 mod redis_connection;
 mod redis_selftest;
 mod refusals;
 mod support;
-mod support_selftest;
 mod traces;

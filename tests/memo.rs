@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::PATIENCE;
-use crate::support::answer::Answer;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
-use crate::support::host::FunctionsHost;
 use crate::support::redis::RedisServer;
+use functions_host::PATIENCE;
+use functions_host::answer::Answer;
+use functions_host::host::FunctionsHost;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 

@@ -1,13 +1,13 @@
 //! The figures at `GET /api/score/metrics`, in both text formats, for every way a body can come.
 
-use crate::support::PATIENCE;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
-use crate::support::host::FunctionsHost;
-use crate::support::http1;
-use crate::support::invoke::Transport;
 use crate::support::redis::RedisServer;
-use crate::support::triggers::ServiceBusMessage;
+use functions_host::PATIENCE;
+use functions_host::host::FunctionsHost;
+use functions_host::http1;
+use functions_host::invoke::Transport;
+use functions_host::triggers::ServiceBusMessage;
 
 const PATH: &str = "/api/score/metrics";
 const JSON: (&str, &str) = ("content-type", "application/json");

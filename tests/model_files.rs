@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::json;
 
 use crate::support::app_root::{AppRoot, repository};
-use crate::support::host::FunctionsHost;
+use functions_host::host::FunctionsHost;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 

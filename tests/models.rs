@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
-use crate::support::host::FunctionsHost;
+use functions_host::host::FunctionsHost;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::app_root::{AppRoot, repository};
-use crate::support::host::FunctionsHost;
+use functions_host::host::FunctionsHost;
 
 const PATH: &str = "/api/score/openapi.json";
 const JSON: (&str, &str) = ("content-type", "application/json");

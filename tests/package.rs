@@ -14,15 +14,15 @@ use tempfile::TempDir;
 use zip::ZipArchive;
 
 use crate::protocol_cases::mistakes;
-use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
-use crate::support::broker::EntityOptions;
-use crate::support::cloud::Cloud;
 use crate::support::funcignore::shipped_files;
-use crate::support::host::{FunctionsHost, HostOptions};
-use crate::support::host_config::read_json;
-use crate::support::listener::Listener;
-use crate::support::triggers::ServiceBusMessage;
+use functions_host::PATIENCE;
+use functions_host::broker::EntityOptions;
+use functions_host::cloud::Cloud;
+use functions_host::host::{FunctionsHost, HostOptions};
+use functions_host::host_config::read_json;
+use functions_host::listener::Listener;
+use functions_host::triggers::ServiceBusMessage;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const BODY: &str = r#"{"data":[[1,2,3]]}"#;

@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use crate::support::app_root::{AppRoot, repository};
-use crate::support::host::{CORE_TOOLS, FunctionsHost, Mode};
-use crate::support::http1;
+use functions_host::host::{CORE_TOOLS, FunctionsHost, Mode};
+use functions_host::http1;
 
 const FIREFOX: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 const PATHS: [&str; 3] = ["/api/score", "/api/score/", "/api/score/mnist"];

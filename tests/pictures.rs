@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::support::app_root::{AppRoot, repository};
-use crate::support::host::FunctionsHost;
+use functions_host::host::FunctionsHost;
 
 const NPY: (&str, &str) = ("accept", "application/x-npy");
 const PNG: (&str, &str) = ("content-type", "image/png");

@@ -5,13 +5,13 @@ use std::path::Path;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
-use crate::support::PATIENCE;
-use crate::support::answer::Answer;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
-use crate::support::host::FunctionsHost;
-use crate::support::host_options::HostOptions;
 use crate::support::redis::{RedisOptions, RedisServer};
+use functions_host::PATIENCE;
+use functions_host::answer::Answer;
+use functions_host::host::FunctionsHost;
+use functions_host::host_options::HostOptions;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -208,6 +208,6 @@ async fn a_certificate_for_another_host_name_and_how_to_name_it() {
 async fn a_host_that_is_not_there() {
     let url = "redis://no-such-host.invalid:6379";
     complains([("REDIS_URL", url)], &["no-such-host.invalid", "host name"]).await;
-    let url = format!("redis://127.0.0.1:{}", crate::support::port::free());
+    let url = format!("redis://127.0.0.1:{}", functions_host::port::free());
     complains([("REDIS_URL", url.as_str())], &["refused"]).await;
 }

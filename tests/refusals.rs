@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::protocol_cases::test_model;
-use crate::support::PATIENCE;
 use crate::support::app_root::AppRoot;
-use crate::support::blob_store::{self, BlobStore};
-use crate::support::functions::add_functions;
-use crate::support::host::{FunctionsHost, HostOptions};
-use crate::support::invoke::Transport;
-use crate::support::port;
-use crate::support::triggers::ServiceBusMessage;
+use functions_host::PATIENCE;
+use functions_host::blob_store::{self, BlobStore};
+use functions_host::functions::add_functions;
+use functions_host::host::{FunctionsHost, HostOptions};
+use functions_host::invoke::Transport;
+use functions_host::port;
+use functions_host::triggers::ServiceBusMessage;
 
 const BODY: &str = r#"{"data":[[1,2,3]]}"#;
 

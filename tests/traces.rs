@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::PATIENCE;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
-use crate::support::functions::add_functions;
-use crate::support::host::{FunctionsHost, HostOptions, Mode};
-use crate::support::http1;
-use crate::support::invoke::Transport;
 use crate::support::otlp::{Collector, Mood, Trace, attributes, hex};
-use crate::support::port;
-use crate::support::process::Level;
 use crate::support::redis::RedisServer;
-use crate::support::triggers::{BlobEvent, ServiceBusMessage};
+use functions_host::PATIENCE;
+use functions_host::functions::add_functions;
+use functions_host::host::{FunctionsHost, HostOptions, Mode};
+use functions_host::http1;
+use functions_host::invoke::Transport;
+use functions_host::port;
+use functions_host::process::Level;
+use functions_host::triggers::{BlobEvent, ServiceBusMessage};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -211,7 +211,7 @@ async fn the_hosts_trace_is_continued_if_it_is_sampled_and_else_the_senders() {
         let host = start(&collector, &[]).await;
         let properties = json!({ "traceparent": traceparent("01"), "tracestate": "vendor=1" });
         let envelope = json!({
-            "Data": { "message": crate::support::encoding::base64(&Digits::load().body(0..1)) },
+            "Data": { "message": functions_host::encoding::base64(&Digits::load().body(0..1)) },
             "Metadata": { "ApplicationProperties": properties, "MessageId": "m-2" },
         });
         let body = envelope.to_string().into_bytes();

@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use redis_store::RedisStore;
 use score::{
     BatchLimits, CachePolicy, FeatureReads, FeatureStore, LoadError, Memo, MemoStore, ModelFolder,
-    RedisStore, RemoteOptions, Runtime, Scorer, ScorerOptions, find_models,
+    RemoteOptions, Runtime, Scorer, ScorerOptions, find_models,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
 use tracing::{error, info, warn};
+use wire::Limits;
 
 use crate::config::Config;
 use crate::event::{Kept, Warned};
 use crate::http::BodyLimits;
 use crate::metrics::Metrics;
-use crate::payload::Limits;
 use crate::protocol::{Function, Trigger, read_functions};
 
 /// A model that serves, or why it does not.

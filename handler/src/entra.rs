@@ -14,7 +14,7 @@ use azure_identity::{
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
-use score::{RedisCredentials, RedisCredentialsError, RedisLogin};
+use redis_store::{RedisCredentials, RedisCredentialsError, RedisLogin};
 use serde::Deserialize;
 
 const SCOPE: &str = "https://redis.azure.com/.default";

@@ -2,9 +2,9 @@
 
 use score::{FeatureError, FeatureFormat, FeatureStore, ModelMetadata, NamedTensor, ScoreError};
 use tracing::{Instrument, info_span};
+use wire::{Body, Decoded, Dialect, HashReader, Limits, Unfit};
 
 use crate::app::{App, Models};
-use crate::payload::{self, Body, Decoded, Dialect, HashReader, Limits, Unfit};
 use crate::scoring;
 
 /// Why there are no rows for keys.
@@ -59,7 +59,7 @@ async fn rows(
     };
     let (signature, limits) = (&metadata.signature, app.limits());
     if keys.is_empty() {
-        return payload::no_rows(signature, limits.max_nesting).map_err(NoRows::Empty);
+        return wire::no_rows(signature, limits.max_nesting).map_err(NoRows::Empty);
     }
     let store = models.features().ok_or(NoRows::NoStore)?;
     let span = info_span!("features", score.keys = keys.len());
@@ -75,7 +75,7 @@ async fn rows(
     if bytes > limits.max_bytes {
         return Err(NoRows::TooLarge(limits.max_bytes));
     }
-    let read = || payload::read_rows(keys, &values, options, signature, limits.max_nesting);
+    let read = || wire::read_rows(keys, &values, options, signature, limits.max_nesting);
     scoring::apart(bytes, read).map_err(NoRows::Unfit)
 }
 

@@ -1,33 +1,22 @@
 //! The Azure Functions custom handler: everything about the host and HTTP, nothing about how scores are made.
 //!
-//! `http` receives the host's requests, `protocol` knows the shapes of its envelopes, `event` settles messages and blobs,
-//! `payload` turns bodies into tensors and back, and the crate `score` does the rest.
+//! `http` receives the host's requests, `protocol` knows the shapes of its envelopes, `event` settles messages and blobs.
+//! The crate `wire` turns bodies into tensors and back, and the crate `score` does the rest.
 
 mod app;
-#[cfg(feature = "bench")]
-#[doc(hidden)]
-pub mod bench;
-mod cache_command;
-mod check_command;
-mod cli;
+mod commands;
 mod config;
 mod entra;
 mod event;
 mod features;
 mod http;
-mod logging;
 mod metrics;
-mod model_source;
-mod package;
-mod payload;
 mod problem;
 mod process;
 mod protocol;
-#[cfg(test)]
-mod samples;
 mod scoring;
 mod summary;
-mod traces;
+mod telemetry;
 mod workers;
 
 use std::sync::OnceLock;
@@ -38,10 +27,12 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use app::App;
-pub use cli::{Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments};
+pub use commands::{
+    Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments, execute,
+};
 pub use config::{Config, Envelopes, SETTINGS, Setting, TraceSettings};
-pub use logging::{Telemetry, complain, start_logging};
 use summary::Summary;
+pub use telemetry::logging::{Telemetry, complain, start_logging};
 use workers::Workers;
 
 /// Serves until the process is told to stop.
@@ -59,18 +50,6 @@ pub fn run(config: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
     drop(workers);
     runtime.shutdown_background();
     outcome
-}
-
-/// Does what a command asks for and writes its answer to standard output.
-///
-/// # Errors
-/// If it cannot be done; the text says why.
-pub fn execute(command: &Command, config: &Config) -> anyhow::Result<()> {
-    match command {
-        Command::Cache(command) => cache_command::run(command, config),
-        Command::Check(arguments) => check_command::run(arguments, config),
-        Command::Package(arguments) => package::run(arguments, config),
-    }
 }
 
 /// How much longer than requests in work the whole process may take to end.

@@ -1,10 +1,10 @@
 //! Why a request or an event got no result: one table from kinds of error to statuses.
 
 use score::{ErrorCode, FeatureError, ScoreError};
+use wire::{Dialect, PayloadError};
 
 use crate::app::NoModel;
 use crate::features::NoRows;
-use crate::payload::{Dialect, PayloadError};
 use crate::protocol::NotAnInvocation;
 
 /// Characters of a request that a message quotes.

@@ -5,12 +5,12 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use score::{CacheOutcome, CacheUse, InferenceRequest, ScoreError, Scorer, Timings};
+use score::{CacheOutcome, CacheUse, InferenceRequest, JointLookUp, ScoreError, Scorer, Timings};
 use tracing::{Span, debug, error, info, info_span};
+use wire::{Declared, Decoded, Dialect, Encoded};
 
 use crate::app::{App, Models};
 use crate::features;
-use crate::payload::{self, Declared, Decoded, Dialect, Encoded};
 use crate::problem::Problem;
 
 /// Bodies from this size on are read and written beside the other work of their thread, not before it.
@@ -35,6 +35,8 @@ pub(crate) struct Call<'a> {
     pub(crate) cache: CacheUse,
     /// Whether the answer has to be JSON, since it travels inside JSON.
     pub(crate) json_only: bool,
+    /// For a message of a batch: its look-up in Redis leaves together with those of the others.
+    pub(crate) joint: Option<&'a JointLookUp>,
 }
 
 /// A scored body.
@@ -97,11 +99,11 @@ pub(crate) async fn score(
 ) -> Result<Scored, Problem> {
     let metadata = scorer.metadata();
     let start = Instant::now();
-    let large = body.len() >= LARGE_BYTES || payload::is_packed(body);
+    let large = body.len() >= LARGE_BYTES || wire::is_packed(body);
     let limits = app.limits();
     let body = info_span!("decode", score.bytes = body.len()).in_scope(|| {
         apart_if(large, || {
-            payload::decode(body, call.declared, metadata, limits)
+            wire::decode(body, call.declared, metadata, limits)
         })
     });
     let body = body.map_err(|error| Problem::from_payload(error, limits.max_bytes))?;
@@ -117,6 +119,7 @@ pub(crate) async fn score(
     let request = InferenceRequest {
         inputs,
         cache: call.cache,
+        joint: call.joint.cloned(),
     };
     let response = scorer.score(request).await.map_err(|error| {
         log_details(call.id, &error);
@@ -127,7 +130,7 @@ pub(crate) async fn score(
     let elements: usize = response.outputs.iter().map(|o| o.tensor.data().len()).sum();
     let answer = info_span!("encode").in_scope(|| {
         apart_if(elements >= LARGE_ELEMENTS, || {
-            payload::encode(&dialect, call.accept, metadata, &response)
+            wire::encode(&dialect, call.accept, metadata, &response)
         })
     });
     let answer = answer.map_err(|error| {
@@ -219,17 +222,19 @@ pub(crate) fn millis(time: Duration) -> f64 {
 }
 
 /// A panic is the failure of one request or message, like any other fault of ours: it is answered, counted and traced.
-pub(crate) async fn caught<T>(
+///
+/// No `async fn`: that would hold `work` twice, and the future of every request is copied whole.
+pub(crate) fn caught<T>(
     id: &str,
     work: impl Future<Output = Result<T, Problem>>,
-) -> Result<T, Problem> {
-    AssertUnwindSafe(work)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| {
+) -> impl Future<Output = Result<T, Problem>> {
+    let work = AssertUnwindSafe(work).catch_unwind();
+    work.map(move |outcome| {
+        outcome.unwrap_or_else(|_| {
             error!(id, "scoring panicked");
             Err(Problem::internal())
         })
+    })
 }
 
 /// What the sender is not told belongs in the log.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::memo::{KeyMaker, MemoKey, ModelDigest, RowStack, encode_row, open, seal};
+use crate::cache::{KeyMaker, MemoKey, ModelDigest, RowStack, encode_row, open, seal};
 use crate::rows::Units;
 use crate::tensor::{ElementType, Tensor};
 

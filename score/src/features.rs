@@ -15,8 +15,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::memo::{MemoStore, Remote, StoreError};
+use crate::cache::Remote;
 use crate::model::FeatureFormat;
+use crate::store::{MemoStore, StoreError};
 
 /// How stored features are read.
 #[derive(Debug, Clone)]

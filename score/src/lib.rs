@@ -4,13 +4,13 @@
 //!
 //! 1. [`signature`](ModelSignature): names, element types and shapes of the request's tensors are checked;
 //! 2. `rows`: the request is cut into units, one row each where the model's rows are independent;
-//! 3. `memo`: one look-up for all units, in this process and in a shared store;
+//! 3. `cache`: one look-up for all units, in this process and in a shared store;
 //! 4. `batch`: what is missing waits for a session, perhaps in company;
 //! 5. `model`: the only call into ONNX Runtime;
-//! 6. `memo`: new results are remembered, behind the answer;
+//! 6. `cache`: new results are remembered, behind the answer;
 //! 7. `rows`: old and new results are put together in the caller's order.
 //!
-//! `cost` watches steps 3 to 6 and decides, if it may, which requests go through `memo` at all.
+//! `cost` watches steps 3 to 6 and decides, if it may, which requests go through `cache` at all.
 //!
 //! [`Scorer::score`] is these steps written out. `features` fetches rows that a request only names by key.
 //!
@@ -20,28 +20,28 @@ mod batch;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+mod cache;
 mod cost;
 mod error;
 mod features;
 mod histogram;
-mod memo;
 mod model;
 mod request;
 mod rows;
 mod scorer;
 mod signature;
+mod store;
 mod tensor;
 
 pub use batch::{BatchLimits, BatchStats};
+pub use cache::{
+    JointLookUp, Memo, MemoStats, ModelDigest, ModelTag, ModelTagError, Namespace, NamespaceError,
+    RemoteOptions,
+};
 pub use cost::{CachePolicy, CostFigures};
 pub use error::{ErrorCode, LoadError, ScoreError};
 pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore};
 pub use histogram::{RowCounts, Times};
-pub use memo::{
-    EntryTotals, Memo, MemoStats, MemoStore, ModelDigest, ModelTag, ModelTagError, Namespace,
-    NamespaceError, RedisConfig, RedisConfigError, RedisCredentials, RedisCredentialsError,
-    RedisLogin, RedisStore, RemoteOptions, StoreEntry, StoreError, StoredEntries,
-};
 pub use model::{
     Background, Character, Evidence, FeatureFormat, FeatureOptions, ImageLayout, InputOptions,
     MissingValues, ModelFiles, ModelFolder, ModelOptions, ModelPlace, Resample, Resize, Runtime,
@@ -51,6 +51,7 @@ pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, T
 pub use rows::Rows;
 pub use scorer::{ModelMetadata, Scorer, ScorerOptions, ScorerStats};
 pub use signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
+pub use store::{MemoStore, StoreEntry, StoreError};
 pub use tensor::{
     ElementType, NamedTensor, Shape, ShapeMismatch, Tensor, TensorData, element_count,
 };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cache::JointLookUp;
 use crate::tensor::NamedTensor;
 
 /// What a request may do with remembered results.
@@ -23,6 +24,8 @@ pub struct InferenceRequest {
     pub inputs: Vec<NamedTensor>,
     /// What the request may do with remembered results.
     pub cache: CacheUse,
+    /// For one of several requests whose look-ups in the shared store are made together.
+    pub joint: Option<JointLookUp>,
 }
 
 /// How much of an answer was remembered.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 
-use crate::memo::{
+use crate::cache::{
     KeyMaker, MemoKey, ModelDigest, RowStack, can_encode, decode, encode_row, encode_whole,
 };
 use crate::signature::{Arranged, ModelSignature};

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::batch::{BatchLimits, BatchStats, Batcher, Ran};
+use crate::cache::{Memo, ModelDigest};
 use crate::cost::{Available, CachePolicy, CostFigures, Costs, Decision, Plan};
 use crate::error::{LoadError, ScoreError};
 use crate::histogram::Times;
-use crate::memo::{Memo, ModelDigest};
 use crate::model::{
     Character, FeatureFormat, Model, ModelFolder, ModelOptions, OnnxModel, Reading, Runtime,
     check_inputs, examine,
@@ -240,7 +240,10 @@ impl Scorer {
                 Units::whole(self.metadata.digest, &inputs, rows)
             };
             let recall = match cache {
-                CacheUse::Normal => self.recall(units, tiers, &decision, start).await,
+                CacheUse::Normal => {
+                    let joint = request.joint.as_ref();
+                    self.recall(units, tiers, &decision, start, joint).await
+                }
                 CacheUse::Refresh | CacheUse::Bypass => Recall::nothing(units, tiers, start),
             };
             // Whoever wants it fresh does not take it from others.

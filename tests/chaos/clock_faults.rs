@@ -9,8 +9,8 @@ use tempfile::NamedTempFile;
 use super::fault::Effect::Misses;
 use super::fault::{Backend, Fault};
 use super::pair::tell;
-use crate::support::host::HostOptions;
 use crate::support::redis::{RedisOptions, RedisServer};
+use functions_host::host::HostOptions;
 
 /// Debian's places for it, by machine.
 const LIBRARIES: [&str; 2] = [

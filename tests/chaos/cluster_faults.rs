@@ -8,9 +8,9 @@ use futures_util::future::{FutureExt, LocalBoxFuture, join_all};
 use super::fault::Effect::{Misses, Outage};
 use super::fault::{Backend, Fault};
 use super::pair::tell;
-use crate::support::host::HostOptions;
 use crate::support::redis::RedisServer;
 use crate::support::redis_cluster::RedisCluster;
+use functions_host::host::HostOptions;
 
 /// Primary and replica of the shard that fails over.
 const FAILING: [usize; 2] = [0, 3];

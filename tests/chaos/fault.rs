@@ -9,9 +9,9 @@ use super::form::Form;
 use super::load::{Asked, KNOWN_PER_REQUEST, KNOWN_ROWS, Load, Sample, hits, p99, score};
 use super::oracle;
 use super::report::{Objections, Report, Row};
-use crate::support::PATIENCE;
 use crate::support::app_root::AppRoot;
-use crate::support::host::{FunctionsHost, HostOptions};
+use functions_host::PATIENCE;
+use functions_host::host::{FunctionsHost, HostOptions};
 
 /// How often a fault is put to the test as long as nothing but time speaks against the handler: the 99th percentile of a
 /// short time is nearly its maximum, and a busy machine makes one request late by chance, but not three times.

@@ -8,10 +8,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::oracle;
-use crate::support::answer::Answer;
-use crate::support::client::Request;
-use crate::support::host::FunctionsHost;
-use crate::support::http1;
+use functions_host::answer::Answer;
+use functions_host::client::Request;
+use functions_host::host::FunctionsHost;
+use functions_host::http1;
 
 const CLIENTS: u32 = 32;
 /// Rows that come again and again.

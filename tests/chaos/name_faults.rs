@@ -12,8 +12,8 @@ use super::fault::Effect::Outage;
 use super::fault::{Backend, Fault};
 use super::pair::tell;
 use crate::support::fault_proxy::FaultProxy;
-use crate::support::host::HostOptions;
 use crate::support::redis::RedisServer;
+use functions_host::host::HostOptions;
 
 /// A name that exists nowhere else.
 const NAME: &str = "cache.test";

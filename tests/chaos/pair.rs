@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::fault::Backend;
-use crate::support::PATIENCE;
 use crate::support::fault_proxy::FaultProxy;
-use crate::support::host::HostOptions;
 use crate::support::redis::{RedisOptions, RedisServer};
+use functions_host::PATIENCE;
+use functions_host::host::HostOptions;
 
 /// What the handler knows.
 pub(crate) const USER: &str = "score";

@@ -7,8 +7,8 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use super::fault::Effect::Outage;
 use super::fault::{Backend, Fault};
 use super::pair::tell;
-use crate::support::host::HostOptions;
 use crate::support::redis::{RedisOptions, RedisServer};
+use functions_host::host::HostOptions;
 
 /// A server with TLS.
 #[derive(Debug)]

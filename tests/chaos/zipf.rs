@@ -13,9 +13,9 @@ use super::form::Form;
 use super::load::{hits, score};
 use super::oracle;
 use super::pair::{Pair, until};
-use crate::support::PATIENCE;
-use crate::support::host::{FunctionsHost, HostOptions};
 use crate::support::redis::RedisServer;
+use functions_host::PATIENCE;
+use functions_host::host::{FunctionsHost, HostOptions};
 
 /// How many different rows there are.
 const ROWS: u32 = 50_000;

@@ -150,7 +150,7 @@ def test_scripts_and_targets_of_the_workflows_exist(name):
 
 
 FUNCTIONS = {path.parent.name for path in ROOT.glob("score_*/function.json")} | {
-    path.stem for path in (ROOT / "handler/src/package/templates").glob("score_*.json")
+    path.stem for path in (ROOT / "handler/src/commands/package/templates").glob("score_*.json")
 }
 NAMING = [
     ROOT / "local.settings.json",

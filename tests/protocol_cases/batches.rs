@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::LateApp;
-use super::scoring_app::{BODY, app, assert_form, deliver_data, host, original, scores};
-use crate::support::encoding::base64;
-use crate::support::host::{CORE_TOOLS, FunctionsHost};
-use crate::support::invoke::{InvocationOutcome, Transport};
-use crate::support::triggers::ServiceBusMessage;
+use super::scoring_app::{
+    BODY, app, assert_form, default_model, deliver_data, host, original, scores,
+};
+use crate::support::redis::RedisServer;
+use functions_host::PATIENCE;
+use functions_host::encoding::base64;
+use functions_host::host::{CORE_TOOLS, FunctionsHost};
+use functions_host::invoke::{InvocationOutcome, Transport};
+use functions_host::triggers::ServiceBusMessage;
 
 fn body(number: usize) -> String {
     format!(r#"{{"data":[[{number},0,0]]}}"#)
@@ -163,5 +167,65 @@ async fn a_message_that_is_too_large_is_rejected_and_its_batch_is_not() {
             );
             assert_eq!(rejected[2]["body"].is_string(), is_kept);
         }
+    }
+}
+
+/// How often Redis was asked for several keys at once, and for one.
+async fn look_ups(redis: &RedisServer) -> (u64, u64) {
+    let stats = redis.command(&[b"INFO", b"commandstats"]).await.text();
+    let calls = |command: &str| {
+        let prefix = format!("cmdstat_{command}:calls=");
+        let line = stats.lines().find_map(|line| line.strip_prefix(&prefix));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+    };
+    (calls("mget"), calls("get"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m01_the_results_of_a_batch_are_looked_up_together() {
+    let redis = RedisServer::start().await;
+    let settings = default_model("affine")
+        .setting("REDIS_URL", &redis.url())
+        .setting("REDIS_TIMEOUT", "2s")
+        .setting("SCORE_L1_BYTES", "0");
+    let host = FunctionsHost::start(&app(&["affine"]), settings).await;
+    host.wait_for_log("redis connected", PATIENCE).await;
+    // The first batch computes; it also shows what a row costs, which says how many messages are in work at once.
+    assert_results(
+        &deliver(&host, &good(0..32), Transport::Chunked).await,
+        0..32,
+    );
+    redis.wait_for_keys(32, PATIENCE).await;
+    let before = look_ups(&redis).await;
+    assert_results(
+        &deliver(&host, &good(0..32), Transport::Chunked).await,
+        0..32,
+    );
+    let after = look_ups(&redis).await;
+    assert_eq!((after.0 - before.0, after.1 - before.1), (1, 0));
+}
+
+/// Tools that call a function by hand send one message where a list is expected.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_in_place_of_a_list_is_a_batch_of_one() {
+    let host = host().await;
+    let metadata = json!({
+        "MessageId": "\"m-1\"",
+        "DeliveryCount": "1",
+        "ApplicationProperties": "{\"model\":\"affine\"}"
+    });
+    for (message, answer) in [
+        (json!(base64(BODY.as_bytes())), "result"),
+        (json!({"data": [[1, 0, 0]]}), "result"),
+        (json!(base64(b"bad")), "rejected"),
+        (json!("no base64!"), "rejected"),
+    ] {
+        let data = json!({ "msgs": message });
+        let sent = host.invoke("scoreBatch", data, metadata.clone(), Transport::Chunked);
+        let outcome = sent.await.unwrap();
+        assert_form(&outcome);
+        let documents = outcome.messages(answer);
+        assert_eq!((documents.len(), outcome.outputs.len()), (1, 1));
+        assert_eq!(documents[0]["id"], "m-1");
     }
 }

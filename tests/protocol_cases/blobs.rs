@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::scoring_app::{BODY, assert_form, deliver_data, host, original, scores};
 use crate::support::app_root::AppRoot;
-use crate::support::blob_store::{self, BlobStore};
-use crate::support::encoding::base64;
-use crate::support::host::{CORE_TOOLS, FunctionsHost};
-use crate::support::http1::{self, RawConnection};
-use crate::support::invoke::{InvocationOutcome, Transport, judge};
-use crate::support::outputs::guess_base64;
-use crate::support::triggers::BlobEvent;
+use functions_host::blob_store::{self, BlobStore};
+use functions_host::encoding::base64;
+use functions_host::host::{CORE_TOOLS, FunctionsHost};
+use functions_host::http1::{self, RawConnection};
+use functions_host::invoke::{InvocationOutcome, Transport, judge};
+use functions_host::outputs::guess_base64;
+use functions_host::triggers::BlobEvent;
 
 async fn announce(host: &FunctionsHost, event: &BlobEvent) -> InvocationOutcome {
     let [by, other] = Transport::ALL;

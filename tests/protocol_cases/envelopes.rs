@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::scoring_app::{BODY, app, default_model, deliver, host, result, scores};
-use crate::support::PATIENCE;
-use crate::support::encoding::base64;
-use crate::support::host::FunctionsHost;
-use crate::support::http1;
-use crate::support::invoke::{InvocationOutcome, Transport};
-use crate::support::triggers::ServiceBusMessage;
+use functions_host::PATIENCE;
+use functions_host::encoding::base64;
+use functions_host::host::FunctionsHost;
+use functions_host::http1;
+use functions_host::invoke::{InvocationOutcome, Transport};
+use functions_host::triggers::ServiceBusMessage;
 
 fn data() -> Value {
     json!({ "msg": base64(BODY.as_bytes()) })

@@ -8,13 +8,13 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use super::{JSON, test_model};
-use crate::support::PATIENCE;
-use crate::support::answer::Answer;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
-use crate::support::host::{FunctionsHost, HostOptions, Mode};
-use crate::support::http1::{self, RawConnection};
-use crate::support::process::Level;
+use functions_host::PATIENCE;
+use functions_host::answer::Answer;
+use functions_host::host::{FunctionsHost, HostOptions, Mode};
+use functions_host::http1::{self, RawConnection};
+use functions_host::process::Level;
 
 /// One line for each request.
 const LOG_ALL: (&str, &str) = ("SCORE_LOG_FILTER", "debug");

@@ -5,15 +5,15 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::scoring_app::{BODY, app, default_model, original, scores};
-use crate::support::PATIENCE;
 use crate::support::app_root::AppRoot;
-use crate::support::broker::EntityOptions;
-use crate::support::cloud::Cloud;
 use crate::support::digits::Digits;
-use crate::support::functions;
-use crate::support::host::{FunctionsHost, HostOptions};
-use crate::support::listener::Listener;
-use crate::support::triggers::ServiceBusMessage;
+use functions_host::PATIENCE;
+use functions_host::broker::EntityOptions;
+use functions_host::cloud::Cloud;
+use functions_host::functions;
+use functions_host::host::{FunctionsHost, HostOptions};
+use functions_host::listener::Listener;
+use functions_host::triggers::ServiceBusMessage;
 
 async fn listen(app: &AppRoot, options: HostOptions, cloud: &Cloud) -> Listener {
     let host = FunctionsHost::start(app, options).await;

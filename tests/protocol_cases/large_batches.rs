@@ -9,15 +9,15 @@ use serde_json::json;
 
 use super::scoring_app::{app, original};
 use super::{figure, test_model};
-use crate::support::PATIENCE;
 use crate::support::app_root::AppRoot;
-use crate::support::broker::EntityOptions;
-use crate::support::functions::cloud;
-use crate::support::host::{FunctionsHost, HostOptions};
-use crate::support::http1::{self, RawConnection};
-use crate::support::invoke::{InvocationOutcome, Transport};
-use crate::support::listener::Listener;
-use crate::support::triggers::{self, ServiceBusMessage};
+use functions_host::PATIENCE;
+use functions_host::broker::EntityOptions;
+use functions_host::functions::cloud;
+use functions_host::host::{FunctionsHost, HostOptions};
+use functions_host::http1::{self, RawConnection};
+use functions_host::invoke::{InvocationOutcome, Transport};
+use functions_host::listener::Listener;
+use functions_host::triggers::{self, ServiceBusMessage};
 
 const KB: usize = 1000;
 const MB: usize = 1000 * KB;

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use super::{JSON, LateApp, app_with, eventually, figure, probe, test_model};
 use crate::lifecycle::gives_up;
-use crate::support::PATIENCE;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
-use crate::support::host::{FunctionsHost, HostOptions};
-use crate::support::http1::{self, RawConnection};
-use crate::support::port;
 use crate::support::redis::RedisServer;
+use functions_host::PATIENCE;
+use functions_host::host::{FunctionsHost, HostOptions};
+use functions_host::http1::{self, RawConnection};
+use functions_host::port;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PORT_NAMES: [&str; 2] = ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"];

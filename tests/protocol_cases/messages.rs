@@ -10,14 +10,14 @@ use super::LateApp;
 use super::scoring_app::{
     BODY, app, default_model, deliver, deliver_data, host, original, rejected, result, scores,
 };
-use crate::support::PATIENCE;
-use crate::support::encoding::{base64, twice};
-use crate::support::host::{CORE_TOOLS, FunctionsHost};
-use crate::support::invoke::Transport;
-use crate::support::port;
 use crate::support::redis::RedisServer;
-use crate::support::storage_queue::QueueMessage;
-use crate::support::triggers::ServiceBusMessage;
+use functions_host::PATIENCE;
+use functions_host::encoding::{base64, twice};
+use functions_host::host::{CORE_TOOLS, FunctionsHost};
+use functions_host::invoke::Transport;
+use functions_host::port;
+use functions_host::storage_queue::QueueMessage;
+use functions_host::triggers::ServiceBusMessage;
 
 fn message(body: impl Into<Vec<u8>>) -> ServiceBusMessage {
     ServiceBusMessage::new(body)

@@ -18,10 +18,10 @@ pub(crate) use robustness::mistakes;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::support::answer::Answer;
 use crate::support::app_root::{AppRoot, repository};
-use crate::support::host::FunctionsHost;
-use crate::support::{PATIENCE, http1};
+use functions_host::answer::Answer;
+use functions_host::host::FunctionsHost;
+use functions_host::{PATIENCE, http1};
 
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 

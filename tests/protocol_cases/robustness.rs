@@ -8,15 +8,15 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::{JSON, app_with, test_model};
-use crate::support::PATIENCE;
 use crate::support::app_root::{function_folders, repository};
 use crate::support::funcignore::packed_files;
-use crate::support::host::{FunctionsHost, HostOptions, Mode};
-use crate::support::host_config::{Function, read_json};
-use crate::support::http1::{self, RawConnection};
-use crate::support::invoke::{InvocationOutcome, Transport};
 use crate::support::redis::{RedisOptions, RedisServer};
-use crate::support::triggers::{BlobEvent, ServiceBusMessage};
+use functions_host::PATIENCE;
+use functions_host::host::{FunctionsHost, HostOptions, Mode};
+use functions_host::host_config::{Function, read_json};
+use functions_host::http1::{self, RawConnection};
+use functions_host::invoke::{InvocationOutcome, Transport};
+use functions_host::triggers::{BlobEvent, ServiceBusMessage};
 
 /// Requests that one connection can carry one after the other, with the status of their answers.
 fn mixed_requests(number: usize, port: u16) -> (Vec<u8>, u16) {

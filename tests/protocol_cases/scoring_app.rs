@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::test_model;
 use crate::support::app_root::AppRoot;
-use crate::support::functions::add_functions;
-use crate::support::host::{FunctionsHost, HostOptions};
-use crate::support::invoke::{InvocationOutcome, Transport};
-use crate::support::outputs::guess_base64;
-use crate::support::triggers::ServiceBusMessage;
+use functions_host::functions::add_functions;
+use functions_host::host::{FunctionsHost, HostOptions};
+use functions_host::invoke::{InvocationOutcome, Transport};
+use functions_host::outputs::guess_base64;
+use functions_host::triggers::ServiceBusMessage;
 
 /// A body for `affine`, the default model.
 pub(super) const BODY: &str = r#"{"data":[[1,2,3]]}"#;
@@ -18,7 +18,7 @@ pub(super) fn scores() -> Value {
     json!([[3.0, 5.0, 7.0]])
 }
 
-/// An app with some of the small models that the tests ship, and the functions of `support::functions`.
+/// An app with some of the small models that the tests ship, and the functions of `functions_host::functions`.
 pub(super) fn app(models: &[&str]) -> AppRoot {
     let app = AppRoot::new();
     for model in models {

@@ -7,16 +7,16 @@ use serde_json::json;
 
 use super::scoring_app::{BODY, app};
 use super::{JSON, LateApp, eventually, figure, test_model};
-use crate::support::PATIENCE;
-use crate::support::broker::EntityOptions;
-use crate::support::cloud::Cloud;
-use crate::support::functions::cloud;
-use crate::support::host::{FunctionsHost, HostOptions};
-use crate::support::http1::{self, RawConnection};
-use crate::support::invoke::Transport;
-use crate::support::listener::Listener;
 use crate::support::redis::RedisServer;
-use crate::support::triggers::ServiceBusMessage;
+use functions_host::PATIENCE;
+use functions_host::broker::EntityOptions;
+use functions_host::cloud::Cloud;
+use functions_host::functions::cloud;
+use functions_host::host::{FunctionsHost, HostOptions};
+use functions_host::http1::{self, RawConnection};
+use functions_host::invoke::Transport;
+use functions_host::listener::Listener;
+use functions_host::triggers::ServiceBusMessage;
 
 /// Much longer than ten tries take.
 const TROUBLE: Duration = Duration::from_secs(6);

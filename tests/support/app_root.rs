@@ -1,12 +1,11 @@
-//! The app folder as it lies after a deployment, in a temporary directory.
+//! The product's app folder as it lies after a deployment, in a temporary directory.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use serde_json::Value;
+use functions_host::app_folder::AppFolder;
+pub(crate) use functions_host::repository;
 use tempfile::TempDir;
-
-use super::host_config::read_json;
 
 const RUNTIME: &str = if cfg!(target_os = "macos") {
     "libonnxruntime.dylib"
@@ -14,10 +13,16 @@ const RUNTIME: &str = if cfg!(target_os = "macos") {
     "libonnxruntime.so.1"
 };
 
-/// A temporary app folder; removed with the last clone, one of which every host keeps.
+/// An app folder with the handler, its functions and models.
 #[derive(Clone, Debug)]
-pub(crate) struct AppRoot {
-    folder: Arc<TempDir>,
+pub(crate) struct AppRoot(AppFolder);
+
+impl Deref for AppRoot {
+    type Target = AppFolder;
+
+    fn deref(&self) -> &AppFolder {
+        &self.0
+    }
 }
 
 impl AppRoot {
@@ -55,26 +60,18 @@ impl AppRoot {
 
     /// An empty app folder: no host.json, no functions, no handler; `models/` is there.
     pub(crate) fn bare() -> Self {
+        // Beside the program, so that it can be linked into the folder.
         let folder = tempfile::Builder::new()
             .prefix("app-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .expect("a temporary folder");
         std::fs::create_dir(folder.path().join("models")).expect("a new folder");
-        Self {
-            folder: Arc::new(folder),
-        }
+        Self::of(folder)
     }
 
     /// An app folder that is complete already.
     pub(crate) fn of(folder: TempDir) -> Self {
-        Self {
-            folder: Arc::new(folder),
-        }
-    }
-
-    /// Absolute path of the folder.
-    pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
+        Self(AppFolder::of(folder))
     }
 
     /// Copies a model to `models/<name>/model.onnx`, with the text of its model.toml if given.
@@ -103,22 +100,6 @@ impl AppRoot {
         removed.unwrap_or_else(|error| panic!("{}: {error}", model.display()));
     }
 
-    /// Writes a file, replacing what is there; its folders are made.
-    pub(crate) fn write(&self, file: &str, content: impl AsRef<[u8]>) {
-        let path = self.path().join(file);
-        std::fs::create_dir_all(path.parent().expect("a file lies in a folder"))
-            .expect("a new folder");
-        std::fs::write(&path, content)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    }
-
-    /// Changes a JSON file, `host.json` or `score_queue/function.json`, before the host reads it.
-    pub(crate) fn edit_json(&self, file: &str, change: impl FnOnce(&mut Value)) {
-        let mut value = read_json(&self.path().join(file));
-        change(&mut value);
-        self.write(file, value.to_string());
-    }
-
     fn link_handler(&self) {
         let program = Path::new(env!("CARGO_BIN_EXE_handler"));
         let target = self.path().join("bin/handler");
@@ -136,14 +117,6 @@ impl AppRoot {
         );
         link(&library, &self.path().join("bin").join(RUNTIME));
     }
-}
-
-/// Where host.json and the sample models lie.
-pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("a member lies in the workspace")
-        .to_path_buf()
 }
 
 /// The folders in `root` that hold a function.json.

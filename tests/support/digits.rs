@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::app_root::repository;
-use super::host_config::read_json;
+use functions_host::host_config::read_json;
 
 /// 100 handwritten digits with the labels of the model the ONNX file was made from.
 pub(crate) struct Digits {

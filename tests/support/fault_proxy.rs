@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::port;
+use functions_host::port;
 
 /// What happens to connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -209,7 +209,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::support::PATIENCE;
+    use functions_host::PATIENCE;
 
     /// Nothing comes within this time where nothing comes at all.
     const SOON: Duration = Duration::from_millis(150);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use regex::{Regex, escape};
 
-use super::host_config::read_json;
+use functions_host::host_config::read_json;
 
 const DIRECTORIES_LEFT_OUT: [&str; 2] = [".git", ".vscode"];
 const FILES_LEFT_OUT: [&str; 4] = [

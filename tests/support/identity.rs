@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use super::resp::{self, RespValue};
-use super::{encoding, port};
+use functions_host::{encoding, port};
 
 /// The object id of the identity, which is the name of the Redis user.
 pub(crate) const OBJECT_ID: &str = "6f1c5f2e-0000-4000-8000-00000000a11a";

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use warp::Filter;
 use warp::http::{HeaderMap, StatusCode};
 
-use super::PATIENCE;
+use functions_host::PATIENCE;
 
 /// How the collector behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]

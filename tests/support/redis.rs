@@ -10,10 +10,10 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use super::PATIENCE;
 use super::certificates::Certificates;
-use super::port;
 use super::resp::{self, RespValue};
+use functions_host::PATIENCE;
+use functions_host::port;
 
 /// How the server is set up.
 #[derive(Clone, Debug, Default)]

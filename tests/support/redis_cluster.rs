@@ -7,11 +7,11 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use super::PATIENCE;
 use super::certificates::Certificates;
-use super::port;
 use super::redis::{RedisOptions, RedisServer};
 use super::resp::RespValue;
+use functions_host::PATIENCE;
+use functions_host::port;
 
 const PRIMARIES: usize = 3;
 const NODES: usize = 2 * PRIMARIES;

@@ -1,6 +1,7 @@
 //! Bodies into tensors, beside two parsers that read the same JSON by one and the same visitor.
 
 use divan::Bencher;
+use wire::{Declared, Limits};
 
 use crate::samples::{Answer, COLUMNS, Numbers, Sample, metadata, values};
 use crate::visitors::Request;
@@ -44,6 +45,12 @@ fn run<T>(bencher: Bencher<'_, '_>, bodies: &[Vec<u8>], read: impl Fn(&[u8]) -> 
         .bench_local_values(|body| read(body));
 }
 
+const LIMITS: Limits = Limits {
+    max_bytes: usize::MAX,
+    max_nesting: 16,
+    max_rows: usize::MAX,
+};
+
 /// Reads the bodies as the handler does.
 fn decode(
     bencher: Bencher<'_, '_>,
@@ -52,8 +59,14 @@ fn decode(
     json_bytes: Option<usize>,
 ) {
     let metadata = metadata(&Answer::Labels.tensor(1));
+    let declared = Declared {
+        content_type: Some(content_type),
+        json_bytes,
+        ..Declared::default()
+    };
     run(bencher, bodies, |body| {
-        handler::bench::decode(body, content_type, json_bytes, &metadata).unwrap()
+        let body = wire::decode(body, declared, &metadata, LIMITS).unwrap();
+        body.rows().unwrap().inputs
     });
 }
 

@@ -1,14 +1,16 @@
 //! Tensors into answers.
 
 use divan::{Bencher, black_box};
+use wire::Dialect;
 
 use crate::samples::{Answer, metadata};
 
 fn run(bencher: Bencher<'_, '_>, answer: Answer, rows: usize) {
     let response = answer.response(rows);
     let metadata = metadata(&response.outputs[0].tensor);
-    handler::bench::encode(&metadata, &response).unwrap();
-    bencher.bench(|| handler::bench::encode(&metadata, black_box(&response)));
+    let encode = |response| wire::encode(&Dialect::Data, None, &metadata, response);
+    encode(&response).unwrap();
+    bencher.bench(|| encode(black_box(&response)));
 }
 
 #[divan::bench(args = [1, 64])]

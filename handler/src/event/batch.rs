@@ -1,6 +1,7 @@
 //! Many messages of one call: taken out of the envelope as they come, held until their metadata has come too.
 
 use super::delivery::{Delivery, Metadata};
+use super::delivery_of_one;
 use super::payloads::{self, Payload};
 use crate::protocol::{BatchReader, EventTrigger, NotAnInvocation, metadata_members};
 
@@ -17,6 +18,8 @@ const _: () = assert!(ITEM_BYTES >= size_of::<Payload>());
 pub(crate) struct Batch {
     payloads: Vec<Payload>,
     metadata: Vec<u8>,
+    /// Whether one message stood where the list is expected; then its metadata is that of one message too.
+    is_one: bool,
 }
 
 /// A batch that is being read.
@@ -26,6 +29,7 @@ pub(crate) struct BatchIntake {
     is_binary: bool,
     payloads: Vec<Payload>,
     bytes: usize,
+    is_one: bool,
 }
 
 impl BatchIntake {
@@ -37,6 +41,7 @@ impl BatchIntake {
             is_binary: trigger.binary,
             payloads: Vec::new(),
             bytes: 0,
+            is_one: false,
         }
     }
 
@@ -51,7 +56,9 @@ impl BatchIntake {
     /// If it is no envelope of a batch.
     pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<(), NotAnInvocation> {
         let (payloads, bytes, is_binary) = (&mut self.payloads, &mut self.bytes, self.is_binary);
+        let is_one = &mut self.is_one;
         self.reader.feed(piece, |item| {
+            *is_one = item.is_alone;
             let payload = payloads::of_item(item, is_binary);
             *bytes += payload.len() + ITEM_BYTES;
             payloads.push(payload);
@@ -66,6 +73,7 @@ impl BatchIntake {
         Ok(Batch {
             metadata: self.reader.finish()?,
             payloads: self.payloads,
+            is_one: self.is_one,
         })
     }
 }
@@ -79,6 +87,12 @@ impl Batch {
     /// Each message with what is known about it.
     pub(super) fn into_items(self, trigger: &EventTrigger) -> Vec<(Delivery, Payload)> {
         let members = metadata_members(&self.metadata);
+        if self.is_one {
+            let one = self.payloads.into_iter();
+            return one
+                .map(|payload| (delivery_of_one(trigger, &members, &payload), payload))
+                .collect();
+        }
         let metadata = Metadata::new(&members);
         let deliveries = metadata.of_batch(trigger.source, self.payloads.len());
         deliveries.into_iter().zip(self.payloads).collect()

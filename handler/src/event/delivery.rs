@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::protocol::Source;
-use crate::traces::Origin;
+use crate::telemetry::traces::Origin;
 
 /// Longer values are not passed on.
 const MAX_TEXT_BYTES: usize = 1024;

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use score::Times;
+use score::{JointLookUp, Times};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ use crate::protocol::{
     EventTrigger, Invocation, InvocationResponse, NotAnInvocation, Output, OutputForm, Source,
 };
 use crate::scoring;
-use crate::traces::Origin;
+use crate::telemetry::traces::Origin;
 use delivery::{Delivery, Metadata};
 use payloads::Payload;
 
@@ -139,11 +139,20 @@ fn read(trigger: &EventTrigger, envelope: &[u8]) -> Result<(Delivery, Payload), 
     let data = invocation.data(&trigger.binding)?;
     let members = invocation.metadata();
     let payload = payloads::one(data, trigger.binary);
-    let metadata = match &payload {
-        Payload::Bytes(body) if !trigger.binary => Metadata::beside_text(&members, body),
-        _ => Metadata::new(&members),
+    Ok((delivery_of_one(trigger, &members, &payload), payload))
+}
+
+/// What is known about a message or blob that came alone.
+fn delivery_of_one(
+    trigger: &EventTrigger,
+    members: &BTreeMap<String, &RawValue>,
+    payload: &Payload,
+) -> Delivery {
+    let metadata = match payload {
+        Payload::Bytes(body) if !trigger.binary => Metadata::beside_text(members, body),
+        _ => Metadata::new(members),
     };
-    Ok((metadata.single(trigger.source), payload))
+    metadata.single(trigger.source)
 }
 
 /// Refuses a blob whose envelope is too large to be read; `tail` is its end, where the metadata stands. Failing would
@@ -183,6 +192,8 @@ struct Work<'a> {
     trigger: &'a EventTrigger,
     host: HostCall<'a>,
     start: Instant,
+    /// The messages of a batch ask Redis together.
+    joint: Option<JointLookUp>,
 }
 
 impl<'a> Work<'a> {
@@ -192,6 +203,7 @@ impl<'a> Work<'a> {
             trigger,
             host,
             start: Instant::now(),
+            joint: trigger.many.then(JointLookUp::default),
         }
     }
 

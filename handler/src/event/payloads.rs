@@ -44,12 +44,17 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 pub(super) fn one(value: &RawValue, binary: bool) -> Payload {
     match serde_json::from_str::<Text<'_>>(value.get()) {
         Ok(Text(text)) if binary => from_base64(text.as_bytes()),
-        Ok(Text(text)) => match serde_json::from_str::<Text<'_>>(&text) {
-            Ok(Text(inner)) => Payload::Bytes(inner.into_owned().into_bytes()),
-            Err(_) => Payload::Bytes(text.into_owned().into_bytes()),
-        },
+        Ok(Text(text)) => Payload::Bytes(unwrapped(text.as_bytes())),
         // An object where a string is expected: the host has parsed the body already.
         Err(_) => Payload::Bytes(value.get().as_bytes().to_vec()),
+    }
+}
+
+/// The text that a string of JSON holds, or the text as it is.
+fn unwrapped(text: &[u8]) -> Vec<u8> {
+    match serde_json::from_slice::<Text<'_>>(text) {
+        Ok(Text(inner)) => inner.into_owned().into_bytes(),
+        Err(_) => text.to_vec(),
     }
 }
 
@@ -62,6 +67,12 @@ pub(super) fn of_item(item: Item<'_>, binary: bool) -> Payload {
             text,
             ..
         } if binary => from_base64(text),
+        Item {
+            is_string: true,
+            is_alone: true,
+            text,
+            ..
+        } => Payload::Bytes(unwrapped(text)),
         Item { text, .. } => Payload::Bytes(text.to_vec()),
     }
 }
@@ -143,8 +154,15 @@ mod tests {
             text: text.as_bytes(),
             is_string: true,
             is_cut: false,
+            is_alone: false,
         };
         assert_eq!(of_item(item("a"), false), bytes("a"));
+        let alone = Item {
+            is_alone: true,
+            ..item("\"a\"")
+        };
+        assert_eq!(of_item(alone, false), bytes("a"));
+        assert_eq!(of_item(item("\"a\""), false), bytes("\"a\""));
         assert_eq!(of_item(item("AQ\nID"), true), Payload::Bytes(vec![1, 2, 3]));
         assert_eq!(
             of_item(item("n o"), true),

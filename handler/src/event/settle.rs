@@ -5,11 +5,11 @@ use std::time::Duration;
 use score::{CacheOutcome, CacheUse};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Span;
+use wire::Declared;
 
 use super::delivery::Delivery;
 use super::payloads::Payload;
 use super::{About, Outcome, Settled, Work, documents, kept};
-use crate::payload::Declared;
 use crate::problem::Problem;
 use crate::protocol::Source;
 use crate::scoring::{self, Call};
@@ -195,6 +195,7 @@ impl Work<'_> {
             accept: None,
             cache: CacheUse::Normal,
             json_only: true,
+            joint: self.joint.as_ref(),
         };
         let scored = scoring::score(self.app, &models, scorer, call, body).await?;
         let model = &scorer.metadata().name;

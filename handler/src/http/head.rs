@@ -6,11 +6,11 @@ use percent_encoding::percent_decode_str;
 use score::CacheUse;
 use tracing::{Level, span_enabled};
 use warp::http::{HeaderMap, HeaderName, Method, header};
+use wire::Declared;
 
-use crate::payload::{self, Declared};
 use crate::problem::Problem;
 use crate::scoring::Call;
-use crate::traces::Origin;
+use crate::telemetry::traces::Origin;
 
 /// The header that carries the host's invocation id.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-azure-functions-invocationid");
@@ -67,7 +67,7 @@ impl Head {
         get: impl Fn(HeaderName) -> Option<String>,
     ) -> Self {
         let content_type = get(header::CONTENT_TYPE);
-        let raw = content_type.as_deref().is_some_and(payload::is_raw);
+        let raw = content_type.as_deref().is_some_and(wire::is_raw);
         // Only raw bytes do not say this themselves.
         let named = |name: HeaderName, parameter: &str| {
             let given = raw.then(|| get(name).or_else(|| query_value(query, parameter)));
@@ -112,6 +112,7 @@ impl Head {
             accept: self.accept.as_deref(),
             cache: self.cache,
             json_only: self.json_only,
+            joint: None,
         }
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use score::{Character, ModelMetadata, Scorer};
 use serde_json::{Value, json};
 use warp::http::{StatusCode, header};
+use wire::{picture_document, protocol_tensor_document, sample_request, tensor_document};
 
 use super::openapi;
 use super::reply::Reply;
 use super::route::Route;
 use crate::app::{App, Models, NoModel, State};
-use crate::payload::{picture_document, protocol_tensor_document, sample_request, tensor_document};
 use crate::problem::Problem;
 
 /// Answers everything but scoring.

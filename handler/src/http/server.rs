@@ -28,7 +28,7 @@ use crate::event::HostCall;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::protocol::Function;
-use crate::traces::Origin;
+use crate::telemetry::traces::Origin;
 use crate::workers::Workers;
 
 /// How long a connection may be idle, and how long a client may take to send a request's head: hyper has one timer for
@@ -124,7 +124,8 @@ fn routes(
         .then(
             move |method, path: FullPath, query: String, headers, body| {
                 let (app, stopping) = (app.clone(), stopping.clone());
-                async move {
+                // In a box: warp and hyper move the future of a request several times.
+                Box::pin(async move {
                     let target = (path.as_str(), query.as_str());
                     let mut reply = match is_probe(&method, target.0) && rule.takes_probe(&headers)
                     {
@@ -135,7 +136,7 @@ fn routes(
                         reply.set_static(header::CONNECTION, "close");
                     }
                     to_response(reply)
-                }
+                })
             },
         )
 }

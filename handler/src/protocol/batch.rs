@@ -1,10 +1,10 @@
 //! The envelope of many messages, read as it comes.
 //!
 //! The host sends `{"Data":{"messages":"[\"base64..\",\"..\"]"},"Metadata":{..}}`: the list is JSON text inside a string;
-//! some hosts send it as it is. Each message is handed on as soon as it has ended, so that no more than one is held here.
+//! some hosts send it as it is, and tools may send one message in its place. Each message is handed on as soon as it has ended, so that no more than one is held here.
 
 use super::NotAnInvocation;
-use super::list::{InList, Item, List, NoList};
+use super::list::{Item, List, NoList};
 use super::pieces::{BadEscape, Read, Skip, Unescape, is_blank};
 
 /// Longer names are none that matter here.
@@ -88,11 +88,16 @@ impl BatchReader {
                     let read = self
                         .unescape
                         .feed(piece, |text| list.whole(text, &mut take));
-                    self.ended(read.map_err(|error| self.bad_list(error))?)?
+                    let read = read.map_err(|error| self.bad_list(error))?;
+                    if read.ended {
+                        let ended = self.list.end_of_text(&mut take);
+                        ended.map_err(|error| self.bad_list(error))?;
+                    }
+                    self.ended(read)
                 }
                 At::PlainList => {
                     let read = self.list.feed(piece, &mut take);
-                    self.ended(read.map_err(|error| self.bad_list(error))?)?
+                    self.ended(read.map_err(|error| self.bad_list(error))?)
                 }
                 _ if is_blank(byte) => 1,
                 _ => self.step(byte)?,
@@ -180,6 +185,11 @@ impl BatchReader {
                     self.at = At::PlainList;
                     0
                 }
+                b'{' => {
+                    self.list.expect_object();
+                    self.at = At::PlainList;
+                    0
+                }
                 _ => return Err(self.bad_list(NoList)),
             };
             return Ok(used);
@@ -210,17 +220,14 @@ impl BatchReader {
             }
             metadata.extend_from_slice(&piece[..read.bytes]);
         }
-        self.ended(read)
+        Ok(self.ended(read))
     }
 
-    fn ended(&mut self, read: Read) -> Result<usize, NotAnInvocation> {
+    fn ended(&mut self, read: Read) -> usize {
         if read.ended {
-            if self.at == At::ListInString && self.list.at != InList::End {
-                return Err(self.bad_list(NoList));
-            }
             self.at = At::Next;
         }
-        Ok(read.bytes)
+        read.bytes
     }
 
     fn bad_list(&self, _: NoList) -> NotAnInvocation {
@@ -289,6 +296,22 @@ mod tests {
                 r#"{"Data":{"msgs":"[\"012345678901234567890123456789012345678901\",\"b\"]"},"Metadata":<m>}"#,
                 vec![None, Some("b".to_owned())],
             ),
+            (
+                r#"{"Data":{"msgs":"AP8i"},"Metadata":<m>}"#,
+                some(&["AP8i"]),
+            ),
+            (
+                r#"{"Data":{"msgs":"{\"a\":[1,\"b\"]}"},"Metadata":<m>}"#,
+                some(&[r#"{"a":[1,"b"]}"#]),
+            ),
+            (
+                r#"{"Data":{"msgs": {"a":["}"]} },"Metadata":<m>}"#,
+                some(&[r#"{"a":["}"]}"#]),
+            ),
+            (
+                r#"{"Data":{"msgs":"012345678901234567890123456789012345678901"},"Metadata":<m>}"#,
+                vec![None],
+            ),
         ] {
             let envelope = envelope.replace("<m>", metadata);
             for size in [1, 2, 3, 7, 1000] {
@@ -315,7 +338,8 @@ mod tests {
                 r#"{"Data":{"msgs":"[\"a\"] x"}}"#,
                 "Data.msgs: expected a list",
             ),
-            (r#"{"Data":{"msgs":"{}"}}"#, "Data.msgs: expected a list"),
+            (r#"{"Data":{"msgs":7}}"#, "Data.msgs: expected a list"),
+            (r#"{"Data":{"msgs":" "}}"#, "Data.msgs: expected a list"),
             (r#"{"Data":{"msgs":null}}"#, "Data.msgs: expected a list"),
             (r#"{"Data":{"msgs":"[\"a\" \"b\"]"}}"#, "expected a list"),
             (r#"{"Data":{"msgs":"[\"a\",]"}}"#, "expected a list"),

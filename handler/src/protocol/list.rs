@@ -1,4 +1,7 @@
 //! The list of messages in an envelope, read as it comes.
+//!
+//! Where a function takes many messages and the envelope holds one that is no list, this one is the whole list: tools that
+//! call a function by hand send such envelopes.
 
 use super::pieces::{BadEscape, Read, Skip, Unescape, is_blank};
 
@@ -14,6 +17,8 @@ pub(crate) struct Item<'a> {
     pub(crate) is_string: bool,
     /// Whether it had more bytes than are read of one; then there is no text.
     pub(crate) is_cut: bool,
+    /// Whether it stands where the list is expected.
+    pub(crate) is_alone: bool,
 }
 
 /// Takes messages as they end.
@@ -39,6 +44,7 @@ pub(super) struct List {
     /// Of the message that has not ended.
     pub(super) text: Vec<u8>,
     is_cut: bool,
+    is_alone: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +54,8 @@ pub(super) enum InList {
     Item,
     Text,
     Value,
+    /// The text of a message that stands where the list is expected.
+    Alone,
     Next,
     End,
 }
@@ -61,16 +69,45 @@ impl List {
             skip: Skip::default(),
             text: Vec::new(),
             is_cut: false,
+            is_alone: false,
         }
     }
 
-    /// A part of a text that holds the list and nothing else.
+    /// What comes is an object, and the only message.
+    pub(super) fn expect_object(&mut self) {
+        self.is_alone = true;
+        self.skip = Skip::default();
+        self.at = InList::Value;
+    }
+
+    /// A part of a text that holds the list, or one message, and nothing else.
     pub(super) fn whole(&mut self, text: &[u8], take: Take<'_>) -> Result<(), NoList> {
+        let first = text.iter().find(|byte| !is_blank(**byte));
+        if self.at == InList::Start && first.is_some_and(|byte| *byte != b'[') {
+            self.is_alone = true;
+            self.at = InList::Alone;
+        }
+        if self.at == InList::Alone {
+            keep(&mut self.text, &mut self.is_cut, text, self.max_item);
+            return Ok(());
+        }
         let read = self.feed(text, take)?;
         let rest = text.get(read.bytes..).unwrap_or_default();
         match rest.iter().all(|byte| is_blank(*byte)) {
             true => Ok(()),
             false => Err(NoList),
+        }
+    }
+
+    /// The text of [`List::whole`] has ended.
+    pub(super) fn end_of_text(&mut self, take: Take<'_>) -> Result<(), NoList> {
+        match self.at {
+            InList::End => Ok(()),
+            InList::Alone => {
+                self.item_ended(true, take);
+                Ok(())
+            }
+            _ => Err(NoList),
         }
     }
 
@@ -122,7 +159,9 @@ impl List {
                 self.unescape = Unescape::default();
                 self.at = InList::Text;
             }
-            (InList::Start | InList::Next, _) | (_, b',' | b']' | b'}') => return Err(NoList),
+            (InList::Start | InList::Alone | InList::Next, _) | (_, b',' | b']' | b'}') => {
+                return Err(NoList);
+            }
             _ => {
                 self.skip = Skip::default();
                 self.at = InList::Value;
@@ -134,18 +173,26 @@ impl List {
 
     fn item_read(&mut self, read: Read, is_string: bool, take: Take<'_>) -> usize {
         if read.ended {
-            self.at = InList::Next;
-            take(Item {
-                text: &self.text,
-                is_string,
-                is_cut: std::mem::take(&mut self.is_cut),
-            });
-            if self.text.capacity() > MAX_SPARE_BYTES {
-                self.text = Vec::new();
-            }
-            self.text.clear();
+            self.item_ended(is_string, take);
         }
         read.bytes
+    }
+
+    fn item_ended(&mut self, is_string: bool, take: Take<'_>) {
+        self.at = match self.is_alone {
+            true => InList::End,
+            false => InList::Next,
+        };
+        take(Item {
+            text: &self.text,
+            is_string,
+            is_cut: std::mem::take(&mut self.is_cut),
+            is_alone: self.is_alone,
+        });
+        if self.text.capacity() > MAX_SPARE_BYTES {
+            self.text = Vec::new();
+        }
+        self.text.clear();
     }
 }
 

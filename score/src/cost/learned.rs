@@ -6,7 +6,7 @@ use super::average::{Fit, Share};
 use super::ghost::{Ghost, Marks, Sight};
 use super::planner::{Available, Decision};
 use super::{CostFigures, Plan};
-use crate::memo::Tiers;
+use crate::cache::Tiers;
 
 /// How much one followed row tells about how many remembered results are still there.
 const KEPT_WEIGHT: f64 = 1.0 / 32.0;

@@ -15,7 +15,7 @@ pub(crate) use learned::LookedUp;
 use planner::Planner;
 pub(crate) use planner::{Available, Decision};
 
-use crate::memo::Tiers;
+use crate::cache::Tiers;
 use crate::tensor::Tensor;
 
 /// When remembered results are looked up.

@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 use super::Plan;
 use super::learned::{Learned, Seen};
-use crate::memo::Tiers;
+use crate::cache::Tiers;
 
 /// A plan is kept until it costs this many times what the cheapest one does.
 const KEPT_UP_TO: f64 = 1.04;

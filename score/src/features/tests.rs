@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::*;
-use crate::memo::StoreEntry;
 use crate::model::FeatureFormat::Json;
+use crate::store::StoreEntry;
 
 const BUDGET: Duration = Duration::from_secs(2);
 

@@ -13,8 +13,8 @@ use super::files::{ModelFiles, OPTIONS, Parts, is_hidden};
 use super::missing::what_is_there;
 use super::options::{FeatureOptions, INPUT_KEYS, InputOptions};
 use super::preprocessor::Preprocessor;
+use crate::cache::Namespace;
 use crate::error::LoadError;
-use crate::memo::Namespace;
 use crate::rows::Rows;
 use crate::signature::{ModelSignature, TensorSpec};
 

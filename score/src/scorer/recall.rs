@@ -7,9 +7,9 @@ use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 
 use super::{Scored, Scorer};
+use crate::cache::{Arrival, JointLookUp, Landing, Lead, LookUp, MemoKey, Tiers};
 use crate::cost::{Decision, LookedUp};
 use crate::error::ScoreError;
-use crate::memo::{Arrival, Landing, Lead, LookUp, MemoKey, Tiers};
 use crate::request::{CacheOutcome, Timings};
 use crate::rows::Units;
 use crate::signature::Arranged;
@@ -75,6 +75,7 @@ impl Scorer {
         tiers: Tiers,
         decision: &Decision,
         start: Instant,
+        joint: Option<&JointLookUp>,
     ) -> Recall {
         let span = info_span!(
             "cache look-up",
@@ -82,7 +83,7 @@ impl Scorer {
             score.near = Empty,
             score.found = Empty
         );
-        let looking = self.memo.look_up(&units.keys, tiers);
+        let looking = self.memo.look_up(&units.keys, tiers, joint);
         let answer = looking.instrument(span.clone()).await;
         if !span.is_disabled() {
             span.record(

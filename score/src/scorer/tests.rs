@@ -8,9 +8,10 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::task::yield_now;
 
 use super::*;
-use crate::memo::{MemoStore, Namespace, RemoteOptions, StoreEntry, StoreError, Tiers};
+use crate::cache::{Namespace, RemoteOptions, Tiers};
 use crate::model::{Evidence, RunError};
 use crate::signature::{Dim, TensorSpec};
+use crate::store::{MemoStore, StoreEntry, StoreError};
 
 /// The inputs of every run of a model, in order.
 #[derive(Clone, Default)]
@@ -168,6 +169,7 @@ fn request_using(cache: CacheUse, values: &[f32]) -> InferenceRequest {
     InferenceRequest {
         inputs: vec![named("x", column(values))],
         cache,
+        joint: None,
     }
 }
 
@@ -414,7 +416,7 @@ async fn a_request_of_independent_rows_can_be_remembered_as_one() {
         let inputs = scorer.metadata.signature.arrange(inputs).unwrap();
         let units = Units::whole(scorer.metadata.digest, &inputs, 3);
         let decision = Decision::default();
-        let recall = scorer.recall(units, Tiers::All, &decision, Instant::now());
+        let recall = scorer.recall(units, Tiers::All, &decision, Instant::now(), None);
         let scored = scorer.score_units(inputs, recall.await, true);
         let scored = scored.await.unwrap();
         assert_eq!(scored.cache, asked(hits, 3));

@@ -2,9 +2,9 @@
 
 use score::{CacheUse, InferenceRequest, Scorer};
 use serde_json::Value;
+use wire::{Declared, Limits};
 
 use crate::app::Models;
-use crate::payload::{self, Declared, Limits};
 
 /// Scores each model's example requests and puts the answers beside them. An example that the model does not take stays
 /// without one.
@@ -29,14 +29,15 @@ pub(super) async fn add(document: &mut Value, models: &Models, limits: Limits) {
 
 async fn score(scorer: &Scorer, body: &[u8], limits: Limits) -> Option<Value> {
     let metadata = scorer.metadata();
-    let body = payload::decode(body, Declared::default(), metadata, limits).ok()?;
+    let body = wire::decode(body, Declared::default(), metadata, limits).ok()?;
     let decoded = body.rows()?;
     let request = InferenceRequest {
         inputs: decoded.inputs,
         cache: CacheUse::Bypass,
+        joint: None,
     };
     let response = scorer.score(request).await.ok()?;
-    let encoded = payload::encode(&decoded.dialect, None, metadata, &response).ok()?;
+    let encoded = wire::encode(&decoded.dialect, None, metadata, &response).ok()?;
     serde_json::from_slice(&encoded.body).ok()
 }
 

@@ -2,11 +2,11 @@
 
 use score::{Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec};
 use serde_json::{Value, json};
+use wire::{Declared, Limits, sample_request, sample_shape};
 
 use super::header_references;
 use super::paths::Form;
 use super::schema::reference;
-use crate::payload::{self, Declared, Limits, sample_request, sample_shape};
 
 /// One pixel, to ask whether a model takes pictures.
 const PICTURE: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\
@@ -141,7 +141,7 @@ fn takes_pictures(metadata: &ModelMetadata) -> bool {
         max_nesting: 0,
         max_rows: 100,
     };
-    payload::decode(PICTURE, declared, metadata, limits).is_ok()
+    wire::decode(PICTURE, declared, metadata, limits).is_ok()
 }
 
 /// The sample request as tensors.
@@ -167,7 +167,7 @@ fn protocol_example(signature: &ModelSignature) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples;
+    use wire::samples;
 
     fn spec(element_type: ElementType, shape: &[i64]) -> TensorSpec {
         samples::spec("x", element_type, shape)

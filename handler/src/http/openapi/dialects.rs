@@ -2,11 +2,11 @@
 
 use score::{Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec};
 use serde_json::{Value, json};
+use wire::MAX_KEY_BYTES;
 
 use super::schema::{
     any_of, any_shape, closed, element_of, flat, nested, open, reference, row, tensor,
 };
-use crate::payload::MAX_KEY_BYTES;
 
 /// The components of one model, by the part of their name after the model's.
 pub(super) fn schemas(metadata: &ModelMetadata) -> Vec<(&'static str, Value)> {
@@ -388,7 +388,7 @@ mod tests {
     #[test]
     fn protocol_inputs_may_have_any_rank_or_that_of_a_list_where_these_are_taken() {
         let column = spec("c", ElementType::Float32, &[-1, 1]);
-        let x = crate::samples::undeclared("x", ElementType::Float32);
+        let x = wire::samples::undeclared("x", ElementType::Float32);
         let signature = ModelSignature::of_tensors(vec![column, x], vec![]);
         let inputs = &protocol_request(&signature)["properties"]["inputs"]["items"]["anyOf"];
         let shape = |input: usize| &inputs[input]["properties"]["shape"];
@@ -410,7 +410,7 @@ mod tests {
         assert_eq!(output(&class, &labels).0["items"]["type"], "string");
         assert_eq!(output(&class, &[]).0["items"], reference("int64"));
         assert_eq!(output(&score, &labels).1, Some(reference("float32")));
-        let undeclared = crate::samples::undeclared("y", ElementType::Float32);
+        let undeclared = wire::samples::undeclared("y", ElementType::Float32);
         assert_eq!(output(&undeclared, &[]).0["anyOf"][1]["type"], "array");
     }
 }

@@ -133,7 +133,7 @@ pub(super) fn any_shape(element: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples;
+    use wire::samples;
 
     fn spec(element_type: ElementType, shape: &[i64]) -> TensorSpec {
         samples::spec("x", element_type, shape)

@@ -1,0 +1,171 @@
+//! What went wrong with Redis, in one line that says what to change.
+//!
+//! The client library passes on the errors below it as their debug text only, so that is what is looked at here; what
+//! each of them comes to is tested against real servers.
+
+use fred::error::{Error as FredError, ErrorKind};
+
+use super::config::RedisConfig;
+use score::StoreError;
+
+/// Why there is no connection. Secrets never appear in the library's own texts.
+pub(super) fn connecting(config: &RedisConfig, error: &FredError) -> StoreError {
+    let (place, details) = (config.describe(), plain_text(error.details()));
+    let has_tls = config.tls.is_some();
+    let reason = match error.kind() {
+        ErrorKind::Auth if config.credentials.is_some() => format!(
+            "{place} refuses the identity ({details}); give its object id an access policy on the cache"
+        ),
+        ErrorKind::Auth if details.starts_with("NOAUTH") => format!(
+            "{place} needs a password ({details}); give it in REDIS_URL or REDIS_CONNECTION_STRING"
+        ),
+        ErrorKind::Auth => format!("{place} refuses the user or password ({details})"),
+        ErrorKind::IO | ErrorKind::Tls if details.contains("InvalidCertificate") => {
+            format!("{place}: {}", certificate_fault(config, details))
+        }
+        ErrorKind::IO | ErrorKind::Tls if details.contains("lookup address") => {
+            format!("{place}: the host name is not known ({details})")
+        }
+        ErrorKind::Timeout if has_tls => format!(
+            "{place} gave no answer in time; is it reachable, and is this its port with TLS (for one without: redis:// \
+             or ssl=False)?"
+        ),
+        ErrorKind::Timeout => format!("{place} gave no answer in time; is it reachable?"),
+        ErrorKind::IO | ErrorKind::Protocol | ErrorKind::Tls if has_tls && is_no_tls(details) => {
+            format!(
+                "{place} does not speak TLS on this port ({details}); for a port without: redis:// or ssl=False"
+            )
+        }
+        ErrorKind::IO | ErrorKind::Protocol if !has_tls && is_cut_off(details) => {
+            format!(
+                "{place} ended the connection at once ({details}); if this is its port with TLS: rediss:// or ssl=True"
+            )
+        }
+        _ => return answering(config, error),
+    };
+    StoreError::Unreachable(reason)
+}
+
+/// Why a command failed on a connection that there is.
+pub(super) fn answering(config: &RedisConfig, error: &FredError) -> StoreError {
+    let (place, details) = (config.describe(), plain_text(error.details()));
+    match error.kind() {
+        ErrorKind::Auth => StoreError::Unreachable(format!("{place} wants a login ({details})")),
+        ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Timeout | ErrorKind::Routing => {
+            StoreError::Unreachable(format!("{place}: {details}"))
+        }
+        _ if details.starts_with("NOPERM") => StoreError::Refused(format!(
+            "{place}: {details}; the user needs +get +mget +set on ~score:* (or another SCORE_CACHE_NAMESPACE), +get +mget \
+             (for hashes +hmget too, and +type) on features, and with a cluster +cluster|slots"
+        )),
+        _ if details.starts_with("MOVED") => StoreError::Refused(format!(
+            "{place}: {details}; if this lasts, the user lacks +cluster|slots, without which a cluster is not known for one"
+        )),
+        _ if is_server_reply(details) => StoreError::Refused(format!("{place}: {details}")),
+        kind => StoreError::Unreachable(format!("{place}: {kind:?} {details}")),
+    }
+}
+
+fn certificate_fault(config: &RedisConfig, details: &str) -> String {
+    let fault = details
+        .split_once("InvalidCertificate(")
+        .map_or(details, |(_, fault)| fault);
+    if fault.starts_with("NotValidForName") {
+        let host = expected_name(config);
+        let names = presented_names(fault);
+        return format!(
+            "its certificate is not for the host {host} but for {names}; write that name into the address, or as \
+             sslHost=<name> into REDIS_CONNECTION_STRING"
+        );
+    }
+    let advice = if fault.starts_with("Expired") {
+        "its certificate has expired; renew it, or set this machine's clock"
+    } else if fault.starts_with("NotValidYet") {
+        "its certificate is not valid yet; set this machine's clock"
+    } else if fault.starts_with("UnknownIssuer") {
+        "its certificate is of an authority that is not trusted here; name a file with that authority's certificate in \
+         REDIS_CA_FILE"
+    } else {
+        return format!(
+            "its certificate is not accepted ({})",
+            fault.trim_end_matches([' ', ')', '}'])
+        );
+    };
+    advice.to_owned()
+}
+
+fn expected_name(config: &RedisConfig) -> &str {
+    let set = config
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.server_name.as_deref());
+    let host = config.hosts.first().map(|(host, _)| host.as_str());
+    set.or(host).unwrap_or_default()
+}
+
+/// The names in `presented: ["DnsName(\"a\")", "DnsName(\"b\")"]`.
+fn presented_names(fault: &str) -> String {
+    let list = fault
+        .split_once("presented: [")
+        .and_then(|(_, rest)| rest.split_once(']'))
+        .map_or("", |(list, _)| list);
+    let names: Vec<String> = list
+        .split(", ")
+        .map(|name| {
+            let name = name.replace(['"', '\\', ')'], "");
+            name.rsplit('(').next().unwrap_or_default().to_owned()
+        })
+        .filter(|name| !name.is_empty())
+        .collect();
+    match names.as_slice() {
+        [] => "no host".to_owned(),
+        names => names.join(", "),
+    }
+}
+
+/// The message inside `Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }` and its like.
+fn plain_text(details: &str) -> &str {
+    for start in ["message: \"", "error: \""] {
+        if let Some((_, rest)) = details.split_once(start)
+            && let Some((message, _)) = rest.split_once('"')
+        {
+            return message;
+        }
+    }
+    details
+}
+
+fn is_no_tls(details: &str) -> bool {
+    details.contains("InvalidMessage") || details.contains("InvalidContentType")
+}
+
+fn is_cut_off(details: &str) -> bool {
+    ["reset by peer", "roken pipe", "onnection closed", "EOF"]
+        .iter()
+        .any(|sign| details.contains(sign))
+}
+
+/// Redis starts error replies with a word in capitals: `OOM command not allowed`, `READONLY You can't write`.
+fn is_server_reply(details: &str) -> bool {
+    let word = details.split(' ').next().unwrap_or_default();
+    word.len() >= 3 && word.bytes().all(|b| b.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_messages_out_of_debug_texts() {
+        let refused = r#"Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }"#;
+        assert_eq!(plain_text(refused), "Connection refused");
+        assert_eq!(plain_text("Connection closed."), "Connection closed.");
+    }
+
+    #[test]
+    fn names_the_hosts_a_certificate_is_for() {
+        let fault = r#"NotValidForNameContext { expected: DnsName("h"), presented: ["DnsName(\"a.b\")", "IpAddress(1.2.3.4)"] }"#;
+        assert_eq!(presented_names(fault), "a.b, 1.2.3.4");
+        assert_eq!(presented_names("NotValidForName"), "no host");
+    }
+}

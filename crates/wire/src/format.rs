@@ -1,0 +1,92 @@
+//! What a body is written in, by its first bytes and by what its sender says.
+
+pub(crate) mod charset;
+pub(crate) mod csv;
+pub(crate) mod gzip;
+pub(crate) mod image;
+pub(crate) mod npy;
+pub(crate) mod raw;
+
+use crate::Declared;
+use crate::PayloadError;
+use crate::invalid;
+
+pub(crate) const NPY_MAGIC: &[u8] = b"\x93NUMPY";
+/// Zip archives, as .xlsx is one.
+pub(crate) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
+/// The compound files that .xls are.
+pub(crate) const XLS_MAGIC: &[u8] = b"\xd0\xcf\x11\xe0";
+
+/// Whether a body may be much larger than it looks: pictures and what is compressed.
+pub fn is_packed(body: &[u8]) -> bool {
+    body.starts_with(gzip::MAGIC) || image::begins_like_one(body)
+}
+
+/// Whether a content type says that a body is the bytes of a tensor.
+pub fn is_raw(content_type: &str) -> bool {
+    content_type.starts_with("application/octet-stream")
+}
+
+/// What a body is written in.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Json,
+    Raw,
+    Npy,
+    Table(csv::Form),
+    Picture,
+}
+
+impl Format {
+    /// Many clients do not say or do not know what they send, so where the first bytes leave no doubt they count more
+    /// than the declared type.
+    pub(crate) fn of(body: &[u8], declared: Declared<'_>) -> Result<Self, PayloadError> {
+        let content_type = declared.content_type.unwrap_or("application/json");
+        let essence = content_type.split(';').next().unwrap_or_default();
+        let essence = essence.trim().to_ascii_lowercase();
+        if declared.json_bytes.is_some() {
+            return Ok(Self::Json);
+        }
+        // Raw tensors may begin with any bytes.
+        if essence == "application/octet-stream" && !body.starts_with(NPY_MAGIC) {
+            return Ok(Self::Raw);
+        }
+        if body.starts_with(NPY_MAGIC) {
+            return Ok(Self::Npy);
+        }
+        if image::begins_like_one(body) {
+            return Ok(Self::Picture);
+        }
+        if let Some(form) = csv::Form::of(&essence, content_type)? {
+            let workbook = [ZIP_MAGIC, XLS_MAGIC]
+                .iter()
+                .any(|magic| body.starts_with(magic));
+            return match workbook {
+                true => Err(PayloadError::UnsupportedType(format!(
+                    "content type {content_type:?}: expected a table as text"
+                ))),
+                false => Ok(Self::Table(form)),
+            };
+        }
+        match essence.as_str() {
+            "application/x-npy" => return Ok(Self::Npy),
+            "image/png" | "image/jpeg" | "image/webp" => return Ok(Self::Picture),
+            _ => {}
+        }
+        let text = essence.ends_with("json")
+            || matches!(
+                essence.as_str(),
+                "text/plain" | "application/x-www-form-urlencoded"
+            );
+        let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+        match first {
+            None => Err(invalid("the body is empty; expected a JSON object").into()),
+            Some(b'{') => Ok(Self::Json),
+            Some(_) if text => Ok(Self::Json),
+            Some(_) => Err(PayloadError::UnsupportedType(format!(
+                "content type {content_type:?} is not understood; send application/json, text/csv, text/tab-separated-values, \
+                 application/octet-stream, application/x-npy, image/png, image/jpeg or image/webp"
+            ))),
+        }
+    }
+}

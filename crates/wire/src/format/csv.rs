@@ -1,0 +1,227 @@
+//! Tables as text: `text/csv` (RFC 4180) with or without a header, also with semicolons or tabs, and
+//! `text/tab-separated-values`.
+
+mod header;
+mod quotes;
+mod separator;
+
+use csv::StringRecord;
+use score::{ElementType, NamedTensor, ScoreError};
+
+use crate::format::charset::parameter;
+use crate::rows::columns::{Context, Layout, expected_width, shown};
+use crate::rows::tabular::Table;
+use header::Header;
+use separator::Separator;
+
+/// What a content type says about a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// Whether the first line is a header, if it is said.
+    header: Option<bool>,
+    /// Whether tabs separate; otherwise the first line shows what does.
+    tabs: bool,
+}
+
+impl Form {
+    /// The form of a content type, if it is one of tables; `essence` is its lower-case name.
+    ///
+    /// # Errors
+    /// [`ScoreError::InvalidInput`] for a parameter `header` that says neither.
+    pub(crate) fn of(essence: &str, content_type: &str) -> Result<Option<Self>, ScoreError> {
+        let tabs = match essence {
+            // Browsers call CSV so where Excel is installed.
+            "text/csv" | "application/csv" | "text/x-csv" | "application/vnd.ms-excel" => false,
+            "text/tab-separated-values" => true,
+            _ => return Ok(None),
+        };
+        let header = match parameter(content_type, "header") {
+            None => None,
+            Some(word) if word.eq_ignore_ascii_case("present") => Some(true),
+            Some(word) if word.eq_ignore_ascii_case("absent") => Some(false),
+            Some(word) => {
+                let word = shown(word);
+                let message = format!(
+                    "content type: header={word}; expected header=present or header=absent"
+                );
+                return Err(ScoreError::invalid("content-type", message));
+            }
+        };
+        Ok(Some(Self { header, tabs }))
+    }
+}
+
+/// A table's tensors.
+pub(crate) struct Read {
+    pub(crate) inputs: Vec<NamedTensor>,
+    /// Whether columns had names that nothing could be compared with, so that their order counted.
+    pub(crate) by_position: bool,
+}
+
+/// Reads a table. Columns named in a header are put into the model's order.
+///
+/// # Errors
+/// [`ScoreError::InvalidInput`] naming the place: lines of the text are counted from 1, rows and columns of values from 0.
+pub(crate) fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreError> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        let at = error.valid_up_to();
+        context.wrong(format!(
+            "byte {at} is not UTF-8; name the encoding, such as text/csv; charset=windows-1252"
+        ))
+    })?;
+    let (separator, text) = match form.tabs {
+        true => (Separator::TAB, text),
+        false => separator::find(context, text)?,
+    };
+    quotes::check(context, text, separator)?;
+    let mut lines = separator.lines(text);
+    let Some(first) = next(context, &mut lines)? else {
+        return Err(context.wrong("the table is empty"));
+    };
+    let header = header::find(context, &first, separator, form.header)?;
+    let by_position = matches!(header, Header::Unchecked);
+    let (layout, mut data) = match header {
+        Header::None => (Layout::by_position(context, first.len()), Some(first)),
+        Header::Unchecked => (Layout::by_position(context, first.len()), None),
+        Header::Names(layout) => (layout, None),
+    };
+    check_width(context, data.as_ref(), separator, layout.width)?;
+    let (width, types) = (layout.width, layout.types());
+    let mut rows = Rows {
+        table: Table::new(context, layout),
+        types,
+        separator,
+        marks: Marks::default(),
+    };
+    let mut count = 0;
+    while let Some(record) = data
+        .take()
+        .map_or_else(|| next(context, &mut lines), |first| Ok(Some(first)))?
+    {
+        if record.len() != width {
+            let (line, found) = (line_of(&record), record.len());
+            let by = separator.name();
+            return Err(context.wrong(format!(
+                "line {line} has {found} fields where the first line has {width}, separated by {by}"
+            )));
+        }
+        rows.push(context, &record)?;
+        count += 1;
+    }
+    if count == 0 {
+        let by = separator.name();
+        return Err(context.wrong(format!(
+            "the only line was taken for a header, its fields separated by {by}, and no row follows; where it is a row, \
+             say so: text/csv; header=absent"
+        )));
+    }
+    let inputs = rows.table.finish()?;
+    let by_position = by_position && width > 1;
+    Ok(Read {
+        inputs,
+        by_position,
+    })
+}
+
+/// Without a header a first line of another width than the model's has a mistake, perhaps in what separates.
+fn check_width(
+    context: Context<'_>,
+    first: Option<&StringRecord>,
+    separator: Separator,
+    width: usize,
+) -> Result<(), ScoreError> {
+    let expected = expected_width(context).unwrap_or(width);
+    match first.map(StringRecord::len) {
+        Some(found) if found != expected => {
+            let (by, takes) = (separator.name(), context.signature.describe_inputs());
+            Err(context.wrong(format!(
+                "line 1 has {found} fields, separated by {by}, where the model takes {expected} columns: {takes}; a \
+                 separator within a field needs quotes around the field, and decimal commas are read where semicolons \
+                 separate"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn next(
+    context: Context<'_>,
+    lines: &mut csv::StringRecordsIntoIter<&[u8]>,
+) -> Result<Option<StringRecord>, ScoreError> {
+    let record = lines.next().transpose();
+    record.map_err(|error| context.wrong(error.to_string()))
+}
+
+fn line_of(record: &StringRecord) -> u64 {
+    record.position().map_or(0, csv::Position::line)
+}
+
+/// Which decimal signs a table with semicolons has.
+#[derive(Default)]
+struct Marks {
+    point: bool,
+    comma: bool,
+}
+
+/// The rows of a table on their way to tensors.
+struct Rows<'a> {
+    table: Table<'a>,
+    types: Vec<ElementType>,
+    separator: Separator,
+    marks: Marks,
+}
+
+impl Rows<'_> {
+    fn push(&mut self, context: Context<'_>, record: &StringRecord) -> Result<(), ScoreError> {
+        let notation = self.separator.notation();
+        let mut tokens = Vec::with_capacity(record.len());
+        for (position, cell) in record.iter().enumerate() {
+            let ty = self
+                .types
+                .get(position)
+                .copied()
+                .unwrap_or(ElementType::String);
+            if ty != ElementType::String {
+                self.check(context, record, cell)?;
+            }
+            tokens.push(notation.token(cell, ty));
+        }
+        self.table.push(&tokens, |token| token);
+        Ok(())
+    }
+
+    /// Refuses what another separator or decimal sign would explain.
+    fn check(
+        &mut self,
+        context: Context<'_>,
+        record: &StringRecord,
+        cell: &str,
+    ) -> Result<(), ScoreError> {
+        if !cell.contains([',', ';', '\t', '.']) {
+            return Ok(());
+        }
+        let (line, by) = (line_of(record), self.separator.name());
+        if !self.separator.notation().is_value(cell) {
+            if !cell.trim().contains([',', ';', '\t']) {
+                return Ok(());
+            }
+            return Err(context.wrong(format!(
+                "line {line}: expected a number, got {}; the separator was taken to be {by}, and decimal commas are read \
+                 only where semicolons separate",
+                shown(cell)
+            )));
+        }
+        self.marks.comma |= cell.contains(',');
+        self.marks.point |= cell.contains('.');
+        if self.marks.comma && self.marks.point {
+            return Err(context.wrong(format!(
+                "line {line}: {} where other numbers have the other decimal sign; write all with a point or all with a comma",
+                shown(cell)
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! Bodies that are compressed with gzip, whether their headers say so or not: a forwarding host drops Content-Encoding.
+
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
+use score::ModelSignature;
+
+use crate::Declared;
+use crate::PayloadError;
+use crate::format::NPY_MAGIC;
+use crate::format::is_raw;
+use crate::format::raw;
+use crate::invalid;
+
+/// How every gzip body begins.
+pub(crate) const MAGIC: &[u8] = &[0x1f, 0x8b];
+/// The same with the one method of compression there is.
+const MAGIC_AND_DEFLATE: &[u8] = &[0x1f, 0x8b, 8];
+
+/// Unpacks a gzip body; `None` if it is not packed.
+///
+/// # Errors
+/// If it is packed by all signs and cannot be unpacked, or is too large then.
+pub(crate) fn inflate(
+    body: &[u8],
+    declared: Declared<'_>,
+    signature: &ModelSignature,
+    max_bytes: usize,
+) -> Result<Option<Vec<u8>>, PayloadError> {
+    if !body.starts_with(MAGIC) {
+        return Ok(None);
+    }
+    let coding = declared.content_encoding.unwrap_or_default();
+    // Commas are empty elements of a list.
+    let coding = coding.trim_matches([' ', '\t', ',']);
+    let says = |word: &str| coding.eq_ignore_ascii_case(word);
+    if says("identity") {
+        return Ok(None);
+    }
+    // With a JSON part in front, no raw tensor can begin like this.
+    let any_bytes = declared.content_type.is_some_and(is_raw) && declared.json_bytes.is_none();
+    if any_bytes && !says("gzip") && !says("x-gzip") {
+        return guess(body, declared, signature, max_bytes);
+    }
+    unpack(body, max_bytes)
+        .map_err(|error| invalid(&format!("the body is not valid gzip: {error}")))?
+        .map_or(Err(PayloadError::TooLarge), |inflated| Ok(Some(inflated)))
+}
+
+/// A tensor may begin with the same bytes by chance. It is not one if the whole body unpacks, which its checksum and
+/// length prove, and what comes out suits the model.
+fn guess(
+    body: &[u8],
+    declared: Declared<'_>,
+    signature: &ModelSignature,
+    max_bytes: usize,
+) -> Result<Option<Vec<u8>>, PayloadError> {
+    if !body.starts_with(MAGIC_AND_DEFLATE) {
+        return Ok(None);
+    }
+    let suits = |bytes: &[u8]| raw::suits(bytes.len(), declared, signature);
+    match unpack(body, max_bytes) {
+        Ok(Some(inflated)) if inflated.starts_with(NPY_MAGIC) || suits(&inflated) => {
+            Ok(Some(inflated))
+        }
+        Ok(None) if !suits(body) => Err(PayloadError::TooLarge),
+        _ => Ok(None),
+    }
+}
+
+/// The bytes of all members; `None` if they are too many. Checksums and lengths are compared on the way.
+fn unpack(body: &[u8], max_bytes: usize) -> std::io::Result<Option<Vec<u8>>> {
+    let mut inflated = Vec::new();
+    let mut reader = MultiGzDecoder::new(body).take(max_bytes as u64 + 1);
+    reader.read_to_end(&mut inflated)?;
+    Ok((inflated.len() <= max_bytes).then_some(inflated))
+}
+
+/// Words for a raw body that does not fit and may have been meant as gzip.
+pub(crate) fn advice(body: &[u8]) -> &'static str {
+    match body.starts_with(MAGIC_AND_DEFLATE) {
+        true => {
+            "; it begins like gzip, but does not unpack to bytes that fit: send it whole, and with Content-Encoding: gzip \
+             for the reason"
+        }
+        false => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::{DeflateEncoder, GzEncoder};
+    use score::{ElementType, TensorSpec};
+
+    use super::*;
+    use crate::samples::spec;
+
+    const MAX_BYTES: usize = 1 << 20;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn takes(input: TensorSpec) -> ModelSignature {
+        ModelSignature::of_tensors(vec![input.clone()], vec![input])
+    }
+
+    fn floats() -> ModelSignature {
+        takes(spec("x", ElementType::Float32, &[-1, 4]))
+    }
+
+    fn octets(coding: Option<&'static str>) -> Declared<'static> {
+        Declared {
+            content_type: Some("application/octet-stream"),
+            content_encoding: coding,
+            ..Declared::default()
+        }
+    }
+
+    /// What an unlabelled body turns into.
+    fn guessed(body: &[u8], signature: &ModelSignature) -> Option<Vec<u8>> {
+        inflate(body, octets(None), signature, MAX_BYTES).unwrap()
+    }
+
+    #[test]
+    fn an_unlabelled_tensor_is_unpacked_if_all_of_it_is_gzip_and_fits() {
+        let tensor = [7; 64];
+        let packed = gzip(&tensor);
+        assert_eq!(guessed(&packed, &floats()).unwrap(), tensor);
+        // As `cat a.gz b.gz` and block-wise compressors write it.
+        let members = [gzip(&tensor), gzip(&tensor)].concat();
+        assert_eq!(guessed(&members, &floats()).unwrap().len(), 128);
+        // As `gzip FILE` writes it, with a name and a time.
+        let named = flate2::GzBuilder::new().filename("rows.bin").mtime(1);
+        let mut named = named.write(Vec::new(), Compression::fast());
+        named.write_all(&tensor).unwrap();
+        assert_eq!(
+            guessed(&named.finish().unwrap(), &floats()).unwrap(),
+            tensor
+        );
+        let npy = [b"\x93NUMPY", &[1; 33][..]].concat();
+        assert_eq!(guessed(&gzip(&npy), &floats()).unwrap(), npy);
+        let named_shape = Declared {
+            shape: Some("2,8"),
+            ..octets(None)
+        };
+        let free = takes(spec("x", ElementType::Float32, &[-1, -1]));
+        let read = |declared| inflate(&packed, declared, &free, MAX_BYTES).unwrap();
+        assert_eq!(read(named_shape).unwrap(), tensor);
+        assert_eq!(read(octets(None)), None);
+    }
+
+    #[test]
+    fn a_tensor_that_only_begins_like_gzip_stays_as_it_is() {
+        let bytes = takes(spec("x", ElementType::Uint8, &[-1]));
+        let packed = gzip(&[7; 64]);
+        let end = packed.len();
+        let mut wrong_checksum = packed.clone();
+        wrong_checksum[end - 8] ^= 1;
+        let mut wrong_length = packed.clone();
+        wrong_length[end - 4] ^= 1;
+        let mut reserved_flags = packed.clone();
+        reserved_flags[3] = 0xe0;
+        let mut other_method = packed.clone();
+        other_method[2] = 9;
+        let mut raw_deflate = vec![0x1f, 0x8b];
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&[7; 64]).unwrap();
+        raw_deflate.extend(encoder.finish().unwrap());
+        for body in [
+            &packed[..end - 1],
+            &packed[..10],
+            &[0x1f, 0x8b, 8],
+            &[0x1f, 0x8b],
+            &[&packed[..], b"more"].concat(),
+            &[&packed[..], &[0; 4]].concat(),
+            &wrong_checksum,
+            &wrong_length,
+            &reserved_flags,
+            &other_method,
+            &raw_deflate,
+        ] {
+            assert_eq!(guessed(body, &bytes), None, "{body:x?}");
+        }
+        assert!(guessed(&packed, &bytes).is_some());
+        // What comes out has to be whole rows.
+        assert_eq!(guessed(&gzip(&[7; 63]), &floats()), None);
+        assert_eq!(guessed(&gzip(b""), &floats()), None);
+        let identity = inflate(&packed, octets(Some("Identity ")), &bytes, MAX_BYTES);
+        assert_eq!(identity.unwrap(), None);
+    }
+
+    #[test]
+    fn a_label_is_believed_and_a_bomb_is_bounded() {
+        let broken = &gzip(&[7; 64])[..20];
+        for coding in ["gzip", " GZIP", "x-gzip", "gzip,"] {
+            let declared = octets(Some(coding));
+            let refused = inflate(broken, declared, &floats(), MAX_BYTES);
+            assert!(matches!(refused, Err(PayloadError::Invalid(_))), "{coding}");
+            // What it holds is looked at later.
+            let odd = inflate(&gzip(&[7; 3]), declared, &floats(), MAX_BYTES);
+            assert_eq!(odd.unwrap().unwrap(), [7; 3]);
+        }
+        let bomb = gzip(&vec![0; 2 * MAX_BYTES]);
+        let refused = inflate(&bomb, octets(None), &floats(), MAX_BYTES);
+        assert!(!bomb.len().is_multiple_of(16));
+        assert!(matches!(refused, Err(PayloadError::TooLarge)));
+        // As bytes it fits as it is.
+        let bytes = takes(spec("x", ElementType::Uint8, &[-1]));
+        assert_eq!(guessed(&bomb, &bytes), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! PNG, JPEG and WebP bodies as inputs.
+
+mod plan;
+mod scaled;
+mod unpack;
+
+use plan::{Plan, layout_name};
+use score::{
+    ElementType, ImageLayout, InputOptions, ModelMetadata, NamedTensor, Resize, ScoreError, Tensor,
+    TensorData, TensorSpec,
+};
+use serde_json::{Value, json};
+
+use crate::format::raw::only_input;
+
+pub(crate) use unpack::begins_like_one;
+
+const TARGET: &str = "body";
+
+/// Decodes a picture into one row of the model's one input.
+///
+/// # Errors
+/// [`ScoreError::InvalidInput`] if it is no picture, too large, or the input's shape is not one of a picture.
+pub(crate) fn read(body: &[u8], metadata: &ModelMetadata) -> Result<Vec<NamedTensor>, ScoreError> {
+    let spec = only_input(&metadata.signature)?;
+    let default = InputOptions::default();
+    let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
+    let tensor = tensor(body, spec, options).map_err(|reason| ScoreError::invalid(TARGET, reason));
+    let tensor = tensor?;
+    spec.check(&tensor, TARGET)?;
+    let name = spec.name.clone();
+    Ok(vec![NamedTensor { name, tensor }])
+}
+
+fn tensor(body: &[u8], spec: &TensorSpec, options: &InputOptions) -> Result<Tensor, String> {
+    let plan = Plan::new(spec, options)?;
+    if !holds_samples(spec.element_type) {
+        return Err(format!("input {:?}: a picture cannot be {spec}", spec.name));
+    }
+    let unpacked = unpack::unpack(body, |sides| plan.sides(sides).map(|_| ()))?;
+    let background = options.background.map_or([u8::MAX; 3], |b| b.colour());
+    let (picture, orientation) = unpacked.with_channels(plan.channels, background);
+    let sides = plan.sides(unpack::upright(
+        [picture.width(), picture.height()],
+        orientation,
+    ))?;
+    let resample = options.resample.unwrap_or_default();
+    let picture = scaled::scaled(picture, orientation, sides.scaled, resample)?;
+    let samples = scaled::middle(picture, sides.cut);
+    let area = sides.cut[0] as usize * sides.cut[1] as usize;
+    let position = |index: usize| match plan.layout {
+        ImageLayout::Chw => (index % area) * plan.channels + index / area,
+        ImageLayout::Hw | ImageLayout::Hwc => index,
+    };
+    let ordered = (0..samples.len()).map(|index| {
+        let from = position(index);
+        (samples[from], from % plan.channels)
+    });
+    let data = elements(ordered, spec.element_type, options)
+        .ok_or_else(|| format!("input {:?}: a picture cannot be {spec}", spec.name))?;
+    Tensor::new(plan.shape(sides.cut), data).map_err(|error| error.to_string())
+}
+
+/// What a picture becomes, for those who make the tensor on their own. `None` for models that take no pictures, or take
+/// them in any size.
+pub fn picture_document(metadata: &ModelMetadata) -> Option<Value> {
+    let spec = only_input(&metadata.signature).ok()?;
+    let default = InputOptions::default();
+    let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
+    let plan = Plan::new(spec, options).ok()?;
+    let size = plan.size.filter(|_| holds_samples(spec.element_type))?;
+    let mut document = json!({
+        "width": size[0],
+        "height": size[1],
+        "channels": plan.channels,
+        "layout": layout_name(plan.layout),
+        "shape": plan.shape(size),
+        "scale": scale(spec.element_type, options),
+        "mean": options.mean,
+        "std": options.std,
+        "resample": options.resample.unwrap_or_default().as_str(),
+    });
+    match options.resize {
+        None => {}
+        Some(Resize::To(sides)) => document["resize"] = json!(sides),
+        Some(Resize::ShorterSide(side)) => document["resize"] = json!(side),
+    }
+    if let Some(background) = options.background {
+        document["background"] = json!(background.colour());
+    }
+    Some(document)
+}
+
+/// What becomes of a picture, or why pictures are refused although files beside the model speak of them. A matrix counts
+/// as a picture only if they do: most are tables.
+pub fn picture_in_words(metadata: &ModelMetadata) -> Option<String> {
+    let spec = only_input(&metadata.signature).ok()?;
+    let default = InputOptions::default();
+    let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
+    let said = options.unfit.is_some()
+        || options.size.is_some()
+        || options.resize.is_some()
+        || options.layout.is_some()
+        || options.channels.is_some();
+    match Plan::new(spec, options) {
+        Err(reason) => said.then(|| format!("refused: {reason}")),
+        Ok(plan) => {
+            let is_one = said || !plan.is_flat();
+            (is_one && holds_samples(spec.element_type)).then(|| plan.in_words(options))
+        }
+    }
+}
+
+fn scale(ty: ElementType, options: &InputOptions) -> f32 {
+    let is_float = !matches!(
+        ty,
+        ElementType::Uint8 | ElementType::Int32 | ElementType::Int64
+    );
+    options
+        .scale
+        .unwrap_or(if is_float { 1.0 / 255.0 } else { 1.0 })
+}
+
+/// Types that hold shades.
+fn holds_samples(ty: ElementType) -> bool {
+    elements(std::iter::empty(), ty, &InputOptions::default()).is_some()
+}
+
+/// Scaled and normalised samples, each with its channel. `None` for types that hold no shades.
+fn elements(
+    samples: impl Iterator<Item = (u8, usize)>,
+    ty: ElementType,
+    options: &InputOptions,
+) -> Option<TensorData> {
+    let scale = scale(ty, options);
+    let of_channel = |values: &[f32], channel: usize, default: f32| {
+        values
+            .get(channel)
+            .or(values.first())
+            .copied()
+            .unwrap_or(default)
+    };
+    let values = samples.map(|(sample, channel)| {
+        let mean = of_channel(&options.mean, channel, 0.0);
+        let std = of_channel(&options.std, channel, 1.0);
+        (f32::from(sample) * scale - mean) / std
+    });
+    Some(match ty {
+        ElementType::Float16 => values.map(half::f16::from_f32).collect::<Vec<_>>().into(),
+        ElementType::BFloat16 => values.map(half::bf16::from_f32).collect::<Vec<_>>().into(),
+        ElementType::Float32 => values.collect::<Vec<_>>().into(),
+        ElementType::Float64 => values.map(f64::from).collect::<Vec<_>>().into(),
+        ElementType::Uint8 => values.map(|v| v.round() as u8).collect::<Vec<_>>().into(),
+        ElementType::Int32 => values.map(|v| v.round() as i32).collect::<Vec<_>>().into(),
+        ElementType::Int64 => values.map(|v| v.round() as i64).collect::<Vec<_>>().into(),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! numpy's file format, in and out: `application/x-npy`.
+
+use half::f16;
+use npyz::{NpyFile, Order, WriterBuilder};
+use score::{
+    ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError, Shape,
+    Tensor, TensorData, with_elements,
+};
+
+use crate::Encoded;
+use crate::format::raw::only_input;
+use crate::json::output;
+
+const TARGET: &str = "body";
+/// The type of npy bodies and answers.
+pub(crate) const CONTENT_TYPE: &str = "application/x-npy";
+
+/// Reads an array for the model's one input.
+///
+/// # Errors
+/// [`ScoreError::InvalidInput`] if it is no npy file or its type or shape do not fit.
+pub(crate) fn read(
+    body: &[u8],
+    signature: &ModelSignature,
+) -> Result<Vec<NamedTensor>, ScoreError> {
+    let wrong = |message: String| ScoreError::invalid(TARGET, message);
+    let spec = only_input(signature)?;
+    check_header(body).map_err(|reason| wrong(format!("not an npy file: {reason}")))?;
+    let file = NpyFile::new(body).map_err(|error| {
+        let reason: String = error.to_string().chars().take(200).collect();
+        wrong(format!("not an npy file: {reason}"))
+    })?;
+    let dtype = file.dtype().descr();
+    let shape: Shape = file.shape().iter().map(|n| *n as usize).collect();
+    if score::element_count(&shape).is_none_or(|count| count > body.len()) {
+        return Err(wrong(format!(
+            "the file does not hold a shape of {shape:?}"
+        )));
+    }
+    let fortran = file.order() == Order::Fortran && shape.len() > 1;
+    // Types must be the same: to narrow numbers here would change them without a word.
+    let data = elements(file, spec.element_type).map_err(|_| {
+        wrong(format!(
+            "input {:?}: expected {spec}, got an array of dtype {dtype}",
+            spec.name
+        ))
+    })?;
+    let data = if fortran {
+        row_major(&shape, &data)
+    } else {
+        data
+    };
+    let tensor = Tensor::new(shape, data).map_err(|error| wrong(error.to_string()))?;
+    spec.check(&tensor, TARGET)?;
+    let name = spec.name.clone();
+    Ok(vec![NamedTensor { name, tensor }])
+}
+
+/// As many bytes as numpy itself reads of a header without being told to trust it.
+const MAX_HEADER_BYTES: usize = 10_000;
+
+/// A header is a Python dictionary, and the library's parser takes exponential time over nested lists and dictionaries.
+/// That of an array of plain numbers has neither.
+fn check_header(body: &[u8]) -> Result<(), &'static str> {
+    const TOO_SHORT: &str = "it ends in its header";
+    let version = *body.get(6).ok_or(TOO_SHORT)?;
+    let (length, start) = match (version, body.get(8..12)) {
+        (1, Some(&[a, b, ..])) => (u16::from_le_bytes([a, b]).into(), 10),
+        (2 | 3, Some(&[a, b, c, d])) => (u32::from_le_bytes([a, b, c, d]) as usize, 12),
+        (1..=3, _) => return Err(TOO_SHORT),
+        _ => return Err("its version is not known"),
+    };
+    if length > MAX_HEADER_BYTES {
+        return Err("its header is too long");
+    }
+    let header = body.get(start..start + length).ok_or(TOO_SHORT)?;
+    let dictionaries = header.iter().filter(|byte| **byte == b'{').count();
+    if header.contains(&b'[') || dictionaries != 1 {
+        return Err("its header is not one of an array of numbers");
+    }
+    // The library multiplies the lengths without looking.
+    let numbers = header.split(|byte| !byte.is_ascii_digit());
+    let lengths = numbers.filter(|digits| !digits.is_empty()).map(|digits| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        digits.parse::<u64>().ok()
+    });
+    let mut lengths = lengths.map(|length| length.map(|n| n.max(1)));
+    let product = lengths.try_fold(1u64, |all, length| all.checked_mul(length?));
+    product.map(|_| ()).ok_or("its shape is too large")
+}
+
+fn elements(file: NpyFile<&[u8]>, ty: ElementType) -> std::io::Result<TensorData> {
+    Ok(match ty {
+        ElementType::Bool => file.into_vec::<bool>()?.into(),
+        ElementType::Int8 => file.into_vec::<i8>()?.into(),
+        ElementType::Int16 => file.into_vec::<i16>()?.into(),
+        ElementType::Int32 => file.into_vec::<i32>()?.into(),
+        ElementType::Int64 => file.into_vec::<i64>()?.into(),
+        ElementType::Uint8 => file.into_vec::<u8>()?.into(),
+        ElementType::Uint16 => file.into_vec::<u16>()?.into(),
+        ElementType::Uint32 => file.into_vec::<u32>()?.into(),
+        ElementType::Uint64 => file.into_vec::<u64>()?.into(),
+        ElementType::Float16 => file.into_vec::<f16>()?.into(),
+        ElementType::Float32 => file.into_vec::<f32>()?.into(),
+        ElementType::Float64 => file.into_vec::<f64>()?.into(),
+        // numpy has no bfloat16, and its strings are of fixed width.
+        ElementType::BFloat16 | ElementType::String => {
+            return Err(std::io::ErrorKind::Unsupported.into());
+        }
+    })
+}
+
+/// numpy keeps transposed arrays as they lie in memory: column by column.
+fn row_major(shape: &[usize], data: &TensorData) -> TensorData {
+    let mut strides = vec![1; shape.len()];
+    for axis in 1..shape.len() {
+        strides[axis] = strides[axis - 1] * shape[axis - 1];
+    }
+    let position = |mut index: usize| {
+        let mut from = 0;
+        for axis in (0..shape.len()).rev() {
+            from += (index % shape[axis]) * strides[axis];
+            index /= shape[axis];
+        }
+        from
+    };
+    with_elements!(data, v => {
+        let sorted: Vec<_> = (0..v.len()).filter_map(|index| v.get(position(index)).cloned()).collect();
+        sorted.into()
+    })
+}
+
+/// Writes the one output the model answers with.
+///
+/// # Errors
+/// [`ScoreError::InvalidInput`] if there are several, or numpy has no such type.
+pub(crate) fn answer(
+    metadata: &ModelMetadata,
+    response: &InferenceResponse,
+) -> Result<Encoded, ScoreError> {
+    let tensor = output::only_tensor(metadata, response).ok_or_else(|| {
+        let message = "npy holds one array, and the model does not answer with one tensor; choose one in model.toml";
+        ScoreError::invalid("accept", message)
+    })?;
+    Ok(Encoded {
+        body: write(tensor)?,
+        content_type: CONTENT_TYPE,
+        json_bytes: None,
+    })
+}
+
+/// Writes one tensor.
+///
+/// # Errors
+/// [`ScoreError::InvalidInput`] if numpy has no such type: the caller has to ask for JSON then.
+fn write(tensor: &Tensor) -> Result<Vec<u8>, ScoreError> {
+    let mut out = Vec::new();
+    macro_rules! plain {
+        ($($variant:ident),*) => {
+            match tensor.data() {
+                $(TensorData::$variant(v) => write_elements(&mut out, tensor.shape(), v),)*
+                TensorData::BFloat16(_) | TensorData::String(_) => {
+                    Err(std::io::ErrorKind::Unsupported.into())
+                }
+            }
+        };
+    }
+    let written = plain!(
+        Bool, Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32, Uint64, Float16, Float32, Float64
+    );
+    match written {
+        Ok(()) => Ok(out),
+        Err(_) => Err(ScoreError::invalid(
+            "accept",
+            format!(
+                "an output of type {} cannot be written as npy; accept application/json",
+                tensor.element_type()
+            ),
+        )),
+    }
+}
+
+fn write_elements<T: npyz::AutoSerialize + Copy>(
+    out: &mut Vec<u8>,
+    shape: &[usize],
+    elements: &[T],
+) -> std::io::Result<()> {
+    let shape: Vec<u64> = shape.iter().map(|n| *n as u64).collect();
+    let mut writer = npyz::WriteOptions::<T>::new()
+        .default_dtype()
+        .shape(&shape)
+        .writer(out)
+        .begin_nd()?;
+    writer.extend(elements.iter().copied())?;
+    writer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use score::{Dim, TensorSpec};
+
+    fn signature(element_type: ElementType) -> ModelSignature {
+        let input = TensorSpec {
+            name: "x".into(),
+            element_type,
+            shape: Some(vec![Dim::Dynamic(None), Dim::Fixed(3)]),
+        };
+        ModelSignature::of_tensors(vec![input], vec![])
+    }
+
+    #[test]
+    fn arrays_come_back_as_they_were_written() {
+        let all = [
+            TensorData::Float32(vec![1.5, -0.0, f32::MAX, 0.1, 2.0, 3.0]),
+            TensorData::Float16(
+                [0.5f32, 1.0, 2.0, 3.0, 4.0, 5.0]
+                    .map(f16::from_f32)
+                    .to_vec(),
+            ),
+            TensorData::Int64(vec![1, i64::MIN, i64::MAX, 4, 5, 6]),
+            TensorData::Bool(vec![true, false, true, true, false, false]),
+        ];
+        for data in all {
+            let signature = signature(data.element_type());
+            let tensor = Tensor::new(vec![2, 3], data).unwrap();
+            let body = write(&tensor).unwrap();
+            let read = read(&body, &signature).unwrap();
+            assert_eq!(read[0].tensor, tensor);
+        }
+    }
+
+    #[test]
+    fn no_header_takes_long() {
+        for unit in ["[", "{", "{'a':", "(", "1+", "-", "'"] {
+            let header = unit.repeat(9_000 / unit.len());
+            let mut body = b"\x93NUMPY\x01\x00".to_vec();
+            body.extend((header.len() as u16).to_le_bytes());
+            body.extend(header.as_bytes());
+            let start = std::time::Instant::now();
+            assert!(
+                read(&body, &signature(ElementType::Float32)).is_err(),
+                "{unit}"
+            );
+            assert!(start.elapsed().as_secs() < 5, "{unit}");
+        }
+    }
+
+    #[test]
+    fn columns_first_is_put_in_order() {
+        let mut body = Vec::new();
+        let mut writer = npyz::WriteOptions::<f32>::new()
+            .default_dtype()
+            .shape(&[2, 3])
+            .order(Order::Fortran)
+            .writer(&mut body)
+            .begin_nd()
+            .unwrap();
+        writer.extend([1.0, 4.0, 2.0, 5.0, 3.0, 6.0]).unwrap();
+        writer.finish().unwrap();
+        let read = read(&body, &signature(ElementType::Float32)).unwrap();
+        let expected = TensorData::Float32(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(read[0].tensor.data(), &expected);
+    }
+
+    #[test]
+    fn other_types_shapes_and_rubbish_are_refused() {
+        let tensor = Tensor::new(vec![1, 3], TensorData::Float64(vec![1.0; 3])).unwrap();
+        let body = write(&tensor).unwrap();
+        let refused = |body: &[u8]| {
+            let outcome = read(body, &signature(ElementType::Float32));
+            outcome.unwrap_err().to_string()
+        };
+        assert!(refused(&body).contains("<f8"), "{}", refused(&body));
+        assert!(refused(b"\x93NUMPY rubbish").contains("not an npy file"));
+        let short = write(&Tensor::new(vec![1, 3], TensorData::Float32(vec![1.0; 3])).unwrap());
+        assert!(!refused(&short.unwrap()[..130]).is_empty());
+    }
+}

@@ -1,0 +1,172 @@
+//! Bodies that are the bytes of one tensor: `application/octet-stream`.
+
+use score::{
+    Dim, ElementType, ModelSignature, NamedTensor, ScoreError, Shape, Tensor, TensorData,
+    TensorSpec, element_count,
+};
+
+use crate::Declared;
+
+const TARGET: &str = "body";
+
+/// Characters of a header that an error quotes.
+const MAX_QUOTED: usize = 200;
+
+/// Reads little-endian elements of the model's one input. At most one axis may be free, and its length follows from the
+/// number of bytes, unless the sender names the shape.
+///
+/// # Errors
+/// [`ScoreError::InvalidInput`] if the bytes do not make up whole rows or are not what the sender says, or the model is
+/// not of that kind.
+pub(crate) fn read(
+    body: &[u8],
+    declared: Declared<'_>,
+    signature: &ModelSignature,
+) -> Result<Vec<NamedTensor>, ScoreError> {
+    let spec = only_input(signature)?;
+    if let Some(name) = declared.datatype {
+        check_type(spec, name)?;
+    }
+    let (shape, count) = match declared.shape {
+        Some(text) => named_shape(spec, text, body.len())?,
+        None => shape(spec, body.len())?,
+    };
+    let data = TensorData::from_le_bytes(spec.element_type, count, body);
+    let tensor = data.and_then(|data| Tensor::new(shape, data).ok());
+    let tensor = tensor.ok_or_else(|| {
+        let message = format!("input {:?}: the bytes are no {spec}", spec.name);
+        ScoreError::invalid(TARGET, message)
+    })?;
+    if declared.shape.is_some() {
+        spec.check(&tensor, TARGET)?;
+    }
+    let name = spec.name.clone();
+    Ok(vec![NamedTensor { name, tensor }])
+}
+
+/// Whether so many bytes are whole rows of the model's one input.
+pub(crate) fn fits(bytes: usize, signature: &ModelSignature) -> Option<&TensorSpec> {
+    let spec = only_input(signature).ok()?;
+    let (_, count) = shape(spec, bytes).ok()?;
+    (count > 0).then_some(spec)
+}
+
+/// Whether so many bytes are a tensor of the model's one input, of the shape that the sender names or any it may have.
+pub(crate) fn suits(bytes: usize, declared: Declared<'_>, signature: &ModelSignature) -> bool {
+    match (declared.shape, only_input(signature)) {
+        (Some(text), Ok(spec)) => named_shape(spec, text, bytes).is_ok(),
+        _ => fits(bytes, signature).is_some(),
+    }
+}
+
+/// The type that a sender names is the input's own.
+fn check_type(spec: &TensorSpec, name: &str) -> Result<(), ScoreError> {
+    let own = spec.element_type;
+    let known = |ty: &ElementType| {
+        let names = [ty.datatype(), ty.as_str()];
+        names
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name.trim()))
+    };
+    match ElementType::ALL.into_iter().find(known) {
+        Some(named) if named == own => Ok(()),
+        Some(named) => Err(wrong(
+            spec,
+            &format!("the named datatype is {named}; send the elements as {own}"),
+        )),
+        None => {
+            let name: String = name.chars().take(MAX_QUOTED).collect();
+            let expected = own.datatype();
+            let why = format!("datatype {name:?} is not known; expected {expected} or {own}");
+            Err(wrong(spec, &why))
+        }
+    }
+}
+
+/// The shape that a sender names, such as `1,784` or `[1, 784]`, and the number of elements it has.
+fn named_shape(spec: &TensorSpec, text: &str, bytes: usize) -> Result<(Shape, usize), ScoreError> {
+    let size = element_size(spec)?;
+    let shown: String = text.chars().take(MAX_QUOTED).collect();
+    let lengths = text.trim().trim_start_matches(['[', '(']);
+    let lengths = lengths.trim_end_matches([']', ')', ',']);
+    let lengths = lengths.split(',');
+    let shape: Option<Shape> = lengths.map(|part| part.trim().parse().ok()).collect();
+    let sized = shape.and_then(|shape| Some((element_count(&shape)?, shape)));
+    let (count, shape) = sized.ok_or_else(|| {
+        let why = format!("shape {shown:?} is no list of lengths such as 1,784");
+        wrong(spec, &why)
+    })?;
+    let expected = count.saturating_mul(size);
+    if bytes == expected {
+        return Ok((shape, count));
+    }
+    let each = match bytes.checked_div(count) {
+        Some(each) if each > 0 && bytes.is_multiple_of(count) => {
+            let ty = spec.element_type;
+            format!(", which is {each} bytes an element where {ty} has {size}")
+        }
+        _ => String::new(),
+    };
+    let why = format!("the named shape {shown:?} takes {expected} bytes, got {bytes}{each}");
+    Err(wrong(spec, &why))
+}
+
+fn wrong(spec: &TensorSpec, why: &str) -> ScoreError {
+    ScoreError::invalid(TARGET, format!("input {:?} is {spec}: {why}", spec.name))
+}
+
+fn element_size(spec: &TensorSpec) -> Result<usize, ScoreError> {
+    let size = spec.element_type.size();
+    size.ok_or_else(|| wrong(spec, "strings cannot be sent as raw bytes"))
+}
+
+/// The input that a body without names stands for.
+pub(crate) fn only_input(signature: &ModelSignature) -> Result<&TensorSpec, ScoreError> {
+    match &signature.inputs[..] {
+        [spec] => Ok(spec),
+        specs => Err(ScoreError::invalid(
+            TARGET,
+            format!(
+                "a body without names needs a model with one input; this one has {}: {}",
+                specs.len(),
+                signature.describe_inputs()
+            ),
+        )),
+    }
+}
+
+fn shape(spec: &TensorSpec, bytes: usize) -> Result<(Shape, usize), ScoreError> {
+    let size = element_size(spec)?;
+    let Some(dims) = &spec.shape else {
+        let why = "raw bytes do not tell a shape that the model does not declare; name it in the header X-Shape, or send npy \
+                   or JSON";
+        return Err(wrong(spec, why));
+    };
+    let fixed = dims.iter().filter_map(|dim| match dim {
+        Dim::Fixed(n) => Some(*n),
+        Dim::Dynamic(_) => None,
+    });
+    let unit = fixed.fold(size, usize::saturating_mul);
+    let is_free = |dim: &&Dim| matches!(dim, Dim::Dynamic(_));
+    let free = dims.iter().filter(is_free).count();
+    let whole = unit > 0 && bytes.is_multiple_of(unit);
+    let length = match free {
+        0 if bytes == unit => 1,
+        1 if whole => bytes / unit,
+        0 => return Err(wrong(spec, &format!("expected {unit} bytes, got {bytes}"))),
+        1 => {
+            let why = format!("expected a multiple of {unit} bytes, got {bytes}");
+            return Err(wrong(spec, &why));
+        }
+        _ => {
+            let why = "raw bytes do not tell the lengths of several free axes; name the shape in the header X-Shape, or \
+                       send npy or JSON";
+            return Err(wrong(spec, why));
+        }
+    };
+    let shape = dims.iter().map(|dim| match dim {
+        Dim::Fixed(n) => *n,
+        Dim::Dynamic(_) => length,
+    });
+    Ok((shape.collect(), bytes / size))
+}

@@ -1,0 +1,217 @@
+//! A model's outputs as callers see them: tensors, lists of objects, lists of tensors.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use score::{
+    InferenceResponse, ModelMetadata, NamedTensor, OutputForm, Tensor, TensorData, element_count,
+};
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+
+use crate::json::write::Nested;
+
+/// One output the model answers with.
+pub(crate) struct Output<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) value: Value<'a>,
+}
+
+/// What an output holds.
+pub(crate) enum Value<'a> {
+    Tensor(Cow<'a, Tensor>),
+    Maps {
+        keys: &'a Tensor,
+        values: &'a Tensor,
+    },
+    Sequence {
+        elements: &'a Tensor,
+        shapes: &'a Tensor,
+    },
+}
+
+/// The outputs a model answers with, in the order it or its `model.toml` says.
+pub(crate) fn chosen<'a>(
+    metadata: &'a ModelMetadata,
+    response: &'a InferenceResponse,
+) -> Vec<Output<'a>> {
+    let declared = &metadata.signature.declared;
+    let specs = metadata.default_outputs.iter();
+    let specs = specs.filter_map(|index| declared.get(*index));
+    specs
+        .filter_map(|spec| {
+            let tensor = |index: usize| response.outputs.get(index).map(|named| &named.tensor);
+            let value = match spec.form {
+                OutputForm::Tensor(index) => {
+                    Value::Tensor(labelled(tensor(index)?, &metadata.options.labels))
+                }
+                OutputForm::Maps { keys, values } => Value::Maps {
+                    keys: tensor(keys)?,
+                    values: tensor(values)?,
+                },
+                OutputForm::Sequence { elements, shapes } => Value::Sequence {
+                    elements: tensor(elements)?,
+                    shapes: tensor(shapes)?,
+                },
+            };
+            Some(Output {
+                name: &spec.name,
+                value,
+            })
+        })
+        .collect()
+}
+
+/// Class numbers by their names; a number without a name stays a number, written as text.
+fn labelled<'a>(tensor: &'a Tensor, labels: &[String]) -> Cow<'a, Tensor> {
+    let name = |class: i64| {
+        let label = usize::try_from(class)
+            .ok()
+            .and_then(|class| labels.get(class));
+        label.cloned().unwrap_or_else(|| class.to_string())
+    };
+    if labels.is_empty() {
+        return Cow::Borrowed(tensor);
+    }
+    macro_rules! names {
+        ($($variant:ident),*) => {
+            match tensor.data() {
+                $(TensorData::$variant(v) => v.iter().map(|class| name((*class).into())).collect(),)*
+                _ => return Cow::Borrowed(tensor),
+            }
+        };
+    }
+    let names: Vec<String> = names!(Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32);
+    Tensor::new(tensor.shape().to_vec(), names.into()).map_or(Cow::Borrowed(tensor), Cow::Owned)
+}
+
+impl Value<'_> {
+    /// How many rows there are; `None` if there are no such things.
+    pub(crate) fn rows(&self) -> Option<usize> {
+        match self {
+            Self::Tensor(tensor) => tensor.rows(),
+            Self::Maps { values, .. } => values.rows(),
+            Self::Sequence { .. } => None,
+        }
+    }
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Tensor(tensor) => Nested::of(tensor).serialize(serializer),
+            Self::Maps { values, .. } => {
+                let rows = 0..values.rows().unwrap_or(0);
+                serializer.collect_seq(rows.map(|row| RowOf { value: self, row }))
+            }
+            Self::Sequence { elements, shapes } => {
+                let mut seq = serializer.serialize_seq(None)?;
+                let mut start = 0;
+                for shape in item_shapes(shapes) {
+                    seq.serialize_element(&Nested::part_of(elements, &shape, start))?;
+                    start += element_count(&shape).unwrap_or(0);
+                }
+                seq.end()
+            }
+        }
+    }
+}
+
+/// One row of an output that has it.
+pub(crate) struct RowOf<'a> {
+    pub(crate) value: &'a Value<'a>,
+    pub(crate) row: usize,
+}
+
+impl Serialize for RowOf<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.value {
+            Value::Tensor(tensor) => Nested::row_of(tensor, self.row).serialize(serializer),
+            Value::Maps { keys, values } => {
+                let width = values.row_shape().first().copied().unwrap_or(0);
+                let mut map = serializer.serialize_map(Some(width))?;
+                for cell in self.row * width..(self.row + 1) * width {
+                    let value = Nested::part_of(values, &[], cell);
+                    map.serialize_entry(&key_text(keys, cell), &value)?;
+                }
+                map.end()
+            }
+            // Without rows nobody asks.
+            Value::Sequence { .. } => serializer.serialize_none(),
+        }
+    }
+}
+
+/// JSON's keys are strings.
+fn key_text(keys: &Tensor, cell: usize) -> Cow<'_, str> {
+    match keys.data() {
+        TensorData::String(texts) => texts.get(cell).map(|text| Cow::Borrowed(text.as_str())),
+        TensorData::Int64(numbers) => numbers.get(cell).map(|n| Cow::Owned(n.to_string())),
+        _ => None,
+    }
+    .unwrap_or_default()
+}
+
+/// Takes apart what says how many axes each tensor of a sequence has, and their lengths.
+fn item_shapes(shapes: &Tensor) -> Vec<Vec<usize>> {
+    let TensorData::Int64(numbers) = shapes.data() else {
+        return Vec::new();
+    };
+    let mut rest = numbers.iter().map(|n| usize::try_from(*n).unwrap_or(0));
+    let mut all = Vec::new();
+    while let Some(axes) = rest.next() {
+        all.push(rest.by_ref().take(axes).collect());
+    }
+    all
+}
+
+/// The indices of the tensors that a declared output is made up of.
+pub(crate) fn tensors_of(form: OutputForm) -> Vec<usize> {
+    match form {
+        OutputForm::Tensor(index) => vec![index],
+        OutputForm::Maps { keys, values } => vec![keys, values],
+        OutputForm::Sequence { elements, shapes } => vec![elements, shapes],
+    }
+}
+
+/// The bare value if there is one output, else an object of values by output name.
+pub(crate) struct Bare<'a>(pub(crate) &'a [Output<'a>]);
+
+impl Serialize for Bare<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            [only] => only.value.serialize(serializer),
+            all => serializer.collect_map(all.iter().map(|output| (output.name, &output.value))),
+        }
+    }
+}
+
+/// One element per row: an object of the row's values by output name.
+pub(crate) struct ByRow<'a> {
+    pub(crate) outputs: &'a [Output<'a>],
+    pub(crate) rows: usize,
+}
+
+impl Serialize for ByRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((0..self.rows).map(|row| {
+            let outputs = self.outputs.iter();
+            let values = outputs.map(|Output { name, value }| (*name, RowOf { value, row }));
+            values.collect::<BTreeMap<_, _>>()
+        }))
+    }
+}
+
+/// The tensor an output is, if it is one.
+pub(crate) fn only_tensor<'a>(
+    metadata: &ModelMetadata,
+    response: &'a InferenceResponse,
+) -> Option<&'a Tensor> {
+    let [only] = metadata.default_outputs[..] else {
+        return None;
+    };
+    let OutputForm::Tensor(index) = metadata.signature.declared.get(only)?.form else {
+        return None;
+    };
+    let NamedTensor { tensor, .. } = response.outputs.get(index)?;
+    Some(tensor)
+}

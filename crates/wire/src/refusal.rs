@@ -1,0 +1,72 @@
+//! Words for bodies that cannot be read.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use score::{ModelSignature, ScoreError};
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use crate::invalid;
+use crate::is_object;
+use crate::unlike;
+
+/// Words for a body that is JSON, or not even that, but no object.
+pub(crate) fn not_an_object(body: &[u8], signature: &ModelSignature) -> ScoreError {
+    match serde_json::from_slice::<IgnoredAny>(body) {
+        Err(error) => malformed(body, signature, &error),
+        Ok(_) => {
+            let advice = advice(body, signature);
+            invalid(&format!(
+                "expected a JSON object such as {{\"data\": [...]}}{advice}"
+            ))
+        }
+    }
+}
+
+/// What a body looks like that is no JSON object, as the end of an error's text.
+pub(crate) fn advice(body: &[u8], signature: &ModelSignature) -> String {
+    let advice = unlike::advice(body, signature);
+    advice
+        .map(|advice| format!("; {advice}"))
+        .unwrap_or_default()
+}
+
+/// The same error with words at its end.
+pub(crate) fn amended(error: ScoreError, words: impl FnOnce() -> String) -> ScoreError {
+    match error {
+        ScoreError::InvalidInput { target, message } => ScoreError::InvalidInput {
+            target,
+            message: message + &words(),
+        },
+        error => error,
+    }
+}
+
+/// Words for a body that is no valid JSON.
+pub(crate) fn malformed(
+    body: &[u8],
+    signature: &ModelSignature,
+    error: &serde_json::Error,
+) -> ScoreError {
+    // Python's json module writes these words, which JSON does not have.
+    let has = |word: &[u8]| body.windows(word.len()).any(|window| window == word);
+    let hint = if is_object(body) && (has(b"NaN") || has(b"Infinity")) {
+        "; write NaN and infinities as strings: \"NaN\", \"Infinity\", \"-Infinity\"".to_owned()
+    } else {
+        advice(body, signature)
+    };
+    invalid(&format!("the body is not valid JSON: {error}{hint}"))
+}
+
+/// Words for `{"inputs": {"data": ...}}`, where the `Inputs` of Azure ML are meant.
+pub(crate) fn lower_case_inputs(value: &RawValue) -> String {
+    let members: BTreeMap<Cow<'_, str>, IgnoredAny> =
+        serde_json::from_str(value.get()).unwrap_or_default();
+    match members.len() {
+        1 if members.contains_key("data") => {
+            "; Azure ML's form is {\"Inputs\": {\"data\": ...}}, with a capital I".to_owned()
+        }
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,345 @@
+//! Which column of a table belongs to which input: by name, by alias, by number, or by position.
+
+use std::collections::BTreeMap;
+
+use score::{ElementType, InputOptions, ModelSignature, ScoreError, TensorSpec};
+
+/// What a reader needs beside the text.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) signature: &'a ModelSignature,
+    /// What `model.toml` says about inputs.
+    pub(crate) options: &'a BTreeMap<String, InputOptions>,
+    pub(crate) max_nesting: usize,
+    /// The member the rows stand in, such as `data`.
+    pub(crate) target: &'a str,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn options_of(self, spec: &TensorSpec) -> Option<&'a InputOptions> {
+        self.options.get(&spec.name)
+    }
+
+    /// The names of the input's columns, if `model.toml` gives them. Those of other inputs than a matrix are the fields of
+    /// a hash alone.
+    pub(crate) fn columns_of(self, spec: &TensorSpec) -> &'a [String] {
+        let options = self.options_of(spec).filter(|_| spec.may_be_matrix());
+        options.map_or(&[], |options| &options.columns)
+    }
+
+    /// Whether the columns of any input have names.
+    pub(crate) fn names_columns(self) -> bool {
+        self.specs().any(|spec| !self.columns_of(spec).is_empty())
+    }
+
+    fn aliases_of(self, spec: &TensorSpec) -> &'a [String] {
+        self.options_of(spec)
+            .map_or(&[], |options| &options.aliases)
+    }
+
+    fn specs(self) -> impl Iterator<Item = &'a TensorSpec> {
+        let Self { signature, .. } = self;
+        signature.inputs.iter().chain(&signature.optional)
+    }
+
+    /// Whether an input or a column has that name; `fold` takes no account of case.
+    pub(crate) fn knows(self, name: &str, fold: bool) -> bool {
+        let folded = name.to_lowercase();
+        let same = |own: &String| own == name || (fold && own.to_lowercase() == folded);
+        self.specs().any(|spec| {
+            let mut others = self.columns_of(spec).iter().chain(self.aliases_of(spec));
+            same(&spec.name) || others.any(same)
+        })
+    }
+
+    pub(crate) fn wrong(self, message: impl AsRef<str>) -> ScoreError {
+        let message = format!("{}: {}", self.target, message.as_ref());
+        ScoreError::invalid(self.target, message)
+    }
+
+    /// The inputs with all the names they go by.
+    fn describe(self) -> String {
+        let named = |spec| self.columns_of(spec).len() + self.aliases_of(spec).len() > 0;
+        if !self.specs().any(named) {
+            return self.signature.describe_inputs();
+        }
+        let one = |spec: &TensorSpec| {
+            let mut text = format!("{:?}", spec.name);
+            for alias in self.aliases_of(spec) {
+                text += &format!(" or {alias:?}");
+            }
+            text += &format!(" {spec}");
+            let columns = self.columns_of(spec);
+            if !columns.is_empty() {
+                text += &format!(" with columns {}", list(columns));
+            }
+            text
+        };
+        self.specs().map(one).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Names for an error: not more than a reader can use.
+pub(crate) fn list<N: AsRef<str>>(names: &[N]) -> String {
+    const MOST: usize = 20;
+    let first = names.iter().take(MOST).map(|name| shown(name.as_ref()));
+    let text = first.collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(MOST) {
+        Some(more) if more > 0 => format!("{text} and {more} more"),
+        _ => text,
+    }
+}
+
+/// A name that a caller made up, in quotes.
+pub(crate) fn shown(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// The place of every column of a table.
+pub(crate) struct Layout<'a> {
+    pub(crate) parts: Vec<Part<'a>>,
+    /// Columns in all.
+    pub(crate) width: usize,
+}
+
+/// The columns of one input.
+pub(crate) struct Part<'a> {
+    pub(crate) spec: &'a TensorSpec,
+    /// What the caller calls it.
+    pub(crate) label: String,
+    /// Where its columns stand in the table, in the model's order.
+    pub(crate) columns: Vec<usize>,
+    /// Whether one column holds all of a row's values.
+    pub(crate) whole: bool,
+}
+
+impl<'a> Layout<'a> {
+    /// Columns by the names of inputs, their aliases and their columns; `fold` takes no account of case.
+    ///
+    /// # Errors
+    /// [`ScoreError::InvalidInput`] for names that are unknown or given twice, and for columns that are missing.
+    pub(crate) fn of_names<N: AsRef<str>>(
+        context: Context<'a>,
+        names: &[N],
+        fold: bool,
+    ) -> Result<Self, ScoreError> {
+        let found = Found::new(context, names, fold)?;
+        let mut claimed = vec![false; names.len()];
+        let mut parts = Vec::new();
+        let mut missing: Vec<&str> = Vec::new();
+        for spec in context.specs() {
+            let own = found.own(context, spec)?;
+            let declared = context.columns_of(spec);
+            let columns: Vec<usize> = declared.iter().filter_map(|name| found.at(name)).collect();
+            // An input may be called like one of its columns.
+            let is_own = columns.len() == 1 && own == columns.first().copied();
+            let whole = columns.is_empty() || is_own;
+            let columns = match own {
+                Some(own) if whole => vec![own],
+                _ => columns,
+            };
+            if columns.is_empty() {
+                continue;
+            }
+            if !whole && columns.len() < declared.len() {
+                let absent = declared.iter().filter(|name| found.at(name).is_none());
+                missing.extend(absent.map(String::as_str));
+            }
+            for column in &columns {
+                if std::mem::replace(&mut claimed[*column], true) {
+                    let name = shown(names[*column].as_ref());
+                    return Err(context.wrong(format!("{name} may mean several columns")));
+                }
+            }
+            let label = match columns[..] {
+                [only] if whole => names[only].as_ref().to_owned(),
+                _ => spec.name.clone(),
+            };
+            parts.push(Part {
+                spec,
+                label,
+                columns,
+                whole,
+            });
+        }
+        let unknown = names.iter().zip(&claimed).filter(|(_, claimed)| !**claimed);
+        let unknown: Vec<&str> = unknown.map(|(name, _)| name.as_ref()).collect();
+        if unknown.is_empty() && missing.is_empty() {
+            let width = names.len();
+            return Ok(Self { parts, width });
+        }
+        Err(misnamed(context, &unknown, &missing))
+    }
+
+    /// Columns named by numbers from 0, as pandas names those of a table without names.
+    pub(crate) fn of_numbers<N: AsRef<str>>(context: Context<'a>, names: &[N]) -> Option<Self> {
+        let [spec] = &context.signature.inputs[..] else {
+            return None;
+        };
+        let width = names.len();
+        if !context.columns_of(spec).is_empty() || is_list(spec) {
+            return None;
+        }
+        let mut columns = vec![None; width];
+        for (position, name) in names.iter().enumerate() {
+            let number: usize = name.as_ref().parse().ok()?;
+            columns.get_mut(number)?.get_or_insert(position);
+        }
+        let columns = columns.into_iter().collect::<Option<Vec<usize>>>()?;
+        Some(Self::matrix(spec, columns))
+    }
+
+    /// Columns in the model's own order, without the inputs that have a value of their own. What a lone matrix has no names
+    /// for may be of any number, `given`.
+    pub(crate) fn by_position(context: Context<'a>, given: usize) -> Self {
+        let inputs = &context.signature.inputs;
+        if let [spec] = &inputs[..]
+            && context.columns_of(spec).is_empty()
+            && !is_list(spec)
+        {
+            return Self::matrix(spec, (0..given).collect());
+        }
+        let mut width = 0;
+        let parts = inputs.iter().map(|spec| {
+            let declared = context.columns_of(spec).len();
+            let first = width;
+            width += declared.max(1);
+            Part {
+                spec,
+                label: spec.name.clone(),
+                columns: (first..width).collect(),
+                whole: declared == 0,
+            }
+        });
+        let parts = parts.collect();
+        Self { parts, width }
+    }
+
+    /// Makes a matrix of the only column, for an input that declares no shape and would take a list as well.
+    pub(crate) fn into_matrix(mut self) -> Self {
+        if let [part] = &mut self.parts[..]
+            && part.spec.shape.is_none()
+        {
+            part.whole = false;
+        }
+        self
+    }
+
+    fn matrix(spec: &'a TensorSpec, columns: Vec<usize>) -> Self {
+        let width = columns.len();
+        let label = spec.name.clone();
+        let part = Part {
+            spec,
+            label,
+            columns,
+            whole: false,
+        };
+        Self {
+            parts: vec![part],
+            width,
+        }
+    }
+
+    /// Whether it is one matrix as it stands.
+    pub(crate) fn is_plain(&self) -> bool {
+        let in_order = |part: &Part<'_>| part.columns.iter().copied().eq(0..self.width);
+        matches!(&self.parts[..], [part] if !part.whole && in_order(part))
+    }
+
+    /// The element type of every column.
+    pub(crate) fn types(&self) -> Vec<ElementType> {
+        let mut types = vec![ElementType::String; self.width];
+        for part in &self.parts {
+            for column in &part.columns {
+                types[*column] = part.spec.element_type;
+            }
+        }
+        types
+    }
+}
+
+/// Whether an input has one value per row and no axis for columns.
+fn is_list(spec: &TensorSpec) -> bool {
+    spec.signed_shape().len() == 1
+}
+
+/// The columns that a row of all required inputs has, if that is known.
+pub(crate) fn expected_width(context: Context<'_>) -> Option<usize> {
+    let [spec] = &context.signature.inputs[..] else {
+        return Some(Layout::by_position(context, 0).width);
+    };
+    let declared = context.columns_of(spec).len();
+    match spec.signed_shape()[..] {
+        _ if declared > 0 => Some(declared),
+        [_] => Some(1),
+        [_, width] => usize::try_from(width).ok(),
+        _ => None,
+    }
+}
+
+/// Names and where they stand.
+struct Found {
+    positions: BTreeMap<String, usize>,
+    fold: bool,
+}
+
+impl Found {
+    fn new<N: AsRef<str>>(
+        context: Context<'_>,
+        names: &[N],
+        fold: bool,
+    ) -> Result<Self, ScoreError> {
+        let mut found = Self {
+            positions: BTreeMap::new(),
+            fold,
+        };
+        for (position, name) in names.iter().map(AsRef::as_ref).enumerate() {
+            if found.positions.insert(found.key(name), position).is_some() {
+                return Err(context.wrong(format!("{} is given twice", shown(name))));
+            }
+        }
+        Ok(found)
+    }
+
+    fn key(&self, name: &str) -> String {
+        if self.fold {
+            name.to_lowercase()
+        } else {
+            name.to_owned()
+        }
+    }
+
+    fn at(&self, name: &str) -> Option<usize> {
+        self.positions.get(&self.key(name)).copied()
+    }
+
+    /// Where the input stands under its own name or an alias.
+    fn own(&self, context: Context<'_>, spec: &TensorSpec) -> Result<Option<usize>, ScoreError> {
+        let aliases = context
+            .aliases_of(spec)
+            .iter()
+            .filter_map(|name| self.at(name));
+        let mut all = self.at(&spec.name).into_iter().chain(aliases);
+        let first = all.next();
+        if all.any(|other| Some(other) != first) {
+            return Err(context.wrong(format!("input {:?} is given twice", spec.name)));
+        }
+        Ok(first)
+    }
+}
+
+fn misnamed(context: Context<'_>, unknown: &[&str], missing: &[&str]) -> ScoreError {
+    let mut parts = Vec::new();
+    if !unknown.is_empty() {
+        parts.push(format!("the model has no input {}", list(unknown)));
+    }
+    if !missing.is_empty() {
+        parts.push(format!("columns are missing: {}", list(missing)));
+    }
+    let takes = context.describe();
+    context.wrong(format!("{}; it takes {takes}", parts.join(", and ")))
+}

@@ -1,0 +1,280 @@
+//! Rows as JSON in all the shapes people write them: nested arrays, objects by input name, rows as objects, columns.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use score::{NamedTensor, ScoreError, Tensor, TensorSpec};
+use serde_json::value::RawValue;
+
+pub(crate) use super::columns::Context;
+use crate::json::diagnose;
+use crate::json::nested;
+use crate::json::scanner::Plan;
+use crate::refusal::amended;
+use crate::rows::columns::{Layout, Part, list, shown};
+use crate::unlike;
+
+/// Reads rows: nested arrays (one input), an object of arrays by input name, an array of objects by input name, or an
+/// array of rows with one value for each input.
+///
+/// # Errors
+/// [`ScoreError::InvalidInput`] naming the place.
+pub(crate) fn read(context: Context<'_>, rows: &RawValue) -> Result<Vec<NamedTensor>, ScoreError> {
+    read_text(context, rows.get())
+}
+
+/// [`read`] for JSON that is not part of a larger document.
+pub(crate) fn read_text(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, ScoreError> {
+    if text.starts_with('{') {
+        return read_members(context, text);
+    }
+    if first_element(text).is_some_and(|element| element.starts_with('{')) {
+        return read_objects(context, text);
+    }
+    if let [spec] = &context.signature.inputs[..] {
+        let tensor = read_tensor(context, text, spec, context.target)?;
+        let name = spec.name.clone();
+        return Ok(vec![NamedTensor { name, tensor }]);
+    }
+    let names: Vec<&str> = context
+        .signature
+        .inputs
+        .iter()
+        .map(|spec| spec.name.as_str())
+        .collect();
+    let layout = Layout::of_names(context, &names, false)?;
+    read_rows(context, layout, &names, text)
+}
+
+/// Reads rows whose values stand for the named columns, in their order.
+///
+/// # Errors
+/// [`ScoreError::InvalidInput`] naming the place.
+pub(crate) fn read_rows<N: AsRef<str>>(
+    context: Context<'_>,
+    layout: Layout<'_>,
+    names: &[N],
+    text: &str,
+) -> Result<Vec<NamedTensor>, ScoreError> {
+    let Context { target, .. } = context;
+    let rows: Vec<&RawValue> = parse(text, target)?;
+    let mut table = Table::new(context, layout);
+    for (position, row) in rows.into_iter().enumerate() {
+        let place = format!("{target}[{position}]");
+        let values: Vec<&RawValue> = parse(row.get(), &place)?;
+        if values.len() != names.len() {
+            let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+            let message = format!(
+                "{place}: {} values where {} are expected ({})",
+                values.len(),
+                names.len(),
+                list(&names)
+            );
+            return Err(ScoreError::invalid(place, message));
+        }
+        table.push(&values, |value| value.get());
+    }
+    table.finish()
+}
+
+/// `{"age": [..], "sex": [..]}`
+fn read_members(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, ScoreError> {
+    let mut members: BTreeMap<String, &RawValue> = parse(text, context.target)?;
+    // Many serializers write unset members as null.
+    members.retain(|_, value| value.get() != "null");
+    let (names, values): (Vec<String>, Vec<&RawValue>) = members.into_iter().unzip();
+    let layout = layout_of_members(context, &names)?;
+    let one = |part: Part<'_>| {
+        let Part { spec, label, .. } = &part;
+        let target = format!("{}.{label}", context.target);
+        let tensor = match part.columns[..] {
+            [only] if part.whole => read_tensor(context, values[only].get(), spec, &target)?,
+            _ => read_tensor(
+                context,
+                &rows_of(context, &part, &names, &values)?,
+                spec,
+                &target,
+            )?,
+        };
+        let name = spec.name.clone();
+        Ok(NamedTensor { name, tensor })
+    };
+    layout.parts.into_iter().map(one).collect()
+}
+
+/// Columns by the names of members, which may be those of an array that was written as an object.
+fn layout_of_members<'a, N: AsRef<str>>(
+    context: Context<'a>,
+    names: &[N],
+) -> Result<Layout<'a>, ScoreError> {
+    Layout::of_names(context, names, false).map_err(|error| {
+        amended(error, || {
+            let mut unknown = names.iter().map(AsRef::as_ref);
+            let unknown = unknown.find(|name| !context.knows(name, false));
+            unknown.map_or("", unlike::numbered).to_owned()
+        })
+    })
+}
+
+/// The columns of one input, given as one list each, as the text of rows.
+fn rows_of(
+    context: Context<'_>,
+    part: &Part<'_>,
+    names: &[String],
+    values: &[&RawValue],
+) -> Result<String, ScoreError> {
+    let mut columns: Vec<Vec<&RawValue>> = Vec::with_capacity(part.columns.len());
+    for column in &part.columns {
+        let name = &names[*column];
+        let place = format!("{}.{name}", context.target);
+        let column: Vec<&RawValue> = parse(values[*column].get(), &place)?;
+        let count = columns.first().map_or(column.len(), Vec::len);
+        if column.len() != count {
+            let found = column.len();
+            let message = format!("{place}: {found} values where the columns before have {count}");
+            return Err(ScoreError::invalid(place, message));
+        }
+        columns.push(column);
+    }
+    let count = columns.first().map_or(0, Vec::len);
+    let mut text = String::from("[");
+    for row in 0..count {
+        let cells = columns.iter().map(|column| column[row].get());
+        push_row(&mut text, row, cells);
+    }
+    text.push(']');
+    Ok(text)
+}
+
+/// `[{"age": 22, "sex": "male"}, ...]`
+fn read_objects(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, ScoreError> {
+    let Context { target, .. } = context;
+    let rows: Vec<BTreeMap<String, &RawValue>> = parse(text, target)?;
+    let names: BTreeSet<&String> = rows.iter().flat_map(BTreeMap::keys).collect();
+    let names: Vec<&String> = names.into_iter().collect();
+    let layout = layout_of_members(context, &names)?;
+    let mut table = Table::new(context, layout);
+    for (position, row) in rows.iter().enumerate() {
+        if row.len() < names.len() {
+            let absent = names.iter().find(|name| !row.contains_key(**name));
+            let absent = absent.map(|name| shown(name)).unwrap_or_default();
+            let place = format!("{target}[{position}]");
+            let message =
+                format!("{place}: {absent} is missing; every row must have the same members");
+            return Err(ScoreError::invalid(place, message));
+        }
+        // A map gives its members in the order of their names.
+        let values: Vec<&RawValue> = row.values().copied().collect();
+        table.push(&values, |value| value.get());
+    }
+    table.finish()
+}
+
+/// Rows on their way to the tensors their columns belong to, as text.
+pub(crate) struct Table<'a> {
+    context: Context<'a>,
+    layout: Layout<'a>,
+    texts: Vec<String>,
+    rows: usize,
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn new(context: Context<'a>, layout: Layout<'a>) -> Self {
+        Self {
+            context,
+            texts: vec![String::from("["); layout.parts.len()],
+            layout,
+            rows: 0,
+        }
+    }
+
+    /// One row: a value of JSON for every column of the layout.
+    pub(crate) fn push<V>(&mut self, values: &[V], text: impl Fn(&V) -> &str) {
+        for (part, rows) in self.layout.parts.iter().zip(&mut self.texts) {
+            let cells = part.columns.iter().map(|column| text(&values[*column]));
+            if part.whole {
+                rows.push_str(if self.rows == 0 { "" } else { "," });
+                cells.for_each(|cell| rows.push_str(cell));
+            } else {
+                push_row(rows, self.rows, cells);
+            }
+        }
+        self.rows += 1;
+    }
+
+    pub(crate) fn finish(self) -> Result<Vec<NamedTensor>, ScoreError> {
+        let Self {
+            context,
+            layout,
+            texts,
+            ..
+        } = self;
+        let alone = layout.parts.len() == 1;
+        let tensors = layout.parts.iter().zip(texts).map(|(part, mut text)| {
+            text.push(']');
+            let Part { spec, label, .. } = part;
+            let target = if alone && !part.whole {
+                context.target.to_owned()
+            } else {
+                format!("{}.{label}", context.target)
+            };
+            let tensor = read_tensor(context, &text, spec, &target)?;
+            let name = spec.name.clone();
+            Ok(NamedTensor { name, tensor })
+        });
+        tensors.collect()
+    }
+}
+
+fn push_row<'a>(rows: &mut String, before: usize, cells: impl Iterator<Item = &'a str>) {
+    rows.push_str(if before == 0 { "[" } else { ",[" });
+    for (position, cell) in cells.enumerate() {
+        rows.push_str(if position == 0 { "" } else { "," });
+        rows.push_str(cell);
+    }
+    rows.push(']');
+}
+
+/// Reads nested arrays for one input. A list of single values also fits an input with one value per row, `[N,1]`.
+fn read_tensor(
+    context: Context<'_>,
+    text: &str,
+    spec: &TensorSpec,
+    target: &str,
+) -> Result<Tensor, ScoreError> {
+    let plan = Plan::for_input(spec);
+    let tensor = match nested::read_array(text, spec.element_type, plan) {
+        Some(tensor) => tensor,
+        None => diagnose::read_array(context, text, spec, target)?,
+    };
+    let tensor = as_column(tensor, spec);
+    spec.check(&tensor, target)?;
+    Ok(tensor)
+}
+
+/// A list of single values as what an input with one value per row takes; all else as it is.
+pub(crate) fn as_column(tensor: Tensor, spec: &TensorSpec) -> Tensor {
+    let [rows] = *tensor.shape() else {
+        return tensor;
+    };
+    if !spec.has_single_values() {
+        return tensor;
+    }
+    let mut shape = vec![1; spec.dims().len()];
+    shape[0] = rows;
+    tensor.reshaped(shape).unwrap_or_else(|original| original)
+}
+
+fn first_element(array: &str) -> Option<&str> {
+    array.strip_prefix('[').map(str::trim_ascii_start)
+}
+
+pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(
+    text: &'a str,
+    target: &str,
+) -> Result<T, ScoreError> {
+    serde_json::from_str(text)
+        .map_err(|error| ScoreError::invalid(target, format!("{target}: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! `handler check`: models are loaded as the server loads them, and each scores its sample request once.
+
+mod report;
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use score::{
+    CacheUse, InferenceRequest, LoadError, Memo, ModelFolder, ModelMetadata, ModelPlace, Runtime,
+    ScoreError, Scorer, find_models,
+};
+use serde_json::Value;
+use std::sync::Arc;
+use wire::{Declared, sample_request};
+
+use super::arguments::CheckArguments;
+use super::model_source::ModelSource;
+use crate::app::{below, body_limits, find_runtime, scorer_options};
+use crate::config::Config;
+use crate::protocol::read_functions;
+use crate::telemetry::logging::{answer, complain};
+
+/// Runs the command.
+///
+/// # Errors
+/// If any model has a problem; the text names all of them.
+pub(crate) fn run(arguments: &CheckArguments, config: &Config) -> anyhow::Result<()> {
+    // Bare files are laid out as folders here, since that is what the server loads.
+    let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
+    let mut config = config.clone();
+    if let Some(folder) = &arguments.model_dir {
+        config.model_dir.clone_from(folder);
+    }
+    let mut problems = Vec::new();
+    let places = match arguments.models.is_empty() {
+        true => {
+            let functions = read_functions(&config.app_root);
+            problems.extend(functions.err().map(|error| format!("{error:#}")));
+            places_in(&config)?
+        }
+        false => {
+            config.model_dir = scratch.path().to_owned();
+            let named = arguments.models.iter().map(|path| place_of(path, &scratch));
+            let mut places = Vec::new();
+            for place in named {
+                match place {
+                    Ok(place) => places.push(place),
+                    Err(error) => problems.push(format!("{error:#}")),
+                }
+            }
+            places
+        }
+    };
+    let (build, models) = check(&config, &find_runtime(&config)?, &places)?;
+    problems.extend(models.iter().filter_map(CheckedModel::problem));
+    if let Some(name) = &config.default_model
+        && arguments.models.is_empty()
+        && !models.iter().any(|model| model.name == *name)
+    {
+        problems.push(format!(
+            "SCORE_DEFAULT_MODEL={name:?}: there is no such model"
+        ));
+    }
+    answer(&match arguments.json {
+        true => report::json(&build, &models, &problems),
+        false => report::text(&models),
+    })?;
+    match problems.is_empty() {
+        true => Ok(()),
+        false => bail!("{}", problems.join("; ")),
+    }
+}
+
+/// A model that was tried.
+pub(crate) struct CheckedModel {
+    /// Its name.
+    pub(crate) name: String,
+    /// What was found out; the text says why it cannot be loaded.
+    pub(crate) loaded: Result<Loaded, String>,
+}
+
+/// A model that can be loaded.
+pub(crate) struct Loaded {
+    metadata: ModelMetadata,
+    /// A request, and what came of it; `None` for a model so wide that none is made up.
+    sample: Option<(Value, Sampled)>,
+}
+
+/// What came of a sample request.
+enum Sampled {
+    /// The body of the answer.
+    Answer(String),
+    /// The model itself does not take the made-up values, but may take others.
+    Refused(String),
+    /// What must not happen to any request.
+    Failed(String),
+}
+
+impl CheckedModel {
+    /// Why it must not be deployed.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let reason = match &self.loaded {
+            Err(reason) => reason,
+            Ok(Loaded {
+                sample: Some((_, Sampled::Failed(reason))),
+                ..
+            }) => reason,
+            Ok(_) => return None,
+        };
+        Some(format!("model {:?}: {reason}", self.name))
+    }
+}
+
+/// Loads all of them with this library; the first part is the runtime's build.
+///
+/// # Errors
+/// If the library cannot be loaded, or nothing can be run here. What is wrong with a model is in the result.
+pub(crate) fn check(
+    config: &Config,
+    library: &Path,
+    places: &[ModelPlace],
+) -> anyhow::Result<(String, Vec<CheckedModel>)> {
+    let onnx = Runtime::load(library)?.with_custom_ops(config.custom_ops);
+    let tasks = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime cannot be started")?;
+    let _entered = tasks.enter();
+    let mut models = Vec::with_capacity(places.len());
+    for place in places {
+        complain("", [format!("checking model {}", place.name)]);
+        let loaded = load(&onnx, place, config).map(|scorer| {
+            let request = sample_request(&scorer.metadata().signature);
+            let sample = request.map(|request| {
+                let sampled = tasks.block_on(try_sample(&scorer, &request, config));
+                (request, sampled)
+            });
+            Loaded {
+                metadata: scorer.metadata().clone(),
+                sample,
+            }
+        });
+        models.push(CheckedModel {
+            name: place.name.clone(),
+            loaded: loaded.map_err(|error| below(&config.model_dir, &error.to_string())),
+        });
+    }
+    Ok((onnx.build().to_owned(), models))
+}
+
+/// The models the server would load.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn places_in(config: &Config) -> anyhow::Result<Vec<ModelPlace>> {
+    let shown = config.model_dir.display();
+    let places = find_models(&config.model_dir)
+        .with_context(|| format!("the model folder {shown} cannot be read"))?;
+    if places.is_empty() {
+        bail!("no model in {shown}: put one into {shown}/<name>/model.onnx");
+    }
+    Ok(places)
+}
+
+fn place_of(path: &Path, scratch: &tempfile::TempDir) -> anyhow::Result<ModelPlace> {
+    let source = ModelSource::read(path)?;
+    match source.place {
+        Some(place) => Ok(place),
+        None => {
+            source.copy_to(scratch.path())?;
+            Ok(ModelPlace::of_folder(&scratch.path().join(&source.name))?)
+        }
+    }
+}
+
+fn load(onnx: &Runtime, place: &ModelPlace, config: &Config) -> Result<Scorer, LoadError> {
+    let folder = ModelFolder::read(place)?;
+    let memo = Arc::new(Memo::new(0, None));
+    Scorer::load(onnx, &folder, scorer_options(config), memo)
+}
+
+async fn try_sample(scorer: &Scorer, request: &Value, config: &Config) -> Sampled {
+    let metadata = scorer.metadata();
+    let body = request.to_string();
+    let limits = body_limits(config);
+    let decoded = wire::decode(body.as_bytes(), Declared::default(), metadata, limits);
+    let Some(decoded) = decoded.ok().and_then(wire::Body::rows) else {
+        return Sampled::Failed("its own sample request cannot be read".to_owned());
+    };
+    let request = InferenceRequest {
+        inputs: decoded.inputs,
+        cache: CacheUse::Bypass,
+        joint: None,
+    };
+    let answer = match scorer.score(request).await {
+        Ok(response) => wire::encode(&decoded.dialect, None, metadata, &response),
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(answer) => Sampled::Answer(String::from_utf8_lossy(&answer.body).into_owned()),
+        Err(error @ ScoreError::ModelRejected(_)) => Sampled::Refused(error.to_string()),
+        Err(error) => Sampled::Failed(format!("its sample request: {error}")),
+    }
+}

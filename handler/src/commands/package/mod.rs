@@ -1,0 +1,196 @@
+//! `handler package`: a folder, and a zip of it, that can be deployed as they are.
+
+mod app_folder;
+mod elf;
+mod target;
+mod triggers;
+mod zip;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use super::arguments::PackageArguments;
+use super::check::{self, CheckedModel};
+use super::model_source::ModelSource;
+use crate::app::{find_runtime, library_in};
+use crate::config::Config;
+use crate::protocol::read_functions;
+use crate::telemetry::logging::{answer, complain};
+use app_folder::Parts;
+use elf::{Cpu, Glibc};
+use target::{FileTarget, FolderTarget};
+
+/// Runs the command. Nothing is left behind if it fails.
+///
+/// # Errors
+/// If a part is missing or would not start where it is to run, or the target cannot be written.
+pub(crate) fn run(arguments: &PackageArguments, config: &Config) -> anyhow::Result<()> {
+    let triggers = triggers::chosen(&arguments.triggers, !arguments.no_health)?;
+    let here = Cpu::here();
+    let cpu = match &arguments.target {
+        Some(name) => name.parse()?,
+        None => here
+            .as_ref()
+            .copied()
+            .or_else(|_| bail!("--target is needed: x86_64 or aarch64"))?,
+    };
+    let glibc = match &arguments.allow_glibc {
+        Some(text) => text.parse()?,
+        None => Glibc::ON_AZURE,
+    };
+    let (handler, library) = programs(arguments, config)?;
+    elf::check(&handler, cpu, glibc, "build it with `make build-portable`")?;
+    elf::check(
+        &library,
+        cpu,
+        glibc,
+        "take the one that `make runtime` fetches",
+    )?;
+    let models = models(&arguments.models)?;
+    for model in &models {
+        if let Some(library) = &model.files.custom_ops {
+            elf::check(library, cpu, glibc, "take a build of it for older systems")?;
+        }
+        let left_out = model.files.left_out.iter();
+        complain(
+            "warning: ",
+            left_out.map(|remark| format!("model {}: not packaged: {remark}", model.name)),
+        );
+    }
+
+    let inputs = arguments.models.iter().chain([&handler, &library]);
+    let inputs: Vec<&Path> = inputs.map(PathBuf::as_path).collect();
+    let folder = FolderTarget::open(&arguments.out, arguments.force, &inputs)?;
+    let mut zip = match &arguments.zip {
+        Some(place)
+            if std::path::absolute(place)?.starts_with(std::path::absolute(&arguments.out)?) =>
+        {
+            bail!(
+                "--zip {} lies in --out; choose another place",
+                place.display()
+            )
+        }
+        Some(place) => Some(FileTarget::open(place, arguments.force)?),
+        None => None,
+    };
+    complain("", ["copying"]);
+    let parts = Parts {
+        handler: &handler,
+        library: &library,
+        models: &models,
+        triggers: &triggers,
+    };
+    app_folder::write(folder.path(), &parts)?;
+    read_functions(folder.path())?;
+    if here.is_ok_and(|here| here == cpu) && cfg!(target_os = "linux") {
+        check(folder.path(), &library, config)?;
+    } else {
+        complain(
+            "warning: ",
+            [format!(
+                "models are not checked: ONNX Runtime for {cpu} cannot run here"
+            )],
+        );
+    }
+    let shipped = app_folder::shipped(folder.path())?;
+    let mut report = sizes(folder.path(), &shipped)?;
+    if let Some(zip) = &mut zip {
+        complain("", ["compressing"]);
+        let executable = app_folder::executable()?;
+        zip::write(zip.file(), folder.path(), shipped, &executable)?;
+        let bytes = zip
+            .file()
+            .metadata()
+            .context("the zip cannot be read")?
+            .len();
+        line(&mut report, bytes, "zip");
+    }
+    folder.put_into_place()?;
+    if let Some(zip) = zip {
+        zip.put_into_place()?;
+    }
+    answer(&report)
+}
+
+/// The handler and its library. One beside a given handler was most likely built for the same machine.
+fn programs(arguments: &PackageArguments, config: &Config) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let Some(handler) = &arguments.handler else {
+        let program = std::env::current_exe().context("the program does not know its own place")?;
+        return Ok((program, find_runtime(config)?));
+    };
+    let beside = handler.parent().and_then(library_in);
+    let library = match (&config.runtime_library, beside) {
+        (None, Some(beside)) => beside,
+        _ => find_runtime(config)?,
+    };
+    Ok((handler.clone(), library))
+}
+
+fn models(paths: &[PathBuf]) -> anyhow::Result<Vec<ModelSource>> {
+    let mut known = BTreeMap::new();
+    let mut models = Vec::with_capacity(paths.len());
+    for path in paths {
+        let model = ModelSource::read(path)?;
+        if let Some(other) = known.insert(model.name.clone(), path) {
+            bail!(
+                "two models are called {:?}: {} and {}; rename one",
+                model.name,
+                other.display(),
+                path.display()
+            );
+        }
+        models.push(model);
+    }
+    Ok(models)
+}
+
+/// The models as they lie in the package, with the library that goes with them.
+fn check(root: &Path, library: &Path, config: &Config) -> anyhow::Result<()> {
+    let mut config = config.clone();
+    config.model_dir = root.join("models");
+    let library = std::path::absolute(library)?;
+    let places = check::places_in(&config)?;
+    let (_, models) = check::check(&config, &library, &places)?;
+    let problems: Vec<String> = models.iter().filter_map(CheckedModel::problem).collect();
+    match problems.is_empty() {
+        true => Ok(()),
+        false => bail!("{}", problems.join("; ")),
+    }
+}
+
+/// What each part takes: programs by name, models as a whole, and the rest.
+fn sizes(root: &Path, files: &[PathBuf]) -> anyhow::Result<String> {
+    let mut parts = BTreeMap::new();
+    let mut total = 0;
+    for file in files {
+        let path = root.join(file);
+        let bytes = fs::metadata(&path)
+            .with_context(|| format!("{} cannot be read", path.display()))?
+            .len();
+        let mut steps = file
+            .components()
+            .map(|part| part.as_os_str().to_string_lossy());
+        let part = match (steps.next().as_deref(), steps.next()) {
+            (Some("models"), Some(name)) => format!("models/{name}"),
+            (Some("bin"), Some(name)) => format!("bin/{name}"),
+            _ => "host.json and functions".to_owned(),
+        };
+        *parts.entry(part).or_insert(0) += bytes;
+        total += bytes;
+    }
+    let mut report = String::new();
+    for (part, bytes) in parts {
+        line(&mut report, bytes, &part);
+    }
+    line(&mut report, total, "total");
+    Ok(report)
+}
+
+fn line(report: &mut String, bytes: u64, part: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(report, "{:9.2} MB  {part}", bytes as f64 / 1e6);
+}

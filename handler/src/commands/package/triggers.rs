@@ -1,0 +1,204 @@
+//! What sets scoring off: the function folder for each trigger, and the app settings it needs.
+
+use anyhow::bail;
+use serde_json::{Value, json};
+
+/// A kind of trigger.
+#[derive(Debug)]
+pub(super) struct Trigger {
+    /// What it is called on the command line.
+    pub(super) name: &'static str,
+    /// Its function folder.
+    pub(super) function: &'static str,
+    /// Its function.json.
+    pub(super) bindings: &'static str,
+    settings: &'static [&'static [(&'static str, &'static str)]],
+}
+
+type Settings = [(&'static str, &'static str)];
+
+/// What every app has, whatever sets it off. Values in angle brackets are to be filled in.
+const COMMON: &Settings = &[
+    ("AzureWebJobsStorage__accountName", "<storage account>"),
+    ("AzureWebJobsStorage__credential", "managedidentity"),
+    ("AzureWebJobsStorage__clientId", IDENTITY),
+    ("REDIS_URL", "rediss://<redis host>:10000"),
+    ("REDIS_AUTH", "entra"),
+    ("AZURE_CLIENT_ID", IDENTITY),
+];
+const IDENTITY: &str = "<client id of the app's identity>";
+const SERVICE_BUS: &Settings = &[
+    (
+        "ServiceBusConnection__fullyQualifiedNamespace",
+        "<namespace>.servicebus.windows.net",
+    ),
+    ("ServiceBusConnection__credential", "managedidentity"),
+    ("ServiceBusConnection__clientId", IDENTITY),
+    ("SCORE_RESULT_QUEUE", "score-results"),
+    ("SCORE_REJECTED_QUEUE", "score-rejected"),
+];
+const QUEUE: &Settings = &[("SCORE_QUEUE", "score")];
+const TOPIC: &Settings = &[
+    ("SCORE_TOPIC", "score-requests"),
+    ("SCORE_SUBSCRIPTION", "score"),
+];
+const STORAGE_QUEUE: &Settings = &[
+    ("SCORE_STORAGE_QUEUE", "score"),
+    ("SCORE_STORAGE_RESULT_QUEUE", "score-results"),
+    ("SCORE_STORAGE_REJECTED_QUEUE", "score-rejected"),
+];
+// By identity, a blob trigger asks for the addresses of both services.
+const BLOB: &Settings = &[
+    (
+        "AzureWebJobsStorage__blobServiceUri",
+        "https://<storage account>.blob.core.windows.net",
+    ),
+    (
+        "AzureWebJobsStorage__queueServiceUri",
+        "https://<storage account>.queue.core.windows.net",
+    ),
+];
+
+const CUSTOM_OPS: &Settings = &[("SCORE_CUSTOM_OPS", "on")];
+
+/// All there are. The repository's own functions are the templates, where it has them.
+const TRIGGERS: [Trigger; 5] = [
+    Trigger {
+        name: "http",
+        function: "score_http",
+        bindings: include_str!("../../../../score_http/function.json"),
+        settings: &[],
+    },
+    Trigger {
+        name: "servicebus",
+        function: "score_queue",
+        bindings: include_str!("../../../../score_queue/function.json"),
+        settings: &[SERVICE_BUS, QUEUE],
+    },
+    Trigger {
+        name: "servicebus-topic",
+        function: "score_queue_topic",
+        bindings: include_str!("templates/score_queue_topic.json"),
+        settings: &[SERVICE_BUS, TOPIC],
+    },
+    Trigger {
+        name: "storage-queue",
+        function: "score_storage_queue",
+        bindings: include_str!("templates/score_storage_queue.json"),
+        settings: &[STORAGE_QUEUE],
+    },
+    Trigger {
+        name: "blob",
+        function: "score_blob",
+        bindings: include_str!("../../../../score_blob/function.json"),
+        settings: &[BLOB],
+    },
+];
+
+/// What the platform asks for the app's health, which cannot send keys: functions of fixed routes that tell a word each.
+const HEALTH: [Trigger; 2] = [
+    Trigger {
+        name: "health-live",
+        function: "score_health_live",
+        bindings: include_str!("../../../../score_health_live/function.json"),
+        settings: &[],
+    },
+    Trigger {
+        name: "health-ready",
+        function: "score_health_ready",
+        bindings: include_str!("../../../../score_health_ready/function.json"),
+        settings: &[],
+    },
+];
+
+/// The triggers of these names, each once, and with `health` those of the health functions.
+///
+/// # Errors
+/// If there is none of a name; the text names those there are.
+pub(super) fn chosen(names: &[String], health: bool) -> anyhow::Result<Vec<Trigger>> {
+    let known = TRIGGERS.map(|trigger| trigger.name);
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        bail!(
+            "there is no trigger {unknown:?}; there are: {}",
+            known.join(", ")
+        );
+    }
+    let mut chosen = Vec::from(TRIGGERS);
+    chosen.retain(|trigger| names.iter().any(|name| name == trigger.name));
+    if health {
+        chosen.extend(HEALTH);
+    }
+    Ok(chosen)
+}
+
+/// The app settings in the form that the portal and `az functionapp config appsettings set --settings @FILE` take.
+/// `custom_ops`: whether a model brings a library of operators.
+pub(super) fn app_settings(triggers: &[Trigger], custom_ops: bool) -> String {
+    let own = triggers.iter().flat_map(|trigger| trigger.settings);
+    let own = own.chain(custom_ops.then_some(&CUSTOM_OPS));
+    let mut settings: Vec<(&str, &str)> = Vec::new();
+    for (name, value) in std::iter::once(&COMMON).chain(own).copied().flatten() {
+        if !settings.contains(&(*name, *value)) {
+            settings.push((name, value));
+        }
+    }
+    let entries: Value = settings
+        .into_iter()
+        .map(|(name, value)| json!({ "name": name, "value": value, "slotSetting": false }))
+        .collect();
+    format!("{entries:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn an_unknown_trigger_is_told_the_known_ones() {
+        let refusal = chosen(&names(&["http", "kafka"]), true);
+        let refusal = refusal.unwrap_err().to_string();
+        assert_eq!(
+            refusal,
+            "there is no trigger \"kafka\"; there are: http, servicebus, servicebus-topic, storage-queue, blob"
+        );
+        let twice = names(&["blob", "http", "blob"]);
+        assert_eq!(chosen(&twice, false).unwrap().len(), 2);
+        assert_eq!(chosen(&twice, true).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn every_setting_that_a_binding_names_is_in_the_list_and_no_secret_is() {
+        for trigger in TRIGGERS {
+            let (name, bindings) = (trigger.name, trigger.bindings);
+            let settings = app_settings(&[trigger], false);
+            let list: Vec<Value> = serde_json::from_str(&settings).unwrap();
+            let has = |wanted: &str| list.iter().any(|entry| entry["name"] == wanted);
+            // Every second part between percent signs is a name.
+            for wanted in bindings.split('%').skip(1).step_by(2) {
+                assert!(has(wanted), "{name}: {wanted}");
+            }
+            let bound = bindings.contains("ServiceBusConnection");
+            assert_eq!(
+                bound,
+                has("ServiceBusConnection__fullyQualifiedNamespace"),
+                "{name}"
+            );
+            let lower = settings.to_lowercase();
+            for secret in ["key", "password", "secret", "connectionstring"] {
+                assert!(!lower.contains(secret), "{name}: {secret}");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_that_triggers_share_are_listed_once() {
+        let both = chosen(&names(&["servicebus", "servicebus-topic"]), true).unwrap();
+        let settings = app_settings(&both, true);
+        assert_eq!(settings.matches("\"SCORE_CUSTOM_OPS\"").count(), 1);
+        assert_eq!(settings.matches("\"SCORE_RESULT_QUEUE\"").count(), 1);
+    }
+}

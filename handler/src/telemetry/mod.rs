@@ -1,0 +1,4 @@
+//! What the program tells operators while it runs: log lines, and traces in both directions.
+
+pub(crate) mod logging;
+pub(crate) mod traces;

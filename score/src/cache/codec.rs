@@ -1,0 +1,229 @@
+//! The bytes of a remembered result.
+//!
+//! A *payload* holds the outputs of one unit, one after the other: element type (`u8`), number of axes (`u8`), each
+//! axis (`u32`), then the elements (little-endian; strings with a `u32` length). In Redis it is *sealed*: two magic
+//! bytes, a version byte and a checksum that covers the key, so that an entry which was cut, changed, copied under
+//! another key or written by another program is never taken for a result.
+
+use bytes::{Buf, BufMut, Bytes};
+
+use super::key::MemoKey;
+use crate::tensor::{ElementType, Shape, Tensor, TensorData, element_count};
+
+const MAGIC: [u8; 2] = *b"SM";
+const VERSION: u8 = 1;
+const CHECKSUM_BYTES: usize = 16;
+const HEADER_BYTES: usize = MAGIC.len() + 1 + CHECKSUM_BYTES;
+
+/// The payload of one row of `outputs`, whose axis 0 is the row.
+pub(crate) fn encode_row(outputs: &[Tensor], row: usize) -> Bytes {
+    encode(outputs, Tensor::row_shape, |tensor| tensor.row_range(row))
+}
+
+/// The payload of `outputs` as one unit.
+pub(crate) fn encode_whole(outputs: &[Tensor]) -> Bytes {
+    encode(outputs, Tensor::shape, |tensor| 0..tensor.data().len())
+}
+
+fn encode(
+    outputs: &[Tensor],
+    shape: impl Fn(&Tensor) -> &[usize],
+    range: impl Fn(&Tensor) -> std::ops::Range<usize>,
+) -> Bytes {
+    let mut out = Vec::with_capacity(128);
+    for tensor in outputs {
+        out.put_u8(tensor.element_type() as u8);
+        let axes = shape(tensor);
+        out.put_u8(axes.len() as u8);
+        for axis in axes {
+            out.put_u32_le(*axis as u32);
+        }
+        tensor.data().put_bytes(range(tensor), &mut out);
+    }
+    // Without the room that was too much: these bytes may be kept for long.
+    Bytes::from(out.into_boxed_slice())
+}
+
+/// Whether [`encode_row`] and [`encode_whole`] can write these tensors: the format has a `u8` rank and `u32` axes.
+pub(crate) fn can_encode(outputs: &[Tensor]) -> bool {
+    outputs.iter().all(|tensor| {
+        u8::try_from(tensor.shape().len()).is_ok()
+            && tensor.shape().iter().all(|n| u32::try_from(*n).is_ok())
+    })
+}
+
+/// Reads a payload: the tensors of one unit, with the expected element types.
+/// `None` if the bytes are anything but a complete payload.
+pub(crate) fn decode(payload: &[u8], types: &[ElementType]) -> Option<Vec<Tensor>> {
+    let mut rest = payload;
+    let mut outputs = Vec::with_capacity(types.len());
+    for ty in types {
+        let (shape, count) = take_header(*ty, &mut rest)?;
+        // Every element takes at least one byte, so a lying shape cannot ask for more room than the payload has.
+        let mut data = TensorData::with_capacity(*ty, count.min(rest.len()));
+        data.take_bytes(count, &mut rest)?;
+        outputs.push(Tensor::new(shape, data).ok()?);
+    }
+    rest.is_empty().then_some(outputs)
+}
+
+fn take_header(expected: ElementType, rest: &mut &[u8]) -> Option<(Shape, usize)> {
+    if ElementType::from_tag(rest.try_get_u8().ok()?)? != expected {
+        return None;
+    }
+    let axes = rest.try_get_u8().ok()?;
+    let mut shape = Shape::with_capacity(axes.into());
+    for _ in 0..axes {
+        shape.push(rest.try_get_u32_le().ok()? as usize);
+    }
+    let count = element_count(&shape)?;
+    Some((shape, count))
+}
+
+/// Stacks the payloads of rows into the tensors of all rows.
+pub(crate) struct RowStack {
+    rows: usize,
+    /// For each output the shape of a row, once known, and the elements so far.
+    outputs: Vec<(Option<Shape>, TensorData)>,
+}
+
+impl RowStack {
+    /// For outputs of the given element types, with room for `rows` rows of a few elements.
+    pub(crate) fn new(types: &[ElementType], rows: usize) -> Self {
+        let empty = |ty: &ElementType| (None, TensorData::with_capacity(*ty, rows));
+        Self {
+            rows: 0,
+            outputs: types.iter().map(empty).collect(),
+        }
+    }
+
+    /// Adds one row. `None` if the bytes are anything but a complete payload, or its shapes differ from the rows before.
+    pub(crate) fn push(&mut self, payload: &[u8]) -> Option<()> {
+        let mut rest = payload;
+        for (known, data) in &mut self.outputs {
+            let (shape, count) = take_header(data.element_type(), &mut rest)?;
+            if *known.get_or_insert_with(|| shape.clone()) != shape {
+                return None;
+            }
+            data.take_bytes(count, &mut rest)?;
+        }
+        self.rows += 1;
+        rest.is_empty().then_some(())
+    }
+
+    /// The stacked outputs; `None` without any row.
+    pub(crate) fn finish(self) -> Option<Vec<Tensor>> {
+        let rows = self.rows;
+        let stack = |(shape, data): (Option<Shape>, TensorData)| {
+            let mut shape = shape?;
+            shape.insert(0, rows);
+            Tensor::new(shape, data).ok()
+        };
+        self.outputs.into_iter().map(stack).collect()
+    }
+}
+
+/// The payload as it is written to Redis under `key`.
+pub(crate) fn seal(key: &MemoKey, payload: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
+    out.put_slice(&MAGIC);
+    out.put_u8(VERSION);
+    out.put_slice(&checksum(key, payload));
+    out.put_slice(payload);
+    Bytes::from(out)
+}
+
+/// The payload of a value found in Redis under `key`, if it is one of ours and undamaged.
+pub(crate) fn open(key: &MemoKey, value: &Bytes) -> Option<Bytes> {
+    let (header, payload) = value.split_at_checked(HEADER_BYTES)?;
+    let valid =
+        header[..2] == MAGIC && header[2] == VERSION && header[3..] == checksum(key, payload);
+    // A copy of its own, since the value may be a slice of a larger network buffer.
+    valid.then(|| Bytes::copy_from_slice(payload))
+}
+
+/// How many bytes of a sealed value are payload.
+pub(super) fn payload_bytes(value: &Bytes) -> usize {
+    value.len().saturating_sub(HEADER_BYTES)
+}
+
+fn checksum(key: &MemoKey, payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let mut hasher = blake3::Hasher::new_keyed(key.unit());
+    hasher.update(payload);
+    let mut sum = [0; CHECKSUM_BYTES];
+    sum.copy_from_slice(&hasher.finalize().as_bytes()[..CHECKSUM_BYTES]);
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::key::{KeyMaker, ModelDigest};
+
+    fn outputs() -> Vec<Tensor> {
+        vec![
+            Tensor::new(vec![2], TensorData::Int64(vec![7, 3])).unwrap(),
+            Tensor::new(
+                vec![2, 2],
+                TensorData::Float32(vec![0.25, 0.75, f32::NAN, 1.0]),
+            )
+            .unwrap(),
+            Tensor::new(vec![2], TensorData::String(vec!["a".into(), "bé".into()])).unwrap(),
+        ]
+    }
+
+    const TYPES: [ElementType; 3] = [
+        ElementType::Int64,
+        ElementType::Float32,
+        ElementType::String,
+    ];
+
+    fn key(value: f32) -> MemoKey {
+        let inputs = [Tensor::new(vec![1, 1], TensorData::Float32(vec![value])).unwrap()];
+        let model = ModelDigest::new(&blake3::hash(b"m"), "1");
+        KeyMaker::for_rows(model, &inputs).rows(&inputs, 1)[0]
+    }
+
+    #[test]
+    fn a_row_comes_back_as_it_was() {
+        let row = decode(&encode_row(&outputs(), 0), &TYPES).unwrap();
+        assert_eq!(row[0].data(), &TensorData::Int64(vec![7]));
+        assert_eq!(row[0].shape(), [0usize; 0]);
+        assert_eq!(row[1].data(), &TensorData::Float32(vec![0.25, 0.75]));
+        assert_eq!(row[2].data(), &TensorData::String(vec!["a".into()]));
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_byte_is_noticed() {
+        let sealed = seal(&key(1.0), &encode_row(&outputs(), 1));
+        assert!(open(&key(1.0), &sealed).is_some());
+        for length in 0..sealed.len() {
+            assert!(open(&key(1.0), &sealed.slice(..length)).is_none());
+        }
+        for position in 0..sealed.len() {
+            let mut bytes = sealed.to_vec();
+            bytes[position] ^= 0x40;
+            assert!(open(&key(1.0), &Bytes::from(bytes)).is_none());
+        }
+    }
+
+    #[test]
+    fn an_entry_copied_under_another_key_is_refused() {
+        let sealed = seal(&key(1.0), &encode_row(&outputs(), 0));
+        assert!(open(&key(2.0), &sealed).is_none());
+    }
+
+    #[test]
+    fn decoding_nonsense_neither_panics_nor_allocates_wildly() {
+        assert!(decode(b"", &TYPES).is_none());
+        let mut lie = vec![ElementType::Float32 as u8, 2];
+        lie.extend([0xff; 8]);
+        assert!(decode(&lie, &[ElementType::Float32]).is_none());
+        let payload = encode_whole(&outputs());
+        assert!(decode(&payload, &TYPES[..2]).is_none(), "left-over bytes");
+        assert!(
+            decode(&payload, &[ElementType::Float32; 3]).is_none(),
+            "other types"
+        );
+    }
+}
