@@ -149,6 +149,21 @@ def test_scripts_and_targets_of_the_workflows_exist(name):
                 assert os.access(ROOT / words[0], os.X_OK), words[0]
 
 
+def test_the_last_stage_installs_nothing():
+    """Packages of an old release vanish from the mirrors, and with them the image could not be built."""
+    stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    assert "apt-get" in stages[1] and not any("apt-get" in stage for stage in stages[2:])
+
+
+def test_renovate_fills_the_digests_of_images():
+    renovate = json.loads((ROOT / ".github/renovate.json").read_text())
+    assert "docker:pinDigests" in renovate["extends"]
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    for argument in set(re.findall(r"^FROM \$\{(\w+)\}", dockerfile, re.MULTILINE)):
+        # Renovate reads the default of an argument that a FROM uses, and adds the digest behind the tag.
+        assert re.search(rf"^ARG {argument}=[\w./-]+:[\w.-]+(@sha256:[0-9a-f]{{64}})?$", dockerfile, re.MULTILINE), argument
+
+
 FUNCTIONS = {path.parent.name for path in ROOT.glob("score_*/function.json")} | {
     path.stem for path in (ROOT / "handler/src/commands/package/templates").glob("score_*.json")
 }
