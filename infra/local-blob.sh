@@ -13,7 +13,7 @@ storage=${AzureWebJobsStorage:-UseDevelopmentStorage=true}
 for container in incoming scored rejected; do
   az storage container create --name "$container" --connection-string "$storage" --output none --only-show-errors
 done
-az storage blob upload --container-name incoming --name "$name" --file "$file" --overwrite \
+az storage blob upload --container-name incoming --name "$name" --file "$file" --overwrite --no-progress \
   --connection-string "$storage" --output none --only-show-errors
 url=$(az storage blob url --container-name incoming --name "$name" --connection-string "$storage" --output tsv --only-show-errors)
 
