@@ -17,7 +17,7 @@ az storage blob upload --container-name incoming --name "$name" --file "$file" -
   --connection-string "$storage" --output none --only-show-errors
 url=$(az storage blob url --container-name incoming --name "$name" --connection-string "$storage" --output tsv --only-show-errors)
 
-status=$(jq --null-input --arg name "$name" --arg url "$url" --arg size "$(stat --format %s "$file")" '[{
+status=$(jq --null-input --arg name "$name" --arg url "$url" --arg size "$(wc -c <"$file")" '[{
     id: "\(now)", topic: "local", subject: "/blobServices/default/containers/incoming/blobs/\($name)",
     eventType: "Microsoft.Storage.BlobCreated", eventTime: (now | todate), dataVersion: "", metadataVersion: "1",
     data: {api: "PutBlob", blobType: "BlockBlob", contentType: "application/octet-stream",

@@ -96,7 +96,9 @@ step_image() {
     run acr create --resource-group "$RESOURCE_GROUP" --name "$REGISTRY" --location "$LOCATION" --sku Basic \
       --admin-enabled "$admin"
   status=$(ask Succeeded acr build --registry "$REGISTRY" --resource-group "$RESOURCE_GROUP" --image "score:$IMAGE_TAG" \
-    --no-logs --query status "$root")
+    --no-logs --query status "$root") ||
+    die "the registry built no image; where it may not (TasksOperationsNotAllowed: subscriptions with free credit)," \
+      "build and push one with Docker, and give its name by IMAGE"
   [[ $status == *Succeeded* ]] || die "the image was not built (${status,,}); see: az acr task logs --registry $REGISTRY"
 }
 

@@ -177,7 +177,10 @@ def taken(check):
         assert f"{setting} '{name}': the name is taken" in check.deploy(ok=False)
         assert not any(r["method"] == "PUT" for r in check.azure.requests)
     check.azure.taken = set()
-    print("\nrefused before anything was made: 4 taken names")
+    refusal = check.deploy(ok=False, PLAN_SKU="FC1", LOCATION="atlantis")
+    assert "LOCATION 'atlantis': Flex Consumption (PLAN_SKU FC1) is not there; expected one of westeurope" in refusal
+    assert not any(r["method"] == "PUT" for r in check.azure.requests)
+    print("\nrefused before anything was made: 4 taken names, a region without Flex Consumption")
 
 
 def goes_on(check):
@@ -190,6 +193,15 @@ def goes_on(check):
     check.azure.refused = None
     assert "[7]" in check.deploy(**settings)
     print("went on after a failed step")
+
+
+def registry_that_builds_nothing(check):
+    check.azure.reset()
+    check.azure.builds = False
+    refusal = check.deploy("--only", "image", ok=False)
+    assert "TasksOperationsNotAllowed" in refusal and "give its name by IMAGE" in refusal, refusal
+    check.azure.builds = True
+    print("said what to do where a registry may not build")
 
 
 def clean_up(check):
@@ -223,6 +235,7 @@ def main():
                 scripts_of_azd(check)
         taken(check)
         goes_on(check)
+        registry_that_builds_nothing(check)
         clean_up(check)
 
 

@@ -67,6 +67,7 @@ class Azure:
         self.resources = {}  # by lower-case path
         self.requests = []
         self.taken = set()  # names that somebody else has
+        self.builds = True  # whether registries may build; subscriptions with free credit may not
         self.refused = None  # part of the paths that nothing may be put to
         self.registered = {}  # resource provider -> how often it was asked for since it was registered
         self.secrets = {}  # of container apps, by lower-case path
@@ -278,6 +279,8 @@ class Azure:
             return 200, {"username": "admin", "passwords": [{"name": "password", "value": SECRET}]}
         if low.endswith("/listbuildsourceuploadurl"):
             return 200, {"uploadUrl": f"https://{self.host}/upload/source.tar.gz?sig={SECRET}", "relativePath": "source.tar.gz"}
+        if low.endswith("/schedulerun") and not self.builds:
+            return 403, {"error": {"code": "TasksOperationsNotAllowed", "message": "ACR Tasks requests are not permitted."}}
         if low.endswith("/schedulerun") or "/runs/" in low:
             return 200, {"id": f"{path}/r1", "name": "r1", "properties": {"runId": "r1", "status": "Succeeded"}}
         if low.startswith("/upload/"):
