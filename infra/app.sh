@@ -23,12 +23,14 @@ app_host_now() {
 }
 
 # The key as it is now: a host that starts answers 400 and 502 for minutes, and the key of an extension comes even later.
+# On Container Apps the host writes its keys into the vault when it has to look at one for the first time, so it is called.
 app_key_now() {
   local -A app_service=([function]=functionKeys.default [blobs]=systemKeys.blobs_extension)
   local -A key_vault=([function]=host--functionKey--default [blobs]=host--systemKey--blobs-095extension)
   local resource
   if [[ ${SCORE_HOSTING:-} == containerapp ]]; then
     resource=$(az cloud show --query suffixes.keyvaultDns --output tsv)
+    curl --silent --output /dev/null --max-time 60 --header 'x-functions-key: none' "https://$(app_host "$1" "$2")/api/score" || true
     az rest --uri "${AZURE_KEY_VAULT_URI:?set it, or run this by azd}secrets/${key_vault[$3]}?api-version=7.4" \
       --resource "https://${resource#.}" --query value --output tsv
   else

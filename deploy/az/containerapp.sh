@@ -11,9 +11,10 @@ make_environment() {
 }
 
 # The Functions host reads its keys from files (AzureWebJobsSecretStorageType=ContainerApps), which are secrets of the
-# container app. A second run keeps the keys of the first.
-# Secret, the name of its file, and what it is for.
-key_files=(host-master=host.master host-function=host.function.default host-blobs=host.systemKey.blobs_extension)
+# container app, and makes none by itself. A second run keeps the keys of the first.
+# The secret's name, and the name of its file, which the host expects (ContainerAppsSecretsRepository in its source).
+key_files=(host-master=host.master host-function-default=host.function.default
+  host-systemkey-blobs=host.systemKey.blobs_extension)
 
 stored_key() {
   azure rest --method post --uri "$(id_of Microsoft.App/containerApps "$APP")/listSecrets?api-version=$containerapp_api" \
@@ -22,7 +23,8 @@ stored_key() {
 
 # container_app_key function|blobs
 container_app_key() {
-  if $dry_run; then echo "<$1 key of $APP>"; else stored_key "host-$1"; fi
+  local -A names=([function]=host-function-default [blobs]=host-systemkey-blobs)
+  if $dry_run; then echo "<$1 key of $APP>"; else stored_key "${names[$1]}"; fi
 }
 
 # Prints the secrets as JSON, for a file that az reads.

@@ -131,6 +131,16 @@ def settings_with_hyphens(check):
     assert "AppSetting with name 'AzureWebJobs.score-queue.Disabled' is not allowed" in refusal, refusal
 
 
+def scale_rules_of_a_function_app(check):
+    """The platform makes them; the fake refuses others as Azure does."""
+    app = f"{BASE}/resourceGroups/rg-my-scores/providers/Microsoft.App/containerApps/my-scores"
+    rules = [{"name": "http", "http": {"metadata": {"concurrentRequests": "64"}}}]
+    body = {"kind": "functionapp", "location": "westeurope", "properties": {"template": {"scale": {"rules": rules}}}}
+    refusal = check.run("az", "rest", "--method", "put", "--uri", f"{app}?api-version=2026-07-01", "--body", json.dumps(body),
+                        ok=False)
+    assert "FunctionAppCannotSetScaleRules" in refusal, refusal
+
+
 def scripts_of_azd(check):
     """infra/smoke.sh and infra/blob-events.sh against an app whose host still starts, on App Service and Container Apps."""
     azure = check.azure
@@ -142,9 +152,9 @@ def scripts_of_azd(check):
             azure.put(f"{group}/Microsoft.App/containerApps/my-scores", {
                 "location": "westeurope", "properties": {"configuration": {"ingress": {}, "secrets": []}}})
         app = {"SCORE_HOSTING": hosting, "AZURE_KEY_VAULT_URI": vault, "SCORE_KEY_DELAY": "1"}
-        azure.asked_for_keys = 0
+        azure.asked_for_keys, azure.called = 0, False
         assert "my-scores scores" in check.run(ROOT / "infra/smoke.sh", "rg-my-scores", "my-scores", **app)
-        azure.asked_for_keys = 0
+        azure.asked_for_keys, azure.called = 0, False
         events = {"AZURE_RESOURCE_GROUP": "rg-my-scores", "AZURE_FUNCTION_NAME": "my-scores", "AZURE_SYSTEM_TOPIC_NAME": "topic"}
         for _ in range(2):
             check.run(ROOT / "infra/blob-events.sh", **app, **events)
@@ -152,6 +162,11 @@ def scripts_of_azd(check):
         assert subscription["destination"]["properties"]["endpointUrl"].rstrip() == (
             f"https://{azure.host}/runtime/webhooks/blobs?functionName=Host.Functions.score_blob&code={SECRET}")
         assert [r["path"] for r in azure.requests if r["method"] == "PUT"][-1].endswith("eventSubscriptions/score-blob")
+    azure.registered.pop("microsoft.app", None)
+    check.run(ROOT / "infra/providers.sh")
+    assert "microsoft.app" not in azure.registered
+    check.run(ROOT / "infra/providers.sh", VNET_ENABLED="true")
+    assert azure.state("microsoft.app") == "Registered", "Flex Consumption needs it in a network"
     azure.asked_for_keys = 0
     gone = {"SCORE_KEY_SECONDS": "0", "SCORE_HOSTING": "zip"}
     refused = check.run(ROOT / "infra/smoke.sh", "rg-my-scores", "my-scores", ok=False, **gone)
@@ -230,6 +245,8 @@ def main():
             return scripts_of_azd(check)
         for name, settings in VARIANTS.items():
             variant(check, name, settings)
+            if settings.get("PLAN_SKU") == "ACA":
+                scale_rules_of_a_function_app(check)
             if settings == {}:
                 settings_with_hyphens(check)
                 scripts_of_azd(check)

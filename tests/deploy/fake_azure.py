@@ -27,6 +27,7 @@ PROVIDERS = {"microsoft.authorization", "microsoft.resources", "microsoft.featur
 STARTING_HOST = [
     (400, {"error": {"code": "BadRequest", "message": "Encountered an error (ServiceUnavailable) from host runtime."}}),
     (502, {"error": {"code": "BadGateway", "message": "The gateway got no answer."}}),
+    (200, {"functionKeys": {}, "systemKeys": {}, "masterKey": SECRET}),  # the keys themselves come last
 ]
 
 
@@ -72,6 +73,7 @@ class Azure:
         self.registered = {}  # resource provider -> how often it was asked for since it was registered
         self.secrets = {}  # of container apps, by lower-case path
         self.asked_for_keys = 0
+        self.called = False  # whether the app had to look at a key
         self.lock = threading.Lock()
         self.arm = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -103,6 +105,11 @@ class Azure:
             return 403, {"error": {"code": "AuthorizationFailed", "message": "not allowed"}}
         if method == "PUT" and key.endswith("/config/appsettings"):
             return self.refused_settings(key, body["properties"])
+        if method == "PUT" and "/microsoft.app/containerapps/" in key and body.get("kind") == "functionapp":
+            scale = body["properties"]["template"].get("scale", {})
+            if scale.get("rules") and not scale.get("allowScalingRuleOverride"):
+                return 400, {"error": {"code": "FunctionAppCannotSetScaleRules", "message": "Scale rules cannot be manually "
+                             "configured on the Function App. Scaling is auto-configured on the revision."}}
         if method == "PUT" and re.search(r"/microsoft\.web/sites/[^/]+$", key):
             settings = (body["properties"].get("siteConfig") or {}).get("appSettings") or []
             return self.refused_settings(key, {s["name"]: s.get("value") for s in settings})
@@ -263,8 +270,7 @@ class Azure:
         if low.endswith("/resources") and method == "GET":
             return 200, {"value": self.listed(low[:-len("/resources")], query)}
         if low.startswith("/secrets/host--"):  # a vault with the keys of the host of a container app
-            self.asked_for_keys += 1
-            if self.asked_for_keys == 1:
+            if not self.called:
                 return 404, {"error": {"code": "SecretNotFound", "message": "not found"}}
             return 200, {"value": SECRET}
         if low.endswith("/listsecrets"):
@@ -305,7 +311,8 @@ class Azure:
 
     def score(self, method, key):
         """The app itself, which asks for a function key."""
-        keys = {SECRET, *(value for app in self.secrets.values() for name, value in app.items() if name == "host-function")}
+        self.called = True
+        keys = {SECRET, *(value for app in self.secrets.values() for name, value in app.items() if name == "host-function-default")}
         if key not in keys:
             return 401, None
         return 200, [7] if method == "POST" else {"sample_request": {"data": [[0.0]]}}

@@ -169,6 +169,12 @@ def test_probes_are_those_of_azure():
     assert asked == {"Startup": "/api/health/live", "Readiness": "/api/health/ready", "Liveness": "/api/health/live"}
 
 
+def test_scale_rules_are_left_to_the_platform():
+    """Azure refuses them on a function app: FunctionAppCannotSetScaleRules."""
+    app = at_file("container-app.bicep", "Microsoft.App/containerApps").body
+    assert set(at(app, "properties.template.scale")) == {"minReplicas", "maxReplicas"}
+
+
 def test_roles_are_named_by_their_scope_and_holder():
     roles = [r for r in RESOURCES if r.kind == "Microsoft.Authorization/roleAssignments"]
     assert {r.symbol for f in FILES if f.path.name == "roles.bicep" for r in f.resources} >= {r.symbol for r in roles}

@@ -48,8 +48,8 @@ def test_services_of_azd_are_those_of_the_template():
 
 
 def test_hooks_of_azd_exist():
-    for service in AZD["services"].values():
-        for hook in service["hooks"].values():
+    for owner in [AZD, *AZD["services"].values()]:
+        for hook in owner["hooks"].values():
             for command in hook["run"].split(" && "):
                 assert os.access(ROOT / command.split()[0], os.X_OK), command
     package = AZD["services"]["score"]
