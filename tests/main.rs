@@ -51,4 +51,5 @@ mod redis_selftest;
 mod refusals;
 mod settings;
 mod support;
+mod texts;
 mod traces;

@@ -1,5 +1,6 @@
 //! The models of this process: loaded once, then looked up by every request.
 
+mod folder;
 mod load;
 mod registry;
 mod runtime;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use score::{FeatureStore, Scorer};
 
+pub(crate) use folder::Loadable;
 use load::load_models;
 pub(crate) use load::{below, scorer_options};
 pub(crate) use registry::{Registry, State};
