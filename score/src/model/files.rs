@@ -5,8 +5,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::folder::{ModelOptions, read_options};
+use super::folder::ModelOptions;
 use super::onnx_file::OnnxFile;
+use super::options_file::read_options;
 use super::preprocessor::FILE as PREPROCESSOR;
 use super::text_folder::{is_text, may_describe_texts};
 use crate::error::LoadError;

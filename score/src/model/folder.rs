@@ -11,7 +11,8 @@ use tracing::warn;
 
 use super::files::{ModelFiles, OPTIONS, Parts, is_hidden};
 use super::missing::what_is_there;
-use super::options::{FeatureOptions, INPUT_KEYS, InputOptions};
+use super::options::{FeatureOptions, InputOptions};
+use super::options_file::read_options;
 use super::preprocessor::Preprocessor;
 use super::text_folder::{TOKENIZER, chosen_file};
 use crate::cache::Namespace;
@@ -57,7 +58,7 @@ pub struct ModelOptions {
     pub origin: String,
 }
 
-fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
+pub(super) fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
     if options.max_rows == Some(0) {
         return Err("max_rows: expected 1 or more".to_owned());
     }
@@ -427,86 +428,6 @@ pub fn check_name(name: &str) -> Result<(), String> {
         "a model's name may hold letters, digits, '.', '_' and '-', does not begin with '.', and is not one of {}",
         RESERVED_NAMES.join(", ")
     ))
-}
-
-/// Longer ones are something else under that name.
-const MAX_OPTIONS_BYTES: u64 = 1 << 20;
-
-pub(super) fn read_options(file: PathBuf) -> Result<ModelOptions, LoadError> {
-    let failed = |reason: String| LoadError::Options {
-        path: file.display().to_string(),
-        reason,
-    };
-    // Reading a pipe or a device would not end.
-    let found = fs::metadata(&file).map_err(|error| failed(error.to_string()))?;
-    if !found.is_file() || found.len() > MAX_OPTIONS_BYTES {
-        return Err(failed("expected a text file of at most 1 MiB".to_owned()));
-    }
-    let text = fs::read(&file).map_err(|error| failed(error.to_string()))?;
-    let text = String::from_utf8(text);
-    let text =
-        text.map_err(|_| failed("expected UTF-8 text; save it in that encoding".to_owned()))?;
-    let table = toml::from_str(&text);
-    let table: toml::Table = table.map_err(|error| failed(one_line(&text, &error)))?;
-    refuse_unknown_keys(&table).map_err(&failed)?;
-    let options = toml::from_str(&text);
-    let mut options: ModelOptions = options.map_err(|error| failed(one_line(&text, &error)))?;
-    refuse_senseless(&options).map_err(&failed)?;
-    options.file = Some(file);
-    Ok(options)
-}
-
-const KEYS: [&str; 10] = [
-    "outputs",
-    "rows",
-    "memoize",
-    "labels",
-    "max_rows",
-    "ttl",
-    "inputs",
-    "features",
-    "custom_ops",
-    "text",
-];
-const FEATURE_KEYS: [&str; 2] = ["prefix", "format"];
-
-fn refuse_unknown_keys(table: &toml::Table) -> Result<(), String> {
-    refuse_unknown(table, &KEYS, "")?;
-    if let Some(features) = table.get("features").and_then(toml::Value::as_table) {
-        refuse_unknown(features, &FEATURE_KEYS, "features: ")?;
-    }
-    let inputs = table.get("inputs").and_then(toml::Value::as_table);
-    for (name, input) in inputs.into_iter().flatten() {
-        let place = format!("inputs.{name}: ");
-        refuse_unknown(
-            input.as_table().unwrap_or(&toml::Table::new()),
-            &INPUT_KEYS,
-            &place,
-        )?;
-    }
-    Ok(())
-}
-
-fn refuse_unknown(table: &toml::Table, known: &[&str], place: &str) -> Result<(), String> {
-    let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
-        return Ok(());
-    };
-    let likeness = |known: &&&str| (strsim::jaro_winkler(known, key) * 1000.0) as u32;
-    let nearest = known
-        .iter()
-        .max_by_key(likeness)
-        .copied()
-        .unwrap_or_default();
-    Err(format!(
-        "{place}unknown key {key:?}; did you mean {nearest:?}?"
-    ))
-}
-
-/// The library's own text draws the place over several lines; a log has one line per event.
-fn one_line(text: &str, error: &toml::de::Error) -> String {
-    let start = error.span().map_or(0, |span| span.start);
-    let line = text[..start.min(text.len())].matches('\n').count() + 1;
-    format!("line {line}: {}", error.message())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod missing;
 mod onnx;
 mod onnx_file;
 mod options;
+mod options_file;
 mod picture;
 mod preprocessor;
 mod probe;
