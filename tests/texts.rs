@@ -64,7 +64,7 @@ async fn host() -> FunctionsHost {
 async fn texts_are_vectors_and_are_remembered_by_text() {
     let host = host().await;
     let body = json!({ "data": texts() }).to_string();
-    for cache in ["MISS; hits=0, rows=5", "HIT; hits=5, rows=5"] {
+    for cache in ["MISS", "HIT"] {
         let answer = host
             .http("POST", "/api/score", &[JSON], body.as_bytes())
             .await;

@@ -103,7 +103,7 @@ mod tests {
             ("dimension = 8", "unknown field `dimension`"),
             ("pooling = \"median\"", "\"median\""),
             ("task = \"rerank\"", "unknown variant `rerank`"),
-            ("truncate = true", "invalid type: boolean"),
+            ("truncate = \"middle\"", "unknown variant `middle`"),
         ] {
             let message = read(wrong).unwrap_err();
             assert!(message.contains(reason), "{wrong}: {message}");

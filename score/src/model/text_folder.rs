@@ -33,13 +33,13 @@ pub(super) fn chosen_file(options: &ModelOptions) -> Result<Option<PathBuf>, Loa
 }
 
 /// Whether a folder is to be served as a text model: `model.toml` has a table `[text]` whose task is not `"tensors"`, or
-/// a tokenizer lies there with what sentence-transformers writes, or with the config of a model without a head.
+/// there is what sentence-transformers writes, or a tokenizer with the config of a model without a head.
 pub(super) fn is_text(folder: &Path, options: &ModelOptions) -> bool {
     match &options.text {
         Some(text) => text.get("task").and_then(toml::Value::as_str) != Some("tensors"),
         None => {
-            folder.join(TOKENIZER).is_file()
-                && (folder.join("modules.json").is_file() || has_no_head(folder))
+            let is_file = |name: &str| folder.join(name).is_file();
+            is_file("modules.json") || is_file(TOKENIZER) && has_no_head(folder)
         }
     }
 }

@@ -1,5 +1,6 @@
 mod sharing;
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, mpsc};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use crate::cache::{Namespace, RemoteOptions, Tiers};
 use crate::model::{Evidence, RunError};
 use crate::signature::{Dim, TensorSpec};
 use crate::store::{MemoStore, StoreEntry, StoreError};
+use crate::tensor::ElementType;
 
 /// The inputs of every run of a model, in order.
 #[derive(Clone, Default)]
