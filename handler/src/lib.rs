@@ -30,9 +30,13 @@ use tracing::{info, warn};
 
 use app::App;
 pub use commands::{
-    Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments, execute,
+    Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments,
+    SettingsArguments, execute,
 };
-pub use config::{Config, Envelopes, SETTINGS, Setting, TraceSettings};
+pub use config::{
+    Config, Envelopes, Environment, Fallback, Group, Kind, Mistakes, SETTINGS, Secret, Setting,
+    TraceSettings,
+};
 use http::Workers;
 pub use telemetry::logging::{Telemetry, complain, start_logging};
 use telemetry::summary::Summary;
