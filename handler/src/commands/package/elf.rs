@@ -184,7 +184,7 @@ mod tests {
         for content in ["#!/bin/sh\n", "", "\x7fELF"] {
             std::fs::write(&script, content).unwrap();
             let refusal = check(&script, here, Glibc(9, 0)).unwrap_err();
-            assert!(refusal.contains("no ELF file"), "{refusal}");
+            assert!(refusal.contains("not an ELF file"), "{refusal}");
         }
     }
 }

@@ -185,7 +185,7 @@ mod tests {
         fs::write(place.join("mine"), "").unwrap();
         let open = |force, inputs: &[&Path]| FolderTarget::open(&place, force, inputs);
         assert!(refusal(open(false, &[])).ends_with("is not empty; --force replaces it"));
-        assert!(refusal(open(true, &[])).contains("is no package"));
+        assert!(refusal(open(true, &[])).contains("is not a package"));
         for file in ["host.json", "app-settings.json"] {
             fs::write(place.join(file), "").unwrap();
         }
@@ -205,11 +205,11 @@ mod tests {
         let missing = root.path().join("no/such");
         assert!(refusal(FolderTarget::open(&missing, false, &[])).contains("cannot be written"));
         assert!(refusal(FileTarget::open(&missing, false)).contains("cannot be written"));
-        assert!(refusal(FileTarget::open(root.path(), true)).contains("is no file"));
+        assert!(refusal(FileTarget::open(root.path(), true)).contains("is not a file"));
         let file = root.path().join("app.zip");
         fs::write(&file, "old").unwrap();
         assert!(refusal(FileTarget::open(&file, false)).contains("--force"));
-        assert!(refusal(FolderTarget::open(&file, true, &[])).contains("is no folder"));
+        assert!(refusal(FolderTarget::open(&file, true, &[])).contains("is not a folder"));
         drop(FileTarget::open(&file, true).unwrap());
         assert_eq!(fs::read(&file).unwrap(), b"old");
     }
