@@ -32,7 +32,7 @@ impl FolderTarget {
                 refuse_to_replace(&place, force, inputs)?;
             }
         } else if place.symlink_metadata().is_ok() {
-            bail!("--out {shown} exists and is not a folder");
+            bail!("--out {shown} exists already and is not a folder");
         }
         let new = tempfile::Builder::new()
             .prefix(PREFIX)
@@ -75,7 +75,7 @@ impl FolderTarget {
     }
 }
 
-/// A wrong removal would destroy work, so only a folder that looks like an earlier package is replaced.
+/// Removing the user's files is worse than a refusal, so only what looks like an earlier package is removed.
 fn refuse_to_replace(place: &Path, force: bool, inputs: &[&Path]) -> anyhow::Result<()> {
     let shown = place.display();
     if !force {
@@ -129,10 +129,10 @@ impl FileTarget {
         let shown = place.display();
         if place.symlink_metadata().is_ok() {
             if !place.is_file() {
-                bail!("--zip {shown} exists and is not a file");
+                bail!("--zip {shown} exists already and is not a file");
             }
             if !force {
-                bail!("--zip {shown} exists; --force replaces it");
+                bail!("--zip {shown} exists already; --force replaces it");
             }
         }
         let mut builder = tempfile::Builder::new();
