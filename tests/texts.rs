@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::app_root::{AppRoot, repository};
@@ -105,6 +107,86 @@ async fn the_open_inference_protocol_also_gets_tokens_and_what_was_cut() {
             |name: &str| -> Vec<Value> { expected().iter().map(|row| row[name].clone()).collect() };
         assert_eq!(answer.at("/outputs/1/data"), json!(column("tokens")));
         assert_eq!(answer.at("/outputs/2/data"), json!(column("cut")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openais_clients_get_embeddings() {
+    let host = host().await;
+    let path = "/api/score/v1/embeddings";
+    let post = async |body: Value| {
+        let body = body.to_string();
+        host.http("POST", path, &[JSON], body.as_bytes()).await
+    };
+    let expected = expected();
+    let tokens: i64 = expected
+        .iter()
+        .map(|row| row["tokens"].as_i64().unwrap())
+        .sum();
+    let body = json!({ "input": texts(), "model": "tiny", "user": null });
+    for cache in ["MISS", "HIT"] {
+        let answer = post(body.clone()).await.expect_status(200);
+        assert_eq!(answer.header("x-cache"), Some(cache));
+        assert_eq!(answer.header("x-truncated"), Some("1"));
+        let usage = json!({ "prompt_tokens": tokens, "total_tokens": tokens });
+        assert_eq!(answer.at("/usage"), usage);
+        assert_eq!(answer.at("/model"), "tiny");
+        for (index, row) in expected.iter().enumerate() {
+            assert_eq!(answer.at(&format!("/data/{index}/index")), index);
+            assert_close(
+                &answer.at(&format!("/data/{index}/embedding")),
+                &row["vector"],
+            );
+        }
+    }
+    let one = &expected[0];
+    let floats = post(json!({ "input": one["text"], "dimensions": 4 })).await;
+    let floats = floats.expect_status(200).at("/data/0/embedding");
+    let base64 =
+        post(json!({ "input": one["text"], "dimensions": 4, "encoding_format": "base64" })).await;
+    let base64 = base64.expect_status(200).at("/data/0/embedding");
+    let bytes = BASE64_STANDARD.decode(base64.as_str().unwrap()).unwrap();
+    let numbers = bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes));
+    let numbers: Vec<f64> = numbers.map(f64::from).collect();
+    assert_close(&json!(numbers), &floats);
+    assert!((numbers.iter().map(|n| n * n).sum::<f64>() - 1.0).abs() < 1e-5 && numbers.len() == 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_are_told_in_openais_form() {
+    let host = host().await;
+    let path = "/api/score/v1/embeddings";
+    for (body, status, param, said) in [
+        (
+            json!({ "input": [[1, 2]] }),
+            400,
+            json!("input"),
+            "check_embedding_ctx_length=False",
+        ),
+        (
+            json!({ "input": "a", "dimensions": 9 }),
+            400,
+            json!("dimensions"),
+            "9 is more than the 8 of the model",
+        ),
+        (
+            json!({ "input": "a", "model": "gpt" }),
+            404,
+            json!(null),
+            "tiny",
+        ),
+        (json!({ "input": [] }), 400, json!("input"), "found none"),
+    ] {
+        let body = body.to_string();
+        let answer = host.http("POST", path, &[JSON], body.as_bytes()).await;
+        let error = answer.expect_status(status).at("/error");
+        assert_eq!(error["type"], "invalid_request_error");
+        assert_eq!(error["param"], param, "{body}");
+        assert!(error["message"].as_str().unwrap().contains(said), "{error}");
     }
 }
 

@@ -60,3 +60,64 @@ impl TextFolder {
         self.folder.digest
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use score::ModelPlace;
+
+    use super::*;
+
+    const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/text/tiny");
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            let target = to.join(path.file_name().unwrap());
+            match path.is_dir() {
+                true => copy(&path, &target),
+                false => drop(fs::copy(path, target).unwrap()),
+            }
+        }
+    }
+
+    #[test]
+    fn the_digest_covers_what_shapes_a_vector_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("tiny");
+        copy(Path::new(TINY), &folder);
+        let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+        let digest = || {
+            let place = ModelPlace::of_folder(&folder).unwrap();
+            let folder = ModelFolder::read(&place).unwrap();
+            assert!(folder.is_text);
+            TextFolder::read(&folder).unwrap().digest()
+        };
+        let first = digest();
+        for (name, same) in [
+            ("[text]\nnormalize = false", true),
+            ("[text]\ndimensions = 4\nbatch_tokens = 64", true),
+            ("[text.prompts]\nother = \"x\"", true),
+            ("[text]\nprompt = \"it is \"", false),
+            ("[text]\ntruncate = \"refuse\"", false),
+            ("[text]\nmax_tokens = 31", false),
+            ("[text]\nmax_chars = 31", false),
+            ("[text]\npooling = \"cls\"", false),
+        ] {
+            write("model.toml", name);
+            assert_eq!(digest() == first, same, "{name}");
+        }
+        fs::remove_file(folder.join("model.toml")).unwrap();
+        fs::create_dir(folder.join("onnx")).unwrap();
+        write("onnx/model_int8.onnx", "another variant");
+        write("pytorch_model.bin", "weights of another program");
+        write("special_tokens_map.json", "{}");
+        assert_eq!(digest(), first);
+        let tokenizer = fs::read_to_string(folder.join("tokenizer.json")).unwrap();
+        write("tokenizer.json", &format!("{tokenizer} "));
+        assert_ne!(digest(), first);
+    }
+}

@@ -93,9 +93,8 @@ impl Graph {
                     .to_owned(),
             );
         }
-        if length.is_some_and(|length| length < settings.max_tokens) {
-            let most = settings.max_tokens;
-            let length = length.unwrap_or(0);
+        let most = settings.max_tokens;
+        if let Some(length) = length.filter(|length| *length < most) {
             return Err(folder.wrong_options(&format!(
                 "text.max_tokens: {most} is more than the {length} tokens of the ONNX file's inputs; set it to {length} or less"
             )));
@@ -182,18 +181,7 @@ fn output(
     let tokens = known.iter().find(|(_, pooled)| !pooled);
     let chosen = tokens.filter(|_| settings.pooling_is_set).or(known.first());
     match chosen {
-        None => {
-            let outputs = signature.outputs.iter();
-            let outputs: Vec<String> = outputs.map(|spec| format!("{:?} {spec}", spec.name)).collect();
-            Err(LoadError::Model {
-                path: folder.file.display().to_string(),
-                reason: format!(
-                    "which output holds the vectors is unclear: expected sentence_embedding, last_hidden_state or \
-                     token_embeddings, or a single float output of 2 or 3 axes; found {}; export the model with such an output",
-                    outputs.join(", ")
-                ),
-            })
-        }
+        None => Err(no_vectors(folder, signature)),
         Some((_, true)) if settings.pooling_is_set => Err(folder.wrong_options(
             "text.pooling: the ONNX file gives one vector for each text already, so there is nothing to pool; take the line out",
         )),
@@ -202,6 +190,21 @@ fn output(
              one; put pooling = \"mean\", \"cls\" or \"lasttoken\" into [text] of model.toml, as the model was trained",
         )),
         Some(found) => Ok(*found),
+    }
+}
+
+fn no_vectors(folder: &ModelFolder, signature: &ModelSignature) -> LoadError {
+    let outputs = signature.outputs.iter();
+    let outputs: Vec<String> = outputs
+        .map(|spec| format!("{:?} {spec}", spec.name))
+        .collect();
+    LoadError::Model {
+        path: folder.file.display().to_string(),
+        reason: format!(
+            "which output holds the vectors is unclear: expected sentence_embedding, last_hidden_state or \
+             token_embeddings, or a single float output of 2 or 3 axes; found {}; export the model with such an output",
+            outputs.join(", ")
+        ),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Bodies into named tensors and back, in the dialect the caller speaks.
 
 mod dialect;
+mod embeddings;
 mod format;
 mod json;
 mod refusal;
@@ -17,6 +18,7 @@ pub use dialect::azure_ml::{sample_request, sample_shape};
 pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{Asked, protocol_tensor_document, tensor_document};
 use dialect::{azure_ml, keys, open_inference};
+pub use embeddings::{EmbeddingsRequest, VectorEncoding, read_embeddings, write_embeddings};
 pub use format::image::{picture_document, picture_in_words};
 use format::{Format, charset, csv, gzip, image, npy, raw};
 pub use format::{is_packed, is_raw};

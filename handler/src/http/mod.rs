@@ -2,6 +2,7 @@
 
 mod body;
 mod caller;
+mod embeddings;
 mod envelope;
 mod head;
 mod info;

@@ -48,6 +48,29 @@ pub(crate) enum NoModel {
 }
 
 impl Models {
+    /// The model of that name if it takes texts; without a name the only one that does, or the default one.
+    ///
+    /// # Errors
+    /// If there is no such model; the text names those that take texts.
+    pub(crate) fn taking_texts(&self, name: Option<&str>) -> Result<&Arc<Scorer>, NoModel> {
+        let takes = |scorer: &Arc<Scorer>| scorer.metadata().text.is_some();
+        let all: Vec<&Arc<Scorer>> = self.slots.values().flatten().filter(|s| takes(s)).collect();
+        if let (None, [only]) = (name, &all[..]) {
+            return Ok(only);
+        }
+        if name.is_some() || self.default.is_some() {
+            let found = self.get(name)?;
+            if takes(found) {
+                return Ok(found);
+            }
+        }
+        let names: Vec<&str> = all.iter().map(|scorer| &*scorer.metadata().name).collect();
+        Err(NoModel::Unknown(format!(
+            "name a model that takes texts as \"model\"; there are: {}",
+            names.join(", ")
+        )))
+    }
+
     /// The model of that name, or the default one.
     pub(crate) fn get(&self, name: Option<&str>) -> Result<&Arc<Scorer>, NoModel> {
         let known = || self.slots.keys().cloned().collect::<Vec<_>>().join(", ");
