@@ -9,7 +9,7 @@ use text::TextFolder;
 /// A model that can be loaded.
 pub(crate) enum Loadable {
     /// Tensors in, tensors out.
-    Tensors(ModelFolder),
+    Tensors(Box<ModelFolder>),
     /// Texts in, vectors out.
     #[cfg(feature = "text")]
     Texts(Box<TextFolder>),
@@ -24,7 +24,7 @@ impl Loadable {
     pub(crate) fn of(folder: ModelFolder) -> Result<Self, LoadError> {
         Ok(match folder.is_text {
             true => Self::Texts(Box::new(TextFolder::read(&folder)?)),
-            false => Self::Tensors(folder),
+            false => Self::Tensors(Box::new(folder)),
         })
     }
 
@@ -38,7 +38,7 @@ impl Loadable {
             true => Err(folder.wrong_options(
                 "text: this program was built without text models; build it with the feature \"text\"",
             )),
-            false => Ok(Self::Tensors(folder)),
+            false => Ok(Self::Tensors(Box::new(folder))),
         }
     }
 

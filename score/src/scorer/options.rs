@@ -8,7 +8,7 @@ use crate::signature::ModelSignature;
 use crate::tensor::ElementType;
 
 /// Why rows by key cannot be had for this model in that format.
-fn features_unfit(options: &ModelOptions, signature: &ModelSignature) -> Option<String> {
+pub(super) fn features_unfit(options: &ModelOptions, signature: &ModelSignature) -> Option<String> {
     let format = options.features.as_ref()?.format;
     let inputs = &signature.inputs;
     if inputs.is_empty() {

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::task::yield_now;
 
+use super::options::features_unfit;
 use super::*;
 use crate::cache::{Namespace, RemoteOptions, Tiers};
 use crate::model::{Evidence, RunError};
@@ -939,7 +940,7 @@ fn features_must_suit_the_models_inputs() {
         });
         features_unfit(&options, &ModelSignature::of_tensors(inputs, vec![]))
     };
-    use FeatureFormat::{Hash, Json, Npy, Raw};
+    use crate::model::FeatureFormat::{Hash, Json, Npy, Raw};
     for (format, inputs) in [
         (Json, vec![float(&[-1, 2]), text()]),
         (Npy, vec![float(&[-1, -1, -1])]),
