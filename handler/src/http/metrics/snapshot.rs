@@ -14,6 +14,7 @@ use score::{CostFigures, Memo, Scorer};
 use crate::admission::Admission;
 use crate::limits::BodyLimits;
 use crate::models::Models;
+use crate::telemetry::logging::dropped_lines;
 
 /// What has metrics.
 pub(crate) struct Sources {
@@ -40,6 +41,11 @@ impl Collector for Snapshot {
             memo,
         } = &self.0;
         requests(&mut out, admission, bodies)?;
+        out.one(
+            "score_log_lines_dropped",
+            "Log lines that were dropped because nothing read those before them",
+            &ConstCounter::new(dropped_lines()),
+        )?;
         cache(&mut out, memo)?;
         let Ok(models) = admission.models.now() else {
             return build(&mut out, "not loaded");
