@@ -1,7 +1,7 @@
 //! Logins for Redis by Microsoft Entra ID: the app's managed identity, or the developer's own sign-in.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use azure_core::credentials::TokenCredential;
@@ -14,6 +14,7 @@ use azure_identity::{
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use redis_store::{RedisCredentials, RedisCredentialsError, RedisLogin};
 use serde::Deserialize;
 
@@ -50,10 +51,7 @@ impl EntraCredentials {
     }
 
     fn credential(&self, fresh: bool) -> azure_core::Result<Arc<dyn TokenCredential>> {
-        let mut kept = self
-            .credential
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.credential.lock();
         if let (Some(credential), false) = (&*kept, fresh) {
             return Ok(credential.clone());
         }
