@@ -85,7 +85,7 @@ impl Counters {
         requests.clone()
     }
 
-    /// Messages and blobs by what became of them.
+    /// Messages and blobs by outcome.
     pub(crate) fn events(&self) -> &Labelled {
         &self.events
     }

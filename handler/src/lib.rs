@@ -82,7 +82,7 @@ async fn serve(
     let (app, loading) = App::start(config)?;
     let grace = app.config.drain_timeout;
     let stop = async {
-        // An error means that nobody watches any more, which only the end of the process can cause.
+        // An error means that there is no receiver any more, which only the end of the process can cause.
         let _ = told_to_stop.await;
         stopped.get_or_init(Instant::now);
     };

@@ -29,7 +29,8 @@ pub(crate) struct Problem {
     pub(crate) retry_after_seconds: Option<u32>,
 }
 
-/// The code of a request whose sender went away. It is a figure of its own: it has no status, since none is received.
+/// The code of a request whose client closed the connection. A metric of its own counts it: it has no status, because no
+/// answer is received.
 const CLIENT_CLOSED: &str = "client_closed";
 
 impl Problem {
@@ -115,7 +116,7 @@ impl Problem {
                 415,
                 "unsupported_media_type",
                 format!(
-                    "Content-Encoding {found:?} is not taken; send the body as gzip or identity, one coding at most"
+                    "Content-Encoding {found:?} is not supported; send the body as gzip or identity, one coding at most"
                 ),
             )
         }

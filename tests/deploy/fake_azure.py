@@ -55,7 +55,7 @@ class Azure:
     def __init__(self, certificate):
         self.resources = {}  # by lower-case path
         self.requests = []
-        self.taken = set()  # names that somebody else has
+        self.taken = set()  # names that another subscription has
         self.refused = None  # part of the paths that nothing may be put to
         self.lock = threading.Lock()
         self.arm = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())

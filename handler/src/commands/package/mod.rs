@@ -119,7 +119,8 @@ pub(crate) fn run(arguments: &PackageArguments, config: &Config) -> anyhow::Resu
 /// The handler and its library. One beside a given handler was most likely built for the same machine.
 fn programs(arguments: &PackageArguments, config: &Config) -> anyhow::Result<(PathBuf, PathBuf)> {
     let Some(handler) = &arguments.handler else {
-        let program = std::env::current_exe().context("the program does not know its own place")?;
+        let program =
+            std::env::current_exe().context("the program cannot determine its own path")?;
         return Ok((program, find_runtime(config)?));
     };
     let beside = handler.parent().and_then(library_in);
