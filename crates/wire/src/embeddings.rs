@@ -59,13 +59,17 @@ pub fn read_embeddings(
     let read = read.map_err(|error| {
         let text: String = error.to_string().chars().take(2 * MAX_QUOTED).collect();
         // A mistake in a member is told with the member's name.
-        let target = ["input", "model", "encoding_format", "dimensions"];
-        let target = target
-            .into_iter()
-            .find(|name| text.starts_with(&format!("{name}:")));
+        let members = ["input", "model", "encoding_format", "dimensions"];
+        let in_member = |name: &&str| {
+            text.strip_prefix(*name)
+                .is_some_and(|rest| rest.starts_with(':'))
+        };
         ScoreError::InvalidInput {
-            target: target.map(str::to_owned),
-            message: text,
+            target: members.into_iter().find(in_member).map(str::to_owned),
+            message: match error.is_syntax() || error.is_eof() {
+                true => format!("the body is not valid JSON: {text}"),
+                false => text,
+            },
         }
     })?;
     if read.texts.is_empty() {
@@ -150,7 +154,14 @@ impl<'de> Visitor<'de> for Members {
         };
         while let Some(name) = map.next_key::<String>()? {
             match name.as_str() {
-                "input" => read.texts = map.next_value_seed(Texts(self.limits))?,
+                "input" => {
+                    let texts = map.next_value_seed(Texts(self.limits));
+                    read.texts = texts.map_err(|error| {
+                        let text = error.to_string();
+                        let text = text.strip_prefix("input: ").unwrap_or(&text);
+                        de::Error::custom(format!("input: {text}"))
+                    })?;
+                }
                 "model" => read.model = member(&mut map, "model", "the name of a model")?,
                 "encoding_format" => {
                     let format: Option<String> =
@@ -246,7 +257,7 @@ impl<'de> Deserialize<'de> for Text {
             type Value = Text;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text in the list input")
+                f.write_str("a text in the list")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
@@ -343,7 +354,15 @@ mod tests {
                 r#"{"input":"a","model":7}"#,
                 "model: model: expected the name",
             ),
-            (r#"{"input":["a",null]}"#, "a text in the list input"),
+            (
+                r#"{"input":["a",null]}"#,
+                "input: input: invalid type: null, expected a text in the list",
+            ),
+            (
+                r#"{"input":5}"#,
+                "input: input: invalid type: integer `5`, expected a text or a list of texts",
+            ),
+            ("no", ": the body is not valid JSON: expected"),
             ("[]", "an object such as"),
             (r#"{"input":"a"} x"#, "trailing characters"),
         ] {

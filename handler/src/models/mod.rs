@@ -59,7 +59,9 @@ impl Models {
             return Ok(only);
         }
         if name.is_some() || self.default.is_some() {
-            let found = self.get(name)?;
+            // A message quotes it.
+            let name: Option<String> = name.map(|name| name.chars().take(200).collect());
+            let found = self.get(name.as_deref())?;
             if takes(found) {
                 return Ok(found);
             }
