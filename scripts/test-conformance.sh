@@ -21,8 +21,8 @@ scripts/install-python.sh "$texts" tests/conformance/text_models.txt --require-h
 # Absolute, since the tests start it from folders of their own.
 SCORE_HANDLER=$(realpath "${SCORE_HANDLER:-${CARGO_TARGET_DIR:-target}/debug/handler}")
 export SCORE_HANDLER
-SCORE_TOKEN_IDS=$(realpath "${SCORE_TOKEN_IDS:-${CARGO_TARGET_DIR:-target}/debug/examples/token_ids}")
-export SCORE_TOKEN_IDS
+TOKEN_IDS_PROGRAM=$(realpath "${TOKEN_IDS_PROGRAM:-${CARGO_TARGET_DIR:-target}/debug/examples/token_ids}")
+export TOKEN_IDS_PROGRAM
 export PYTHONPATH=$packages:$operators:$texts PYTHONDONTWRITEBYTECODE=1
 mkdir -p "$work"
 exec python3 -m pytest -q -p no:cacheprovider --basetemp "$work/models" "${@:-tests/conformance}"

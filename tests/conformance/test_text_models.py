@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 
 from harness import ROOT, Handler, binary_body, infer_binary, open_inference_outputs
 
-TOKEN_IDS = Path(os.environ.get("SCORE_TOKEN_IDS", ROOT / "target/debug/examples/token_ids"))
+TOKEN_IDS = Path(os.environ.get("TOKEN_IDS_PROGRAM", ROOT / "target/debug/examples/token_ids"))
 MAX_TOKENS = 256
 MAX_CHARS = MAX_TOKENS * 64
 STRINGS = 10_000
