@@ -178,7 +178,7 @@ fn rows_may_share(folder: &ModelFolder) -> Result<bool, LoadError> {
 fn character(deterministic: bool) -> Character {
     Character {
         rows: Rows::Independent,
-        evidence: Evidence::Proved,
+        evidence: Evidence::Ensured,
         rows_reason:
             "texts share a run only where a trial found every bit equal, and run alone until then"
                 .to_owned(),

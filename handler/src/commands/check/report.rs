@@ -92,7 +92,7 @@ fn rows_in_words(character: &Character) -> String {
     let (rows, evidence) = (character.rows.as_str(), character.evidence.as_str());
     let said = match character.evidence {
         Evidence::Declared => format!("{rows} ({evidence})"),
-        Evidence::Proved | Evidence::Probed => {
+        Evidence::Proved | Evidence::Probed | Evidence::Ensured => {
             format!("{rows} ({evidence}): {}", character.rows_reason)
         }
     };
