@@ -9,7 +9,7 @@ work=$PWD/target/image-check
 machine=$(uname -m)
 image=localhost/score:check
 script_root=/home/site/wwwroot
-revision=image-check # always the same: buildah takes a label from its cache even if the argument has changed
+revision='image-check' # always the same: buildah takes a label from its cache even if the argument has changed
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 fail() {
