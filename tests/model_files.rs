@@ -177,7 +177,7 @@ async fn pipes_circles_and_hostile_links_cost_their_own_model_only() {
     let answer = host.http("POST", "/api/score/good", &[JSON], body).await;
     assert_eq!(answer.expect_status(200).json(), json!([[3.0, 5.0, 7.0]]));
     for (name, expected) in [
-        ("pipe", "model.onnx is no regular file"),
+        ("pipe", "model.onnx is not a regular file"),
         ("options", "expected a text file"),
         ("far", "lies outside of its folder"),
         ("circle", "no model.onnx in it"),
