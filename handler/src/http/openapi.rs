@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::models::{Models, NoModel};
+use crate::problem::ErrorCode;
 use paths::{Form, PROBLEMS};
 use schema::{open, reference};
 
@@ -178,7 +179,10 @@ fn list(items: Value) -> Value {
 fn error() -> Value {
     let target = json!({ "type": "string", "description": "The place in the request." });
     let members = [
-        ("code", text()),
+        (
+            "code",
+            json!({ "type": "string", "enum": ErrorCode::names() }),
+        ),
         ("message", text()),
         ("request_id", text()),
         ("target", target),

@@ -98,6 +98,8 @@ impl Workers {
         };
         let counted = Counted::new(&worker.connections);
         let serving = connection(stream);
+        // The connection ends the task: when its client closes it, when it was idle for too long, or when the server tells all
+        // of them to shut down. What is left then ends with the runtime.
         worker.handle.spawn(async move {
             serving.await;
             drop(counted);
