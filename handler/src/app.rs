@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use redis_store::RedisStore;
 use score::{
-    BatchLimits, CachePolicy, FeatureReads, FeatureStore, LoadError, Memo, MemoStore, ModelFolder,
+    BatchLimits, CachePolicy, FeatureReads, FeatureStore, LoadError, Cache, Store, ModelFolder,
     RemoteOptions, Runtime, Scorer, ScorerOptions, find_models,
 };
 use tokio::runtime::Handle;
@@ -123,7 +123,7 @@ const KEPT_SHARE: usize = 16;
 pub(crate) struct App {
     config: Config,
     functions: Vec<Function>,
-    memo: Arc<Memo>,
+    memo: Arc<Cache>,
     models: watch::Receiver<Option<Arc<Models>>>,
     /// Requests that may be in work at once.
     pub(crate) places: Semaphore,
@@ -198,7 +198,7 @@ impl App {
         body_limits(&self.config)
     }
 
-    pub(crate) fn memo(&self) -> &Memo {
+    pub(crate) fn memo(&self) -> &Cache {
         &self.memo
     }
 
@@ -255,26 +255,26 @@ fn refuse_failing_batches(functions: &[Function]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_memo(config: &Config) -> anyhow::Result<Memo> {
+fn open_memo(config: &Config) -> anyhow::Result<Cache> {
     for remark in &config.redis_remarks {
         warn!("REDIS_CONNECTION_STRING: {remark}");
     }
     if config.cache == CachePolicy::Off {
         info!("results are not remembered: SCORE_CACHE_POLICY is off");
-        return Ok(Memo::new(0, None));
+        return Ok(Cache::new(0, None));
     }
     let Some(redis) = &config.redis else {
         info!("no Redis is set: results are remembered in this process only");
-        return Ok(Memo::new(config.l1_bytes, None));
+        return Ok(Cache::new(config.l1_bytes, None));
     };
     info!("results are remembered in {}", redis.describe());
-    let store: Arc<dyn MemoStore> = Arc::new(RedisStore::new(redis.clone())?);
+    let store: Arc<dyn Store> = Arc::new(RedisStore::new(redis.clone())?);
     let options = RemoteOptions {
         budget: config.redis_timeout,
         ttl: config.cache_ttl,
         namespace: config.cache_namespace.clone(),
     };
-    Ok(Memo::new(config.l1_bytes, Some((store, options))))
+    Ok(Cache::new(config.l1_bytes, Some((store, options))))
 }
 
 /// Starts to connect to where features lie, if a model takes keys. Features are needed whether or not results are
@@ -302,7 +302,7 @@ fn open_features(
     Ok(Some(FeatureStore::start(Arc::new(store), reads)))
 }
 
-fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
+fn load_models(config: &Config, memo: &Arc<Cache>) -> anyhow::Result<Models> {
     let library = find_runtime(config)?;
     let runtime = Runtime::load(&library)?.with_custom_ops(config.custom_ops);
     let places = find_models(&config.model_dir).with_context(|| {

@@ -35,8 +35,8 @@ mod tensor;
 
 pub use batch::{BatchLimits, BatchStats};
 pub use cache::{
-    JointLookUp, Memo, MemoStats, ModelDigest, ModelTag, ModelTagError, Namespace, NamespaceError,
-    RemoteOptions,
+    Cache, CacheStats, JointLookUp, ModelDigest, ModelTag, ModelTagError, Namespace,
+    NamespaceError, RemoteOptions,
 };
 pub use cost::{CachePolicy, CostFigures};
 pub use error::{ErrorCode, LoadError, ScoreError};
@@ -51,7 +51,7 @@ pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, T
 pub use rows::Rows;
 pub use scorer::{ModelMetadata, Scorer, ScorerOptions, ScorerStats};
 pub use signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
-pub use store::{MemoStore, StoreEntry, StoreError};
+pub use store::{Backoff, Store, StoreEntry, StoreError};
 pub use tensor::{
     ElementType, NamedTensor, Shape, ShapeMismatch, Tensor, TensorData, element_count,
 };

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 
 use crate::cache::{
-    KeyMaker, MemoKey, ModelDigest, RowStack, can_encode, decode, encode_row, encode_whole,
+    KeyMaker, ModelDigest, RowStack, UnitKey, can_encode, decode, encode_row, encode_whole,
 };
 use crate::signature::{Arranged, ModelSignature};
 use crate::tensor::{ElementType, Tensor};
@@ -45,7 +45,7 @@ impl Rows {
 #[derive(Debug)]
 pub(crate) struct Units {
     /// The keys of the distinct units.
-    pub(crate) keys: Vec<MemoKey>,
+    pub(crate) keys: Vec<UnitKey>,
     /// For each distinct unit, the first row that holds it.
     first_row: Vec<usize>,
     /// For each row of the request, its unit.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::batch::{BatchLimits, BatchStats, Batcher, Ran};
-use crate::cache::{Memo, ModelDigest};
+use crate::cache::{Cache, ModelDigest};
 use crate::cost::{Available, CachePolicy, CostFigures, Costs, Decision, Plan};
 use crate::error::{LoadError, ScoreError};
 use crate::histogram::Times;
@@ -83,7 +83,7 @@ pub struct Scorer {
     metadata: ModelMetadata,
     options: ScorerOptions,
     batcher: Batcher,
-    memo: Arc<Memo>,
+    cache: Arc<Cache>,
     costs: Costs,
     stats: ScorerStats,
 }
@@ -97,7 +97,7 @@ impl Scorer {
         runtime: &Runtime,
         folder: &ModelFolder,
         options: ScorerOptions,
-        memo: Arc<Memo>,
+        cache: Arc<Cache>,
     ) -> Result<Self, LoadError> {
         let start = Instant::now();
         let (sessions, threads) = sessions_and_threads(folder.bytes, options);
@@ -133,7 +133,7 @@ impl Scorer {
             load_time: start.elapsed(),
             character,
         };
-        Self::start(metadata, models, options, memo).map_err(|error| LoadError::Model {
+        Self::start(metadata, models, options, cache).map_err(|error| LoadError::Model {
             path: folder.file.display().to_string(),
             reason: error.to_string(),
         })
@@ -144,7 +144,7 @@ impl Scorer {
         metadata: ModelMetadata,
         models: Vec<Box<dyn Model>>,
         options: ScorerOptions,
-        memo: Arc<Memo>,
+        cache: Arc<Cache>,
     ) -> std::io::Result<Self> {
         let rows = metadata.character.rows;
         let stats = ScorerStats::default();
@@ -158,7 +158,7 @@ impl Scorer {
             metadata,
             options,
             batcher,
-            memo,
+            cache,
             costs,
             stats,
         })
@@ -211,7 +211,7 @@ impl Scorer {
         let rows = self.count_rows(&inputs, independent)?;
         let remember = self.metadata.memoize
             && self.options.cache != CachePolicy::Off
-            && self.memo.is_available();
+            && self.cache.is_available();
         let cache = if remember {
             request.cache
         } else {
@@ -256,7 +256,7 @@ impl Scorer {
             && let Some(payloads) = whole.payloads(&scored.outputs, 1)
         {
             let entries = whole.keys.into_iter().zip(payloads).collect();
-            self.memo
+            self.cache
                 .remember(entries, self.metadata.options.ttl, tiers);
         }
         self.stats.rows.inc_by(rows as u64);
@@ -277,8 +277,8 @@ impl Scorer {
 
     fn decide(&self, inputs: &Arranged, rows: usize, independent: bool) -> Decision {
         let available = Available {
-            local: self.memo.has_local(),
-            remote: self.memo.remote_is_up() == Some(true),
+            local: self.cache.has_local(),
+            remote: self.cache.remote_is_up() == Some(true),
         };
         self.costs
             .plan(&inputs.tensors, independent.then_some(rows), available)

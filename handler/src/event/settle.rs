@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use score::{CacheOutcome, CacheUse};
+use score::{Backoff, CacheOutcome, CacheUse};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Span;
 use wire::Declared;
@@ -16,8 +16,7 @@ use crate::scoring::{self, Call};
 
 /// From this time on, a message of a batch has taken longer than it takes to keep its result.
 const WORTH_KEEPING: Duration = Duration::from_millis(20);
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const MAX_PAUSE: Duration = Duration::from_secs(1);
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
 
 /// A scored body, or one that was scored before.
 struct Document {
@@ -155,7 +154,7 @@ impl Work<'_> {
         if body.len() > limit {
             return Err(Problem::too_large(limit));
         }
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = PAUSES;
         loop {
             let attempt = timeout_at(deadline, self.score_once(index, delivery, body, since));
             let problem = match attempt.await {
@@ -163,12 +162,11 @@ impl Work<'_> {
                 Ok(outcome) => return outcome,
                 Err(_) => return Err(Problem::busy("the message was not scored in time")),
             };
-            let next = Instant::now() + pause.mul_f64(0.5 + fastrand::f64());
+            let next = Instant::now() + pauses.next_pause_spread(0.5);
             if next >= deadline {
                 return Err(problem);
             }
             sleep(next - Instant::now()).await;
-            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 

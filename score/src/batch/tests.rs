@@ -7,6 +7,7 @@ use tokio::sync::mpsc as async_mpsc;
 use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
+use crate::histogram::Times;
 use crate::model::RunError;
 use crate::signature::ModelSignature;
 use crate::tensor::TensorData;

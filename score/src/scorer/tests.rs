@@ -11,7 +11,7 @@ use super::*;
 use crate::cache::{Namespace, RemoteOptions, Tiers};
 use crate::model::{Evidence, RunError};
 use crate::signature::{Dim, TensorSpec};
-use crate::store::{MemoStore, StoreEntry, StoreError};
+use crate::store::{Store, StoreEntry, StoreError};
 
 /// The inputs of every run of a model, in order.
 #[derive(Clone, Default)]
@@ -98,7 +98,7 @@ impl Plan {
 
     fn start(
         self,
-        memo: &Arc<Memo>,
+        cache: &Arc<Cache>,
         answer: impl FnMut(&[Tensor]) -> Answer + Send + 'static,
     ) -> (Scorer, Runs) {
         let runs = Runs::default();
@@ -126,7 +126,7 @@ impl Plan {
             load_time: Duration::ZERO,
         };
         let models: Vec<Box<dyn Model>> = vec![Box::new(model)];
-        let scorer = Scorer::start(metadata, models, self.options, memo.clone()).unwrap();
+        let scorer = Scorer::start(metadata, models, self.options, cache.clone()).unwrap();
         (scorer, runs)
     }
 }
@@ -139,8 +139,8 @@ fn spec(name: &str, element_type: ElementType, shape: Vec<Dim>) -> TensorSpec {
     }
 }
 
-fn memo() -> Arc<Memo> {
-    Arc::new(Memo::new(1 << 20, None))
+fn cache() -> Arc<Cache> {
+    Arc::new(Cache::new(1 << 20, None))
 }
 
 fn column(values: &[f32]) -> Tensor {
@@ -224,7 +224,7 @@ fn padded(inputs: &[Tensor]) -> Answer {
 
 #[tokio::test]
 async fn a_repeated_request_is_answered_alike_without_a_run() {
-    let (scorer, runs) = Plan::default().start(&memo(), tenfold);
+    let (scorer, runs) = Plan::default().start(&cache(), tenfold);
     let first = score(&scorer, &[1.0, 2.0]).await;
     let second = score(&scorer, &[1.0, 2.0]).await;
     assert_eq!((first.cache, second.cache), (asked(0, 2), asked(2, 2)));
@@ -235,7 +235,7 @@ async fn a_repeated_request_is_answered_alike_without_a_run() {
 
 #[tokio::test]
 async fn only_new_rows_run() {
-    let (scorer, runs) = Plan::default().start(&memo(), tenfold);
+    let (scorer, runs) = Plan::default().start(&cache(), tenfold);
     score(&scorer, &[1.0, 2.0]).await;
     let half = score(&scorer, &[1.0, 3.0, 2.0, 4.0]).await;
     assert_eq!(half.cache, asked(2, 4));
@@ -245,7 +245,7 @@ async fn only_new_rows_run() {
 
 #[tokio::test]
 async fn scored_and_computed_rows_are_counted_apart() {
-    let (scorer, _) = Plan::default().start(&memo(), tenfold);
+    let (scorer, _) = Plan::default().start(&cache(), tenfold);
     score(&scorer, &[1.0, 2.0]).await;
     score(&scorer, &[1.0, 3.0, 2.0]).await;
     let stats = scorer.stats();
@@ -255,7 +255,7 @@ async fn scored_and_computed_rows_are_counted_apart() {
 
 #[tokio::test]
 async fn equal_rows_of_a_request_are_computed_once() {
-    let (scorer, runs) = Plan::default().start(&memo(), tenfold);
+    let (scorer, runs) = Plan::default().start(&cache(), tenfold);
     let response = score(&scorer, &[2.0, 1.0, 2.0, 2.0, 1.0]).await;
     assert_eq!(output(&response), [20.0, 10.0, 20.0, 20.0, 10.0]);
     assert_eq!(response.cache, asked(0, 5));
@@ -264,7 +264,7 @@ async fn equal_rows_of_a_request_are_computed_once() {
 
 #[tokio::test]
 async fn a_remembered_row_that_occurs_twice_is_two_hits() {
-    let (scorer, _) = Plan::default().start(&memo(), tenfold);
+    let (scorer, _) = Plan::default().start(&cache(), tenfold);
     score(&scorer, &[1.0]).await;
     let response = score(&scorer, &[1.0, 2.0, 1.0]).await;
     assert_eq!(response.cache, asked(2, 3));
@@ -272,7 +272,7 @@ async fn a_remembered_row_that_occurs_twice_is_two_hits() {
 
 #[tokio::test]
 async fn remembered_rows_come_back_in_the_order_of_the_request() {
-    let (scorer, runs) = Plan::default().start(&memo(), tenfold);
+    let (scorer, runs) = Plan::default().start(&cache(), tenfold);
     score(&scorer, &[1.0, 2.0, 3.0]).await;
     let response = score(&scorer, &[3.0, 1.0, 2.0]).await;
     assert_eq!(output(&response), [30.0, 10.0, 20.0]);
@@ -281,7 +281,7 @@ async fn remembered_rows_come_back_in_the_order_of_the_request() {
 
 #[tokio::test]
 async fn different_requests_share_their_common_rows() {
-    let (scorer, runs) = Plan::default().start(&memo(), tenfold);
+    let (scorer, runs) = Plan::default().start(&cache(), tenfold);
     score(&scorer, &[1.0, 2.0]).await;
     let other = score(&scorer, &[2.0, 3.0]).await;
     assert_eq!(other.cache, asked(1, 2));
@@ -291,7 +291,7 @@ async fn different_requests_share_their_common_rows() {
 
 #[tokio::test]
 async fn zero_and_negative_zero_are_different_rows() {
-    let (scorer, _) = Plan::default().start(&memo(), tenfold);
+    let (scorer, _) = Plan::default().start(&cache(), tenfold);
     score(&scorer, &[0.0]).await;
     let negative = score(&scorer, &[-0.0]).await;
     assert_eq!(negative.cache, asked(0, 1));
@@ -306,7 +306,7 @@ async fn inputs_are_taken_in_any_order() {
         plan.signature.inputs[0].dims().to_vec(),
     );
     plan.signature.inputs.push(spec("z", ty, shape));
-    let (scorer, runs) = plan.start(&memo(), tenfold);
+    let (scorer, runs) = plan.start(&cache(), tenfold);
     let (x, z) = (named("x", column(&[1.0])), named("z", column(&[2.0])));
     let mut outcomes = Vec::new();
     for inputs in [vec![x.clone(), z.clone()], vec![z, x]] {
@@ -322,7 +322,7 @@ async fn inputs_are_taken_in_any_order() {
 
 #[tokio::test]
 async fn refresh_computes_again_and_overwrites() {
-    let (scorer, runs) = Plan::default().start(&memo(), counting());
+    let (scorer, runs) = Plan::default().start(&cache(), counting());
     assert_eq!(output(&score(&scorer, &[1.0]).await), [101.0]);
     let refreshed = scorer
         .score(request_using(CacheUse::Refresh, &[1.0]))
@@ -338,20 +338,20 @@ async fn refresh_computes_again_and_overwrites() {
 async fn refresh_overwrites_whichever_way_will_be_looked_for() {
     let mut plan = Plan::default();
     plan.options.cache = CachePolicy::Auto;
-    let (scorer, _) = plan.start(&memo(), tenfold);
+    let (scorer, _) = plan.start(&cache(), tenfold);
     let request = request_using(CacheUse::Refresh, &[1.0, 2.0]);
     let inputs = scorer.metadata.signature.arrange(request.inputs.clone());
     let whole = Units::whole(scorer.metadata.digest, &inputs.unwrap(), 2);
-    assert!(scorer.memo.at_hand(&whole.keys[0]).is_none());
+    assert!(scorer.cache.at_hand(&whole.keys[0]).is_none());
     scorer.score(request).await.unwrap();
-    let payload = scorer.memo.at_hand(&whole.keys[0]).unwrap();
+    let payload = scorer.cache.at_hand(&whole.keys[0]).unwrap();
     let outputs = whole.join(&scorer.metadata.signature, &[Some(payload)]);
     assert_eq!(floats(&outputs.unwrap()[0]), [10.0, 20.0]);
 }
 
 #[tokio::test]
 async fn bypass_does_not_read() {
-    let (scorer, _) = Plan::default().start(&memo(), counting());
+    let (scorer, _) = Plan::default().start(&cache(), counting());
     score(&scorer, &[1.0]).await;
     let bypassed = scorer
         .score(request_using(CacheUse::Bypass, &[1.0]))
@@ -363,19 +363,19 @@ async fn bypass_does_not_read() {
 
 #[tokio::test]
 async fn bypass_does_not_write() {
-    let memo = memo();
-    let (scorer, _) = Plan::default().start(&memo, counting());
+    let cache = cache();
+    let (scorer, _) = Plan::default().start(&cache, counting());
     scorer
         .score(request_using(CacheUse::Bypass, &[1.0]))
         .await
         .unwrap();
-    assert_eq!(memo.local_bytes(), 0);
+    assert_eq!(cache.local_bytes(), 0);
     assert_eq!(score(&scorer, &[1.0]).await.cache, asked(0, 1));
 }
 
 #[tokio::test]
 async fn bypass_leaves_what_is_remembered_as_it_is() {
-    let (scorer, _) = Plan::default().start(&memo(), counting());
+    let (scorer, _) = Plan::default().start(&cache(), counting());
     score(&scorer, &[1.0]).await;
     scorer
         .score(request_using(CacheUse::Bypass, &[1.0]))
@@ -386,22 +386,22 @@ async fn bypass_leaves_what_is_remembered_as_it_is() {
 
 #[tokio::test]
 async fn a_model_that_is_not_memoized_bypasses_the_cache() {
-    let memo = memo();
+    let cache = cache();
     let plan = Plan {
         memoize: false,
         ..Plan::default()
     };
-    let (scorer, runs) = plan.start(&memo, tenfold);
+    let (scorer, runs) = plan.start(&cache, tenfold);
     for _ in 0..2 {
         assert_eq!(score(&scorer, &[1.0]).await.cache, CacheOutcome::Bypass);
     }
-    assert_eq!((runs.count(), memo.local_bytes()), (2, 0));
+    assert_eq!((runs.count(), cache.local_bytes()), (2, 0));
 }
 
 #[tokio::test]
 async fn without_a_cache_every_request_bypasses_it() {
-    let memo = Arc::new(Memo::new(0, None));
-    let (scorer, runs) = Plan::default().start(&memo, tenfold);
+    let cache = Arc::new(Cache::new(0, None));
+    let (scorer, runs) = Plan::default().start(&cache, tenfold);
     for _ in 0..2 {
         assert_eq!(score(&scorer, &[1.0]).await.cache, CacheOutcome::Bypass);
     }
@@ -410,7 +410,7 @@ async fn without_a_cache_every_request_bypasses_it() {
 
 #[tokio::test]
 async fn a_request_of_independent_rows_can_be_remembered_as_one() {
-    let (scorer, runs) = Plan::default().start(&memo(), tenfold);
+    let (scorer, runs) = Plan::default().start(&cache(), tenfold);
     for hits in [0, 3] {
         let inputs = request(&[1.0, 1.0, 3.0]).inputs;
         let inputs = scorer.metadata.signature.arrange(inputs).unwrap();
@@ -427,7 +427,7 @@ async fn a_request_of_independent_rows_can_be_remembered_as_one() {
 
 #[tokio::test]
 async fn rows_that_belong_together_are_remembered_as_one() {
-    let (scorer, runs) = Plan::together().start(&memo(), centred);
+    let (scorer, runs) = Plan::together().start(&cache(), centred);
     let first = score(&scorer, &[1.0, 3.0]).await;
     let second = score(&scorer, &[1.0, 3.0]).await;
     assert_eq!((first.cache, second.cache), (asked(0, 1), asked(1, 1)));
@@ -439,7 +439,7 @@ async fn rows_that_belong_together_are_remembered_as_one() {
 
 #[tokio::test]
 async fn rows_that_belong_together_are_not_taken_from_other_requests() {
-    let (scorer, runs) = Plan::together().start(&memo(), centred);
+    let (scorer, runs) = Plan::together().start(&cache(), centred);
     score(&scorer, &[1.0, 3.0]).await;
     let other = score(&scorer, &[1.0, 5.0]).await;
     assert_eq!(other.cache, asked(0, 1));
@@ -449,7 +449,7 @@ async fn rows_that_belong_together_are_not_taken_from_other_requests() {
 
 #[tokio::test]
 async fn the_order_of_rows_that_belong_together_matters() {
-    let (scorer, _) = Plan::together().start(&memo(), centred);
+    let (scorer, _) = Plan::together().start(&cache(), centred);
     score(&scorer, &[1.0, 3.0]).await;
     let turned = score(&scorer, &[3.0, 1.0]).await;
     assert_eq!(turned.cache, asked(0, 1));
@@ -458,7 +458,7 @@ async fn the_order_of_rows_that_belong_together_matters() {
 
 #[tokio::test]
 async fn refresh_overwrites_rows_that_belong_together() {
-    let (scorer, _) = Plan::together().start(&memo(), counting());
+    let (scorer, _) = Plan::together().start(&cache(), counting());
     score(&scorer, &[1.0]).await;
     scorer
         .score(request_using(CacheUse::Refresh, &[1.0]))
@@ -470,15 +470,15 @@ async fn refresh_overwrites_rows_that_belong_together() {
 
 #[tokio::test]
 async fn a_remembered_whole_that_is_nonsense_is_computed_anew_and_replaced() {
-    let memo = memo();
-    let (scorer, runs) = Plan::together().start(&memo, centred);
+    let cache = cache();
+    let (scorer, runs) = Plan::together().start(&cache, centred);
     let inputs = Arranged {
         tensors: vec![column(&[1.0, 3.0])],
         given: vec![],
     };
     let key = Units::whole(scorer.metadata().digest, &inputs, 1).keys[0];
     let nonsense = Bytes::from_static(b"nonsense");
-    memo.remember(vec![(key, nonsense)], None, Tiers::All);
+    cache.remember(vec![(key, nonsense)], None, Tiers::All);
     let first = score(&scorer, &[1.0, 3.0]).await;
     assert_eq!(
         (output(&first), first.cache),
@@ -490,13 +490,13 @@ async fn a_remembered_whole_that_is_nonsense_is_computed_anew_and_replaced() {
 
 #[tokio::test]
 async fn a_model_with_another_digest_never_sees_old_entries() {
-    let memo = memo();
-    let (old, _) = Plan::default().start(&memo, tenfold);
+    let cache = cache();
+    let (old, _) = Plan::default().start(&cache, tenfold);
     let plan = Plan {
         digest: "the same name, other weights",
         ..Plan::default()
     };
-    let (new, runs) = plan.start(&memo, counting());
+    let (new, runs) = plan.start(&cache, counting());
     score(&old, &[1.0]).await;
     let response = score(&new, &[1.0]).await;
     assert_eq!(response.cache, asked(0, 1));
@@ -506,11 +506,11 @@ async fn a_model_with_another_digest_never_sees_old_entries() {
 
 #[tokio::test]
 async fn the_same_model_loaded_again_finds_its_entries() {
-    let memo = memo();
-    let (before, _) = Plan::default().start(&memo, tenfold);
+    let cache = cache();
+    let (before, _) = Plan::default().start(&cache, tenfold);
     score(&before, &[1.0]).await;
     drop(before);
-    let (after, runs) = Plan::default().start(&memo, tenfold);
+    let (after, runs) = Plan::default().start(&cache, tenfold);
     assert_eq!(score(&after, &[1.0]).await.cache, asked(1, 1));
     assert_eq!(runs.count(), 0);
 }
@@ -530,17 +530,21 @@ impl FakeStore {
     }
 
     /// The cache of one of the processes that share this store.
-    fn memo(self: &Arc<Self>) -> Arc<Memo> {
+    fn cache(self: &Arc<Self>) -> Arc<Cache> {
         let options = RemoteOptions {
             budget: Duration::from_secs(60),
             ttl: None,
             namespace: Namespace::default(),
         };
-        Arc::new(Memo::new(0, Some((self.clone(), options))))
+        Arc::new(Cache::new(0, Some((self.clone(), options))))
     }
 }
 
-impl MemoStore for FakeStore {
+impl Store for FakeStore {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
     fn connect(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async {
             match self.reachable {
@@ -586,7 +590,7 @@ async fn until(reached: impl Fn() -> bool) {
 #[tokio::test]
 async fn what_one_process_computes_another_finds_in_the_shared_store() {
     let store = FakeStore::new(true);
-    let (here, there) = (store.memo(), store.memo());
+    let (here, there) = (store.cache(), store.cache());
     until(|| here.remote_is_up() == Some(true) && there.remote_is_up() == Some(true)).await;
     let (computing, _) = Plan::default().start(&here, tenfold);
     let (asking, runs) = Plan::default().start(&there, tenfold);
@@ -601,7 +605,7 @@ async fn what_one_process_computes_another_finds_in_the_shared_store() {
 
 #[tokio::test]
 async fn a_cache_that_is_out_of_reach_is_bypassed() {
-    let (scorer, _) = Plan::default().start(&FakeStore::new(false).memo(), tenfold);
+    let (scorer, _) = Plan::default().start(&FakeStore::new(false).cache(), tenfold);
     let response = score(&scorer, &[1.0]).await;
     assert_eq!(response.cache, CacheOutcome::Bypass);
     assert_eq!(output(&response), [10.0]);
@@ -609,19 +613,19 @@ async fn a_cache_that_is_out_of_reach_is_bypassed() {
 
 #[tokio::test]
 async fn no_rows_give_outputs_without_rows() {
-    let memo = memo();
-    let (scorer, _) = Plan::default().start(&memo, tenfold);
+    let cache = cache();
+    let (scorer, _) = Plan::default().start(&cache, tenfold);
     let response = score(&scorer, &[]).await;
     assert_eq!(response.outputs[0].tensor.shape(), [0, 1]);
     assert_eq!(response.rows, 0);
-    assert_eq!(memo.local_bytes(), 0);
+    assert_eq!(cache.local_bytes(), 0);
 }
 
 #[tokio::test]
 async fn too_many_rows_are_refused_with_both_numbers() {
     let mut plan = Plan::default();
     plan.options.max_rows = 2;
-    let (scorer, runs) = plan.start(&memo(), tenfold);
+    let (scorer, runs) = plan.start(&cache(), tenfold);
     let error = scorer.score(request(&[1.0, 2.0, 3.0])).await.unwrap_err();
     assert_eq!(error.code(), crate::ErrorCode::InvalidInput);
     assert_eq!(
@@ -636,7 +640,7 @@ async fn a_models_own_limit_of_rows_goes_before_that_of_the_app() {
     let mut plan = Plan::default();
     plan.options.max_rows = 2;
     plan.own.max_rows = Some(3);
-    let (scorer, _) = plan.start(&memo(), tenfold);
+    let (scorer, _) = plan.start(&cache(), tenfold);
     assert_eq!(score(&scorer, &[1.0, 2.0, 3.0]).await.rows, 3);
     scorer
         .score(request(&[1.0, 2.0, 3.0, 4.0]))
@@ -648,7 +652,7 @@ async fn a_models_own_limit_of_rows_goes_before_that_of_the_app() {
 async fn as_many_rows_as_accepted_are_scored() {
     let mut plan = Plan::default();
     plan.options.max_rows = 2;
-    let (scorer, _) = plan.start(&memo(), tenfold);
+    let (scorer, _) = plan.start(&cache(), tenfold);
     assert_eq!(score(&scorer, &[1.0, 2.0]).await.rows, 2);
 }
 
@@ -660,7 +664,7 @@ async fn inputs_with_unequal_rows_are_refused_by_name() {
         plan.signature.inputs[0].dims().to_vec(),
     );
     plan.signature.inputs.push(spec("z", ty, shape));
-    let (scorer, runs) = plan.start(&memo(), tenfold);
+    let (scorer, runs) = plan.start(&cache(), tenfold);
     let uneven = InferenceRequest {
         inputs: vec![
             named("z", column(&[1.0, 2.0, 3.0])),
@@ -700,7 +704,7 @@ fn request_of(data: TensorData) -> InferenceRequest {
 #[tokio::test]
 async fn a_nul_in_a_string_is_refused_with_its_place() {
     let plan = echo_of(ElementType::String);
-    let (scorer, runs) = plan.start(&memo(), |inputs| Ok(inputs.to_vec()));
+    let (scorer, runs) = plan.start(&cache(), |inputs| Ok(inputs.to_vec()));
     let strings = TensorData::String(vec!["fine".into(), "cut\0off".into()]);
     let error = scorer.score(request_of(strings)).await.unwrap_err();
     assert_eq!(error.code(), crate::ErrorCode::InvalidInput);
@@ -714,7 +718,7 @@ async fn a_nul_in_a_string_is_refused_with_its_place() {
 /// The first request is computed, the second remembered, the third mixed: `data` must come back the same each time.
 async fn survives_the_cache(data: TensorData, other: TensorData) {
     let plan = echo_of(data.element_type());
-    let (scorer, runs) = plan.start(&memo(), |inputs| Ok(inputs.to_vec()));
+    let (scorer, runs) = plan.start(&cache(), |inputs| Ok(inputs.to_vec()));
     for hits in [0, data.len()] {
         let response = scorer.score(request_of(data.clone())).await.unwrap();
         assert_eq!(response.cache, asked(hits, data.len()));
@@ -762,7 +766,7 @@ async fn all_outputs_come_in_the_models_order_from_the_cache_too() {
         spec("label", ElementType::String, vec![Dim::Dynamic(None)]),
         spec("scores", ElementType::Float32, scores),
     ];
-    let (scorer, runs) = plan.start(&memo(), |inputs| {
+    let (scorer, runs) = plan.start(&cache(), |inputs| {
         let values = floats(&inputs[0]);
         let labels = values.iter().map(|v| format!("class {v}")).collect();
         let scores = values.iter().flat_map(|v| [*v, 1.0 - v]).collect();
@@ -781,9 +785,9 @@ async fn all_outputs_come_in_the_models_order_from_the_cache_too() {
 
 #[tokio::test]
 async fn a_failing_model_leaves_nothing_behind() {
-    let memo = memo();
+    let cache = cache();
     let mut failures = 1;
-    let (scorer, runs) = Plan::default().start(&memo, move |inputs| {
+    let (scorer, runs) = Plan::default().start(&cache, move |inputs| {
         if failures > 0 {
             failures -= 1;
             return Err(RunError::Failed("out of memory".into()));
@@ -792,7 +796,7 @@ async fn a_failing_model_leaves_nothing_behind() {
     });
     let error = scorer.score(request(&[1.0])).await.unwrap_err();
     assert!(matches!(error, ScoreError::Internal(_)), "{error}");
-    assert_eq!((memo.local_bytes(), scorer.stats().rows.get()), (0, 0));
+    assert_eq!((cache.local_bytes(), scorer.stats().rows.get()), (0, 0));
     let again = score(&scorer, &[1.0]).await;
     assert_eq!((output(&again), again.cache), (vec![10.0], asked(0, 1)));
     assert_eq!(runs.count(), 2);
@@ -800,7 +804,7 @@ async fn a_failing_model_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn values_the_model_refuses_are_the_callers_fault() {
-    let (scorer, _) = Plan::default().start(&memo(), |_| {
+    let (scorer, _) = Plan::default().start(&cache(), |_| {
         Err(RunError::Rejected("index 7 out of range".into()))
     });
     let error = scorer.score(request(&[7.0])).await.unwrap_err();
@@ -810,7 +814,7 @@ async fn values_the_model_refuses_are_the_callers_fault() {
 
 #[tokio::test]
 async fn one_refused_row_fails_the_request_but_not_what_was_remembered() {
-    let (scorer, _) = Plan::default().start(&memo(), |inputs| {
+    let (scorer, _) = Plan::default().start(&cache(), |inputs| {
         if floats(&inputs[0]).contains(&7.0) {
             return Err(RunError::Rejected("index 7 out of range".into()));
         }
@@ -822,9 +826,9 @@ async fn one_refused_row_fails_the_request_but_not_what_was_remembered() {
 }
 
 /// A model that waits for leave before it answers.
-fn held(plan: Plan, memo: &Arc<Memo>) -> (Scorer, Runs, mpsc::Sender<()>) {
+fn held(plan: Plan, cache: &Arc<Cache>) -> (Scorer, Runs, mpsc::Sender<()>) {
     let (allow, allowed) = mpsc::channel();
-    let (scorer, runs) = plan.start(memo, move |inputs| {
+    let (scorer, runs) = plan.start(cache, move |inputs| {
         let _ = allowed.recv();
         tenfold(inputs)
     });
@@ -833,20 +837,20 @@ fn held(plan: Plan, memo: &Arc<Memo>) -> (Scorer, Runs, mpsc::Sender<()>) {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_takes_too_long_is_given_up() {
-    let memo = memo();
+    let cache = cache();
     let mut plan = Plan::default();
     plan.options.timeout = Duration::from_secs(3);
-    let (scorer, _, _hold) = held(plan, &memo);
+    let (scorer, _, _hold) = held(plan, &cache);
     let start = tokio::time::Instant::now();
     let error = scorer.score(request(&[1.0])).await.unwrap_err();
     assert!(matches!(error, ScoreError::TimedOut(after) if after == Duration::from_secs(3)));
     assert!(start.elapsed() < Duration::from_millis(3_010));
-    assert_eq!(memo.local_bytes(), 0);
+    assert_eq!(cache.local_bytes(), 0);
 }
 
 #[tokio::test]
 async fn remembered_rows_are_answered_while_the_model_is_busy() {
-    let (scorer, _, hold) = held(Plan::default(), &memo());
+    let (scorer, _, hold) = held(Plan::default(), &cache());
     hold.send(()).unwrap();
     score(&scorer, &[1.0]).await;
     let mut busy = Box::pin(scorer.score(request(&[2.0])));
@@ -860,7 +864,7 @@ async fn remembered_rows_are_answered_while_the_model_is_busy() {
 async fn a_request_beyond_the_waiting_rows_is_refused_at_once() {
     let mut plan = Plan::default();
     plan.options.batch.max_waiting_rows = 2;
-    let (scorer, _, _hold) = held(plan, &memo());
+    let (scorer, _, _hold) = held(plan, &cache());
     let mut busy = Box::pin(scorer.score(request(&[1.0, 2.0])));
     assert!((&mut busy).now_or_never().is_none());
     assert_eq!(scorer.waiting_rows(), 2);
@@ -870,7 +874,7 @@ async fn a_request_beyond_the_waiting_rows_is_refused_at_once() {
 
 #[tokio::test]
 async fn remembered_rows_that_do_not_fit_each_other_are_computed_together() {
-    let (scorer, runs) = Plan::default().start(&memo(), padded);
+    let (scorer, runs) = Plan::default().start(&cache(), padded);
     score(&scorer, &[1.0]).await;
     score(&scorer, &[3.0]).await;
     let both = score(&scorer, &[1.0, 3.0]).await;
@@ -883,7 +887,7 @@ async fn remembered_rows_that_do_not_fit_each_other_are_computed_together() {
 
 #[tokio::test]
 async fn a_new_row_that_does_not_fit_the_remembered_ones_is_computed_with_them() {
-    let (scorer, _) = Plan::default().start(&memo(), padded);
+    let (scorer, _) = Plan::default().start(&cache(), padded);
     score(&scorer, &[1.0]).await;
     let both = score(&scorer, &[1.0, 3.0]).await;
     assert_eq!(output(&both), [1.0, 1.0, 1.0, 3.0, 3.0, 3.0]);
@@ -892,18 +896,18 @@ async fn a_new_row_that_does_not_fit_the_remembered_ones_is_computed_with_them()
 
 #[tokio::test]
 async fn outputs_that_are_not_one_row_each_are_given_but_not_remembered() {
-    let memo = memo();
-    let (scorer, _) = Plan::default().start(&memo, |inputs| {
+    let cache = cache();
+    let (scorer, _) = Plan::default().start(&cache, |inputs| {
         let sum = floats(&inputs[0]).iter().sum();
         Ok(vec![column(&[sum])])
     });
     assert_eq!(output(&score(&scorer, &[1.0, 2.0]).await), [3.0]);
-    assert_eq!(memo.local_bytes(), 0);
+    assert_eq!(cache.local_bytes(), 0);
 }
 
 #[tokio::test]
 async fn requests_at_the_same_time_get_their_own_answers() {
-    let (scorer, _) = Plan::default().start(&memo(), tenfold);
+    let (scorer, _) = Plan::default().start(&cache(), tenfold);
     let requests = (0..50).map(|n| n as f32).map(|n| {
         let scorer = &scorer;
         async move {

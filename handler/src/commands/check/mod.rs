@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use score::{
-    CacheUse, InferenceRequest, LoadError, Memo, ModelFolder, ModelMetadata, ModelPlace, Runtime,
+    CacheUse, InferenceRequest, LoadError, Cache, ModelFolder, ModelMetadata, ModelPlace, Runtime,
     ScoreError, Scorer, find_models,
 };
 use serde_json::Value;
@@ -175,7 +175,7 @@ fn place_of(path: &Path, scratch: &tempfile::TempDir) -> anyhow::Result<ModelPla
 
 fn load(onnx: &Runtime, place: &ModelPlace, config: &Config) -> Result<Scorer, LoadError> {
     let folder = ModelFolder::read(place)?;
-    let memo = Arc::new(Memo::new(0, None));
+    let memo = Arc::new(Cache::new(0, None));
     Scorer::load(onnx, &folder, scorer_options(config), memo)
 }
 
