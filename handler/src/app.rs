@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use redis_store::RedisStore;
 use score::{
-    BatchLimits, CachePolicy, FeatureReads, FeatureStore, LoadError, Cache, Store, ModelFolder,
-    RemoteOptions, Runtime, Scorer, ScorerOptions, find_models,
+    BatchLimits, Cache, CachePolicy, FeatureReads, FeatureStore, LoadError, ModelFolder,
+    RemoteOptions, Runtime, Scorer, ScorerOptions, Store, find_models,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
 use tracing::{error, info, warn};
 use wire::Limits;
 
-use crate::config::Config;
+use crate::config::{Config, SETTING_NAMES};
 use crate::event::{Kept, Warned};
 use crate::http::BodyLimits;
 use crate::metrics::Metrics;
@@ -304,7 +304,7 @@ fn open_features(
 
 fn load_models(config: &Config, memo: &Arc<Cache>) -> anyhow::Result<Models> {
     let library = find_runtime(config)?;
-    let runtime = Runtime::load(&library)?.with_custom_ops(config.custom_ops);
+    let runtime = Runtime::load(&library, SETTING_NAMES)?.with_custom_ops(config.custom_ops);
     let places = find_models(&config.model_dir).with_context(|| {
         format!(
             "the model folder {} cannot be read",

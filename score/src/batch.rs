@@ -15,8 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::ScoreError;
 use crate::model::Model;
-use crate::rows::Rows;
 use crate::signature::Arranged;
+use crate::signature::Rows;
 use crate::tensor::Tensor;
 use job::Job;
 pub(crate) use job::Ran;

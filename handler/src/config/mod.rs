@@ -10,11 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis_store::RedisConfig;
-use score::{CachePolicy, Namespace, NamespaceError};
+use score::{CachePolicy, Namespace, NamespaceError, SettingNames};
 
 pub use traces::TraceSettings;
 
 use crate::entra::{EntraCredentials, Identity};
+
+/// The settings that errors of `score` name.
+pub(crate) const SETTING_NAMES: SettingNames = SettingNames {
+    library: "ORT_DYLIB_PATH",
+    custom_ops: "SCORE_CUSTOM_OPS=on",
+};
 
 /// One setting as the documentation lists it.
 #[derive(Debug, Clone, Copy)]

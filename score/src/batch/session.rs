@@ -10,8 +10,8 @@ use super::wait::Wait;
 use crate::error::ScoreError;
 use crate::histogram::{RowCounts, Times};
 use crate::model::{Model, RunError};
-use crate::rows::Rows;
 use crate::signature::Arranged;
+use crate::signature::Rows;
 use crate::tensor::Tensor;
 
 /// What a model's sessions did so far. Cloning shares the figures.

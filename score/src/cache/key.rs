@@ -6,7 +6,7 @@ use bytes::BufMut;
 
 use super::digest;
 use super::namespace::{ModelTag, Namespace};
-use crate::rows::Rows;
+use crate::signature::Rows;
 use crate::tensor::Tensor;
 
 /// Changes whenever the meaning of a key or of a stored value changes: older entries are then never found.

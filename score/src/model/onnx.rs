@@ -21,12 +21,22 @@ use crate::error::LoadError;
 use crate::signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
 use crate::tensor::{ElementType, Tensor, TensorData};
 
+/// What the program's settings are called, for errors that say what to change.
+#[derive(Debug, Clone, Copy)]
+pub struct SettingNames {
+    /// The one with the path of ONNX Runtime, such as `RUNTIME_PATH`.
+    pub library: &'static str,
+    /// The one, with its value, that allows models to bring operators of their own.
+    pub custom_ops: &'static str,
+}
+
 /// The loaded shared library and its environment. One per process; cloning shares it.
 #[derive(Clone)]
 pub struct Runtime {
     environment: Arc<Environment>,
     build: String,
     custom_ops: bool,
+    names: SettingNames,
 }
 
 impl Runtime {
@@ -34,7 +44,7 @@ impl Runtime {
     ///
     /// # Errors
     /// [`LoadError::Runtime`] if the file is missing, is not ONNX Runtime or is too old.
-    pub fn load(library: &Path) -> Result<Self, LoadError> {
+    pub fn load(library: &Path, names: SettingNames) -> Result<Self, LoadError> {
         let failed = |reason: String| LoadError::Runtime {
             path: library.display().to_string(),
             reason: first_line(&reason),
@@ -57,6 +67,7 @@ impl Runtime {
             environment: Arc::new(environment),
             build: ort::info().to_owned(),
             custom_ops: false,
+            names,
         })
     }
 
@@ -102,7 +113,7 @@ impl OnnxModel {
         // ort answers some exotic type declarations with a panic.
         catch_unwind(AssertUnwindSafe(|| {
             let session = open_session(runtime, file, operators.as_deref(), threads)
-                .map_err(|error| failed(explain(&error.to_string(), file)))?;
+                .map_err(|error| failed(explain(&error.to_string(), file, runtime.names)))?;
             let mut signature = signature(&session)?;
             forget_undeclared_shapes(&mut signature, file)?;
             Ok(Self { session, signature })
@@ -120,10 +131,10 @@ fn operators(runtime: &Runtime, folder: &ModelFolder) -> Result<Option<PathBuf>,
         return Ok(None);
     };
     if !runtime.custom_ops {
-        return Err(folder.wrong_options(
-            "custom_ops: the library is native code, which would run with all rights of this process; \
-             SCORE_CUSTOM_OPS=on allows that",
-        ));
+        return Err(folder.wrong_options(&format!(
+            "custom_ops: the library is native code, which would run with all rights of this process; {} allows that",
+            runtime.names.custom_ops
+        )));
     }
     // Absolute, since the loader searches the system for a bare name.
     let library = std::path::absolute(library);

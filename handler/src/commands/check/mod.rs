@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use score::{
-    CacheUse, InferenceRequest, LoadError, Cache, ModelFolder, ModelMetadata, ModelPlace, Runtime,
+    Cache, CacheUse, InferenceRequest, LoadError, ModelFolder, ModelMetadata, ModelPlace, Runtime,
     ScoreError, Scorer, find_models,
 };
 use serde_json::Value;
@@ -16,7 +16,7 @@ use wire::{Declared, sample_request};
 use super::arguments::CheckArguments;
 use super::model_source::ModelSource;
 use crate::app::{below, body_limits, find_runtime, scorer_options};
-use crate::config::Config;
+use crate::config::{Config, SETTING_NAMES};
 use crate::protocol::read_functions;
 use crate::telemetry::logging::{answer, complain};
 
@@ -120,7 +120,7 @@ pub(crate) fn check(
     library: &Path,
     places: &[ModelPlace],
 ) -> anyhow::Result<(String, Vec<CheckedModel>)> {
-    let onnx = Runtime::load(library)?.with_custom_ops(config.custom_ops);
+    let onnx = Runtime::load(library, SETTING_NAMES)?.with_custom_ops(config.custom_ops);
     let tasks = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
