@@ -30,7 +30,7 @@ pub(crate) enum Identity {
         /// Of a user-assigned identity; `None` for the system-assigned one.
         client_id: Option<String>,
     },
-    /// Whoever is signed in to `az` or `azd` on this machine.
+    /// The account that is signed in to `az` or `azd` on this machine.
     Developer,
 }
 
@@ -139,7 +139,7 @@ fn managed_identity(client_id: Option<String>) -> azure_core::Result<Arc<dyn Tok
         user_assigned_id: client_id.map(UserAssignedId::ClientId),
         client_options: ClientOptions {
             transport: Some(Transport::new(Arc::new(http))),
-            // Whoever keeps the connection tries again, and knows for how long.
+            // The supervisor of the connection retries, and knows for how long.
             retry: RetryOptions::none(),
             ..ClientOptions::default()
         },

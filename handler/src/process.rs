@@ -23,7 +23,7 @@ pub(crate) fn watch_for_stop(
         .context("signals cannot be watched")?;
     let watch = async move {
         stop(hosted).await;
-        // Nobody listens any more if the process is ending already.
+        // There is no receiver any more if the process is already ending.
         let _ = tell.send(());
         tokio::time::sleep(limit).await;
         std::process::exit(0);
@@ -49,7 +49,7 @@ async fn received(kind: SignalKind) {
             stream.recv().await;
         }
         Err(error) => {
-            warn!(%error, "a signal cannot be watched");
+            warn!(%error, "signals cannot be received");
             pending().await
         }
     }

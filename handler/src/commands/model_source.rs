@@ -244,7 +244,7 @@ mod tests {
         let folder = root.path().join("m");
         fs::create_dir(&folder).unwrap();
         symlink("/dev/zero", folder.join("model.onnx")).unwrap();
-        assert!(refusal(&folder).contains("model.onnx is no regular file"));
+        assert!(refusal(&folder).contains("model.onnx is not a regular file"));
         fs::remove_file(folder.join("model.onnx")).unwrap();
         fs::write(folder.join("model.onnx"), MODEL).unwrap();
         symlink("/dev/zero", folder.join("model.toml")).unwrap();
@@ -255,6 +255,6 @@ mod tests {
             .status();
         assert!(fifo.unwrap().success());
         let source = ModelSource::read(&folder).unwrap();
-        assert_eq!(source.files.left_out, ["pipe is no regular file"]);
+        assert_eq!(source.files.left_out, ["pipe is not a regular file"]);
     }
 }

@@ -5,26 +5,26 @@ use warp::http::header;
 
 use super::reply::Reply;
 use super::route::Route;
-use crate::app::{App, NoModel};
+use crate::models::{NoModel, Registry};
 
 /// One self-contained document: styles and script are within.
 const PAGE: &[u8] = include_bytes!("page/index.html");
 /// What the page may do, with the digests of its script and style.
 const POLICY: &str = include_str!("page/policy.txt");
 
-/// Whether the path has a page beside its JSON document.
-pub(super) fn is_beside(app: &App, route: &Route) -> bool {
-    app.config().page && matches!(route, Route::Describe(_))
+/// Whether the path has a page beside its JSON document; `enabled` is what the settings say.
+pub(super) fn is_beside(enabled: bool, route: &Route) -> bool {
+    enabled && matches!(route, Route::Describe(_))
 }
 
-/// The page, if there is one at the path and the caller would rather have it than the JSON document. An unknown model's
-/// has none, so that its status is told.
-pub(super) fn find(app: &App, route: &Route, accept: Option<&str>) -> Option<Reply> {
-    if !is_beside(app, route) || !accept.is_some_and(prefers_html) {
+/// The page for a path that has one, if the caller would rather have it than the JSON document. An unknown model has none,
+/// so that its status is told.
+pub(super) fn find(models: &Registry, route: &Route, accept: Option<&str>) -> Option<Reply> {
+    if !accept.is_some_and(prefers_html) {
         return None;
     }
     if let Route::Describe(Some(name)) = route
-        && let Ok(models) = app.models()
+        && let Ok(models) = models.now()
         && matches!(models.get(Some(name)), Err(NoModel::Unknown(_)))
     {
         return None;

@@ -4,9 +4,10 @@ use super::ghost::Seen;
 use crate::cache::Tiers;
 
 /// When remembered results are looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum CachePolicy {
     /// For every request.
+    #[default]
     Always,
     /// Where the costs learned so far say that it pays.
     Auto,

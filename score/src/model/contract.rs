@@ -91,9 +91,8 @@ pub enum RunError {
 /// let cache = Arc::new(Cache::new(1 << 20, None));
 /// let scorer = Scorer::start(metadata, vec![Box::new(AddOne(signature))], options, cache).unwrap();
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() { score(scorer).await }
-/// # async fn score(scorer: Scorer) {
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+/// # runtime.block_on(async {
 /// let rows = Tensor::new(vec![2, 1], TensorData::Float32(vec![1.0, 41.0])).unwrap();
 /// let request = InferenceRequest {
 ///     inputs: vec![NamedTensor { name: "x".to_owned(), tensor: rows }],
@@ -101,7 +100,7 @@ pub enum RunError {
 /// };
 /// let response = scorer.score(request).await.unwrap();
 /// assert_eq!(response.outputs[0].tensor.data(), &TensorData::Float32(vec![2.0, 42.0]));
-/// # }
+/// # });
 /// ```
 pub trait Model: Send {
     /// What goes in and out. The same for all sessions of a model, and at all times.

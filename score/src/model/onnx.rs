@@ -4,7 +4,7 @@ use std::any::Any;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
@@ -13,6 +13,7 @@ use ort::value::{
     DynMapValueType, DynSequenceValueType, DynTensorValueType, DynValue, IntoTensorElementType,
     Tensor as OrtTensor, TensorElementType, TensorRef, ValueType,
 };
+use parking_lot::Mutex;
 
 use super::declared::Undeclared;
 use super::refusal::{explain, message};
@@ -30,6 +31,18 @@ pub struct SettingNames {
     pub custom_ops: &'static str,
 }
 
+impl Default for SettingNames {
+    fn default() -> Self {
+        Self {
+            library: "its path is a setting",
+            custom_ops: "allow_custom_ops=on",
+        }
+    }
+}
+
+/// The environment of this process, as long as it is used. The lock is held while the library is loaded.
+static CURRENT: Mutex<Weak<Environment>> = Mutex::new(Weak::new());
+
 /// The loaded shared library and its environment. One per process; cloning shares it.
 #[derive(Clone)]
 pub struct Runtime {
@@ -40,15 +53,20 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Loads ONNX Runtime (1.24 or newer) from a shared library.
+    /// Loads ONNX Runtime (1.24 or newer) from a shared library, or shares the one that this process has loaded: there can
+    /// be no second one, not even after the first one is dropped.
     ///
     /// # Errors
     /// [`LoadError::Runtime`] if the file is missing, is not ONNX Runtime or is too old.
-    pub fn load(library: &Path, names: SettingNames) -> Result<Self, LoadError> {
+    pub fn load(library: &Path) -> Result<Self, LoadError> {
         let failed = |reason: String| LoadError::Runtime {
             path: library.display().to_string(),
             reason: first_line(&reason),
         };
+        let mut current = CURRENT.lock();
+        if let Some(environment) = current.upgrade() {
+            return Ok(Self::of(environment));
+        }
         let builder = ort::init_from(library).map_err(|error| {
             failed(match error {
                 ort::LoadDynamicError::BadVersion { version_str, .. } => {
@@ -63,12 +81,18 @@ impl Runtime {
             .with_telemetry(false)
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        Ok(Self {
-            environment: Arc::new(environment),
+        let environment = Arc::new(environment);
+        *current = Arc::downgrade(&environment);
+        Ok(Self::of(environment))
+    }
+
+    fn of(environment: Arc<Environment>) -> Self {
+        Self {
+            environment,
             build: ort::info().to_owned(),
             custom_ops: false,
-            names,
-        })
+            names: SettingNames::default(),
+        }
     }
 
     /// The same runtime, which may or may not load the libraries of operators that models bring: native code, which runs
@@ -79,6 +103,12 @@ impl Runtime {
             custom_ops: allowed,
             ..self
         }
+    }
+
+    /// The same runtime, whose errors name the program's settings.
+    #[must_use]
+    pub fn with_setting_names(self, names: SettingNames) -> Self {
+        Self { names, ..self }
     }
 
     /// What exactly was loaded: release, commit and build flags. Part of every key of a remembered result.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, anyhow};
 use score::{ModelDigest, ModelFolder, ModelTag, Runtime, find_models};
 
-use crate::app::find_runtime;
-use crate::config::{Config, SETTING_NAMES};
+use crate::config::Config;
+use crate::models::find_runtime;
 
 /// Models by name; the text says why one cannot be read.
 #[derive(Default)]
@@ -15,7 +15,7 @@ pub(super) struct KnownModels(BTreeMap<String, Result<ModelTag, String>>);
 impl KnownModels {
     /// Digests the files of all models. No model is loaded, but ONNX Runtime is: its build is part of the digest.
     pub(super) fn read(config: &Config) -> anyhow::Result<Self> {
-        let runtime = Runtime::load(&find_runtime(config)?, SETTING_NAMES)?;
+        let runtime = Runtime::load(&find_runtime(config)?)?;
         let places = find_models(&config.model_dir).with_context(|| {
             let place = config.model_dir.display();
             format!("the model folder {place} cannot be read")

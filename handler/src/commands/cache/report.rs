@@ -18,7 +18,7 @@ const UNKNOWN: &str = "unknown (an earlier model or runtime, or another app)";
 /// One line per model.
 pub(super) fn table(namespace: &Namespace, totals: &Totals, known: &KnownModels) -> String {
     if totals.is_empty() {
-        return format!("nothing is remembered in namespace {namespace}\n");
+        return format!("nothing is stored in namespace {namespace}\n");
     }
     let head = ["digest", "entries", "bytes", "expires in", "model"].map(str::to_owned);
     let lines = totals.iter().map(|(tag, totals)| {

@@ -15,8 +15,9 @@ use wire::{Declared, sample_request};
 
 use super::arguments::CheckArguments;
 use super::model_source::ModelSource;
-use crate::app::{below, body_limits, find_runtime, scorer_options};
 use crate::config::{Config, SETTING_NAMES};
+use crate::limits::body_limits;
+use crate::models::{below, find_runtime, scorer_options};
 use crate::protocol::read_functions;
 use crate::telemetry::logging::{answer, complain};
 
@@ -120,7 +121,9 @@ pub(crate) fn check(
     library: &Path,
     places: &[ModelPlace],
 ) -> anyhow::Result<(String, Vec<CheckedModel>)> {
-    let onnx = Runtime::load(library, SETTING_NAMES)?.with_custom_ops(config.custom_ops);
+    let onnx = Runtime::load(library)?
+        .with_custom_ops(config.custom_ops)
+        .with_setting_names(SETTING_NAMES);
     let tasks = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

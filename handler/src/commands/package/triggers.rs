@@ -17,7 +17,7 @@ pub(super) struct Trigger {
 
 type Settings = [(&'static str, &'static str)];
 
-/// What every app has, whatever sets it off. Values in angle brackets are to be filled in.
+/// What every app has, for any trigger. Values in angle brackets are to be filled in.
 const COMMON: &Settings = &[
     ("AzureWebJobsStorage__accountName", "<storage account>"),
     ("AzureWebJobsStorage__credential", "managedidentity"),

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{open, reference};
 use super::{bodies, header_references};
-use crate::app::Models;
+use crate::http::metrics;
 use crate::http::route::PREFIX;
-use crate::metrics;
+use crate::models::Models;
 
 /// How a path writes its errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
