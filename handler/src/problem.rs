@@ -1,7 +1,7 @@
 //! Why a request or an event got no result: one table from kinds of error to statuses.
 
 use score::{ErrorCode, FeatureError, ScoreError};
-use wire::{Dialect, PayloadError};
+use wire::{AnswerForm, PayloadError};
 
 use crate::app::NoModel;
 use crate::features::NoRows;
@@ -149,13 +149,13 @@ impl Problem {
     }
 
     /// For rows that were not scored.
-    pub(crate) fn from_scoring(error: ScoreError, dialect: &Dialect) -> Self {
-        match (error, dialect) {
+    pub(crate) fn from_scoring(error: ScoreError, form: &AnswerForm) -> Self {
+        match error {
             // The model's own words may quote what is stored.
-            (ScoreError::ModelRejected(_), Dialect::Keys) => {
+            ScoreError::ModelRejected(_) if form.rows_are_stored() => {
                 Self::unfit_features("the model could not process the features of these keys")
             }
-            (error, _) => error.into(),
+            error => error.into(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use score::{CacheOutcome, CacheUse, InferenceRequest, JointLookUp, ScoreError, Scorer, Timings};
 use tracing::{Span, debug, error, info, info_span};
-use wire::{Declared, Decoded, Dialect, Encoded};
+use wire::{Declared, Decoded, Encoded};
 
 use crate::app::{App, Models};
 use crate::features;
@@ -112,10 +112,10 @@ pub(crate) async fn score(
     let start = Instant::now();
     let Decoded {
         inputs,
-        dialect,
+        answer: form,
         by_position,
     } = features::fetch(app, models, metadata, body).await?;
-    let fetch = matches!(dialect, Dialect::Keys).then(|| start.elapsed());
+    let fetch = form.rows_are_stored().then(|| start.elapsed());
     let request = InferenceRequest {
         inputs,
         cache: call.cache,
@@ -123,14 +123,14 @@ pub(crate) async fn score(
     };
     let response = scorer.score(request).await.map_err(|error| {
         log_details(call.id, &error);
-        Problem::from_scoring(error, &dialect)
+        Problem::from_scoring(error, &form)
     })?;
 
     let start = Instant::now();
     let elements: usize = response.outputs.iter().map(|o| o.tensor.data().len()).sum();
     let answer = info_span!("encode").in_scope(|| {
         apart_if(elements >= LARGE_ELEMENTS, || {
-            wire::encode(&dialect, call.accept, metadata, &response)
+            wire::encode(&form, call.accept, metadata, &response)
         })
     });
     let answer = answer.map_err(|error| {

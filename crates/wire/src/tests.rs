@@ -188,7 +188,7 @@ fn the_quick_and_the_careful_way_read_the_same() {
     let text = format!("[{}]", numbers.join(","));
     for ty in [ElementType::Float32, ElementType::Float64] {
         let plan = json::scanner::Plan::new(1, 500);
-        let quick = nested::read_array(&text, ty, plan).expect("plain numbers");
+        let quick = json::nested::read_array(&text, ty, plan).expect("plain numbers");
         let signature = signature(vec![spec("x", ty, &[-1])]);
         let context = Context {
             signature: &signature,
@@ -353,7 +353,7 @@ fn binary_tensors_follow_the_json_in_both_directions() {
         cache: CacheOutcome::Bypass,
         timings: Timings::default(),
     };
-    let encoded = encode(&decoded.dialect, None, &metadata, &response).unwrap();
+    let encoded = encode(&decoded.answer, None, &metadata, &response).unwrap();
     let (head, tail) = encoded.body.split_at(encoded.json_bytes.unwrap());
     let head: serde_json::Value = serde_json::from_slice(head).unwrap();
     assert_eq!(head["outputs"][0]["parameters"]["binary_data_size"], 8);

@@ -148,7 +148,11 @@ impl Entity {
     /// # Errors
     ///
     /// Why the broker refuses it.
-    pub(super) fn send(&mut self, message: ServiceBusMessage, sequence_number: i64) -> Result<(), String> {
+    pub(super) fn send(
+        &mut self,
+        message: ServiceBusMessage,
+        sequence_number: i64,
+    ) -> Result<(), String> {
         let size = message.body.len();
         if size > self.options.max_message_bytes {
             let limit = self.options.max_message_bytes;
@@ -238,7 +242,11 @@ impl Entity {
     }
 
     /// Starts a session's lock duration anew.
-    pub(super) fn renew_session(&mut self, session: &Session, now: Instant) -> Result<(), LockLost> {
+    pub(super) fn renew_session(
+        &mut self,
+        session: &Session,
+        now: Instant,
+    ) -> Result<(), LockLost> {
         self.expire(now);
         let until = now + self.options.lock_duration;
         let renewed = self
