@@ -117,7 +117,7 @@ def main():
         sys.exit(f"error: {error}")
     steal, ticks = stolen()[0] - steal, stolen()[1] - ticks
     if options.handler.stat().st_mtime_ns != program.st_mtime_ns:
-        bench.remarks.append("the program was replaced while it was measured: the figures are of two builds")
+        bench.remarks.append("the program was replaced while it was measured: the measurements are of two builds")
     figures = [one.figures for one in rounds]
     result = {
         "machine": {

@@ -22,24 +22,6 @@ fn the_host_finds_the_program_under_the_name_that_the_zip_entry_has() {
     assert_eq!(local["Values"]["FUNCTIONS_WORKER_RUNTIME"], "custom");
 }
 
-#[test]
-fn the_documentation_lists_every_setting_with_its_default() {
-    let document = std::fs::read_to_string(repository().join("docs/settings.md")).unwrap();
-    for setting in handler::SETTINGS {
-        let row = format!("| `{}` | {} |", setting.name, setting.default);
-        assert!(document.contains(&row), "docs/settings.md has no row {row}");
-    }
-    let rows = document.lines().filter(|line| {
-        line.starts_with("| `AZUREML_")
-            || line.starts_with("| `SCORE_")
-            || line.starts_with("| `REDIS_")
-            || line.starts_with("| `ORT_")
-            || line.starts_with("| `AZURE_")
-            || line.starts_with("| `OTEL_")
-    });
-    assert_eq!(rows.count(), handler::SETTINGS.len());
-}
-
 fn read(file: &Path) -> serde_json::Value {
     serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }

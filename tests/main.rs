@@ -49,5 +49,6 @@ mod recorded_requests;
 mod redis_connection;
 mod redis_selftest;
 mod refusals;
+mod settings;
 mod support;
 mod traces;

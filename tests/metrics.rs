@@ -1,6 +1,8 @@
 //! The figures at `GET /api/score/metrics`, in both text formats, for every way a body can come.
 
-use crate::support::app_root::AppRoot;
+use std::collections::BTreeSet;
+
+use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::redis::RedisServer;
 use functions_host::PATIENCE;
@@ -191,4 +193,45 @@ async fn what_is_refused_before_its_model_is_asked_counts_for_it_too() {
         ],
     );
     assert!(!text.contains("invented"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documentation_lists_every_metric_and_no_other() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let app = AppRoot::new();
+    let features = "[features]\nprefix = \"f:\"\n";
+    app.add_model(
+        "mnist",
+        repository().join("models/mnist/model.onnx"),
+        Some(features),
+    );
+    let host = FunctionsHost::start(&app, [("REDIS_URL", &*url)]).await;
+    // Until the model's costs are known.
+    let digits = Digits::load();
+    for row in 0..100 {
+        let body = digits.body(row..row + 1);
+        let answer = host.http("POST", "/api/score", &[JSON], &body).await;
+        answer.expect_status(200);
+    }
+    let text = figures(&host).await;
+    let served: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let pages = ["docs/observability.md", "docs/cache.md"]
+        .map(|page| std::fs::read_to_string(repository().join(page)).unwrap());
+    // The first column of tables.
+    let documented: BTreeSet<&str> = pages
+        .iter()
+        .flat_map(|page| page.lines())
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .flat_map(|cell| cell.split('`'))
+        .filter(|word| word.starts_with("score_") && !word.contains(' '))
+        .collect();
+    let missing: Vec<_> = served.difference(&documented).collect();
+    let unknown: Vec<_> = documented.difference(&served).collect();
+    assert!(missing.is_empty(), "not in the documentation: {missing:?}");
+    assert!(unknown.is_empty(), "not served: {unknown:?}");
 }

@@ -236,7 +236,7 @@ def compare(estimator, rows, outputs, tolerance):
         expected = {"predict": estimator.predict(rows)}
         if hasattr(estimator, "predict_proba"):
             expected["predict_proba"] = estimator.predict_proba(rows)
-    except Exception as error:  # whatever a pipeline's own steps raise
+    except Exception as error:  # any exception of a pipeline's own steps
         raise Mistake(f"the model refuses the sample: {first_line(error)}") from error
     for (name, got), (method, wanted) in zip(outputs.items(), expected.items()):
         got, wanted = np.asarray(got), np.asarray(wanted)

@@ -1,4 +1,4 @@
-"""Child processes: started, watched, and ended whatever happens."""
+"""Child processes: started, watched, and ended in every case."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Processes:
-    """Everything that was started, so that it can be ended whatever happens."""
+    """Everything that was started, so that it can be ended in every case."""
 
     def __init__(self):
         self.running = []

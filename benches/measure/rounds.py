@@ -49,7 +49,7 @@ class Bench:
     # --- starts
 
     def measure_starts(self, wanted):
-        """Figures by column: medians over starts with the sample model alone, in turn."""
+        """Measurements by column: medians over starts with the sample model alone, in turn."""
         runs = {kind: [] for kind in STARTS if KINDS[kind].who in wanted}
         for number in range(max(STARTS.values())):
             for kind, so_far in runs.items():

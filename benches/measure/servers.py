@@ -50,7 +50,7 @@ class Servers:
     def __init__(self, options, processes, temporary):
         self.options, self.processes, self.temporary = options, processes, Path(temporary)
         self.remarks = []
-        # Bound and not listening: refuses connections, and nobody else gets the port.
+        # Bound and not listening: refuses connections, and no other process gets the port.
         self.dead = socket.socket()
         self.dead.bind(("127.0.0.1", 0))
         self.redis_port = self.start_redis()

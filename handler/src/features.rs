@@ -1,11 +1,10 @@
-//! Rows that a request names by key: read from the shared store and made into tensors. Whatever brought the request.
+//! Rows that a request or a message names by key: read from the shared store and made into tensors.
 
 use score::{FeatureError, FeatureFormat, FeatureStore, ModelMetadata, NamedTensor, ScoreError};
 use tracing::{Instrument, info_span};
 use wire::{AnswerForm, Body, Decoded, HashReader, Limits, Unfit};
 
-use crate::app::{App, Models};
-use crate::scoring;
+use crate::blocking;
 
 /// Why there are no rows for keys.
 #[derive(Debug)]
@@ -24,20 +23,20 @@ pub(crate) enum NoRows {
     Empty(ScoreError),
 }
 
-/// The rows of a body; those it only names are fetched.
+/// The rows of a body; those it only names are fetched from the store.
 ///
 /// # Errors
 /// [`NoRows`]; its texts never hold any part of a stored value.
 pub(crate) async fn fetch(
-    app: &App,
-    models: &Models,
+    store: Option<&FeatureStore>,
+    limits: Limits,
     metadata: &ModelMetadata,
     body: Body,
 ) -> Result<Decoded, NoRows> {
     match body {
         Body::Rows(decoded) => Ok(decoded),
         Body::Keys(keys) => Ok(Decoded {
-            inputs: rows(app, models, metadata, &keys).await?,
+            inputs: rows(store, limits, metadata, &keys).await?,
             answer: AnswerForm::of_stored_rows(),
             by_position: false,
         }),
@@ -45,8 +44,8 @@ pub(crate) async fn fetch(
 }
 
 async fn rows(
-    app: &App,
-    models: &Models,
+    store: Option<&FeatureStore>,
+    limits: Limits,
     metadata: &ModelMetadata,
     keys: &[String],
 ) -> Result<Vec<NamedTensor>, NoRows> {
@@ -57,11 +56,11 @@ async fn rows(
             metadata.name
         )));
     };
-    let (signature, limits) = (&metadata.signature, app.limits());
+    let signature = &metadata.signature;
     if keys.is_empty() {
         return wire::no_rows(signature, limits.max_nesting).map_err(NoRows::Empty);
     }
-    let store = models.features().ok_or(NoRows::NoStore)?;
+    let store = store.ok_or(NoRows::NoStore)?;
     let span = info_span!("features", score.keys = keys.len());
     if features.format == FeatureFormat::Hash {
         return hashes(store, &features.prefix, metadata, keys, limits)
@@ -76,7 +75,7 @@ async fn rows(
         return Err(NoRows::TooLarge(limits.max_bytes));
     }
     let read = || wire::read_rows(keys, &values, options, signature, limits.max_nesting);
-    scoring::apart(bytes, read).map_err(NoRows::Unfit)
+    blocking::apart(bytes, read).map_err(NoRows::Unfit)
 }
 
 /// Bytes that a field of a hash takes on its way at least, so that short ones are bounded too.
@@ -103,5 +102,5 @@ async fn hashes(
     if bytes > limits.max_bytes {
         return Err(NoRows::TooLarge(limits.max_bytes));
     }
-    scoring::apart(bytes.max(least), || reader.read(keys, &rows)).map_err(NoRows::Unfit)
+    blocking::apart(bytes.max(least), || reader.read(keys, &rows)).map_err(NoRows::Unfit)
 }

@@ -3,21 +3,23 @@
 //! `http` receives the host's requests, `protocol` knows the shapes of its envelopes, `event` settles messages and blobs.
 //! The crate `wire` turns bodies into tensors and back, and the crate `score` does the rest.
 
+mod admission;
 mod app;
+mod blocking;
 mod commands;
 mod config;
+mod counters;
 mod entra;
 mod event;
 mod features;
 mod http;
-mod metrics;
+mod limits;
+mod models;
 mod problem;
 mod process;
 mod protocol;
 mod scoring;
-mod summary;
 mod telemetry;
-mod workers;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -28,12 +30,16 @@ use tracing::{info, warn};
 
 use app::App;
 pub use commands::{
-    Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments, execute,
+    Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments,
+    SettingsArguments, execute,
 };
-pub use config::{Config, Envelopes, SETTINGS, Setting, TraceSettings};
-use summary::Summary;
+pub use config::{
+    Config, Envelopes, Environment, Fallback, Group, Kind, Mistakes, SETTINGS, Secret, Setting,
+    TraceSettings,
+};
+use http::Workers;
 pub use telemetry::logging::{Telemetry, complain, start_logging};
-use workers::Workers;
+use telemetry::summary::Summary;
 
 /// Serves until the process is told to stop.
 ///
@@ -41,7 +47,7 @@ use workers::Workers;
 /// If the port stays taken, ONNX Runtime or every model fails to load, or the app folder is not usable.
 pub fn run(config: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
     let grace = config.drain_timeout;
-    let runtime = workers::runtime()?;
+    let runtime = http::runtime()?;
     let workers = Workers::start(&runtime, config.threads)?;
     let stopped = OnceLock::new();
     let outcome = runtime.block_on(serve(config, &workers, &stopped));
@@ -74,13 +80,13 @@ async fn serve(
         );
     }
     let (app, loading) = App::start(config)?;
-    let grace = app.config().drain_timeout;
+    let grace = app.config.drain_timeout;
     let stop = async {
         // An error means that nobody watches any more, which only the end of the process can cause.
         let _ = told_to_stop.await;
         stopped.get_or_init(Instant::now);
     };
-    let mut summary = Summary::new(app.clone());
+    let mut summary = Summary::new(app.admission.clone(), app.memo.clone());
     let serving = http::serve(app, listener, workers, stop, grace);
     let serving = async {
         tokio::pin!(serving);

@@ -3,8 +3,8 @@
 use score::{ErrorCode, FeatureError, ScoreError};
 use wire::{AnswerForm, PayloadError};
 
-use crate::app::NoModel;
 use crate::features::NoRows;
+use crate::models::NoModel;
 use crate::protocol::NotAnInvocation;
 
 /// Characters of a request that a message quotes.

@@ -1,21 +1,20 @@
 //! Body in, body out: the one way that requests, messages and blobs take to a model and back.
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-use score::{CacheOutcome, CacheUse, InferenceRequest, JointLookUp, ScoreError, Scorer, Timings};
+use score::{
+    CacheOutcome, CacheUse, FeatureStore, InferenceRequest, InferenceResponse, JointLookUp,
+    ModelMetadata, ScoreError, Scorer, Timings,
+};
 use tracing::{Span, debug, error, info, info_span};
-use wire::{Declared, Decoded, Encoded};
+use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits};
 
-use crate::app::{App, Models};
+use crate::blocking;
 use crate::features;
 use crate::problem::Problem;
 
-/// Bodies from this size on are read and written beside the other work of their thread, not before it.
-const LARGE_BYTES: usize = 256 << 10;
-/// The same for answers.
+/// Answers from this size on are written beside the other work of their thread.
 const LARGE_ELEMENTS: usize = 32 << 10;
 
 /// What is known about a body beside its bytes.
@@ -37,6 +36,15 @@ pub(crate) struct Call<'a> {
     pub(crate) json_only: bool,
     /// For a message of a batch: its look-up in Redis leaves together with those of the others.
     pub(crate) joint: Option<&'a JointLookUp>,
+}
+
+/// What the settings say about scoring.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    /// What a body may take.
+    pub(crate) limits: Limits,
+    /// What takes longer has a line in the log.
+    pub(crate) log_slow: Duration,
 }
 
 /// A scored body.
@@ -85,28 +93,21 @@ impl Times {
     }
 }
 
-/// Scores a body and logs it.
+/// Scores a body and logs it. `store` is where rows lie that bodies name by key.
 ///
 /// # Errors
 /// [`Problem`] says whether the body, the load or this program is at fault. A fault of ours is logged here, with what its
 /// sender is not told.
 pub(crate) async fn score(
-    app: &App,
-    models: &Models,
+    settings: &Settings,
+    store: Option<&FeatureStore>,
     scorer: &Scorer,
     call: Call<'_>,
     body: &[u8],
 ) -> Result<Scored, Problem> {
     let metadata = scorer.metadata();
     let start = Instant::now();
-    let large = body.len() >= LARGE_BYTES || wire::is_packed(body);
-    let limits = app.limits();
-    let body = info_span!("decode", score.bytes = body.len()).in_scope(|| {
-        apart_if(large, || {
-            wire::decode(body, call.declared, metadata, limits)
-        })
-    });
-    let body = body.map_err(|error| Problem::from_payload(error, limits.max_bytes))?;
+    let body = decode(settings.limits, metadata, call, body)?;
     let decode = start.elapsed();
 
     let start = Instant::now();
@@ -114,7 +115,7 @@ pub(crate) async fn score(
         inputs,
         answer: form,
         by_position,
-    } = features::fetch(app, models, metadata, body).await?;
+    } = features::fetch(store, settings.limits, metadata, body).await?;
     let fetch = form.rows_are_stored().then(|| start.elapsed());
     let request = InferenceRequest {
         inputs,
@@ -127,21 +128,7 @@ pub(crate) async fn score(
     })?;
 
     let start = Instant::now();
-    let elements: usize = response.outputs.iter().map(|o| o.tensor.data().len()).sum();
-    let answer = info_span!("encode").in_scope(|| {
-        apart_if(elements >= LARGE_ELEMENTS, || {
-            wire::encode(&form, call.accept, metadata, &response)
-        })
-    });
-    let answer = answer.map_err(|error| {
-        log_details(call.id, &error);
-        Problem::from(error)
-    })?;
-    if call.json_only && answer.content_type != "application/json" {
-        return Err(Problem::bad_request(
-            "a binary answer cannot travel in an envelope; ask for JSON, or switch request forwarding on",
-        ));
-    }
+    let answer = encode(&form, metadata, call, &response)?;
     let end = Instant::now();
     let times = Times {
         decode,
@@ -162,79 +149,81 @@ pub(crate) async fn score(
         cache: response.cache,
         times,
     };
-    if times.all < app.config().log_slow {
-        log_usual(call, &metadata.name, response.rows, &scored);
-    } else {
-        log_slow(call, &metadata.name, response.rows, &scored);
-    }
+    log(settings, call, &metadata.name, response.rows, &scored);
     Ok(scored)
 }
 
-/// At `debug`, because the host forwards every line of `info` to Application Insights, where each line costs money.
-fn log_usual(call: Call<'_>, model: &str, rows: usize, scored: &Scored) {
-    debug!(
-        id = call.id,
-        index = call.index,
-        model,
-        status = 200,
-        rows,
-        cache = %CacheStatus(scored.cache),
-        columns = scored.by_position.then_some("by position"),
-        ms = millis(scored.times.all),
-        "scored"
-    );
+/// The tensors of a body, or the keys of its rows.
+fn decode(
+    limits: Limits,
+    metadata: &ModelMetadata,
+    call: Call<'_>,
+    body: &[u8],
+) -> Result<Body, Problem> {
+    let large = body.len() >= blocking::LARGE_BYTES || wire::is_packed(body);
+    let body = info_span!("decode", score.bytes = body.len()).in_scope(|| {
+        blocking::apart_if(large, || {
+            wire::decode(body, call.declared, metadata, limits)
+        })
+    });
+    body.map_err(|error| Problem::from_payload(error, limits.max_bytes))
 }
 
-fn log_slow(call: Call<'_>, model: &str, rows: usize, scored: &Scored) {
+/// The answer in the dialect of its body.
+fn encode(
+    form: &AnswerForm,
+    metadata: &ModelMetadata,
+    call: Call<'_>,
+    response: &InferenceResponse,
+) -> Result<Encoded, Problem> {
+    let elements: usize = response.outputs.iter().map(|o| o.tensor.data().len()).sum();
+    let answer = info_span!("encode").in_scope(|| {
+        blocking::apart_if(elements >= LARGE_ELEMENTS, || {
+            wire::encode(form, call.accept, metadata, response)
+        })
+    });
+    let answer = answer.map_err(|error| {
+        log_details(call.id, &error);
+        Problem::from(error)
+    })?;
+    if call.json_only && answer.content_type != "application/json" {
+        return Err(Problem::bad_request(
+            "a binary answer cannot travel in an envelope; ask for JSON, or switch request forwarding on",
+        ));
+    }
+    Ok(answer)
+}
+
+/// At `debug`, because the host forwards every line of `info` to Application Insights, where each line costs money; at `info`
+/// with all steps where it took long.
+fn log(settings: &Settings, call: Call<'_>, model: &str, rows: usize, scored: &Scored) {
+    macro_rules! line {
+        ($level:ident, $($last:tt)+) => {
+            $level!(
+                id = call.id,
+                index = call.index,
+                model,
+                status = 200,
+                rows,
+                cache = %CacheStatus(scored.cache),
+                columns = scored.by_position.then_some("by position"),
+                ms = millis(scored.times.all),
+                $($last)+
+            )
+        };
+    }
+    if scored.times.all < settings.log_slow {
+        line!(debug, "scored");
+        return;
+    }
     let steps = scored.times.millis();
     let steps: Vec<String> = steps.map(|(name, ms)| format!("{name}={ms}")).collect();
-    info!(
-        id = call.id,
-        index = call.index,
-        model,
-        status = 200,
-        rows,
-        cache = %CacheStatus(scored.cache),
-        columns = scored.by_position.then_some("by position"),
-        ms = millis(scored.times.all),
-        steps_ms = steps.join(" "),
-        "scored slowly"
-    );
-}
-
-/// Runs work on so many bytes: if they are many, without holding up the thread's other tasks.
-pub(crate) fn apart<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    apart_if(bytes >= LARGE_BYTES, work)
-}
-
-/// Runs work that keeps the thread busy for a while without holding up the thread's other tasks.
-fn apart_if<T>(large: bool, work: impl FnOnce() -> T) -> T {
-    if large {
-        tokio::task::block_in_place(work)
-    } else {
-        work()
-    }
+    line!(info, steps_ms = steps.join(" "), "scored slowly");
 }
 
 /// Milliseconds, as the log and answers have them; thousandths are as much as a clock tells.
 pub(crate) fn millis(time: Duration) -> f64 {
     time.as_micros() as f64 / 1e3
-}
-
-/// A panic is the failure of one request or message, like any other fault of ours: it is answered, counted and traced.
-///
-/// No `async fn`: that would hold `work` twice, and the future of every request is copied whole.
-pub(crate) fn caught<T>(
-    id: &str,
-    work: impl Future<Output = Result<T, Problem>>,
-) -> impl Future<Output = Result<T, Problem>> {
-    let work = AssertUnwindSafe(work).catch_unwind();
-    work.map(move |outcome| {
-        outcome.unwrap_or_else(|_| {
-            error!(id, "scoring panicked");
-            Err(Problem::internal())
-        })
-    })
 }
 
 /// What the sender is not told belongs in the log.
@@ -274,13 +263,6 @@ impl fmt::Display for CacheStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_a_fault_of_one_request_or_message() {
-        let outcome = caught::<()>("i", async { panic!("injected") }).await;
-        assert!(outcome.unwrap_err().is_internal());
-        assert_eq!(caught("i", async { Ok(7) }).await.unwrap(), 7);
-    }
 
     #[test]
     fn the_cache_status_tells_hits_misses_and_parts() {

@@ -63,7 +63,7 @@ export class Figures {
     void this.read();
   }
 
-  /** Reads now, and from then on again and again, unless nobody looks. */
+  /** Reads now, and then repeatedly while the page is visible. */
   private async read(): Promise<void> {
     clearTimeout(this.timer);
     if (this.model === "" || this.paused || document.hidden || this.reading) return;

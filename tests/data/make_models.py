@@ -155,7 +155,7 @@ def centred():
 
 
 def random():
-    # No seed attribute: ONNX Runtime picks one per process. Every run of a session draws anew,
+    # No seed attribute: ONNX Runtime picks one per process. Every run of a session draws new numbers,
     # but a second session in the same process repeats the first one's draws.
     save(
         "random",

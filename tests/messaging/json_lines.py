@@ -11,7 +11,7 @@ def serve(operations):
         request = json.loads(line)
         try:
             answer = {"ok": operations[request.pop("do")](**request)}
-        except Exception as error:  # whatever the SDK raises, the test is to see
+        except Exception as error:  # the test has to see any exception of the SDK
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 

@@ -32,7 +32,7 @@ def wait_until(holds, what, seconds=30):
             if holds():
                 return
         except (OSError, http.client.HTTPException, ValueError):
-            # Nobody listens yet, or answers in words.
+            # The port is not open yet, or the answer is not JSON.
             pass
         time.sleep(0.05)
     raise AssertionError(f"{what}: not within {seconds} s")

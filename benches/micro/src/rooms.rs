@@ -1,4 +1,4 @@
-//! What the rooms of a request cost one by one: `make bench-micro`, docs/performance.md.
+//! What the parts of a request cost one by one: `make bench-micro`, docs/performance.md.
 #![allow(
     clippy::unwrap_used,
     reason = "a benchmark of what does not work may end"

@@ -31,9 +31,9 @@ pub struct Dialect {
     pub name: &'static str,
     /// The member of the body that holds its inputs.
     pub member: &'static str,
-    /// A request, for the documentation.
+    /// A request, for the documentation, in Markdown.
     pub body: &'static str,
-    /// Its answer, for the documentation.
+    /// Its answer, likewise.
     pub answer: &'static str,
     /// Members beside [`Dialect::member`] that change how it is read or answered.
     pub options: &'static [&'static str],
@@ -90,6 +90,11 @@ impl Dialect {
         let named = DIALECTS.iter().filter(|dialect| dialect.member == member);
         let mut named = named.copied();
         named.find(|dialect| (dialect.recognises)(value, members))
+    }
+
+    /// Its row in the documentation's table of dialects.
+    pub fn documentation(&self) -> String {
+        format!("| {}: {} | {} |", self.name, self.body, self.answer)
     }
 
     /// Its request of one row, if the model takes it and the row is not too large for a sample.
@@ -263,3 +268,6 @@ impl Serialize for Under<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

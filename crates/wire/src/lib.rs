@@ -1,7 +1,10 @@
 //! Bodies into named tensors and back, in the dialect the caller speaks.
 
+pub mod accept;
 pub mod describe;
 pub mod dialect;
+#[cfg(any(test, feature = "samples"))]
+pub mod entry_points;
 mod format;
 mod json;
 mod refusal;
@@ -14,7 +17,7 @@ mod unlike;
 use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError};
 
 pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
-pub use dialect::open_inference::{protocol_tensor_document, tensor_document};
+pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
 pub use dialect::{AnswerForm, DIALECTS, Dialect, ErrorForm};
 pub use format::image::{picture_document, picture_in_words};
@@ -246,7 +249,10 @@ pub fn encode(
     metadata: &ModelMetadata,
     response: &InferenceResponse,
 ) -> Result<Encoded, ScoreError> {
-    let wants_npy = accept.is_some_and(|types| types.contains(npy::CONTENT_TYPE));
+    let wants_npy = accept.is_some_and(|accept| {
+        let weight = accept::weight_if_named(accept, npy::CONTENT_TYPE);
+        weight > 0.0 && weight >= accept::weight(accept, "application/json")
+    });
     if wants_npy && form.dialect.errors != ErrorForm::Protocol {
         return npy::answer(form.outputs(metadata), metadata, response);
     }
@@ -270,6 +276,8 @@ fn invalid(message: &str) -> ScoreError {
     }
 }
 
+#[cfg(test)]
+mod bounded_fuzz;
 #[cfg(test)]
 mod client_tests;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 /// An Azure Functions custom handler that serves ONNX models. Without a command it serves.
 ///
-/// All settings are environment variables; docs/settings.md lists them.
+/// All settings are environment variables; `handler settings` lists them, and so does docs/settings.md.
 #[derive(Debug, Parser)]
 #[command(version, disable_help_subcommand = true)]
 pub struct Arguments {
@@ -18,16 +18,21 @@ pub struct Arguments {
 /// What the program does beside serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show or remove what is remembered in Redis
+    /// Show or remove the results that are stored in Redis
     #[command(subcommand)]
     Cache(CacheCommand),
-    /// Load models as the server would, score a sample, and say what was found out
+    /// Load models as the server would, score a sample, and report what each model takes and gives
     ///
-    /// Without models to check, the function.json files of the app are looked at, too. Ends with 1 if any model has a
-    /// problem; all problems are told.
+    /// Without models to check, the command also reads the function.json files of the app. It reports every problem, and
+    /// exits with status 1 if there is one.
     Check(CheckArguments),
     /// Write an app folder that can be deployed, and a zip of it
     Package(PackageArguments),
+    /// Show every setting: its value in force, default, unit and meaning
+    ///
+    /// Passwords and keys are hidden. The command reports every mistake in the settings, and exits with status 1 if there is
+    /// one. It reads the environment that it is started with, which may differ from that of a running handler.
+    Settings(SettingsArguments),
 }
 
 /// Which models to check; without any, those the server would load.
@@ -44,13 +49,24 @@ pub struct CheckArguments {
     pub json: bool,
 }
 
+/// In which form to show the settings.
+#[derive(Debug, Args)]
+pub struct SettingsArguments {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print the tables of docs/settings.md, without the values in force
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+}
+
 /// What goes into the app folder.
 #[derive(Debug, Args)]
 pub struct PackageArguments {
-    /// Models: folders with a model.onnx, or ONNX files, which bring their external data and the model.toml beside them
+    /// Models: folders with a model.onnx, or ONNX files; an ONNX file brings its external data and a model.toml beside it
     #[arg(long = "model", value_name = "FILE|DIR", num_args = 1.., required = true)]
     pub models: Vec<PathBuf>,
-    /// What sets scoring off: http, servicebus, servicebus-topic, storage-queue, blob
+    /// What starts scoring: http, servicebus, servicebus-topic, storage-queue, blob
     #[arg(
         long = "trigger",
         value_name = "TRIGGERS",
@@ -61,39 +77,39 @@ pub struct PackageArguments {
     /// Leave out the functions /api/health/live and /api/health/ready, which need no key
     #[arg(long)]
     pub no_health: bool,
-    /// The folder to write; it must not exist or be empty
+    /// The folder to write; it must be empty, or not exist yet
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// A zip of it for zip deployment
     #[arg(long, value_name = "FILE")]
     pub zip: Option<PathBuf>,
-    /// Replace an app folder or zip that is there already
+    /// Replace an existing app folder or zip
     #[arg(long)]
     pub force: bool,
-    /// The handler to package, instead of this program; an ONNX Runtime library beside it is packaged with it
+    /// The handler to package instead of this program, together with an ONNX Runtime library beside it
     #[arg(long, value_name = "FILE")]
     pub handler: Option<PathBuf>,
-    /// The processor the app is to run on: x86_64 or aarch64; this machine's if not given
+    /// The processor of the machines that will run the app: x86_64 or aarch64; by default that of this machine
     #[arg(long, value_name = "CPU")]
     pub target: Option<String>,
-    /// The glibc of an image of your own, where it is newer than that of Azure's
+    /// The glibc version of your own image, if it is newer than that of Azure's images
     #[arg(long, value_name = "X.Y")]
     pub allow_glibc: Option<String>,
 }
 
-/// What can be done with remembered results. Reads the same settings as the server: where Redis is, the namespace, the
-/// model folder.
+/// What can be done with stored results. Reads the same settings as the server: where Redis is, the namespace, the model
+/// folder.
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
-    /// Show how much is remembered, model by model
+    /// Show how many results are stored for each model
     Stats {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Remove what is remembered in Redis; scoring goes on meanwhile and fills it again.
+    /// Remove results from Redis
     ///
-    /// Handlers that run keep what they hold in their own memory (SCORE_L1_BYTES) until they end.
+    /// Running handlers go on scoring and store new results. Each keeps its in-process cache (SCORE_L1_BYTES) until it ends.
     Purge(PurgeArguments),
 }
 
@@ -101,7 +117,7 @@ pub enum CacheCommand {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true)))]
 pub struct PurgeArguments {
-    /// The model whose results to remove: a name in the model folder, or the 16 digits that `stats` shows
+    /// The model whose results to remove: its name in the model folder, or the 16 digits that `stats` shows
     #[arg(long, value_name = "NAME|DIGEST", group = "which")]
     pub model: Option<String>,
     /// Remove the results of all models in the namespace
@@ -136,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_does_not_know_or_what_is_half_said_is_refused() {
+    fn unknown_and_incomplete_commands_are_refused() {
         assert_eq!(refusal(&["serve"]), ErrorKind::InvalidSubcommand);
         assert_eq!(refusal(&["--port", "1"]), ErrorKind::UnknownArgument);
         let purge = ["cache", "purge"];

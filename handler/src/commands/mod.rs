@@ -5,21 +5,25 @@ mod cache;
 mod check;
 mod model_source;
 mod package;
+mod settings;
 
 pub use arguments::{
     Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments,
+    SettingsArguments,
 };
 
-use crate::config::Config;
+use crate::config::{Config, Environment};
 
 /// Does what a command asks for and writes its answer to standard output.
 ///
 /// # Errors
-/// If it cannot be done; the text says why.
-pub fn execute(command: &Command, config: &Config) -> anyhow::Result<()> {
+/// [`Mistakes`](crate::Mistakes) in the settings; otherwise a text that says why the command cannot be done.
+pub fn execute(command: &Command, environment: &Environment) -> anyhow::Result<()> {
+    let config = || Config::read(environment);
     match command {
-        Command::Cache(command) => cache::run(command, config),
-        Command::Check(arguments) => check::run(arguments, config),
-        Command::Package(arguments) => package::run(arguments, config),
+        Command::Cache(command) => cache::run(command, &config()?),
+        Command::Check(arguments) => check::run(arguments, &config()?),
+        Command::Package(arguments) => package::run(arguments, &config()?),
+        Command::Settings(arguments) => settings::run(arguments, environment),
     }
 }

@@ -1,201 +1,38 @@
 //! All settings: environment variables, which is what app settings of a function app become. Read once, here.
+//!
+//! `table` has a row for each setting, `setting` says what a row is and makes values of texts, `reader` reads row by row and
+//! collects mistakes. Everything else gets a [`Config`] and never sees the environment.
 
+mod environment;
+mod hint;
+mod reader;
+mod redis;
+mod setting;
+mod table;
+#[cfg(test)]
+mod tests;
 mod traces;
 
-use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use redis_store::RedisConfig;
-use score::{CachePolicy, Namespace, NamespaceError};
+use score::{CachePolicy, Namespace};
 
+pub use environment::Environment;
+pub use setting::{Fallback, Kind, Secret, Setting};
+pub use table::{Group, SETTINGS};
 pub use traces::TraceSettings;
 
-use crate::entra::{EntraCredentials, Identity};
+use reader::Reader;
+use setting::Word;
 
-/// One setting as the documentation lists it.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting {
-    /// The environment variable.
-    pub name: &'static str,
-    /// Its default, in words where there is no value.
-    pub default: &'static str,
-}
-
-/// Libraries that are silent unless `SCORE_LOG_FILTER` names them: ONNX Runtime repeats what is reported with the request,
-/// fred and Azure's libraries repeat what the cache reports, and others tell each step of a connection.
+/// Libraries whose events are logged only where `SCORE_LOG_FILTER` names them: ONNX Runtime repeats what is reported with
+/// the request, fred and Azure's libraries repeat what the cache reports, and others log each step of a connection.
 const SILENT: &str =
     "ort=off,fred=off,azure=off,typespec=off,hyper_util=off,reqwest=off,rustls=off,h2=off";
-const AT_LEAST_ONE: &str = "a whole number, 1 or more";
-/// Longer times are slips, and would overflow the clock.
-const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
-
-/// Every setting this program reads, with the default it has. The table in docs/settings.md is checked against it.
-pub const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "SCORE_MODEL_DIR",
-        default: "models",
-    },
-    Setting {
-        name: "AZUREML_MODEL_DIR",
-        default: "none",
-    },
-    Setting {
-        name: "SCORE_DEFAULT_MODEL",
-        default: "the only model",
-    },
-    Setting {
-        name: "SCORE_CUSTOM_OPS",
-        default: "off",
-    },
-    Setting {
-        name: "SCORE_PORT",
-        default: "7071",
-    },
-    Setting {
-        name: "SCORE_BIND",
-        default: "127.0.0.1",
-    },
-    Setting {
-        name: "SCORE_ENVELOPES",
-        default: "off",
-    },
-    Setting {
-        name: "ORT_DYLIB_PATH",
-        default: "beside the program",
-    },
-    Setting {
-        name: "SCORE_THREADS",
-        default: "number of cores",
-    },
-    Setting {
-        name: "SCORE_SESSIONS",
-        default: "by size",
-    },
-    Setting {
-        name: "SCORE_MAX_BODY_BYTES",
-        default: "33554432",
-    },
-    Setting {
-        name: "SCORE_MAX_WAITING_BYTES",
-        default: "268435456",
-    },
-    Setting {
-        name: "SCORE_MAX_ROWS",
-        default: "10000",
-    },
-    Setting {
-        name: "SCORE_MAX_NESTING",
-        default: "16",
-    },
-    Setting {
-        name: "SCORE_MAX_REQUESTS",
-        default: "512",
-    },
-    Setting {
-        name: "SCORE_MAX_WAITING_ROWS",
-        default: "20000",
-    },
-    Setting {
-        name: "SCORE_MAX_BATCH_ROWS",
-        default: "64",
-    },
-    Setting {
-        name: "SCORE_TIMEOUT",
-        default: "60s",
-    },
-    Setting {
-        name: "SCORE_MESSAGE_TIMEOUT",
-        default: "4m",
-    },
-    Setting {
-        name: "SCORE_MESSAGE_BATCH_TIMEOUT",
-        default: "45s",
-    },
-    Setting {
-        name: "SCORE_ON_INVALID",
-        default: "reject",
-    },
-    Setting {
-        name: "SCORE_LOAD_TIMEOUT",
-        default: "30s",
-    },
-    Setting {
-        name: "SCORE_BIND_TIMEOUT",
-        default: "5s",
-    },
-    Setting {
-        name: "SCORE_DRAIN_TIMEOUT",
-        default: "800ms",
-    },
-    Setting {
-        name: "SCORE_CACHE_POLICY",
-        default: "always",
-    },
-    Setting {
-        name: "SCORE_CACHE_TTL",
-        default: "24h",
-    },
-    Setting {
-        name: "SCORE_CACHE_NAMESPACE",
-        default: "score",
-    },
-    Setting {
-        name: "SCORE_L1_BYTES",
-        default: "67108864",
-    },
-    Setting {
-        name: "REDIS_URL",
-        default: "none",
-    },
-    Setting {
-        name: "REDIS_CONNECTION_STRING",
-        default: "none",
-    },
-    Setting {
-        name: "REDIS_AUTH",
-        default: "key",
-    },
-    Setting {
-        name: "AZURE_CLIENT_ID",
-        default: "none",
-    },
-    Setting {
-        name: "REDIS_TIMEOUT",
-        default: "50ms",
-    },
-    Setting {
-        name: "SCORE_FEATURES_TIMEOUT",
-        default: "2s",
-    },
-    Setting {
-        name: "REDIS_CA_FILE",
-        default: "the system's certificates",
-    },
-    Setting {
-        name: "SCORE_PAGE",
-        default: "on",
-    },
-    Setting {
-        name: "SCORE_LOG",
-        default: "text",
-    },
-    Setting {
-        name: "SCORE_LOG_SLOW",
-        default: "1s",
-    },
-    Setting {
-        name: "SCORE_LOG_FILTER",
-        default: "info",
-    },
-    Setting {
-        name: "OTEL_EXPORTER_OTLP_ENDPOINT",
-        default: "none",
-    },
-];
 
 /// Which requests may carry the envelope of a function. All of them have to come from this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,12 +46,40 @@ pub enum Envelopes {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
+    #[default]
     Text,
     /// One JSON object per line.
     Json,
+}
+
+impl Word for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+/// What happens to a message or blob that can never be scored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum OnInvalid {
+    /// It goes to the output `rejected`.
+    #[default]
+    Reject,
+    /// Its invocation fails.
+    Fail,
+}
+
+impl Word for OnInvalid {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("reject", Self::Reject), ("fail", Self::Fail)];
+}
+
+impl Word for CachePolicy {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("always", Self::Always),
+        ("auto", Self::Auto),
+        ("off", Self::Off),
+    ];
 }
 
 /// The settings of this process.
@@ -296,443 +161,123 @@ pub struct Config {
     pub log_filter: String,
     /// How traces are exported, if they are.
     pub traces: Option<TraceSettings>,
-    /// What was ignored about traces, for the log.
-    pub trace_remarks: Vec<String>,
+    /// What is probably a mistake but keeps nothing from working, for the log.
+    pub remarks: Vec<String>,
 }
 
+/// What is wrong with settings. Each mistake names the variable, what it holds and what was expected.
+#[derive(Debug, thiserror::Error)]
+#[error("setting {}", .0.join("\nsetting "))]
+pub struct Mistakes(pub Vec<String>);
+
 impl Config {
-    /// Reads the environment.
+    /// Reads the settings from anything that knows values by name.
     ///
     /// # Errors
-    /// All mistakes at once, each naming the variable, what it holds and what was expected.
-    pub fn from_env() -> Result<Self, Vec<String>> {
-        #[allow(clippy::disallowed_methods, reason = "the one place that reads it")]
-        Self::from_lookup(|name| std::env::var(name).ok())
+    /// As [`Config::read`].
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
+        let names = table::all().flat_map(Setting::names);
+        let set = names.filter_map(|name| Some((OsString::from(name), lookup(name)?.into())));
+        Self::read(&set.collect())
     }
 
-    /// Reads settings from anything that knows values by name. An empty value counts as not set.
+    /// Reads the settings.
     ///
     /// # Errors
-    /// As [`Config::from_env`].
-    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
+    /// All mistakes at once.
+    pub fn read(environment: &Environment) -> Result<Self, Mistakes> {
         let mut reader = Reader {
-            lookup: &|name| lookup(name).filter(|value| !value.trim().is_empty()),
+            environment,
             mistakes: Vec::new(),
         };
-        let config = reader.config();
+        let config = config(&mut reader);
         if reader.mistakes.is_empty() {
             Ok(config)
         } else {
-            Err(reader.mistakes)
+            Err(Mistakes(reader.mistakes))
         }
     }
 }
 
-struct Reader<'a> {
-    lookup: &'a dyn Fn(&str) -> Option<String>,
-    mistakes: Vec<String>,
-}
-
-impl Reader<'_> {
-    fn config(&mut self) -> Config {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (listen, hosted) = self.listen();
-        let app_root = PathBuf::from(self.text("FUNCTIONS_APP_ROOT_PATH").unwrap_or(".".into()));
-        let (redis, redis_remarks) = self.redis();
-        let mut trace_remarks = Vec::new();
-        Config {
-            listen,
-            hosted,
-            envelopes: self.envelopes(hosted),
-            model_dir: app_root.join(self.model_dir()),
-            default_model: self.text("SCORE_DEFAULT_MODEL"),
-            custom_ops: self.choice("SCORE_CUSTOM_OPS", &[("off", false), ("on", true)]),
-            runtime_library: self.text("ORT_DYLIB_PATH").map(|path| app_root.join(path)),
-            app_root,
-            threads: self.at_least_one_or("SCORE_THREADS", cores),
-            cores,
-            sessions: self
-                .text("SCORE_SESSIONS")
-                .map(|_| self.at_least_one("SCORE_SESSIONS")),
-            max_body_bytes: self.at_least_one("SCORE_MAX_BODY_BYTES"),
-            max_waiting_bytes: self.at_least_one("SCORE_MAX_WAITING_BYTES"),
-            max_rows: self.at_least_one("SCORE_MAX_ROWS"),
-            max_nesting: self.at_least_one("SCORE_MAX_NESTING"),
-            max_requests: self.at_least_one("SCORE_MAX_REQUESTS"),
-            max_waiting_rows: self.at_least_one("SCORE_MAX_WAITING_ROWS"),
-            max_batch_rows: self.at_least_one("SCORE_MAX_BATCH_ROWS"),
-            timeout: self.duration("SCORE_TIMEOUT"),
-            message_timeout: self.duration("SCORE_MESSAGE_TIMEOUT"),
-            message_batch_timeout: self.duration("SCORE_MESSAGE_BATCH_TIMEOUT"),
-            fail_invalid: self.choice("SCORE_ON_INVALID", &[("reject", false), ("fail", true)]),
-            load_timeout: self.duration("SCORE_LOAD_TIMEOUT"),
-            bind_timeout: self.duration("SCORE_BIND_TIMEOUT"),
-            drain_timeout: self.duration("SCORE_DRAIN_TIMEOUT"),
-            cache: self.choice(
-                "SCORE_CACHE_POLICY",
-                &[
-                    ("always", CachePolicy::Always),
-                    ("auto", CachePolicy::Auto),
-                    ("off", CachePolicy::Off),
-                ],
-            ),
-            cache_ttl: self.cache_ttl(),
-            cache_namespace: self.cache_namespace(),
-            l1_bytes: self.number("SCORE_L1_BYTES", "a number of bytes"),
-            redis,
-            redis_remarks,
-            redis_timeout: self.duration("REDIS_TIMEOUT"),
-            features_timeout: self.duration("SCORE_FEATURES_TIMEOUT"),
-            page: self.choice("SCORE_PAGE", &[("on", true), ("off", false)]),
-            log_format: self.choice(
-                "SCORE_LOG",
-                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-            ),
-            log_slow: self.duration("SCORE_LOG_SLOW"),
-            log_filter: self.log_filter(),
-            traces: traces::read(self.lookup, &mut trace_remarks),
-            trace_remarks,
-        }
-    }
-
-    fn text(&self, name: &str) -> Option<String> {
-        (self.lookup)(name)
-    }
-
-    fn wrong(&mut self, name: &str, value: &str, expected: &str) {
-        self.mistakes
-            .push(format!("{name}={value:?}: expected {expected}"));
-    }
-
-    /// The value, or the default of [`SETTINGS`].
-    fn with_default(&self, name: &str) -> String {
-        let default = || SETTINGS.iter().find(|setting| setting.name == name);
-        let value = self
-            .text(name)
-            .or_else(|| Some(default()?.default.to_owned()));
-        value.unwrap_or_default().trim().to_owned()
-    }
-
-    fn number<T: FromStr + Default>(&mut self, name: &str, expected: &str) -> T {
-        let value = self.with_default(name);
-        value.parse().unwrap_or_else(|_| {
-            self.wrong(name, &value, expected);
-            T::default()
-        })
-    }
-
-    fn at_least_one(&mut self, name: &str) -> usize {
-        let number: usize = self.number(name, AT_LEAST_ONE);
-        if self.with_default(name).parse() == Ok(0) {
-            self.wrong(name, "0", AT_LEAST_ONE);
-        }
-        number
-    }
-
-    fn at_least_one_or(&mut self, name: &str, default: usize) -> usize {
-        match self.text(name) {
-            Some(_) => self.at_least_one(name),
-            None => default,
-        }
-    }
-
-    fn duration(&mut self, name: &str) -> Duration {
-        let value = self.with_default(name);
-        match humantime::parse_duration(&value) {
-            Ok(duration) if !duration.is_zero() && duration <= MAX_DURATION => duration,
-            _ => {
-                self.wrong(
-                    name,
-                    &value,
-                    "a time with its unit, such as 50ms, 30s or 24h",
-                );
-                Duration::ZERO
-            }
-        }
-    }
-
-    fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> T {
-        let wanted = self.with_default(name).to_ascii_lowercase();
-        match choices.iter().find(|(word, _)| *word == wanted) {
-            Some((_, choice)) => *choice,
-            None => {
-                let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-                self.wrong(name, &wanted, &words.join(" or "));
-                choices[0].1
-            }
-        }
-    }
-
-    fn cache_ttl(&mut self) -> Option<Duration> {
-        const NAME: &str = "SCORE_CACHE_TTL";
-        (self.with_default(NAME) != "0").then(|| self.duration(NAME))
-    }
-
-    fn cache_namespace(&mut self) -> Namespace {
-        const NAME: &str = "SCORE_CACHE_NAMESPACE";
-        let value = self.with_default(NAME);
-        value.parse().unwrap_or_else(|error: NamespaceError| {
-            self.wrong(NAME, &value, &error.to_string());
-            Namespace::default()
-        })
-    }
-
-    fn log_filter(&mut self) -> String {
-        const NAME: &str = "SCORE_LOG_FILTER";
-        let value = self.with_default(NAME);
-        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&value) {
-            let expected = format!("filter directives such as info or score=debug ({error})");
-            self.wrong(NAME, &value, &expected);
-        }
+fn config(reader: &mut Reader<'_>) -> Config {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (listen, hosted) = listen(reader);
+    let app_root = reader.value(&table::APP_ROOT);
+    let (redis, redis_remarks) = redis::read(reader);
+    let mut remarks = misspelled(reader.environment);
+    Config {
+        listen,
+        hosted,
+        envelopes: envelopes(reader, hosted),
+        model_dir: app_root.join(reader.value(&table::MODEL_DIR)),
+        default_model: reader.value(&table::DEFAULT_MODEL),
+        custom_ops: reader.value(&table::CUSTOM_OPS),
+        runtime_library: reader
+            .value(&table::RUNTIME_LIBRARY)
+            .map(|path| app_root.join(path)),
+        app_root,
+        threads: reader.value(&table::THREADS).unwrap_or(cores),
+        cores,
+        sessions: reader.value(&table::SESSIONS),
+        max_body_bytes: reader.value(&table::MAX_BODY_BYTES),
+        max_waiting_bytes: reader.value(&table::MAX_WAITING_BYTES),
+        max_rows: reader.value(&table::MAX_ROWS),
+        max_nesting: reader.value(&table::MAX_NESTING),
+        max_requests: reader.value(&table::MAX_REQUESTS),
+        max_waiting_rows: reader.value(&table::MAX_WAITING_ROWS),
+        max_batch_rows: reader.value(&table::MAX_BATCH_ROWS),
+        timeout: reader.value(&table::TIMEOUT),
+        message_timeout: reader.value(&table::MESSAGE_TIMEOUT),
+        message_batch_timeout: reader.value(&table::MESSAGE_BATCH_TIMEOUT),
+        fail_invalid: reader.value(&table::ON_INVALID) == OnInvalid::Fail,
+        load_timeout: reader.value(&table::LOAD_TIMEOUT),
+        bind_timeout: reader.value(&table::BIND_TIMEOUT),
+        drain_timeout: reader.value(&table::DRAIN_TIMEOUT),
+        cache: reader.value(&table::CACHE_POLICY),
+        cache_ttl: reader.value(&table::CACHE_TTL),
+        cache_namespace: reader.value(&table::CACHE_NAMESPACE),
+        l1_bytes: reader.value(&table::L1_BYTES),
+        redis,
+        redis_remarks,
+        redis_timeout: reader.value(&table::REDIS_TIMEOUT),
+        features_timeout: reader.value(&table::FEATURES_TIMEOUT),
+        page: reader.value(&table::PAGE),
+        log_format: reader.value(&table::LOG),
+        log_slow: reader.value(&table::LOG_SLOW),
         // A later directive replaces an earlier one for the same target.
-        format!("{SILENT},{value}")
-    }
-
-    fn model_dir(&self) -> String {
-        let own = self.text("SCORE_MODEL_DIR");
-        own.or_else(|| self.text("AZUREML_MODEL_DIR"))
-            .unwrap_or_else(|| self.with_default("SCORE_MODEL_DIR"))
-    }
-
-    /// The host names the port; the second name is what older hosts use. It connects to 127.0.0.1 and nowhere else.
-    fn listen(&mut self) -> (SocketAddr, bool) {
-        for name in ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"] {
-            if self.text(name).is_some() {
-                let port = self.number(name, "a port number");
-                return (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), true);
-            }
-        }
-        let port = self.number("SCORE_PORT", "a port number");
-        let address = self.with_default("SCORE_BIND");
-        let address = address.parse().unwrap_or_else(|_| {
-            self.wrong("SCORE_BIND", &address, "an IP address");
-            IpAddr::V4(Ipv4Addr::LOCALHOST)
-        });
-        (SocketAddr::new(address, port), false)
-    }
-
-    fn envelopes(&mut self, hosted: bool) -> Envelopes {
-        let wanted = self.choice("SCORE_ENVELOPES", &[("off", false), ("on", true)]);
-        match (hosted, wanted) {
-            (true, _) if self.text("FUNCTIONS_CORETOOLS_ENVIRONMENT").is_some() => {
-                Envelopes::AnyLength
-            }
-            (true, _) => Envelopes::Chunked,
-            (false, true) => Envelopes::AnyLength,
-            (false, false) => Envelopes::Refused,
-        }
-    }
-
-    fn redis(&mut self) -> (Option<RedisConfig>, Vec<String>) {
-        let url = self.text("REDIS_URL");
-        let connection_string = self.text("REDIS_CONNECTION_STRING");
-        let entra = self.choice("REDIS_AUTH", &[("key", false), ("entra", true)]);
-        let parsed = match (&url, &connection_string) {
-            (None, None) => {
-                if entra {
-                    self.mistakes.push(
-                        "REDIS_AUTH=entra: expected REDIS_URL too, such as rediss://<host>:10000"
-                            .into(),
-                    );
-                }
-                return (None, Vec::new());
-            }
-            (Some(_), Some(_)) => {
-                self.mistakes.push(
-                    "REDIS_URL and REDIS_CONNECTION_STRING: set one of them, not both".into(),
-                );
-                return (None, Vec::new());
-            }
-            (Some(url), None) => named(
-                "REDIS_URL",
-                RedisConfig::from_url(url.trim()).map(|c| (c, Vec::new())),
-            ),
-            (None, Some(text)) => named(
-                "REDIS_CONNECTION_STRING",
-                RedisConfig::from_connection_string(text),
-            ),
-        };
-        match parsed {
-            Ok((mut config, remarks)) => {
-                config.ca_file = self.text("REDIS_CA_FILE").map(PathBuf::from);
-                if entra {
-                    self.use_entra(&mut config);
-                }
-                (Some(config), remarks)
-            }
-            Err(mistake) => {
-                // Without the value: it may hold a key.
-                self.mistakes.push(mistake);
-                (None, Vec::new())
-            }
-        }
-    }
-
-    fn use_entra(&mut self, config: &mut RedisConfig) {
-        if config.username.is_some() || config.password.is_some() {
-            let mistake = "REDIS_AUTH=entra: expected an address without user and password, for which the identity and \
-                           its token stand";
-            self.mistakes.push(mistake.into());
-        }
-        // A token is a key to every cache the identity may use, so it never crosses a network in the clear. Within the
-        // machine there is no network, and tests can do without certificates.
-        if config.tls.is_none() && !config.hosts.iter().all(|(host, _)| is_loopback(host)) {
-            let mistake = "REDIS_AUTH=entra: expected TLS, that is rediss:// or ssl=True";
-            self.mistakes.push(mistake.into());
-        }
-        // What the platform sets where an app has a managed identity.
-        let managed = ["IDENTITY_ENDPOINT", "IDENTITY_HEADER"];
-        let identity = match managed.iter().all(|name| self.text(name).is_some()) {
-            true => Identity::Managed {
-                client_id: self.text("AZURE_CLIENT_ID"),
-            },
-            false => Identity::Developer,
-        };
-        config.credentials = Some(Arc::new(EntraCredentials::new(identity)));
+        log_filter: format!("{SILENT},{}", reader.value(&table::LOG_FILTER)),
+        traces: traces::read(reader.environment, &mut remarks),
+        remarks,
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
+/// A Functions host names the port, and connects to 127.0.0.1 and to no other address.
+fn listen(reader: &mut Reader<'_>) -> (SocketAddr, bool) {
+    let loopback = Ipv4Addr::LOCALHOST.into();
+    if reader.is_set(&table::HOST_PORT) {
+        let port = reader.value(&table::HOST_PORT).unwrap_or_default();
+        return (SocketAddr::new(loopback, port), true);
+    }
+    let port = reader.value(&table::PORT);
+    let address = reader.value(&table::BIND).unwrap_or(loopback);
+    (SocketAddr::new(address, port), false)
 }
 
-fn named<T, E: Display>(name: &str, outcome: Result<T, E>) -> Result<T, String> {
-    outcome.map_err(|error| format!("{name}: {error}"))
+fn envelopes(reader: &mut Reader<'_>, hosted: bool) -> Envelopes {
+    let wanted = reader.value(&table::ENVELOPES);
+    match (hosted, wanted) {
+        (true, _) if reader.is_set(&table::CORE_TOOLS) => Envelopes::AnyLength,
+        (true, _) => Envelopes::Chunked,
+        (false, true) => Envelopes::AnyLength,
+        (false, false) => Envelopes::Refused,
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use tracing::Level;
-    use tracing_subscriber::EnvFilter;
-    use tracing_subscriber::layer::SubscriberExt;
-
-    use super::*;
-
-    fn read(settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
-        Config::from_lookup(|name| {
-            let found = settings.iter().find(|(key, _)| *key == name);
-            found.map(|(_, value)| (*value).to_owned())
+fn misspelled(environment: &Environment) -> Vec<String> {
+    let misspelled = environment.misspelled().into_iter();
+    misspelled
+        .map(|(name, meant)| {
+            format!("the variable {name} is not a setting and has no effect; did you mean {meant}?")
         })
-    }
-
-    #[test]
-    fn without_settings_it_listens_on_loopback_7071_without_redis() {
-        let config = read(&[]).unwrap();
-        assert_eq!(config.listen.to_string(), "127.0.0.1:7071");
-        assert!(!config.hosted && config.redis.is_none());
-        assert_eq!(config.model_dir, Path::new("./models"));
-    }
-
-    #[test]
-    fn the_hosts_port_wins_and_stays_on_loopback() {
-        for name in ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"] {
-            let config = read(&[(name, "4711"), ("SCORE_BIND", "0.0.0.0")]).unwrap();
-            assert_eq!(config.listen.to_string(), "127.0.0.1:4711");
-            assert!(config.hosted);
-        }
-    }
-
-    #[test]
-    fn envelopes_come_from_a_host_or_by_a_setting() {
-        let host = ("FUNCTIONS_CUSTOMHANDLER_PORT", "4711");
-        let tools = ("FUNCTIONS_CORETOOLS_ENVIRONMENT", "true");
-        let on = ("SCORE_ENVELOPES", "on");
-        for (settings, expected) in [
-            (&[][..], Envelopes::Refused),
-            (&[tools], Envelopes::Refused),
-            (&[on], Envelopes::AnyLength),
-            (&[host], Envelopes::Chunked),
-            // It relaxes nothing under a host.
-            (&[host, on], Envelopes::Chunked),
-            (&[host, tools], Envelopes::AnyLength),
-        ] {
-            assert_eq!(read(settings).unwrap().envelopes, expected, "{settings:?}");
-        }
-    }
-
-    #[test]
-    fn empty_values_count_as_not_set() {
-        assert!(read(&[("REDIS_URL", ""), ("SCORE_TIMEOUT", " ")]).is_ok());
-    }
-
-    #[test]
-    fn reports_every_mistake_at_once_and_no_secret() {
-        let mistakes = read(&[
-            ("SCORE_PORT", "web"),
-            ("SCORE_MAX_ROWS", "0"),
-            ("REDIS_TIMEOUT", "50"),
-            ("SCORE_CACHE_POLICY", "sometimes"),
-            ("REDIS_URL", "amqp://:hunter2@h"),
-            ("SCORE_LOG_FILTER", "a=b=c"),
-            ("SCORE_CACHE_NAMESPACE", "eu:west"),
-        ])
-        .unwrap_err();
-        assert_eq!(mistakes.len(), 7, "{mistakes:#?}");
-        let all = mistakes.join("\n");
-        assert!(all.contains(r#"REDIS_TIMEOUT="50": expected a time with its unit"#));
-        assert!(all.contains("always or auto or off"));
-        assert!(all.contains(r#"SCORE_CACHE_NAMESPACE="eu:west": expected 1 to 64 characters"#));
-        assert!(!all.contains("hunter2"));
-    }
-
-    #[test]
-    fn entra_needs_an_address_with_tls_and_without_a_password() {
-        let with = |url: &str| {
-            let settings = [("REDIS_AUTH", "entra"), ("REDIS_URL", url)];
-            read(&settings).map(|config| config.redis.unwrap().describe())
-        };
-        for (url, expected) in [
-            ("", "expected REDIS_URL"),
-            ("rediss://:hunter2@h", "without user and password"),
-            ("rediss://me@h", "without user and password"),
-            ("redis://h", "expected TLS"),
-            ("redis-cluster://127.0.0.1,h", "expected TLS"),
-        ] {
-            let mistakes = with(url).unwrap_err();
-            assert!(mistakes[0].contains(expected), "{mistakes:?}");
-            assert!(mistakes.len() == 1 && !mistakes[0].contains("hunter2"));
-        }
-        for url in ["rediss://h", "redis://[::1]:7000", "redis://localhost"] {
-            assert!(with(url).unwrap().contains("Entra ID"), "{url}");
-        }
-        let wrong = read(&[("REDIS_AUTH", "ntlm"), ("REDIS_URL", "redis://h")]);
-        assert!(wrong.unwrap_err()[0].contains("key or entra"));
-    }
-
-    #[test]
-    fn libraries_are_silent_unless_the_filter_names_them() {
-        let heard = |filter: &str| {
-            let config = read(&[("SCORE_LOG_FILTER", filter)]).unwrap();
-            let filter = EnvFilter::new(&config.log_filter);
-            let registry = tracing_subscriber::registry().with(filter);
-            tracing::subscriber::with_default(registry, || {
-                let library = tracing::enabled!(target: "fred::router", Level::WARN);
-                let own = tracing::enabled!(target: "handler::scoring", Level::DEBUG);
-                (library, own)
-            })
-        };
-        assert_eq!(heard(""), (false, false));
-        assert_eq!(heard("debug"), (false, true));
-        assert_eq!(heard("debug,fred=warn"), (true, true));
-    }
-
-    #[test]
-    fn a_ttl_of_0_means_for_ever() {
-        assert_eq!(read(&[("SCORE_CACHE_TTL", "0")]).unwrap().cache_ttl, None);
-    }
-
-    #[test]
-    fn paths_are_resolved_against_the_app_root() {
-        let config = read(&[
-            ("FUNCTIONS_APP_ROOT_PATH", "/app"),
-            ("SCORE_MODEL_DIR", "m"),
-        ])
-        .unwrap();
-        assert_eq!(config.model_dir, Path::new("/app/m"));
-    }
+        .collect()
 }

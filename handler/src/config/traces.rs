@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use hyper::Uri;
 
+use super::environment::Environment;
+use super::setting::Typed;
+use super::table;
+
 /// How traces are exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceSettings {
@@ -26,55 +30,48 @@ const SAMPLERS: [&str; 6] = [
 ];
 
 /// The settings, or `None` if nothing is exported; what was ignored goes to `remarks`, by the name of its variable and
-/// never with its value, which may hold a secret. As the specification has it, a
-/// mistake here is no reason not to start: the host reads the same variables, and may understand more of them.
-pub(super) fn read(
-    lookup: &dyn Fn(&str) -> Option<String>,
-    remarks: &mut Vec<String>,
-) -> Option<TraceSettings> {
-    // A variable for traces wins over that for all signals.
-    let of_traces = |name: &str| {
-        let special = format!("OTEL_EXPORTER_OTLP_TRACES_{name}");
-        let general = format!("OTEL_EXPORTER_OTLP_{name}");
-        [special, general]
-            .into_iter()
-            .find_map(|name| Some((lookup(&name)?, name)))
-    };
-    let is =
-        |name: &str, word: &str| lookup(name).is_some_and(|v| v.trim().eq_ignore_ascii_case(word));
-    let (mut endpoint, name) = of_traces("ENDPOINT")?;
-    if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
+/// never with its value, which may hold a secret. As the specification says, a mistake here does not keep the program from
+/// starting: the host reads the same variables, and may understand more of them.
+pub(super) fn read(environment: &Environment, remarks: &mut Vec<String>) -> Option<TraceSettings> {
+    let text = |row: &Typed<Option<String>>| environment.find(&row.setting).map(|(_, text)| text);
+    let is = |row, word: &str| text(row).is_some_and(|value| value.eq_ignore_ascii_case(word));
+    let (name, _) = environment.find(&table::OTLP_ENDPOINT.setting)?;
+    if is(&table::OTEL_SDK_DISABLED, "true") || is(&table::OTEL_TRACES_EXPORTER, "none") {
         return None;
     }
-    // As the exporter does it, so that what it will not take is found here.
-    if name == "OTEL_EXPORTER_OTLP_ENDPOINT" {
-        endpoint.push_str("/v1/traces");
-    }
-    let Some(is_https) = is_https(&endpoint) else {
+    // As the exporter reads it, so that an address which it does not take is found here.
+    let endpoint = environment.raw(name)?;
+    let path = match name == table::OTLP_ENDPOINT.setting.name {
+        true => "",
+        false => "/v1/traces",
+    };
+    let Some(is_https) = is_https(&format!("{endpoint}{path}")) else {
         remarks.push(format!(
-            "{name} is no http or https URL: traces are not exported"
+            "traces are not exported: {name} is not an http or https URL"
         ));
         return None;
     };
-    if let Some((protocol, name)) = of_traces("PROTOCOL")
-        && protocol.trim() != "http/protobuf"
+    if let Some((name, protocol)) = environment.find(&table::OTLP_PROTOCOL.setting)
+        && protocol != "http/protobuf"
     {
         remarks.push(format!(
-            "{name} is not http/protobuf, and nothing else is spoken here: traces are not exported"
+            "traces are not exported: {name} is not http/protobuf, the only protocol that the handler speaks"
         ));
         return None;
     }
-    if let Some(sampler) = lookup("OTEL_TRACES_SAMPLER")
-        && !SAMPLERS.contains(&sampler.as_str())
+    if let Some((name, _)) = environment.find(&table::OTEL_TRACES_SAMPLER.setting)
+        && !environment
+            .raw(name)
+            .is_some_and(|sampler| SAMPLERS.contains(&sampler))
     {
         let remark = "OTEL_TRACES_SAMPLER names no known sampler: parentbased_always_on is used";
         remarks.push(remark.to_owned());
     }
-    let timeout = of_traces("TIMEOUT").and_then(|(millis, _)| millis.trim().parse().ok());
-    let attributes = lookup("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    let timeout = text(&table::OTLP_TIMEOUT).and_then(|millis| millis.parse().ok());
+    let attributes = text(&table::OTEL_RESOURCE_ATTRIBUTES).unwrap_or_default();
     Some(TraceSettings {
         timeout: Duration::from_millis(timeout.unwrap_or(10_000)),
-        is_named: lookup("OTEL_SERVICE_NAME").is_some()
+        is_named: text(&table::OTEL_SERVICE_NAME).is_some()
             || attributes
                 .split(',')
                 .any(|pair| pair.trim().starts_with("service.name=")),
@@ -98,12 +95,9 @@ mod tests {
     use super::*;
 
     fn settings(variables: &[(&str, &str)]) -> (Option<TraceSettings>, Vec<String>) {
-        let lookup = |name: &str| {
-            let found = variables.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| (*value).to_owned())
-        };
+        let environment = variables.iter().copied().collect();
         let mut remarks = Vec::new();
-        (read(&lookup, &mut remarks), remarks)
+        (read(&environment, &mut remarks), remarks)
     }
 
     const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");

@@ -12,10 +12,11 @@ mod settle;
 mod window;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use score::{JointLookUp, Times};
+use score::JointLookUp;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -23,10 +24,10 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span, debug, info, info_span};
 
 pub(crate) use self::batch::{Batch, BatchIntake};
-pub(crate) use self::kept::Kept;
-pub(crate) use self::window::Warned;
-use crate::app::App;
-use crate::http::Room;
+use crate::admission::Admission;
+use crate::blocking;
+use crate::config::Config;
+use crate::limits::Room;
 use crate::problem::Problem;
 use crate::protocol::{
     EventTrigger, Invocation, InvocationResponse, NotAnInvocation, Output, OutputForm, Source,
@@ -34,7 +35,55 @@ use crate::protocol::{
 use crate::scoring;
 use crate::telemetry::traces::Origin;
 use delivery::{Delivery, Metadata};
+use kept::Kept;
 use payloads::Payload;
+use window::Warned;
+
+/// What calls with messages leave for later ones, and how long they may take.
+pub(crate) struct Events {
+    /// Results of messages whose batch came back.
+    kept: Kept,
+    /// When it was last said that batches take too long.
+    warned: Warned,
+    settings: Settings,
+}
+
+/// What the settings say about messages.
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    /// How long a message or blob that came alone may take.
+    message_timeout: Duration,
+    /// The same for all messages of a batch.
+    message_batch_timeout: Duration,
+    /// What each body may have.
+    max_body_bytes: usize,
+    /// Rows of a full run of the model.
+    max_batch_rows: usize,
+    /// Permits, of which messages take half at most.
+    max_requests: usize,
+    /// Whether what is refused fails its call.
+    fail_invalid: bool,
+}
+
+/// Of the room for bodies, the part that results of batches that came back may take beside it.
+const KEPT_SHARE: usize = 16;
+
+impl Events {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            kept: Kept::new(config.max_waiting_bytes / KEPT_SHARE),
+            warned: Warned::default(),
+            settings: Settings {
+                message_timeout: config.message_timeout,
+                message_batch_timeout: config.message_batch_timeout,
+                max_body_bytes: config.max_body_bytes,
+                max_batch_rows: config.max_batch_rows,
+                max_requests: config.max_requests,
+                fail_invalid: config.fail_invalid,
+            },
+        }
+    }
+}
 
 /// What the host's request says beside the envelope.
 #[derive(Debug, Clone, Copy)]
@@ -101,20 +150,20 @@ fn status(settled: &Result<Settled, Problem>) -> u16 {
 /// # Errors
 /// [`Problem`] for the whole call: the host then brings everything again, or dead-letters it.
 pub(crate) async fn invoke(
-    app: &App,
+    (events, admission): (&Events, &Admission),
     trigger: &EventTrigger,
     host: HostCall<'_>,
     brought: Brought<'_>,
     held: Held,
 ) -> Result<InvocationResponse, Problem> {
-    let work = Work::new(app, trigger, host);
+    let work = Work::new((events, admission), trigger, host);
     // It is not entered until it is known what it is a part of.
     let span = work.span();
     let bytes = match &brought {
         Brought::One(envelope) => envelope.len(),
         Brought::Many(batch) => batch.as_ref().map_or(0, Batch::bytes),
     };
-    let items = scoring::apart(bytes, || match brought {
+    let items = blocking::apart(bytes, || match brought {
         Brought::One(envelope) => read(trigger, envelope).map(|item| vec![item]),
         Brought::Many(batch) => Ok(batch?.into_items(trigger)),
     });
@@ -161,7 +210,7 @@ fn delivery_of_one(
 /// # Errors
 /// If the function has no output for what is refused.
 pub(crate) fn refuse_oversized(
-    app: &App,
+    (events, admission): (&Events, &Admission),
     trigger: &EventTrigger,
     host: HostCall<'_>,
     tail: &[u8],
@@ -170,15 +219,15 @@ pub(crate) fn refuse_oversized(
     let members = members.iter().map(|(name, value)| (name.clone(), &**value));
     let members: BTreeMap<String, &RawValue> = members.collect();
     let delivery = Metadata::new(&members).single(trigger.source);
-    let work = Work::new(app, trigger, host);
+    let work = Work::new((events, admission), trigger, host);
     let span = work.span();
     work.trace_one(&span, &delivery);
     let _entered = span.enter();
-    let problem = Problem::too_large(app.config().max_body_bytes);
+    let problem = Problem::too_large(events.settings.max_body_bytes);
     span.record("error.type", problem.code);
     let about = About {
         index: None,
-        model: work.found(&delivery).map(|(model, _)| model),
+        model: work.found(&delivery),
         ms: work.ms(),
         computed: false,
         kept_as: None,
@@ -188,7 +237,8 @@ pub(crate) fn refuse_oversized(
 
 /// One call of the host.
 struct Work<'a> {
-    app: &'a App,
+    events: &'a Events,
+    admission: &'a Admission,
     trigger: &'a EventTrigger,
     host: HostCall<'a>,
     start: Instant,
@@ -197,9 +247,14 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(app: &'a App, trigger: &'a EventTrigger, host: HostCall<'a>) -> Self {
+    fn new(
+        (events, admission): (&'a Events, &'a Admission),
+        trigger: &'a EventTrigger,
+        host: HostCall<'a>,
+    ) -> Self {
         Self {
-            app,
+            events,
+            admission,
             trigger,
             host,
             start: Instant::now(),
@@ -313,16 +368,17 @@ impl<'a> Work<'a> {
         span
     }
 
-    /// The name and the times of the model that scores it, if that is loaded.
-    fn found(&self, delivery: &Delivery) -> Option<(String, Times)> {
-        let models = self.app.models().ok()?;
+    /// The name of the model that would score it, if that is loaded.
+    fn found(&self, delivery: &Delivery) -> Option<String> {
+        let models = self.admission.models.now().ok()?;
         let scorer = models.get(delivery.model.as_deref()).ok()?;
-        let times = scorer.stats().requests.clone();
-        Some((scorer.metadata().name.clone(), times))
+        Some(scorer.metadata().name.clone())
     }
 
     fn count(&self, model: Option<&str>, status: u16) {
-        self.app.metrics.count(self.host.function, model, status);
+        self.admission
+            .counters
+            .count(self.host.function, model, status);
     }
 
     /// The answer that makes the host write all documents.
@@ -354,7 +410,9 @@ impl<'a> Work<'a> {
                 .logs
                 .push(format!("scored {scored}, rejected {refused}"));
         }
-        self.app.metrics.settled(results.len(), rejected.len());
+        self.admission
+            .counters
+            .settled(results.len(), rejected.len());
         put(&mut response, &self.trigger.results, results);
         if let Some(output) = &self.trigger.rejected {
             put(&mut response, output, rejected);

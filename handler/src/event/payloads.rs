@@ -10,8 +10,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::blocking;
 use crate::protocol::Item;
-use crate::scoring;
 
 /// One body.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub(super) fn of_item(item: Item<'_>, binary: bool) -> Payload {
 }
 
 fn from_base64(text: &[u8]) -> Payload {
-    let decoded = scoring::apart(text.len(), || BASE64_STANDARD.decode(text));
+    let decoded = blocking::apart(text.len(), || BASE64_STANDARD.decode(text));
     if let Ok(bytes) = decoded {
         return Payload::Bytes(bytes);
     }

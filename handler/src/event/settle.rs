@@ -3,21 +3,22 @@
 use std::time::Duration;
 
 use score::{CacheOutcome, CacheUse};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::Instant;
 use tracing::Span;
 use wire::Declared;
 
 use super::delivery::Delivery;
 use super::payloads::Payload;
 use super::{About, Outcome, Settled, Work, documents, kept};
+use crate::admission::{Visit, caught};
+use crate::blocking;
+use crate::models::Wanted;
 use crate::problem::Problem;
 use crate::protocol::Source;
 use crate::scoring::{self, Call};
 
 /// From this time on, a message of a batch has taken longer than it takes to keep its result.
 const WORTH_KEEPING: Duration = Duration::from_millis(20);
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// A scored body, or one that was scored before.
 struct Document {
@@ -41,11 +42,12 @@ impl Work<'_> {
         if delivery.origin.parent.is_none() {
             delivery.origin = self.host.origin.clone();
         }
+        let mut visit = self.visit(&delivery, start);
         let mut kept_as = None;
         let (body, outcome) = match payload {
             Payload::Bytes(body) => {
-                let scoring = self.recall_or_score(index, &delivery, &body, (start, deadline));
-                let outcome = scoring::caught(self.host.id, scoring).await;
+                let scoring = self.recall_or_score(&mut visit, index, &delivery, &body, deadline);
+                let outcome = caught(self.host.id, scoring).await;
                 // If this delivery fails too, it is kept again.
                 let again = outcome.as_ref().is_ok_and(|document| document.recalled);
                 let slow = outcome.is_ok() && start.elapsed() >= WORTH_KEEPING;
@@ -58,27 +60,21 @@ impl Work<'_> {
                 let problem = Problem::bad_request("the body is not base64, as its binding says");
                 (Some(text.into_bytes()), Err(problem))
             }
-            Payload::Cut => (
-                None,
-                Err(Problem::too_large(self.app.config().max_body_bytes)),
-            ),
-        };
-        let took = start.elapsed();
-        let found = self.found(&delivery);
-        if let Some((_, times)) = &found {
-            times.observe(took);
-        }
-        let span = Span::current();
-        if let Err(problem) = &outcome {
-            span.record("error.type", problem.code);
-            if problem.is_temporary() || problem.is_internal() {
-                span.record("otel.status_code", "ERROR");
+            Payload::Cut => {
+                let problem = Problem::too_large(self.events.settings.max_body_bytes);
+                (None, Err(problem))
             }
+        };
+        visit.end(&outcome);
+        if let Err(problem) = &outcome
+            && (problem.is_temporary() || problem.is_internal())
+        {
+            Span::current().record("otel.status_code", "ERROR");
         }
         let about = About {
             index,
-            model: found.map(|(model, _)| model),
-            ms: scoring::millis(took),
+            model: visit.model().map(str::to_owned),
+            ms: scoring::millis(visit.took()),
             computed: outcome.as_ref().is_ok_and(|document| document.computed),
             kept_as,
         };
@@ -86,20 +82,30 @@ impl Work<'_> {
         (about, self.settled(&delivery, body.as_deref(), outcome))
     }
 
+    fn visit<'d>(&'d self, delivery: &'d Delivery, since: Instant) -> Visit<'d> {
+        let wanted = Wanted {
+            name: delivery.model.as_deref(),
+            version: None,
+        };
+        let function = self.host.function;
+        Visit::new(self.admission, function, Some(wanted), since.into_std())
+    }
+
     fn key(&self, delivery: &Delivery, body: &[u8]) -> kept::Key {
-        scoring::apart(body.len(), || kept::key(self.host.function, delivery, body))
+        blocking::apart(body.len(), || kept::key(self.host.function, delivery, body))
     }
 
     /// The result of an earlier delivery, whose batch failed, or a new one.
     async fn recall_or_score(
         &self,
+        visit: &mut Visit<'_>,
         index: Option<usize>,
         delivery: &Delivery,
         body: &[u8],
-        times: (Instant, Instant),
+        deadline: Instant,
     ) -> Result<Document, Problem> {
-        if index.is_some() && !self.app.kept.is_empty() {
-            let kept = self.app.kept.take(&self.key(delivery, body));
+        if index.is_some() && !self.events.kept.is_empty() {
+            let kept = self.events.kept.take(&self.key(delivery, body));
             if let Some(text) = kept {
                 return Ok(Document {
                     text,
@@ -108,7 +114,36 @@ impl Work<'_> {
                 });
             }
         }
-        self.score(index, delivery, body, times).await
+        let limit = self.events.settings.max_body_bytes;
+        if body.len() > limit {
+            return Err(Problem::too_large(limit));
+        }
+        let call = Call {
+            id: self.host.id,
+            index,
+            since: visit.since(),
+            declared: Declared {
+                content_type: delivery.content_type.as_deref(),
+                wrapped: true,
+                ..Declared::default()
+            },
+            accept: None,
+            cache: CacheUse::Normal,
+            json_only: true,
+            joint: self.joint.as_ref(),
+        };
+        let scored = visit.score_until(deadline, call, body).await?;
+        let model = visit.model().unwrap_or_default();
+        let text = documents::result(delivery, model, &scored).map_err(|_| Problem::internal())?;
+        let computed = match scored.cache {
+            CacheOutcome::Asked { hits, rows } => hits < rows,
+            CacheOutcome::Bypass => true,
+        };
+        Ok(Document {
+            text,
+            computed,
+            recalled: false,
+        })
     }
 
     /// Whether it has a result, a refusal, or fails with its call.
@@ -135,80 +170,12 @@ impl Work<'_> {
             Err(problem) if problem.is_internal() && !self.trigger.many => Err(problem),
             Err(problem) => {
                 // It stays where it is, so that a copy would only take room.
-                let limit = self.app.config().max_body_bytes;
+                let limit = self.events.settings.max_body_bytes;
                 let is_blob = self.trigger.source == Source::Blob;
                 let body = body.filter(|body| !is_blob || body.len() <= limit);
                 self.reject(delivery, problem, body)
             }
         }
-    }
-
-    /// Scores one body. Waits for what may heal as long as there is time.
-    async fn score(
-        &self,
-        index: Option<usize>,
-        delivery: &Delivery,
-        body: &[u8],
-        (since, deadline): (Instant, Instant),
-    ) -> Result<Document, Problem> {
-        let limit = self.app.config().max_body_bytes;
-        if body.len() > limit {
-            return Err(Problem::too_large(limit));
-        }
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let attempt = timeout_at(deadline, self.score_once(index, delivery, body, since));
-            let problem = match attempt.await {
-                Ok(Err(problem)) if problem.is_temporary() => problem,
-                Ok(outcome) => return outcome,
-                Err(_) => return Err(Problem::busy("the message was not scored in time")),
-            };
-            let next = Instant::now() + pause.mul_f64(0.5 + fastrand::f64());
-            if next >= deadline {
-                return Err(problem);
-            }
-            sleep(next - Instant::now()).await;
-            pause = (pause * 2).min(MAX_PAUSE);
-        }
-    }
-
-    async fn score_once(
-        &self,
-        index: Option<usize>,
-        delivery: &Delivery,
-        body: &[u8],
-        since: Instant,
-    ) -> Result<Document, Problem> {
-        let models = self.app.models_when_loaded().await?;
-        let scorer = models.get(delivery.model.as_deref())?;
-        let place = self.app.places.acquire().await;
-        let _place = place.map_err(|_| Problem::internal())?;
-        let call = Call {
-            id: self.host.id,
-            index,
-            since: since.into_std(),
-            declared: Declared {
-                content_type: delivery.content_type.as_deref(),
-                wrapped: true,
-                ..Declared::default()
-            },
-            accept: None,
-            cache: CacheUse::Normal,
-            json_only: true,
-            joint: self.joint.as_ref(),
-        };
-        let scored = scoring::score(self.app, &models, scorer, call, body).await?;
-        let model = &scorer.metadata().name;
-        let text = documents::result(delivery, model, &scored).map_err(|_| Problem::internal())?;
-        let computed = match scored.cache {
-            CacheOutcome::Asked { hits, rows } => hits < rows,
-            CacheOutcome::Bypass => true,
-        };
-        Ok(Document {
-            text,
-            computed,
-            recalled: false,
-        })
     }
 
     pub(super) fn reject(
@@ -217,10 +184,10 @@ impl Work<'_> {
         problem: Problem,
         body: Option<&[u8]>,
     ) -> Result<Settled, Problem> {
-        if self.trigger.rejected.is_none() || self.app.config().fail_invalid {
+        if self.trigger.rejected.is_none() || self.events.settings.fail_invalid {
             return Err(problem);
         }
-        let document = scoring::apart(body.map_or(0, <[u8]>::len), || {
+        let document = blocking::apart(body.map_or(0, <[u8]>::len), || {
             documents::rejected(delivery, &problem, body)
         });
         let document = document.map_err(|_| Problem::internal())?;

@@ -16,6 +16,7 @@ use tracing::{Instrument, warn};
 use super::delivery::Delivery;
 use super::payloads::Payload;
 use super::{Held, Outcome, Settled, Work};
+use crate::blocking;
 use crate::problem::Problem;
 use crate::protocol::InvocationResponse;
 use crate::scoring;
@@ -58,10 +59,10 @@ impl Work<'_> {
         bytes: usize,
         mut held: Held,
     ) -> Result<InvocationResponse, Problem> {
-        let config = self.app.config();
+        let settings = &self.events.settings;
         let time = match self.trigger.many {
-            true => config.message_batch_timeout,
-            false => config.message_timeout,
+            true => settings.message_batch_timeout,
+            false => settings.message_timeout,
         };
         let (start, deadline) = (Instant::now(), held.since + time);
         let count = items.len();
@@ -76,7 +77,7 @@ impl Work<'_> {
                 .peek()
                 .map_or(0, |(_, (delivery, _))| self.window(delivery, deadline));
             let fits = |running: usize, in_work: usize, bytes: usize| {
-                running == 0 || running < window && in_work + bytes <= config.max_body_bytes
+                running == 0 || running < window && in_work + bytes <= settings.max_body_bytes
             };
             while let Some((place, (delivery, payload))) =
                 waiting.next_if(|(_, (_, payload))| fits(running.len(), in_work, payload.len()))
@@ -110,17 +111,17 @@ impl Work<'_> {
             self.warn_of_slowness(&measured, count, time);
         }
         let outcomes = outcomes.into_iter().flatten().collect();
-        scoring::apart(bytes, || self.finish(outcomes))
+        blocking::apart(bytes, || self.finish(outcomes))
     }
 
     /// How many messages may be in work now, as far as the model of the next one is known.
     fn window(&self, next: &Delivery, deadline: Instant) -> usize {
-        let config = self.app.config();
-        // Half of the places stay for requests.
-        let full = (2 * config.max_batch_rows)
-            .min(config.max_requests / 2)
+        let settings = &self.events.settings;
+        // Half of the permits stay for requests.
+        let full = (2 * settings.max_batch_rows)
+            .min(settings.max_requests / 2)
             .max(MIN_WINDOW);
-        let models = self.app.models().ok();
+        let models = self.admission.models.now().ok();
         let scorer = models
             .as_ref()
             .and_then(|models| models.get(next.model.as_deref()).ok());
@@ -142,7 +143,7 @@ impl Work<'_> {
         }
         let each = measured.took / measured.computed;
         let all = each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
-        if all <= time || !self.app.warned.may_again() {
+        if all <= time || !self.events.warned.may_again() {
             return;
         }
         let fits = (time.as_secs_f64() / each.as_secs_f64()) as usize;
@@ -162,7 +163,7 @@ impl Work<'_> {
     pub(super) fn keep(&self, outcomes: Vec<Outcome>) -> Vec<Outcome> {
         let keep = |(about, settled): Outcome| match (about.kept_as, settled) {
             (Some(key), Ok(Settled::Scored(document))) => {
-                self.app.kept.put(key, document);
+                self.events.kept.put(key, document);
                 (about, Ok(Settled::Scored(String::new())))
             }
             (_, settled) => (about, settled),

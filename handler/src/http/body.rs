@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::error;
 use warp::http::{HeaderMap, header};
 
-use super::room::{BodyLimits, Room};
 use super::upload::{self, Upload};
 use crate::event::{Batch, BatchIntake};
+use crate::limits::{BodyLimits, Room};
 use crate::problem::Problem;
 use crate::protocol::{EventTrigger, NotAnInvocation};
 

@@ -10,12 +10,12 @@ use super::head::Head;
 use super::reply::Reply;
 use super::request;
 use crate::app::App;
+use crate::blocking;
 use crate::event::{self, Batch, Brought, Held, HostCall};
 use crate::problem::Problem;
 use crate::protocol::{
     Function, HttpRequestData, HttpResponseData, Invocation, InvocationResponse, Source, Trigger,
 };
-use crate::scoring;
 
 /// Base64 adds a third and strings inside strings escape some characters twice; what carries a body within the limit
 /// must pass.
@@ -23,7 +23,7 @@ const ENVELOPE_FACTOR: usize = 4;
 
 /// How the envelope of a function is read.
 pub(super) fn read_rules<'a>(app: &App, function: &'a Function) -> ReadRules<'a> {
-    let config = app.config();
+    let config = &app.config;
     let rules = ReadRules::at_most(config.max_body_bytes.saturating_mul(ENVELOPE_FACTOR));
     match &function.trigger {
         Trigger::Http { .. } => rules,
@@ -64,17 +64,20 @@ pub(super) async fn invoke(
                 since: envelope.since,
                 room: envelope.room.take(),
             };
+            let on_app = (&app.events, &*app.admission);
             let outcome = match envelope.batch.take() {
                 _ if envelope.is_tail => {
-                    event::refuse_oversized(app, trigger, host, &envelope.bytes)
+                    event::refuse_oversized(on_app, trigger, host, &envelope.bytes)
                 }
-                Some(batch) => event::invoke(app, trigger, host, Brought::Many(batch), held).await,
+                Some(batch) => {
+                    event::invoke(on_app, trigger, host, Brought::Many(batch), held).await
+                }
                 None => {
                     let one = Brought::One(&envelope.bytes);
-                    event::invoke(app, trigger, host, one, held).await
+                    event::invoke(on_app, trigger, host, one, held).await
                 }
             };
-            let reply = outcome.and_then(|answer| scoring::apart(size, || written(&answer)));
+            let reply = outcome.and_then(|answer| blocking::apart(size, || written(&answer)));
             reply.unwrap_or_else(|problem| request::failure(head, problem))
         }
     }
@@ -98,7 +101,7 @@ async fn call(
     let mut head = Head::new(method, call.target(), host.id.to_owned(), header);
     head.json_only = true;
     head.origin = host.origin.or_of_sender(&head.origin).clone();
-    let limit = app.config().max_body_bytes;
+    let limit = app.config.max_body_bytes;
     let inner = call.body();
     let reply = request::answer(app, &head, || async move {
         if inner.len() > limit {

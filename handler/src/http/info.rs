@@ -1,7 +1,6 @@
 //! What can be asked without scoring: metadata, readiness, the OpenAPI document.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use score::{Character, ModelMetadata, Scorer};
 use serde_json::{Value, json};
@@ -11,35 +10,38 @@ use wire::{picture_document, protocol_tensor_document, sample_request, tensor_do
 use super::openapi;
 use super::reply::Reply;
 use super::route::Route;
-use crate::app::{App, Models, NoModel, State};
+use crate::app::App;
+use crate::models::{Models, NoModel, State};
 use crate::problem::Problem;
 
 /// Answers everything but scoring.
-pub(super) async fn answer(app: &Arc<App>, route: Route) -> Result<Reply, Problem> {
+pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
+    let models = &app.admission.models;
     let document = match route {
         Route::Live => json!({ "live": true }),
-        Route::Ready => ready(app.models().map(|_| ()))?,
+        Route::Ready => ready(models.now().map(|_| ()))?,
         Route::ModelReady(model) => ready(
-            app.models()
+            models
+                .now()
                 .and_then(|models| model.find(&models).map(|_| ())),
         )?,
         Route::Server => json!({
             "name": env!("CARGO_PKG_NAME"),
             "version": env!("CARGO_PKG_VERSION"),
-            "extensions": ["binary_tensor_data"],
+            "extensions": wire::EXTENSIONS,
         }),
         Route::Model(model) => {
-            let models = app.models_when_loaded().await?;
+            let models = models.when_loaded().await?;
             open_inference_metadata(model.find(&models)?.metadata())
         }
         Route::Describe(name) => {
-            let models = app.models_when_loaded().await?;
+            let models = models.when_loaded().await?;
             describe(&models, name.as_deref())?
         }
         Route::OpenApi => return Ok(Reply::json(openapi::written(app).await?)),
         Route::HealthLive => return Ok(word(StatusCode::OK, "alive")),
         Route::HealthReady => {
-            let (status, state) = match app.state() {
+            let (status, state) = match models.state() {
                 State::Ready => (StatusCode::OK, "ready"),
                 State::Loading => (StatusCode::SERVICE_UNAVAILABLE, "loading"),
                 State::Failed => (StatusCode::SERVICE_UNAVAILABLE, "failed"),

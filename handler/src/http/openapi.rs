@@ -9,15 +9,16 @@ use serde_json::{Map, Value, json};
 use wire::ErrorForm as Form;
 use wire::describe::schema::{self, open, reference};
 
-use crate::app::{App, Models, NoModel};
+use crate::app::App;
+use crate::models::{Models, NoModel};
 use paths::{PROBLEMS, name_in};
 
 /// The document as JSON. It is made when it is first asked for, as the models stay the same from then on.
 pub(super) async fn written(app: &App) -> Result<Vec<u8>, NoModel> {
-    let models = app.models_when_loaded().await?;
+    let models = app.admission.models.when_loaded().await?;
     let text = app.openapi.get_or_init(|| async {
         let mut document = document(&models);
-        answers::add(&mut document, &models, app.limits()).await;
+        answers::add(&mut document, &models, app.admission.scoring.limits).await;
         document.to_string().into_bytes()
     });
     Ok(text.await.clone())
@@ -25,8 +26,8 @@ pub(super) async fn written(app: &App) -> Result<Vec<u8>, NoModel> {
 
 /// Writes the document. Models that could not be loaded are not in it.
 fn document(models: &Models) -> Value {
-    let loaded = models.all().filter_map(|(_, slot)| slot.as_ref().ok());
-    let loaded: Vec<&ModelMetadata> = loaded.map(|scorer| scorer.metadata()).collect();
+    let loaded = models.loaded();
+    let loaded: Vec<&ModelMetadata> = loaded.map(|(_, scorer)| scorer.metadata()).collect();
     json!({
         "openapi": "3.1.0",
         "info": {

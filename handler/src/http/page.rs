@@ -2,29 +2,30 @@
 
 use bytes::Bytes;
 use warp::http::header;
+use wire::accept::weight;
 
 use super::reply::Reply;
 use super::route::Route;
-use crate::app::{App, NoModel};
+use crate::models::{NoModel, Registry};
 
 /// One self-contained document: styles and script are within.
 const PAGE: &[u8] = include_bytes!("page/index.html");
 /// What the page may do, with the digests of its script and style.
 const POLICY: &str = include_str!("page/policy.txt");
 
-/// Whether the path has a page beside its JSON document.
-pub(super) fn is_beside(app: &App, route: &Route) -> bool {
-    app.config().page && matches!(route, Route::Describe(_))
+/// Whether the path has a page beside its JSON document; `enabled` is what the settings say.
+pub(super) fn is_beside(enabled: bool, route: &Route) -> bool {
+    enabled && matches!(route, Route::Describe(_))
 }
 
-/// The page, if there is one at the path and the caller would rather have it than the JSON document. An unknown model's
-/// has none, so that its status is told.
-pub(super) fn find(app: &App, route: &Route, accept: Option<&str>) -> Option<Reply> {
-    if !is_beside(app, route) || !accept.is_some_and(prefers_html) {
+/// The page for a path that has one, if the caller would rather have it than the JSON document. An unknown model has none,
+/// so that its status is told.
+pub(super) fn find(models: &Registry, route: &Route, accept: Option<&str>) -> Option<Reply> {
+    if !accept.is_some_and(prefers_html) {
         return None;
     }
     if let Route::Describe(Some(name)) = route
-        && let Ok(models) = app.models()
+        && let Ok(models) = models.now()
         && matches!(models.get(Some(name)), Err(NoModel::Unknown(_)))
     {
         return None;
@@ -47,29 +48,9 @@ fn reply() -> Reply {
     reply
 }
 
-/// Whether `Accept` weighs HTML higher than JSON; `*/*` alone does not. Source: RFC 9110, section 12.5.1.
+/// Whether `Accept` weighs HTML higher than JSON; `*/*` alone does not.
 fn prefers_html(accept: &str) -> bool {
     weight(accept, "text/html") > weight(accept, "application/json")
-}
-
-/// What the most specific range that fits the type says of it.
-fn weight(accept: &str, wanted: &str) -> f32 {
-    let kind = wanted.split_once('/').map_or(wanted, |(kind, _)| kind);
-    let ranges = accept.split(',').filter_map(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let range = parts.next()?.to_ascii_lowercase();
-        let specificity = match range.split_once('/')? {
-            _ if range == wanted => 2,
-            (of, "*") if of == kind => 1,
-            ("*", "*") => 0,
-            _ => return None,
-        };
-        let q = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-        let q: f32 = q.map_or(Some(1.0), |q| q.parse().ok())?;
-        Some((specificity, q))
-    });
-    let best = ranges.max_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    best.map_or(0.0, |(_, q)| q)
 }
 
 #[cfg(test)]

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use score::{Scorer, Times};
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug, error, info, info_span};
 use warp::http::{HeaderName, Method, header};
 
 use super::body::BodyBytes;
 use super::head::{Head, JSON_BYTES, check_coding};
+use super::metrics::{self, Sources};
 use super::reply::Reply;
-use super::route::{self, ModelRef, Route};
+use super::route::{self, Route};
 use super::timing::server_timing;
 use super::{info, page};
-use crate::app::{App, Models, NoModel};
-use crate::metrics;
+use crate::admission::{Visit, WhenFull, caught};
+use crate::app::App;
+use crate::counters::UPLOAD;
 use crate::problem::Problem;
 use crate::scoring::{self, CacheStatus, Scored};
 
@@ -93,37 +94,39 @@ async fn answer_traced<F>(app: &Arc<App>, head: &Head, read_body: impl FnOnce() 
 where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
-    let mut model = None;
-    let route = route::find(&head.method, &head.path);
-    let function = function_name(app, head, &route);
-    let outcome = match route {
-        Ok(route) => {
-            let work = dispatch(app, head, route, read_body, &mut model);
-            scoring::caught(&head.request_id, work).await
-        }
-        Err(problem) => Err(problem),
+    let route = match route::find(&head.method, &head.path) {
+        Ok(route) => route,
+        Err(problem) => return refuse(app, head, problem),
     };
-    let name = model.as_ref().map(|(name, _)| name.as_str());
-    let reply = match outcome {
-        Ok(reply) => reply,
+    let function = function_name(app, head, Some(&route));
+    let mut visit = Visit::new(&app.admission, function, route.wanted(), head.received);
+    let work = dispatch(app, head, &route, read_body, &mut visit);
+    let mut reply = match caught(&head.request_id, work).await {
         Err(problem) if problem.is_client_closed() => return refuse(app, head, problem),
-        Err(problem) => refusal(head, name, problem),
+        outcome => {
+            visit.end(&outcome);
+            outcome.unwrap_or_else(|problem| refusal(head, visit.model(), problem))
+        }
     };
-    if let Some((_, times)) = &model {
-        times.observe(head.received.elapsed());
-    }
-    finish(app, head, function, name, reply)
+    visit.count(reply.status.as_u16());
+    reply.set(REQUEST_ID, &head.request_id);
+    reply
 }
 
-/// The answer to a request that is refused before anybody has looked at what it is for.
+/// The answer to a request that is refused before it is known what it is for.
 pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
+    Span::current().record("error.type", problem.code);
     if problem.is_client_closed() {
-        Span::current().record("error.type", problem.code);
-        closed(app, head, metrics::UPLOAD);
+        closed(app, head, UPLOAD);
         return Reply::refusal(problem, &head.request_id, false);
     }
-    let function = function_name(app, head, &route::find(&head.method, &head.path));
-    finish(app, head, function, None, refusal(head, None, problem))
+    let route = route::find(&head.method, &head.path).ok();
+    let function = function_name(app, head, route.as_ref());
+    let mut reply = refusal(head, None, problem);
+    let counters = &app.admission.counters;
+    counters.count(function, None, reply.status.as_u16());
+    reply.set(REQUEST_ID, &head.request_id);
+    reply
 }
 
 /// Counts a request whose client went away before it was answered.
@@ -131,7 +134,7 @@ pub(super) fn closed(app: &App, head: &Head, during: &'static str) {
     let (id, path) = (&head.request_id, &head.path);
     let ms = scoring::millis(head.received.elapsed());
     debug!(id, path, during, ms, "client closed the connection");
-    app.metrics.client_closed(during);
+    app.admission.counters.client_closed(during);
 }
 
 /// The answer to a call whose messages have failed; they are counted already, each for itself.
@@ -142,23 +145,16 @@ pub(super) fn failure(head: &Head, problem: Problem) -> Reply {
 }
 
 fn refusal(head: &Head, model: Option<&str>, problem: Problem) -> Reply {
-    Span::current().record("error.type", problem.code);
     report(head, model, &problem);
     let open_inference = route::speaks_open_inference(&head.path);
     Reply::refusal(problem, &head.request_id, open_inference)
 }
 
-fn finish(app: &App, head: &Head, function: &str, model: Option<&str>, mut reply: Reply) -> Reply {
-    app.metrics.count(function, model, reply.status.as_u16());
-    reply.set(REQUEST_ID, &head.request_id);
-    reply
-}
-
 /// The function a request belongs to, for figures: of its own name, `score` for what is to be scored by the public path,
 /// and `info` for everything else there, since probes and scrapes would make failures look rare.
-fn function_name<'a>(app: &'a App, head: &Head, route: &Result<Route, Problem>) -> &'a str {
+fn function_name<'a>(app: &'a App, head: &Head, route: Option<&Route>) -> &'a str {
     match route {
-        Ok(Route::Score(_)) => "score",
+        Some(Route::Score(_)) => "score",
         _ if route::template(&head.path).is_some() => "info",
         _ if head.is_envelope => {
             let name = head.path.strip_prefix('/');
@@ -169,79 +165,47 @@ fn function_name<'a>(app: &'a App, head: &Head, route: &Result<Route, Problem>) 
     }
 }
 
-/// Tells `found` which model answers, or would have answered what is refused before it is asked.
 async fn dispatch<F>(
     app: &Arc<App>,
     head: &Head,
-    route: Route,
+    route: &Route,
     read_body: impl FnOnce() -> F,
-    found: &mut Option<(String, Times)>,
+    visit: &mut Visit<'_>,
 ) -> Result<Reply, Problem>
 where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
-    let model = match route {
-        Route::Score(model) => model,
-        Route::Metrics => return figures(app, head.accept.as_deref()),
-        route => return tell(app, head, route).await,
-    };
-    let outcome = score(app, head, &model, read_body, found).await;
-    if outcome.is_err()
-        && found.is_none()
-        && let Ok(models) = app.models()
-    {
-        *found = find(&model, &models).ok().map(labelled);
+    match route {
+        Route::Score(_) => score(head, read_body, visit).await,
+        Route::Metrics => metrics(app, head.accept.as_deref()),
+        route => tell(app, head, route).await,
     }
-    outcome
 }
 
 async fn score<F>(
-    app: &Arc<App>,
     head: &Head,
-    model: &Option<ModelRef>,
     read_body: impl FnOnce() -> F,
-    found: &mut Option<(String, Times)>,
+    visit: &mut Visit<'_>,
 ) -> Result<Reply, Problem>
 where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
     check_coding(head.content_encoding.as_deref())?;
-    // A model that is not there is told before the body is sent for. While models load, the body comes first.
-    let loaded = app.models().ok();
-    if let Some(models) = &loaded {
-        find(model, models)?;
-    }
+    visit.find_early()?;
     let body = read_body().await?;
-    // Only now: a sender that takes its time must not hold the place of one that does not.
-    let place = app.places.try_acquire();
-    let _place = place.map_err(|_| Problem::busy("too many requests are in work"))?;
-    let models = match loaded {
-        Some(models) => models,
-        None => app.models_when_loaded().await?,
+    // Only now: a sender that takes its time must not hold the permit of one that does not.
+    let scored = visit.score(WhenFull::Refuse, head.call(), &body.bytes);
+    Ok(scored_reply(scored.await?))
+}
+
+/// Everything but scores and metrics: the page or the document, whichever the caller would rather have.
+async fn tell(app: &App, head: &Head, route: &Route) -> Result<Reply, Problem> {
+    let negotiated = page::is_beside(app.config.page, route);
+    let page = match negotiated {
+        true => page::find(&app.admission.models, route, head.accept.as_deref()),
+        false => None,
     };
-    let scorer = find(model, &models)?;
-    *found = Some(labelled(scorer));
-    let scored = scoring::score(app, &models, scorer, head.call(), &body.bytes).await?;
-    Ok(scored_reply(scored))
-}
-
-fn find<'a>(model: &Option<ModelRef>, models: &'a Models) -> Result<&'a Scorer, NoModel> {
-    match model {
-        Some(model) => model.find(models),
-        None => models.get(None),
-    }
-}
-
-/// A model's name, and where its times are kept.
-fn labelled(scorer: &Scorer) -> (String, Times) {
-    let times = scorer.stats().requests.clone();
-    (scorer.metadata().name.clone(), times)
-}
-
-/// Everything but scores and figures: the page or the document, whichever the caller would rather have.
-async fn tell(app: &Arc<App>, head: &Head, route: Route) -> Result<Reply, Problem> {
-    let negotiated = page::is_beside(app, &route);
-    let mut reply = match page::find(app, &route, head.accept.as_deref()) {
+    let mut reply = match page {
         Some(reply) => reply,
         None => info::answer(app, route).await?,
     };
@@ -251,8 +215,13 @@ async fn tell(app: &Arc<App>, head: &Head, route: Route) -> Result<Reply, Proble
     Ok(reply)
 }
 
-fn figures(app: &Arc<App>, accept: Option<&str>) -> Result<Reply, Problem> {
-    let written = metrics::render(app, accept);
+fn metrics(app: &App, accept: Option<&str>) -> Result<Reply, Problem> {
+    let sources = Sources {
+        admission: app.admission.clone(),
+        bodies: app.bodies.clone(),
+        memo: app.memo.clone(),
+    };
+    let written = metrics::render(sources, accept);
     let (text, content_type) = written.map_err(|_| Problem::internal())?;
     let mut reply = Reply::typed(text.into_bytes(), content_type);
     reply.set_static(header::VARY, "accept");

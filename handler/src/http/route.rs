@@ -3,7 +3,7 @@
 use score::Scorer;
 use warp::http::Method;
 
-use crate::app::{Models, NoModel};
+use crate::models::{Models, NoModel, Wanted};
 use crate::problem::Problem;
 
 /// The public path of everything but the host's own calls: the route prefix of host.json and the route in
@@ -28,7 +28,14 @@ pub(super) struct ModelRef {
 impl ModelRef {
     /// The model, if it is loaded and of that version.
     pub(super) fn find<'a>(&self, models: &'a Models) -> Result<&'a Scorer, NoModel> {
-        models.get_version(&self.name, self.version.as_deref())
+        models.find(self.wanted()).map(|scorer| &**scorer)
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            name: Some(&self.name),
+            version: self.version.as_deref(),
+        }
     }
 }
 
@@ -57,6 +64,20 @@ pub(super) enum Route {
     HealthLive,
     /// For the platform, which has no key: at least one model serves.
     HealthReady,
+}
+
+impl Route {
+    /// The model that is to score, if this is what the request is for.
+    pub(super) fn wanted(&self) -> Option<Wanted<'_>> {
+        match self {
+            Self::Score(model) => Some(
+                model
+                    .as_ref()
+                    .map_or_else(Wanted::default, ModelRef::wanted),
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// The rest of a path that is the prefix or below it. The host finds routes whatever their case.

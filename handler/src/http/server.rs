@@ -22,14 +22,14 @@ use super::head::Head;
 use super::reply::{Reply, to_response};
 use super::request;
 use super::upload::Upload;
+use super::workers::Workers;
 use super::{envelope, info};
 use crate::app::App;
+use crate::counters::SCORING;
 use crate::event::HostCall;
-use crate::metrics;
 use crate::problem::Problem;
 use crate::protocol::Function;
 use crate::telemetry::traces::Origin;
-use crate::workers::Workers;
 
 /// How long a connection may be idle, and how long a client may take to send a request's head: hyper has one timer for
 /// both. Longer than the host keeps idle connections, so that it never sends into one that is being closed.
@@ -53,7 +53,7 @@ pub(crate) async fn serve(
     grace: Duration,
 ) {
     let stopping = Arc::new(AtomicBool::new(false));
-    let config = app.config();
+    let config = &app.config;
     // The port that it got, if it left the choice to the system.
     let listen = listener.local_addr().unwrap_or(config.listen);
     let rule = HostRule::new(listen, config.hosted, config.envelopes);
@@ -208,7 +208,7 @@ async fn answer<B: Buf + Send + 'static>(
             Err(problem) => request::refuse(app, head, problem),
         }
     } else {
-        let rules = ReadRules::at_most(app.config().max_body_bytes);
+        let rules = ReadRules::at_most(app.config.max_body_bytes);
         request::answer(app, head, || read(rules)).await
     };
     unanswered.answered();
@@ -251,7 +251,7 @@ impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         // A panic is answered, too.
         if self.scoring.load(Ordering::Relaxed) && !std::thread::panicking() {
-            request::closed(self.app, self.head, metrics::SCORING);
+            request::closed(self.app, self.head, SCORING);
         }
     }
 }
@@ -277,6 +277,7 @@ mod tests {
     use warp::http::HeaderValue;
 
     use super::*;
+    use crate::http::metrics::{Sources, render};
     use crate::{Config, Envelopes};
 
     const QUEUE: &str = r#"{"bindings":[{"type":"queueTrigger","direction":"in","name":"m"},
@@ -318,7 +319,12 @@ mod tests {
             assert_eq!(reply.headers["x-request-id"], "an-id");
             assert!(String::from_utf8_lossy(&reply.body).contains("internal"));
         }
-        let (figures, _) = metrics::render(&app, None).unwrap();
+        let sources = Sources {
+            admission: app.admission.clone(),
+            bodies: app.bodies.clone(),
+            memo: app.memo.clone(),
+        };
+        let (figures, _) = render(sources, None).unwrap();
         for function in ["score", "queue"] {
             let line = format!(
                 r#"score_requests_total{{function="{function}",model="none",status="500"}} 1"#

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context;
-use tracing::{Level, Subscriber, warn};
+use tracing::{Level, Subscriber, debug, warn};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::writer::MakeWriterExt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -16,12 +16,12 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 use super::traces::Traces;
 use crate::config::{Config, LogFormat};
 
-/// What has to be ended with the process.
+/// What must be ended before the process ends.
 #[derive(Debug)]
 pub struct Telemetry(Option<Traces>);
 
 impl Telemetry {
-    /// Sends the traces that are left, if there are any, within that time.
+    /// Sends the remaining spans, if there are any, within that time.
     pub(crate) fn end(&self, time: Duration) {
         if let Some(traces) = &self.0 {
             traces.end(time);
@@ -29,7 +29,7 @@ impl Telemetry {
     }
 }
 
-/// Starts logging and tracing for the whole process. What keeps traces from being exported keeps nothing else back.
+/// Starts logging and tracing for the whole process. Where traces cannot be exported, everything else still starts.
 pub fn start_logging(config: &Config) -> Telemetry {
     let started = config.traces.as_ref().map(Traces::start);
     let (traces, failed) = match started.transpose() {
@@ -37,7 +37,15 @@ pub fn start_logging(config: &Config) -> Telemetry {
         Err(reason) => (None, Some(reason.to_string())),
     };
     start(config, traces.as_ref());
-    for remark in config.trace_remarks.iter().chain(&failed) {
+    match &config.traces {
+        Some(settings) if failed.is_none() => debug!(
+            https = settings.is_https,
+            timeout = ?settings.timeout,
+            "traces are sent to a collector"
+        ),
+        _ => debug!("no traces are made"),
+    }
+    for remark in config.remarks.iter().chain(&failed) {
         warn!("{remark}");
     }
     Telemetry(traces)
@@ -46,7 +54,7 @@ pub fn start_logging(config: &Config) -> Telemetry {
 fn start(config: &Config, traces: Option<&Traces>) {
     let filter = EnvFilter::new(&config.log_filter);
     let Some(traces) = traces else {
-        // For all, and not for the lines alone: then nobody asks for spans, and they are never made.
+        // A filter for the whole registry, not only for the lines: then no layer wants spans, and none are made.
         let registry = Registry::default()
             .with(filter)
             .with(filter_fn(|metadata| metadata.is_event()));
@@ -74,19 +82,19 @@ where
     }
 }
 
-/// Writes lines to standard error, for when there is no logging: before the settings are known, and in commands.
+/// Writes lines to standard error where there is no logging: before the settings are known, and in commands.
 pub fn complain(prefix: &str, lines: impl IntoIterator<Item = impl Display>) {
     let mut out = io::stderr().lock();
     for line in lines {
-        // With standard error closed there is nobody left to tell.
+        // With standard error closed there is no other output left.
         let _ = writeln!(out, "{prefix}{line}");
     }
 }
 
-/// Writes what a command was asked for to standard output.
+/// Writes the answer of a command to standard output.
 ///
 /// # Errors
-/// If nobody takes it.
+/// If standard output is closed or cannot be written.
 pub(crate) fn answer(text: &str) -> anyhow::Result<()> {
     io::stdout()
         .write_all(text.as_bytes())

@@ -1,7 +1,7 @@
 //! Traces: where they come from (W3C trace context) and where they go (OTLP).
 //!
-//! What is traced are plain `tracing` spans, here and in `score`. Without a collector no layer wants them, and they cost a
-//! look at a flag.
+//! Traces are plain `tracing` spans, here and in `score`. Without a collector no layer wants them, and each costs a check of
+//! a flag.
 
 mod collector;
 
@@ -29,7 +29,7 @@ use collector::Collector;
 pub(crate) struct Origin {
     /// Trace, parent and whether it is sampled.
     pub(crate) parent: Option<String>,
-    /// What tracing systems add.
+    /// What tracing systems have added.
     pub(crate) state: Option<String>,
 }
 
@@ -70,8 +70,8 @@ impl Origin {
         context.span().span_context().is_valid().then_some(context)
     }
 
-    /// Which trace to continue: this one, of the host's call, or that of whoever sent what the call brings. Usually they
-    /// are the same. A host that does not trace may still send a trace of its own, which is not sampled.
+    /// Which trace to continue: this one, of the host's call, or that of the sender of the request or message. Usually they
+    /// are the same. A host that does not export traces may still send a trace of its own, which is not sampled.
     pub(crate) fn or_of_sender<'a>(&'a self, sender: &'a Self) -> &'a Self {
         match (self.span_context(), sender.span_context()) {
             (None, Some(_)) => sender,
@@ -88,18 +88,18 @@ impl Origin {
         Some(self.context()?.span().span_context().clone())
     }
 
-    /// Makes a span, which nobody has entered yet, a part of this trace, if it is one.
+    /// Makes a span that has not been entered yet a part of this trace, if this is one.
     pub(crate) fn adopt(&self, span: &Span) {
         if span.is_disabled() {
             return;
         }
         if let Some(context) = self.context() {
-            // It fails for a span that was entered.
+            // It fails only for a span that was entered.
             let _ = span.set_parent(context);
         }
     }
 
-    /// Notes in a span that it has to do with this trace too.
+    /// Links a span to this trace.
     pub(crate) fn link(&self, span: &Span) {
         if span.is_disabled() {
             return;
@@ -110,24 +110,26 @@ impl Origin {
     }
 }
 
-/// Why nothing is exported although it was asked for. Without the values of variables: they may hold secrets.
+/// Why traces are not exported although a collector is set. Without the values of variables, which may hold secrets.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotStarted {
-    /// What sends them needs one of its own.
-    #[error("traces are not exported, since they get no runtime: {0}")]
+    /// The exporter needs a runtime of its own.
+    #[error("traces are not exported: their runtime cannot be started: {0}")]
     Runtime(io::Error),
     /// The collector's certificate could not be checked.
     #[error(
-        "traces are not exported: there are no certificates to check an https collector by, neither the system's nor \
-         in SSL_CERT_FILE or SSL_CERT_DIR"
+        "traces are not exported: there are no certificates to check an https collector with; install ca-certificates or \
+         set SSL_CERT_FILE"
     )]
     Certificates,
-    /// The exporter takes none of it.
-    #[error("traces are not exported: the variables OTEL_EXPORTER_OTLP_... are not understood")]
+    /// The exporter refuses the variables.
+    #[error(
+        "traces are not exported: a variable OTEL_EXPORTER_OTLP_... has a value that the exporter refuses"
+    )]
     Settings,
 }
 
-/// The way of spans to the collector.
+/// The exporter of spans.
 #[derive(Debug)]
 pub(crate) struct Traces(SdkTracerProvider);
 
@@ -136,13 +138,13 @@ impl Traces {
     /// sampler, headers, limits of the queue.
     ///
     /// # Errors
-    /// [`NotStarted`]; no reason not to serve.
+    /// [`NotStarted`]; the program serves all the same.
     pub(crate) fn start(settings: &TraceSettings) -> Result<Self, NotStarted> {
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(Collector::new(settings)?)
             .build()
-            // Its own words quote the address.
+            // The text of its error quotes the address.
             .map_err(|_| NotStarted::Settings)?;
         let mut resource = Resource::builder();
         if !settings.is_named {
@@ -155,7 +157,7 @@ impl Traces {
         Ok(Self(provider.build()))
     }
 
-    /// Takes the spans of this program; those of libraries are their own affair.
+    /// Takes the spans of this program, not those of libraries.
     pub(crate) fn layer<S>(&self) -> impl Layer<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -173,9 +175,9 @@ impl Traces {
             .with_filter(filter_fn(ours))
     }
 
-    /// Sends what is left, within that time.
+    /// Sends the remaining spans, within that time.
     pub(crate) fn end(&self, time: Duration) {
-        // There is nothing to be done about spans that nobody takes.
+        // Spans that the collector does not take are lost.
         let _ = self.0.shutdown_with_timeout(time);
     }
 }
@@ -185,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_that_cannot_be_read_hides_no_other() {
+    fn the_senders_trace_is_continued_where_the_hosts_cannot_be_read() {
         let origin = |parent: &str| Origin {
             parent: Some(parent.to_owned()),
             state: None,

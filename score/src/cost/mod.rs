@@ -19,9 +19,10 @@ use crate::cache::Tiers;
 use crate::tensor::Tensor;
 
 /// When remembered results are looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum CachePolicy {
     /// For every request.
+    #[default]
     Always,
     /// Where the costs learned so far say that it pays.
     Auto,

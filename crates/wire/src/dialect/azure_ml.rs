@@ -23,7 +23,7 @@ use crate::sample::sample_request;
 pub(crate) static DATA: Dialect = Dialect {
     name: "Azure ML",
     member: "data",
-    body: r#"{"data": rows}"#,
+    body: r#"`{"data": rows}`"#,
     answer: "the bare result, `[7,2]`; an object by output name if there are several outputs",
     options: &["method", "GlobalParameters", "params"],
     route: Route::Model,
@@ -45,7 +45,7 @@ pub(crate) static DATA: Dialect = Dialect {
 pub(crate) static INPUTS: Dialect = Dialect {
     name: "Azure ML",
     member: "Inputs",
-    body: r#"{"Inputs": {"data": rows}, "GlobalParameters": ...}"#,
+    body: r#"`{"Inputs": {"data": rows}, "GlobalParameters": ...}`"#,
     answer: r#"`{"Results": [7,2]}`"#,
     options: &["GlobalParameters"],
     route: Route::Model,

@@ -4,8 +4,9 @@ use score::{Tensor, TensorSpec};
 use serde::de::IgnoredAny;
 
 use super::{Dialect, azure_ml, members, tensorflow_serving};
+use crate::json::nested::Plan;
 use crate::json::nested::read_nested;
-use crate::json::scanner::{Plan, Scanner};
+use crate::json::scanner::Scanner;
 
 /// The dialect whose member holds rows alone, by that member.
 fn of_rows(member: &str) -> Option<&'static Dialect> {

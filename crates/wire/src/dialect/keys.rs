@@ -35,7 +35,7 @@ const TARGET: &str = "keys";
 pub(crate) static KEYS: Dialect = Dialect {
     name: "Features by key",
     member: TARGET,
-    body: r#"{"keys": ["42", "43"]}`: rows that lie in Redis, see [Features by key](features.md)"#,
+    body: r#"`{"keys": ["42", "43"]}`: rows that are stored in Redis, see [features by key](features.md)"#,
     answer: "the bare result",
     options: &[],
     route: Route::Model,

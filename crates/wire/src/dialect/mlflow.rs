@@ -27,7 +27,7 @@ const PARAMETERS: &[&str] = &["params"];
 pub(crate) static INPUT_DATA: Dialect = Dialect {
     name: "MLflow on Azure ML",
     member: "input_data",
-    body: r#"{"input_data": {"columns": [...], "index": [...], "data": rows}}`, `{"input_data": rows}"#,
+    body: r#"`{"input_data": {"columns": [...], "index": [...], "data": rows}}`, `{"input_data": rows}`"#,
     answer: "the bare result",
     options: PARAMETERS,
     route: Route::Model,
@@ -47,7 +47,7 @@ pub(crate) static INPUT_DATA: Dialect = Dialect {
 pub(crate) static DATAFRAME_SPLIT: Dialect = Dialect {
     name: "MLflow",
     member: "dataframe_split",
-    body: r#"{"dataframe_split": {"columns": [...], "index": [...], "data": rows}}"#,
+    body: r#"`{"dataframe_split": {"columns": [...], "index": [...], "data": rows}}`"#,
     request_schema: |parts| Some(open([("dataframe_split", split(parts))], 1)),
     read: |request| read_split_or_rows(&DATAFRAME_SPLIT, request),
     ..SCORING_SERVER
@@ -57,7 +57,7 @@ pub(crate) static DATAFRAME_SPLIT: Dialect = Dialect {
 pub(crate) static DATAFRAME_RECORDS: Dialect = Dialect {
     name: "MLflow",
     member: "dataframe_records",
-    body: r#"{"dataframe_records": [{"age": 22, "sex": "m"}]}"#,
+    body: r#"`{"dataframe_records": [{"age": 22, "sex": "m"}]}`"#,
     request_schema: |parts| Some(open([("dataframe_records", parts.rows.clone())], 1)),
     read: |request| {
         let context = request.context("dataframe_records");
@@ -70,7 +70,7 @@ pub(crate) static DATAFRAME_RECORDS: Dialect = Dialect {
 pub(crate) static INPUTS: Dialect = Dialect {
     name: "MLflow",
     member: "inputs",
-    body: r#"{"inputs": rows}"#,
+    body: r#"`{"inputs": rows}`"#,
     answer: r#"`{"predictions": [7,2]}`, and the same under `outputs` unless `params` is given"#,
     request_schema: |parts| {
         let list = json!({ "allOf": [parts.rows, { "type": "array" }] });

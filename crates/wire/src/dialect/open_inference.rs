@@ -21,7 +21,7 @@ use super::{AnswerForm, Dialect, ErrorForm, Members, Request, Route};
 use crate::Body;
 use crate::json::diagnose;
 use crate::json::nested;
-use crate::json::scanner::Plan;
+use crate::json::nested::Plan;
 use crate::refusal::amended;
 use crate::rows::columns::Context;
 use crate::rows::pictures;
@@ -34,7 +34,7 @@ pub(crate) use asked::Asked;
 pub(crate) static OPEN_INFERENCE: Dialect = Dialect {
     name: "Open Inference Protocol",
     member: "inputs",
-    body: r#"{"inputs": [{"name": "x", "shape": [1,784], "datatype": "FP32", "data": [...]}]}`, data flat or nested; `"outputs": [{"name": ...}]` to choose"#,
+    body: r#"`{"inputs": [{"name": "x", "shape": [1,784], "datatype": "FP32", "data": [...]}]}`, data flat or nested; `"outputs": [{"name": ...}]` to choose"#,
     answer: r#"`{"model_name", "outputs": [{"name", "datatype", "shape", "data"}]}`"#,
     options: &["id", "outputs", "parameters"],
     route: Route::Protocol,
@@ -46,6 +46,9 @@ pub(crate) static OPEN_INFERENCE: Dialect = Dialect {
     answer_schema: |parts| parts.protocol_answer.clone(),
     sample: |metadata| protocol_sample(&metadata.signature),
 };
+
+/// The extensions of the protocol that are served.
+pub const EXTENSIONS: &[&str] = &["binary_tensor_data", "classification"];
 
 const MEMBERS: &[&str] = &["name", "shape", "datatype", "data", "parameters"];
 

@@ -17,7 +17,7 @@ use crate::rows::tabular;
 pub(crate) static INSTANCES: Dialect = Dialect {
     name: "TensorFlow Serving",
     member: "instances",
-    body: r#"{"instances": rows}"#,
+    body: r#"`{"instances": rows}`"#,
     answer: r#"`{"predictions": [7,2]}`; an object for each row if there are several outputs"#,
     options: &["signature_name"],
     route: Route::Model,
@@ -42,7 +42,7 @@ fn predictions_schema(parts: &Parts<'_>) -> Value {
 pub(crate) static INPUTS: Dialect = Dialect {
     name: "TensorFlow Serving",
     member: "inputs",
-    body: r#"{"inputs": {"a": [...], "b": [...]}}"#,
+    body: r#"`{"inputs": {"a": [...], "b": [...]}}`"#,
     answer: r#"`{"outputs": [7,2]}`, and the same under `predictions` unless `signature_name` is given"#,
     options: &["signature_name"],
     route: Route::Model,

@@ -7,7 +7,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::format::base64;
-use crate::json::scanner::{Number, Scanner};
+use crate::json::number::Number;
+use crate::json::scanner::Scanner;
 use crate::unlike;
 
 /// An element type as JSON carries it.

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 pub(crate) use super::columns::Context;
 use crate::json::diagnose;
 use crate::json::nested;
-use crate::json::scanner::Plan;
+use crate::json::nested::Plan;
 use crate::refusal::amended;
 use crate::rows::columns::{Layout, Part, list, shown};
 use crate::rows::pictures;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, anyhow};
 use score::{ModelDigest, ModelFolder, ModelTag, Runtime, find_models};
 
-use crate::app::find_runtime;
 use crate::config::Config;
+use crate::models::find_runtime;
 
 /// Models by name; the text says why one cannot be read.
 #[derive(Default)]

@@ -15,8 +15,9 @@ use wire::{Declared, sample_request};
 
 use super::arguments::CheckArguments;
 use super::model_source::ModelSource;
-use crate::app::{below, body_limits, find_runtime, scorer_options};
 use crate::config::Config;
+use crate::limits::body_limits;
+use crate::models::{below, find_runtime, scorer_options};
 use crate::protocol::read_functions;
 use crate::telemetry::logging::{answer, complain};
 

@@ -4,15 +4,12 @@ use score::{CacheUse, InferenceRequest, Scorer};
 use serde_json::Value;
 use wire::{Declared, Limits};
 
-use crate::app::Models;
+use crate::models::Models;
 
 /// Scores each model's example requests and puts the answers beside them. An example that the model does not take stays
 /// without one.
 pub(super) async fn add(document: &mut Value, models: &Models, limits: Limits) {
-    for (name, slot) in models.all() {
-        let Ok(scorer) = slot else {
-            continue;
-        };
+    for (name, scorer) in models.loaded() {
         for (request, answer) in [("request", "answer"), ("protocol", "protocol")] {
             let body = example(document, "requestBodies", name, request);
             let Some(body) = body.map(|body| body.to_string()) else {

@@ -6,9 +6,9 @@ use wire::ErrorForm as Form;
 use wire::describe::schema::{open, reference};
 
 use super::{bodies, header_references};
-use crate::app::Models;
+use crate::http::metrics;
 use crate::http::route::PREFIX;
-use crate::metrics;
+use crate::models::Models;
 
 /// A name in the components that differs from form to form.
 pub(super) fn name_in(form: Form, name: &str) -> String {

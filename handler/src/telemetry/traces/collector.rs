@@ -1,4 +1,4 @@
-//! The connection to the collector. It belongs to the thread that sends, and nobody else waits for it.
+//! The connection to the collector. It belongs to the thread that sends spans; no request waits for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,22 +9,22 @@ use hyper_rustls::HttpsConnectorBuilder;
 use opentelemetry_http::hyper::HyperClient;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use tokio::runtime::{Builder, Runtime};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::NotStarted;
 use crate::config::TraceSettings;
 
-/// Sends to the collector, and says once when it does not answer and once when it does again.
+/// Sends spans to the collector, and logs once when an export fails and once when exports work again.
 #[derive(Debug)]
 pub(super) struct Collector {
-    /// Of its own: it must work while the process ends, and whatever the threads that serve are busy with.
+    /// Separate from that of the server: it must work while the process ends and while all other threads are busy.
     runtime: Runtime,
     client: Box<dyn HttpClient>,
     failing: AtomicBool,
 }
 
 impl Collector {
-    /// Certificates are read for `https` alone: an image may well have none.
+    /// Reads certificates for `https` only: many images have none.
     pub(super) fn new(settings: &TraceSettings) -> Result<Self, NotStarted> {
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -41,8 +41,9 @@ impl Collector {
     fn note(&self, outcome: &Result<Response<Bytes>, HttpError>) {
         let error = match outcome {
             Ok(response) if response.status().is_success() => {
-                if self.failing.swap(false, Ordering::Relaxed) {
-                    info!("traces are exported again");
+                match self.failing.swap(false, Ordering::Relaxed) {
+                    true => info!("traces are exported again"),
+                    false => debug!("the collector has taken a batch of spans"),
                 }
                 return;
             }
@@ -52,8 +53,9 @@ impl Collector {
                 None => error.to_string(),
             },
         };
-        if !self.failing.swap(true, Ordering::Relaxed) {
-            warn!(error, "traces cannot be exported");
+        match self.failing.swap(true, Ordering::Relaxed) {
+            false => warn!(error, "traces cannot be exported"),
+            true => debug!(error, "traces still cannot be exported"),
         }
     }
 }
@@ -79,7 +81,7 @@ fn client(settings: &TraceSettings) -> Result<Box<dyn HttpClient>, NotStarted> {
 #[async_trait]
 impl HttpClient for Collector {
     async fn send_bytes(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        // Between two requests the runtime stands still, so that nobody would see the collector close the connection.
+        // Between two requests the runtime does not run, so it would not notice that the collector closes the connection.
         let headers = request.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         let outcome = self.runtime.block_on(self.client.send_bytes(request));

@@ -5,8 +5,9 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::dialect::members;
+use crate::json::nested::Plan;
 use crate::json::nested::read_nested;
-use crate::json::scanner::{Plan, Scanner};
+use crate::json::scanner::Scanner;
 use crate::rows::tabular::as_column;
 
 /// A request whose tensors are read; the rest is still text.

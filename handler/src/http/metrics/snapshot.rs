@@ -1,7 +1,7 @@
 //! All figures at one moment.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -9,12 +9,21 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Unit;
-use score::{CostFigures, Scorer};
+use score::{CostFigures, Memo, Scorer};
 
-use crate::app::{App, Models};
+use crate::admission::Admission;
+use crate::limits::BodyLimits;
+use crate::models::Models;
 
-/// Reads the figures while they are written.
-pub(super) struct Snapshot(pub(super) Arc<App>);
+/// What has metrics.
+pub(crate) struct Sources {
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) bodies: BodyLimits,
+    pub(crate) memo: Arc<Memo>,
+}
+
+/// Reads the metrics while they are written.
+pub(super) struct Snapshot(pub(super) Sources);
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,18 +34,19 @@ impl fmt::Debug for Snapshot {
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Out(encoder);
-        let app = &*self.0;
-        requests(&mut out, app)?;
-        cache(&mut out, app)?;
-        let Ok(models) = app.models() else {
+        let Sources {
+            admission,
+            bodies,
+            memo,
+        } = &self.0;
+        requests(&mut out, admission, bodies)?;
+        cache(&mut out, memo)?;
+        let Ok(models) = admission.models.now() else {
             return build(&mut out, "not loaded");
         };
         up(&mut out, &models)?;
         features(&mut out, &models)?;
-        let scorers: Vec<(&str, &Scorer)> = models
-            .all()
-            .filter_map(|(name, slot)| Some((name, slot.as_ref().ok()?)))
-            .collect();
+        let scorers: Vec<(&str, &Scorer)> = models.loaded().collect();
         work(&mut out, &scorers)?;
         costs(&mut out, &scorers)?;
         build(&mut out, models.runtime())
@@ -73,10 +83,9 @@ impl Out<'_> {
     }
 }
 
-fn requests(out: &mut Out<'_>, app: &App) -> fmt::Result {
-    let metrics = &app.metrics;
-    let requests = metrics.requests.read();
-    let requests = requests.unwrap_or_else(PoisonError::into_inner);
+fn requests(out: &mut Out<'_>, admission: &Admission, bodies: &BodyLimits) -> fmt::Result {
+    let counters = &admission.counters;
+    let requests = counters.requests();
     let counts = requests.iter().map(|one| {
         let names = [("function", &one.function), ("model", &one.model)];
         ((names, [("status", one.status)]), one.count.clone())
@@ -90,27 +99,26 @@ fn requests(out: &mut Out<'_>, app: &App) -> fmt::Result {
     out.one(
         "score_events",
         "Messages and blobs by what became of them",
-        &metrics.events,
+        counters.events(),
     )?;
     out.one(
         "score_client_closed",
         "Requests whose client closed the connection before the answer, by what was being done",
-        &metrics.closed,
+        counters.client_closes(),
     )?;
     out.one(
         "score_requests_in_flight",
         "Requests and messages that are being scored now",
-        &ConstGauge::new(app.requests_in_work() as u64),
+        &ConstGauge::new(admission.permits.in_use() as u64),
     )?;
     out.one(
         "score_body_bytes_in_use",
         "Room that bodies in work take now, in bytes",
-        &ConstGauge::new(app.bodies.in_use() as u64),
+        &ConstGauge::new(bodies.in_use() as u64),
     )
 }
 
-fn cache(out: &mut Out<'_>, app: &App) -> fmt::Result {
-    let memo = app.memo();
+fn cache(out: &mut Out<'_>, memo: &Memo) -> fmt::Result {
     let stats = memo.stats();
     for (name, help, counter) in [
         (

@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use score::Memo;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::info;
 
-use crate::app::App;
-use crate::metrics::Outcomes;
+use crate::admission::Admission;
+use crate::counters::Outcomes;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -22,14 +23,13 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(app: &App) -> Self {
-        let stats = app.memo().stats();
-        let models = app.models();
-        let slots = models.iter().flat_map(|models| models.all());
-        let scorers = slots.filter_map(|(_, slot)| slot.as_ref().ok());
+    fn of(admission: &Admission, memo: &Memo) -> Self {
+        let stats = memo.stats();
+        let models = admission.models.now();
+        let scorers = models.iter().flat_map(|models| models.loaded());
         Self {
-            outcomes: app.metrics.outcomes(),
-            rows: scorers.map(|scorer| scorer.stats().rows.get()).sum(),
+            outcomes: admission.counters.outcomes(),
+            rows: scorers.map(|(_, scorer)| scorer.stats().rows.get()).sum(),
             hits: stats.local_hits.get() + stats.remote_hits.get(),
             misses: stats.misses.get(),
         }
@@ -59,16 +59,18 @@ impl Counts {
 
 /// What was logged last, and when.
 pub(crate) struct Summary {
-    app: Arc<App>,
+    admission: Arc<Admission>,
+    memo: Arc<Memo>,
     logged: Counts,
     at: Instant,
 }
 
 impl Summary {
     /// Counts from now on.
-    pub(crate) fn new(app: Arc<App>) -> Self {
+    pub(crate) fn new(admission: Arc<Admission>, memo: Arc<Memo>) -> Self {
         Self {
-            app,
+            admission,
+            memo,
             logged: Counts::default(),
             at: Instant::now(),
         }
@@ -86,7 +88,7 @@ impl Summary {
 
     /// Logs what came since the last line, if anything did.
     pub(crate) fn log(&mut self) {
-        let counts = Counts::of(&self.app);
+        let counts = Counts::of(&self.admission, &self.memo);
         let new = counts.since(self.logged);
         let seconds = self.at.elapsed().as_secs();
         (self.logged, self.at) = (counts, Instant::now());
@@ -119,7 +121,9 @@ mod tests {
     use tracing_subscriber::layer::{Context, SubscriberExt};
 
     use super::*;
-    use crate::{Config, metrics};
+    use crate::Config;
+    use crate::app::App;
+    use crate::counters::{SCORING, UPLOAD};
 
     /// Keeps the fields of each event.
     #[derive(Clone, Default)]
@@ -151,13 +155,14 @@ mod tests {
         let lines = Lines::default();
         let registry = tracing_subscriber::registry().with(lines.clone());
         let _tracing = tracing::subscriber::set_default(registry);
-        let mut summary = Summary::new(app.clone());
+        let counters = &app.admission.counters;
+        let mut summary = Summary::new(app.admission.clone(), app.memo.clone());
         for status in [200, 200, 404, 503] {
-            app.metrics.count("score", Some("m"), status);
+            counters.count("score", Some("m"), status);
         }
-        app.metrics.count("info", None, 200);
-        app.memo().stats().local_hits.inc_by(2);
-        app.memo().stats().misses.inc();
+        counters.count("info", None, 200);
+        app.memo.stats().local_hits.inc_by(2);
+        app.memo.stats().misses.inc();
         let two_minutes = tokio::time::sleep(MINUTE * 2 + MINUTE / 2);
         tokio::select! {
             never = summary.every_minute() => match never {},
@@ -166,14 +171,14 @@ mod tests {
         let expected = "message=summary seconds=60 requests=4 refused=1 failed=1 rows=0 hits=2 misses=1 \
                         hit_percent=66.7 ";
         assert_eq!(*lines.0.lock().unwrap(), [expected]);
-        app.metrics.count("info", None, 200);
+        counters.count("info", None, 200);
         summary.log();
         assert_eq!(lines.0.lock().unwrap().len(), 1);
-        app.metrics.count("score", Some("m"), 200);
+        counters.count("score", Some("m"), 200);
         summary.log();
         assert!(lines.0.lock().unwrap()[1].contains("requests=1 refused=0"));
-        app.metrics.client_closed(metrics::UPLOAD);
-        app.metrics.client_closed(metrics::SCORING);
+        counters.client_closed(UPLOAD);
+        counters.client_closed(SCORING);
         summary.log();
         let line = &lines.0.lock().unwrap()[2];
         assert!(line.contains("requests=0 refused=0 failed=0 client_closed=2 "));

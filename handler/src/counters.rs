@@ -1,23 +1,9 @@
-//! Figures for Prometheus.
+//! What is counted of requests, messages and blobs; models and the cache count the rest themselves.
 
-mod plain;
-mod snapshot;
+use std::sync::{PoisonError, RwLock};
 
-use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
-
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
-
-use crate::app::App;
-use snapshot::Snapshot;
-
-/// The content type of the OpenMetrics text format.
-pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// That of the older text format.
-pub(crate) const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What may be going on when a client goes away.
 const DURING: [&str; 2] = [UPLOAD, SCORING];
@@ -28,22 +14,25 @@ pub(crate) const SCORING: &str = "scoring";
 
 /// What the HTTP side counts itself; the rest is read from the models and the cache when asked.
 #[derive(Debug, Default)]
-pub(crate) struct Metrics {
+pub(crate) struct Counters {
     requests: RwLock<Vec<Requests>>,
-    events: Family<[(&'static str, &'static str); 1], Counter>,
-    closed: Family<[(&'static str, &'static str); 1], Counter>,
+    events: Labelled,
+    closed: Labelled,
 }
 
 /// Requests that went the same way. There are few such ways, so that looking through them is faster than a table of
 /// hashes, and no labels have to be made for it.
-#[derive(Debug)]
-struct Requests {
+#[derive(Debug, Clone)]
+pub(crate) struct Requests {
     /// The name of a function; like the model's never what a caller sent, so that their number is bounded.
-    function: String,
-    model: String,
-    status: u16,
-    count: Counter,
+    pub(crate) function: String,
+    pub(crate) model: String,
+    pub(crate) status: u16,
+    pub(crate) count: Counter,
 }
+
+/// Counters that one label tells apart.
+pub(crate) type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
 
 /// How many requests, messages and blobs there were, and how many of them got no result.
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,7 +46,7 @@ pub(crate) struct Outcomes {
     pub(crate) client_closed: u64,
 }
 
-impl Metrics {
+impl Counters {
     /// Counts one request, message or blob, the latter two by the status they would have had as a request. `model` is
     /// there if one was found, and loaded.
     pub(crate) fn count(&self, function: &str, model: Option<&str>, status: u16) {
@@ -88,6 +77,22 @@ impl Metrics {
             status,
             count,
         });
+    }
+
+    /// All requests, messages and blobs so far.
+    pub(crate) fn requests(&self) -> Vec<Requests> {
+        let requests = self.requests.read().unwrap_or_else(PoisonError::into_inner);
+        requests.clone()
+    }
+
+    /// Messages and blobs by what became of them.
+    pub(crate) fn events(&self) -> &Labelled {
+        &self.events
+    }
+
+    /// Requests whose client went away, by what was done at that time.
+    pub(crate) fn client_closes(&self) -> &Labelled {
+        &self.closed
     }
 
     /// What was to be scored so far. Probes, scrapes and unknown paths are left out, as in the dashboard.
@@ -123,50 +128,6 @@ impl Metrics {
         for (outcome, count) in [("scored", scored), ("rejected", rejected)] {
             let events = self.events.get_or_create(&[("outcome", outcome)]);
             events.inc_by(count as u64);
-        }
-    }
-}
-
-/// All figures as text, and its content type: OpenMetrics for those that name it in `Accept`, else what every tool reads.
-pub(crate) fn render(
-    app: &Arc<App>,
-    accept: Option<&str>,
-) -> Result<(String, &'static str), fmt::Error> {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot(app.clone())));
-    let mut text = String::new();
-    encode(&mut text, &registry)?;
-    if wants_open_metrics(accept.unwrap_or_default()) {
-        return Ok((text, OPEN_METRICS));
-    }
-    Ok((plain::of(&text), PLAIN))
-}
-
-fn wants_open_metrics(accept: &str) -> bool {
-    accept.split(',').any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let named = parts
-            .next()
-            .is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
-        named && !parts.any(|part| matches!(part, "q=0" | "q=0.0"))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn open_metrics_has_to_be_asked_for() {
-        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-        assert!(wants_open_metrics(prometheus));
-        for accept in [
-            "",
-            "*/*",
-            "text/plain; version=0.0.4",
-            "application/openmetrics-text;q=0, text/plain",
-        ] {
-            assert!(!wants_open_metrics(accept), "{accept}");
         }
     }
 }

@@ -20,7 +20,7 @@ const FREE_BYTES: usize = 256 << 10;
 #[derive(Debug, Clone)]
 pub(crate) struct BodyLimits {
     /// How long one body, or a pause of one that waits, may take to come.
-    pub(super) time: Duration,
+    pub(crate) time: Duration,
     /// Room for all bodies together, in units of [`BodyLimits::UNIT`] bytes.
     room: Arc<Semaphore>,
     units: usize,
@@ -30,7 +30,7 @@ pub(crate) struct BodyLimits {
 
 impl BodyLimits {
     /// Bytes that one permit stands for.
-    pub(super) const UNIT: usize = 4096;
+    pub(crate) const UNIT: usize = 4096;
 
     /// Room for `bytes` bytes in all.
     pub(crate) fn new(bytes: usize, time: Duration) -> Self {
@@ -53,7 +53,7 @@ impl BodyLimits {
     }
 
     /// For a body that waits until then, or does not wait.
-    pub(super) fn room(&self, wait_until: Option<Instant>) -> Room {
+    pub(crate) fn room(&self, wait_until: Option<Instant>) -> Room {
         Room {
             limits: self.clone(),
             wait_until,
@@ -83,7 +83,7 @@ impl Room {
     ///
     /// # Errors
     /// 503 if there is no room in time, 413 if all the room there is would not do.
-    pub(super) async fn grow(&mut self, needed: usize, spare: usize) -> Result<(), Problem> {
+    pub(crate) async fn grow(&mut self, needed: usize, spare: usize) -> Result<(), Problem> {
         if needed <= self.units() * BodyLimits::UNIT {
             return Ok(());
         }
@@ -103,7 +103,7 @@ impl Room {
     ///
     /// # Errors
     /// As [`Room::grow`], for a small body that had no room so far.
-    pub(super) async fn complete(&mut self, bytes: usize) -> Result<(), Problem> {
+    pub(crate) async fn complete(&mut self, bytes: usize) -> Result<(), Problem> {
         self.turn = None;
         self.take(bytes, 0).await?;
         self.shrink(bytes);

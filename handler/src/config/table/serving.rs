@@ -1,0 +1,106 @@
+//! Models, and how the program serves.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::setting::Fallback::{Described, Value};
+use super::super::setting::{
+    Setting, Typed, address, choice, optional_number, optional_path, path, port, text, time,
+};
+use super::{Group, settings};
+
+settings! { MODELS, "Models":
+    MODEL_DIR: PathBuf = path(Setting {
+        name: "SCORE_MODEL_DIR",
+        aliases: &["AZUREML_MODEL_DIR"],
+        default: Value("models"),
+        meaning: "The folder of the model folders. A relative path starts at the app root. Azure ML sets the second name.",
+        see: "models.md",
+        ..Setting::USUAL
+    });
+    DEFAULT_MODEL: Option<String> = text("the name of a model", Setting {
+        name: "SCORE_DEFAULT_MODEL",
+        default: Described("the only model"),
+        meaning: "The model that answers requests which name none.",
+        ..Setting::USUAL
+    });
+    CUSTOM_OPS: bool = choice(Setting {
+        name: "SCORE_CUSTOM_OPS",
+        default: Value("off"),
+        meaning: "`on` loads the libraries of operators that `custom_ops` in model.toml names. They are native code and run \
+                  with all rights of the process.",
+        see: "models.md",
+        ..Setting::USUAL
+    });
+    RUNTIME_LIBRARY: Option<PathBuf> = optional_path(Setting {
+        name: "ORT_DYLIB_PATH",
+        default: Described("beside the program"),
+        meaning: "The shared library of ONNX Runtime, version 1.24 or newer. Without the setting it is looked for beside the \
+                  program, in the app root and in its folder `bin`.",
+        ..Setting::USUAL
+    });
+    SESSIONS: Option<usize> = optional_number("sessions", 1, Setting {
+        name: "SCORE_SESSIONS",
+        default: Described("by size"),
+        meaning: "Sessions of each model; each computes one run at a time on one thread. By size: one session for each core, \
+                  and for models of 64 MiB or more a single session that uses all cores, because every session holds a copy \
+                  of the weights.",
+        ..Setting::USUAL
+    });
+    LOAD_TIMEOUT: Duration = time(Setting {
+        name: "SCORE_LOAD_TIMEOUT",
+        default: Value("30s"),
+        meaning: "How long a request waits for models that are still loading.",
+        ..Setting::USUAL
+    });
+}
+
+settings! { LISTENING, "Listening":
+    PORT: u16 = port(Setting {
+        name: "SCORE_PORT",
+        default: Value("7071"),
+        applies: "without a Functions host",
+        meaning: "The port to listen on. A Functions host chooses the port itself.",
+        ..Setting::USUAL
+    });
+    BIND: Option<IpAddr> = address(Setting {
+        name: "SCORE_BIND",
+        default: Value("127.0.0.1"),
+        applies: "without a Functions host",
+        meaning: "The address to listen on; `0.0.0.0` for all IPv4 addresses of the machine.",
+        ..Setting::USUAL
+    });
+    BIND_TIMEOUT: Duration = time(Setting {
+        name: "SCORE_BIND_TIMEOUT",
+        default: Value("5s"),
+        meaning: "How long the start waits for a port that another process still holds.",
+        ..Setting::USUAL
+    });
+    DRAIN_TIMEOUT: Duration = time(Setting {
+        name: "SCORE_DRAIN_TIMEOUT",
+        default: Value("800ms"),
+        meaning: "How long requests may take to finish after SIGTERM or SIGINT.",
+        ..Setting::USUAL
+    });
+    THREADS: Option<usize> = optional_number("threads", 1, Setting {
+        name: "SCORE_THREADS",
+        default: Described("number of cores"),
+        meaning: "Threads that read requests and write answers. A connection stays on one of them.",
+        ..Setting::USUAL
+    });
+    PAGE: bool = choice(Setting {
+        name: "SCORE_PAGE",
+        default: Value("on"),
+        meaning: "Whether browsers get the page where a person can try a model.",
+        ..Setting::USUAL
+    });
+    ENVELOPES: bool = choice(Setting {
+        name: "SCORE_ENVELOPES",
+        default: Value("off"),
+        applies: "without a Functions host",
+        meaning: "For tests alone: `on` takes the envelopes that a Functions host would send (`POST /score_queue` with `Host: \
+                  127.0.0.1:<port>`) from every caller that reaches the port.",
+        ..Setting::USUAL
+    });
+}

@@ -1,0 +1,109 @@
+//! The models of this process: loaded once, then looked up by every request.
+
+mod load;
+mod registry;
+mod runtime;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use score::{FeatureStore, Scorer};
+
+use load::load_models;
+pub(crate) use load::{below, scorer_options};
+pub(crate) use registry::{Registry, State};
+pub(crate) use runtime::{find_runtime, library_in};
+
+/// A model that serves, or why it does not.
+pub(crate) type ModelSlot = Result<Arc<Scorer>, String>;
+
+/// Which model a path or a message asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Wanted<'a> {
+    /// The default model, if there is no name.
+    pub(crate) name: Option<&'a str>,
+    /// Any version, if there is none here. Without a name it has no meaning.
+    pub(crate) version: Option<&'a str>,
+}
+
+/// All models by name.
+pub(crate) struct Models {
+    slots: BTreeMap<String, ModelSlot>,
+    default: Option<String>,
+    features: Option<FeatureStore>,
+    runtime: String,
+}
+
+/// Why there is no model to score with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoModel {
+    /// Models are still being loaded.
+    Loading,
+    /// There is none of that name, or no default; the text names those there are.
+    Unknown(String),
+    /// It failed to load.
+    Broken(String),
+}
+
+impl Models {
+    /// The model of that name, or the default one.
+    pub(crate) fn get(&self, name: Option<&str>) -> Result<&Arc<Scorer>, NoModel> {
+        let known = || self.slots.keys().cloned().collect::<Vec<_>>().join(", ");
+        let name = match (name, &self.default) {
+            (Some(name), _) => name,
+            (None, Some(default)) => default,
+            (None, None) => {
+                let message = format!("name a model in the path; there are: {}", known());
+                return Err(NoModel::Unknown(message));
+            }
+        };
+        match self.slots.get(name) {
+            Some(Ok(scorer)) => Ok(scorer),
+            Some(Err(reason)) => Err(NoModel::Broken(format!(
+                "model {name:?} could not be loaded: {reason}"
+            ))),
+            None => Err(NoModel::Unknown(format!(
+                "there is no model {name:?}; there are: {}",
+                known()
+            ))),
+        }
+    }
+
+    /// The model of that name, if it has that version or none is asked for.
+    pub(crate) fn find(&self, wanted: Wanted<'_>) -> Result<&Arc<Scorer>, NoModel> {
+        let scorer = self.get(wanted.name)?;
+        let (name, served) = (&scorer.metadata().name, &scorer.metadata().version);
+        match wanted.version {
+            Some(wanted) if wanted != served => Err(NoModel::Unknown(format!(
+                "model {name:?} has no version {wanted:?}; version {served:?} is served"
+            ))),
+            _ => Ok(scorer),
+        }
+    }
+
+    /// All models by name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &ModelSlot)> {
+        self.slots.iter().map(|(name, slot)| (name.as_str(), slot))
+    }
+
+    /// Those that serve, by name.
+    pub(crate) fn loaded(&self) -> impl Iterator<Item = (&str, &Scorer)> {
+        self.all()
+            .filter_map(|(name, slot)| Some((name, &**slot.as_ref().ok()?)))
+    }
+
+    /// Where rows lie that requests name by key; `None` if no model takes keys, or no Redis is set.
+    pub(crate) fn features(&self) -> Option<&FeatureStore> {
+        self.features.as_ref()
+    }
+
+    /// What ONNX Runtime says of its build.
+    pub(crate) fn runtime(&self) -> &str {
+        &self.runtime
+    }
+
+    /// The name of the model that answers when none is named.
+    pub(crate) fn default_name(&self) -> Option<&str> {
+        self.default.as_deref()
+    }
+}
