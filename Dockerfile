@@ -1,5 +1,11 @@
+# Renovate keeps the digests of these images (.github/renovate.json): a tag alone moves without a commit that says so.
 ARG RUST_IMAGE=rust:1-bookworm
+# The release of Debian that BASE is made of, or an older one: a library of it runs on BASE.
+ARG SYSTEM=debian:bullseye-slim
+# The image of the Functions host.
 ARG BASE=mcr.microsoft.com/azure-functions/base:4
+# What the image without the host is made of (--target standalone).
+ARG STANDALONE=debian:trixie-slim
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
@@ -7,8 +13,10 @@ WORKDIR /src
 COPY scripts/zigbuild.txt scripts/
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3 python3-pip \
+    && apt-get install -y --no-install-recommends python3 python3-pip locales \
     && rm -rf /var/lib/apt/lists/* \
+    && mkdir -p /app/locale \
+    && localedef -i en_US -f UTF-8 /app/locale/en_US.utf8 \
     && PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-cache-dir --no-deps --require-hashes \
         --requirement scripts/zigbuild.txt
 
@@ -47,20 +55,35 @@ RUN find score crates handler -name '*.rs' -exec touch {} + \
     && cargo zigbuild --release --locked --package handler --target "$(uname -m)-unknown-linux-gnu.2.28" \
     && install -m 755 "target/$(uname -m)-unknown-linux-gnu/release/handler" /app/bin/handler
 
+# ONNX Runtime needs libstdc++, which a slim base may lack. Every Debian with apt has it, so nothing is installed.
+FROM ${SYSTEM} AS system
+RUN mkdir /system && cp -L /usr/lib/*-linux-gnu/libstdc++.so.6 /system/
+
+# The handler without the Functions host: HTTP only, on port 8080, for clusters that have their own way to messages.
+FROM ${STANDALONE} AS standalone
+ENV SCORE_BIND=0.0.0.0 \
+    SCORE_PORT=8080
+# For text models.
+COPY --from=build /app/locale/en_US.utf8 /usr/lib/locale/en_US.utf8
+WORKDIR /app
+COPY --from=build /app/bin/libonnxruntime.so.1 bin/
+COPY models models
+COPY --from=build /app/bin/handler bin/
+USER 65534
+EXPOSE 8080
+ENTRYPOINT ["bin/handler"]
+
 # The host starts the handler, so no entry point is set; it runs as root, as the base image does.
 FROM ${BASE}
 ENV AzureWebJobsScriptRoot=/home/site/wwwroot \
     AzureFunctionsJobHost__Logging__Console__IsEnabled=true \
     FUNCTIONS_WORKER_RUNTIME=custom
-# ONNX Runtime needs libstdc++, which a slim base may lack, and for text models the locale en_US.UTF-8.
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends libstdc++6 locales \
-    && localedef -i en_US -f UTF-8 en_US.UTF-8 \
-    && apt-get clean \
-    && rm -rf /var/lib/apt/lists/*
+# For text models.
+COPY --from=build /app/locale/en_US.utf8 /usr/lib/locale/en_US.utf8
 WORKDIR /home/site/wwwroot
-# What changes least comes first, so that a new build of the handler is one small layer to push and pull.
+# Files that seldom change come first, so that a new build of the handler is one small layer to push and pull.
+# The library looks for libstdc++ in its own folder first.
+COPY --from=system /system/libstdc++.so.6 bin/
 COPY --from=build /app/bin/libonnxruntime.so.1 bin/
 COPY models models
 COPY host.json ./

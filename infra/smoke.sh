@@ -2,20 +2,24 @@
 # One prediction by the deployed app: infra/smoke.sh RESOURCE_GROUP APP [MODEL]
 # Waits until the app is ready, asks it what the model expects, and sends the sample request it shows. SCORE_SMOKE_URL
 # replaces the app's address, and needs no key then. SCORE_SMOKE_SECONDS is how long the app may take to come up (300).
+# Ends with 1 if the app does not score, with 3 if Azure did not tell where the app is or its key.
 set -euo pipefail
+# shellcheck source=infra/app.sh
+source "$(dirname "$0")/app.sh"
 
 group=${1:?usage: infra/smoke.sh RESOURCE_GROUP APP [MODEL]}
 app=${2:?usage: infra/smoke.sh RESOURCE_GROUP APP [MODEL]}
 model=${3:-}
-site=${SCORE_SMOKE_URL:-https://$app.azurewebsites.net}
+site=${SCORE_SMOKE_URL:-}
+key=
+if [[ -z $site ]]; then
+  host=$(app_host "$group" "$app") || exit 3
+  key=$(app_key "$group" "$app" function) || exit 3
+  site=https://$host
+fi
 url=$site/api/score${model:+/$model}
 
-key=
-if [[ -z ${SCORE_SMOKE_URL:-} ]]; then
-  key=$(az functionapp keys list --resource-group "$group" --name "$app" --query functionKeys.default --output tsv)
-fi
-
-# The key comes by standard input, not as an argument that others could see.
+# The key comes by standard input: every user of this machine can see the arguments of a program.
 call() {
   curl --silent --show-error --fail-with-body --max-time 60 --header @- "$@" <<<"x-functions-key: $key"
 }

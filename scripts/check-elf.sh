@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
 # Refuses programs and libraries that Debian 11, the oldest system of the Functions host, could not load:
-# check-elf.sh [-m x86_64|aarch64] FILE...    -m: the machine they must be for, otherwise any
+# check-elf.sh [-m x86_64|aarch64] [-g LIBSTDCXX] FILE...
+#   -m  the machine they must be for, otherwise any
+#   -g  the libstdc++ that goes with them: it must run on Debian 11, too, and have the versions that the files need
 set -euo pipefail
 
 # glibc 2.31, and libstdc++ of GCC 10
 declare -A newest=([GLIBC]=2.31 [GLIBCXX]=3.4.28 [CXXABI]=1.3.12)
 
 usage() {
-  echo "usage: $0 [-m x86_64|aarch64] FILE..." >&2
+  echo "usage: $0 [-m x86_64|aarch64] [-g LIBSTDCXX] FILE..." >&2
   exit 2
 }
 
 machine=
-while getopts m: option; do
-  [[ $option == m ]] || usage
-  machine=$OPTARG
+libstdcxx=
+while getopts m:g: option; do
+  case $option in
+    m) machine=$OPTARG ;;
+    g) libstdcxx=$OPTARG ;;
+    *) usage ;;
+  esac
 done
 shift $((OPTIND - 1))
 (($#)) || usage
@@ -29,6 +35,12 @@ machine_of() {
     AArch64) echo aarch64 ;;
     ?*) echo another machine ;;
   esac
+}
+
+# gives FILE VERSION: whether a library has this version of its symbols
+gives() {
+  LC_ALL=C readelf -W --version-info "$1" |
+    awk -v version="$2" '/^Version/ { defines = /^Version definition/ } defines && $NF == version { found = 1 } END { exit !found }'
 }
 
 # The versions it needs of its libraries; those it gives itself are listed in another section.
@@ -48,7 +60,7 @@ refuse() {
   failed=1
 }
 
-for file in "$@"; do
+for file in "$@" ${libstdcxx:+"$libstdcxx"}; do
   found=$(machine_of "$file")
   if [[ -z $found ]]; then
     refuse "$file is not an ELF file"
@@ -64,6 +76,8 @@ for file in "$@"; do
       refuse "$file needs ${family}_$version, Debian 11 has ${family}_${newest[$family]}"
     fi
     needs[$family]=$version
+    [[ $family == GLIBC || -z $libstdcxx || $file == "$libstdcxx" ]] || gives "$libstdcxx" "${family}_$version" ||
+      refuse "$file needs ${family}_$version, which $libstdcxx lacks"
   done < <(versions_of "$file")
   echo "$file: $found, GLIBC ${needs[GLIBC]:-none}, GLIBCXX ${needs[GLIBCXX]:-none}, CXXABI ${needs[CXXABI]:-none}"
 done

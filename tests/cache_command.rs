@@ -444,7 +444,7 @@ async fn an_unknown_model_is_refused_with_the_names_there_are() {
     );
     assert!(refused("broken").await.contains("no model.onnx in it"));
 
-    // Without the runtime the names are not known, but the figures are, and a digest can still be removed.
+    // Without the runtime the names are not known, but the counts are, and a digest can still be removed.
     fill(&redis, "00000000000000ab", 3).await;
     let settings = [
         ("REDIS_URL", url.as_str()),

@@ -27,7 +27,7 @@ async fn start(app: &AppRoot, url: &str, policy: &str, l1_bytes: &str) -> Functi
     host
 }
 
-/// Digits that nobody has asked for: pixels that are blank in all of them hold the number.
+/// Digits that no request has had: pixels that are blank in all of them hold the number.
 fn new_digit(digits: &Digits, number: usize) -> (Vec<u8>, Value) {
     let which = number % digits.rows.len();
     let mut row = digits.rows[which].clone();

@@ -423,7 +423,7 @@ async fn a_cluster_that_is_down_costs_no_request_and_comes_back() {
         while cache(&score(&host, &digits.body([0])).await) != "BYPASS" {
             assert!(Instant::now() < give_up, "a cluster that is down is asked");
         }
-        // Long enough for the connections to be given up and made anew.
+        // Long enough for the connections to be given up and restored.
         let errors = "score_cache_redis_errors_total";
         let before = figure(&host, errors).await;
         eventually("the cluster is not tried again", async || {

@@ -3,12 +3,13 @@
 use serde_json::json;
 
 use crate::features::{
-    SECRET, affine_app, cache, code, features, model, post, says_nothing_of, score, set, start,
+    SECRET, affine_app, cache, code, features, model, post, says_nothing_of, score, set,
+    start_with_log,
 };
 use crate::support::app_root::AppRoot;
+use crate::support::in_process;
 use crate::support::redis::{RedisOptions, RedisServer};
 use crate::support::redis_cluster::RedisCluster;
-use functions_host::host::FunctionsHost;
 
 /// Rows of three floats in hashes.
 fn hashes_app() -> AppRoot {
@@ -33,7 +34,7 @@ async fn hset(redis: &RedisServer, key: &str, fields: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn hashes_are_rows_by_the_names_of_columns() {
     let redis = RedisServer::start().await;
-    let host = start(&hashes_app(), &redis).await;
+    let host = start_with_log(&hashes_app(), &redis).await;
     hset(
         &redis,
         "a",
@@ -93,7 +94,7 @@ async fn hashes_are_rows_by_the_names_of_columns() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_redis_type_than_the_format_reads_is_told() {
     let redis = RedisServer::start().await;
-    let host = start(&affine_app("json"), &redis).await;
+    let host = start_with_log(&affine_app("json"), &redis).await;
     hset(&redis, "hash", &["height", SECRET]).await;
     set(&redis, "features:axis", "[[1,2,3]]").await;
     let answer = score(&host, &["axis"]).await.expect_status(200);
@@ -136,7 +137,7 @@ async fn hashes_need_few_rights_and_say_what_they_cannot_know() {
     hset(&redis, "a", &["height", "1", "weight", "2", "age", "3"]).await;
     for (user, hint) in [("full", false), ("least", true)] {
         let url = redis.url().replace(":p@", &format!("{user}:q@"));
-        let host = FunctionsHost::start(&hashes_app(), [("REDIS_URL", url.as_str())]).await;
+        let host = in_process::start(&hashes_app(), [("REDIS_URL", url.as_str())]).await;
         score(&host, &["a"]).await.expect_status(200);
         let answer = score(&host, &["gone"]).await.expect_status(404);
         assert_eq!(answer.text().contains("(+type)"), hint, "{}", answer.text());
@@ -147,7 +148,7 @@ async fn hashes_need_few_rights_and_say_what_they_cannot_know() {
 async fn hashes_of_a_cluster_are_read_from_all_its_shards() {
     let cluster = RedisCluster::start().await;
     let url = cluster.url();
-    let host = FunctionsHost::start(&hashes_app(), [("REDIS_URL", url.as_str())]).await;
+    let host = in_process::start(&hashes_app(), [("REDIS_URL", url.as_str())]).await;
     let keys: Vec<String> = (0..30).map(|key| key.to_string()).collect();
     for key in &keys {
         for primary in 0..3 {

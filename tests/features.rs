@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::protocol_cases::{eventually, figure};
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
+use crate::support::in_process;
 use crate::support::redis::{RedisOptions, RedisServer};
 use functions_host::PATIENCE;
 use functions_host::answer::Answer;
@@ -44,6 +45,11 @@ pub(crate) fn affine_app(format: &str) -> AppRoot {
 }
 
 pub(crate) async fn start(app: &AppRoot, redis: &RedisServer) -> FunctionsHost {
+    in_process::start(app, [("REDIS_URL", redis.url().as_str())]).await
+}
+
+/// The same with a process of its own, for tests of what it logs.
+pub(crate) async fn start_with_log(app: &AppRoot, redis: &RedisServer) -> FunctionsHost {
     FunctionsHost::start(app, [("REDIS_URL", redis.url().as_str())]).await
 }
 
@@ -199,7 +205,7 @@ async fn models_with_several_inputs_take_objects() {
     let app = AppRoot::new();
     app.add_model("mixed", model("mixed"), Some(&features("m:", "json")));
     let redis = RedisServer::start().await;
-    let host = start(&app, &redis).await;
+    let host = start_with_log(&app, &redis).await;
     let row = json!({ "a": [1.5, "NaN"], "b": 7, "c": "käse", "d": true, "e": [1, 2], "f": -3 });
     set(&redis, "m:1", row.to_string()).await;
     let by_key = score(&host, &["1"]).await.expect_status(200);
@@ -337,7 +343,7 @@ async fn without_a_prefix_or_with_a_wrong_one_there_are_no_keys() {
         ("REDIS_URL", url.as_str()),
         ("SCORE_CACHE_NAMESPACE", "shop"),
     ];
-    let host = FunctionsHost::start(&app, settings).await;
+    let host = in_process::start(&app, settings).await;
     let keys = json!({ "keys": ["a"] });
     let answer = post(&host, "/api/score/plain", &keys)
         .await
@@ -524,7 +530,7 @@ async fn a_user_who_may_read_features_alone_is_enough() {
         .await;
     set(&redis, "features:a", "[1,2,3]").await;
     let url = redis.url().replace(":p@", "reader:q@");
-    let host = FunctionsHost::start(&affine_app("json"), [("REDIS_URL", url.as_str())]).await;
+    let host = in_process::start(&affine_app("json"), [("REDIS_URL", url.as_str())]).await;
     score(&host, &["a"]).await.expect_status(200);
 }
 
@@ -536,7 +542,7 @@ async fn limits_hold_for_keys_as_for_rows() {
     let redis = RedisServer::start().await;
     let url = redis.url();
     let settings = [("REDIS_URL", url.as_str()), ("SCORE_MAX_BODY_BYTES", "100")];
-    let host = FunctionsHost::start(&app, settings).await;
+    let host = in_process::start(&app, settings).await;
     set(&redis, "features:a", "[1,2,3]").await;
     set(&redis, "features:b", format!("[1,2,3{}]", " ".repeat(40))).await;
     score(&host, &["a"; 3]).await.expect_status(200);
@@ -624,7 +630,7 @@ async fn messages_name_rows_by_key_too() {
     let settings = settings
         .each_ref()
         .map(|(name, value)| (*name, value.as_str()));
-    let host = FunctionsHost::start(&app, settings).await;
+    let host = in_process::start(&app, settings).await;
     let refused = host.deliver("scoreMessage", &sent[..1], Transport::Chunked);
     assert!(refused.await.unwrap_err().contains("status 503"));
 }
@@ -640,7 +646,7 @@ async fn one_message_that_cannot_be_scored_for_now_does_not_hold_up_its_batch_fo
     let settings = settings
         .each_ref()
         .map(|(name, value)| (*name, value.as_str()));
-    let host = FunctionsHost::start(&app, settings).await;
+    let host = in_process::start(&app, settings).await;
     redis.stop();
     let batch = |delivery_count| {
         let bodies = [r#"{"data":[[1,2,3]]}"#, r#"{"keys":["a"]}"#];

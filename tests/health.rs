@@ -13,7 +13,7 @@ use crate::lifecycle::gives_up;
 use crate::protocol_cases::{LateApp, app_with};
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
-use functions_host::PATIENCE;
+use crate::support::in_process;
 use functions_host::answer::Answer;
 use functions_host::host::{FunctionsHost, Mode};
 use functions_host::host_options::CORE_TOOLS;
@@ -33,14 +33,14 @@ fn assert_says(answer: &Answer, status: u16, word: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_one_word_in_every_form_before_and_after_loading() {
     let late = LateApp::new();
-    let host = FunctionsHost::start(&late.app, [CORE_TOOLS]).await;
+    let host = in_process::start(&late.app, [CORE_TOOLS]).await;
     for mode in Mode::ALL {
         let ask = async |path| host.http_by(mode, "GET", path, &[], b"").await;
         assert_says(&ask(LIVE).await, 200, "alive");
         assert_says(&ask(READY).await, 503, "loading");
     }
     late.let_load().await;
-    host.wait_for_log("model loaded", PATIENCE).await;
+    // Answered as soon as models are loaded.
     let described = host.http("GET", "/api/score", &[], b"").await;
     described.expect_status(200);
     for mode in Mode::ALL {
@@ -72,8 +72,7 @@ async fn health_is_one_word_in_every_form_before_and_after_loading() {
 async fn one_model_that_serves_is_enough_to_be_ready() {
     let app = app_with("affine");
     app.write("models/bad/model.onnx", "no model at all");
-    let host = FunctionsHost::start(&app, []).await;
-    host.wait_for_log("model not loaded", PATIENCE).await;
+    let host = in_process::start(&app, []).await;
     let described = host.http("GET", "/api/score/affine", &[], b"").await;
     described.expect_status(200);
     assert_says(&host.http("GET", READY, &[], b"").await, 200, "ready");

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::app_root::{AppRoot, repository};
+use crate::support::in_process;
 use functions_host::answer::Answer;
 use functions_host::host::{FunctionsHost, HostOptions, Mode};
 use functions_host::{http1, port};
@@ -113,7 +114,7 @@ fn assert_unknown(what: &str, answer: &Answer) {
 #[tokio::test(flavor = "multi_thread")]
 async fn recorded_envelopes_are_taken_as_they_come_and_from_no_other_sender() {
     let options = HostOptions::default();
-    let host = FunctionsHost::start(&app(), options).await;
+    let host = in_process::start(&app(), options).await;
     for one in recorded("envelope/") {
         let head = one.head(host.port());
         let answer = one.send(host.port()).await;
@@ -156,7 +157,7 @@ async fn recorded_envelopes_are_taken_as_they_come_and_from_no_other_sender() {
 #[tokio::test(flavor = "multi_thread")]
 async fn under_the_core_tools_envelopes_have_a_length() {
     let options = HostOptions::default().core_tools();
-    let host = FunctionsHost::start(&app(), options).await;
+    let host = in_process::start(&app(), options).await;
     for one in recorded("envelope/") {
         let answer = one.send(host.port()).await;
         let expected = if one.framing == "none" { 404 } else { 200 };
@@ -167,7 +168,7 @@ async fn under_the_core_tools_envelopes_have_a_length() {
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_do_not_reach_envelopes_or_the_probe_through_the_host() {
     let options = HostOptions::default();
-    let host = FunctionsHost::start(&app(), options).await;
+    let host = in_process::start(&app(), options).await;
     for case in [
         "forwarding/path-backslash-dots",
         "forwarding/path-double-encoded-dots",
@@ -205,7 +206,7 @@ async fn callers_do_not_reach_envelopes_or_the_probe_through_the_host() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_probe_is_answered_for_the_host_and_for_anyone_where_there_is_none() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     for one in recorded("probe/") {
         let answer = one.send(host.port()).await.expect_status(200);
         assert_eq!(answer.text(), r#"{"status":"alive"}"#, "{}", one.case);

@@ -7,6 +7,7 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 
 use crate::protocol_cases::{JSON, LateApp, app_with, eventually};
+use crate::support::in_process;
 use functions_host::PATIENCE;
 use functions_host::host::{FunctionsHost, Mode};
 use functions_host::host_options::CORE_TOOLS;
@@ -21,7 +22,7 @@ const SCORES: &str = "[[3.0,5.0,7.0]]";
 async fn affine() -> FunctionsHost {
     // So that envelopes may have a length, too.
     let tools = [CORE_TOOLS];
-    let host = FunctionsHost::start(&app_with("affine"), tools).await;
+    let host = in_process::start(&app_with("affine"), tools).await;
     let first = host.http("POST", "/api/score", &[JSON], BODY).await;
     assert_eq!(first.expect_status(200).text(), SCORES);
     host

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
-use functions_host::host::{CORE_TOOLS, FunctionsHost, Mode};
+use crate::support::in_process;
+use functions_host::host::{CORE_TOOLS, Mode};
 use functions_host::http1;
 use functions_host::invoke::Transport;
 
@@ -13,7 +14,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 #[tokio::test(flavor = "multi_thread")]
 async fn digits_get_the_labels_that_scikit_learn_gave() {
     let digits = Digits::load();
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     for row in 0..100 {
         let body = digits.body([row]);
         let answer = host.http("POST", "/api/score", &[JSON], &body).await;
@@ -34,7 +35,7 @@ async fn named_columns_are_put_in_order_or_their_order_is_told() {
     app.add_model("plain", file.clone(), None);
     let columns = "[inputs.x]\ncolumns = [\"a\", \"b\", \"c\"]\n";
     app.add_model("named", file, Some(columns));
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let csv = ("text/csv", "c,b,a\n3,2,1\n");
     let split = r#"{"input_data":{"columns":["c","b","a"],"data":[[3,2,1]]}}"#;
     let json = ("application/json", split);
@@ -55,7 +56,7 @@ async fn named_columns_are_put_in_order_or_their_order_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_form_of_the_request_gets_the_same_answer() {
     let digits = Digits::load();
-    let host = FunctionsHost::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
+    let host = in_process::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
     for (number, mode) in Mode::ALL.into_iter().enumerate() {
         let body = digits.body(0..10);
         let answer = host
@@ -91,7 +92,7 @@ async fn every_form_of_the_request_gets_the_same_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_open_inference_protocol_gives_probabilities_and_shares_the_entries() {
     let digits = Digits::load();
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     host.http("POST", "/api/score", &[JSON], &digits.body(0..4))
         .await
         .expect_status(200);
@@ -128,7 +129,7 @@ async fn the_open_inference_protocol_gives_probabilities_and_shares_the_entries(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metadata_holds_a_sample_request_that_scores() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     for path in ["/api/score", "/api/score/mnist"] {
         let document = host
             .http("GET", path, &[], b"")
@@ -150,7 +151,7 @@ async fn metadata_holds_a_sample_request_that_scores() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_protocols_health_and_metadata_paths_answer() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     // It waits for the models.
     let described = host.http("GET", "/api/score", &[], b"").await;
     described.expect_status(200);
@@ -178,7 +179,7 @@ async fn the_protocols_health_and_metadata_paths_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cache_control_of_the_request_is_obeyed() {
     let digits = Digits::load();
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     let mut seen = Vec::new();
     for control in ["no-store", "", "", "no-cache", "no-store"] {
         let headers = [JSON, ("cache-control", control)];
@@ -199,7 +200,7 @@ async fn cache_control_of_the_request_is_obeyed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn methods_and_functions_that_are_not_served_are_named() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     // The host lets only GET and POST through to score_http; whoever asks the handler itself gets the same rule.
     for (method, path, status) in [
         ("PUT", "/api/score", 405),
@@ -222,7 +223,7 @@ async fn methods_and_functions_that_are_not_served_are_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_envelopes_are_refused_and_unknown_members_ignored() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
+    let host = in_process::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
     for body in [
         "",
         "{",
@@ -266,7 +267,7 @@ async fn malformed_envelopes_are_refused_and_unknown_members_ignored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readme_shows_a_request_that_works() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     let body = std::fs::read(repository().join("examples/mnist/seven.json")).unwrap();
     // As curl sends it when nobody says that it is JSON.
     let form = ("content-type", "application/x-www-form-urlencoded");
@@ -277,7 +278,7 @@ async fn the_readme_shows_a_request_that_works() {
 #[tokio::test(flavor = "multi_thread")]
 async fn figures_are_served_as_prometheus_text() {
     let digits = Digits::load();
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     for _ in 0..2 {
         host.http("POST", "/api/score", &[JSON], &digits.body(0..3))
             .await;
@@ -302,7 +303,7 @@ async fn a_value_of_every_served_type_survives_exactly() {
     let app = AppRoot::new();
     let mixed = repository().join("tests/data/models/mixed.onnx");
     app.add_model("mixed", mixed, None);
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let body = json!({ "data": {
         "a": [[0.1, -0.0], [16777217, 1e-45]],
         "b": [[9007199254740993_i64], [-9223372036854775808_i64]],
@@ -340,7 +341,7 @@ async fn each_model_is_cut_into_rows_only_if_that_is_right() {
         let file = repository().join(format!("tests/data/models/{name}.onnx"));
         app.add_model(name, file, None);
     }
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let verdict = async |name: &str| {
         let path = format!("/api/score/{name}");
         let document = host
@@ -397,7 +398,7 @@ async fn each_model_is_cut_into_rows_only_if_that_is_right() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_digits_in_every_format_are_one_set_of_entries() {
     let digits = Digits::load();
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     let rows: Vec<Vec<f32>> = digits.rows[..2]
         .iter()
         .map(|row| serde_json::from_value(row.clone()).unwrap())
@@ -467,7 +468,7 @@ async fn the_same_digits_in_every_format_are_one_set_of_entries() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drawn_seven_is_read_from_a_png_and_answered_as_npy_if_wanted() {
     let digits = Digits::load();
-    let host = FunctionsHost::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
+    let host = in_process::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
     let seven = (0..100).find(|row| digits.labels[*row] == 7).unwrap();
     let pixels: Vec<f32> = serde_json::from_value(digits.rows[seven].clone()).unwrap();
     let grey: Vec<u8> = pixels.iter().map(|v| (v * 255.0).round() as u8).collect();
@@ -501,7 +502,7 @@ async fn a_drawn_seven_is_read_from_a_png_and_answered_as_npy_if_wanted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn early_answers_reach_senders_of_large_bodies() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     let body = vec![b' '; 5_000_000];
     for (path, status) in [("/api/nope", 404), ("/api/score/metrics", 405)] {
         let length = body.len().to_string();

@@ -191,7 +191,7 @@ async fn no_message_is_lost_or_scored_wrongly_however_often_the_handler_is_kille
     let listener = Listener::start(host, &cloud);
     let total = plan.messages.len() as u64;
     for kill in 1..=KILLS as u64 {
-        // spread over the whole queue, whatever the speed
+        // spread over the whole queue, at any speed
         let part = total * kill / (KILLS as u64 + 1);
         let deadline = Instant::now() + PATIENCE;
         while cloud.broker.counters("messages").completed < part {

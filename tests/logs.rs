@@ -202,7 +202,7 @@ async fn what_is_said_of_wrong_trace_settings_holds_no_secret_and_stops_nothing(
         let said = if named.iter().any(|end| wrong.ends_with(end)) {
             wrong
         } else {
-            // Nobody listens at that port.
+            // That port is closed.
             "traces cannot be exported"
         };
         let body = br#"{"data":[["a","b"]]}"#;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
+use crate::support::in_process;
 use crate::support::redis::RedisServer;
 use functions_host::PATIENCE;
 use functions_host::host::FunctionsHost;
@@ -30,7 +31,7 @@ fn assert_lines(text: &str, lines: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_counted_by_function_model_and_status() {
     let digits = Digits::load();
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     for path in ["/api/score", "/api/score/mnist", "/api/score/invented"] {
         host.http("POST", path, &[JSON], &digits.body(0..3)).await;
     }
@@ -126,7 +127,7 @@ async fn times_and_sizes_of_every_step_are_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_text_format_is_the_one_that_was_asked_for() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     for accept in ["*/*", "text/plain; version=0.0.4"] {
         let answer = host.http("GET", PATH, &[("accept", accept)], b"").await;
         let content_type = answer.header("content-type").unwrap();
@@ -149,7 +150,7 @@ async fn the_text_format_is_the_one_that_was_asked_for() {
 async fn a_model_that_could_not_be_loaded_is_seen() {
     let app = AppRoot::with_sample();
     app.write("models/broken/model.onnx", "no model");
-    let host = FunctionsHost::start(&app, [("SCORE_DEFAULT_MODEL", "mnist")]).await;
+    let host = in_process::start(&app, [("SCORE_DEFAULT_MODEL", "mnist")]).await;
     let ready = host.http("GET", "/api/score", &[], b"").await;
     ready.expect_status(200);
     let text = figures(&host).await;
@@ -170,7 +171,7 @@ async fn what_is_refused_before_its_model_is_asked_counts_for_it_too() {
         ("SCORE_MAX_WAITING_BYTES", "4096"),
         ("SCORE_MAX_BODY_BYTES", "20000"),
     ];
-    let host = FunctionsHost::start(&AppRoot::with_sample(), settings).await;
+    let host = in_process::start(&AppRoot::with_sample(), settings).await;
     let ready = host.http("GET", "/api/score/mnist", &[], b"").await;
     ready.expect_status(200);
     for (path, rows, status) in [

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::json;
 
 use crate::support::app_root::{AppRoot, repository};
-use functions_host::host::FunctionsHost;
+use crate::support::in_process;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -52,7 +52,7 @@ async fn model_toml_beside_the_versions_counts_for_all_that_have_none() {
     );
     app.write("models/own/2/model.onnx", data("zipmap"));
     app.write("models/own/2/model.toml", "labels = [\"own\"]");
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let body = json!({ "data": [[5.1, 3.5, 1.4, 0.2]] }).to_string();
     for (name, place, expected) in [
         ("shared", "/0", "shared"),
@@ -140,7 +140,7 @@ fn libraries_of_operators_are_loaded_only_where_the_setting_allows_it() {
     ];
     let output = handler(&[&arguments[..], &["--allow-glibc", "9.0"]].concat(), &[]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("operators.so is no ELF file"), "{said}");
+    assert!(said.contains("operators.so is not an ELF file"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,12 +172,12 @@ async fn pipes_circles_and_hostile_links_cost_their_own_model_only() {
         .unwrap();
     far[place..place + 13].copy_from_slice(b"../weights.so");
     fs::write(models.join("far/model.onnx"), far).unwrap();
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let body = br#"{"data":[[1,2,3]]}"#;
     let answer = host.http("POST", "/api/score/good", &[JSON], body).await;
     assert_eq!(answer.expect_status(200).json(), json!([[3.0, 5.0, 7.0]]));
     for (name, expected) in [
-        ("pipe", "model.onnx is no regular file"),
+        ("pipe", "model.onnx is not a regular file"),
         ("options", "expected a text file"),
         ("far", "lies outside of its folder"),
         ("circle", "no model.onnx in it"),

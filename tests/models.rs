@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
+use crate::support::in_process;
 use functions_host::host::FunctionsHost;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -57,7 +58,7 @@ async fn every_element_type_comes_back_unchanged() {
     for (ty, ..) in &cases {
         app.add_model(ty, model(&format!("identity_{ty}")), None);
     }
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     for (ty, datatype, values) in cases {
         let (answer, cache) = score(&host, ty, json!({ "data": [values] })).await;
         assert_eq!((answer, cache.as_str()), (json!([values]), "MISS"), "{ty}");
@@ -84,7 +85,7 @@ async fn rows_that_share_a_scale_get_the_same_bits_in_any_company() {
     let app = AppRoot::new();
     app.add_model("quantized", model("quantized"), None);
     app.add_model("sure", model("quantized"), Some("rows = \"independent\""));
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let rows = document(&host, "quantized").await["rows"].clone();
     assert_eq!(rows["treated"], "alone");
     assert_eq!(rows["because"], "proved from the graph");
@@ -128,7 +129,7 @@ async fn rows_that_share_a_scale_get_the_same_bits_in_any_company() {
 async fn a_model_for_one_row_takes_many() {
     let app = AppRoot::new();
     app.add_model("fixed", model("fixed"), None);
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let (answer, cache) = score(&host, "fixed", json!({ "data": [[1, 2, 3], [4, 5, 6]] })).await;
     assert_eq!(answer, json!([[2.0, 4.0, 6.0], [8.0, 10.0, 12.0]]));
     assert_eq!(cache, "MISS");
@@ -153,7 +154,7 @@ async fn zero_rows_scalars_and_nul() {
     let app = AppRoot::with_sample();
     app.add_model("scalar", model("scalar"), None);
     app.add_model("string", model("identity_string"), None);
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let empty = json!({ "name": "x", "shape": [0, 784], "datatype": "FP32", "data": [] });
     let output = infer(&host, "mnist", empty).await;
     assert_eq!(
@@ -176,7 +177,7 @@ async fn an_input_without_a_declared_shape_takes_any_rank_in_every_dialect() {
     let app = AppRoot::new();
     app.add_model("double", model("any_rank"), None);
     app.add_model("conv", model("any_rank_conv"), None);
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     for (data, doubled) in [
         (json!(1.5), json!(3.0)),
         (json!([]), json!([])),
@@ -256,7 +257,7 @@ async fn an_input_without_a_declared_shape_takes_any_rank_in_every_dialect() {
 async fn a_list_fits_a_column_in_the_protocol() {
     let app = AppRoot::new();
     app.add_model("mixed", model("mixed"), None);
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let tensor = |name: &str, datatype: &str, shape: Value, data: Value| json!({ "name": name, "datatype": datatype, "shape": shape, "data": data });
     let inputs = json!({ "inputs": [
         tensor("a", "FP32", json!([2, 2]), json!([1, 2, 3, 4])),
@@ -296,7 +297,7 @@ async fn zipmap_answers_a_list_of_objects_and_is_cut_into_rows() {
         model("zipmap"),
         Some("outputs = [\"output_probability\"]"),
     );
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let rows = json!([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]);
     let (answer, _) = score(&host, "iris", json!({ "data": rows })).await;
     assert_eq!(answer["output_label"], json!([0, 2]));
@@ -331,7 +332,7 @@ async fn zipmap_answers_a_list_of_objects_and_is_cut_into_rows() {
 async fn a_sequence_answers_a_list_of_tensors() {
     let app = AppRoot::new();
     app.add_model("pieces", model("pieces"), Some("memoize = true"));
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     for cached in ["MISS", "HIT"] {
         let (answer, cache) = score(&host, "pieces", json!({ "data": [1, 2, 3] })).await;
         assert_eq!(
@@ -345,7 +346,7 @@ async fn a_sequence_answers_a_list_of_tensors() {
 async fn inputs_with_a_value_of_their_own_may_be_given_or_left_out() {
     let app = AppRoot::new();
     app.add_model("optional", model("optional"), None);
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let score = async |body: Value| score(&host, "optional", body).await;
     let (answer, _) = score(json!({ "data": [1, 2] })).await;
     assert_eq!(answer, json!([10.0, 20.0]));
@@ -367,7 +368,7 @@ async fn model_toml_names_classes_and_sets_limits() {
     let options =
         "outputs = [\"output_label\"]\nlabels = [\"setosa\", \"versicolor\"]\nmax_rows = 2";
     app.add_model("iris", model("zipmap"), Some(options));
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let rows = json!([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]);
     let (answer, _) = score(&host, "iris", json!({ "data": rows })).await;
     assert_eq!(
@@ -396,7 +397,7 @@ async fn azure_mls_folders_are_found_and_the_highest_version_serves() {
     let digits = Digits::load();
     for folder in [folder.clone(), folder.join("digits/10")] {
         let settings = [("AZUREML_MODEL_DIR", folder.to_str().unwrap())];
-        let host = FunctionsHost::start(&app, settings).await;
+        let host = in_process::start(&app, settings).await;
         let document = host
             .http("GET", "/api/score/digits", &[], b"")
             .await
@@ -416,7 +417,7 @@ async fn models_without_inputs_with_external_data_and_over_a_sequence() {
     app.add_model("external", model("external"), None);
     app.write("models/external/model.weights", 7f32.to_le_bytes());
     app.add_model("attention", model("attention"), None);
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     assert_eq!(
         score(&host, "constant", json!({ "data": {} })).await.0,
         json!([2.0])
@@ -435,7 +436,7 @@ async fn models_without_inputs_with_external_data_and_over_a_sequence() {
         .await
         .at("/digest");
     app.write("models/external/model.weights", 8f32.to_le_bytes());
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     assert_ne!(
         host.http("GET", "/api/score/external", &[], b"")
             .await
@@ -453,7 +454,7 @@ async fn what_cannot_be_carried_is_refused_by_name() {
     let app = AppRoot::new();
     app.add_model("tiny", model("tiny_float"), None);
     app.add_model("affine", model("affine"), None);
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let answer = host
         .http("POST", "/api/score/tiny", &[JSON], br#"{"data":[1]}"#)
         .await;

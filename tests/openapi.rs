@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::app_root::{AppRoot, repository};
+use crate::support::in_process;
 use functions_host::host::FunctionsHost;
 
 const PATH: &str = "/api/score/openapi.json";
@@ -58,7 +59,7 @@ fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_loaded_model_has_its_paths_and_a_broken_one_has_none() {
-    let host = FunctionsHost::start(&app(), [("SCORE_DEFAULT_MODEL", "mnist")]).await;
+    let host = in_process::start(&app(), [("SCORE_DEFAULT_MODEL", "mnist")]).await;
     let document = document(&host).await;
     assert_eq!(document["openapi"], "3.1.0");
     let paths = &document["paths"];
@@ -95,7 +96,7 @@ async fn every_loaded_model_has_its_paths_and_a_broken_one_has_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn references_resolve_and_operations_have_names_of_their_own() {
-    let host = FunctionsHost::start(&app(), [("SCORE_DEFAULT_MODEL", "mnist")]).await;
+    let host = in_process::start(&app(), [("SCORE_DEFAULT_MODEL", "mnist")]).await;
     let document = document(&host).await;
     let mut references = 0;
     each(&document, &mut |value| {
@@ -116,7 +117,7 @@ async fn references_resolve_and_operations_have_names_of_their_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_path_answers_and_every_example_scores() {
-    let host = FunctionsHost::start(&app(), [("SCORE_DEFAULT_MODEL", "mnist")]).await;
+    let host = in_process::start(&app(), [("SCORE_DEFAULT_MODEL", "mnist")]).await;
     let document = document(&host).await;
     for (path, method, operation) in operations(&document) {
         if method == "get" {
@@ -139,12 +140,12 @@ async fn every_path_answers_and_every_example_scores() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_default_the_bare_path_only_lists_models() {
-    let host = FunctionsHost::start(&app(), []).await;
+    let host = in_process::start(&app(), []).await;
     let document = document(&host).await;
     let bare = document["paths"]["/api/score"].as_object().unwrap();
     assert_eq!(bare.keys().collect::<Vec<_>>(), ["get"]);
     let broken = [("SCORE_DEFAULT_MODEL", "broken")];
-    let host = FunctionsHost::start(&app(), broken).await;
+    let host = in_process::start(&app(), broken).await;
     let document = self::document(&host).await;
     assert_eq!(document["paths"]["/api/score"], Value::Null);
     assert_eq!(document["servers"], json!([{ "url": "/" }]));

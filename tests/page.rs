@@ -4,7 +4,8 @@
 use serde_json::json;
 
 use crate::support::app_root::{AppRoot, repository};
-use functions_host::host::{CORE_TOOLS, FunctionsHost, Mode};
+use crate::support::in_process;
+use functions_host::host::{CORE_TOOLS, Mode};
 use functions_host::http1;
 
 const FIREFOX: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
@@ -13,7 +14,7 @@ const MAX_BYTES: usize = 150_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn browsers_get_the_page_in_every_form_and_programs_the_document() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
+    let host = in_process::start(&AppRoot::with_sample(), [CORE_TOOLS]).await;
     for mode in Mode::ALL {
         for path in PATHS.into_iter().chain(["/api/score?code=k"]) {
             let get = async |accept| {
@@ -44,7 +45,7 @@ async fn browsers_get_the_page_in_every_form_and_programs_the_document() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_may_only_do_what_it_needs() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     let page = host
         .http("GET", PATHS[0], &[("accept", FIREFOX)], b"")
         .await
@@ -83,7 +84,7 @@ async fn the_page_may_only_do_what_it_needs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn head_tells_of_the_page_without_it() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     let page = host
         .http("GET", PATHS[0], &[("accept", FIREFOX)], b"")
         .await;
@@ -101,7 +102,7 @@ async fn head_tells_of_the_page_without_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_paths_and_errors_stay_as_they_are() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     // Before models are loaded, no model is unknown; this waits for them.
     let described = host.http("GET", "/api/score", &[], b"").await;
     described.expect_status(200);
@@ -125,7 +126,7 @@ async fn other_paths_and_errors_stay_as_they_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn score_page_off_removes_it() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), [("SCORE_PAGE", "off")]).await;
+    let host = in_process::start(&AppRoot::with_sample(), [("SCORE_PAGE", "off")]).await;
     for path in PATHS {
         let answer = host.http("GET", path, &[("accept", FIREFOX)], b"").await;
         let answer = answer.expect_status(200);
@@ -141,7 +142,7 @@ async fn the_document_says_what_becomes_of_a_picture_and_of_class_numbers() {
     let sized = "labels = [\"no\", \"yes\"]\n[inputs.x]\nsize = [3, 1]\nmean = 0.5\nstd = [0.25]\n";
     app.add_model("sized", onnx("affine"), Some(sized));
     app.add_model("table", onnx("affine"), None);
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let document = async |name: &str| {
         let path = format!("/api/score/{name}");
         let answer = host.http("GET", &path, &[], b"").await;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::support::app_root::{AppRoot, repository};
-use functions_host::host::FunctionsHost;
+use crate::support::in_process;
 
 const NPY: (&str, &str) = ("accept", "application/x-npy");
 const PNG: (&str, &str) = ("content-type", "image/png");
@@ -41,7 +41,7 @@ async fn pictures_are_prepared_as_hugging_face_prepares_them() {
         let config = fs::read_to_string(config).unwrap();
         app.write(&format!("models/{name}/preprocessor_config.json"), &config);
     }
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let photo = fs::read(pictures("photo.png")).unwrap();
     for name in names {
         let path = format!("/api/score/{name}");
@@ -86,7 +86,7 @@ async fn model_toml_overrules_and_what_is_not_offered_is_named() {
     app.add_model("sound", model("pixels"), None);
     config("sound", r#"{"feature_size": 1, "sampling_rate": 16000}"#);
     app.add_model("whole", model("whole_picture"), None);
-    let host = FunctionsHost::start(&app, []).await;
+    let host = in_process::start(&app, []).await;
     let photo = fs::read(pictures("photo.png")).unwrap();
     let post = async |name: &str, body: &[u8]| {
         let path = format!("/api/score/{name}");

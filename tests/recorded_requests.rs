@@ -3,6 +3,7 @@
 use regex::Regex;
 
 use crate::support::app_root::AppRoot;
+use crate::support::in_process;
 use functions_host::answer::Answer;
 use functions_host::host::{FunctionsHost, HostOptions};
 use functions_host::http1;
@@ -33,7 +34,7 @@ async fn start(options: HostOptions) -> FunctionsHost {
             app.write(&format!("{name}/function.json"), file);
         }
     }
-    FunctionsHost::start(&app, options).await
+    in_process::start(&app, options).await
 }
 
 fn is_ours(function: &str) -> bool {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::protocol_cases::test_model;
 use crate::support::app_root::AppRoot;
+use crate::support::in_process;
 use functions_host::PATIENCE;
 use functions_host::blob_store::{self, BlobStore};
 use functions_host::functions::add_functions;
@@ -14,25 +15,27 @@ use functions_host::triggers::ServiceBusMessage;
 
 const BODY: &str = r#"{"data":[[1,2,3]]}"#;
 
-async fn start(change: impl FnOnce(&AppRoot), options: HostOptions) -> FunctionsHost {
+fn app() -> AppRoot {
     let app = AppRoot::new();
     app.add_model("affine", test_model("affine"), None);
+    app.add_model(
+        "by_key",
+        test_model("affine"),
+        Some("[features]\nprefix = \"features:\"\n"),
+    );
     add_functions(&app);
-    change(&app);
-    FunctionsHost::start(&app, options.setting("SCORE_DEFAULT_MODEL", "affine")).await
+    app
+}
+
+fn settings() -> HostOptions {
+    HostOptions::default().setting("SCORE_DEFAULT_MODEL", "affine")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_waiting_mends_is_refused_at_once_and_alone() {
-    let host = start(
-        |app| {
-            app.write("models/broken/model.onnx", "no model");
-            let by_key = "[features]\nprefix = \"features:\"\n";
-            app.add_model("by_key", test_model("affine"), Some(by_key));
-        },
-        HostOptions::default(),
-    )
-    .await;
+    let app = app();
+    app.write("models/broken/model.onnx", "no model");
+    let host = in_process::start(&app, settings()).await;
     let batch = [
         ServiceBusMessage::new(BODY),
         ServiceBusMessage::new(BODY).with_property("model", "broken"),
@@ -49,8 +52,8 @@ async fn what_no_waiting_mends_is_refused_at_once_and_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blob_that_was_read_but_is_too_large_is_not_copied() {
-    let limit = HostOptions::default().setting("SCORE_MAX_BODY_BYTES", "4096");
-    let host = start(|_| (), limit.core_tools()).await;
+    let limit = settings().setting("SCORE_MAX_BODY_BYTES", "4096");
+    let host = in_process::start(&app(), limit.core_tools()).await;
     let store = BlobStore::default();
     let path = "inbox/large";
     let name = store.put_with(path, vec![b' '; 5000], json!({})).blob;
@@ -66,7 +69,7 @@ async fn a_blob_that_was_read_but_is_too_large_is_not_copied() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_part_of_a_body_reaches_the_log() {
-    let host = start(|_| (), HostOptions::default()).await;
+    let host = FunctionsHost::start(&app(), settings()).await;
     for body in [
         r#"{"Inputs":{"a\nINJECTED":[[1]]}}"#,
         r#"{"data":{"a\nINJECTED":[1]}}"#,
@@ -86,16 +89,10 @@ async fn no_part_of_a_body_reaches_the_log() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_comes_back_counts_as_failed_each_time_and_never_as_scored() {
-    let host = start(
-        |app| {
-            let by_key = "[features]\nprefix = \"features:\"\n";
-            app.add_model("by_key", test_model("affine"), Some(by_key));
-        },
-        HostOptions::default()
-            .setting("REDIS_URL", format!("redis://127.0.0.1:{}", port::free()))
-            .setting("SCORE_MESSAGE_BATCH_TIMEOUT", "300ms"),
-    )
-    .await;
+    let settings = settings()
+        .setting("REDIS_URL", format!("redis://127.0.0.1:{}", port::free()))
+        .setting("SCORE_MESSAGE_BATCH_TIMEOUT", "300ms");
+    let host = FunctionsHost::start(&app(), settings).await;
     let batch = [
         ServiceBusMessage::new(BODY),
         ServiceBusMessage::new("{"),

@@ -353,7 +353,7 @@ async fn a_collector_that_is_not_there_costs_one_line_and_no_time_at_the_end() {
     for endpoint in [
         format!("http://127.0.0.1:{}", port::free()),
         "http://nowhere.invalid:4318/?key=s3cret".to_owned(),
-        // Nobody answers there.
+        // No server answers there.
         "http://192.0.2.1:4318".to_owned(),
     ] {
         let options =

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What can be known to be wrong before anything is asked of Azure, and then which names are taken.
+# The checks before the first request to Azure, and then which names are taken.
 # shellcheck disable=SC2154  # set by deploy.sh and lib.sh
 
 # matches WHAT VALUE PATTERN RULE
@@ -11,7 +11,8 @@ check_settings() {
   local service
   [[ -n $APP ]] || die "APP is not set: the name of the function app, for instance APP=my-scores"
   matches APP "$APP" '[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?' "1 to 63 letters, digits and inner hyphens"
-  matches PLAN_SKU "$PLAN_SKU" 'B[123]|S[123]|P[0-9]m?v[23]|EP[123]|FC1' "B1 to B3, S1 to S3, P0v3 and the like, EP1 to EP3, or FC1"
+  matches PLAN_SKU "$PLAN_SKU" 'B[123]|S[123]|P[0-5]m?v[234]|P[123]v2|EP[123]|FC1|ACA' \
+    "B1 to B3, S1 to S3, P0v3 or P0v4 and the like, EP1 to EP3, FC1, or ACA"
   matches PACKAGE "$PACKAGE" 'image|zip' "image or zip"
   matches AUTH "$AUTH" 'identity|keys' "identity or keys"
   matches CACHE "$CACHE" 'managed|classic|none' "managed, classic or none"
@@ -19,6 +20,10 @@ check_settings() {
     matches TRIGGERS "$service" 'http|queue|blob' "http, queue and blob, separated by spaces"
   done
   [[ $PLAN_SKU != FC1 || $PACKAGE == zip ]] || die "PACKAGE 'image': Flex Consumption (PLAN_SKU FC1) takes no image; expected zip"
+  case $PLAN_SKU in
+    FC1) check_flex ;;
+    ACA) check_container_app ;;
+  esac
   matches RESOURCE_GROUP "$RESOURCE_GROUP" '[A-Za-z0-9_.()-]{0,89}[A-Za-z0-9_()-]' "1 to 90 letters, digits and _ . ( ) -, no dot at the end"
   matches STORAGE "$STORAGE" '[a-z0-9]{3,24}' "3 to 24 lower-case letters and digits"
   [[ $PACKAGE == zip ]] || matches REGISTRY "$REGISTRY" '[A-Za-z0-9]{5,50}' "5 to 50 letters and digits"
@@ -46,6 +51,25 @@ check_settings() {
   [[ -f $TEST_REQUEST ]] || die "TEST_REQUEST '$TEST_REQUEST': no such file; expected a request in JSON"
 }
 
+check_flex() {
+  matches FLEX_MEMORY "$FLEX_MEMORY" '512|2048|4096' "512, 2048 or 4096 (MB)"
+  [[ -n $FLEX_CONCURRENCY ]] || FLEX_CONCURRENCY=$((FLEX_MEMORY / 32 < 64 ? FLEX_MEMORY / 32 : 64))
+  matches FLEX_INSTANCES "$FLEX_INSTANCES" '[1-9][0-9]{0,2}|1000' "1 to 1000"
+  matches FLEX_CONCURRENCY "$FLEX_CONCURRENCY" '[1-9][0-9]{0,2}|1000' "1 to 1000"
+  matches FLEX_ALWAYS_READY "$FLEX_ALWAYS_READY" '[0-9]{1,3}|1000' "0 to 1000"
+  ((FLEX_ALWAYS_READY <= FLEX_INSTANCES)) ||
+    die "FLEX_ALWAYS_READY '$FLEX_ALWAYS_READY': expected no more than FLEX_INSTANCES, which is $FLEX_INSTANCES"
+}
+
+check_container_app() {
+  [[ $PACKAGE == image ]] || die "PACKAGE 'zip': Container Apps (PLAN_SKU ACA) run images; expected image"
+  [[ $AUTH == identity ]] || die "AUTH 'keys': with Container Apps (PLAN_SKU ACA) expected identity"
+  matches APP "$APP" '[a-z]([a-z0-9-]{0,30}[a-z0-9])' "2 to 32 lower-case letters, digits and inner hyphens, a letter first (Container Apps)"
+  matches ACA_CPU "$ACA_CPU" '[0-9]+(\.[0-9]+)?' "a number of cores, for instance 1.0"
+  matches ACA_MEMORY "$ACA_MEMORY" '[0-9]+(\.[0-9]+)?Gi' "for instance 2Gi, twice the cores"
+  matches ACA_REPLICAS "$ACA_REPLICAS" '[0-9]+-[1-9][0-9]*' "the fewest and the most replicas, for instance 0-10"
+}
+
 # The host shows a program that it may not execute only as a first call that hangs for two minutes.
 check_zip() {
   local entry
@@ -56,10 +80,12 @@ check_zip() {
     die "ZIP '$ZIP': bin/handler has the mode ${entry%% *}; expected -rwxr-xr-x, as handler package writes it"
 }
 
-# Names that must be unique in all of Azure: a taken one is refused before the first resource is made.
+# Names that must be unique in all of Azure: a taken one is refused before the first resource is made. So is a region
+# without Flex Consumption.
 check_names() {
   $dry_run && return
-  exists Microsoft.Web/sites "$APP" ||
+  [[ $PLAN_SKU != FC1 ]] || check_region
+  [[ $PLAN_SKU == ACA ]] || exists Microsoft.Web/sites "$APP" ||
     available APP rest --method post --body "{\"name\": \"$APP\", \"type\": \"Microsoft.Web/sites\"}" \
       --uri "/subscriptions/$subscription_id/providers/Microsoft.Web/checkNameAvailability?api-version=2025-05-01"
   exists Microsoft.Storage/storageAccounts "$STORAGE" ||
@@ -68,6 +94,13 @@ check_names() {
     available REGISTRY acr check-name --name "$REGISTRY"
   ! has queue "$TRIGGERS" || exists Microsoft.ServiceBus/namespaces "$SERVICE_BUS" ||
     available SERVICE_BUS servicebus namespace exists --name "$SERVICE_BUS"
+}
+
+check_region() {
+  local regions
+  regions=$(azure functionapp list-flexconsumption-locations --query "[].name" --output tsv)
+  grep -qixF "${LOCATION// /}" <<<"${regions// /}" ||
+    die "LOCATION '$LOCATION': Flex Consumption (PLAN_SKU FC1) is not there; expected one of ${regions//$'\n'/, }"
 }
 
 # available SETTING ARGUMENT...: asks with this call whether the setting's value is free

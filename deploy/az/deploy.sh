@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts the app on Azure, with all it needs. It can be run again at any time, and goes on where it was left.
+# Puts the app on Azure, with all it needs. A second run continues where the first one stopped.
 set -euo pipefail
 shopt -s inherit_errexit
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -41,8 +41,14 @@ done
 source "$here/settings.sh"
 # shellcheck source=deploy/az/checks.sh
 source "$here/checks.sh"
+# shellcheck source=deploy/az/providers.sh
+source "$here/providers.sh"
 # shellcheck source=deploy/az/steps.sh
 source "$here/steps.sh"
+# shellcheck source=deploy/az/app.sh
+source "$here/app.sh"
+# shellcheck source=deploy/az/containerapp.sh
+source "$here/containerapp.sh"
 
 exec 3>&1 # where calls are shown, also those whose output is taken
 umask 077
@@ -51,13 +57,16 @@ step=
 finish() {
   local status=$?
   rm -rf "$scratch"
-  ((status == 0)) || [[ -z $step ]] || echo "error: step '$step' did not succeed; the same command goes on from there" >&2
+  ((status == 0)) || [[ -z $step ]] || echo "error: step '$step' did not succeed; the same command continues from there" >&2
 }
 trap finish EXIT
 
 check_settings
 sign_in
 take_inventory
+step=providers
+register_providers
+step=
 check_names
 for step in "${steps[@]}"; do
   [[ -z $only || $step == "$only" ]] || continue

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The steps. Each can be run again: it makes what is missing and leaves what is there.
+# The steps up to the app: what the app needs. Each can be run again: it makes what is missing and leaves what is there.
 # shellcheck disable=SC2153,SC2154  # set by deploy.sh, lib.sh and settings.sh
 
 redis_api=2025-07-01
@@ -16,8 +16,9 @@ step_identity() {
 
 step_storage() {
   local shared_key=false container
-  # Azure Files knows no identities, and a zip on Premium lies there.
-  if [[ $AUTH == keys || ($PLAN_SKU == EP? && $PACKAGE == zip) ]]; then
+  # While an app on Premium is made, Azure makes a file share for it, and only the account's key opens Azure Files.
+  # lock_storage switches the key off where nothing needs it later.
+  if [[ $AUTH == keys || $PLAN_SKU == EP? ]]; then
     shared_key=true
   fi
   exists Microsoft.Storage/storageAccounts "$STORAGE" ||
@@ -49,8 +50,8 @@ step_cache() {
   esac
 }
 
-# As resources, because az redisenterprise is an extension. One endpoint (EnterpriseCluster), so that no certificate
-# meets a node's address.
+# As resources, because az redisenterprise is an extension. EnterpriseCluster has one endpoint, whose name is the one in
+# its certificate; the nodes of other policies are announced by address.
 managed_cache() {
   local cluster principal keys=Disabled
   cluster=$(id_of Microsoft.Cache/redisEnterprise "$REDIS")
@@ -95,12 +96,14 @@ step_image() {
     run acr create --resource-group "$RESOURCE_GROUP" --name "$REGISTRY" --location "$LOCATION" --sku Basic \
       --admin-enabled "$admin"
   status=$(ask Succeeded acr build --registry "$REGISTRY" --resource-group "$RESOURCE_GROUP" --image "score:$IMAGE_TAG" \
-    --no-logs --query status "$root")
+    --no-logs --query status "$root") ||
+    die "the registry built no image; where it may not (TasksOperationsNotAllowed: subscriptions with free credit)," \
+      "build and push one with Docker, and give its name by IMAGE"
   [[ $status == *Succeeded* ]] || die "the image was not built (${status,,}); see: az acr task logs --registry $REGISTRY"
 }
 
 image() {
-  echo "${IMAGE:-${REGISTRY,,}.azurecr.io/score:$IMAGE_TAG}"
+  echo "${IMAGE:-${REGISTRY,,}$registry_suffix/score:$IMAGE_TAG}"
 }
 
 step_roles() {
@@ -127,85 +130,19 @@ grant() {
     --assignee-principal-type ServicePrincipal
 }
 
-# Flex Consumption has a plan for each app, made with the app.
-step_plan() {
-  local command=(appservice plan create)
-  [[ $PLAN_SKU != FC1 ]] || return 0
-  exists Microsoft.Web/serverFarms "$PLAN" && return
-  [[ $PLAN_SKU != EP? ]] || command=(functionapp plan create)
-  run "${command[@]}" --resource-group "$RESOURCE_GROUP" --name "$PLAN" --location "$LOCATION" --sku "$PLAN_SKU" --is-linux
+# The name of the Service Bus host: the end of it differs between clouds.
+bus_host() {
+  local endpoint
+  endpoint=$(ask "host of $SERVICE_BUS" servicebus namespace show --resource-group "$RESOURCE_GROUP" --name "$SERVICE_BUS" \
+    --query serviceBusEndpoint)
+  endpoint=${endpoint#https://}
+  echo "${endpoint%%[:/]*}"
 }
 
-step_app() {
-  local identity options=()
-  identity=$(id_of Microsoft.ManagedIdentity/userAssignedIdentities "$IDENTITY")
-  # Made once: az writes all the settings of an app anew with each create.
-  if ! exists Microsoft.Web/sites "$APP"; then
-    if [[ $PLAN_SKU == FC1 ]]; then
-      options+=(--flexconsumption-location "$LOCATION" --runtime custom
-        --instance-memory "$FLEX_MEMORY" --maximum-instance-count "$FLEX_INSTANCES")
-      [[ $AUTH == keys ]] ||
-        options+=(--deployment-storage-auth-type UserAssignedIdentity --deployment-storage-auth-value "$identity")
-    else
-      options+=(--plan "$PLAN" --functions-version 4 --os-type Linux)
-      if [[ $PACKAGE == image ]]; then options+=(--image "$(image)"); else options+=(--runtime custom); fi
-    fi
-    run functionapp create --resource-group "$RESOURCE_GROUP" --name "$APP" --storage-account "$STORAGE" \
-      --https-only true "${options[@]}"
-  fi
-  [[ $AUTH == keys ]] ||
-    run functionapp identity assign --resource-group "$RESOURCE_GROUP" --name "$APP" --identities "$identity"
-}
-
-step_settings() {
-  local settings=() old=() client redis_address function
-  settings+=("SCORE_QUEUE=$SCORE_QUEUE" "SCORE_RESULT_QUEUE=$SCORE_RESULT_QUEUE" "SCORE_REJECTED_QUEUE=$SCORE_REJECTED_QUEUE")
-  for function in http queue blob; do
-    settings+=("AzureWebJobs_score_${function}_Disabled=$(has "$function" "$TRIGGERS" && echo false || echo true)")
-  done
-  [[ $PLAN_SKU == FC1 ]] || settings+=(FUNCTIONS_WORKER_RUNTIME=custom)
-  [[ $PLAN_SKU == FC1 || $PACKAGE == image ]] || settings+=(WEBSITE_RUN_FROM_PACKAGE=1)
-  if [[ $AUTH == identity ]]; then
-    client=$(identity_value clientId)
-    settings+=("AZURE_CLIENT_ID=$client"
-      "AzureWebJobsStorage__accountName=$STORAGE"
-      AzureWebJobsStorage__credential=managedidentity
-      "AzureWebJobsStorage__clientId=$client")
-    ! has queue "$TRIGGERS" ||
-      settings+=("ServiceBusConnection__fullyQualifiedNamespace=$SERVICE_BUS.servicebus.windows.net"
-        ServiceBusConnection__credential=managedidentity
-        "ServiceBusConnection__clientId=$client")
-    if [[ $CACHE != none ]]; then
-      redis_address=$(redis_address)
-      settings+=(REDIS_AUTH=entra "REDIS_URL=rediss://$redis_address")
-    fi
-    # With these az has handed the storage account's key to the app.
-    old=(AzureWebJobsStorage AzureWebJobsDashboard DEPLOYMENT_STORAGE_CONNECTION_STRING)
-    [[ $PLAN_SKU != EP? || $PACKAGE == zip ]] || old+=(WEBSITE_CONTENTAZUREFILECONNECTIONSTRING WEBSITE_CONTENTSHARE)
-  else
-    secret_settings
-  fi
-  run functionapp config appsettings set --resource-group "$RESOURCE_GROUP" --name "$APP" --settings "${settings[@]}"
-  ((${#old[@]} == 0)) ||
-    run functionapp config appsettings delete --resource-group "$RESOURCE_GROUP" --name "$APP" --setting-names "${old[@]}"
-}
-
-# Keys go to az in files that only their owner can read: the arguments of a program can be seen by everybody.
-secret_settings() {
-  local secret redis_address
-  if has queue "$TRIGGERS"; then
-    secret=$(ask "connection string of $SERVICE_BUS" servicebus namespace authorization-rule keys list \
-      --resource-group "$RESOURCE_GROUP" --namespace-name "$SERVICE_BUS" --name RootManageSharedAccessKey \
-      --query primaryConnectionString)
-    printf 'ServiceBusConnection=%s' "$secret" >"$scratch/bus"
-    settings+=("@$scratch/bus")
-  fi
-  if [[ $CACHE != none ]]; then
-    redis_address=$(redis_address)
-    secret=$(redis_key)
-    printf 'REDIS_CONNECTION_STRING=%s,password=%s,ssl=True' "$redis_address" "$secret" >"$scratch/redis"
-    settings+=("@$scratch/redis")
-  fi
+# storage_uri blob|queue|table
+storage_uri() {
+  ask "$1 address of $STORAGE" storage account show --resource-group "$RESOURCE_GROUP" --name "$STORAGE" \
+    --query "primaryEndpoints.$1"
 }
 
 # host:port
@@ -219,73 +156,4 @@ redis_address() {
       --api-version "$redis_api" --query properties.hostName)
     echo "$host:10000"
   fi
-}
-
-redis_key() {
-  if [[ $CACHE == classic ]]; then
-    ask "key of $REDIS" redis list-keys --resource-group "$RESOURCE_GROUP" --name "$REDIS" --query primaryKey
-  else
-    ask "key of $REDIS" rest --method post --query primaryKey \
-      --uri "$(id_of Microsoft.Cache/redisEnterprise "$REDIS")/databases/default/listKeys?api-version=$redis_api"
-  fi
-}
-
-# The code itself: which image, or the zip. The platform asks for the app's health without a key; Flex Consumption, whose
-# instances come and go, does not ask.
-step_code() {
-  local client config='"healthCheckPath": "/api/health/live"'
-  if [[ $PACKAGE == image && $AUTH == identity ]]; then
-    client=$(identity_value clientId)
-    config+=", \"acrUseManagedIdentityCreds\": true, \"acrUserManagedIdentityID\": \"$client\""
-  fi
-  [[ $PLAN_SKU == FC1 ]] ||
-    run functionapp config set --resource-group "$RESOURCE_GROUP" --name "$APP" --generic-configurations "{$config}"
-  if [[ $PACKAGE == zip ]]; then
-    run functionapp deployment source config-zip --resource-group "$RESOURCE_GROUP" --name "$APP" --src "$ZIP"
-  else
-    run functionapp config container set --resource-group "$RESOURCE_GROUP" --name "$APP" --image "$(image)"
-  fi
-}
-
-# Not by az functionapp show, which reads the publishing profile with its passwords too.
-app_host() {
-  ask "host of $APP" resource show --ids "$(id_of Microsoft.Web/sites "$APP")" --query properties.defaultHostName \
-    --api-version 2025-05-01
-}
-
-step_test() {
-  local host key
-  has http "$TRIGGERS" || return 0
-  host=$(app_host)
-  key=$(ask "function key of $APP" functionapp keys list --resource-group "$RESOURCE_GROUP" --name "$APP" \
-    --query functionKeys.default)
-  echo "curl https://$host/api/score --header 'x-functions-key: ...' --data @$TEST_REQUEST" >&3
-  [[ $PLAN_SKU == FC1 ]] || echo "curl https://$host/api/health/live" >&3
-  $dry_run && return
-  # A new app needs minutes: its image is pulled, and new roles are not known everywhere at once.
-  curl --silent --show-error --fail --retry 1000 --retry-all-errors --retry-delay 10 --retry-max-time "$TEST_WAIT" \
-    --config - --header 'content-type: application/json' --data-binary "@$TEST_REQUEST" \
-    "https://$host/api/score" <<<"header = \"x-functions-key: $key\""
-  echo
-  # Where the platform asks, it has no key.
-  [[ $PLAN_SKU == FC1 ]] || curl --silent --show-error --fail --output /dev/null "https://$host/api/health/live"
-}
-
-# Storage tells the app of new blobs; the app has to be there, as it is asked whether it wants to be told.
-step_events() {
-  local host key
-  has blob "$TRIGGERS" || return 0
-  host=$(app_host)
-  key=$(ask "blobs_extension key of $APP" functionapp keys list --resource-group "$RESOURCE_GROUP" --name "$APP" \
-    --query systemKeys.blobs_extension)
-  cat >"$scratch/events.json" <<EVENTS
-{"properties": {
-  "destination": {"endpointType": "WebHook", "properties": {
-    "endpointUrl": "https://$host/runtime/webhooks/blobs?functionName=Host.Functions.score_blob&code=$key"}},
-  "filter": {
-    "includedEventTypes": ["Microsoft.Storage.BlobCreated"],
-    "subjectBeginsWith": "/blobServices/default/containers/incoming/"}}}
-EVENTS
-  put "$(id_of Microsoft.Storage/storageAccounts "$STORAGE")/providers/Microsoft.EventGrid/eventSubscriptions/score-blob" \
-    2025-02-15 "@$scratch/events.json"
 }

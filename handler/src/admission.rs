@@ -133,7 +133,7 @@ impl<'a> Visit<'a> {
             if next >= deadline {
                 return Err(problem);
             }
-            let (id, index, code) = (call.id, call.index, problem.code);
+            let (id, index, code) = (call.id, call.index, problem.code.as_str());
             debug!(
                 id,
                 index,
@@ -157,8 +157,11 @@ impl<'a> Visit<'a> {
         let Admission {
             models, permits, ..
         } = self.admission;
+        let (id, index) = (call.id, call.index);
         let free = match when_full {
-            WhenFull::Refuse => Some(permits.take_free()?),
+            WhenFull::Refuse => Some(permits.take_free().inspect_err(|_| {
+                debug!(id, in_use = permits.in_use(), "no permit is free");
+            })?),
             WhenFull::Wait => None,
         };
         let found = match self.found.take() {
@@ -171,7 +174,6 @@ impl<'a> Visit<'a> {
             None => match permits.take_free() {
                 Ok(permit) => permit,
                 Err(_) => {
-                    let (id, index) = (call.id, call.index);
                     debug!(id, index, "waits for a permit");
                     permits.take().await?
                 }
@@ -183,7 +185,7 @@ impl<'a> Visit<'a> {
     /// The end of what was to be scored. Not for a request whose client went away: none of its times is one of the model's.
     pub(crate) fn end<T>(&mut self, outcome: &Result<T, Problem>) {
         if let Err(problem) = outcome {
-            Span::current().record("error.type", problem.code);
+            Span::current().record("error.type", problem.code.as_str());
         }
         // What was refused before the model was looked up counts as the model's too.
         if self.found.is_none() && self.wanted.is_some() {

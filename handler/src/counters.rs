@@ -1,7 +1,6 @@
 //! What is counted of requests, messages and blobs; models and the cache count the rest themselves.
 
-use std::sync::{PoisonError, RwLock};
-
+use parking_lot::RwLock;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
@@ -15,6 +14,8 @@ pub(crate) const SCORING: &str = "scoring";
 /// What the HTTP side counts itself; the rest is read from the models and the cache when asked.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    /// Guards the list alone: a request finds its counter under the shared lock, and only the first one that goes some way
+    /// takes the other.
     requests: RwLock<Vec<Requests>>,
     events: Labelled,
     closed: Labelled,
@@ -54,17 +55,13 @@ impl Counters {
         let same = |one: &&Requests| {
             one.status == status && one.model == model && one.function == function
         };
-        // Nothing that runs under the lock can panic half-way.
-        let requests = self.requests.read().unwrap_or_else(PoisonError::into_inner);
+        let requests = self.requests.read();
         if let Some(one) = requests.iter().find(same) {
             one.count.inc();
             return;
         }
         drop(requests);
-        let mut requests = self
-            .requests
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut requests = self.requests.write();
         if let Some(one) = requests.iter().find(same) {
             one.count.inc();
             return;
@@ -81,8 +78,7 @@ impl Counters {
 
     /// All requests, messages and blobs so far.
     pub(crate) fn requests(&self) -> Vec<Requests> {
-        let requests = self.requests.read().unwrap_or_else(PoisonError::into_inner);
-        requests.clone()
+        self.requests.read().clone()
     }
 
     /// Messages and blobs by what became of them.
@@ -97,7 +93,7 @@ impl Counters {
 
     /// What was to be scored so far. Probes, scrapes and unknown paths are left out, as in the dashboard.
     pub(crate) fn outcomes(&self) -> Outcomes {
-        let requests = self.requests.read().unwrap_or_else(PoisonError::into_inner);
+        let requests = self.requests.read();
         let mut all = Outcomes::default();
         for one in requests.iter() {
             if one.function == "info" || one.function == "none" {

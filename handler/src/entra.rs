@@ -1,7 +1,7 @@
 //! Logins for Redis by Microsoft Entra ID: the app's managed identity, or the developer's own sign-in.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use azure_core::credentials::TokenCredential;
@@ -14,6 +14,7 @@ use azure_identity::{
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use redis_store::{RedisCredentials, RedisCredentialsError, RedisLogin};
 use serde::Deserialize;
 
@@ -22,7 +23,7 @@ const SCOPE: &str = "https://redis.azure.com/.default";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Who logs in.
+/// The identity that logs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Identity {
     /// The app's managed identity.
@@ -30,14 +31,14 @@ pub(crate) enum Identity {
         /// Of a user-assigned identity; `None` for the system-assigned one.
         client_id: Option<String>,
     },
-    /// Whoever is signed in to `az` or `azd` on this machine.
+    /// The account that is signed in to `az` or `azd` on this machine.
     Developer,
 }
 
-/// Fetches access tokens. Makes nothing before the first one is asked for.
+/// Fetches access tokens. Creates no client before the first token is asked for.
 pub(crate) struct EntraCredentials {
     identity: Identity,
-    /// Keeps a token until five minutes before its end, so a fresh token takes a new one.
+    /// Caches a token until five minutes before it expires, so a fresh token needs a new credential.
     credential: Mutex<Option<Arc<dyn TokenCredential>>>,
 }
 
@@ -50,10 +51,7 @@ impl EntraCredentials {
     }
 
     fn credential(&self, fresh: bool) -> azure_core::Result<Arc<dyn TokenCredential>> {
-        let mut kept = self
-            .credential
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.credential.lock();
         if let (Some(credential), false) = (&*kept, fresh) {
             return Ok(credential.clone());
         }
@@ -127,7 +125,7 @@ impl RedisCredentials for EntraCredentials {
 }
 
 fn managed_identity(client_id: Option<String>) -> azure_core::Result<Arc<dyn TokenCredential>> {
-    // Past any proxy: it would get to see the header that opens the endpoint.
+    // Without a proxy, which would see the header that opens the endpoint.
     let http = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -139,7 +137,7 @@ fn managed_identity(client_id: Option<String>) -> azure_core::Result<Arc<dyn Tok
         user_assigned_id: client_id.map(UserAssignedId::ClientId),
         client_options: ClientOptions {
             transport: Some(Transport::new(Arc::new(http))),
-            // Whoever keeps the connection tries again, and knows for how long.
+            // The supervisor of the connection retries, and knows for how long.
             retry: RetryOptions::none(),
             ..ClientOptions::default()
         },
@@ -177,7 +175,7 @@ fn innermost(error: &azure_core::Error) -> String {
         .unwrap_or_default()
 }
 
-/// Tools write whole pages to standard error.
+/// One line of a text: tools write whole pages to standard error.
 fn one_line(text: String) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").chars().take(300).collect()

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use app::App;
@@ -48,12 +49,21 @@ use telemetry::summary::Summary;
 pub fn run(config: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
     let grace = config.drain_timeout;
     let runtime = http::runtime()?;
-    let workers = Workers::start(&runtime, config.threads)?;
     let stopped = OnceLock::new();
-    let outcome = runtime.block_on(serve(config, &workers, &stopped));
+    let outcome = runtime.block_on(async {
+        let told_to_stop = process::watch_for_stop(config.hosted, grace + LAST_WORD)?;
+        // The host counts as failed what does not listen soon, so this comes first; models load behind it.
+        let listener = bind(&config).await?;
+        info!(address = %config.listen, hosted = config.hosted, "listening");
+        let shutdown = async {
+            // An error means that nothing watches any more, which only the end of the process can cause.
+            let _ = told_to_stop.await;
+            stopped.get_or_init(Instant::now);
+        };
+        serve(config, listener, shutdown).await
+    });
     let used = stopped.get().map_or(Duration::ZERO, Instant::elapsed);
     telemetry.end(grace.saturating_sub(used).max(LAST_TRACES));
-    drop(workers);
     runtime.shutdown_background();
     outcome
 }
@@ -64,30 +74,31 @@ const LAST_WORD: Duration = Duration::from_millis(150);
 /// How long traces may take to be sent where requests in work have used up the time.
 const LAST_TRACES: Duration = Duration::from_millis(100);
 
-async fn serve(
+/// Serves the app that `config` describes on a bound socket until `shutdown` completes, then lets requests in work finish
+/// for at most `config.drain_timeout`.
+///
+/// Needs a multi-threaded tokio runtime, and starts one more for each thread of `config.threads` beyond the first.
+/// `config.listen` is not bound. It reads neither the environment nor signals, so that one process can serve several apps;
+/// ONNX Runtime is loaded once for all of them.
+///
+/// # Errors
+/// If ONNX Runtime or every model fails to load, or the app folder is not usable.
+pub async fn serve(
     config: Config,
-    workers: &Workers,
-    stopped: &OnceLock<Instant>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let told_to_stop = process::watch_for_stop(config.hosted, config.drain_timeout + LAST_WORD)?;
-    // The host counts as failed what does not listen soon, so this comes first; models load behind it.
-    let listener = bind(&config).await?;
-    info!(address = %config.listen, hosted = config.hosted, "listening");
     if !config.hosted && config.envelopes != Envelopes::Refused {
         warn!(
             "SCORE_ENVELOPES is on: every caller that reaches this port can send the envelopes of a Functions host; leave \
              it out except in tests"
         );
     }
+    let workers = Workers::start(&Handle::current(), config.threads)?;
     let (app, loading) = App::start(config)?;
     let grace = app.config.drain_timeout;
-    let stop = async {
-        // An error means that nobody watches any more, which only the end of the process can cause.
-        let _ = told_to_stop.await;
-        stopped.get_or_init(Instant::now);
-    };
     let mut summary = Summary::new(app.admission.clone(), app.memo.clone());
-    let serving = http::serve(app, listener, workers, stop, grace);
+    let serving = http::serve(app, listener, &workers, shutdown, grace);
     let serving = async {
         tokio::pin!(serving);
         tokio::select! {

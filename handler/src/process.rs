@@ -8,10 +8,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-/// Tells when the process has to end: SIGTERM or SIGINT came (Ctrl-C in `func start` reaches the whole process group),
-/// or a hosted process has lost its host. If the process is still there `limit` later, it is ended.
+/// Reports when the process has to end: after SIGTERM or SIGINT (Ctrl-C in `func start` reaches the whole process group), or
+/// when the host of a hosted process has ended. If the process still runs `limit` later, this ends it.
 ///
-/// On a thread and a runtime of its own, so that it works however busy the others are.
+/// It has a thread and a runtime of its own, so that it works while all other threads are busy.
 pub(crate) fn watch_for_stop(
     hosted: bool,
     limit: Duration,
@@ -23,7 +23,7 @@ pub(crate) fn watch_for_stop(
         .context("signals cannot be watched")?;
     let watch = async move {
         stop(hosted).await;
-        // Nobody listens any more if the process is ending already.
+        // There is no receiver any more if the process is already ending.
         let _ = tell.send(());
         tokio::time::sleep(limit).await;
         std::process::exit(0);
@@ -49,14 +49,14 @@ async fn received(kind: SignalKind) {
             stream.recv().await;
         }
         Err(error) => {
-            warn!(%error, "a signal cannot be watched");
+            warn!(%error, "signals cannot be received");
             pending().await
         }
     }
 }
 
-/// Ends when the parent process has ended. On Linux the host does not end its children when it dies itself, and an
-/// orphan would hold the port. (PR_SET_PDEATHSIG would not do: it looks at the parent's thread.)
+/// Returns when the parent process has ended. On Linux a host that crashes does not end its children, and an orphan would
+/// hold the port. (PR_SET_PDEATHSIG does not help: it follows the parent's thread.)
 async fn orphaned() {
     let parent = std::os::unix::process::parent_id();
     let mut ticks = tokio::time::interval(Duration::from_secs(1));

@@ -11,6 +11,9 @@ param sku string
 param image string
 param settings object
 
+@description('The subnet to reach private endpoints by, or empty.')
+param subnetId string
+
 var premium = startsWith(sku, 'EP')
 var shown = empty(image) ? 'mcr.microsoft.com/azure-functions/base:4' : image
 
@@ -27,12 +30,12 @@ resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   }
 }
 
-// A Premium plan would like a file share, which only opens with an account key; an app that lives in its image does
-// without.
+// Premium makes a file share for an app that has the settings for one, and only the account's key opens it. An app in an
+// image needs no share, so the settings are left out.
 resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
-  tags: union(tags, { 'azd-service-name': 'score' })
+  tags: union(tags, { 'azd-service-name': 'score-image' })
   kind: 'functionapp,linux,container'
   identity: {
     type: 'UserAssigned'
@@ -43,6 +46,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
+    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     siteConfig: {
       linuxFxVersion: 'DOCKER|${shown}'
       acrUseManagedIdentityCreds: true

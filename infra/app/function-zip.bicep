@@ -9,6 +9,15 @@ param identityId string
 param packages string
 param instanceMemoryMB int
 param maximumInstanceCount int
+
+@description('HTTP requests that one instance takes at once before there is another.')
+param perInstanceConcurrency int
+
+@description('Instances that always run, for HTTP.')
+param alwaysReady int
+
+@description('The subnet to reach private endpoints by, or empty.')
+param subnetId string
 param settings object
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
@@ -39,6 +48,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
+    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     siteConfig: {
       minTlsVersion: '1.2'
     }
@@ -60,6 +70,12 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstanceCount
+        alwaysReady: alwaysReady == 0 ? [] : [{ name: 'http', instanceCount: alwaysReady }]
+        triggers: {
+          http: {
+            perInstanceConcurrency: perInstanceConcurrency
+          }
+        }
       }
     }
   }

@@ -2,6 +2,9 @@ param name string
 param location string
 param tags object
 
+@description('False: only a private endpoint reaches the namespace, which needs the dearer tier Premium.')
+param public bool
+
 @description('The queues to make.')
 param queueNames array
 
@@ -10,12 +13,14 @@ resource namespace 'Microsoft.ServiceBus/namespaces@2024-01-01' = {
   location: location
   tags: tags
   sku: {
-    name: 'Standard'
-    tier: 'Standard'
+    name: public ? 'Standard' : 'Premium'
+    tier: public ? 'Standard' : 'Premium'
+    capacity: public ? null : 1
   }
   properties: {
     disableLocalAuth: true
     minimumTlsVersion: '1.2'
+    publicNetworkAccess: public ? 'Enabled' : 'Disabled'
   }
 }
 
@@ -32,5 +37,6 @@ resource queues 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = [
   }
 ]
 
+output id string = namespace.id
 output name string = namespace.name
-output host string = '${namespace.name}.servicebus.windows.net'
+output host string = replace(replace(namespace.properties.serviceBusEndpoint, 'https://', ''), ':443/', '')

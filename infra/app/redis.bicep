@@ -1,10 +1,13 @@
-@description('Azure Managed Redis, open to identities alone.')
+@description('Azure Managed Redis, open to identities only.')
 param name string
 param location string
 param tags object
 param sku string
 param clusteringPolicy string
 param highAvailability bool
+
+@description('False: only a private endpoint reaches the cache.')
+param public bool
 
 @description('Object ids of those who may use the cache.')
 param principalIds array
@@ -19,11 +22,11 @@ resource cluster 'Microsoft.Cache/redisEnterprise@2025-07-01' = {
   properties: {
     highAvailability: highAvailability ? 'Enabled' : 'Disabled'
     minimumTlsVersion: '1.2'
-    publicNetworkAccess: 'Enabled'
+    publicNetworkAccess: public ? 'Enabled' : 'Disabled'
   }
 }
 
-// Full means that the least recently used results make room; all of them can be computed anew.
+// A full cache drops the least recently used results; each of them can be computed again.
 resource database 'Microsoft.Cache/redisEnterprise/databases@2025-07-01' = {
   parent: cluster
   name: 'default'
@@ -51,4 +54,5 @@ resource access 'Microsoft.Cache/redisEnterprise/databases/accessPolicyAssignmen
   }
 ]
 
+output id string = cluster.id
 output host string = cluster.properties.hostName

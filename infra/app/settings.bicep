@@ -1,13 +1,17 @@
-@description('The app settings that both kinds of hosting share.')
+@description('The app settings that all kinds of hosting share.')
 param clientId string
-param storageName string
+
+@description('Addresses of the storage account: blob, queue and table. A name would only do in the public cloud.')
+param storageEndpoints object
 param serviceBusHost string
 param queues object
 param redisHost string
 param insightsConnectionString string
 
 output settings object = {
-  AzureWebJobsStorage__accountName: storageName
+  AzureWebJobsStorage__blobServiceUri: storageEndpoints.blob
+  AzureWebJobsStorage__queueServiceUri: storageEndpoints.queue
+  AzureWebJobsStorage__tableServiceUri: storageEndpoints.table
   AzureWebJobsStorage__credential: 'managedidentity'
   AzureWebJobsStorage__clientId: clientId
   ServiceBusConnection__fullyQualifiedNamespace: serviceBusHost

@@ -3,6 +3,9 @@ param name string
 param location string
 param tags object
 
+@description('False: only private endpoints reach the account.')
+param public bool
+
 var containers = ['packages', 'incoming', 'scored', 'rejected']
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
@@ -18,6 +21,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     allowSharedKeyAccess: false
     defaultToOAuthAuthentication: true
     minimumTlsVersion: 'TLS1_2'
+    publicNetworkAccess: public ? 'Enabled' : 'Disabled'
     supportsHttpsTrafficOnly: true
   }
 }
@@ -37,7 +41,7 @@ resource blobContainers 'Microsoft.Storage/storageAccounts/blobServices/containe
   }
 ]
 
-// Only the topic: a subscription's address bears a key of the app, which does not exist before the app is deployed.
+// Only the topic: a subscription's address contains a key of the app, which does not exist before the app is deployed.
 // infra/blob-events.sh subscribes.
 resource blobEvents 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   name: 'evgt-${name}'
@@ -49,6 +53,14 @@ resource blobEvents 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   }
 }
 
+output id string = account.id
 output name string = account.name
+
+@description('The addresses of its services, whose ends differ between clouds.')
+output endpoints object = {
+  blob: account.properties.primaryEndpoints.blob
+  queue: account.properties.primaryEndpoints.queue
+  table: account.properties.primaryEndpoints.table
+}
 output packages string = '${account.properties.primaryEndpoints.blob}packages'
 output systemTopicName string = blobEvents.name

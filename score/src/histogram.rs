@@ -1,4 +1,4 @@
-//! The bounds of the histograms. They are the same everywhere, so that figures of different steps can be compared.
+//! The bounds of the histograms. They are the same everywhere, so that the metrics of different steps can be compared.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const SECONDS: [f64; 20] = [
     0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 
-/// Times, in seconds. Cloning shares the figures.
+/// Times, in seconds. Cloning shares the metric.
 #[derive(Debug, Clone)]
 pub struct Times(Histogram);
 
@@ -26,13 +26,13 @@ impl Times {
         self.0.observe(time.as_secs_f64());
     }
 
-    /// The figures.
+    /// The metric.
     pub fn histogram(&self) -> &Histogram {
         &self.0
     }
 }
 
-/// Numbers of rows, 1 to 4096 by powers of two. Cloning shares the figures.
+/// Numbers of rows, 1 to 4096 by powers of two. Cloning shares the metric.
 #[derive(Debug, Clone)]
 pub struct RowCounts(Histogram);
 
@@ -48,7 +48,7 @@ impl RowCounts {
         self.0.observe(rows as f64);
     }
 
-    /// The figures.
+    /// The metric.
     pub fn histogram(&self) -> &Histogram {
         &self.0
     }

@@ -11,7 +11,7 @@ pub enum CacheUse {
     /// Answer from the cache what it knows, remember the rest.
     #[default]
     Normal,
-    /// Compute everything anew and remember it (`Cache-Control: no-cache`).
+    /// Compute everything again and store it (`Cache-Control: no-cache`).
     Refresh,
     /// Neither look up nor remember (`Cache-Control: no-store`).
     Bypass,

@@ -20,7 +20,7 @@ const HITS_AGAIN_LIMIT: Duration = PATIENCE;
 
 /// A Redis, however it is made up, that can be broken.
 pub(crate) trait Backend: Sync {
-    /// What the handler is told about it, and whatever else its environment needs.
+    /// The settings of the handler for it, and the rest of its environment.
     fn settings(&self) -> HostOptions;
 
     /// Makes it whole and empty before the next fault.
@@ -227,7 +227,7 @@ async fn all_hit(host: &FunctionsHost, limit: Duration) -> Option<Instant> {
     None
 }
 
-/// A figure of the handler's.
+/// A metric of the handler.
 pub(crate) async fn counter(host: &FunctionsHost, name: &str) -> u64 {
     let answer = host.http("GET", "/api/score/metrics", &[], []).await;
     let text = answer.expect_status(200).text();

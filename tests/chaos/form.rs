@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How long things take and how strictly latencies are judged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
-    /// Whether the figures are wanted for themselves.
+    /// Whether the measurements are the purpose of the run.
     pub(crate) is_long: bool,
     /// Load with the cache in use, before each fault.
     pub(crate) before: Duration,

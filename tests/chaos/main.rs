@@ -9,7 +9,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a failing expectation is what a test is for, and its figures are what it is run for"
+    reason = "a failing expectation is what a test is for, and its measurements are what it is run for"
 )]
 
 mod clock_faults;

@@ -26,7 +26,7 @@ pub(crate) struct Pair {
     primary: AtomicUsize,
     /// The address that the handler knows.
     pub(crate) proxy: FaultProxy,
-    /// Whatever goes on for as long as a fault does.
+    /// What runs for as long as a fault lasts.
     pub(crate) mischief: Mutex<Option<JoinHandle<()>>>,
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct Row {
 pub(crate) struct Objections {
     /// Too late, which a busy machine may be to blame for.
     late: Vec<String>,
-    /// Whatever no machine is to blame for.
+    /// What does not depend on the machine.
     wrong: Vec<String>,
 }
 

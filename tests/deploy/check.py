@@ -11,30 +11,27 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from fake_azure import CLIENT, PRINCIPAL, SECRET, SUBSCRIPTION, Azure
+from fake_azure import REGISTRY_SUFFIX, SECRET, STORAGE_SUFFIX, SUBSCRIPTION, VAULT_SUFFIX, Azure
+from found import BASE, look_at
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = f"/subscriptions/{SUBSCRIPTION}"
-ROLES = {
-    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "storageaccounts", "974c5e8b-45b9-4653-ba55-5f855dd0fb88": "storageaccounts",
-    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "storageaccounts", "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0": "namespaces",
-    "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39": "namespaces",
-}
-ACR_PULL = {"7f951dda-4ed3-4680-a7ca-43fe172d538d": "registries"}
 VARIANTS = {
     "image on B1, Azure Managed Redis": {},
-    "zip on Flex Consumption": {"PLAN_SKU": "FC1"},
-    "image on Premium": {"PLAN_SKU": "EP1", "CACHE": "none"},
+    "zip on Flex Consumption": {"PLAN_SKU": "FC1", "FLEX_ALWAYS_READY": "1"},
+    "image on Premium": {"PLAN_SKU": "EP1", "CACHE": "none", "TRIGGERS": "http blob"},
     "zip on Premium": {"PLAN_SKU": "EP1", "PACKAGE": "zip", "CACHE": "none"},
     "image on B1, Azure Cache for Redis": {"CACHE": "classic"},
     "with keys, Azure Cache for Redis": {"AUTH": "keys", "CACHE": "classic"},
     "with keys, Azure Managed Redis": {"AUTH": "keys", "TRIGGERS": "http queue"},
+    "image on Container Apps": {"PLAN_SKU": "ACA", "TRIGGERS": "http blob"},
 }
 BAD = {
     "APP": ["", "-scores", "my_scores", "s" * 64], "STORAGE": ["ab", "a" * 25, "Stscores", "st-scores"],
     "SERVICE_BUS": ["sb-ab", "s" * 51, "1service", "service-"], "REGISTRY": ["crab", "c" * 51, "cr-scores"],
     "RESOURCE_GROUP": ["rg scores", "rg-scores.", "r" * 91], "REDIS": ["redis_scores", "redis--scores", "r" * 61],
-    "PLAN_SKU": ["Y1", "B9"], "PACKAGE": ["docker"], "AUTH": ["password"], "CACHE": ["memcached"], "TRIGGERS": ["http timer"],
+    "PLAN_SKU": ["Y1", "B9", "P0v5"], "PACKAGE": ["docker"], "AUTH": ["password"], "CACHE": ["memcached"], "TRIGGERS": ["http timer"],
+    "FLEX_MEMORY": ["1024", "2 GB"], "FLEX_INSTANCES": ["0", "1001"], "FLEX_CONCURRENCY": ["0"], "FLEX_ALWAYS_READY": ["-1", "101"],
+    "ACA_REPLICAS": ["3", "1-0"], "ACA_MEMORY": ["2048"], "ACA_CPU": ["one"],
     "CACHE_SKU": ["Basic_C0"], "SCORE_QUEUE": ["-score"], "IDENTITY": ["id"], "PLAN": ["plan_1"],
 }
 
@@ -63,6 +60,7 @@ class Check:
             "AZURE_CORE_COLLECT_TELEMETRY": "no", "AZURE_CORE_SURVEY_MESSAGE": "no", "REQUESTS_CA_BUNDLE": authority,
             "CURL_CA_BUNDLE": authority, "IDENTITY_HEADER": "x", "NO_PROXY": "localhost,127.0.0.1",
             "IDENTITY_ENDPOINT": f"http://127.0.0.1:{self.azure.identity.server_port}/msi/token", "TEST_WAIT": "20",
+            "KEY_WAIT": "60", "RETRY_DELAY": "1",
         }
 
     def run(self, *command, ok=True, stdin="", **settings):
@@ -81,9 +79,9 @@ class Check:
             "endpoints": {name: host for name in (
                 "resourceManager", "management", "activeDirectory", "activeDirectoryResourceId", "appServiceResourceId",
                 "microsoftGraphResourceId", "activeDirectoryGraphResourceId", "batchResourceId", "gallery", "sqlManagement",
-                "logAnalyticsResourceId", "appInsightsResourceId", "vmImageAliasDoc")},
-            "suffixes": {"storageEndpoint": "core.windows.net", "acrLoginServerEndpoint": ".azurecr.io",
-                         "keyvaultDns": ".vault.azure.net", "sqlServerHostname": ".database.windows.net"}}))
+                "logAnalyticsResourceId", "appInsightsResourceId", "vmImageAliasDoc")} | {"resourceManager": f"{host}/"},
+            "suffixes": {"storageEndpoint": STORAGE_SUFFIX, "acrLoginServerEndpoint": REGISTRY_SUFFIX,
+                         "keyvaultDns": VAULT_SUFFIX, "sqlServerHostname": ".database.example"}}))
         self.run("az", "cloud", "set", "-n", "Fake")
         self.run("az", "login", "--identity", "-o", "none")
 
@@ -91,10 +89,13 @@ class Check:
 def refusals(check):
     """What can be known to be wrong is refused in one line, before any request."""
     for setting, values in BAD.items():
+        plan = {"FLEX": {"PLAN_SKU": "FC1"}, "ACA_": {"PLAN_SKU": "ACA"}}.get(setting[:4], {})
         for value in values:
-            answer = check.deploy(ok=False, **{setting: value})
+            answer = check.deploy(ok=False, **plan | {setting: value})
             assert answer.startswith("error: ") and setting in answer and answer.count("\n") == 1, (setting, value, answer)
     assert "takes no image" in check.deploy(ok=False, PLAN_SKU="FC1", PACKAGE="image")
+    for plan, wrong in (("ACA", {"AUTH": "keys"}), ("ACA", {"PACKAGE": "zip"}), ("ACA", {"APP": "My-scores"})):
+        assert "Container Apps" in check.deploy(ok=False, PLAN_SKU=plan, **wrong)
     assert "no such file" in check.deploy(ok=False, PACKAGE="zip", ZIP="nowhere.zip")
     if shutil.which("zipinfo"):
         assert "expected -rwxr-xr-x" in check.deploy(ok=False, PACKAGE="zip", ZIP=str(check.plain_zip))
@@ -123,71 +124,54 @@ def variant(check, name, settings):
     summary(name, azure.requests[:before], times)
 
 
-def look_at(azure, chosen):
-    """What is there in the end, and with what it was asked for."""
-    group = f"{BASE}/resourcegroups/rg-my-scores"
-    found = lambda path: azure.resources[f"{group}/providers/{path}".lower()]
-    absent = lambda path: f"{group}/providers/{path}".lower() not in azure.resources
-    app = found("Microsoft.Web/sites/my-scores")
-    settings = found("Microsoft.Web/sites/my-scores/config/appsettings")["properties"]
-    web = found("Microsoft.Web/sites/my-scores/config/web")["properties"]
-    storage = found("Microsoft.Storage/storageAccounts/stmyscores")["properties"]
-    keyless = chosen["AUTH"] == "identity"
-    flex, image = chosen["PLAN_SKU"] == "FC1", chosen["PACKAGE"] == "image"
-    files_key = chosen["PLAN_SKU"] == "EP1" and not image
+def settings_with_hyphens(check):
+    """The fake refuses them as Azure does; a switch with a hyphen in the function's name is one."""
+    refusal = check.run("az", "functionapp", "config", "appsettings", "set", "--resource-group", "rg-my-scores", "--name",
+                        "my-scores", "--settings", "AzureWebJobs.score-queue.Disabled=true", ok=False)
+    assert "AppSetting with name 'AzureWebJobs.score-queue.Disabled' is not allowed" in refusal, refusal
 
-    assert settings.get("FUNCTIONS_WORKER_RUNTIME") == (None if flex else "custom")
-    assert settings["SCORE_QUEUE"] == "score" and settings["SCORE_RESULT_QUEUE"] == "score-results"
-    assert settings["AzureWebJobs_score_blob_Disabled"] == str("blob" not in chosen["TRIGGERS"]).lower()
-    for queue in ("score", "score-results", "score-rejected"):
-        found(f"Microsoft.ServiceBus/namespaces/sb-my-scores/queues/{queue}")
-    for container in ("incoming", "scored", "rejected") if "blob" in chosen["TRIGGERS"] else ():
-        found(f"Microsoft.Storage/storageAccounts/stmyscores/blobServices/default/containers/{container}")
-    assert storage["allowSharedKeyAccess"] == (not keyless or files_key) and not storage["allowBlobPublicAccess"]
-    assert app["properties"]["httpsOnly"] is True
 
-    if flex:
-        config = app["properties"]["functionAppConfig"]
-        assert config["runtime"] == {"name": "custom", "version": "1.0"}, config
-        assert config["deployment"]["storage"]["authentication"]["type"] == "UserAssignedIdentity", config
-    assert web.get("healthCheckPath") == (None if flex else "/api/health/live"), web
-    if image:
-        assert web["linuxFxVersion"] == "DOCKER|crmyscores.azurecr.io/score:1", web
-        assert settings["WEBSITES_ENABLE_APP_SERVICE_STORAGE"] == "false"
-        assert bool(found("Microsoft.ContainerRegistry/registries/crmyscores")["properties"]["adminUserEnabled"]) != keyless
-    else:
-        assert absent("Microsoft.ContainerRegistry/registries/crmyscores")
-        assert any(r["path"].startswith(("/api/publish", "/api/zipdeploy")) and r["bytes"] for r in azure.requests)
+def scale_rules_of_a_function_app(check):
+    """The platform makes them; the fake refuses others as Azure does."""
+    app = f"{BASE}/resourceGroups/rg-my-scores/providers/Microsoft.App/containerApps/my-scores"
+    rules = [{"name": "http", "http": {"metadata": {"concurrentRequests": "64"}}}]
+    body = {"kind": "functionapp", "location": "westeurope", "properties": {"template": {"scale": {"rules": rules}}}}
+    refusal = check.run("az", "rest", "--method", "put", "--uri", f"{app}?api-version=2026-07-01", "--body", json.dumps(body),
+                        ok=False)
+    assert "FunctionAppCannotSetScaleRules" in refusal, refusal
 
-    keys = {name for name, value in settings.items() if SECRET in (value or "")}
-    if not keyless:
-        assert keys >= {"AzureWebJobsStorage", "ServiceBusConnection", "REDIS_CONNECTION_STRING"}, keys
-        assert "," in settings["REDIS_CONNECTION_STRING"] and settings["REDIS_CONNECTION_STRING"].endswith("=,ssl=True")
-        assert image == ("DOCKER_REGISTRY_SERVER_PASSWORD" in keys)
-        return
-    assert keys == ({"WEBSITE_CONTENTAZUREFILECONNECTIONSTRING"} if files_key else set()), keys
-    identity = f"{group}/providers/microsoft.managedidentity/userassignedidentities/id-my-scores"
-    assert [i.lower() for i in app["identity"]["userAssignedIdentities"]] == [identity]
-    assert settings["AzureWebJobsStorage__accountName"] == "stmyscores" and settings["AzureWebJobsStorage__clientId"] == CLIENT
-    assert settings["ServiceBusConnection__fullyQualifiedNamespace"] == "sb-my-scores.servicebus.windows.net"
-    assert found("Microsoft.ServiceBus/namespaces/sb-my-scores")["properties"]["disableLocalAuth"] is True
-    if image:
-        assert web["acrUseManagedIdentityCreds"] is True and web["acrUserManagedIdentityID"] == CLIENT
-    roles = {}
-    for key, resource in azure.resources.items():
-        if "/roleassignments/" in key:
-            given = resource["properties"]
-            assert given["principalId"] == PRINCIPAL and given["principalType"] == "ServicePrincipal"
-            roles[given["roleDefinitionId"].split("/")[-1]] = key.split("/providers/")[1].split("/")[1]
-    expected = ROLES | (ACR_PULL if image else {})
-    assert {role: roles.get(role) for role in expected} == expected, roles
-    cache = {"managed": "redisEnterprise/redis-my-scores/databases/default", "classic": "redis/redis-my-scores"}
-    if chosen["CACHE"] in cache:
-        policy = found(f"Microsoft.Cache/{cache[chosen['CACHE']]}/accessPolicyAssignments/score")["properties"]
-        assert PRINCIPAL in json.dumps(policy) and settings["REDIS_AUTH"] == "entra"
-        assert re.fullmatch(r"rediss://redis-my-scores\.[a-z.]+:(10000|6380)", settings["REDIS_URL"])
-    events = found("Microsoft.Storage/storageAccounts/stmyscores/providers/Microsoft.EventGrid/eventSubscriptions/score-blob")
-    assert "functionName=Host.Functions.score_blob&code=" in events["properties"]["destination"]["properties"]["endpointUrl"]
+
+def scripts_of_azd(check):
+    """infra/smoke.sh and infra/blob-events.sh against an app whose host still starts, on App Service and Container Apps."""
+    azure = check.azure
+    group = f"{BASE}/resourceGroups/rg-my-scores/providers"
+    topic = f"{group}/Microsoft.EventGrid/systemTopics/topic"
+    azure.put(topic, {"location": "westeurope"})
+    for hosting, vault in ("zip", ""), ("containerapp", f"https://{azure.host}/"):
+        if vault:
+            azure.put(f"{group}/Microsoft.App/containerApps/my-scores", {
+                "location": "westeurope", "properties": {"configuration": {"ingress": {}, "secrets": []}}})
+        app = {"SCORE_HOSTING": hosting, "AZURE_KEY_VAULT_URI": vault, "SCORE_KEY_DELAY": "1"}
+        azure.asked_for_keys, azure.called = 0, False
+        assert "my-scores scores" in check.run(ROOT / "infra/smoke.sh", "rg-my-scores", "my-scores", **app)
+        azure.asked_for_keys, azure.called = 0, False
+        events = {"AZURE_RESOURCE_GROUP": "rg-my-scores", "AZURE_FUNCTION_NAME": "my-scores", "AZURE_SYSTEM_TOPIC_NAME": "topic"}
+        for _ in range(2):
+            check.run(ROOT / "infra/blob-events.sh", **app, **events)
+        subscription = azure.resources.pop(f"{topic}/eventSubscriptions/score-blob".lower())["properties"]
+        assert subscription["destination"]["properties"]["endpointUrl"].rstrip() == (
+            f"https://{azure.host}/runtime/webhooks/blobs?functionName=Host.Functions.score_blob&code={SECRET}")
+        assert [r["path"] for r in azure.requests if r["method"] == "PUT"][-1].endswith("eventSubscriptions/score-blob")
+    azure.registered.pop("microsoft.app", None)
+    check.run(ROOT / "infra/providers.sh")
+    assert "microsoft.app" not in azure.registered
+    check.run(ROOT / "infra/providers.sh", VNET_ENABLED="true")
+    assert azure.state("microsoft.app") == "Registered", "Flex Consumption needs it in a network"
+    azure.asked_for_keys = 0
+    gone = {"SCORE_KEY_SECONDS": "0", "SCORE_HOSTING": "zip"}
+    refused = check.run(ROOT / "infra/smoke.sh", "rg-my-scores", "my-scores", ok=False, **gone)
+    assert "has no function key after 0 s" in refused, refused
+    print("\ninfra/smoke.sh and infra/blob-events.sh waited for the keys of a starting host")
 
 
 def summary(name, requests, times):
@@ -208,7 +192,10 @@ def taken(check):
         assert f"{setting} '{name}': the name is taken" in check.deploy(ok=False)
         assert not any(r["method"] == "PUT" for r in check.azure.requests)
     check.azure.taken = set()
-    print("\nrefused before anything was made: 4 taken names")
+    refusal = check.deploy(ok=False, PLAN_SKU="FC1", LOCATION="atlantis")
+    assert "LOCATION 'atlantis': Flex Consumption (PLAN_SKU FC1) is not there; expected one of westeurope" in refusal
+    assert not any(r["method"] == "PUT" for r in check.azure.requests)
+    print("\nrefused before anything was made: 4 taken names, a region without Flex Consumption")
 
 
 def goes_on(check):
@@ -221,6 +208,15 @@ def goes_on(check):
     check.azure.refused = None
     assert "[7]" in check.deploy(**settings)
     print("went on after a failed step")
+
+
+def registry_that_builds_nothing(check):
+    check.azure.reset()
+    check.azure.builds = False
+    refusal = check.deploy("--only", "image", ok=False)
+    assert "TasksOperationsNotAllowed" in refusal and "give its name by IMAGE" in refusal, refusal
+    check.azure.builds = True
+    print("said what to do where a registry may not build")
 
 
 def clean_up(check):
@@ -240,14 +236,23 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         check = Check(az, Path(folder))
         refusals(check)
+        print(check.run(Path(az) / "python", ROOT / "tests/deploy/documented.py"), end="")
         check.sign_in()
         if short == ["--short"]:
             name, settings = next(iter(VARIANTS.items()))
-            return variant(check, name, settings)
+            variant(check, name, settings)
+            settings_with_hyphens(check)
+            return scripts_of_azd(check)
         for name, settings in VARIANTS.items():
             variant(check, name, settings)
+            if settings.get("PLAN_SKU") == "ACA":
+                scale_rules_of_a_function_app(check)
+            if settings == {}:
+                settings_with_hyphens(check)
+                scripts_of_azd(check)
         taken(check)
         goes_on(check)
+        registry_that_builds_nothing(check)
         clean_up(check)
 
 

@@ -3,6 +3,7 @@
 Resources are kept as they are put; what az needs beyond that is in `special`. Every request is recorded.
 """
 import base64
+import copy
 import json
 import re
 import ssl
@@ -17,6 +18,17 @@ PRINCIPAL = "00000000-0000-0000-0000-0000000000aa"
 CLIENT = "00000000-0000-0000-0000-0000000000cc"
 SECRET = "c2VjcmV0LXRoYXQtbXVzdC1ub3QtYmUtc2hvd24="
 LOCATION = {"name": "westeurope", "displayName": "West Europe"}
+# Suffixes of no real cloud: a script that writes a suffix of its own is found by a name that does not fit.
+STORAGE_SUFFIX, REGISTRY_SUFFIX, VAULT_SUFFIX = "core.fake.example", ".azurecr.example", ".vault.example"
+BUS_SUFFIX = "servicebus.example"
+# The resource providers that a new subscription has without being asked.
+PROVIDERS = {"microsoft.authorization", "microsoft.resources", "microsoft.features"}
+# What the resource manager answers for a host that is still starting, one after another.
+STARTING_HOST = [
+    (400, {"error": {"code": "BadRequest", "message": "Encountered an error (ServiceUnavailable) from host runtime."}}),
+    (502, {"error": {"code": "BadGateway", "message": "The gateway got no answer."}}),
+    (200, {"functionKeys": {}, "systemKeys": {}, "masterKey": SECRET}),  # the keys themselves come last
+]
 
 
 def token():
@@ -56,7 +68,12 @@ class Azure:
         self.resources = {}  # by lower-case path
         self.requests = []
         self.taken = set()  # names that somebody else has
+        self.builds = True  # whether registries may build; subscriptions with free credit may not
         self.refused = None  # part of the paths that nothing may be put to
+        self.registered = {}  # resource provider -> how often it was asked for since it was registered
+        self.secrets = {}  # of container apps, by lower-case path
+        self.asked_for_keys = 0
+        self.called = False  # whether the app had to look at a key
         self.lock = threading.Lock()
         self.arm = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -70,6 +87,73 @@ class Azure:
     def reset(self):
         self.resources.clear()
         self.requests.clear()
+        self.registered.clear()
+        self.secrets.clear()
+        self.asked_for_keys = 0
+
+    # --- what Azure refuses ---
+
+    def refusal(self, method, path, body):
+        """The answer to a request that Azure refuses, or None."""
+        key = path.lower()
+        for namespace in re.findall(r"/providers/(microsoft\.\w+)/", key + "/"):
+            if method != "GET" and self.state(namespace) != "Registered" and not key.endswith("/register"):
+                return 409, {"error": {"code": "MissingSubscriptionRegistration", "message":
+                             f"The subscription is not registered to use namespace '{namespace}'. "
+                             "See https://aka.ms/rps-not-found for how to register subscriptions."}}
+        if method == "PUT" and self.refused and self.refused in key:
+            return 403, {"error": {"code": "AuthorizationFailed", "message": "not allowed"}}
+        if method == "PUT" and key.endswith("/config/appsettings"):
+            return self.refused_settings(key, body["properties"])
+        if method == "PUT" and "/microsoft.app/containerapps/" in key and body.get("kind") == "functionapp":
+            scale = body["properties"]["template"].get("scale", {})
+            if scale.get("rules") and not scale.get("allowScalingRuleOverride"):
+                return 400, {"error": {"code": "FunctionAppCannotSetScaleRules", "message": "Scale rules cannot be manually "
+                             "configured on the Function App. Scaling is auto-configured on the revision."}}
+        if method == "PUT" and re.search(r"/microsoft\.web/sites/[^/]+$", key):
+            settings = (body["properties"].get("siteConfig") or {}).get("appSettings") or []
+            return self.refused_settings(key, {s["name"]: s.get("value") for s in settings})
+        return None
+
+    def refused_settings(self, key, settings):
+        for name in settings:
+            if not re.fullmatch(r"[A-Za-z0-9_.]+", name):  # on Linux; Azure/Azure-Functions issues 1851 and 2132
+                return 400, {"Code": "BadRequest", "Message": f"AppSetting with name '{name}' is not allowed."}
+        share = settings.get("WEBSITE_CONTENTAZUREFILECONNECTIONSTRING")
+        account = re.search(r"AccountName=(\w+)", share or "")
+        if account:
+            group = key.split("/providers/")[0]
+            storage = self.resources[f"{group}/providers/microsoft.storage/storageaccounts/{account[1].lower()}"]
+            if storage["properties"].get("allowSharedKeyAccess") is False:
+                return 400, {"Code": "BadRequest", "Message": "Creation of storage file share failed with: 'The remote "
+                             "server returned an error: (403) Forbidden.'. Please check if the storage account is accessible."}
+        return None
+
+    def state(self, namespace):
+        if namespace in PROVIDERS:
+            return "Registered"
+        asked = self.registered.get(namespace)
+        return "NotRegistered" if asked is None else "Registered" if asked >= 1 else "Registering"
+
+    def provider(self, namespace):
+        return {"id": f"/subscriptions/{SUBSCRIPTION}/providers/{namespace}", "namespace": namespace, "resourceTypes": [],
+                "registrationState": self.state(namespace.lower())}
+
+    def providers(self, method, path):
+        """The registration of resource providers: it takes a while, so the first question after it finds it under way."""
+        parts = path.split("/providers")[1].strip("/").split("/")
+        if parts == [""]:
+            answer = {"value": [self.provider(name) for name in [*PROVIDERS, *self.registered, "Microsoft.Cache"]]}
+            self.registered = {namespace: asked + 1 for namespace, asked in self.registered.items()}
+            return 200, answer
+        namespace, *action = parts
+        if method == "POST" and action == ["register"]:
+            self.registered.setdefault(namespace.lower(), 0)
+            return 200, self.provider(namespace)
+        answer = self.provider(namespace)
+        if namespace.lower() in self.registered:
+            self.registered[namespace.lower()] += 1
+        return 200, answer
 
     # --- resources ---
 
@@ -81,7 +165,7 @@ class Azure:
         if "/roleassignments/" in key and new and self.same_role(key, body):
             del self.resources[key]
             return 409, {"error": {"code": "RoleAssignmentExists", "message": "The role assignment already exists."}}
-        merge(resource, body or {})
+        merge(resource, copy.deepcopy(body or {}))
         parts = path.split("/providers/")[-1].split("/")
         resource.update(id=path, name=path.split("/")[-1])
         resource["type"] = "/".join([parts[0], *parts[1::2]]) if "/providers/" in path else "group"
@@ -89,7 +173,7 @@ class Azure:
         properties = resource["properties"] = {} if properties is None else properties
         properties["provisioningState"] = "Succeeded"
         self.complete(resource, properties)
-        return (201 if "/roleassignments/" in key else 200), resource
+        return (201 if re.search("/(roleassignments|systemtopics/[^/]+/eventsubscriptions)/", key) else 200), resource
 
     def same_role(self, key, body):
         pick = lambda properties: (properties["principalId"], properties["roleDefinitionId"].lower())
@@ -105,13 +189,15 @@ class Azure:
             properties.update(principalId=PRINCIPAL, clientId=CLIENT, tenantId=TENANT)
         elif kind == "microsoft.storage/storageaccounts":
             properties["primaryEndpoints"] = {
-                service: f"https://{name}.{service}.core.windows.net/" for service in ("blob", "queue", "table", "file")}
+                service: f"https://{name}.{service}.{STORAGE_SUFFIX}/" for service in ("blob", "queue", "table", "file")}
         elif kind == "microsoft.containerregistry/registries":
-            properties["loginServer"] = f"{name}.azurecr.io"
+            properties["loginServer"] = f"{name}{REGISTRY_SUFFIX}"
+        elif kind == "microsoft.servicebus/namespaces":
+            properties["serviceBusEndpoint"] = f"https://{name}.{BUS_SUFFIX}:443/"
         elif kind == "microsoft.cache/redis":
-            properties["hostName"] = f"{name}.redis.cache.windows.net"
+            properties["hostName"] = f"{name}.redis.cache.example"
         elif kind == "microsoft.cache/redisenterprise":
-            properties["hostName"] = f"{name}.westeurope.redis.azure.net"
+            properties["hostName"] = f"{name}.westeurope.redis.example"
         elif kind == "microsoft.insights/components":
             properties["ConnectionString"] = "InstrumentationKey=0"
         elif kind == "microsoft.web/serverfarms":
@@ -120,6 +206,10 @@ class Azure:
             properties["reserved"] = True
         elif kind == "microsoft.authorization/roleassignments":
             properties["scope"] = resource["id"].split("/providers/Microsoft.Authorization/")[0]
+        elif kind == "microsoft.app/containerapps":
+            configuration = properties["configuration"]
+            configuration["ingress"]["fqdn"] = self.host
+            self.secrets[resource["id"].lower()] = {s["name"]: s.pop("value") for s in configuration["secrets"]}
         elif kind == "microsoft.web/sites":
             self.complete_site(resource, properties, name)
 
@@ -161,6 +251,8 @@ class Azure:
                          "resource": query["resource"][0], "client_id": CLIENT}
         if low == "/subscriptions":
             return 200, {"value": [self.subscription()]}
+        if re.fullmatch(f"/subscriptions/{SUBSCRIPTION}/providers(/microsoft\\.\\w+(/register)?)?", low):
+            return self.providers(method, path)
         if low == f"/subscriptions/{SUBSCRIPTION}":
             return 200, self.subscription()
         if low.endswith("/locations") and method == "GET":
@@ -177,12 +269,24 @@ class Azure:
             return 200, {"nameAvailable": body["name"] not in self.taken, "reason": "AlreadyExists", "message": ""}
         if low.endswith("/resources") and method == "GET":
             return 200, {"value": self.listed(low[:-len("/resources")], query)}
+        if low.startswith("/secrets/host--"):  # a vault with the keys of the host of a container app
+            if not self.called:
+                return 404, {"error": {"code": "SecretNotFound", "message": "not found"}}
+            return 200, {"value": SECRET}
+        if low.endswith("/listsecrets"):
+            return 200, {"value": [{"name": n, "value": v} for n, v in self.secrets[low[:-len("/listsecrets")]].items()]}
         if low.endswith("/listkeys"):
+            if "/host/default/" in low:
+                self.asked_for_keys += 1
+                if self.asked_for_keys <= len(STARTING_HOST):
+                    return STARTING_HOST[self.asked_for_keys - 1]
             return 200, self.keys(low)
         if low.endswith("/listcredentials"):
             return 200, {"username": "admin", "passwords": [{"name": "password", "value": SECRET}]}
         if low.endswith("/listbuildsourceuploadurl"):
             return 200, {"uploadUrl": f"https://{self.host}/upload/source.tar.gz?sig={SECRET}", "relativePath": "source.tar.gz"}
+        if low.endswith("/schedulerun") and not self.builds:
+            return 403, {"error": {"code": "TasksOperationsNotAllowed", "message": "ACR Tasks requests are not permitted."}}
         if low.endswith("/schedulerun") or "/runs/" in low:
             return 200, {"id": f"{path}/r1", "name": "r1", "properties": {"runId": "r1", "status": "Succeeded"}}
         if low.startswith("/upload/"):
@@ -201,11 +305,17 @@ class Azure:
             return 202, "1"
         if low.startswith("/api/deployments") or "/deploymentstatus" in low:
             return 200, {"id": "1", "status": 4, "complete": True, "properties": {"status": "RuntimeSuccessful"}}
-        if low == "/api/score":
-            return 200, [7]
         if low.startswith(("/admin/", "/api/health/")) or low == "/":
             return 200, {}
         return None
+
+    def score(self, method, key):
+        """The app itself, which asks for a function key."""
+        self.called = True
+        keys = {SECRET, *(value for app in self.secrets.values() for name, value in app.items() if name == "host-function-default")}
+        if key not in keys:
+            return 401, None
+        return 200, [7] if method == "POST" else {"sample_request": {"data": [[0.0]]}}
 
     def keys(self, low):
         if "/host/default/" in low:
@@ -227,12 +337,10 @@ class Azure:
         return [r for r in found if not wanted or r["type"].lower() == wanted[1].lower()]
 
     def answer(self, method, path, query, body):
-        answer = self.special(method, path, query, body)
+        answer = self.refusal(method, path, body) or self.special(method, path, query, body)
         if answer:
             return answer
         key = path.lower()
-        if method == "PUT" and self.refused and self.refused in key:
-            return 403, {"error": {"code": "AuthorizationFailed", "message": "not allowed"}}
         if method in ("PUT", "PATCH"):
             return self.put(path, body)
         if method == "DELETE":
@@ -261,7 +369,10 @@ class Azure:
                 if url.path != "/msi/token":
                     azure.requests.append({"method": self.command, "path": url.path, "body": body, "bytes": len(raw),
                                            "api": query.get("api-version", [None])[0], "headers": dict(self.headers)})
-                status, answer = azure.answer(self.command, url.path.rstrip("/") or "/", query, body)
+                if url.path == "/api/score":
+                    status, answer = azure.score(self.command, self.headers.get("x-functions-key"))
+                else:
+                    status, answer = azure.answer(self.command, re.sub("/+", "/", url.path).rstrip("/") or "/", query, body)
                 data = b"" if answer is None else json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 # type -> package, its class of the request's body
 CLASSES = {
+    "Microsoft.App/containerApps": ("appcontainers", "ContainerApp"),
+    "Microsoft.App/managedEnvironments": ("appcontainers", "ManagedEnvironment"),
     "Microsoft.Authorization/roleAssignments": (
         "authorization.v2022_04_01",
         "RoleAssignmentCreateParameters",
@@ -23,7 +25,13 @@ CLASSES = {
         "applicationinsights.v2020_02_02",
         "ApplicationInsightsComponent",
     ),
+    "Microsoft.KeyVault/vaults": ("keyvault", "VaultCreateOrUpdateParameters"),
     "Microsoft.ManagedIdentity/userAssignedIdentities": ("msi.v2024_11_30", "Identity"),
+    "Microsoft.Network/privateDnsZones": ("privatedns", "PrivateZone"),
+    "Microsoft.Network/privateDnsZones/virtualNetworkLinks": ("privatedns", "VirtualNetworkLink"),
+    "Microsoft.Network/privateEndpoints": ("network", "PrivateEndpoint"),
+    "Microsoft.Network/privateEndpoints/privateDnsZoneGroups": ("network", "PrivateDnsZoneGroup"),
+    "Microsoft.Network/virtualNetworks": ("network", "VirtualNetwork"),
     "Microsoft.OperationalInsights/workspaces": ("loganalytics", "Workspace"),
     "Microsoft.ServiceBus/namespaces": ("servicebus", "SBNamespace"),
     "Microsoft.ServiceBus/namespaces/queues": ("servicebus", "SBQueue"),
@@ -75,8 +83,10 @@ def compare(body, known, models, where):
             for one in value if isinstance(value, tuple) else [value]:
                 if isinstance(one, str) and one not in allowed:
                     yield f"{path}: {one!r} is none of {', '.join(sorted(allowed))}"
-        elif found.type is not None and isinstance(value, dict):
-            yield from compare(value, properties(found.type, models), models, path)
+        elif found.type is not None:
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, dict):
+                    yield from compare(one, properties(found.type, models), models, path)
 
 
 def properties(model, models):
@@ -111,9 +121,9 @@ def of_older_generator(model, models):
 
 
 def named(annotation, models):
-    """The model or enum in an annotation; maps and lists are not looked into."""
+    """The model or enum in an annotation, of the elements if it is a list; maps are not looked into."""
     words = str(annotation)
-    if annotation is None or re.search(r"\b([Dd]ict|[Ll]ist|Mapping)\[", words):
+    if annotation is None or re.search(r"\b([Dd]ict|Mapping)\[", words):
         return None
     found = re.search(r"_models(?:_py3)?\.(\w+)", words)
     return getattr(models, found.group(1), None) if found else None

@@ -32,7 +32,7 @@ class BicepFile:
     resources: list = field(default_factory=list)
     modules: list = field(default_factory=list)  # (symbol, path, parameters)
     parameters: dict = field(default_factory=dict)  # name -> whether it has a default
-    variables: list = field(default_factory=list)
+    variables: dict = field(default_factory=dict)  # name -> value
     outputs: dict = field(default_factory=dict)  # name -> text
     identifiers: list = field(default_factory=list)  # every use of a name, declarations too
 
@@ -65,7 +65,7 @@ def declaration(node, file):
     elif node.type == "parameter_declaration":
         file.parameters[text(named[0])] = any(child.type == "=" for child in node.children)
     elif node.type == "variable_declaration":
-        file.variables.append(text(named[0]))
+        file.variables[text(named[0])] = value(named[-1])
     elif node.type == "output_declaration":
         file.outputs[text(named[0])] = text(named[-1])
 
@@ -94,6 +94,9 @@ def value(node):
         _, yes, no = (value(child) for child in node.named_children)
         if isinstance(yes, str) and isinstance(no, str):
             return (yes, no)
+        for branch in (yes, no):
+            if branch and isinstance(branch, dict | list):
+                return branch  # the other one is null or empty
     return Expression(text(node))
 
 

@@ -14,6 +14,8 @@ FILES = [bicep.read(path) for path in sorted(INFRA.rglob("*.bicep"))]
 RESOURCES = [resource for file in FILES for resource in file.resources if not resource.existing]
 
 VERSIONS = {
+    "Microsoft.App/containerApps": "2026-07-01",
+    "Microsoft.App/managedEnvironments": "2026-07-01",
     "Microsoft.Authorization/roleAssignments": "2022-04-01",
     "Microsoft.Cache/redisEnterprise": "2025-07-01",
     "Microsoft.Cache/redisEnterprise/databases": "2025-07-01",
@@ -21,7 +23,13 @@ VERSIONS = {
     "Microsoft.ContainerRegistry/registries": "2025-11-01",
     "Microsoft.EventGrid/systemTopics": "2025-02-15",
     "Microsoft.Insights/components": "2020-02-02",
+    "Microsoft.KeyVault/vaults": "2024-11-01",
     "Microsoft.ManagedIdentity/userAssignedIdentities": "2024-11-30",
+    "Microsoft.Network/privateDnsZones": "2024-06-01",
+    "Microsoft.Network/privateDnsZones/virtualNetworkLinks": "2024-06-01",
+    "Microsoft.Network/privateEndpoints": "2025-05-01",
+    "Microsoft.Network/privateEndpoints/privateDnsZoneGroups": "2025-05-01",
+    "Microsoft.Network/virtualNetworks": "2025-05-01",
     "Microsoft.OperationalInsights/workspaces": "2025-07-01",
     "Microsoft.Resources/resourceGroups": "2024-03-01",
     "Microsoft.ServiceBus/namespaces": "2024-01-01",
@@ -36,10 +44,16 @@ VERSIONS = {
 }
 
 # What keeps keys and passwords out, and what the app cannot do without.
+PUBLIC = ("Enabled", "Disabled")  # a choice: disabled with a virtual network
 REQUIRED = {
+    "Microsoft.App/containerApps": {
+        "kind": "functionapp",
+        "identity.type": "UserAssigned",
+        "properties.configuration.ingress.allowInsecure": False,
+    },
     "Microsoft.Cache/redisEnterprise": {
         "properties.minimumTlsVersion": "1.2",
-        "properties.publicNetworkAccess": "Enabled",
+        "properties.publicNetworkAccess": PUBLIC,
     },
     "Microsoft.Cache/redisEnterprise/databases": {
         "name": "default",
@@ -52,10 +66,16 @@ REQUIRED = {
     },
     "Microsoft.ContainerRegistry/registries": {"properties.adminUserEnabled": False},
     "Microsoft.Insights/components": {"properties.DisableLocalAuth": True},
-    "Microsoft.ServiceBus/namespaces": {"properties.disableLocalAuth": True},
+    "Microsoft.KeyVault/vaults": {"properties.enableRbacAuthorization": True},
+    "Microsoft.Network/privateDnsZones/virtualNetworkLinks": {"properties.registrationEnabled": False},
+    "Microsoft.ServiceBus/namespaces": {
+        "properties.disableLocalAuth": True,
+        "properties.publicNetworkAccess": PUBLIC,
+    },
     "Microsoft.Storage/storageAccounts": {
         "properties.allowBlobPublicAccess": False,
         "properties.allowSharedKeyAccess": False,
+        "properties.publicNetworkAccess": PUBLIC,
         "properties.supportsHttpsTrafficOnly": True,
     },
     "Microsoft.Web/serverfarms": {"properties.reserved": True},
@@ -106,7 +126,7 @@ def test_no_keys_are_read_and_none_go_out(file):
     source = file.path.read_text()
     assert not re.search(r"\blist\w*\(|@secure|AccountKey=|SharedAccessKey", source)
     for name, value in file.outputs.items():
-        assert not re.search(r"(?i)key|secret|password|credential\b", name + " " + value.split("{")[0])
+        assert not re.search(r"(?i)key(?!_vault_uri)|secret|password|credential\b", name + " " + value.split("{")[0])
 
 
 def test_parameters_and_variables_are_used(file):
@@ -136,6 +156,23 @@ def test_clustering_policies_are_those_of_azure():
     source = (INFRA / "main.bicep").read_text()
     allowed = re.search(r"@allowed\(\[([^]]*)\]\)\s*@description\([^)]*\)\s*param redisClusteringPolicy", source)
     assert set(re.findall(r"'(\w+)'", allowed.group(1))) == {policy.value for policy in ClusteringPolicy}
+
+
+def test_probes_are_those_of_azure():
+    from azure.mgmt.appcontainers import models
+
+    (file,) = [file for file in FILES if file.path.name == "container-app.bicep"]
+    probes = file.variables["probes"]
+    known = azure_models.properties(models.ContainerAppProbe, models)
+    assert not [mistake for probe in probes for mistake in azure_models.compare(probe, known, models, "probe")]
+    asked = {probe["type"]: probe["httpGet"]["path"] for probe in probes}
+    assert asked == {"Startup": "/api/health/live", "Readiness": "/api/health/ready", "Liveness": "/api/health/live"}
+
+
+def test_scale_rules_are_left_to_the_platform():
+    """Azure refuses them on a function app: FunctionAppCannotSetScaleRules."""
+    app = at_file("container-app.bicep", "Microsoft.App/containerApps").body
+    assert set(at(app, "properties.template.scale")) == {"minReplicas", "maxReplicas"}
 
 
 def test_roles_are_named_by_their_scope_and_holder():
@@ -172,6 +209,58 @@ def test_health_is_asked_of_the_function_without_a_key():
         for function in INFRA.parent.glob(f"score_health_{word}/function.json"):
             trigger = json.loads(function.read_text())["bindings"][0]
             assert (trigger["authLevel"], trigger["route"]) == ("anonymous", f"health/{word}")
+
+
+MAIN = (INFRA / "main.bicep").read_text()
+
+
+def decorators(parameter):
+    """What stands before a parameter of main.bicep."""
+    return re.search(rf"((?:^@.*\n(?:^ .*\n|^\]\)\n)*)+)param {parameter} ", MAIN, re.MULTILINE).group(1)
+
+
+def test_regions_are_those_of_flex_consumption():
+    regions = re.findall(r"^  '(\w+)'$", decorators("location"), re.MULTILINE)
+    assert {"westeurope", "eastus", "swedencentral"} <= set(regions) and len(regions) > 25
+    assert "type: 'location'" in decorators("location")
+
+
+def test_an_app_may_have_one_instance():
+    assert "@minValue(1)" in decorators("maximumInstanceCount")
+
+
+def test_requests_at_once_fit_to_the_host():
+    """More than maxConcurrentRequests would wait in the host; both ways to Azure derive the same number."""
+    host = json.loads((INFRA.parent / "host.json").read_text())["extensions"]["http"]
+    most = host["maxConcurrentRequests"]
+    assert f"min(instanceMemoryMB / 32, {most})" in MAIN
+    assert f"FLEX_MEMORY / 32 < {most} ? FLEX_MEMORY / 32 : {most}" in (INFRA.parent / "deploy/az/checks.sh").read_text()
+
+
+def test_plans_are_those_that_deploy_az_takes():
+    pattern = re.search(r'matches PLAN_SKU "\$PLAN_SKU" \'(.*)\'', (INFRA.parent / "deploy/az/checks.sh").read_text()).group(1)
+    skus = re.findall(r"'(\w+)'", decorators("planSku").split("@description")[0])
+    assert {"P0v4", "P1v4", "B1", "EP1"} <= set(skus)
+    for sku in skus:
+        assert re.fullmatch(pattern, sku), sku
+
+
+def test_a_network_closes_every_store():
+    assert MAIN.count("public: !vnetEnabled") == 3  # storage, Service Bus, Redis
+    services = re.search(r"var privateServices = \[\n(.*?)\n\]", MAIN, re.DOTALL).group(1)
+    found = set(re.findall(r"service: '(\w+)', zone", services))
+    assert found == {"blob", "queue", "table", "namespace", "redisEnterprise"}
+    for name in ("function-zip", "function-container", "container-app"):
+        assert "empty(subnetId) ? null :" in (INFRA / f"app/{name}.bicep").read_text()
+    assert MAIN.count("subnetId: vnetEnabled ? network!.outputs.appSubnetId : ''") == 3
+    assert MAIN.count("dependsOn: [appRoles, endpoints]") == 3, "an app that starts before its endpoints finds no storage"
+
+
+def test_no_suffix_belongs_to_one_cloud():
+    public = r"(?<!privatelink\.)\b(core\.windows|azurewebsites|azurecr|servicebus\.windows|redis\.cache\.windows|vault\.azure)\.(net|io)"
+    for path in [*INFRA.rglob("*.bicep"), *INFRA.glob("*.sh"), *(INFRA.parent / "deploy/az").glob("*.sh")]:
+        found = re.search(public, path.read_text().replace("registry_suffix=.azurecr.io", ""))  # shown by a dry run
+        assert not found, f"{path}: {found}"
 
 
 def test_settings_are_those_the_functions_ask_for():

@@ -11,8 +11,16 @@ from jsonschema import Draft202012Validator
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
-FILES = [path for path in sorted(FOLDER.glob("*.yaml")) if path.name != "kustomization.yaml"]
-MANIFESTS = [manifest for path in FILES for manifest in yaml.safe_load_all(path.read_text())]
+FOLDERS = [FOLDER, FOLDER / "standalone"]
+
+
+def read(folder):
+    files = [path for path in sorted(folder.glob("*.yaml")) if path.name != "kustomization.yaml"]
+    return [manifest for path in files for manifest in yaml.safe_load_all(path.read_text())]
+
+
+HOST, STANDALONE = map(read, FOLDERS)  # with the Functions host, and without it
+MANIFESTS = HOST + STANDALONE
 OF_KEDA = {"ScaledObject": keda.ScaledObject, "TriggerAuthentication": keda.TriggerAuthentication}
 
 
@@ -39,8 +47,8 @@ def mistakes(manifest):
     return []
 
 
-def one(kind):
-    (found,) = [manifest for manifest in MANIFESTS if manifest["kind"] == kind]
+def one(kind, manifests=HOST):
+    (found,) = [manifest for manifest in manifests if manifest["kind"] == kind]
     return found
 
 
@@ -61,9 +69,11 @@ def test_misspelt_properties_inside_are_found():
     assert mistakes({**deployment, "spec": {**deployment["spec"], "replica": 1}})
 
 
-def test_kustomization_lists_every_file():
-    kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
-    assert sorted(kustomization["resources"]) == [path.name for path in FILES]
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_kustomization_lists_every_file(folder):
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    files = {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"}
+    assert set(kustomization["resources"]) == files
 
 
 def test_names_fit_together():
@@ -80,15 +90,42 @@ def test_names_fit_together():
     assert queue["metadata"]["queueName"] == one("ConfigMap")["data"]["SCORE_QUEUE"]
     identity = one("ServiceAccount")["metadata"]["annotations"]["azure.workload.identity/client-id"]
     assert one("TriggerAuthentication")["spec"]["podIdentity"]["identityId"] == identity
-    figure = re.search(r"\((\w+)\)", prometheus["metadata"]["query"]).group(1)
+    metric = re.search(r"\((\w+)\)", prometheus["metadata"]["query"]).group(1)
     sources = (ROOT / "handler/src").rglob("*.rs")
-    assert any(f'"{figure}"' in source.read_text() for source in sources)
+    assert any(f'"{metric}"' in source.read_text() for source in sources)
 
 
-def test_probes_ask_the_health_functions():
-    (container,) = one("Deployment")["spec"]["template"]["spec"]["containers"]
+@pytest.mark.parametrize("manifests", [HOST, STANDALONE], ids=["host", "standalone"])
+def test_probes_ask_the_handler(manifests):
+    (container,) = one("Deployment", manifests)["spec"]["template"]["spec"]["containers"]
     paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
     assert paths == {"startup": "/api/health/live", "liveness": "/api/health/live", "readiness": "/api/health/ready"}
+    assert all(container[f"{name}Probe"]["httpGet"]["port"] == "http" for name in paths)
+
+
+@pytest.mark.parametrize("manifests", [HOST, STANDALONE], ids=["host", "standalone"])
+def test_pods_stop_without_losing_calls(manifests):
+    """The pod leaves the service first, and what is in work may take SCORE_TIMEOUT (60 s) after that."""
+    pod = one("Deployment", manifests)["spec"]["template"]["spec"]
+    pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pause >= 5 and pod["terminationGracePeriodSeconds"] >= pause + 60
+
+
+def test_the_host_drains_when_it_is_stopped():
+    """Else it drops the messages in work, and others score them again."""
+    assert one("ConfigMap")["data"]["FUNCTIONS_ENABLE_DRAIN_ON_APP_STOPPING"] == "1"
+
+
+def test_names_of_the_standalone_manifests_fit_together():
+    deployment, dockerfile = one("Deployment", STANDALONE), (ROOT / "Dockerfile").read_text()
+    pod = deployment["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert one("Service", STANDALONE)["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    assert one("HorizontalPodAutoscaler", STANDALONE)["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    stage = dockerfile.split(" AS standalone\n")[1].split("\nFROM ")[0]
+    assert f"EXPOSE {container['ports'][0]['containerPort']}" in stage and "SCORE_PORT=8080" in stage
+    assert f"USER {pod['spec']['securityContext']['runAsUser']}" in stage
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
 
 
 def test_secrets_of_the_readme_are_those_of_the_deployment():

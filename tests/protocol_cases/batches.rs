@@ -8,6 +8,7 @@ use super::LateApp;
 use super::scoring_app::{
     BODY, app, assert_form, default_model, deliver_data, host, original, scores,
 };
+use crate::support::in_process;
 use crate::support::redis::RedisServer;
 use functions_host::PATIENCE;
 use functions_host::encoding::base64;
@@ -145,7 +146,7 @@ async fn m05_a_batch_fails_as_a_whole_before_its_locks_expire() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_too_large_is_rejected_and_its_batch_is_not() {
     let app = app(&["affine"]);
-    let host = FunctionsHost::start(&app, [("SCORE_MAX_BODY_BYTES", "4096"), CORE_TOOLS]).await;
+    let host = in_process::start(&app, [("SCORE_MAX_BODY_BYTES", "4096"), CORE_TOOLS]).await;
     // Of what is much too large only the reason is left: its text is not even read.
     for (bytes, is_kept) in [(5000, true), (20_000, false)] {
         let mut messages = good(0..4);

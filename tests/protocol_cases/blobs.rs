@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::scoring_app::{BODY, assert_form, deliver_data, host, original, scores};
 use crate::support::app_root::AppRoot;
+use crate::support::in_process;
 use functions_host::blob_store::{self, BlobStore};
 use functions_host::encoding::base64;
 use functions_host::host::{CORE_TOOLS, FunctionsHost};
@@ -183,7 +184,7 @@ async fn l07_line_breaks_in_base64_are_tolerated_or_rejected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_blob_function_that_is_shipped_scores_too() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     let digits = crate::support::digits::Digits::load();
     let event = stored("incoming/digits.json", digits.body(0..3), json!({}));
     let sent = host.blob("score_blob", &event, Transport::Chunked);

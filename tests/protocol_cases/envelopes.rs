@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::scoring_app::{BODY, app, default_model, deliver, host, result, scores};
+use super::scoring_app::{BODY, app, default_model, deliver, host, host_with_log, result, scores};
 use functions_host::PATIENCE;
 use functions_host::encoding::base64;
 use functions_host::host::FunctionsHost;
@@ -84,7 +84,7 @@ async fn e05_only_post_invokes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn e06_envelopes_without_the_bindings_data_are_refused_and_logged() {
-    let host = host().await;
+    let host = host_with_log().await;
     let bodies = [
         r#"{}"#,
         r#"{"Data":{}}"#,

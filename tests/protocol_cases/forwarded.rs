@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{JSON, test_model};
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
+use crate::support::in_process;
 use functions_host::PATIENCE;
 use functions_host::answer::Answer;
 use functions_host::host::{FunctionsHost, HostOptions, Mode};
@@ -23,14 +24,14 @@ const MODES: [Mode; 2] = Mode::HTTP;
 const FLOWERS: &[u8] = br#"{"data":[[5.1,3.5,1.4,0.2],[7.0,3.2,4.7,1.4],[6.3,3.3,6.0,2.5]]}"#;
 
 /// scikit-learn's classifier under the name `iris`.
-async fn iris() -> FunctionsHost {
-    iris_with([]).await
-}
-
-async fn iris_with<const N: usize>(settings: [(&str, &str); N]) -> FunctionsHost {
+fn iris_app() -> AppRoot {
     let app = AppRoot::new();
     app.add_model("iris", test_model("zipmap"), None);
-    FunctionsHost::start(&app, settings).await
+    app
+}
+
+async fn iris() -> FunctionsHost {
+    in_process::start(&iris_app(), []).await
 }
 
 fn tells_the_flowers(answer: &Answer) {
@@ -62,7 +63,7 @@ async fn f01_f17_a_forwarded_and_a_proxied_request_get_the_right_scores() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f02_the_last_invocation_id_counts() {
-    let host = iris_with([LOG_ALL]).await;
+    let host = FunctionsHost::start(&iris_app(), [LOG_ALL]).await;
     let id = "X-Azure-Functions-InvocationId";
     let length = FLOWERS.len().to_string();
     let rest = [JSON, ("Host", "app.example"), ("Content-Length", &length)];
@@ -94,7 +95,7 @@ async fn f03_get_describes_the_model_and_a_post_without_a_body_is_a_400() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f04_head_is_answered_without_a_body() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     let connection = RawConnection::open(host.port()).await.unwrap();
     let own = format!("127.0.0.1:{}", host.port());
     for path in ["/", "/api/score"] {
@@ -145,7 +146,7 @@ async fn f07_a_query_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f08_a_declared_length_over_the_limit_is_refused_before_the_body_comes() {
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     let connection = RawConnection::open(host.port()).await.unwrap();
     let headers = [("Host", "x"), ("Content-Length", "99999999")];
     connection
@@ -203,7 +204,7 @@ async fn f11_json_is_understood_under_the_types_that_clients_give_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f12_what_is_no_number_or_far_too_deep_is_a_400_in_bounded_time_and_memory() {
-    let host = iris().await;
+    let host = FunctionsHost::start(&iris_app(), []).await;
     tells_the_flowers(&host.http("POST", "/api/score", &[JSON], FLOWERS).await);
     let value = |value: &str| format!(r#"{{"data":[[5.1,3.5,1.4,{value}]]}}"#).into_bytes();
     let deep = |depth| ["[".repeat(depth), "]".repeat(depth)].concat();
@@ -289,7 +290,7 @@ async fn f02_f16_log_lines_carry_the_invocation_id_and_no_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f18_only_new_rows_are_computed_and_known_ones_are_equal_byte_for_byte() {
     let digits = Digits::load();
-    let host = FunctionsHost::start(&AppRoot::with_sample(), []).await;
+    let host = in_process::start(&AppRoot::with_sample(), []).await;
     let computed = async || {
         let document = host.http("GET", "/api/score", &[], b"").await.json();
         document["rows_computed"].as_i64().unwrap()
@@ -327,7 +328,7 @@ async fn f18_only_new_rows_are_computed_and_known_ones_are_equal_byte_for_byte()
 async fn f19_answers_have_exact_types_and_no_headers_of_the_connection() {
     let app = AppRoot::new();
     app.add_model("iris", test_model("zipmap"), None);
-    let host = FunctionsHost::start(&app, HostOptions::default()).await;
+    let host = in_process::start(&app, HostOptions::default()).await;
     let own = format!("127.0.0.1:{}", host.port());
     let figures = "text/plain; version=0.0.4; charset=utf-8";
     let (json, word) = ("application/json", "text/plain; charset=utf-8");

@@ -47,7 +47,7 @@ async fn f09_a_body_that_breaks_off_gives_its_room_back() {
 async fn f13_of_256_parallel_requests_no_more_run_at_once_than_there_are_sessions() {
     let redis = RedisServer::start().await;
     let url = redis.url();
-    // Refused are those that find no place for themselves, or none for their rows; with neither limit near, nobody is.
+    // Refused are requests that get no permit for themselves or for their rows; far below both limits, none is.
     for (name, value, is_refusing) in [
         ("SCORE_MAX_REQUESTS", "50", true),
         ("SCORE_MAX_WAITING_ROWS", "50", true),

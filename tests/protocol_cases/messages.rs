@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use super::LateApp;
 use super::scoring_app::{
-    BODY, app, default_model, deliver, deliver_data, host, original, rejected, result, scores,
+    BODY, app, default_model, deliver, deliver_data, host, host_with_log, original, rejected,
+    result, scores,
 };
+use crate::support::in_process;
 use crate::support::redis::RedisServer;
 use functions_host::PATIENCE;
 use functions_host::encoding::{base64, twice};
@@ -92,7 +94,7 @@ async fn b05_invalid_base64_is_rejected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn b06_bad_bodies_are_rejected_with_the_original_and_the_reason() {
-    let host = host().await;
+    let host = host_with_log().await;
     let shape = r#"{"data":[[1,2]]}"#;
     let cases: [(&[u8], &str, &str); 6] = [
         (b"not JSON", "invalid_input", "affine"),
@@ -347,7 +349,7 @@ async fn b16_bad_messages_are_left_to_the_broker_if_so_configured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sender_chooses_the_model_and_gets_its_traces_back() {
     let app = app(&["affine", "affine_other"]);
-    let host = FunctionsHost::start(&app, default_model("affine")).await;
+    let host = in_process::start(&app, default_model("affine")).await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let sent = message(BODY)
         .with_property("model", "affine_other")

@@ -44,7 +44,7 @@ pub(crate) async fn probe(port: u16) -> Answer {
     http1::exchange(port, &[&request]).await.unwrap()
 }
 
-/// The value of one line of the figures, `score_cache_damaged_total`.
+/// The value of one line of the metrics, `score_cache_damaged_total`.
 pub(crate) async fn figure(host: &FunctionsHost, name: &str) -> i64 {
     let text = host
         .http("GET", "/api/score/metrics", &[], b"")
@@ -52,7 +52,7 @@ pub(crate) async fn figure(host: &FunctionsHost, name: &str) -> i64 {
         .text();
     let mut values = text.lines().filter_map(|line| line.split_once(' '));
     let found = values.find(|(found, _)| found.split('{').next() == Some(name));
-    let found = found.unwrap_or_else(|| panic!("no figure {name} in\n{text}"));
+    let found = found.unwrap_or_else(|| panic!("no metric {name} in\n{text}"));
     found.1.parse().unwrap()
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{JSON, app_with, test_model};
 use crate::support::app_root::{function_folders, repository};
 use crate::support::funcignore::packed_files;
+use crate::support::in_process;
 use crate::support::redis::{RedisOptions, RedisServer};
 use functions_host::PATIENCE;
 use functions_host::host::{FunctionsHost, HostOptions, Mode};
@@ -343,7 +344,7 @@ fn r05_configuration_files_pass_their_schemas() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r05_the_handler_knows_every_function_and_the_names_of_its_bindings() {
-    let host = FunctionsHost::start(&app_with("affine"), []).await;
+    let host = in_process::start(&app_with("affine"), []).await;
     assert!(!host.config().functions.is_empty());
     for function in &host.config().functions {
         let outcome = called(&host, function).await;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::test_model;
 use crate::support::app_root::AppRoot;
+use crate::support::in_process;
 use functions_host::functions::add_functions;
 use functions_host::host::{FunctionsHost, HostOptions};
 use functions_host::invoke::{InvocationOutcome, Transport};
@@ -38,6 +39,12 @@ pub(super) fn default_model(name: &str) -> HostOptions {
 
 /// A host with `affine` by default and `identity_string`.
 pub(super) async fn host() -> FunctionsHost {
+    let app = app(&["affine", "identity_string"]);
+    in_process::start(&app, default_model("affine")).await
+}
+
+/// The same with a process of its own, for tests of what it logs.
+pub(super) async fn host_with_log() -> FunctionsHost {
     let app = app(&["affine", "identity_string"]);
     FunctionsHost::start(&app, default_model("affine")).await
 }

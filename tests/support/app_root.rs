@@ -110,13 +110,22 @@ impl AppRoot {
     }
 
     fn link_runtime(&self) {
-        let library = repository().join("bin").join(RUNTIME);
-        assert!(
-            library.exists(),
-            "bin/{RUNTIME} not found: run `make runtime` first"
-        );
-        link(&library, &self.path().join("bin").join(RUNTIME));
+        link(&runtime_library(), &self.path().join("bin").join(RUNTIME));
     }
+}
+
+/// ONNX Runtime as `make runtime` puts it into `bin`.
+///
+/// # Panics
+///
+/// If it is not there yet.
+pub(crate) fn runtime_library() -> PathBuf {
+    let library = repository().join("bin").join(RUNTIME);
+    assert!(
+        library.exists(),
+        "bin/{RUNTIME} not found: run `make runtime` first"
+    );
+    library
 }
 
 /// The folders in `root` that hold a function.json.

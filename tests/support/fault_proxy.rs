@@ -167,7 +167,7 @@ async fn connection(mut client: TcpStream, target: SocketAddr, mut modes: watch:
         () = &mut relayed => return,
     };
     if end == Some(Mode::BlackHole) {
-        // Holds the sockets and moves nothing, until somebody resets or the proxy ends.
+        // Holds the sockets and moves nothing, until a side resets or the proxy ends.
         let _ = modes
             .wait_for(|mode| matches!(mode, Mode::Reset | Mode::Refuse))
             .await;

@@ -157,7 +157,7 @@ impl Collector {
         self.lock().spans.clone()
     }
 
-    /// The first span of this name, whatever its trace, as soon as there is one.
+    /// The first span of this name, of any trace, as soon as there is one.
     ///
     /// # Panics
     ///

@@ -254,7 +254,7 @@ impl RedisCluster {
         eventually("the node is out of service", down).await;
     }
 
-    /// SIGSTOP for all nodes; well below the node timeout nobody notices.
+    /// SIGSTOP for all nodes; well below the node timeout the cluster does not notice.
     pub(crate) fn pause_all(&self) {
         self.nodes.iter().for_each(RedisServer::pause);
     }

@@ -37,14 +37,14 @@ impl Answer {
         }
     }
 
-    /// The first header of this name, whatever its case.
+    /// The first header of this name, in any letter case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         let found = headers.find(|(found, _)| found.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
-    /// All headers of this name, whatever its case.
+    /// All headers of this name, in any letter case.
     pub fn header_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers
             .iter()

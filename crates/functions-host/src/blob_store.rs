@@ -1,7 +1,7 @@
 //! Containers with blobs in memory, and what a blob trigger keeps about them: events, receipts, path templates.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::{Captures, Regex};
@@ -17,6 +17,13 @@ const IN_ADDRESS: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+
+/// `{name}` in a template.
+static PLACEHOLDER: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\{([\w-]+)\}").expect("a constant"));
+/// The same in a template that is escaped for a regular expression.
+static ESCAPED_PLACEHOLDER: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\\\{(\w+)\\\}").expect("a constant"));
 
 /// The blobs of one storage account; clones are the same ones.
 #[derive(Clone, Debug, Default)]
@@ -196,9 +203,8 @@ pub fn match_path(template: &str, blob: &BlobName) -> Option<Vec<(String, String
     if container != blob.container {
         return None;
     }
-    let placeholder = Regex::new(r"\\\{(\w+)\\\}").expect("a constant");
     let escaped = regex::escape(name);
-    let pattern = placeholder.replace_all(&escaped, "(?<$1>.+)");
+    let pattern = ESCAPED_PLACEHOLDER.replace_all(&escaped, "(?<$1>.+)");
     let form = Regex::new(&format!("^{pattern}$")).expect("names of placeholders are words");
     let found = form.captures(&blob.name)?;
     let names = form.capture_names().flatten();
@@ -215,9 +221,8 @@ pub fn match_path(template: &str, blob: &BlobName) -> Option<Vec<(String, String
 ///
 /// If one has no value.
 pub fn fill_path(template: &str, values: &[(String, String)]) -> Result<String, String> {
-    let placeholder = Regex::new(r"\{([\w-]+)\}").expect("a constant");
     let mut missing = None;
-    let filled = placeholder.replace_all(template, |found: &Captures<'_>| {
+    let filled = PLACEHOLDER.replace_all(template, |found: &Captures<'_>| {
         let name = &found[1];
         let mut known = values.iter();
         match known.find(|(known, _)| known.eq_ignore_ascii_case(name)) {

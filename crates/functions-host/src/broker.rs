@@ -104,7 +104,7 @@ impl Broker {
         taken.await.unwrap_or_default()
     }
 
-    /// A session that nobody holds as soon as there is one.
+    /// An unlocked session, as soon as there is one.
     pub async fn accept_session(&self, from: &str, wait: Duration) -> Option<Session> {
         self.wait_for(from, wait, |entity, now| entity.accept_session(now))
             .await
@@ -149,7 +149,7 @@ impl Broker {
         self.settle(from, |entity, now| entity.abandon(lock, now))
     }
 
-    /// Starts a message's lock duration anew.
+    /// Renews a message's lock.
     ///
     /// # Errors
     ///
@@ -158,7 +158,7 @@ impl Broker {
         self.with(from, |entity, now| entity.renew(lock, now))
     }
 
-    /// Starts a session's lock duration anew.
+    /// Renews a session's lock.
     ///
     /// # Errors
     ///
@@ -188,7 +188,7 @@ impl Broker {
         self.with(name, Entity::locked)
     }
 
-    /// What nobody will get any more, oldest first.
+    /// The dead letters, oldest first.
     pub fn dead_letters(&self, name: &str) -> Vec<DeadLetter> {
         self.with(name, Entity::dead_letters)
     }
@@ -198,7 +198,7 @@ impl Broker {
         self.with(name, |entity, _| entity.counters())
     }
 
-    /// Waits until nothing waits and nobody holds anything; dead letters may remain.
+    /// Waits until no message waits or is locked; dead letters may remain.
     ///
     /// # Panics
     ///

@@ -1,5 +1,7 @@
 //! Plays the Functions host for one handler: starts it, waits until it answers, watches, stops and restarts it.
 
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use super::client::{Client, Failure, Request};
 use super::host_config::HostConfig;
 pub use super::host_options::{CORE_TOOLS, HostOptions, Mode};
 use super::host_options::{environment, mode_of_test};
+use super::in_process::{InProcess, Serve};
 use super::process::{Launch, Level, Log, LogLine, Process};
 use super::throttle::Throttle;
 use super::{PATIENCE, http1, invoke, port, random};
@@ -21,6 +24,13 @@ use super::{PATIENCE, http1, invoke, port, random};
 const PROBE_PAUSE: Duration = Duration::from_millis(25);
 /// How long the handler may take to its first answer.
 const READY_LIMIT: Duration = PATIENCE;
+
+/// What answers the host.
+#[derive(Debug)]
+enum Handler {
+    Process(Mutex<Process>),
+    InProcess(InProcess),
+}
 
 /// A host with its handler; dropping it kills the handler, and prints the log if the test has failed.
 #[derive(Debug)]
@@ -34,7 +44,7 @@ pub struct FunctionsHost {
     key: Option<String>,
     has_telemetry: bool,
     is_core_tools: bool,
-    process: Mutex<Process>,
+    handler: Handler,
     log: Log,
     startup_time: Mutex<Duration>,
     /// The folder has to outlive the process.
@@ -61,7 +71,41 @@ impl FunctionsHost {
     ///
     /// If the host would refuse the app, or the program cannot be started.
     pub fn spawn(app: &AppFolder, options: impl Into<HostOptions>) -> Self {
-        let mut options = options.into();
+        Self::with(app, options.into(), |launch, log| {
+            Handler::Process(Mutex::new(start(launch, log)))
+        })
+    }
+
+    /// Starts the handler on a thread of this process, and waits until it answers `GET /`.
+    ///
+    /// It has no log, no process id and no exit status, and takes no signals.
+    ///
+    /// # Panics
+    ///
+    /// If the host would refuse the app, or the handler ends or does not answer within [`PATIENCE`].
+    pub async fn start_in_process(
+        app: &AppFolder,
+        options: impl Into<HostOptions>,
+        serve: Serve,
+    ) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        let options = options.into().port(address.port());
+        let host = Self::with(app, options, |launch, _| {
+            let environment: HashMap<_, _> = launch.environment.iter().cloned().collect();
+            Handler::InProcess(InProcess::start(serve, environment, listener))
+        });
+        if let Err(error) = host.wait_ready(READY_LIMIT).await {
+            panic!("{error}");
+        }
+        host
+    }
+
+    fn with(
+        app: &AppFolder,
+        mut options: HostOptions,
+        start: impl FnOnce(&Launch, &Log) -> Handler,
+    ) -> Self {
         if options.mode == Some(Mode::Envelope { chunked: false }) {
             options = options.core_tools();
         }
@@ -77,22 +121,12 @@ impl FunctionsHost {
                 chunked: !is_core_tools,
             },
         });
-        let program = config.executable.to_string_lossy().into_owned();
-        let launch = Launch {
-            command: std::iter::once(program)
-                .chain(config.arguments.iter().cloned())
-                .collect(),
-            environment,
-            directory: options
-                .directory
-                .unwrap_or_else(|| config.working_directory.clone()),
-            has_parent: options.has_parent,
-        };
+        let launch = launch(&config, environment, &options);
         let log = Log::default();
         Self {
             mode,
             port,
-            process: Mutex::new(start(&launch, &log)),
+            handler: start(&launch, &log),
             client: Arc::new(Client::new(
                 port,
                 invoke::request_limit(config.function_timeout),
@@ -120,15 +154,16 @@ impl FunctionsHost {
             head,
             body: Vec::new(),
         };
+        let started = Instant::now();
         let polling = async {
             // only a socket error means not ready: the host takes even a broken answer for a sign of life
             while let Err(Failure::Connect(_)) = self.client.send(&probe).await {
-                if let Some(status) = self.exit_status() {
-                    return Err(format!("the handler ended before it answered: {status}"));
+                if let Some(end) = self.early_end() {
+                    return Err(format!("the handler ended before it answered: {end}"));
                 }
                 sleep(PROBE_PAUSE).await;
             }
-            Ok(self.process().started.elapsed())
+            Ok(self.started().unwrap_or(started).elapsed())
         };
         let ready = timeout(limit, polling).await;
         let time =
@@ -138,6 +173,23 @@ impl FunctionsHost {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = time;
         Ok(time)
+    }
+
+    fn early_end(&self) -> Option<String> {
+        match &self.handler {
+            Handler::Process(_) => Some(self.exit_status()?.to_string()),
+            Handler::InProcess(handler) => {
+                (!handler.is_running()).then(|| "its thread says why".to_owned())
+            }
+        }
+    }
+
+    /// When its process was started, if it has one of its own.
+    fn started(&self) -> Option<Instant> {
+        match &self.handler {
+            Handler::Process(_) => Some(self.process().started),
+            Handler::InProcess(_) => None,
+        }
     }
 
     /// Time from the last start of the process to its first answer to `GET /`.
@@ -169,7 +221,13 @@ impl FunctionsHost {
     }
 
     /// All lines the handler has written, over all its starts.
+    ///
+    /// # Panics
+    ///
+    /// If the handler runs in this process, where it has no log.
     pub fn logs(&self) -> Vec<LogLine> {
+        let has_log = matches!(self.handler, Handler::Process(_));
+        assert!(has_log, "the handler runs in this process and has no log");
         self.log.lines()
     }
 
@@ -235,7 +293,10 @@ impl FunctionsHost {
 
     /// Whether the handler runs.
     pub fn is_running(&self) -> bool {
-        self.process().is_running()
+        match &self.handler {
+            Handler::Process(_) => self.process().is_running(),
+            Handler::InProcess(handler) => handler.is_running(),
+        }
     }
 
     /// Waits until the handler does not run any more, also after [`FunctionsHost::crash`]; `false` if it still does.
@@ -286,7 +347,7 @@ impl FunctionsHost {
 
     /// Prints all log lines to stderr.
     pub fn dump_logs(&self) {
-        for line in self.logs() {
+        for line in self.log.lines() {
             eprintln!("[handler {:?}] {}", line.level, line.text);
         }
     }
@@ -322,15 +383,37 @@ impl FunctionsHost {
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+        match &self.handler {
+            Handler::Process(process) => process.lock().unwrap_or_else(PoisonError::into_inner),
+            Handler::InProcess(_) => panic!("the handler has no process of its own"),
+        }
     }
 }
 
 impl Drop for FunctionsHost {
     fn drop(&mut self) {
+        // A handler in this process ends when its connections do.
+        self.client.forget_connections();
         if std::thread::panicking() {
             self.dump_logs();
         }
+    }
+}
+
+fn launch(
+    config: &HostConfig,
+    environment: Vec<(String, String)>,
+    options: &HostOptions,
+) -> Launch {
+    let program = config.executable.to_string_lossy().into_owned();
+    let directory = options.directory.as_ref();
+    Launch {
+        command: std::iter::once(program)
+            .chain(config.arguments.iter().cloned())
+            .collect(),
+        environment,
+        directory: directory.unwrap_or(&config.working_directory).clone(),
+        has_parent: options.has_parent,
     }
 }
 

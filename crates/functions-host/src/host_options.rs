@@ -90,7 +90,7 @@ impl HostOptions {
         self
     }
 
-    /// How HTTP requests travel, whatever host.json says.
+    /// How HTTP requests travel, in place of what host.json says.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = Some(mode);
         self

@@ -249,7 +249,7 @@ impl RawConnection {
         let is_chunked = has_token("transfer-encoding", "chunked");
         let mut keeps_alive = minor == '1' && !has_token("connection", "close");
         if is_head || matches!(answer.status, 101 | 204 | 304) {
-            // no body, whatever the headers say
+            // no body, even if the headers announce one
         } else if is_chunked {
             answer.body = self.read_chunks().await?;
         } else if let Some(length) = answer.header("content-length") {

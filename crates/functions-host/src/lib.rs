@@ -6,6 +6,7 @@
 //! - [`host`]: starts, watches, stops and restarts the handler; [`host_options`]: modes, settings and other wishes for a
 //!   start; [`supervisor`]: restarts the handler after a crash; [`process`]: the child process with its log lines, exit
 //!   status and signals
+//! - [`in_process`]: a handler that runs on a thread of the test's process instead
 //! - [`forward`]: a caller's HTTP request on its way through the host, in all three modes; [`received`] is what the host
 //!   makes of it, [`throttle`] how many it takes
 //! - [`invoke`]: envelopes, and the host's verdict on their answers
@@ -47,6 +48,7 @@ pub mod host;
 pub mod host_config;
 pub mod host_options;
 pub mod http1;
+pub mod in_process;
 pub mod invoke;
 pub mod iso8601;
 pub mod listener;

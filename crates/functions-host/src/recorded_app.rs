@@ -116,7 +116,7 @@ pub fn bindings() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// An app as the recorded one, whose process is a shell that ends with the code that a signal names.
+/// An app as the recorded one, whose process is a shell that ends at once with the code that a signal names.
 ///
 /// `mode` is `forwarding`, `proxying` or `envelope`; `settings` are the recording's, `extensions.queues.batchSize` among
 /// them.
@@ -150,7 +150,7 @@ pub fn app(mode: &str, settings: &Value) -> AppFolder {
     app.write("host.json", host.to_string());
     app.write(
         "bin/process.sh",
-        "trap 'exit 0' USR1; trap 'exit 200' USR2; trap 'exit 1' ALRM\nwhile :; do sleep 0.01; done\n",
+        "trap 'exit 0' USR1; trap 'exit 200' USR2; trap 'exit 1' ALRM\nwhile :; do sleep 1 >/dev/null 2>&1 & wait; done\n",
     );
     for (name, bindings) in bindings() {
         app.write(

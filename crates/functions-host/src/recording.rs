@@ -1,11 +1,44 @@
 //! What a real Functions host was seen to send and get, from `tests/data/recorded`.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use regex::{Captures, Regex};
 use serde_json::Value;
 
 use super::repository;
+
+// Compiled once: in a test build that takes milliseconds for each.
+static LENGTH: LazyLock<Regex> = LazyLock::new(|| form("Content-Length: [0-9]+"));
+static DATE: LazyLock<Regex> =
+    LazyLock::new(|| form(r"(?<year>[0-9]{4})-[0-9]{2}-[0-9]{2}T[0-9:]{8}(?<fraction>\.[0-9]+)?"));
+/// What differs from run to run, and what it is replaced by.
+static KINDS: LazyLock<[(Regex, &str); 5]> = LazyLock::new(|| {
+    [
+        (
+            form("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
+            "GUID",
+        ),
+        (form(r"Host: 127\.0\.0\.1:[0-9]+"), "Host: 127.0.0.1:PORT"),
+        (
+            form(r#""PopReceipt":"\\"[^"\\]+\\"""#),
+            r#""PopReceipt":"RECEIPT""#,
+        ),
+        (
+            form(r#""SequenceNumber(Array)?":"[\[\]0-9,]+""#),
+            r#""SequenceNumber$1":"N""#,
+        ),
+        (
+            form(r#""ContentHash":"[^"]{24}""#),
+            r#""ContentHash":"HASH""#,
+        ),
+    ]
+});
+
+fn form(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a constant")
+}
 
 /// One recorded case.
 #[derive(Clone, Debug)]
@@ -212,8 +245,7 @@ impl Request {
         let is_envelope = self.body.starts_with(b"{\"Data\":");
         if is_envelope {
             chunks.truncate(chunks.len().saturating_sub(2));
-            let length = Regex::new(r"Content-Length: \d+").expect("a constant");
-            head = length.replace(&head, "Content-Length: N").into_owned();
+            head = LENGTH.replace(&head, "Content-Length: N").into_owned();
         }
         let body = match std::str::from_utf8(&self.body) {
             Ok(text) if is_envelope => mask(text).into_bytes(),
@@ -225,31 +257,12 @@ impl Request {
 
 /// A text with ids, dates, ports and numbers of a run replaced by what they are.
 fn mask(text: &str) -> String {
-    let kinds = [
-        (
-            "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
-            "GUID",
-        ),
-        (r"Host: 127\.0\.0\.1:\d+", "Host: 127.0.0.1:PORT"),
-        (
-            r#""PopReceipt":"\\"[^"\\]+\\"""#,
-            r#""PopReceipt":"RECEIPT""#,
-        ),
-        (
-            r#""SequenceNumber(Array)?":"[\[\]\d,]+""#,
-            r#""SequenceNumber$1":"N""#,
-        ),
-        (r#""ContentHash":"[^"]{24}""#, r#""ContentHash":"HASH""#),
-    ];
     let mut masked = text.to_owned();
-    for (pattern, kind) in kinds {
-        let form = Regex::new(pattern).expect("a constant");
-        masked = form.replace_all(&masked, kind).into_owned();
+    for (form, kind) in KINDS.iter() {
+        masked = form.replace_all(&masked, *kind).into_owned();
     }
     // Whether there is a fraction and a zone is part of the form. The first and the last year are the host's own.
-    let date = r"(?<year>[0-9]{4})-[0-9]{2}-[0-9]{2}T[0-9:]{8}(?<fraction>\.[0-9]+)?";
-    let date = Regex::new(date).expect("a constant");
-    date.replace_all(&masked, |found: &Captures<'_>| {
+    DATE.replace_all(&masked, |found: &Captures<'_>| {
         match (&found["year"], found.name("fraction")) {
             ("0001", _) => found[0].to_owned(),
             ("9999", None) => "DATE".to_owned(),

@@ -48,7 +48,7 @@ impl ServiceBus {
 #[derive(Debug)]
 pub struct ServiceBusClient(PythonProcess);
 
-/// A message that nobody else gets until it is settled.
+/// A message that is locked until it is settled.
 #[derive(Clone, Debug)]
 pub struct LockedMessage {
     lock: String,

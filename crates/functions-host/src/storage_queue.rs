@@ -88,7 +88,7 @@ impl StorageQueues {
         Some(found.message.clone())
     }
 
-    /// Deletes a message that was read; `false` if somebody else has read it since.
+    /// Deletes a message that was read; `false` if another reader has received it since.
     pub fn delete(&self, queue: &str, message: &QueueMessage) -> bool {
         let mut queues = self.queues();
         let Some(messages) = queues.get_mut(queue) else {

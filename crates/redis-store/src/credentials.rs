@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
-/// What opens the server's door for a while. Its `Debug` form hides the password.
+/// A login that is valid for a while. Its `Debug` form hides the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisLogin {
     /// The ACL user.

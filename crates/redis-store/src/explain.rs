@@ -27,10 +27,10 @@ pub(super) fn connecting(config: &RedisConfig, error: &FredError) -> StoreError 
             format!("{place}: the host name is not known ({details})")
         }
         ErrorKind::Timeout if has_tls => format!(
-            "{place} gave no answer in time; is it reachable, and is this its port with TLS (for one without: redis:// \
+            "{place} did not answer in time; is it reachable, and is this its port with TLS (for one without: redis:// \
              or ssl=False)?"
         ),
-        ErrorKind::Timeout => format!("{place} gave no answer in time; is it reachable?"),
+        ErrorKind::Timeout => format!("{place} did not answer in time; is it reachable?"),
         ErrorKind::IO | ErrorKind::Protocol | ErrorKind::Tls if has_tls && is_no_tls(details) => {
             format!(
                 "{place} does not speak TLS on this port ({details}); for a port without: redis:// or ssl=False"
@@ -59,7 +59,7 @@ pub(super) fn answering(config: &RedisConfig, error: &FredError) -> StoreError {
              (for hashes +hmget too, and +type) on features, and with a cluster +cluster|slots"
         )),
         _ if details.starts_with("MOVED") => StoreError::Refused(format!(
-            "{place}: {details}; if this lasts, the user lacks +cluster|slots, without which a cluster is not known for one"
+            "{place}: {details}; if this lasts, the user lacks +cluster|slots, without which a cluster cannot be recognised"
         )),
         _ if is_server_reply(details) => StoreError::Refused(format!("{place}: {details}")),
         kind => StoreError::Unreachable(format!("{place}: {kind:?} {details}")),

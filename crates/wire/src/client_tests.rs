@@ -278,15 +278,15 @@ fn raw_bytes_are_what_their_sender_says() {
             &singles,
             Some("1,x"),
             None,
-            r#""1,x" is no list of lengths"#,
+            r#""1,x" is not a list of lengths"#,
         ),
         (
             &singles,
             Some("99999999999,99999999999"),
             None,
-            "no list of lengths",
+            "not a list of lengths",
         ),
-        (&singles, Some("-1,2"), None, "no list of lengths"),
+        (&singles, Some("-1,2"), None, "not a list of lengths"),
     ] {
         let refusal = send(body, shape, datatype).unwrap_err();
         assert!(refusal.contains(said), "{refusal}");

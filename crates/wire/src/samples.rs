@@ -1,4 +1,4 @@
-//! Signatures and metadata that tests of several rooms start from.
+//! Signatures and metadata that tests of several modules start from.
 
 use std::time::Duration;
 

@@ -59,7 +59,7 @@ pub(super) struct Metadata<'a> {
 }
 
 /// Which members the body may have forged: of a text that is a JSON object, the host copies the top-level properties
-/// over the message's own, whatever the case of their names.
+/// over the message's own, in any letter case of their names.
 enum Forgeable {
     /// Those of these names, in lower case.
     Names(BTreeSet<String>),

@@ -115,7 +115,7 @@ pub(super) fn rejected(
         origin: Origin::of(delivery),
         model: delivery.model.as_deref(),
         reason: Reason {
-            code: problem.code,
+            code: problem.code.as_str(),
             message: &problem.message,
             target: problem.target.as_deref(),
         },

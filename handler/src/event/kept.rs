@@ -4,8 +4,9 @@
 //! are the results of just these messages, so that they fit any model.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::delivery::Delivery;
 
@@ -19,6 +20,7 @@ pub(super) type Key = blake3::Hash;
 #[derive(Debug)]
 pub(crate) struct Kept {
     max_bytes: usize,
+    /// Guards the documents and their order, for the few steps that one of them is put in or taken out.
     state: Mutex<State>,
 }
 
@@ -47,18 +49,14 @@ impl Kept {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether there is nothing to look for.
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().documents.is_empty()
+        self.state.lock().documents.is_empty()
     }
 
     /// Keeps the result of a message.
     pub(super) fn put(&self, key: Key, document: String) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.take(&key);
         state.last += 1;
         let number = state.last;
@@ -84,7 +82,7 @@ impl Kept {
 
     /// The result of a message, if its batch failed.
     pub(super) fn take(&self, key: &Key) -> Option<String> {
-        self.lock().take(key)
+        self.state.lock().take(key)
     }
 }
 
@@ -147,12 +145,12 @@ mod tests {
         assert!(kept.is_empty() && !found(9));
         kept.put(of("a", "b"), "x".repeat(101));
         assert!(kept.is_empty());
-        assert_eq!(kept.lock().bytes, 0);
+        assert_eq!(kept.state.lock().bytes, 0);
         for _ in 0..1000 {
             kept.put(of("a", "b"), "x".to_owned());
             kept.take(&of("a", "b"));
         }
-        assert!(kept.lock().order.len() < 100);
+        assert!(kept.state.lock().order.len() < 100);
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn status(settled: &Result<Settled, Problem>) -> u16 {
     match settled {
         Ok(Settled::Scored(_)) => 200,
         Ok(Settled::Rejected { status, .. }) => *status,
-        Err(problem) => problem.status,
+        Err(problem) => problem.status(),
     }
 }
 
@@ -171,9 +171,9 @@ pub(crate) async fn invoke(
         Ok(items) => items,
         Err(problem) => {
             host.origin.adopt(&span);
-            span.record("error.type", problem.code);
+            span.record("error.type", problem.code.as_str());
             span.record("otel.status_code", "ERROR");
-            work.count(None, problem.status);
+            work.count(None, problem.status());
             return Err(problem);
         }
     };
@@ -224,7 +224,7 @@ pub(crate) fn refuse_oversized(
     work.trace_one(&span, &delivery);
     let _entered = span.enter();
     let problem = Problem::too_large(events.settings.max_body_bytes);
-    span.record("error.type", problem.code);
+    span.record("error.type", problem.code.as_str());
     let about = About {
         index: None,
         model: work.found(&delivery),
@@ -341,7 +341,7 @@ impl<'a> Work<'a> {
                 span.record("otel.status_code", "ERROR");
                 if self.trigger.many {
                     // That of a message alone says so already.
-                    span.record("error.type", problem.code);
+                    span.record("error.type", problem.code.as_str());
                 }
                 Err(problem)
             }

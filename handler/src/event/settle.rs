@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use score::{CacheOutcome, CacheUse};
 use tokio::time::Instant;
-use tracing::Span;
+use tracing::{Span, debug};
 use wire::Declared;
 
 use super::delivery::Delivery;
@@ -107,6 +107,7 @@ impl Work<'_> {
         if index.is_some() && !self.events.kept.is_empty() {
             let kept = self.events.kept.take(&self.key(delivery, body));
             if let Some(text) = kept {
+                debug!(id = self.host.id, index, "result of an earlier delivery");
                 return Ok(Document {
                     text,
                     computed: false,
@@ -194,11 +195,11 @@ impl Work<'_> {
         Span::current().record("score.outcome", "rejected");
         // Without the message and the place: they may quote the body.
         let id = delivery.id.as_deref().unwrap_or("without id");
-        let line = format!("rejected {id:?}: {}", problem.code);
+        let line = format!("rejected {id:?}: {}", problem.code.as_str());
         Ok(Settled::Rejected {
             document,
             line,
-            status: problem.status,
+            status: problem.status(),
         })
     }
 }

@@ -4,14 +4,13 @@
 //! look-ups leave together too. Where the model is slow, fewer: no run may last so long that the time for the batch ends
 //! before any of its results are there.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use parking_lot::Mutex;
 use tokio::time::Instant;
-use tracing::{Instrument, warn};
+use tracing::{Instrument, debug, warn};
 
 use super::delivery::Delivery;
 use super::payloads::Payload;
@@ -28,13 +27,13 @@ const MIN_WINDOW: usize = 32;
 /// Between two warnings of the same kind.
 const WARNING_PAUSE: Duration = Duration::from_secs(60);
 
-/// When it was last said that batches take too long.
+/// When it was last said that batches take too long. The lock makes one of several batches say it.
 #[derive(Debug, Default)]
 pub(crate) struct Warned(Mutex<Option<Instant>>);
 
 impl Warned {
     fn may_again(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         let now = Instant::now();
         let may = last.is_none_or(|last| now - last >= WARNING_PAUSE);
         if may {
@@ -52,7 +51,49 @@ struct Measured {
     took: Duration,
 }
 
+/// How far a batch is.
+struct Progress {
+    start: Instant,
+    /// Bytes of the messages that have no result yet.
+    left: usize,
+    /// Bytes of those that are in work.
+    in_work: usize,
+    outcomes: Vec<Option<Outcome>>,
+    measured: Measured,
+}
+
+impl Progress {
+    fn new(messages: usize, bytes: usize) -> Self {
+        let mut outcomes = Vec::new();
+        outcomes.resize_with(messages, || None);
+        Self {
+            start: Instant::now(),
+            left: bytes,
+            in_work: 0,
+            outcomes,
+            measured: Measured::default(),
+        }
+    }
+
+    /// A message of so many bytes has come to its end.
+    fn end(&mut self, index: usize, bytes: usize, outcome: Outcome) {
+        self.in_work -= bytes;
+        // What is refused takes its body along.
+        if let (_, Ok(Settled::Scored(_))) = &outcome {
+            self.left -= bytes;
+        }
+        if outcome.0.computed {
+            self.measured.computed += 1;
+            self.measured.took = self.start.elapsed();
+        }
+        if let Some(settled) = self.outcomes.get_mut(index) {
+            *settled = Some(outcome);
+        }
+    }
+}
+
 impl Work<'_> {
+    /// Scores or refuses all messages of a call, and answers it.
     pub(super) async fn settle_all(
         &self,
         items: Vec<(Delivery, Payload)>,
@@ -64,53 +105,49 @@ impl Work<'_> {
             true => settings.message_batch_timeout,
             false => settings.message_timeout,
         };
-        let (start, deadline) = (Instant::now(), held.since + time);
-        let count = items.len();
-        let (mut left, mut in_work) = (bytes, 0);
+        let (count, deadline) = (items.len(), held.since + time);
+        let mut progress = Progress::new(count, bytes);
         let mut waiting = items.into_iter().enumerate().peekable();
         let mut running = FuturesUnordered::new();
-        let mut outcomes: Vec<Option<Outcome>> = Vec::new();
-        outcomes.resize_with(count, || None);
-        let mut measured = Measured::default();
+        let mut last_window = 0;
         loop {
             let window = waiting
                 .peek()
                 .map_or(0, |(_, (delivery, _))| self.window(delivery, deadline));
+            if self.trigger.many && window > 0 && window != last_window {
+                debug!(
+                    id = self.host.id,
+                    messages = count,
+                    window,
+                    "messages in work at once"
+                );
+                last_window = window;
+            }
             let fits = |running: usize, in_work: usize, bytes: usize| {
                 running == 0 || running < window && in_work + bytes <= settings.max_body_bytes
             };
-            while let Some((place, (delivery, payload))) =
-                waiting.next_if(|(_, (_, payload))| fits(running.len(), in_work, payload.len()))
+            while let Some((place, (delivery, payload))) = waiting
+                .next_if(|(_, (_, payload))| fits(running.len(), progress.in_work, payload.len()))
             {
                 let (span, bytes) = (self.span_of_one(&delivery), payload.len());
-                in_work += bytes;
+                progress.in_work += bytes;
                 let index = self.trigger.many.then_some(place);
                 let settling = self.settle(index, delivery, payload, deadline);
-                running.push(async move { (place, bytes, settling.instrument(span).await) });
+                let settling = settling.instrument(span);
+                running.push(settling.map(move |outcome| (place, bytes, outcome)));
             }
             let Some((place, bytes, outcome)) = running.next().await else {
                 break;
             };
-            in_work -= bytes;
-            // What is refused takes its body along.
-            if let (_, Ok(Settled::Scored(_))) = &outcome {
-                left -= bytes;
-            }
+            progress.end(place, bytes, outcome);
             if let Some(room) = &mut held.room {
-                room.shrink(left);
-            }
-            if outcome.0.computed {
-                measured.computed += 1;
-                measured.took = start.elapsed();
-            }
-            if let Some(settled) = outcomes.get_mut(place) {
-                *settled = Some(outcome);
+                room.shrink(progress.left);
             }
         }
         if self.trigger.many {
-            self.warn_of_slowness(&measured, count, time);
+            self.warn_of_slowness(&progress.measured, count, time);
         }
-        let outcomes = outcomes.into_iter().flatten().collect();
+        let outcomes = progress.outcomes.into_iter().flatten().collect();
         blocking::apart(bytes, || self.finish(outcomes))
     }
 

@@ -14,7 +14,7 @@ use warp::http::{HeaderMap, header};
 use super::upload::{self, Upload};
 use crate::event::{Batch, BatchIntake};
 use crate::limits::{BodyLimits, Room};
-use crate::problem::Problem;
+use crate::problem::{ErrorCode, Problem};
 use crate::protocol::{EventTrigger, NotAnInvocation};
 
 /// What is read of a refused body, and for how long, so that the sender gets to read the refusal.
@@ -124,7 +124,7 @@ where
         }
         Err(problem) => {
             // Others may quote what came.
-            if rules.wait.is_some() && matches!(problem.status, 413 | 503) {
+            if rules.wait.is_some() && matches!(problem.status(), 413 | 503) {
                 error!(
                     "a call of the host is not read, so that what it brings comes back and ends among the dead letters: {}",
                     problem.message
@@ -193,7 +193,7 @@ where
             match intake.feed(piece) {
                 Ok(()) => {}
                 Err(reason @ NotAnInvocation::TooMuchMetadata(_)) => {
-                    return Err(Problem::new(413, "too_large", reason.to_string()));
+                    return Err(Problem::new(ErrorCode::TooLarge, reason.to_string()));
                 }
                 Err(reason) => return Ok((BytesMut::new(), false, Some(Err(reason)))),
             }
@@ -281,7 +281,8 @@ where
     }
 }
 
-/// A body that its sender holds back is not sent for.
+/// Reads a body to its end and forgets it. The task of its own ends by itself: with the body or the connection, or once
+/// [`DRAIN_BYTES`] or [`DRAIN_TIME`] are used up. A body that its sender holds back is not sent for.
 async fn drain<S, B>(mut body: Upload<S>)
 where
     S: Stream<Item = Result<B, warp::Error>>,
@@ -342,7 +343,7 @@ mod tests {
         let refused = read_chunks(&["ab", "cd", "e"], 4, &limits)
             .await
             .unwrap_err();
-        assert_eq!(refused.status, 413);
+        assert_eq!(refused.status(), 413);
     }
 
     #[tokio::test]
@@ -355,7 +356,7 @@ mod tests {
             read(body, &headers, ReadRules::at_most(4), &limits())
                 .await
                 .unwrap_err()
-                .status,
+                .status(),
             413
         );
     }
@@ -368,7 +369,7 @@ mod tests {
         });
         let (body, headers) = uploaded(drop_by_drop);
         let refused = read(body, &headers, ReadRules::at_most(4096), &limits()).await;
-        assert_eq!(refused.unwrap_err().status, 400);
+        assert_eq!(refused.unwrap_err().status(), 400);
     }
 
     #[tokio::test]
@@ -377,7 +378,7 @@ mod tests {
         let first = read_chunks(&["a"], 9, &limits).await.unwrap();
         let second = read_chunks(&["b"], 9, &limits).await.unwrap();
         assert_eq!(
-            read_chunks(&["c"], 9, &limits).await.unwrap_err().status,
+            read_chunks(&["c"], 9, &limits).await.unwrap_err().status(),
             503
         );
         drop((first, second));

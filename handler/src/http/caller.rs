@@ -35,13 +35,26 @@ impl HostRule {
     }
 
     /// Whether this may be an envelope.
-    pub(super) fn takes_envelope(&self, method: &Method, headers: &HeaderMap) -> bool {
-        let framed = match self.envelopes {
-            Envelopes::Refused => false,
-            Envelopes::Chunked => is_chunked(headers),
-            Envelopes::AnyLength => true,
-        };
-        framed && *method == Method::POST && self.is_direct(headers)
+    ///
+    /// # Errors
+    /// Why it is not the host's.
+    pub(super) fn check_envelope(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<(), &'static str> {
+        match self.envelopes {
+            Envelopes::Refused => return Err("envelopes are switched off"),
+            Envelopes::Chunked if !is_chunked(headers) => return Err("its body is not chunked"),
+            Envelopes::Chunked | Envelopes::AnyLength => {}
+        }
+        if *method != Method::POST {
+            return Err("its method is not POST");
+        }
+        match self.is_direct(headers) {
+            true => Ok(()),
+            false => Err("its Host header is not this address, or a proxy has passed it on"),
+        }
     }
 
     /// Whether it was sent to this very address, and passed on by no proxy.
@@ -102,7 +115,9 @@ mod tests {
     }
 
     fn taken(envelopes: Envelopes, headers: &[(&str, &str)]) -> bool {
-        rule(envelopes).takes_envelope(&Method::POST, &map(headers))
+        rule(envelopes)
+            .check_envelope(&Method::POST, &map(headers))
+            .is_ok()
     }
 
     #[test]
@@ -140,8 +155,8 @@ mod tests {
         for name in ["x-forwarded-for", "x-forwarded-host", "forwarded"] {
             assert!(!taken(Envelopes::Chunked, &[own, CHUNKED, (name, "")]));
         }
-        let get = rule(Envelopes::Chunked).takes_envelope(&Method::GET, &map(&[own, CHUNKED]));
-        assert!(!get);
+        let get = rule(Envelopes::Chunked).check_envelope(&Method::GET, &map(&[own, CHUNKED]));
+        assert_eq!(get, Err("its method is not POST"));
     }
 
     #[test]

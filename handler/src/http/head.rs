@@ -263,7 +263,7 @@ mod tests {
             &["utf-8"],
         ] {
             let problem = coding(refused).unwrap_err();
-            assert_eq!(problem.status, 415, "{refused:?}");
+            assert_eq!(problem.status(), 415, "{refused:?}");
             assert!(problem.message.contains("gzip or identity"), "{problem:?}");
             assert_eq!(problem.accept_encoding, Some("gzip, identity"));
         }

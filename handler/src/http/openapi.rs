@@ -11,6 +11,7 @@ use wire::describe::schema::{self, open, reference};
 
 use crate::app::App;
 use crate::models::{Models, NoModel};
+use crate::problem::ErrorCode;
 use paths::{PROBLEMS, name_in};
 
 /// The document as JSON. It is made when it is first asked for, as the models stay the same from then on.
@@ -177,7 +178,10 @@ fn list(items: Value) -> Value {
 fn error() -> Value {
     let target = json!({ "type": "string", "description": "The place in the request." });
     let members = [
-        ("code", text()),
+        (
+            "code",
+            json!({ "type": "string", "enum": ErrorCode::names() }),
+        ),
         ("message", text()),
         ("request_id", text()),
         ("target", target),

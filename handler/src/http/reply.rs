@@ -47,10 +47,11 @@ impl Reply {
 
     /// The answer to a request that got no result, in the form the caller expects.
     pub(super) fn refusal(problem: Problem, request_id: &str, open_inference: bool) -> Self {
+        let (status, retry_after) = (problem.status(), problem.retry_after_seconds());
         let body = if open_inference {
             json!({ "error": problem.message })
         } else {
-            let mut error = json!({ "code": problem.code, "message": problem.message });
+            let mut error = json!({ "code": problem.code.as_str(), "message": problem.message });
             if let Some(target) = problem.target {
                 error["target"] = target.into();
             }
@@ -58,15 +59,14 @@ impl Reply {
             json!({ "error": error })
         };
         let mut reply = Self::json(body.to_string().into_bytes());
-        reply.status =
-            StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        reply.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if let Some(allow) = problem.allow {
             reply.set(header::ALLOW, allow);
         }
         if let Some(codings) = problem.accept_encoding {
             reply.set_static(header::ACCEPT_ENCODING, codings);
         }
-        if let Some(seconds) = problem.retry_after_seconds {
+        if let Some(seconds) = retry_after {
             reply.set(header::RETRY_AFTER, &seconds.to_string());
         }
         reply

@@ -115,7 +115,7 @@ where
 
 /// The answer to a request that is refused before it is known what it is for.
 pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
-    Span::current().record("error.type", problem.code);
+    Span::current().record("error.type", problem.code.as_str());
     if problem.is_client_closed() {
         closed(app, head, UPLOAD);
         return Reply::refusal(problem, &head.request_id, false);
@@ -248,13 +248,13 @@ fn scored_reply(scored: Scored) -> Reply {
 }
 
 fn report(head: &Head, model: Option<&str>, problem: &Problem) {
-    let (id, path, status) = (&head.request_id, &head.path, problem.status);
+    let (id, path, status) = (&head.request_id, &head.path, problem.status());
     let ms = scoring::millis(head.received.elapsed());
     if problem.is_internal() {
         error!(id, path, model, status, ms, "request failed");
     } else {
         // Without the message: it may quote the body.
-        let code = problem.code;
+        let code = problem.code.as_str();
         info!(id, path, model, status, code, ms, "request refused");
     }
 }

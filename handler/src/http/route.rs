@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     fn found(method: Method, path: &str) -> Result<Route, u16> {
-        find(&method, path).map_err(|problem| problem.status)
+        find(&method, path).map_err(|problem| problem.status())
     }
 
     #[test]

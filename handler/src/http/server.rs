@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use warp::Filter;
 use warp::http::{HeaderMap, Method, header};
 use warp::path::FullPath;
@@ -156,9 +156,15 @@ async fn guarded<B: Buf + Send + 'static>(
 ) -> Reply {
     let mut head = Head::forwarded(method, target, &headers);
     let name = head.path.strip_prefix('/');
-    let function = name
-        .and_then(|name| app.function(name))
-        .filter(|_| rule.takes_envelope(&head.method, &headers));
+    let function = name.and_then(|name| app.function(name));
+    let function = function.filter(|function| {
+        let checked = rule.check_envelope(&head.method, &headers);
+        if let Err(reason) = checked {
+            let (id, function) = (&head.request_id, &function.name);
+            debug!(id, function, reason, "not taken for an envelope");
+        }
+        checked.is_ok()
+    });
     head.is_envelope = function.is_some();
     let work = AssertUnwindSafe(answer(app, function, &head, target.1, &headers, body));
     match work.catch_unwind().await {

@@ -54,16 +54,16 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
 }
 
 impl Workers {
-    /// Starts what is missing to `count` threads; the first one is there already. Not on an async thread.
+    /// Starts what is missing to `count` threads; the first one is there already.
     ///
     /// # Errors
     /// As [`runtime`].
-    pub(crate) fn start(first: &Runtime, count: usize) -> anyhow::Result<Self> {
+    pub(crate) fn start(first: &Handle, count: usize) -> anyhow::Result<Self> {
         let others = (1..count).map(|_| runtime());
         let others = others.collect::<anyhow::Result<Vec<_>>>()?;
-        let all = std::iter::once(first).chain(&others);
-        let all = all.map(|runtime| Worker {
-            handle: runtime.handle().clone(),
+        let all = std::iter::once(first).chain(others.iter().map(Runtime::handle));
+        let all = all.map(|handle| Worker {
+            handle: handle.clone(),
             connections: Arc::default(),
         });
         Ok(Self {
@@ -98,6 +98,8 @@ impl Workers {
         };
         let counted = Counted::new(&worker.connections);
         let serving = connection(stream);
+        // The connection ends the task: when its client closes it, when it was idle for too long, or when the server tells all
+        // of them to shut down. What is left then ends with the runtime.
         worker.handle.spawn(async move {
             serving.await;
             drop(counted);
@@ -139,7 +141,7 @@ mod tests {
     #[test]
     fn a_thread_busy_with_a_large_body_leaves_its_other_connections_to_another() {
         let first = runtime().unwrap();
-        let workers = Workers::start(&first, 1).unwrap();
+        let workers = Workers::start(first.handle(), 1).unwrap();
         let (finish, finished) = std::sync::mpsc::channel();
         let (tell, mut told) = mpsc::channel(1);
         first.block_on(async {
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn connections_are_shared_out_and_stay() {
         let first = runtime().unwrap();
-        let workers = Workers::start(&first, 3).unwrap();
+        let workers = Workers::start(first.handle(), 3).unwrap();
         first.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let mut connections = Vec::new();

@@ -24,7 +24,8 @@ pub(crate) struct BodyLimits {
     /// Room for all bodies together, in units of [`BodyLimits::UNIT`] bytes.
     room: Arc<Semaphore>,
     units: usize,
-    /// Held by the one body that may wait for room while it is being read.
+    /// Held by the one body that may wait for room while it is being read, until it has come whole or is dropped; it waits
+    /// for the semaphore meanwhile, so this is a lock of tokio's.
     turn: Arc<Mutex<()>>,
 }
 
@@ -223,13 +224,13 @@ mod tests {
         let mut all = limits.room(None);
         all.grow(10 * UNIT, 0).await.unwrap();
         let mut other = limits.room(None);
-        assert_eq!(other.grow(1, 0).await.unwrap_err().status, 503);
+        assert_eq!(other.grow(1, 0).await.unwrap_err().status(), 503);
         let (mut waits, start) = (limits.room(soon()), Instant::now());
         let refused = waits.complete(1).await.unwrap_err();
-        assert_eq!((refused.status, start.elapsed().as_secs()), (503, 40));
+        assert_eq!((refused.status(), start.elapsed().as_secs()), (503, 40));
         let mut endless = limits.room(soon());
         let refused = endless.complete(10 * UNIT + 1).await.unwrap_err();
-        assert_eq!(refused.status, 413);
+        assert_eq!(refused.status(), 413);
         assert!(refused.message.contains("SCORE_MAX_WAITING_BYTES"));
         all.shrink(9 * UNIT);
         other.grow(1, 5 * UNIT).await.unwrap();

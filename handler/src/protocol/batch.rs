@@ -160,7 +160,8 @@ impl BatchReader {
             name.extend_from_slice(&text[..text.len().min(MAX_NAME_BYTES - name.len())]);
             Ok::<_, BadEscape>(())
         });
-        let read = read.map_err(|BadEscape| NotAnInvocation::malformed("a name is no string"))?;
+        let read =
+            read.map_err(|BadEscape| NotAnInvocation::malformed("a name is not a string"))?;
         if read.ended {
             self.at = At::Colon;
         }

@@ -226,7 +226,7 @@ fn event(source: Source, trigger: &Binding, bindings: &[Binding]) -> anyhow::Res
         source,
         binding: trigger.name.clone(),
         many: source == Source::ServiceBus && is(trigger.cardinality.as_deref(), "many"),
-        // Blobs come as base64 whatever dataType says.
+        // Blobs come as base64, for any dataType.
         binary: source == Source::Blob || trigger.is_binary(),
         results,
         rejected: rejected.into_iter().next(),

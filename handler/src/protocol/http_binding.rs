@@ -28,7 +28,7 @@ pub(crate) struct HttpRequestData {
 }
 
 impl HttpRequestData {
-    /// The first value of a header, whatever the case of its name.
+    /// The first value of a header, in any letter case of its name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self
             .headers

@@ -57,7 +57,7 @@ impl Namespace {
         prefix
     }
 
-    /// A key that nobody writes.
+    /// A key that is never written.
     pub(super) fn probe_key(&self) -> String {
         self.prefix() + "probe"
     }

@@ -189,7 +189,7 @@ impl Listing {
             } else {
                 let reason = match kind.is_symlink() {
                     true => "is a link to no file of this folder, and the model does not name it",
-                    false => "is no regular file",
+                    false => "is not a regular file",
                 };
                 self.left_out.push(format!("{} {reason}", name.display()));
             }

@@ -59,7 +59,7 @@ fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
         return Err("max_rows: expected 1 or more".to_owned());
     }
     if let Some(features) = &options.features {
-        // Whatever namespace this process has: others may share the store.
+        // For any namespace of this process, because other processes may share the store.
         refuse_prefix(&features.prefix, &Namespace::default())?;
     }
     if let Some(name) = &options.custom_ops {
@@ -102,7 +102,7 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
     match humantime::parse_duration(&text) {
         Ok(duration) if !duration.is_zero() && duration <= MAX_DURATION => Ok(Some(duration)),
         _ => Err(D::Error::custom(format!(
-            "{text:?} is no time such as \"30s\" or \"24h\", ten years at most"
+            "{text:?} is not a time such as \"30s\" or \"24h\", ten years at most"
         ))),
     }
 }

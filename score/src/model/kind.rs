@@ -70,7 +70,7 @@ const KINDS: &[Kind] = &[
         0,
         b"\x93NUMPY",
         "a numpy array",
-        "it is no model; take the .onnx file",
+        "it is not a model; use the .onnx file",
     ),
     (
         0,

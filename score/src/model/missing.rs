@@ -42,7 +42,7 @@ pub(super) fn what_is_there(folder: &Path) -> String {
             Ok(found) if found.is_dir() => {
                 format!("{name} is a folder; move its files up, into the folder it is in")
             }
-            Ok(_) => format!("{name} is no regular file"),
+            Ok(_) => format!("{name} is not a regular file"),
             Err(_) => format!("{name} is a link that leads nowhere, or it cannot be read"),
         };
     }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
@@ -21,6 +21,9 @@ use crate::error::LoadError;
 use crate::signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
 use crate::tensor::{ElementType, Tensor, TensorData};
 
+/// The environment of this process, as long as it is used. The lock is held while the library is loaded.
+static CURRENT: Mutex<Weak<Environment>> = Mutex::new(Weak::new());
+
 /// The loaded shared library and its environment. One per process; cloning shares it.
 #[derive(Clone)]
 pub struct Runtime {
@@ -30,7 +33,8 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Loads ONNX Runtime (1.24 or newer) from a shared library.
+    /// Loads ONNX Runtime (1.24 or newer) from a shared library, or shares the one that this process has loaded: there can
+    /// be no second one, not even after the first one is dropped.
     ///
     /// # Errors
     /// [`LoadError::Runtime`] if the file is missing, is not ONNX Runtime or is too old.
@@ -39,6 +43,10 @@ impl Runtime {
             path: library.display().to_string(),
             reason: first_line(&reason),
         };
+        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(environment) = current.upgrade() {
+            return Ok(Self::of(environment));
+        }
         let builder = ort::init_from(library).map_err(|error| {
             failed(match error {
                 ort::LoadDynamicError::BadVersion { version_str, .. } => {
@@ -53,11 +61,17 @@ impl Runtime {
             .with_telemetry(false)
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        Ok(Self {
-            environment: Arc::new(environment),
+        let environment = Arc::new(environment);
+        *current = Arc::downgrade(&environment);
+        Ok(Self::of(environment))
+    }
+
+    fn of(environment: Arc<Environment>) -> Self {
+        Self {
+            environment,
             build: ort::info().to_owned(),
             custom_ops: false,
-        })
+        }
     }
 
     /// The same runtime, which may or may not load the libraries of operators that models bring: native code, which runs

@@ -154,13 +154,13 @@ impl OnnxFile {
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Err(format!(
-                        "its external data {shown} is missing: put that file beside it, under this very name"
+                        "its external data {shown} is missing: put that file beside it, under exactly this name"
                     ));
                 }
                 Err(error) => return Err(format!("its external data {shown} cannot be read: {error}")),
             };
             if !found.is_file() {
-                return Err(format!("its external data {shown} is no regular file"));
+                return Err(format!("its external data {shown} is not a regular file"));
             }
             if found.len() >= *needed {
                 return Ok(());

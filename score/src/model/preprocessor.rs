@@ -200,7 +200,7 @@ impl Reader<'_> {
             None => "not given".to_owned(),
         };
         let change = match overruled_by {
-            "" => "send tensors instead of pictures, or take the key out".to_owned(),
+            "" => "send tensors instead of pictures, or remove the key".to_owned(),
             "mean" => "set mean and std of this input in model.toml".to_owned(),
             key => format!("set {key} of this input in model.toml"),
         };
@@ -235,7 +235,7 @@ impl Reader<'_> {
         if OTHER_STEPS.contains(&&*kind) {
             let keys = ["image_processor_type", "feature_extractor_type"];
             let key = keys.into_iter().find(|key| self.get(key).is_some());
-            self.unfit("", key.unwrap_or(keys[0]), "its steps are not offered");
+            self.unfit("", key.unwrap_or(keys[0]), "its steps are not supported");
         }
         let resized = self.flag("do_resize", true) && self.get("size").is_some();
         let mut resize = match resized {
@@ -256,13 +256,13 @@ impl Reader<'_> {
                 false => crop,
             };
         } else if self.get("crop_pct").is_some() {
-            self.unfit("size", "crop_pct", "not offered for this processor");
+            self.unfit("size", "crop_pct", "not supported for this processor");
         }
         let options = &mut self.found.options;
         match (resize, crop) {
             (Some(Resize::To(size)), None) => options.size = Some(size),
             (None, Some(_)) if !resized => {
-                self.unfit("size", "do_center_crop", "not offered without do_resize");
+                self.unfit("size", "do_center_crop", "not supported without do_resize");
             }
             (_, Some(Resize::To(size))) => (options.size, options.resize) = (Some(size), resize),
             (_, None) => options.resize = resize,
@@ -362,7 +362,7 @@ impl Reader<'_> {
                 self.unfit("", key, "not offered");
             } else {
                 let key: String = key.chars().take(MAX_QUOTED).collect();
-                let remark = format!("{FILE}: {key} is not known and passed over");
+                let remark = format!("{FILE}: {key} is not known and is ignored");
                 self.found.remarks.push(remark);
             }
         }

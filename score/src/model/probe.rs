@@ -27,7 +27,7 @@ pub(super) const CLOSE: f64 = 1.0;
 /// not made for.
 pub(super) const ROUGHLY: f64 = 100.0;
 
-/// No result may differ by more, whatever its type.
+/// No result of any type may differ by more.
 const MOST: f64 = 0.1;
 
 /// What was seen.
@@ -250,9 +250,7 @@ impl<'a> Probe<'a> {
                     .zip(&outputs)
                     .all(|(got, all)| close(got, &all.take_rows(&pick), self.slack));
             if !agree {
-                return Err(matters(
-                    "rows gave other results alone or in another company",
-                ));
+                return Err(matters("rows gave other results alone or among other rows"));
             }
         }
         Ok(outputs.iter().any(rows_differ))

@@ -133,7 +133,7 @@ pub enum TensorData {
     String(Vec<String>),
 }
 
-/// Runs the same expression on the vector of whatever type it is.
+/// Runs the same expression on the vector of any element type.
 #[macro_export]
 macro_rules! with_elements {
     ($data:expr, $vec:ident => $body:expr) => {

@@ -172,7 +172,7 @@ fn an_expired_session_takes_its_messages_back() {
     assert_eq!(
         queue.receive_in(&session, 1, late).unwrap_err(),
         LockLost,
-        "the session belongs to nobody"
+        "the session is not locked"
     );
     assert_eq!(queue.renew_session(&session, late), Err(LockLost));
     let other = queue.accept_session(late).unwrap();

@@ -18,7 +18,7 @@ use crate::triggers;
 
 /// Where blobs end that failed too often.
 const POISON: &str = "webjobs-blobtrigger-poison";
-/// How long an announced blob is nobody else's.
+/// How long an announced blob is reserved.
 const INVISIBLE: Duration = Duration::from_secs(600);
 /// Between two looks for changes; minutes on a live host.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -56,7 +56,7 @@ fn app() -> AppFolder {
     app
 }
 
-/// The handler of the other tests; passes at once when nobody has told it a port.
+/// The handler of the other tests; passes at once if it was given no port.
 #[test]
 fn plays_a_handler() {
     play_handler(answer);
@@ -65,7 +65,7 @@ fn plays_a_handler() {
 /// Answers a request for a target, given an echo of it and its body.
 pub(crate) type AnswerWith = fn(&str, &Value, &[u8]) -> (u16, Option<Value>);
 
-/// Serves for ever if somebody has told this process a port.
+/// Serves for ever if this process was given a port.
 pub(crate) fn play_handler(answer: AnswerWith) {
     let port = std::env::vars().find(|(name, _)| name == "FUNCTIONS_CUSTOMHANDLER_PORT");
     let Some(port) = port.and_then(|(_, value)| value.parse::<u16>().ok()) else {

@@ -20,7 +20,7 @@ use functions_host::triggers::ServiceBusMessage;
 
 const POISON: &str = "webjobs-blobtrigger-poison";
 
-/// The handler of the other tests; passes at once when nobody has told it a port.
+/// The handler of the other tests; passes at once if it was given no port.
 #[test]
 fn plays_an_obedient_handler() {
     play_handler(|target, _, body| obey(target, body));

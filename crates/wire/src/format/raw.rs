@@ -93,7 +93,7 @@ fn named_shape(spec: &TensorSpec, text: &str, bytes: usize) -> Result<(Shape, us
     let shape: Option<Shape> = lengths.map(|part| part.trim().parse().ok()).collect();
     let sized = shape.and_then(|shape| Some((element_count(&shape)?, shape)));
     let (count, shape) = sized.ok_or_else(|| {
-        let why = format!("shape {shown:?} is no list of lengths such as 1,784");
+        let why = format!("shape {shown:?} is not a list of lengths such as 1,784");
         wrong(spec, &why)
     })?;
     let expected = count.saturating_mul(size);

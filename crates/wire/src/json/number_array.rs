@@ -174,7 +174,7 @@ fn long(text: &[u8], first: usize, end: usize) -> Option<(u64, usize)> {
         return None;
     }
     let mut digits = eight(values << (8 * (8 - wholes)));
-    // Nineteen digits always fit, whatever they are.
+    // Any nineteen digits fit.
     let room = if decimals > 16 {
         let count = decimals - 16;
         digits = digits * POWERS[count] + last(text, end - 16, count)?;

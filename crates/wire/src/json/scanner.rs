@@ -3,7 +3,7 @@
 //! Bodies are mostly numbers, and reading those is most of the work of a hit, so numbers are read here, arrays of plain ones
 //! by [`super::number_array`]; everything else is left to `serde_json`, value by value. `serde_json` takes 1.1 to 2.5 times as
 //! long for a whole body, `sonic-rs` 1.3 to 2.1 times (docs/performance.md), and rounds to single precision by way of double.
-//! The forced inlining keeps the place in registers. Whatever is unusual or wrong gives `None`: [`super::diagnose`] then reads the text again and finds the words.
+//! The forced inlining keeps the position in registers. Anything unusual or wrong gives `None`: [`super::diagnose`] then reads the text again and finds the words.
 
 use serde::Deserialize;
 

@@ -38,7 +38,7 @@ impl<'a> Nested<'a> {
     }
 }
 
-/// Elements in one array, whatever their shape.
+/// Elements in one array, for any shape.
 pub(crate) struct Flat<'a>(pub(crate) &'a TensorData);
 
 impl Serialize for Flat<'_> {

@@ -12,13 +12,13 @@ use super::known::KnownModels;
 
 type Totals = BTreeMap<ModelTag, EntryTotals>;
 
-/// Files and runtime make a digest, so either may have changed; or the model was never in this folder.
+/// The digest covers the model's files and the runtime, so either may have changed; or the model was never in this folder.
 const UNKNOWN: &str = "unknown (an earlier model or runtime, or another app)";
 
 /// One line per model.
 pub(super) fn table(namespace: &Namespace, totals: &Totals, known: &KnownModels) -> String {
     if totals.is_empty() {
-        return format!("nothing is remembered in namespace {namespace}\n");
+        return format!("nothing is stored in namespace {namespace}\n");
     }
     let head = ["digest", "entries", "bytes", "expires in", "model"].map(str::to_owned);
     let lines = totals.iter().map(|(tag, totals)| {

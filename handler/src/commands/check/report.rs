@@ -137,7 +137,7 @@ fn document(Loaded { metadata, sample }: &Loaded) -> Value {
     if let Some((request, sampled)) = sample {
         put("sample_request", request.clone());
         let (name, value) = match sampled {
-            // An answer is JSON, whatever the model gives.
+            // An answer is JSON for every model.
             Sampled::Answer(answer) => (
                 "sample_result",
                 serde_json::from_str(answer).unwrap_or(Value::Null),

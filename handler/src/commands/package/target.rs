@@ -1,4 +1,4 @@
-//! Where a package goes: made beside the target, put into place when all is well.
+//! Where a package goes: it is made beside the target and renamed when it is complete.
 
 use std::fs::{self, File};
 use std::io;
@@ -21,7 +21,7 @@ impl FolderTarget {
     /// Makes an empty folder beside `place`. With `force`, an app folder in that place will be replaced.
     ///
     /// # Errors
-    /// If something is in that place that must stay, or nothing can be written there.
+    /// If something is there that must not be replaced, or nothing can be written there.
     pub(super) fn open(place: &Path, force: bool, inputs: &[&Path]) -> anyhow::Result<Self> {
         let place = std::path::absolute(place)?;
         let shown = place.display();
@@ -32,7 +32,7 @@ impl FolderTarget {
                 refuse_to_replace(&place, force, inputs)?;
             }
         } else if place.symlink_metadata().is_ok() {
-            bail!("--out {shown} is there already and is no folder");
+            bail!("--out {shown} exists already and is not a folder");
         }
         let new = tempfile::Builder::new()
             .prefix(PREFIX)
@@ -52,7 +52,7 @@ impl FolderTarget {
     /// If it cannot be renamed; what was in the place stays there then.
     pub(super) fn put_into_place(self) -> anyhow::Result<()> {
         let failed = || format!("--out {} cannot be written", self.place.display());
-        // Temporary folders are for their owner only, and this one is to be read by docker and by others.
+        // Only the owner may read a temporary folder, and docker and others must read this one.
         open_to_all(self.new.path()).with_context(failed)?;
         let beside = tempfile::Builder::new()
             .prefix(PREFIX)
@@ -75,14 +75,16 @@ impl FolderTarget {
     }
 }
 
-/// Removing somebody's work is worse than a refusal, so only what looks like an earlier package goes.
+/// Removing the user's files is worse than a refusal, so only what looks like an earlier package is removed.
 fn refuse_to_replace(place: &Path, force: bool, inputs: &[&Path]) -> anyhow::Result<()> {
     let shown = place.display();
     if !force {
         bail!("--out {shown} is not empty; --force replaces it");
     }
     if !place.join("host.json").is_file() || !place.join("app-settings.json").is_file() {
-        bail!("--out {shown} is not empty and is no package; empty it, or choose another folder");
+        bail!(
+            "--out {shown} is not empty and is not a package; empty it, or choose another folder"
+        );
     }
     let here = std::env::current_dir().ok();
     let inside = |path: &Path| match (path.canonicalize(), place.canonicalize()) {
@@ -121,16 +123,16 @@ impl FileTarget {
     /// Makes an empty file beside `place`.
     ///
     /// # Errors
-    /// If something is in that place that must stay, or nothing can be written there.
+    /// If something is there that must not be replaced, or nothing can be written there.
     pub(super) fn open(place: &Path, force: bool) -> anyhow::Result<Self> {
         let place = std::path::absolute(place)?;
         let shown = place.display();
         if place.symlink_metadata().is_ok() {
             if !place.is_file() {
-                bail!("--zip {shown} is there already and is no file");
+                bail!("--zip {shown} exists already and is not a file");
             }
             if !force {
-                bail!("--zip {shown} is there already; --force replaces it");
+                bail!("--zip {shown} exists already; --force replaces it");
             }
         }
         let mut builder = tempfile::Builder::new();
@@ -183,7 +185,7 @@ mod tests {
         fs::write(place.join("mine"), "").unwrap();
         let open = |force, inputs: &[&Path]| FolderTarget::open(&place, force, inputs);
         assert!(refusal(open(false, &[])).ends_with("is not empty; --force replaces it"));
-        assert!(refusal(open(true, &[])).contains("is no package"));
+        assert!(refusal(open(true, &[])).contains("is not a package"));
         for file in ["host.json", "app-settings.json"] {
             fs::write(place.join(file), "").unwrap();
         }
@@ -203,11 +205,11 @@ mod tests {
         let missing = root.path().join("no/such");
         assert!(refusal(FolderTarget::open(&missing, false, &[])).contains("cannot be written"));
         assert!(refusal(FileTarget::open(&missing, false)).contains("cannot be written"));
-        assert!(refusal(FileTarget::open(root.path(), true)).contains("is no file"));
+        assert!(refusal(FileTarget::open(root.path(), true)).contains("is not a file"));
         let file = root.path().join("app.zip");
         fs::write(&file, "old").unwrap();
         assert!(refusal(FileTarget::open(&file, false)).contains("--force"));
-        assert!(refusal(FolderTarget::open(&file, true, &[])).contains("is no folder"));
+        assert!(refusal(FolderTarget::open(&file, true, &[])).contains("is not a folder"));
         drop(FileTarget::open(&file, true).unwrap());
         assert_eq!(fs::read(&file).unwrap(), b"old");
     }

@@ -132,7 +132,7 @@ fn data_has_to_be_there_in_full() {
     assert_eq!(model.check_data(folder.path()), Ok(()));
     fs::remove_file(&data).unwrap();
     fs::create_dir(&data).unwrap();
-    assert!(refusal().contains("no regular file"));
+    assert!(refusal().contains("not a regular file"));
 }
 
 #[test]

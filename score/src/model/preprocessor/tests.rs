@@ -152,7 +152,7 @@ fn what_cannot_be_done_names_its_key_unless_model_toml_says_it_otherwise() {
     assert_eq!((options.mean, options.std), (said.mean, said.std));
     assert_eq!(
         remarks,
-        [format!("{FILE}: num_frames is not known and passed over")]
+        [format!("{FILE}: num_frames is not known and is ignored")]
     );
 }
 

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::{assert_requests, report, start};
+use super::{assert_requests, replay_all, start};
 use functions_host::answer::Answer;
 use functions_host::host::FunctionsHost;
 use functions_host::recorder::Recorder;
@@ -33,20 +33,17 @@ async fn http_functions_get_the_envelopes_of_the_host() {
 
 /// Every case of a group that has a caller of an HTTP function.
 async fn replay(group: &str, mode: &str) {
-    let (mut faults, mut count) = (Vec::new(), 0);
-    for recording in Recording::group(group) {
-        let is_http =
-            !recording.member("client_answer").is_null() && recording.member("trigger").is_null();
-        if !is_http || APART.contains(&recording.name()) {
-            continue;
-        }
-        count += 1;
+    let is_http = |recording: &Recording| {
+        !recording.member("client_answer").is_null() && recording.member("trigger").is_null()
+    };
+    let recordings = Recording::group(group).into_iter();
+    let of_http = recordings.filter(|one| is_http(one) && !APART.contains(&one.name()));
+    replay_all(group, of_http, async |recording| {
         let (host, recorder) = start(&recording, mode).await;
         let answer = send(&host, &recording.call().unwrap()).await;
-        faults.extend(compare(&recording, &recorder, &answer).err());
-    }
-    assert!(count > 0, "no case of {group}");
-    report(group, count, &faults);
+        compare(&recording, &recorder, &answer)
+    })
+    .await;
 }
 
 async fn send(host: &FunctionsHost, call: &Call) -> Answer {

@@ -8,11 +8,16 @@ mod http;
 mod lifecycle;
 mod triggers;
 
+use futures_util::stream::{self, StreamExt as _};
+
 use functions_host::host::{FunctionsHost, HostOptions};
 use functions_host::port;
 use functions_host::recorded_app::app;
 use functions_host::recorder::Recorder;
 use functions_host::recording::{Recording, Request};
+
+/// How many cases are compared at the same time.
+const AT_ONCE: usize = 8;
 
 /// A host with this app, and the handler that it talks to.
 async fn start(recording: &Recording, mode: &str) -> (FunctionsHost, Recorder) {
@@ -54,8 +59,20 @@ fn assert_requests(case: &str, got: &[Request], recorded: &[Request]) -> Result<
     }
 }
 
-/// Fails with all faults at once, so that one look tells which cases differ.
-fn report(group: &str, cases: usize, faults: &[String]) {
+/// Compares the cases of a group, some of them at the same time: most wait. Fails with all faults at once, so that one look
+/// tells which cases differ.
+async fn replay_all(
+    group: &str,
+    recordings: impl Iterator<Item = Recording>,
+    compare: impl AsyncFn(Recording) -> Result<(), String>,
+) {
+    let outcomes = stream::iter(recordings)
+        .map(|recording| compare(recording))
+        .buffered(AT_ONCE);
+    let outcomes: Vec<Result<(), String>> = outcomes.collect().await;
+    let cases = outcomes.len();
+    assert!(cases > 0, "no case of {group}");
+    let faults: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
     assert!(
         faults.is_empty(),
         "{group}: {} of {cases} cases differ:\n{}",

@@ -1,10 +1,12 @@
 //! Messages and blobs through the stand-in: the envelopes that the handler gets, and what becomes of its answers.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::{assert_requests, report, start};
+use super::{assert_requests, replay_all, start};
 use functions_host::PATIENCE;
 use functions_host::broker::EntityOptions;
 use functions_host::cloud::Cloud;
@@ -56,15 +58,12 @@ async fn tries_come_as_often_as_from_the_host_and_without_delay() {
 }
 
 async fn replay(group: &str) {
-    let (mut faults, mut count) = (Vec::new(), 0);
-    for recording in Recording::group(group) {
-        if !recording.member("trigger").is_null() {
-            count += 1;
-            faults.extend(compare(&recording, 1).await.err());
-        }
-    }
-    assert!(count > 0, "no case of {group}");
-    report(group, count, &faults);
+    let recordings = Recording::group(group).into_iter();
+    let of_triggers = recordings.filter(|recording| !recording.member("trigger").is_null());
+    replay_all(group, of_triggers, async |recording| {
+        compare(&recording, 1).await
+    })
+    .await;
 }
 
 async fn compare(recording: &Recording, deliveries: i64) -> Result<(), String> {
@@ -226,7 +225,7 @@ fn outputs(cloud: &Cloud) -> Outputs {
 
 /// The note about a blob that failed names its version.
 fn mask_etag(body: &[u8]) -> String {
-    let form = regex::Regex::new(r#"\\"0x[0-9A-F]+\\""#).unwrap();
+    static FORM: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#"\\"0x[0-9A-F]+\\""#).unwrap());
     let text = readable(body);
-    form.replace(&text, r#"\"ETAG\""#).into_owned()
+    FORM.replace(&text, r#"\"ETAG\""#).into_owned()
 }

@@ -14,7 +14,7 @@ pub(super) fn rule(call: &Call<'_>) -> Option<Outs> {
     if matches!(operator, "ConstantOfShape") {
         return Some(constant_of_shape(call));
     }
-    // Whatever is no short list of numbers is for the other rules.
+    // Anything other than a short list of numbers is left to the other rules.
     let all_numbers = !call.inputs.is_empty()
         && call
             .inputs

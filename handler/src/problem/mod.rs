@@ -1,8 +1,11 @@
-//! Why a request or an event got no result: one table from kinds of error to statuses.
+//! Why a request or a message got no result, from all kinds of errors below.
 
-use score::{ErrorCode, FeatureError, ScoreError};
+mod code;
+
+use score::{FeatureError, ScoreError};
 use wire::{AnswerForm, PayloadError};
 
+pub(crate) use self::code::{ErrorCode, Fault};
 use crate::features::NoRows;
 use crate::models::NoModel;
 use crate::protocol::NotAnInvocation;
@@ -13,10 +16,8 @@ const MAX_QUOTED: usize = 200;
 /// Why there is no result, with everything that its sender is told.
 #[derive(Debug)]
 pub(crate) struct Problem {
-    /// Of HTTP, RFC 9110.
-    pub(crate) status: u16,
-    /// Stable, for programs.
-    pub(crate) code: &'static str,
+    /// What kind of problem it is; status, retry and fault follow from that.
+    pub(crate) code: ErrorCode,
     /// For people; may quote what was sent.
     pub(crate) message: String,
     /// The member of the request it is about.
@@ -25,30 +26,26 @@ pub(crate) struct Problem {
     pub(crate) allow: Option<&'static str>,
     /// The codings of bodies that are taken.
     pub(crate) accept_encoding: Option<&'static str>,
-    /// When to try again, if that may help.
-    pub(crate) retry_after_seconds: Option<u32>,
 }
 
-/// The code of a request whose sender went away. It is a figure of its own: it has no status, since none is received.
-const CLIENT_CLOSED: &str = "client_closed";
+/// How long to wait before the next try where that may help.
+const RETRY_AFTER_SECONDS: u32 = 1;
 
 impl Problem {
-    pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
-            status,
             code,
             message: message.into(),
             target: None,
             allow: None,
             accept_encoding: None,
-            retry_after_seconds: None,
         }
     }
 
     pub(crate) fn no_such_path(path: &str) -> Self {
         let path: String = path.chars().take(MAX_QUOTED).collect();
         let message = format!("nothing is served at {path:?}; scoring is at \"/api/score\"");
-        Self::new(404, "not_found", message)
+        Self::new(ErrorCode::NotFound, message)
     }
 
     pub(crate) fn method_not_allowed(get: bool, post: bool) -> Self {
@@ -60,8 +57,7 @@ impl Problem {
         Self {
             allow: Some(allow),
             ..Self::new(
-                405,
-                "method_not_allowed",
+                ErrorCode::MethodNotAllowed,
                 format!("this path takes {allow}"),
             )
         }
@@ -69,8 +65,7 @@ impl Problem {
 
     pub(crate) fn too_large(limit: usize) -> Self {
         Self::new(
-            413,
-            "too_large",
+            ErrorCode::TooLarge,
             format!("the body is larger than {limit} bytes (SCORE_MAX_BODY_BYTES)"),
         )
     }
@@ -81,26 +76,24 @@ impl Problem {
             "one call brings more than {bytes} bytes (SCORE_MAX_WAITING_BYTES): raise that, or set a smaller \
              maxMessageBatchSize in host.json"
         );
-        Self::new(413, "too_large", message)
+        Self::new(ErrorCode::TooLarge, message)
     }
 
     pub(crate) fn head_too_large(limit: usize) -> Self {
         Self::new(
-            431,
-            "too_large",
+            ErrorCode::HeadTooLarge,
             format!("path, query and headers are larger than {limit} bytes"),
         )
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(400, "invalid_input", message)
+        Self::new(ErrorCode::InvalidInput, message)
     }
 
     /// For a body whose sender went away, or has at least closed its side of the connection.
     pub(crate) fn client_closed() -> Self {
         Self::new(
-            400,
-            CLIENT_CLOSED,
+            ErrorCode::ClientClosed,
             "the connection ended before the body did",
         )
     }
@@ -112,8 +105,7 @@ impl Problem {
             accept_encoding: Some("gzip, identity"),
             target: Some("Content-Encoding".to_owned()),
             ..Self::new(
-                415,
-                "unsupported_media_type",
+                ErrorCode::UnsupportedMediaType,
                 format!(
                     "Content-Encoding {found:?} is not taken; send the body as gzip or identity, one coding at most"
                 ),
@@ -122,30 +114,19 @@ impl Problem {
     }
 
     pub(crate) fn busy(message: impl Into<String>) -> Self {
-        Self {
-            retry_after_seconds: Some(1),
-            ..Self::new(503, "overloaded", message)
-        }
+        Self::new(ErrorCode::Overloaded, message)
     }
 
     pub(crate) fn internal() -> Self {
         Self::new(
-            500,
-            "internal",
+            ErrorCode::Internal,
             "the request failed inside the server; its log has the details under this request_id",
         )
     }
 
-    fn without_features(message: &str) -> Self {
-        Self {
-            code: "features_unavailable",
-            ..Self::busy(message)
-        }
-    }
-
     /// For features that do not fit the model: not the caller's mistake, and no retry mends it.
     fn unfit_features(message: impl Into<String>) -> Self {
-        Self::new(422, "features_invalid", message)
+        Self::new(ErrorCode::FeaturesInvalid, message)
     }
 
     /// For rows that were not scored.
@@ -159,25 +140,34 @@ impl Problem {
         }
     }
 
+    /// The status of HTTP.
+    pub(crate) fn status(&self) -> u16 {
+        self.code.status()
+    }
+
     /// Whether trying again later may help.
     pub(crate) fn is_temporary(&self) -> bool {
-        self.retry_after_seconds.is_some()
+        self.code.may_be_retried()
+    }
+
+    /// When to try again, if that may help.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u32> {
+        self.is_temporary().then_some(RETRY_AFTER_SECONDS)
     }
 
     /// Whether its sender is gone, so that no answer arrives.
     pub(crate) fn is_client_closed(&self) -> bool {
-        self.code == CLIENT_CLOSED
+        self.code == ErrorCode::ClientClosed
     }
 
     /// Whether there was too much work for the time there was.
     pub(crate) fn is_for_time(&self) -> bool {
-        let codes = [ErrorCode::Overloaded, ErrorCode::Timeout];
-        codes.iter().any(|code| code.as_str() == self.code)
+        self.code.fault() == Fault::Load
     }
 
     /// Whether this program is at fault.
     pub(crate) fn is_internal(&self) -> bool {
-        self.status == 500
+        self.code == ErrorCode::Internal
     }
 
     /// For a body that cannot be read; `max_bytes` is the limit it may have exceeded.
@@ -186,7 +176,7 @@ impl Problem {
             PayloadError::Invalid(error) => error.into(),
             PayloadError::TooLarge => Self::too_large(max_bytes),
             PayloadError::UnsupportedType(message) => {
-                Self::new(415, "unsupported_media_type", message)
+                Self::new(ErrorCode::UnsupportedMediaType, message)
             }
         }
     }
@@ -194,15 +184,11 @@ impl Problem {
 
 impl From<ScoreError> for Problem {
     fn from(error: ScoreError) -> Self {
-        let status = match error.code() {
-            ErrorCode::InvalidInput => 400,
-            ErrorCode::Overloaded | ErrorCode::Timeout => 503,
-            ErrorCode::Internal => return Self::internal(),
-        };
-        let mut problem = Self::new(status, error.code().as_str(), error.to_string());
-        if status == 503 {
-            problem.retry_after_seconds = Some(1);
+        let code = ErrorCode::from(error.code());
+        if code == ErrorCode::Internal {
+            return Self::internal();
         }
+        let mut problem = Self::new(code, error.to_string());
         if let ScoreError::InvalidInput { target, .. } = error {
             problem.target = target;
         }
@@ -215,23 +201,22 @@ impl From<NoRows> for Problem {
         match reason {
             NoRows::NotServed(message) => ScoreError::invalid("keys", message).into(),
             NoRows::Empty(error) => error.into(),
-            NoRows::NoStore => Self {
-                retry_after_seconds: None,
-                ..Self::without_features("no Redis is set to read features from")
-            },
+            NoRows::NoStore => {
+                let message = "no Redis is set to read features from";
+                Self::new(ErrorCode::NoFeatureStore, message)
+            }
             NoRows::NotRead(error) => {
                 let message = error.to_string();
                 match error {
-                    FeatureError::Missing { .. } => Self::new(404, "features_not_found", message),
+                    FeatureError::Missing { .. } => Self::new(ErrorCode::FeaturesNotFound, message),
                     FeatureError::OtherKind { .. } => Self::unfit_features(message),
-                    FeatureError::Unavailable => Self::without_features(&message),
+                    FeatureError::Unavailable => Self::new(ErrorCode::FeaturesUnavailable, message),
                     FeatureError::Overloaded => Self::busy(message),
                 }
             }
             NoRows::Unfit(unfit) => Self::unfit_features(unfit.to_string()),
             NoRows::TooLarge(limit) => Self::new(
-                413,
-                "too_large",
+                ErrorCode::TooLarge,
                 format!(
                     "the features of these keys are larger than {limit} bytes (SCORE_MAX_BODY_BYTES)"
                 ),
@@ -249,12 +234,12 @@ impl From<NotAnInvocation> for Problem {
 impl From<NoModel> for Problem {
     fn from(reason: NoModel) -> Self {
         match reason {
-            NoModel::Loading => Self {
-                code: "loading",
-                ..Self::busy("models are still being loaded; try again shortly")
-            },
-            NoModel::Unknown(message) => Self::new(404, "unknown_model", message),
-            NoModel::Broken(message) => Self::new(503, "model_not_loaded", message),
+            NoModel::Loading => {
+                let message = "models are still being loaded; try again shortly";
+                Self::new(ErrorCode::Loading, message)
+            }
+            NoModel::Unknown(message) => Self::new(ErrorCode::UnknownModel, message),
+            NoModel::Broken(message) => Self::new(ErrorCode::ModelNotLoaded, message),
         }
     }
 }
