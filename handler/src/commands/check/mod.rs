@@ -196,7 +196,7 @@ async fn try_sample(scorer: &Scorer, request: &Value, config: &Config) -> Sample
         joint: None,
     };
     let answer = match scorer.score(request).await {
-        Ok(response) => wire::encode(&decoded.dialect, None, metadata, &response),
+        Ok(response) => wire::encode(&decoded.answer, None, metadata, &response),
         Err(error) => Err(error),
     };
     match answer {
