@@ -1,5 +1,6 @@
 //! Bodies into named tensors and back, in the dialect the caller speaks.
 
+pub mod accept;
 mod dialect;
 mod format;
 mod json;
@@ -384,7 +385,7 @@ pub fn encode(
     metadata: &ModelMetadata,
     response: &InferenceResponse,
 ) -> Result<Encoded, ScoreError> {
-    let wants_npy = accept.is_some_and(|types| types.contains(npy::CONTENT_TYPE));
+    let wants_npy = accept.is_some_and(|types| accept::names(types, npy::CONTENT_TYPE));
     let written = match dialect {
         Dialect::OpenInference(asked) => {
             return open_inference::write(asked, metadata, response).map_err(|e| unwritten(&e));

@@ -7,6 +7,7 @@ use std::fmt;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use wire::accept;
 
 use snapshot::Snapshot;
 pub(crate) use snapshot::Sources;
@@ -32,13 +33,7 @@ pub(crate) fn render(
 }
 
 fn wants_open_metrics(accept: &str) -> bool {
-    accept.split(',').any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let named = parts
-            .next()
-            .is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
-        named && !parts.any(|part| matches!(part, "q=0" | "q=0.0"))
-    })
+    accept::names(accept, "application/openmetrics-text")
 }
 
 #[cfg(test)]
