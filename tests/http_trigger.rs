@@ -201,7 +201,7 @@ async fn cache_control_of_the_request_is_obeyed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn methods_and_functions_that_are_not_served_are_named() {
     let host = in_process::start(&AppRoot::with_sample(), []).await;
-    // The host lets only GET and POST through to score_http; whoever asks the handler itself gets the same rule.
+    // The host lets only GET and POST through to score_http; for a client that asks the handler itself the same rule holds.
     for (method, path, status) in [
         ("PUT", "/api/score", 405),
         ("OPTIONS", "/api/score", 405),
@@ -269,7 +269,7 @@ async fn malformed_envelopes_are_refused_and_unknown_members_ignored() {
 async fn the_readme_shows_a_request_that_works() {
     let host = in_process::start(&AppRoot::with_sample(), []).await;
     let body = std::fs::read(repository().join("examples/mnist/seven.json")).unwrap();
-    // As curl sends it when nobody says that it is JSON.
+    // As curl sends it without a content type for JSON.
     let form = ("content-type", "application/x-www-form-urlencoded");
     let answer = host.http("POST", "/api/score", &[form], &body).await;
     assert_eq!(answer.expect_status(200).body, b"[7]");
@@ -382,7 +382,7 @@ async fn each_model_is_cut_into_rows_only_if_that_is_right() {
         score("random", json!([[0, 0, 0]])).await,
         score("random", json!([[0, 0, 0]])).await,
     ];
-    assert_ne!(rolls[0].0, rolls[1].0, "dice are rolled anew");
+    assert_ne!(rolls[0].0, rolls[1].0, "dice are rolled again");
     assert_eq!(rolls[1].1, "BYPASS");
     let unnamed = host
         .http("POST", "/api/score", &[JSON], b"{}")

@@ -140,7 +140,7 @@ fn libraries_of_operators_are_loaded_only_where_the_setting_allows_it() {
     ];
     let output = handler(&[&arguments[..], &["--allow-glibc", "9.0"]].concat(), &[]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("operators.so is no ELF file"), "{said}");
+    assert!(said.contains("operators.so is not an ELF file"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -399,7 +399,7 @@ fn what_cannot_be_packaged_is_refused_in_one_line_and_leaves_nothing() {
         (&["--model", &affine, "--zip", &inside], &["lies in --out"]),
         (
             &["--model", &affine, "--handler", &script],
-            &["no ELF file"],
+            &["not an ELF file"],
         ),
         (
             &["--model", &affine, "--handler", &absent],

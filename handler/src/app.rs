@@ -93,14 +93,14 @@ fn open_memo(config: &Config) -> anyhow::Result<Memo> {
         warn!("REDIS_CONNECTION_STRING: {remark}");
     }
     if config.cache == CachePolicy::Off {
-        info!("results are not remembered: SCORE_CACHE_POLICY is off");
+        info!("results are not cached: SCORE_CACHE_POLICY is off");
         return Ok(Memo::new(0, None));
     }
     let Some(redis) = &config.redis else {
-        info!("no Redis is set: results are remembered in this process only");
+        info!("no Redis is set: results are cached in this process only");
         return Ok(Memo::new(config.l1_bytes, None));
     };
-    info!("results are remembered in {}", redis.describe());
+    info!("results are cached in {}", redis.describe());
     let store: Arc<dyn MemoStore> = Arc::new(RedisStore::new(redis.clone())?);
     let options = RemoteOptions {
         budget: config.redis_timeout,

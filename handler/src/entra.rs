@@ -23,7 +23,7 @@ const SCOPE: &str = "https://redis.azure.com/.default";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Who logs in.
+/// The identity that logs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Identity {
     /// The app's managed identity.
@@ -35,10 +35,10 @@ pub(crate) enum Identity {
     Developer,
 }
 
-/// Fetches access tokens. Makes nothing before the first one is asked for.
+/// Fetches access tokens. Creates no client before the first token is asked for.
 pub(crate) struct EntraCredentials {
     identity: Identity,
-    /// Keeps a token until five minutes before its end, so a fresh token takes a new one.
+    /// Caches a token until five minutes before it expires, so a fresh token needs a new credential.
     credential: Mutex<Option<Arc<dyn TokenCredential>>>,
 }
 
@@ -125,7 +125,7 @@ impl RedisCredentials for EntraCredentials {
 }
 
 fn managed_identity(client_id: Option<String>) -> azure_core::Result<Arc<dyn TokenCredential>> {
-    // Past any proxy: it would get to see the header that opens the endpoint.
+    // Without a proxy, which would see the header that opens the endpoint.
     let http = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -175,7 +175,7 @@ fn innermost(error: &azure_core::Error) -> String {
         .unwrap_or_default()
 }
 
-/// Tools write whole pages to standard error.
+/// One line of a text: tools write whole pages to standard error.
 fn one_line(text: String) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").chars().take(300).collect()

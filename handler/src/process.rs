@@ -8,10 +8,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-/// Tells when the process has to end: SIGTERM or SIGINT came (Ctrl-C in `func start` reaches the whole process group),
-/// or a hosted process has lost its host. If the process is still there `limit` later, it is ended.
+/// Reports when the process has to end: after SIGTERM or SIGINT (Ctrl-C in `func start` reaches the whole process group), or
+/// when the host of a hosted process has ended. If the process still runs `limit` later, this ends it.
 ///
-/// On a thread and a runtime of its own, so that it works however busy the others are.
+/// It has a thread and a runtime of its own, so that it works while all other threads are busy.
 pub(crate) fn watch_for_stop(
     hosted: bool,
     limit: Duration,
@@ -22,9 +22,10 @@ pub(crate) fn watch_for_stop(
         .build()
         .context("signals cannot be watched")?;
     let watch = async move {
-        stop(hosted).await;
+        let reason = stop(hosted).await;
         // There is no receiver any more if the process is already ending.
         let _ = tell.send(());
+        info!("{reason}: stopping");
         tokio::time::sleep(limit).await;
         std::process::exit(0);
     };
@@ -35,11 +36,12 @@ pub(crate) fn watch_for_stop(
     Ok(told)
 }
 
-async fn stop(hosted: bool) {
+/// Completes with the reason to stop.
+async fn stop(hosted: bool) -> &'static str {
     tokio::select! {
-        () = received(SignalKind::terminate()) => info!("SIGTERM: stopping"),
-        () = received(SignalKind::interrupt()) => info!("SIGINT: stopping"),
-        () = orphaned(), if hosted => info!("the host has ended: stopping"),
+        () = received(SignalKind::terminate()) => "SIGTERM",
+        () = received(SignalKind::interrupt()) => "SIGINT",
+        () = orphaned(), if hosted => "the host has ended",
     }
 }
 
@@ -55,8 +57,8 @@ async fn received(kind: SignalKind) {
     }
 }
 
-/// Ends when the parent process has ended. On Linux the host does not end its children when it dies itself, and an
-/// orphan would hold the port. (PR_SET_PDEATHSIG would not do: it looks at the parent's thread.)
+/// Returns when the parent process has ended. On Linux a host that crashes does not end its children, and an orphan would
+/// hold the port. (PR_SET_PDEATHSIG does not help: it follows the parent's thread.)
 async fn orphaned() {
     let parent = std::os::unix::process::parent_id();
     let mut ticks = tokio::time::interval(Duration::from_secs(1));

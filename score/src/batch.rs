@@ -35,7 +35,7 @@ pub struct BatchLimits {
     pub max_inline: Duration,
 }
 
-/// What a model's sessions did so far. Cloning shares the figures.
+/// What a model's sessions did so far. Cloning shares the metrics.
 #[derive(Debug, Clone, Default)]
 pub struct BatchStats {
     /// How long jobs waited for a session.

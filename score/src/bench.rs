@@ -1,4 +1,4 @@
-//! Ways into private rooms for `benches/micro`; not part of the shipped program.
+//! Access to private modules for `benches/micro`; not part of the shipped program.
 
 use bytes::Bytes;
 

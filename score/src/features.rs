@@ -66,7 +66,7 @@ pub enum FeatureError {
     #[error("features cannot be read at present; try again shortly")]
     Unavailable,
     /// Too many look-ups are in work.
-    #[error("too many look-ups of features are in work; try again shortly")]
+    #[error("too many look-ups of features are in flight; try again shortly")]
     Overloaded,
 }
 
@@ -214,10 +214,10 @@ impl FeatureStore {
             }
             Err(StoreError::Refused(reason)) => {
                 if !self.refused.swap(true, Ordering::Relaxed) {
-                    warn!(%reason, "redis refuses to give features");
+                    warn!(%reason, "redis refuses to return features");
                 }
             }
-            // What is unreachable is reported by the keeper of the connection.
+            // The supervisor of the connection reports what is unreachable.
             Ok(_) | Err(StoreError::Unreachable(_) | StoreError::PartUnreachable(_)) => {}
         }
         self.stats.errors.inc();

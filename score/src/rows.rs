@@ -50,7 +50,7 @@ pub(crate) struct Units {
     first_row: Vec<usize>,
     /// For each row of the request, its unit.
     unit_of_row: Vec<usize>,
-    /// The request is one unit, whatever its tensors' axes.
+    /// The request is one unit, for any axes of its tensors.
     whole: bool,
 }
 

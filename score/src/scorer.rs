@@ -72,7 +72,7 @@ pub struct ScorerStats {
     pub computed_rows: Counter,
     /// Results that could not be put together from remembered parts and were computed as a whole.
     pub recomputed: Counter,
-    /// How long whatever it scored took from end to end, as whoever brought it sees it.
+    /// How long scoring took from end to end, as the sender of the request sees it.
     pub requests: Times,
     /// What its sessions did.
     pub batch: BatchStats,
@@ -224,14 +224,15 @@ impl Scorer {
         };
         let tiers = decision.plan.tiers();
         let tiers = tiers.filter(|_| cache != CacheUse::Bypass && rows > 0);
-        // Whoever asks for a fresh result gets it the next time too, whichever way it is looked for.
-        let anew = tiers.filter(|_| {
+        // A fresh result replaces the stored one under both keys, so that the next look-up finds it by row or by request.
+        let renewed = tiers.filter(|_| {
             cache == CacheUse::Refresh
                 && self.options.cache == CachePolicy::Auto
                 && independent
                 && rows > 1
         });
-        let anew = anew.map(|tiers| (Units::whole(self.metadata.digest, &inputs, rows), tiers));
+        let renewed =
+            renewed.map(|tiers| (Units::whole(self.metadata.digest, &inputs, rows), tiers));
         let scored = if let Some(tiers) = tiers {
             let start = Instant::now();
             let units = if independent && matches!(decision.plan, Plan::Rows(_)) {
@@ -246,13 +247,13 @@ impl Scorer {
                 }
                 CacheUse::Refresh | CacheUse::Bypass => Recall::nothing(units, tiers, start),
             };
-            // Whoever wants it fresh does not take it from others.
+            // A request for a fresh result does not join the computation of another.
             let sharing = cache == CacheUse::Normal;
             self.score_units(inputs, recall, sharing).await?
         } else {
             self.compute_all(inputs, rows).await?
         };
-        if let Some((whole, tiers)) = anew
+        if let Some((whole, tiers)) = renewed
             && let Some(payloads) = whole.payloads(&scored.outputs, 1)
         {
             let entries = whole.keys.into_iter().zip(payloads).collect();
@@ -433,10 +434,10 @@ fn rows_unfit(rows: Rows, signature: &ModelSignature, one_row_only: bool) -> Opt
     match rows {
         Rows::Together => None,
         Rows::Independent | Rows::Alone if !signature.has_dynamic_rows() => Some(
-            "they cannot be cut apart, since axis 0 is not free in every input and output; take the line out",
+            "they cannot be cut apart, since axis 0 is not free in every input and output; remove the line",
         ),
         Rows::Independent if one_row_only => {
-            Some("the model takes one row at a time; say \"alone\" or take the line out")
+            Some("the model takes one row at a time; write \"alone\" or remove the line")
         }
         Rows::Independent | Rows::Alone => None,
     }

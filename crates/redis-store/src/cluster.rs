@@ -27,7 +27,7 @@ const MAX_REFRESH_PAUSE: Duration = Duration::from_millis(500);
 /// How long a node may take to tell the slot table.
 const SLOTS_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The servers behind an endpoint. Keys are routed here and not by the client library: its cluster mode serves nobody
+/// The servers behind an endpoint. Keys are routed here and not by the client library: its cluster mode serves no shard
 /// while one node is away, and sends what was redirected by ASK back to where it came from.
 pub(super) struct Cluster {
     shared: Arc<Shared>,

@@ -241,7 +241,7 @@ impl Endpoint {
         }
     }
 
-    /// By name, never by address: the library asks DNS anew for every connection it makes, and addresses change.
+    /// By name, never by address: the library asks DNS again for every connection, and addresses change.
     fn server(&self, host: &str, port: u16) -> Server {
         let mut server = Server::new(host, port);
         if let Some(tls) = &self.config.tls {

@@ -18,7 +18,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 
-/// The login that all connections share. Asked by the connection's keeper only, never by a request.
+/// The login that all connections share. Only the supervisor of the connection asks for it, never a request.
 pub(super) struct Logins {
     credentials: Arc<dyn RedisCredentials>,
     refused: AtomicBool,
@@ -29,7 +29,7 @@ pub(super) struct Logins {
 struct State {
     login: Option<RedisLogin>,
     failure: Option<RedisCredentialsError>,
-    /// Connections are tried again every second; whoever gives out logins is asked less and less often.
+    /// Connections are retried every second; the provider of logins is asked less and less often.
     pause: Duration,
     not_before: Option<Instant>,
 }
@@ -116,7 +116,7 @@ impl fmt::Debug for Logins {
 
 #[async_trait::async_trait]
 impl CredentialProvider for Logins {
-    /// Asked for every connection, also those of a cluster's other nodes and those made anew.
+    /// Asked for every connection, also for those of a cluster's other nodes and for reconnections.
     async fn fetch(
         &self,
         _server: Option<&Server>,

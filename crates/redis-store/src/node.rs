@@ -81,7 +81,7 @@ impl Node {
         }
     }
 
-    /// Whether it is at this place and somebody still minds its connection.
+    /// Whether it is at this address and its connection is still supervised.
     pub(super) fn is_usable_at(&self, host: &str, port: u16) -> bool {
         self.host == host && self.port == port && !self.task.is_finished()
     }
@@ -95,7 +95,7 @@ impl Node {
         self.client.with_options(&options())
     }
 
-    /// Logs the open connection in anew.
+    /// Logs in again on the open connection.
     pub(super) async fn authenticate(&self, login: &RedisLogin) -> Result<(), FredError> {
         let command = CustomCommand::new_static("AUTH", ClusterHash::Random, false);
         let arguments = vec![login.username.as_str(), login.password.as_str()];
@@ -202,7 +202,7 @@ impl Node {
     }
 }
 
-/// The library makes connections anew by itself; it must not do so with a login that was just refused.
+/// The library reconnects by itself; it must not do so with a login that was just refused.
 async fn watch_refusals(client: Client, logins: Arc<Logins>) {
     let mut errors = client.error_rx();
     loop {
@@ -241,7 +241,7 @@ fn is_wrong_type(error: &FredError) -> bool {
     error.details().starts_with("WRONGTYPE")
 }
 
-/// Without retries or queueing: whoever asks has a budget and can do without an answer.
+/// Without retries or queueing: the caller has a time limit and can continue without an answer.
 fn options() -> Options {
     Options {
         fail_fast: true,

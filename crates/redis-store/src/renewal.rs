@@ -3,7 +3,7 @@
 //! The client library has a task of its own for that, with two faults here: it runs at a fixed interval, while the life
 //! of a token is only known once it is there, and on a cluster it first waits for every reply under way, on all nodes,
 //! without limit. An `AUTH` among the other commands does neither: the server answers in order, what was sent before
-//! runs with the old login, and a refused one leaves the old one in force until the connection is made anew.
+//! runs with the old login, and a refused one leaves the old one in force until the next connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,7 @@ async fn renew(
                     }
                     return login;
                 }
-                // Connections that are being made anew get the new login anyway.
+                // Connections that are being restored get the new login anyway.
                 Err(error) if *error.kind() != ErrorKind::Auth => return login,
                 Err(error) => error.details().to_owned(),
             },

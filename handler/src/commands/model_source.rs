@@ -1,4 +1,4 @@
-//! Models as a command line names them: a folder, or one ONNX file with what belongs to it.
+//! Models as the command line names them: a folder, or an ONNX file with the files that belong to it.
 
 use std::fs;
 use std::path::Path;
@@ -11,9 +11,9 @@ use score::{ModelFiles, ModelFolder, ModelPlace, check_name};
 pub(crate) struct ModelSource {
     /// The name it is served under.
     pub(crate) name: String,
-    /// Where it can be loaded from as it lies; `None` for a bare file.
+    /// Where it can be loaded from as it is; `None` for a single file.
     pub(crate) place: Option<ModelPlace>,
-    /// Its files, and their places below `models/<name>`.
+    /// Its files, each with its path below `models/<name>`.
     pub(crate) files: ModelFiles,
 }
 
@@ -45,14 +45,14 @@ impl ModelSource {
     /// If a file cannot be read or written.
     pub(crate) fn copy_to(&self, models: &Path) -> anyhow::Result<()> {
         for (from, to) in &self.files.files {
-            // External data is written for its owner alone, and is served by another user.
+            // Tools write external data so that only its owner can read it, and the server runs as another user.
             copy(from, &models.join(&self.name).join(to), 0o644)?;
         }
         Ok(())
     }
 }
 
-/// Copies one file, with its folder. The content of a link, not the link: it would lead nowhere after a deployment.
+/// Copies one file and makes its folder. Copies the content of a link: the link would lead nowhere after a deployment.
 ///
 /// # Errors
 /// If it cannot be read or written.

@@ -115,9 +115,9 @@ pub struct Config {
     pub max_rows: usize,
     /// Arrays within arrays that one body may have.
     pub max_nesting: usize,
-    /// Requests that may be in work at once.
+    /// Requests that are worked on at the same time.
     pub max_requests: usize,
-    /// Rows that may wait for one model.
+    /// Rows that may wait for a session of one model.
     pub max_waiting_rows: usize,
     /// Rows of different requests that may share one run.
     pub max_batch_rows: usize,
@@ -131,21 +131,21 @@ pub struct Config {
     pub fail_invalid: bool,
     /// How long a request waits for models to load.
     pub load_timeout: Duration,
-    /// How long to wait for a taken port.
+    /// How long to wait for a port that another process holds.
     pub bind_timeout: Duration,
-    /// How long requests in work may take to end after the signal to stop.
+    /// How long requests may take to finish after the signal to stop.
     pub drain_timeout: Duration,
-    /// When remembered results are looked up.
+    /// When stored results are looked up.
     pub cache: CachePolicy,
-    /// How long Redis keeps a result; `None` for ever.
+    /// How long Redis keeps a result; `None` for no limit.
     pub cache_ttl: Option<Duration>,
     /// The first part of every key in Redis.
     pub cache_namespace: Namespace,
-    /// Room for results in this process.
+    /// Bytes of the in-process cache.
     pub l1_bytes: u64,
     /// The shared store.
     pub redis: Option<RedisConfig>,
-    /// What was assumed about the connection string, for the log.
+    /// What the reader assumed about the connection string, for the log.
     pub redis_remarks: Vec<String>,
     /// How long one look-up in Redis may take.
     pub redis_timeout: Duration,

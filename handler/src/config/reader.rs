@@ -36,7 +36,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Whether the setting is set, whatever its value is.
+    /// Whether the setting is set, even to a value that is not taken.
     pub(super) fn is_set<T>(&self, row: &Typed<T>) -> bool {
         self.environment.find(&row.setting).is_some()
     }

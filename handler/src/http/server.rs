@@ -90,7 +90,7 @@ pub(crate) async fn serve(
         connections.shutdown().await;
     };
     if tokio::time::timeout(grace, ending).await.is_err() {
-        info!(?grace, "requests were still in work at the end");
+        info!(?grace, "requests were still in flight at the end");
     }
 }
 

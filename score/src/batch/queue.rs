@@ -18,19 +18,19 @@ pub(super) struct Job {
     pub(super) rows: usize,
     pub(super) wait: Wait,
     pub(super) reply: oneshot::Sender<Result<Ran, ScoreError>>,
-    /// The job's place in the queue; given back when the job is dropped, run or not.
+    /// The job's permit for the queue; returned when the job is dropped, run or not.
     pub(super) place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Job {
-    /// Gives the place back first: whoever gets the answer may come again at once. And lets go of the request's span: if
-    /// the process ends behind the answer, it would miss it.
+    /// Returns the permit first, because the receiver of the answer may send the next request at once. Also drops the
+    /// request's span: if the process ends after the answer, it would be lost.
     pub(super) fn answer(self, answer: Result<Ran, ScoreError>) {
         let Self {
             reply, place, wait, ..
         } = self;
         drop((place, wait));
-        // Whoever asked may have gone.
+        // The request may have been cancelled.
         let _ = reply.send(answer);
     }
 }
@@ -39,7 +39,7 @@ impl Job {
 pub(super) struct Queue {
     state: Mutex<QueueState>,
     changed: Condvar,
-    /// Only whoever took a session's number from the free ones locks it.
+    /// Only the thread that took a session's number from the free list locks it.
     sessions: Vec<Mutex<Session>>,
     /// What a row takes, as a moving average; 0 until a run has shown it.
     row_nanos: AtomicU64,
@@ -47,7 +47,7 @@ pub(super) struct Queue {
 
 struct QueueState {
     jobs: VecDeque<Job>,
-    /// The numbers of the sessions nobody uses now.
+    /// The numbers of the idle sessions.
     free: Vec<usize>,
     closed: bool,
 }
@@ -86,7 +86,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// A session for somebody who would rather run now than wait, if there is one and nobody waits already. While
+    /// A session for a caller that prefers to run now, if there is an idle one and no work is waiting. While
     /// other sessions are at work only very short runs are let in: others are better collected for a common run.
     pub(super) fn take_free(&self, rows: usize, longest: Duration) -> Option<FreeSession<'_>> {
         let row_nanos = self.row_nanos.load(Ordering::Relaxed);
@@ -155,7 +155,7 @@ impl Queue {
             0 => nanos,
             _ => before / 8 * 7 + nanos / 8,
         };
-        // Two runs that end at once may lose one of the figures.
+        // Two runs that end at once may lose one of the measurements.
         self.row_nanos.store(average.max(1), Ordering::Relaxed);
     }
 }

@@ -65,7 +65,7 @@ impl Session {
             None => self.run_once(inputs),
         };
         let infer = start.elapsed();
-        // Whatever became of it: failed runs take time too.
+        // Failed runs count as well, because they take time too.
         self.note(rows, infer, [span], &outcome);
         self.stats.waits.observe(start - wait.since);
         let outputs = outcome?;

@@ -35,7 +35,7 @@ impl Model for Fake {
     fn run(&mut self, inputs: &[Tensor], _given: &[usize]) -> Result<Vec<Tensor>, RunError> {
         let values = ints(&inputs[0]);
         let _ = self.started.send(values.clone());
-        // Fails once nobody can allow or forbid anything any more: then everything may run.
+        // Fails once the other end is dropped: then everything may run.
         let _ = self.allowed.lock().unwrap().recv();
         if values.contains(&REFUSED) {
             return Err(RunError::Rejected("a refused value".into()));
@@ -341,7 +341,7 @@ async fn an_idle_session_runs_at_once_what_is_known_to_be_short() {
     assert_eq!(answer(unknown).await, [10]);
     let limits = stage.batcher.limits;
     let Some(batcher) = Arc::get_mut(&mut stage.batcher) else {
-        panic!("somebody else has the batcher");
+        panic!("the batcher is still shared");
     };
     batcher.limits = BatchLimits {
         max_inline: Duration::from_secs(60),

@@ -52,7 +52,7 @@ impl ModelDigest {
 
 /// The identity of one unit of work: a model and the tensors it was given. Equal keys mean equal answers.
 ///
-/// A cryptographic digest, because callers choose the tensors: with a weaker one somebody could prepare two inputs
+/// A cryptographic digest, because callers choose the tensors: with a weaker one a caller could prepare two inputs
 /// with the same key and have one answered with the other's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct MemoKey {

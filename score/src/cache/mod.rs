@@ -72,7 +72,7 @@ pub struct MemoStats {
     pub misses: Counter,
     /// Of those found nowhere, units that another request was computing already.
     pub shared: Counter,
-    /// Values found in the shared store that were not valid results; they are computed anew and overwritten.
+    /// Values found in the shared store that were not valid results; they are computed again and overwritten.
     pub damaged: Counter,
     /// Look-ups and writes that the shared store failed or refused.
     pub remote_errors: Counter,
@@ -182,7 +182,7 @@ impl Memo {
         answer
     }
 
-    /// Takes the duty to compute those of `keys`, all different, that nobody else computes; tells where the others will
+    /// Becomes the leader of those of `keys`, all different, that are not being computed; returns where the others will
     /// land.
     pub(crate) fn board(&self, keys: &[MemoKey]) -> (Lead<'_>, Vec<Option<Landing>>) {
         self.flights.board(keys)

@@ -1,4 +1,4 @@
-//! The shared tier: look-ups within a budget, writes behind the answers, and a keeper that minds the connection.
+//! The shared tier: look-ups with a time limit, writes after the answers, and a supervisor of the connection.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +33,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(1);
 const HEAL_TIME: Duration = Duration::from_secs(1);
 /// Traffic on an idle connection: Azure closes one that is silent for ten minutes.
 const IDLE_PROBE: Duration = Duration::from_secs(60);
-/// How many keys that nobody writes a probe asks for: enough to reach several nodes of a cluster.
+/// How many keys, which are never written, a probe asks for: enough to reach several nodes of a cluster.
 const PROBE_KEYS: usize = 16;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ impl Purpose {
     /// What an outage means.
     fn without(&self) -> &'static str {
         match self {
-            Self::Results => "scoring goes on without it",
+            Self::Results => "scoring continues without it",
             Self::Features { .. } => "requests by key are refused",
         }
     }
@@ -91,7 +91,7 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// Starts the keeper and the writer on the current tokio runtime. Returns at once: nobody waits for the store.
+    /// Starts the supervisor and the writer on the current tokio runtime. Returns at once, without waiting for the store.
     pub(super) fn start(
         store: Arc<dyn MemoStore>,
         options: RemoteOptions,
@@ -104,7 +104,7 @@ impl Remote {
         remote
     }
 
-    /// Starts the keeper of a store that is only read with [`Remote::read`].
+    /// Starts the supervisor of a store that is only read with [`Remote::read`].
     pub(crate) fn start_reading(
         store: Arc<dyn MemoStore>,
         budget: Duration,
@@ -399,10 +399,10 @@ async fn watch(remote: &Remote, relapses: &mut Relapses) -> bool {
     false
 }
 
-/// Does what requests do, on keys that nobody writes: a server that answers a PING may still refuse a GET.
+/// Does what requests do, on keys that are never written: a server that answers a PING may still refuse a GET.
 async fn probe(remote: &Remote) -> Result<(), StoreError> {
     let name = match &remote.purpose {
-        // Nobody writes it.
+        // It is never written.
         Purpose::Results => remote.options.namespace.probe_key(),
         Purpose::Features { probe } => probe.clone(),
     };

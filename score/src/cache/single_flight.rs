@@ -24,18 +24,18 @@ enum Outcome {
     Failed,
 }
 
-/// What somebody who waits for a unit gets.
+/// What a request that joined an in-flight computation gets.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// The unit's payload.
     Payload(Bytes),
-    /// Whoever computed it failed: compute it without waiting for anyone else.
+    /// The leader failed: compute the unit without joining another computation.
     Failed,
-    /// Whoever computed it has gone: somebody else has to take it over.
+    /// The leader was cancelled: another request has to become the leader.
     Abandoned,
 }
 
-/// A unit that somebody else computes.
+/// A unit that another request is computing.
 #[derive(Debug, Clone)]
 pub(crate) struct Landing {
     outcome: watch::Receiver<Option<Outcome>>,
@@ -43,7 +43,7 @@ pub(crate) struct Landing {
 }
 
 impl Landing {
-    /// Waits for the unit. Whoever waits bounds the time.
+    /// Waits for the unit. The caller limits the time.
     pub(crate) async fn arrival(mut self) -> Arrival {
         let outcome = match self.outcome.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone(),
@@ -69,8 +69,8 @@ pub(crate) struct Lead<'a> {
 }
 
 impl Lead<'_> {
-    /// Hands the payloads, in the order of the keys, to all who wait. They must have been remembered before: from here
-    /// on nobody finds this flight.
+    /// Hands the payloads, in the order of the keys, to all joined requests. The payloads must have been stored before:
+    /// from here on this computation cannot be joined any more.
     pub(crate) fn land(mut self, payloads: impl Iterator<Item = Option<Bytes>>) {
         self.clear();
         if self.outcome.receiver_count() > 0 {
@@ -98,7 +98,7 @@ impl Lead<'_> {
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        // Before the sender goes: whoever hears that it has gone must find the places free.
+        // Before the sender is dropped: a request that notices the drop must find the keys free.
         self.clear();
     }
 }
@@ -108,8 +108,8 @@ impl Flights {
         self.flying.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the lead for those of `keys`, all different, that nobody computes. For each key, in order: `None` if it is
-    /// the caller's now, else where it will land.
+    /// Becomes the leader of those of `keys`, all different, that are not being computed. For each key, in order: `None` if
+    /// the caller computes it now, else where its result will arrive.
     pub(super) fn board(&self, keys: &[MemoKey]) -> (Lead<'_>, Vec<Option<Landing>>) {
         let (outcome, receiver) = watch::channel(None);
         let mut mine = Vec::new();
@@ -179,6 +179,6 @@ mod tests {
         drop(second);
         assert_eq!(landing(landings, 0).arrival().await, Arrival::Abandoned);
         let (_third, landings) = flights.board(&keys(&[1]));
-        assert!(landings[0].is_none(), "somebody else takes the lead");
+        assert!(landings[0].is_none(), "another request becomes the leader");
     }
 }

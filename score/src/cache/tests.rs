@@ -48,7 +48,7 @@ impl Mood {
 struct State {
     connecting: Mood,
     reading: Mood,
-    /// For the keeper's own look-ups, if they fare differently.
+    /// For the supervisor's own look-ups, if they have other outcomes.
     probing: Option<Mood>,
     writing: Mood,
     values: HashMap<String, Bytes>,
@@ -56,7 +56,7 @@ struct State {
     probes: usize,
     /// Keys on a part of the store that is gone.
     lost: Vec<String>,
-    /// The keys of each look-up that is not the keeper's own.
+    /// The keys of each look-up that is not the supervisor's own.
     look_ups: Vec<Vec<String>>,
     written: Vec<StoreEntry>,
 }

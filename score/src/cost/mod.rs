@@ -72,7 +72,7 @@ impl Plan {
         }
     }
 
-    /// Its name in figures.
+    /// Its name in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Rows(Tiers::All) => "rows",

@@ -16,8 +16,8 @@ const EQUAL_UP_TO: f64 = 1.02;
 const STEADY_REQUESTS: u32 = 64;
 /// How often the plan is thought over after that.
 const RECONSIDERED_EVERY: u32 = 8;
-/// Probes follow each other: the first one finds cold whatever was not used for long, and tells nothing of the costs it
-/// would have in use.
+/// Probes follow each other: the first one finds everything cold that was not used for long, so it does not show the costs
+/// in normal use.
 const PROBES_IN_A_ROW: u32 = 4;
 /// Requests from the first one to the next first one, on average: one of 128 requests is a probe.
 const REQUESTS_PER_ROW: u32 = 128 * PROBES_IN_A_ROW;

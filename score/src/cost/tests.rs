@@ -182,7 +182,7 @@ impl Seen {
 const ROWS: Plan = Plan::Rows(Tiers::All);
 const LOCAL: Plan = Plan::Rows(Tiers::Local);
 
-/// Rows nobody has asked for.
+/// Rows that no request has had.
 fn new(rng: &mut fastrand::Rng) -> u64 {
     rng.u64(..)
 }

@@ -151,7 +151,7 @@ fn open_session(
     operators: Option<&Path>,
     threads: usize,
 ) -> ort::Result<Session> {
-    // Spinning threads take the core from whoever needs it.
+    // Spinning threads take the core from threads that have work.
     let mut builder = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(threads)?

@@ -158,7 +158,7 @@ impl Scorer {
         }
     }
 
-    /// Finds out which of the missing units somebody else computes already.
+    /// Finds out which of the missing units another request is already computing.
     fn share(&self, recall: &mut Recall, missing: Vec<usize>, sharing: bool) -> Shares<'_> {
         if !sharing {
             return Shares {

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 /// Failures in a row after which requests stop asking the store.
 const TRIP_AFTER: u32 = 3;
 
-/// Lets requests through to the store while it answers. It starts shut; whoever keeps the connection opens it.
+/// Lets requests use the store while it answers. It starts closed; the supervisor opens it.
 ///
 /// While it is shut no request touches the store: a store that is down costs nothing, instead of one time-out each.
 #[derive(Debug, Default)]

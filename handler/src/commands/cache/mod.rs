@@ -1,4 +1,4 @@
-//! `handler cache`: what is remembered in Redis, for operators. Answers on standard output, all else on standard error.
+//! `handler cache`: shows and removes the results in Redis. Answers go to standard output, everything else to standard error.
 
 mod known;
 mod report;
@@ -75,7 +75,7 @@ async fn purge(config: &Config, arguments: &PurgeArguments) -> anyhow::Result<St
     Ok(format!("removed {removed} entries of {which}\n"))
 }
 
-/// The digits that `stats` shows stand for themselves, so that what is left of earlier models can be removed too.
+/// A name in the model folder, or the digits that `stats` shows, by which results of former models can be removed, too.
 fn find(config: &Config, model: &str) -> anyhow::Result<ModelTag> {
     match model.parse() {
         Ok(tag) => Ok(tag),
@@ -91,7 +91,7 @@ async fn open(config: &Config) -> anyhow::Result<StoredEntries> {
     Ok(StoredEntries::open(redis.clone(), config.cache_namespace.clone()).await?)
 }
 
-/// A line every second, for those who wait.
+/// Reports the progress at most once a second.
 fn progress(what: &'static str) -> impl FnMut(u64) {
     let mut last = Instant::now();
     move |count| {

@@ -12,7 +12,7 @@ use super::known::KnownModels;
 
 type Totals = BTreeMap<ModelTag, EntryTotals>;
 
-/// Files and runtime make a digest, so either may have changed; or the model was never in this folder.
+/// The digest covers the model's files and the runtime, so either may have changed; or the model was never in this folder.
 const UNKNOWN: &str = "unknown (an earlier model or runtime, or another app)";
 
 /// One line per model.

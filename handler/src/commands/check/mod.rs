@@ -1,4 +1,4 @@
-//! `handler check`: models are loaded as the server loads them, and each scores its sample request once.
+//! `handler check`: loads models as the server does and has each score its sample request once.
 
 mod report;
 
@@ -26,7 +26,7 @@ use crate::telemetry::logging::{answer, complain};
 /// # Errors
 /// If any model has a problem; the text names all of them.
 pub(crate) fn run(arguments: &CheckArguments, config: &Config) -> anyhow::Result<()> {
-    // Bare files are laid out as folders here, since that is what the server loads.
+    // Single files are copied into model folders here, because the server loads folders.
     let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
     let mut config = config.clone();
     if let Some(folder) = &arguments.model_dir {
@@ -72,33 +72,33 @@ pub(crate) fn run(arguments: &CheckArguments, config: &Config) -> anyhow::Result
     }
 }
 
-/// A model that was tried.
+/// A model that was loaded and tried.
 pub(crate) struct CheckedModel {
     /// Its name.
     pub(crate) name: String,
-    /// What was found out; the text says why it cannot be loaded.
+    /// What it takes and gives; the text says why it cannot be loaded.
     pub(crate) loaded: Result<Loaded, String>,
 }
 
 /// A model that can be loaded.
 pub(crate) struct Loaded {
     metadata: ModelMetadata,
-    /// A request, and what came of it; `None` for a model so wide that none is made up.
+    /// A request, and its result; `None` for a model whose rows are too wide for one.
     sample: Option<(Value, Sampled)>,
 }
 
-/// What came of a sample request.
+/// The result of a sample request.
 enum Sampled {
     /// The body of the answer.
     Answer(String),
-    /// The model itself does not take the made-up values, but may take others.
+    /// The model refuses the made-up values, but may take others.
     Refused(String),
-    /// What must not happen to any request.
+    /// An error that no request must cause.
     Failed(String),
 }
 
 impl CheckedModel {
-    /// Why it must not be deployed.
+    /// The reason why it must not be deployed, if there is one.
     pub(crate) fn problem(&self) -> Option<String> {
         let reason = match &self.loaded {
             Err(reason) => reason,
@@ -115,7 +115,7 @@ impl CheckedModel {
 /// Loads all of them with this library; the first part is the runtime's build.
 ///
 /// # Errors
-/// If the library cannot be loaded, or nothing can be run here. What is wrong with a model is in the result.
+/// If the library or the async runtime cannot be started. What is wrong with a model is in the result.
 pub(crate) fn check(
     config: &Config,
     library: &Path,
@@ -149,10 +149,10 @@ pub(crate) fn check(
     Ok((onnx.build().to_owned(), models))
 }
 
-/// The models the server would load.
+/// The models that the server would load.
 ///
 /// # Errors
-/// If there is none.
+/// If there are none.
 pub(crate) fn places_in(config: &Config) -> anyhow::Result<Vec<ModelPlace>> {
     let shown = config.model_dir.display();
     let places = find_models(&config.model_dir)

@@ -12,10 +12,10 @@ use crate::commands::model_source::{ModelSource, copy};
 const HOST: &str = include_str!("../../../../host.json");
 const DOCKERFILE: &str = include_str!("templates/Dockerfile");
 const FUNCIGNORE: &str = include_str!("templates/funcignore");
-/// Where the library lies that the handler finds by itself: beside it.
+/// Where the handler finds the library by itself: beside the program.
 const LIBRARY: &str = "bin/libonnxruntime.so.1";
 
-/// What is put together.
+/// The parts of an app folder.
 pub(super) struct Parts<'a> {
     pub(super) handler: &'a Path,
     pub(super) library: &'a Path,
@@ -78,11 +78,11 @@ pub(super) fn write(root: &Path, parts: &Parts<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Some file systems keep no modes and do not say so. The host shows what it cannot execute only as a first call that
-/// hangs for two minutes.
+/// Some file systems keep no modes and report no error. If the host cannot execute the file, the only sign is that the first
+/// call takes two minutes.
 ///
 /// # Errors
-/// If not everyone may execute the file.
+/// If not all users may execute the file.
 #[cfg(unix)]
 fn check_mode(file: &Path, shown: &str) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! What a program or library asks of the machine it is to run on, read from its ELF file.
+//! What a program or library requires of the machine that runs it, read from its ELF file.
 
 use std::fmt;
 use std::path::Path;
@@ -94,15 +94,15 @@ impl fmt::Display for Glibc {
     }
 }
 
-/// Refuses a file that would not start there.
+/// Refuses a file that would not start on that machine.
 ///
 /// # Errors
-/// If it is no 64-bit ELF file, for another processor, or needs a newer glibc; `remedy` says where to get a better one.
+/// If it is not a 64-bit ELF file, is for another processor, or needs a newer glibc; `remedy` says where to get a better one.
 pub(super) fn check(file: &Path, cpu: Cpu, newest: Glibc, remedy: &str) -> anyhow::Result<()> {
     let shown = file.display();
     let content = std::fs::read(file).with_context(|| format!("{shown} cannot be read"))?;
-    let (machine, needed) =
-        needs(&content).map_err(|reason| anyhow!("{shown} is no ELF file for Linux: {reason}"))?;
+    let (machine, needed) = needs(&content)
+        .map_err(|reason| anyhow!("{shown} is not an ELF file for Linux: {reason}"))?;
     match Cpu::of(machine) {
         Some(found) if found == cpu => {}
         Some(found) => bail!("{shown} is for {found}, and the target is {cpu}"),
@@ -110,7 +110,7 @@ pub(super) fn check(file: &Path, cpu: Cpu, newest: Glibc, remedy: &str) -> anyho
     }
     match needed {
         Some((glibc, version)) if glibc > newest => bail!(
-            "{shown} needs glibc {glibc} (symbol version {version}), and the image may have no newer one than {newest}: \
+            "{shown} needs glibc {glibc} (symbol version {version}), and the newest that the image may have is {newest}: \
              {remedy}; --allow-glibc {glibc} allows it, for an image of your own"
         ),
         _ => Ok(()),
@@ -184,7 +184,7 @@ mod tests {
         for content in ["#!/bin/sh\n", "", "\x7fELF"] {
             std::fs::write(&script, content).unwrap();
             let refusal = check(&script, here, Glibc(9, 0)).unwrap_err();
-            assert!(refusal.contains("no ELF file"), "{refusal}");
+            assert!(refusal.contains("not an ELF file"), "{refusal}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `handler package`: a folder, and a zip of it, that can be deployed as they are.
+//! `handler package`: writes an app folder that can be deployed as it is, and a zip of it.
 
 mod app_folder;
 mod elf;
@@ -24,36 +24,20 @@ use app_folder::Parts;
 use elf::{Cpu, Glibc};
 use target::{FileTarget, FolderTarget};
 
-/// Runs the command. Nothing is left behind if it fails.
+/// Runs the command. If it fails, nothing is left behind.
 ///
 /// # Errors
-/// If a part is missing or would not start where it is to run, or the target cannot be written.
+/// If a part is missing or would not start on the target, or the folder or zip cannot be written.
 pub(crate) fn run(arguments: &PackageArguments, config: &Config) -> anyhow::Result<()> {
     let triggers = triggers::chosen(&arguments.triggers, !arguments.no_health)?;
-    let here = Cpu::here();
-    let cpu = match &arguments.target {
-        Some(name) => name.parse()?,
-        None => here
-            .as_ref()
-            .copied()
-            .or_else(|_| bail!("--target is needed: x86_64 or aarch64"))?,
-    };
-    let glibc = match &arguments.allow_glibc {
-        Some(text) => text.parse()?,
-        None => Glibc::ON_AZURE,
-    };
+    let machine = Machine::of(arguments)?;
     let (handler, library) = programs(arguments, config)?;
-    elf::check(&handler, cpu, glibc, "build it with `make build-portable`")?;
-    elf::check(
-        &library,
-        cpu,
-        glibc,
-        "take the one that `make runtime` fetches",
-    )?;
+    machine.check(&handler, "build it with `make build-portable`")?;
+    machine.check(&library, "take the one that `make runtime` fetches")?;
     let models = models(&arguments.models)?;
     for model in &models {
         if let Some(library) = &model.files.custom_ops {
-            elf::check(library, cpu, glibc, "take a build of it for older systems")?;
+            machine.check(library, "take a build of it for older systems")?;
         }
         let left_out = model.files.left_out.iter();
         complain(
@@ -65,18 +49,7 @@ pub(crate) fn run(arguments: &PackageArguments, config: &Config) -> anyhow::Resu
     let inputs = arguments.models.iter().chain([&handler, &library]);
     let inputs: Vec<&Path> = inputs.map(PathBuf::as_path).collect();
     let folder = FolderTarget::open(&arguments.out, arguments.force, &inputs)?;
-    let mut zip = match &arguments.zip {
-        Some(place)
-            if std::path::absolute(place)?.starts_with(std::path::absolute(&arguments.out)?) =>
-        {
-            bail!(
-                "--zip {} lies in --out; choose another place",
-                place.display()
-            )
-        }
-        Some(place) => Some(FileTarget::open(place, arguments.force)?),
-        None => None,
-    };
+    let zip = open_zip(arguments)?;
     complain("", ["copying"]);
     let parts = Parts {
         handler: &handler,
@@ -86,29 +59,13 @@ pub(crate) fn run(arguments: &PackageArguments, config: &Config) -> anyhow::Resu
     };
     app_folder::write(folder.path(), &parts)?;
     read_functions(folder.path())?;
-    if here.is_ok_and(|here| here == cpu) && cfg!(target_os = "linux") {
-        check(folder.path(), &library, config)?;
-    } else {
-        complain(
-            "warning: ",
-            [format!(
-                "models are not checked: ONNX Runtime for {cpu} cannot run here"
-            )],
-        );
-    }
+    machine.check_models(folder.path(), &library, config)?;
     let shipped = app_folder::shipped(folder.path())?;
     let mut report = sizes(folder.path(), &shipped)?;
-    if let Some(zip) = &mut zip {
-        complain("", ["compressing"]);
-        let executable = app_folder::executable()?;
-        zip::write(zip.file(), folder.path(), shipped, &executable)?;
-        let bytes = zip
-            .file()
-            .metadata()
-            .context("the zip cannot be read")?
-            .len();
-        line(&mut report, bytes, "zip");
-    }
+    let zip = match zip {
+        Some(zip) => Some(write_zip(zip, folder.path(), shipped, &mut report)?),
+        None => None,
+    };
     folder.put_into_place()?;
     if let Some(zip) = zip {
         zip.put_into_place()?;
@@ -116,10 +73,78 @@ pub(crate) fn run(arguments: &PackageArguments, config: &Config) -> anyhow::Resu
     answer(&report)
 }
 
-/// The handler and its library. One beside a given handler was most likely built for the same machine.
+/// The machine that the package is for.
+struct Machine {
+    cpu: Cpu,
+    glibc: Glibc,
+    /// Whether its programs can run on this machine.
+    is_here: bool,
+}
+
+impl Machine {
+    fn of(arguments: &PackageArguments) -> anyhow::Result<Self> {
+        let here = Cpu::here().ok();
+        let cpu = match (&arguments.target, here) {
+            (Some(name), _) => name.parse()?,
+            (None, Some(here)) => here,
+            (None, None) => bail!("--target is needed: x86_64 or aarch64"),
+        };
+        let glibc = match &arguments.allow_glibc {
+            Some(text) => text.parse()?,
+            None => Glibc::ON_AZURE,
+        };
+        let is_here = here == Some(cpu) && cfg!(target_os = "linux");
+        Ok(Self {
+            cpu,
+            glibc,
+            is_here,
+        })
+    }
+
+    fn check(&self, program: &Path, remedy: &str) -> anyhow::Result<()> {
+        elf::check(program, self.cpu, self.glibc, remedy)
+    }
+
+    /// Loads and tries the models of the package where that is possible.
+    fn check_models(&self, root: &Path, library: &Path, config: &Config) -> anyhow::Result<()> {
+        if self.is_here {
+            return check_models(root, library, config);
+        }
+        let cpu = self.cpu;
+        let warning = format!("models are not checked: ONNX Runtime for {cpu} cannot run here");
+        complain("warning: ", [warning]);
+        Ok(())
+    }
+}
+
+fn open_zip(arguments: &PackageArguments) -> anyhow::Result<Option<FileTarget>> {
+    let Some(place) = &arguments.zip else {
+        return Ok(None);
+    };
+    if std::path::absolute(place)?.starts_with(std::path::absolute(&arguments.out)?) {
+        let shown = place.display();
+        bail!("--zip {shown} lies in --out; choose another folder for it");
+    }
+    FileTarget::open(place, arguments.force).map(Some)
+}
+
+fn write_zip(
+    mut zip: FileTarget,
+    root: &Path,
+    shipped: Vec<PathBuf>,
+    report: &mut String,
+) -> anyhow::Result<FileTarget> {
+    complain("", ["compressing"]);
+    zip::write(zip.file(), root, shipped, &app_folder::executable()?)?;
+    let metadata = zip.file().metadata().context("the zip cannot be read")?;
+    line(report, metadata.len(), "zip");
+    Ok(zip)
+}
+
+/// The handler and its library. A library beside a given handler was most likely built for the same machine.
 fn programs(arguments: &PackageArguments, config: &Config) -> anyhow::Result<(PathBuf, PathBuf)> {
     let Some(handler) = &arguments.handler else {
-        let program = std::env::current_exe().context("the program does not know its own place")?;
+        let program = std::env::current_exe().context("the path of the program is unknown")?;
         return Ok((program, find_runtime(config)?));
     };
     let beside = handler.parent().and_then(library_in);
@@ -148,8 +173,8 @@ fn models(paths: &[PathBuf]) -> anyhow::Result<Vec<ModelSource>> {
     Ok(models)
 }
 
-/// The models as they lie in the package, with the library that goes with them.
-fn check(root: &Path, library: &Path, config: &Config) -> anyhow::Result<()> {
+/// Checks the models as they are in the package, with the library that is packaged with them.
+fn check_models(root: &Path, library: &Path, config: &Config) -> anyhow::Result<()> {
     let mut config = config.clone();
     config.model_dir = root.join("models");
     let library = std::path::absolute(library)?;
@@ -162,7 +187,7 @@ fn check(root: &Path, library: &Path, config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// What each part takes: programs by name, models as a whole, and the rest.
+/// The size of each part: programs by name, models as a whole, and the rest.
 fn sizes(root: &Path, files: &[PathBuf]) -> anyhow::Result<String> {
     let mut parts = BTreeMap::new();
     let mut total = 0;

@@ -1,4 +1,4 @@
-//! Where a package goes: made beside the target, put into place when all is well.
+//! Where a package goes: it is made beside the target and renamed when it is complete.
 
 use std::fs::{self, File};
 use std::io;
@@ -21,7 +21,7 @@ impl FolderTarget {
     /// Makes an empty folder beside `place`. With `force`, an app folder in that place will be replaced.
     ///
     /// # Errors
-    /// If something is in that place that must stay, or nothing can be written there.
+    /// If something is there that must not be replaced, or nothing can be written there.
     pub(super) fn open(place: &Path, force: bool, inputs: &[&Path]) -> anyhow::Result<Self> {
         let place = std::path::absolute(place)?;
         let shown = place.display();
@@ -52,7 +52,7 @@ impl FolderTarget {
     /// If it cannot be renamed; what was in the place stays there then.
     pub(super) fn put_into_place(self) -> anyhow::Result<()> {
         let failed = || format!("--out {} cannot be written", self.place.display());
-        // Temporary folders are for their owner only, and this one is to be read by docker and by others.
+        // Only the owner may read a temporary folder, and docker and others must read this one.
         open_to_all(self.new.path()).with_context(failed)?;
         let beside = tempfile::Builder::new()
             .prefix(PREFIX)
@@ -123,7 +123,7 @@ impl FileTarget {
     /// Makes an empty file beside `place`.
     ///
     /// # Errors
-    /// If something is in that place that must stay, or nothing can be written there.
+    /// If something is there that must not be replaced, or nothing can be written there.
     pub(super) fn open(place: &Path, force: bool) -> anyhow::Result<Self> {
         let place = std::path::absolute(place)?;
         let shown = place.display();

@@ -1,4 +1,4 @@
-//! What sets scoring off: the function folder for each trigger, and the app settings it needs.
+//! The triggers: the function folder of each one, and the app settings that it needs.
 
 use anyhow::bail;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ const BLOB: &Settings = &[
 
 const CUSTOM_OPS: &Settings = &[("SCORE_CUSTOM_OPS", "on")];
 
-/// All there are. The repository's own functions are the templates, where it has them.
+/// All triggers. The repository's own functions are the templates, where there are some.
 const TRIGGERS: [Trigger; 5] = [
     Trigger {
         name: "http",
@@ -95,7 +95,7 @@ const TRIGGERS: [Trigger; 5] = [
     },
 ];
 
-/// What the platform asks for the app's health, which cannot send keys: functions of fixed routes that tell a word each.
+/// The functions that the platform asks for the app's health. It cannot send keys, so each has a fixed route and answers one word.
 const HEALTH: [Trigger; 2] = [
     Trigger {
         name: "health-live",

@@ -1,8 +1,8 @@
-//! Identical units in work at the same time: computed once, and nobody stranded.
+//! Identical units that are requested at the same time: computed once, and every request gets its result.
 
 use super::*;
 
-/// Starts a request and lets it run until it waits for somebody else.
+/// Starts a request and lets it run until it waits for another request.
 async fn started(
     scorer: &Arc<Scorer>,
     values: &'static [f32],
