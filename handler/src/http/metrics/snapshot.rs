@@ -169,6 +169,12 @@ fn cache(out: &mut Out<'_>, memo: &Cache) -> fmt::Result {
     let bytes = ConstGauge::new(memo.local_bytes());
     let help = "Results held in this process, in bytes";
     out.one("score_cache_local_bytes", help, &bytes)?;
+    store(out, memo)
+}
+
+/// The store behind the in-process cache, if there is one.
+fn store(out: &mut Out<'_>, memo: &Memo) -> fmt::Result {
+    let stats = memo.stats();
     let Some(up) = memo.remote_is_up() else {
         return Ok(());
     };
