@@ -2,7 +2,7 @@
 
 use score::{FeatureError, FeatureFormat, FeatureStore, ModelMetadata, NamedTensor, ScoreError};
 use tracing::{Instrument, info_span};
-use wire::{Body, Decoded, Dialect, HashReader, Limits, Unfit};
+use wire::{AnswerForm, Body, Decoded, HashReader, Limits, Unfit};
 
 use crate::blocking;
 
@@ -37,7 +37,7 @@ pub(crate) async fn fetch(
         Body::Rows(decoded) => Ok(decoded),
         Body::Keys(keys) => Ok(Decoded {
             inputs: rows(store, limits, metadata, &keys).await?,
-            dialect: Dialect::Keys,
+            answer: AnswerForm::of_stored_rows(),
             by_position: false,
         }),
     }

@@ -8,7 +8,7 @@ use score::{
     ModelMetadata, NamedTensor, ScoreError, Scorer, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
-use wire::{Body, Declared, Decoded, Dialect, Encoded, Limits};
+use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits};
 
 use crate::blocking;
 use crate::features;
@@ -113,10 +113,10 @@ pub(crate) async fn score(
     let start = Instant::now();
     let Decoded {
         inputs,
-        dialect,
+        answer: form,
         by_position,
     } = features::fetch(store, settings.limits, metadata, body).await?;
-    let fetch = matches!(dialect, Dialect::Keys).then(|| start.elapsed());
+    let fetch = form.rows_are_stored().then(|| start.elapsed());
     let request = InferenceRequest {
         inputs,
         cache: call.cache,
@@ -124,11 +124,11 @@ pub(crate) async fn score(
     };
     let response = scorer.score(request).await.map_err(|error| {
         log_details(call.id, &error);
-        Problem::from_scoring(error, &dialect)
+        Problem::from_scoring(error, &form)
     })?;
 
     let start = Instant::now();
-    let answer = encode(&dialect, metadata, call, &response)?;
+    let answer = encode(&form, metadata, call, &response)?;
     let end = Instant::now();
     let times = Times {
         decode,
@@ -199,7 +199,7 @@ fn decode(
 
 /// The answer in the dialect of its body.
 fn encode(
-    dialect: &Dialect,
+    form: &AnswerForm,
     metadata: &ModelMetadata,
     call: Call<'_>,
     response: &InferenceResponse,
@@ -207,7 +207,7 @@ fn encode(
     let elements: usize = response.outputs.iter().map(|o| o.tensor.data().len()).sum();
     let answer = info_span!("encode").in_scope(|| {
         blocking::apart_if(elements >= LARGE_ELEMENTS, || {
-            wire::encode(dialect, call.accept, metadata, response)
+            wire::encode(form, call.accept, metadata, response)
         })
     });
     let answer = answer.map_err(|error| {

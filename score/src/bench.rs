@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use crate::cache::{KeyMaker, MemoKey, ModelDigest, RowStack, encode_row, open, seal};
+use crate::cache::{KeyMaker, ModelDigest, RowStack, UnitKey, encode_row, open, seal};
 use crate::rows::Units;
 use crate::tensor::{ElementType, Tensor};
 
 /// The keys of rows.
-pub struct Keys(Vec<MemoKey>);
+pub struct Keys(Vec<UnitKey>);
 
 /// Digests each row.
 pub fn digest(model: ModelDigest, inputs: &[Tensor], rows: usize) -> Keys {

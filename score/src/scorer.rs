@@ -1,6 +1,6 @@
 //! The whole way of one request, in reading order.
 
-mod options;
+mod load;
 mod recall;
 
 use std::sync::Arc;
@@ -9,19 +9,17 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::batch::{BatchLimits, BatchStats, Batcher, Ran};
-use crate::cache::{Memo, ModelDigest};
+use crate::cache::{Cache, ModelDigest};
 use crate::cost::{Available, CachePolicy, CostFigures, Costs, Decision, Plan};
-use crate::error::{LoadError, ScoreError};
+use crate::error::ScoreError;
 use crate::histogram::Times;
-use crate::model::{
-    Character, Model, ModelFolder, ModelOptions, OnnxModel, Reading, Runtime, examine,
-};
+use crate::model::{Character, Evidence, Model, ModelOptions};
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
-use crate::rows::{Rows, Units};
-use crate::signature::{Arranged, ModelSignature};
+use crate::rows::Units;
+use crate::signature::{Arranged, ModelSignature, Rows};
 use crate::tensor::{NamedTensor, Tensor, TensorData};
 use crate::text::TextMetadata;
-pub use options::check_options;
+pub use load::check_options;
 use recall::Recall;
 
 /// How a model is run.
@@ -66,6 +64,37 @@ pub struct ModelMetadata {
     pub load_time: Duration,
 }
 
+impl ModelMetadata {
+    /// For a model of a kind of its own: version 1, without options, deterministic, all outputs by default. Results are
+    /// remembered. `digest` covers everything that the answers depend on beside the inputs.
+    pub fn new(
+        name: impl Into<String>,
+        signature: ModelSignature,
+        rows: Rows,
+        digest: ModelDigest,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            version: "1".to_owned(),
+            default_outputs: (0..signature.declared.len()).collect(),
+            signature,
+            character: Character {
+                rows,
+                evidence: Evidence::Declared,
+                rows_reason: "the kind of model is made so".to_owned(),
+                operator: None,
+                warning: None,
+                deterministic: Some(true),
+            },
+            memoize: true,
+            options: ModelOptions::default(),
+            text: None,
+            digest: digest.with_rows(rows),
+            load_time: Duration::ZERO,
+        }
+    }
+}
+
 /// What a model did so far. Cloning shares the counters.
 #[derive(Debug, Clone, Default)]
 pub struct ScorerStats {
@@ -75,7 +104,7 @@ pub struct ScorerStats {
     pub computed_rows: Counter,
     /// Results that could not be put together from remembered parts and were computed as a whole.
     pub recomputed: Counter,
-    /// How long scoring took from end to end, as the sender of the request sees it.
+    /// How long requests, messages and blobs took from end to end, as their senders see it.
     pub requests: Times,
     /// What its sessions did.
     pub batch: BatchStats,
@@ -86,67 +115,22 @@ pub struct Scorer {
     metadata: ModelMetadata,
     options: ScorerOptions,
     batcher: Batcher,
-    memo: Arc<Memo>,
+    cache: Arc<Cache>,
     costs: Costs,
     stats: ScorerStats,
 }
 
 impl Scorer {
-    /// Loads a model, finds out its character and starts its threads. Blocks; not for an async thread.
+    /// Starts the threads of sessions that are loaded already, one for each of `models`, which are sessions of one model.
+    /// The threads end when this is dropped.
     ///
     /// # Errors
-    /// If the model cannot be loaded or `model.toml` names an output it does not have.
-    pub fn load(
-        runtime: &Runtime,
-        folder: &ModelFolder,
-        options: ScorerOptions,
-        memo: Arc<Memo>,
-    ) -> Result<Self, LoadError> {
-        let start = Instant::now();
-        let (sessions, threads) = sessions_and_threads(folder.bytes, options);
-        let open = || OnnxModel::load(runtime, folder, threads);
-        let mut first = open()?;
-        let mut signature = first.signature().clone();
-        let one_row_only = signature.takes_one_row_only();
-        if one_row_only {
-            signature.free_rows();
-        }
-        let default_outputs = check_options(folder, &signature)?;
-        let character = character(folder, &mut first, &signature, one_row_only)?;
-        let mut models: Vec<Box<dyn Model>> = vec![Box::new(first)];
-        for _ in 1..sessions {
-            models.push(Box::new(open()?));
-        }
-        let metadata = ModelMetadata {
-            name: folder.name.clone(),
-            version: folder.version.clone(),
-            options: folder.options_for(&signature),
-            signature,
-            default_outputs,
-            text: None,
-            memoize: folder
-                .options
-                .memoize
-                .unwrap_or(character.deterministic == Some(true)),
-            digest: ModelDigest::new(&folder.digest, runtime.build()).with_rows(character.rows),
-            load_time: start.elapsed(),
-            character,
-        };
-        Self::start(metadata, models, options, memo).map_err(|error| LoadError::Model {
-            path: folder.file.display().to_string(),
-            reason: error.to_string(),
-        })
-    }
-
-    /// Starts the threads of sessions that are loaded already: one for each model, which are all alike.
-    ///
-    /// # Errors
-    /// If a thread cannot be started.
+    /// If the system starts no more threads.
     pub fn start(
         metadata: ModelMetadata,
         models: Vec<Box<dyn Model>>,
         options: ScorerOptions,
-        memo: Arc<Memo>,
+        cache: Arc<Cache>,
     ) -> std::io::Result<Self> {
         let rows = metadata.character.rows;
         let stats = ScorerStats::default();
@@ -160,7 +144,7 @@ impl Scorer {
             metadata,
             options,
             batcher,
-            memo,
+            cache,
             costs,
             stats,
         })
@@ -230,7 +214,7 @@ impl Scorer {
         let rows = self.count_rows(&inputs, independent)?;
         let remember = self.metadata.memoize
             && self.options.cache != CachePolicy::Off
-            && self.memo.is_available();
+            && self.cache.is_available();
         let cache = if remember {
             request.cache
         } else {
@@ -243,15 +227,15 @@ impl Scorer {
         };
         let tiers = decision.plan.tiers();
         let tiers = tiers.filter(|_| cache != CacheUse::Bypass && rows > 0);
-        // A fresh result replaces the stored one under both keys, so that the next look-up finds it by row or by request.
-        let renewed = tiers.filter(|_| {
+        // A caller who asks for a fresh result gets it the next time too, whichever way it is looked for.
+        let refreshed = tiers.filter(|_| {
             cache == CacheUse::Refresh
                 && self.options.cache == CachePolicy::Auto
                 && independent
                 && rows > 1
         });
-        let renewed =
-            renewed.map(|tiers| (Units::whole(self.metadata.digest, &inputs, rows), tiers));
+        let refreshed =
+            refreshed.map(|tiers| (Units::whole(self.metadata.digest, &inputs, rows), tiers));
         let scored = if let Some(tiers) = tiers {
             let start = Instant::now();
             let units = if independent && matches!(decision.plan, Plan::Rows(_)) {
@@ -266,17 +250,17 @@ impl Scorer {
                 }
                 CacheUse::Refresh | CacheUse::Bypass => Recall::nothing(units, tiers, start),
             };
-            // A request for a fresh result does not join the computation of another.
+            // A caller who wants it fresh does not take it from other requests.
             let sharing = cache == CacheUse::Normal;
             self.score_units(inputs, recall, sharing).await?
         } else {
             self.compute_all(inputs, rows).await?
         };
-        if let Some((whole, tiers)) = renewed
+        if let Some((whole, tiers)) = refreshed
             && let Some(payloads) = whole.payloads(&scored.outputs, 1)
         {
             let entries = whole.keys.into_iter().zip(payloads).collect();
-            self.memo
+            self.cache
                 .remember(entries, self.metadata.options.ttl, tiers);
         }
         self.stats.rows.inc_by(rows as u64);
@@ -297,8 +281,8 @@ impl Scorer {
 
     fn decide(&self, inputs: &Arranged, rows: usize, independent: bool) -> Decision {
         let available = Available {
-            local: self.memo.has_local(),
-            remote: self.memo.remote_is_up() == Some(true),
+            local: self.cache.has_local(),
+            remote: self.cache.remote_is_up() == Some(true),
         };
         self.costs
             .plan(&inputs.tensors, independent.then_some(rows), available)
@@ -371,19 +355,6 @@ impl Scorer {
     }
 }
 
-/// From this size on a model has one session only: each has a copy of the weights.
-const LARGE_MODEL_BYTES: u64 = 64 << 20;
-
-/// How many sessions a model gets and on how many threads each computes. Small models gain nothing from a second thread
-/// inside a run.
-fn sessions_and_threads(model_bytes: u64, options: ScorerOptions) -> (usize, usize) {
-    match options.sessions {
-        Some(sessions) => (sessions.max(1), 1),
-        None if model_bytes >= LARGE_MODEL_BYTES => (1, options.cores.max(1)),
-        None => (options.cores.max(1), 1),
-    }
-}
-
 fn too_many_rows(rows: usize, limit: usize) -> ScoreError {
     let message = format!("{rows} rows in one request; at most {limit} are accepted");
     ScoreError::invalid("inputs", message)
@@ -422,44 +393,6 @@ fn refuse_nul(signature: &ModelSignature, inputs: &Arranged) -> Result<(), Score
         }
     }
     Ok(())
-}
-
-/// How a model's rows are treated, and whether it always says the same. Reads the ONNX file and runs the model.
-///
-/// # Errors
-/// [`LoadError::Options`] if `model.toml` wants its rows treated in a way that the model does not allow.
-fn character(
-    folder: &ModelFolder,
-    model: &mut OnnxModel,
-    signature: &ModelSignature,
-    one_row_only: bool,
-) -> Result<Character, LoadError> {
-    let reading = match std::fs::read(&folder.file) {
-        Ok(file) => Reading::of(file, &signature.inputs, !signature.optional.is_empty()),
-        Err(_) => Reading::nothing(signature.inputs.len()),
-    };
-    let found = examine(model, signature, one_row_only, &reading);
-    let Some(rows) = folder.options.rows() else {
-        return Ok(found);
-    };
-    match rows_unfit(rows, signature, one_row_only) {
-        Some(reason) => Err(folder.wrong_options(&format!("rows: {reason}"))),
-        None => Ok(found.declared(rows, &reading.proof)),
-    }
-}
-
-/// Why the rows of a model cannot be treated as `model.toml` says.
-fn rows_unfit(rows: Rows, signature: &ModelSignature, one_row_only: bool) -> Option<&'static str> {
-    match rows {
-        Rows::Together => None,
-        Rows::Independent | Rows::Alone if !signature.has_dynamic_rows() => Some(
-            "they cannot be cut apart, since axis 0 is not free in every input and output; remove the line",
-        ),
-        Rows::Independent if one_row_only => {
-            Some("the model takes one row at a time; write \"alone\" or remove the line")
-        }
-        Rows::Independent | Rows::Alone => None,
-    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! Tensors into answers.
 
 use divan::{Bencher, black_box};
-use wire::Dialect;
+use wire::AnswerForm;
 
 use crate::samples::{Answer, metadata};
 
 fn run(bencher: Bencher<'_, '_>, answer: Answer, rows: usize) {
     let response = answer.response(rows);
     let metadata = metadata(&response.outputs[0].tensor);
-    let encode = |response| wire::encode(&Dialect::Data, None, &metadata, response);
+    let encode = |response| wire::encode(&AnswerForm::bare(), None, &metadata, response);
     encode(&response).unwrap();
     bencher.bench(|| encode(black_box(&response)));
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::cluster::is_redirection;
 use super::{RedisConfig, RedisStore};
-use score::{MemoStore, ModelTag, Namespace, StoreError};
+use score::{ModelTag, Namespace, Store, StoreError};
 
 /// Keys that Redis looks at before it serves others again.
 const PAGE: u32 = 1000;

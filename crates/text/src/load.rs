@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use score::{
-    Character, Evidence, LoadError, Memo, Model, ModelDigest, ModelFolder, ModelMetadata,
+    Cache, Character, Evidence, LoadError, Model, ModelDigest, ModelFolder, ModelMetadata,
     OnnxModel, Rows, RunError, Runtime, Scorer, ScorerOptions, TextMetadata, check_options,
 };
 
@@ -31,7 +31,7 @@ impl TextFolder {
         self,
         runtime: &Runtime,
         mut options: ScorerOptions,
-        cache: Arc<Memo>,
+        cache: Arc<Cache>,
     ) -> Result<Scorer, LoadError> {
         let start = Instant::now();
         let folder = self.folder.clone();

@@ -1,5 +1,273 @@
-//! The dialects: one module for each.
+//! The dialects of JSON bodies. Each is one file with its rows of [`DIALECTS`]; everything else, the OpenAPI document
+//! and docs/requests.md included, takes them from there.
 
 pub(crate) mod azure_ml;
+pub(crate) mod fast;
 pub(crate) mod keys;
+mod members;
+mod method;
+pub(crate) mod mlflow;
 pub(crate) mod open_inference;
+pub(crate) mod tensorflow_serving;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::describe::Parts;
+use crate::json::output::{self, Bare, ByRow, Output};
+use crate::rows::columns::Context;
+use crate::{Body, Encoded, Limits};
+pub(crate) use members::Members;
+pub(crate) use open_inference::Asked;
+
+/// One dialect: how it is told from others, read, answered and described.
+pub struct Dialect {
+    /// Whose clients speak it.
+    pub name: &'static str,
+    /// The member of the body that holds its inputs.
+    pub member: &'static str,
+    /// A request, for the documentation, in Markdown.
+    pub body: &'static str,
+    /// Its answer, likewise.
+    pub answer: &'static str,
+    /// Members beside [`Dialect::member`] that change how it is read or answered.
+    pub options: &'static [&'static str],
+    /// Its own paths below the one that takes all dialects.
+    pub route: Route,
+    /// How its own paths write errors.
+    pub errors: ErrorForm,
+    /// Whether a body with [`Dialect::member`] is of this dialect, where several have that member.
+    pub(crate) recognises: fn(&RawValue, &Members<'_>) -> bool,
+    pub(crate) read: fn(&Request<'_>) -> Result<Body, ScoreError>,
+    pub(crate) write: fn(&Answer<'_>) -> serde_json::Result<Encoded>,
+    /// The schema of a request; `None` for models that do not take this dialect.
+    pub(crate) request_schema: fn(&Parts<'_>) -> Option<Value>,
+    pub(crate) answer_schema: fn(&Parts<'_>) -> Value,
+    /// A request of one row that the model can score as it is.
+    pub(crate) sample: fn(&ModelMetadata) -> Option<Value>,
+}
+
+/// All dialects. Of several with the same member the first that recognises a body reads it.
+pub static DIALECTS: &[&Dialect] = &[
+    &azure_ml::DATA,
+    &azure_ml::INPUTS,
+    &mlflow::INPUT_DATA,
+    &mlflow::DATAFRAME_SPLIT,
+    &mlflow::DATAFRAME_RECORDS,
+    &tensorflow_serving::INSTANCES,
+    &open_inference::OPEN_INFERENCE,
+    &tensorflow_serving::INPUTS,
+    &mlflow::INPUTS,
+    &keys::KEYS,
+];
+
+/// Where a dialect is taken beside the path of the model, which takes them all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// Nowhere else.
+    Model,
+    /// `v2/models/{model}/infer`
+    Protocol,
+}
+
+/// How a path writes its errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorForm {
+    /// `{"error": {"code", "message", "request_id", "target"}}`
+    Plain,
+    /// `{"error": "message"}`, as the Open Inference Protocol has it.
+    Protocol,
+}
+
+impl Dialect {
+    /// The dialect of a body whose only inputs are `value`, under `member`.
+    fn of(member: &str, value: &RawValue, members: &Members<'_>) -> Option<&'static Self> {
+        let named = DIALECTS.iter().filter(|dialect| dialect.member == member);
+        let mut named = named.copied();
+        named.find(|dialect| (dialect.recognises)(value, members))
+    }
+
+    /// Its row in the documentation's table of dialects.
+    pub fn documentation(&self) -> String {
+        format!("| {}: {} | {} |", self.name, self.body, self.answer)
+    }
+
+    /// Its request of one row, if the model takes it and the row is not too large for a sample.
+    pub fn sample(&self, metadata: &ModelMetadata) -> Option<Value> {
+        (self.sample)(metadata)
+    }
+}
+
+impl fmt::Debug for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.name, self.member)
+    }
+}
+
+/// For dialects that are alone with their member.
+fn alone(_: &RawValue, _: &Members<'_>) -> bool {
+    true
+}
+
+/// For dialects without a sample of their own.
+fn no_sample(_: &ModelMetadata) -> Option<Value> {
+    None
+}
+
+/// A body of JSON whose dialect is known.
+pub(crate) struct Request<'a> {
+    /// What stands under the dialect's member.
+    pub(crate) value: &'a RawValue,
+    pub(crate) members: Members<'a>,
+    /// What follows the JSON.
+    pub(crate) binary: &'a [u8],
+    pub(crate) metadata: &'a ModelMetadata,
+    pub(crate) limits: Limits,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn context(&self, target: &'a str) -> Context<'a> {
+        Context::new(self.metadata, self.limits, target)
+    }
+
+    /// Rows that are answered in `dialect`, by the method the request names.
+    fn rows(
+        &self,
+        dialect: &'static Dialect,
+        inputs: Vec<NamedTensor>,
+    ) -> Result<Body, ScoreError> {
+        let output = method::output(&self.members, self.metadata)?;
+        let answer = AnswerForm {
+            output,
+            ..AnswerForm::of(dialect)
+        };
+        Ok(Body::rows_of(inputs, answer))
+    }
+}
+
+/// Reads a body of JSON that is an object.
+///
+/// # Errors
+/// [`ScoreError::InvalidInput`] naming the place, what was found and what was expected.
+pub(crate) fn read(
+    body: &[u8],
+    binary: &[u8],
+    metadata: &ModelMetadata,
+    limits: Limits,
+) -> Result<Body, ScoreError> {
+    let members = Members::read(body, &metadata.signature)?;
+    let (member, value) = members.only_inputs(body, &metadata.signature)?;
+    let Some(dialect) = Dialect::of(member, value, &members) else {
+        let message = format!("{member}: {}", members::expected());
+        return Err(ScoreError::invalid(member, message));
+    };
+    (dialect.read)(&Request {
+        value,
+        members,
+        binary,
+        metadata,
+        limits,
+    })
+}
+
+/// How a request is to be answered.
+#[derive(Debug)]
+pub struct AnswerForm {
+    pub(crate) dialect: &'static Dialect,
+    /// The declared output to answer with, if the request asks for another than the model's usual ones.
+    pub(crate) output: Option<usize>,
+    /// A second member to answer under, where the request may be of either of two dialects.
+    pub(crate) also: Option<&'static str>,
+    /// What a request of the Open Inference Protocol asks for.
+    pub(crate) asked: Option<Asked>,
+}
+
+impl AnswerForm {
+    pub(crate) fn of(dialect: &'static Dialect) -> Self {
+        Self {
+            dialect,
+            output: None,
+            also: None,
+            asked: None,
+        }
+    }
+
+    /// The bare result, as for bodies that are no JSON.
+    pub fn bare() -> Self {
+        Self::of(&azure_ml::DATA)
+    }
+
+    /// For rows that lie in the store.
+    pub fn of_stored_rows() -> Self {
+        Self::of(&keys::KEYS)
+    }
+
+    /// Whether the rows are not the caller's, so that no error may quote them.
+    pub fn rows_are_stored(&self) -> bool {
+        std::ptr::eq(self.dialect, &keys::KEYS)
+    }
+
+    /// The declared outputs to answer with.
+    pub(crate) fn outputs<'a>(&'a self, metadata: &'a ModelMetadata) -> &'a [usize] {
+        match &self.output {
+            Some(output) => std::slice::from_ref(output),
+            None => &metadata.default_outputs,
+        }
+    }
+}
+
+/// Results on their way to their request's form.
+pub(crate) struct Answer<'a> {
+    pub(crate) form: &'a AnswerForm,
+    pub(crate) metadata: &'a ModelMetadata,
+    pub(crate) response: &'a InferenceResponse,
+}
+
+impl<'a> Answer<'a> {
+    /// The outputs to answer with.
+    fn outputs(&self) -> Vec<Output<'a>> {
+        let declared = self.form.outputs(self.metadata);
+        output::chosen(self.metadata, declared, self.response)
+    }
+
+    /// Writes `{"<member>": ...}`, and the same once more where the request may be of two dialects.
+    fn under(&self, member: &'static str) -> serde_json::Result<Encoded> {
+        let outputs = &self.outputs()[..];
+        let members = std::iter::once(member).chain(self.form.also);
+        let values = members.map(|member| {
+            let by_row = member == "predictions";
+            (member, Under { outputs, by_row })
+        });
+        let document: BTreeMap<_, _> = values.collect();
+        serde_json::to_vec(&document).map(Encoded::json)
+    }
+}
+
+/// Outputs under one member.
+struct Under<'a> {
+    outputs: &'a [Output<'a>],
+    /// Whether several outputs with the same rows become one object for each row.
+    by_row: bool,
+}
+
+impl Serialize for Under<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { outputs, by_row } = *self;
+        let rows = outputs.first().and_then(|output| output.value.rows());
+        let same = outputs.iter().all(|output| output.value.rows() == rows);
+        match rows {
+            Some(rows) if by_row && outputs.len() > 1 && same => {
+                ByRow { outputs, rows }.serialize(serializer)
+            }
+            _ => Bare(outputs).serialize(serializer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! What a body is written in, by its first bytes and by what its sender says.
 
+pub(crate) mod base64;
 pub(crate) mod charset;
 pub(crate) mod csv;
 pub(crate) mod gzip;

@@ -3,6 +3,7 @@
 pub(crate) mod diagnose;
 pub(crate) mod element;
 pub(crate) mod nested;
+pub(crate) mod number;
 pub(crate) mod number_array;
 pub(crate) mod output;
 pub(crate) mod scanner;

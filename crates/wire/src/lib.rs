@@ -1,30 +1,33 @@
 //! Bodies into named tensors and back, in the dialect the caller speaks.
 
-mod dialect;
+pub mod accept;
+pub mod describe;
+pub mod dialect;
 mod embeddings;
+#[cfg(any(test, feature = "samples"))]
+pub mod entry_points;
 mod format;
 mod json;
 mod refusal;
 mod rows;
+mod sample;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 mod unlike;
 
-use score::{InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError};
 
-pub use dialect::azure_ml::{sample_request, sample_shape};
 pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
-pub use dialect::open_inference::{Asked, protocol_tensor_document, tensor_document};
-use dialect::{azure_ml, keys, open_inference};
+pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
+use dialect::{Answer, open_inference};
+pub use dialect::{AnswerForm, DIALECTS, Dialect, ErrorForm};
 pub use embeddings::{EmbeddingsRequest, VectorEncoding, read_embeddings, write_embeddings};
 pub use format::image::{picture_document, picture_in_words};
 use format::{Format, charset, csv, gzip, image, npy, raw};
 pub use format::{is_packed, is_raw};
-use json::nested;
-use refusal::{advice, amended, malformed, not_an_object};
-use rows::tabular::{self, Context};
+use refusal::{advice, amended, not_an_object};
+use rows::columns::Context;
+pub use sample::{sample_request, sample_shape};
 
 /// What a body holds.
 #[derive(Debug)]
@@ -36,6 +39,14 @@ pub enum Body {
 }
 
 impl Body {
+    fn rows_of(inputs: Vec<NamedTensor>, answer: AnswerForm) -> Self {
+        Self::Rows(Decoded {
+            inputs,
+            answer,
+            by_position: false,
+        })
+    }
+
     /// The rows, if they are in it.
     pub fn rows(self) -> Option<Decoded> {
         match self {
@@ -51,26 +62,9 @@ pub struct Decoded {
     /// The tensors, in the order given.
     pub inputs: Vec<NamedTensor>,
     /// How to answer.
-    pub dialect: Dialect,
+    pub answer: AnswerForm,
     /// Whether its columns have names that nothing could be compared with, so that their order counted.
     pub by_position: bool,
-}
-
-/// The dialect a request is written in; its answer is written in the same.
-#[derive(Debug)]
-pub enum Dialect {
-    /// `{"data": ...}`, answered with the bare result, as Azure ML's entry scripts do.
-    Data,
-    /// `{"Inputs": ...}`, answered with `{"Results": ...}`.
-    Inputs,
-    /// `{"input_data": ...}` of MLflow, answered with the bare result.
-    InputData,
-    /// `{"instances": [...]}` of TensorFlow Serving, answered with `{"predictions": [...]}`.
-    Instances,
-    /// `{"keys": [...]}`, answered with the bare result. The rows are not the caller's, so no error may quote them.
-    Keys,
-    /// `{"inputs": [...]}` of the Open Inference Protocol.
-    OpenInference(Asked),
 }
 
 /// Why a body cannot be read.
@@ -88,36 +82,6 @@ impl From<ScoreError> for PayloadError {
     fn from(error: ScoreError) -> Self {
         Self::Invalid(error)
     }
-}
-
-/// The members that tell dialects apart. Values stay text until the model says how to read them.
-#[derive(Deserialize)]
-struct TopLevel<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    data: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present", rename = "Inputs")]
-    azure_inputs: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    input_data: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    instances: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    inputs: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    keys: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    outputs: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    parameters: Option<&'a RawValue>,
-}
-
-/// Keeps `null` as a value: alone it is a mistake to be named, not an absent member.
-fn present<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// What the request's headers say about its body and the answer.
@@ -183,7 +147,7 @@ pub fn decode(
         })?,
         Format::Npy => npy::read(body, signature)?,
         Format::Table(form) => {
-            let read = csv::read(context(metadata, limits, "body"), body, form)?;
+            let read = csv::read(Context::new(metadata, limits, "body"), body, form)?;
             by_position = read.by_position;
             read.inputs
         }
@@ -191,7 +155,7 @@ pub fn decode(
     };
     Ok(Body::Rows(Decoded {
         inputs,
-        dialect: Dialect::Data,
+        answer: AnswerForm::bare(),
         by_position,
     }))
 }
@@ -222,15 +186,6 @@ fn is_object(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"{")
 }
 
-fn context<'a>(metadata: &'a ModelMetadata, limits: Limits, target: &'a str) -> Context<'a> {
-    Context {
-        signature: &metadata.signature,
-        options: &metadata.options.inputs,
-        max_nesting: limits.max_nesting,
-        target,
-    }
-}
-
 fn decode_json(
     body: &[u8],
     json_bytes: Option<usize>,
@@ -248,111 +203,21 @@ fn decode_json(
         return Err(not_an_object(body, signature).into());
     }
     if let [spec] = &signature.inputs[..]
-        && let Some((member, tensor)) = nested::read_body(body, spec)
+        && let Some((dialect, tensor)) = dialect::fast::read(body, spec)
     {
         let name = spec.name.clone();
-        spec.check(&tensor, member)?;
-        return Ok(Body::Rows(Decoded {
-            inputs: vec![NamedTensor { name, tensor }],
-            dialect: match member {
-                "instances" => Dialect::Instances,
-                _ => Dialect::Data,
-            },
-            by_position: false,
-        }));
+        spec.check(&tensor, dialect.member)?;
+        let inputs = vec![NamedTensor { name, tensor }];
+        return Ok(Body::rows_of(inputs, AnswerForm::of(dialect)));
     }
     if let Some(read) = open_inference::fast::read(body, signature) {
-        let asked = Asked::read(read.id, read.outputs, read.parameters, metadata)?;
+        let asked = dialect::Asked::read(read.id, read.outputs, read.parameters, metadata)?;
         if !binary.is_empty() {
             return Err(open_inference::left_over(binary).into());
         }
-        return Ok(Body::Rows(Decoded {
-            inputs: read.inputs,
-            dialect: Dialect::OpenInference(asked),
-            by_position: false,
-        }));
+        return Ok(open_inference::body_of(read.inputs, asked));
     }
-    let top: TopLevel<'_> =
-        serde_json::from_slice(body).map_err(|error| malformed(body, signature, &error))?;
-    let at = |target| context(metadata, limits, target);
-    let rows = |target, value| tabular::read(at(target), value);
-    let mut by_position = false;
-    let (inputs, dialect) = match top.only_dialect(body, signature)? {
-        ("keys", list) => {
-            let max_keys = metadata.options.max_rows.unwrap_or(limits.max_rows);
-            return Ok(Body::Keys(keys::keys(list, max_keys)?));
-        }
-        ("data", value) => (rows("data", value)?, Dialect::Data),
-        ("instances", value) => (rows("instances", value)?, Dialect::Instances),
-        ("Inputs", value) => (azure_ml::read_inputs(at("Inputs"), value)?, Dialect::Inputs),
-        ("input_data", value) => {
-            let inputs = azure_ml::read_input_data(at("input_data"), value, &mut by_position)?;
-            (inputs, Dialect::InputData)
-        }
-        (_, value) => (
-            open_inference::read(at("inputs"), value, binary)
-                .map_err(|error| amended(error, || refusal::lower_case_inputs(value)))?,
-            Dialect::OpenInference(Asked::read(top.id, top.outputs, top.parameters, metadata)?),
-        ),
-    };
-    Ok(Body::Rows(Decoded {
-        inputs,
-        dialect,
-        by_position,
-    }))
-}
-
-/// The members that say which dialect a body is.
-const DIALECTS: &[&str] = &[
-    "data",
-    "instances",
-    "Inputs",
-    "input_data",
-    "inputs",
-    "keys",
-];
-
-impl<'a> TopLevel<'a> {
-    /// The one member that says which dialect this is. One that is null counts as absent: many serializers write
-    /// unset members so.
-    fn only_dialect(
-        &self,
-        body: &[u8],
-        signature: &ModelSignature,
-    ) -> Result<(&'static str, &'a RawValue), ScoreError> {
-        let values = [
-            self.data,
-            self.instances,
-            self.azure_inputs,
-            self.input_data,
-            self.inputs,
-            self.keys,
-        ];
-        let all = DIALECTS.iter().zip(values);
-        let mut given = all.clone().filter_map(|(name, value)| {
-            let value = value.filter(|value| value.get() != "null")?;
-            Some((*name, value))
-        });
-        match (given.next(), given.next()) {
-            (Some(only), None) => return Ok(only),
-            (Some((one, _)), Some((other, _))) => {
-                return Err(invalid(&format!(
-                    "give either {one:?} or {other:?}, not both"
-                )));
-            }
-            (None, _) => {}
-        }
-        let takes = signature.describe_inputs();
-        if let Some((name, _)) = all.clone().find(|(_, value)| value.is_some()) {
-            let message = format!("{name} is null; expected rows; the model takes {takes}");
-            return Err(ScoreError::invalid(*name, message));
-        }
-        let expected = "expected {\"data\": ...} or {\"inputs\": [...]}";
-        Err(invalid(&match unlike::other_case(body, DIALECTS) {
-            Some(found) => format!("{found}; {expected}; the model takes {takes}"),
-            None => format!("{expected}; the model takes {takes}"),
-        }))
-    }
+    Ok(dialect::read(body, binary, metadata, limits)?)
 }
 
 /// A written answer.
@@ -381,22 +246,25 @@ impl Encoded {
 /// # Errors
 /// [`ScoreError::InvalidInput`] if the outputs cannot be written as the caller wants them.
 pub fn encode(
-    dialect: &Dialect,
+    form: &AnswerForm,
     accept: Option<&str>,
     metadata: &ModelMetadata,
     response: &InferenceResponse,
 ) -> Result<Encoded, ScoreError> {
-    let wants_npy = accept.is_some_and(|types| types.contains(npy::CONTENT_TYPE));
-    let written = match dialect {
-        Dialect::OpenInference(asked) => {
-            return open_inference::write(asked, metadata, response).map_err(|e| unwritten(&e));
-        }
-        _ if wants_npy => return npy::answer(metadata, response),
-        Dialect::Data | Dialect::InputData | Dialect::Keys => azure_ml::write(metadata, response),
-        Dialect::Inputs => azure_ml::write_under("Results", metadata, response),
-        Dialect::Instances => azure_ml::write_predictions(metadata, response),
-    };
-    written.map(Encoded::json).map_err(|e| unwritten(&e))
+    let wants_npy = accept.is_some_and(|accept| {
+        let weight = accept::weight_if_named(accept, npy::CONTENT_TYPE);
+        weight > 0.0 && weight >= accept::weight(accept, "application/json")
+    });
+    if wants_npy && form.dialect.errors != ErrorForm::Protocol {
+        return npy::answer(form.outputs(metadata), metadata, response);
+    }
+    let write = form.dialect.write;
+    let written = write(&Answer {
+        form,
+        metadata,
+        response,
+    });
+    written.map_err(|error| unwritten(&error))
 }
 
 fn unwritten(error: &serde_json::Error) -> ScoreError {
@@ -410,6 +278,8 @@ fn invalid(message: &str) -> ScoreError {
     }
 }
 
+#[cfg(test)]
+mod bounded_fuzz;
 #[cfg(test)]
 mod client_tests;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::json::write::{Flat, Nested};
 use crate::samples;
+use score::ModelSignature;
 
 fn metadata(inputs: Vec<(String, ElementType, usize)>) -> ModelMetadata {
     let inputs = inputs.into_iter();
@@ -162,10 +163,10 @@ proptest! {
             cache: CacheOutcome::Bypass,
             timings: Timings::default(),
         };
-        let answer = encode(&Dialect::Data, None, &metadata, &response).unwrap();
+        let answer = encode(&AnswerForm::bare(), None, &metadata, &response).unwrap();
         let body = [b"{\"data\":", &answer.body[..], b"}"].concat();
         prop_assert_eq!(&read(&body, Declared::default(), &tensor), &tensor);
-        if let Ok(answer) = encode(&Dialect::Data, Some("application/x-npy"), &metadata, &response) {
+        if let Ok(answer) = encode(&AnswerForm::bare(), Some("application/x-npy"), &metadata, &response) {
             prop_assert_eq!(&read(&answer.body, Declared::default(), &tensor), &tensor);
         }
     }

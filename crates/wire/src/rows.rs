@@ -2,4 +2,5 @@
 
 pub(crate) mod cells;
 pub(crate) mod columns;
+pub(crate) mod pictures;
 pub(crate) mod tabular;

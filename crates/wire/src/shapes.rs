@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::samples::{self, spec, undeclared};
+use score::ModelSignature;
 
 const LIMITS: Limits = Limits {
     max_bytes: 1 << 20,
@@ -157,7 +158,7 @@ fn a_table_is_a_matrix_and_an_array_keeps_its_shape() {
     };
     let metadata = samples::metadata(ModelSignature::of_tensors(vec![], x.to_vec()));
     let npy = encode(
-        &Dialect::Data,
+        &AnswerForm::bare(),
         Some(npy::CONTENT_TYPE),
         &metadata,
         &response,

@@ -187,8 +187,8 @@ fn the_quick_and_the_careful_way_read_the_same() {
         .collect();
     let text = format!("[{}]", numbers.join(","));
     for ty in [ElementType::Float32, ElementType::Float64] {
-        let plan = json::scanner::Plan::new(1, 500);
-        let quick = nested::read_array(&text, ty, plan).expect("plain numbers");
+        let plan = json::nested::Plan::new(1, 500);
+        let quick = json::nested::read_array(&text, ty, plan).expect("plain numbers");
         let signature = signature(vec![spec("x", ty, &[-1])]);
         let context = Context {
             signature: &signature,
@@ -353,7 +353,7 @@ fn binary_tensors_follow_the_json_in_both_directions() {
         cache: CacheOutcome::Bypass,
         timings: Timings::default(),
     };
-    let encoded = encode(&decoded.dialect, None, &metadata, &response).unwrap();
+    let encoded = encode(&decoded.answer, None, &metadata, &response).unwrap();
     let (head, tail) = encoded.body.split_at(encoded.json_bytes.unwrap());
     let head: serde_json::Value = serde_json::from_slice(head).unwrap();
     assert_eq!(head["outputs"][0]["parameters"]["binary_data_size"], 8);
@@ -405,124 +405,4 @@ fn pictures_become_what_the_input_looks_like() {
     assert!(shaped(ElementType::String, &[-1, 2, 2]).is_err());
 }
 
-fn passengers() -> ModelSignature {
-    signature(vec![
-        spec("age", ElementType::Float32, &[-1, 1]),
-        spec("sex", ElementType::String, &[-1, 1]),
-        spec("deck", ElementType::Int64, &[-1]),
-    ])
-}
-
-fn inputs_by_name(
-    signature: &ModelSignature,
-    body: &str,
-) -> Result<Vec<(String, Vec<usize>, TensorData)>, String> {
-    match read(signature, None, body.as_bytes()) {
-        Ok(decoded) => {
-            let mut inputs: Vec<_> = decoded
-                .inputs
-                .into_iter()
-                .map(|NamedTensor { name, tensor }| {
-                    let (shape, data) = tensor.into_parts();
-                    (name, shape, data)
-                })
-                .collect();
-            inputs.sort_by(|a, b| a.0.cmp(&b.0));
-            Ok(inputs)
-        }
-        Err(PayloadError::Invalid(error)) => Err(error.to_string()),
-        Err(PayloadError::UnsupportedType(message)) => Err(message),
-        Err(PayloadError::TooLarge) => Err("too large".into()),
-    }
-}
-
-#[test]
-fn the_same_table_is_read_from_every_shape_people_write_it_in() {
-    let bodies = [
-        r#"{"data":[{"age":22,"sex":"m","deck":1},{"deck":2,"sex":"f","age":38.5}]}"#,
-        r#"{"data":{"age":[22,38.5],"sex":[["m"],["f"]],"deck":[1,2]}}"#,
-        r#"{"data":[[22,"m",1],[38.5,"f",2]]}"#,
-        r#"{"Inputs":{"data":[{"age":22,"sex":"m","deck":1},{"age":38.5,"sex":"f","deck":2}]},"GlobalParameters":1}"#,
-        r#"{"Inputs":{"age":[22,38.5],"sex":["m","f"],"deck":[1,2]},"GlobalParameters":{"method":"predict"}}"#,
-        r#"{"input_data":{"columns":["deck","age","sex"],"index":[0,1],"data":[[1,22,"m"],[2,38.5,"f"]]}}"#,
-        r#"{"input_data":[{"age":22,"sex":"m","deck":1},{"age":38.5,"sex":"f","deck":2}]}"#,
-        r#"{"instances":[{"age":22,"sex":"m","deck":1},{"age":38.5,"sex":"f","deck":2}]}"#,
-        r#"{"signature_name":"s","instances":[[22,"m",1],[38.5,"f",2]]}"#,
-    ];
-    let expected = vec![
-        (
-            "age".to_owned(),
-            vec![2, 1],
-            TensorData::Float32(vec![22.0, 38.5]),
-        ),
-        ("deck".to_owned(), vec![2], TensorData::Int64(vec![1, 2])),
-        (
-            "sex".to_owned(),
-            vec![2, 1],
-            TensorData::String(vec!["m".into(), "f".into()]),
-        ),
-    ];
-    for body in bodies {
-        assert_eq!(
-            inputs_by_name(&passengers(), body),
-            Ok(expected.clone()),
-            "{body}"
-        );
-    }
-}
-
-#[test]
-fn mistakes_in_tables_are_named_with_their_place() {
-    for (body, expected) in [
-        (
-            r#"{"data":[{"age":1,"sex":"m","deck":1},{"age":2,"sex":"f"}]}"#,
-            "data[1]: \"deck\" is missing",
-        ),
-        (
-            r#"{"data":[{"age":1},{"age":2,"sex":"f"}]}"#,
-            "data[0]: \"sex\" is missing",
-        ),
-        (r#"{"data":[{"age":1,"cabin":2}]}"#, "no input \"cabin\""),
-        (
-            r#"{"data":[[1,"m"]]}"#,
-            "data[0]: 2 values where 3 are expected (\"age\", \"sex\", \"deck\")",
-        ),
-        (
-            r#"{"data":[{"age":"old","sex":"m","deck":1}]}"#,
-            "data.age[0]: expected a number",
-        ),
-        (r#"{"data":[[1,"m",1],7]}"#, "data[1]: invalid type"),
-        (
-            r#"{"input_data":{"columns":["age"],"data":[[1,2]]}}"#,
-            "input_data.data[0]: 2 values where 1",
-        ),
-        (
-            r#"{"data":[],"instances":[]}"#,
-            "give either \"data\" or \"instances\"",
-        ),
-    ] {
-        let message = inputs_by_name(&passengers(), body).unwrap_err();
-        assert!(message.contains(expected), "{body}: {message}");
-    }
-}
-
-#[test]
-fn one_matrix_may_come_in_columns_of_any_name() {
-    let one = signature(vec![spec("x", ElementType::Float32, &[-1, 2])]);
-    let expected = vec![(
-        "x".to_owned(),
-        vec![1, 2],
-        TensorData::Float32(vec![1.0, 2.0]),
-    )];
-    for body in [
-        r#"{"input_data":{"columns":["a","b"],"index":[0],"data":[[1,2]]}}"#,
-        r#"{"input_data":{"columns":[0,1],"data":[[1,2]]}}"#,
-        r#"{"input_data":[[1,2]]}"#,
-        r#"{"Inputs":{"WebServiceInput0":[[1,2]]}}"#,
-        r#"{"Inputs":{"x":[[1,2]]}}"#,
-        r#"{"instances":[[1,2]]}"#,
-        r#"{"instances":[{"x":[1,2]}]}"#,
-    ] {
-        assert_eq!(inputs_by_name(&one, body), Ok(expected.clone()), "{body}");
-    }
-}
+mod tables;

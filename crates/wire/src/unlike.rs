@@ -3,25 +3,17 @@
 mod data_contract;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
-use base64::Engine;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use score::ModelSignature;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::Declared;
-use crate::format::charset;
 use crate::format::is_packed;
 use crate::format::raw;
 use crate::format::{NPY_MAGIC, XLS_MAGIC, ZIP_MAGIC};
-
-/// Some encoders leave the padding out.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+use crate::format::{base64, charset};
 
 /// The body inside a wrapping that clients of queues put around it, where there is only one way to read that: JSON, a
 /// numpy array, a picture or gzip in base64, JSON inside a JSON string, and what .NET's data contract serializer makes of
@@ -175,20 +167,14 @@ fn base64_with_json(text: &[u8]) -> Option<Vec<u8>> {
         let text = charset::to_utf8(bytes, Declared::default());
         text.is_ok_and(|text| serde_json::from_slice::<IgnoredAny>(&text).is_ok())
     };
-    from_base64(text).filter(is_json)
+    base64::decode(text).filter(is_json)
 }
 
 fn base64_with_signature(text: &[u8]) -> Option<Vec<u8>> {
     // 16 characters hold the longest signature; most texts are no base64 of one and are not copied.
-    let begin = from_base64(text.get(..16)?)?;
+    let begin = base64::decode(text.get(..16)?)?;
     let known = begin.starts_with(NPY_MAGIC) || is_packed(&begin);
-    known.then(|| from_base64(text)).flatten()
-}
-
-fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
-    let kept = text.iter().filter(|byte| !byte.is_ascii_whitespace());
-    let kept: Vec<u8> = kept.copied().collect();
-    BASE64.decode(kept).ok()
+    known.then(|| base64::decode(text)).flatten()
 }
 
 fn string_with_json(text: &[u8]) -> Option<String> {
@@ -234,16 +220,28 @@ pub(crate) fn numbered(name: &str) -> &'static str {
     }
 }
 
+/// Whether an object has one of these members, in any letter case, with underscores or without.
+pub(crate) fn has_member(object: &[u8], known: &[&'static str]) -> bool {
+    let names: BTreeMap<Cow<'_, str>, IgnoredAny> =
+        serde_json::from_slice(object).unwrap_or_default();
+    let mut names = names.keys();
+    names.any(|name| known.iter().any(|known| plain(known) == plain(name)))
+}
+
+fn plain(name: &str) -> String {
+    name.replace('_', "").to_ascii_lowercase()
+}
+
 /// The first member of an object whose name differs from one of `known` in letter case or underscores only, as words.
-pub(crate) fn other_case(object: &[u8], known: &'static [&'static str]) -> Option<String> {
+pub(crate) fn other_case(object: &[u8], known: &[&'static str]) -> Option<String> {
     let mut json = serde_json::Deserializer::from_slice(object);
     let (found, right) = json.deserialize_map(OtherCase(known)).ok()??;
     Some(format!("{found:?} is not known; spell it {right:?}"))
 }
 
-struct OtherCase(&'static [&'static str]);
+struct OtherCase<'k>(&'k [&'static str]);
 
-impl<'de> Visitor<'de> for OtherCase {
+impl<'de> Visitor<'de> for OtherCase<'_> {
     type Value = Option<(String, &'static str)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -251,7 +249,6 @@ impl<'de> Visitor<'de> for OtherCase {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let plain = |name: &str| name.replace('_', "").to_ascii_lowercase();
         let mut found = None;
         while let Some(name) = members.next_key::<Cow<'de, str>>()? {
             members.next_value::<IgnoredAny>()?;

@@ -28,7 +28,7 @@ pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
         Route::Server => json!({
             "name": env!("CARGO_PKG_NAME"),
             "version": env!("CARGO_PKG_VERSION"),
-            "extensions": ["binary_tensor_data"],
+            "extensions": wire::EXTENSIONS,
         }),
         Route::Model(model) => {
             let models = models.when_loaded().await?;

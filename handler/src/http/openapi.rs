@@ -2,18 +2,17 @@
 
 mod answers;
 mod bodies;
-mod dialects;
 mod paths;
-mod schema;
 
 use score::{ElementType, ModelMetadata};
 use serde_json::{Map, Value, json};
+use wire::ErrorForm as Form;
+use wire::describe::schema::{self, open, reference};
 
 use crate::app::App;
 use crate::models::{Models, NoModel};
 use crate::problem::ErrorCode;
-use paths::{Form, PROBLEMS};
-use schema::{open, reference};
+use paths::{PROBLEMS, name_in};
 
 /// The document as JSON. It is made when it is first asked for, as the models stay the same from then on.
 pub(super) async fn written(app: &App) -> Result<Vec<u8>, NoModel> {
@@ -122,7 +121,7 @@ fn responses(loaded: &[&ModelMetadata]) -> Map<String, Value> {
     });
     for form in [Form::Plain, Form::Protocol] {
         for (status, name, description) in PROBLEMS {
-            all.insert(form.name(name), problem(status, description, form));
+            all.insert(name_in(form, name), problem(status, description, form));
         }
     }
     all
@@ -137,12 +136,12 @@ fn problem(status: u16, description: &str, form: Form) -> Value {
     json!({
         "description": description,
         "headers": header_references(headers),
-        "content": bodies::json(reference(&form.name("Error"))),
+        "content": bodies::json(reference(&name_in(form, "Error"))),
     })
 }
 
 fn schemas(loaded: &[&ModelMetadata]) -> Map<String, Value> {
-    let mut all = of_models(loaded, dialects::schemas);
+    let mut all = of_models(loaded, wire::describe::schemas);
     for ty in ElementType::ALL {
         if loaded.iter().any(|metadata| has_elements(metadata, ty)) {
             all.insert(ty.as_str().to_owned(), schema::element(ty));

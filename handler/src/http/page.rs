@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use warp::http::header;
+use wire::accept::weight;
 
 use super::reply::Reply;
 use super::route::Route;
@@ -47,29 +48,9 @@ fn reply() -> Reply {
     reply
 }
 
-/// Whether `Accept` weighs HTML higher than JSON; `*/*` alone does not. Source: RFC 9110, section 12.5.1.
+/// Whether `Accept` weighs HTML higher than JSON; `*/*` alone does not.
 fn prefers_html(accept: &str) -> bool {
     weight(accept, "text/html") > weight(accept, "application/json")
-}
-
-/// What the most specific range that fits the type says of it.
-fn weight(accept: &str, wanted: &str) -> f32 {
-    let kind = wanted.split_once('/').map_or(wanted, |(kind, _)| kind);
-    let ranges = accept.split(',').filter_map(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let range = parts.next()?.to_ascii_lowercase();
-        let specificity = match range.split_once('/')? {
-            _ if range == wanted => 2,
-            (of, "*") if of == kind => 1,
-            ("*", "*") => 0,
-            _ => return None,
-        };
-        let q = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-        let q: f32 = q.map_or(Some(1.0), |q| q.parse().ok())?;
-        Some((specificity, q))
-    });
-    let best = ranges.max_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    best.map_or(0.0, |(_, q)| q)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use score::{LoadError, Memo, ModelFolder, Runtime, Scorer, ScorerOptions};
+use score::{Cache, LoadError, ModelFolder, Runtime, Scorer, ScorerOptions};
 #[cfg(feature = "text")]
 use text::TextFolder;
 
@@ -59,7 +59,7 @@ impl Loadable {
         self,
         runtime: &Runtime,
         options: ScorerOptions,
-        memo: Arc<Memo>,
+        memo: Arc<Cache>,
     ) -> Result<Scorer, LoadError> {
         match self {
             Self::Tensors(folder) => Scorer::load(runtime, &folder, options, memo),

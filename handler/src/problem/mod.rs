@@ -3,7 +3,7 @@
 mod code;
 
 use score::{FeatureError, ScoreError};
-use wire::{Dialect, PayloadError};
+use wire::{AnswerForm, PayloadError};
 
 pub(crate) use self::code::{ErrorCode, Fault};
 use crate::features::NoRows;
@@ -130,13 +130,13 @@ impl Problem {
     }
 
     /// For rows that were not scored.
-    pub(crate) fn from_scoring(error: ScoreError, dialect: &Dialect) -> Self {
-        match (error, dialect) {
+    pub(crate) fn from_scoring(error: ScoreError, form: &AnswerForm) -> Self {
+        match error {
             // The model's own words may quote what is stored.
-            (ScoreError::ModelRejected(_), Dialect::Keys) => {
+            ScoreError::ModelRejected(_) if form.rows_are_stored() => {
                 Self::unfit_features("the model could not process the features of these keys")
             }
-            (error, _) => error.into(),
+            error => error.into(),
         }
     }
 

@@ -15,6 +15,12 @@ use score::{
 };
 use serde::de::Deserializer;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::{Dialect, ErrorForm, Route, alone, azure_ml, no_sample};
+use crate::Body;
+use crate::describe::Parts;
+use crate::describe::schema::{any_of, open};
 
 use crate::Declared;
 use crate::format::NPY_MAGIC;
@@ -24,6 +30,38 @@ use crate::json::diagnose::Items;
 use crate::rows::tabular::{self, Context};
 
 const TARGET: &str = "keys";
+
+/// `{"keys": [...]}`
+pub(crate) static KEYS: Dialect = Dialect {
+    name: "Features by key",
+    member: TARGET,
+    body: r#"`{"keys": ["42", "43"]}`: rows that are stored in Redis, see [features by key](features.md)"#,
+    answer: "the bare result",
+    options: &[],
+    route: Route::Model,
+    errors: ErrorForm::Plain,
+    recognises: alone,
+    read: |request| {
+        let max_rows = request.metadata.options.max_rows;
+        let max_keys = max_rows.unwrap_or(request.limits.max_rows);
+        keys(request.value, max_keys).map(Body::Keys)
+    },
+    write: azure_ml::write_bare,
+    request_schema: schema,
+    answer_schema: |parts| parts.result.clone(),
+    sample: no_sample,
+};
+
+fn schema(parts: &Parts<'_>) -> Option<Value> {
+    parts.metadata.options.features.as_ref()?;
+    let text = json!({ "type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES });
+    let key = any_of(vec![text, json!({ "type": "integer" })]);
+    let keys = json!({
+        "type": "array", "items": key, "description": "The keys under which the rows are stored.",
+    });
+    Some(open([("keys", keys)], 1))
+}
+
 /// Bytes one key may have.
 pub const MAX_KEY_BYTES: usize = 512;
 
@@ -31,7 +69,7 @@ pub const MAX_KEY_BYTES: usize = 512;
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] naming the place of the first that is no key.
-pub(crate) fn keys(list: &RawValue, max_keys: usize) -> Result<Vec<String>, ScoreError> {
+fn keys(list: &RawValue, max_keys: usize) -> Result<Vec<String>, ScoreError> {
     let mut keys = Vec::new();
     let mut mistake = None;
     let items = Items(|position, token: &str| {

@@ -1,44 +1,91 @@
-//! The Open Inference Protocol (KServe V2), with its binary tensor data extension: `{"inputs": [{name, shape, datatype, data}]}`.
+//! The Open Inference Protocol (KServe V2), with its binary tensor data and classification extensions:
+//! `{"inputs": [{name, shape, datatype, data}]}`.
 //!
-//! Source: "Open Inference Protocol", rest/predict-v2.
+//! Source: "Open Inference Protocol", rest/predict-v2; Triton, "Binary Tensor Data Extension" and "Classification
+//! Extension".
 
+mod answer;
+mod asked;
+mod classes;
 pub(crate) mod fast;
 
 use score::{
-    ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError, Shape,
-    Tensor, TensorData, TensorSpec, element_count,
+    ElementType, ModelSignature, NamedTensor, ScoreError, Shape, Tensor, TensorData, TensorSpec,
+    element_count,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::Encoded;
+use super::{AnswerForm, Dialect, ErrorForm, Members, Request, Route};
+use crate::Body;
 use crate::json::diagnose;
 use crate::json::nested;
-use crate::json::output::tensors_of;
-use crate::json::scanner::Plan;
-use crate::json::write::Flat;
+use crate::json::nested::Plan;
 use crate::refusal::amended;
 use crate::rows::columns::Context;
+use crate::rows::pictures;
 use crate::rows::tabular::as_column;
+use crate::sample::protocol_sample;
 use crate::unlike;
+pub(crate) use asked::Asked;
 
-/// What the caller asked for beside the inputs.
-#[derive(Debug)]
-pub struct Asked {
-    id: Option<String>,
-    /// What to answer with.
-    outputs: Vec<AskedOutput>,
-    /// Parameters that mean nothing here; they come back with the answer.
-    parameters: Map<String, Value>,
+/// `{"inputs": [{...}]}`
+pub(crate) static OPEN_INFERENCE: Dialect = Dialect {
+    name: "Open Inference Protocol",
+    member: "inputs",
+    body: r#"`{"inputs": [{"name": "x", "shape": [1,784], "datatype": "FP32", "data": [...]}]}`, data flat or nested; `"outputs": [{"name": ...}]` to choose"#,
+    answer: r#"`{"model_name", "outputs": [{"name", "datatype", "shape", "data"}]}`"#,
+    options: &["id", "outputs", "parameters"],
+    route: Route::Protocol,
+    errors: ErrorForm::Protocol,
+    recognises,
+    read: read_body,
+    write: answer::write,
+    request_schema: |parts| Some(parts.protocol_request.clone()),
+    answer_schema: |parts| parts.protocol_answer.clone(),
+    sample: |metadata| protocol_sample(&metadata.signature),
+};
+
+/// The extensions of the protocol that are served.
+pub const EXTENSIONS: &[&str] = &["binary_tensor_data", "classification"];
+
+const MEMBERS: &[&str] = &["name", "shape", "datatype", "data", "parameters"];
+
+/// A list of objects with members of the protocol, in any letter case; an empty list is one of no inputs.
+fn recognises(value: &RawValue, _: &Members<'_>) -> bool {
+    let Some(first) = value.get().strip_prefix('[').map(str::trim_ascii_start) else {
+        return false;
+    };
+    first.starts_with(']') || (first.starts_with('{') && names_a_tensor(value))
 }
 
-#[derive(Debug, Clone, Copy)]
-struct AskedOutput {
-    /// Its place in the signature.
-    index: usize,
-    /// Whether its data is to follow the JSON as bytes.
-    binary: bool,
+fn names_a_tensor(list: &RawValue) -> bool {
+    let Ok(inputs) = serde_json::from_str::<Vec<&RawValue>>(list.get()) else {
+        return true;
+    };
+    let Some(first) = inputs.first().map(|first| first.get().as_bytes()) else {
+        return true;
+    };
+    // As it is, or as .NET writes it by itself.
+    unlike::has_member(first, MEMBERS)
+}
+
+fn read_body(request: &Request<'_>) -> Result<Body, ScoreError> {
+    let inputs = read(request.context("inputs"), request.value, request.binary)?;
+    let option = |name| request.members.get(name);
+    let (id, outputs, parameters) = (option("id"), option("outputs"), option("parameters"));
+    let asked = Asked::read(id, outputs, parameters, request.metadata)?;
+    Ok(body_of(inputs, asked))
+}
+
+/// Inputs with what was asked for beside them.
+pub(crate) fn body_of(inputs: Vec<NamedTensor>, asked: Asked) -> Body {
+    let answer = AnswerForm {
+        asked: Some(asked),
+        ..AnswerForm::of(&OPEN_INFERENCE)
+    };
+    Body::rows_of(inputs, answer)
 }
 
 #[derive(Deserialize)]
@@ -57,99 +104,10 @@ struct InputParameters {
     binary_data_size: Option<usize>,
 }
 
-#[derive(Deserialize)]
-struct RequestedOutput {
-    name: String,
-    #[serde(default)]
-    parameters: Option<OutputParameters>,
-}
-
-#[derive(Deserialize, Default)]
-struct OutputParameters {
-    binary_data: Option<bool>,
-}
-
-#[derive(Deserialize, Default)]
-struct RequestParameters {
-    binary_data_output: Option<bool>,
-    #[serde(flatten)]
-    others: Map<String, Value>,
-}
-
-impl Asked {
-    pub(crate) fn read(
-        id: Option<&RawValue>,
-        outputs: Option<&RawValue>,
-        parameters: Option<&RawValue>,
-        metadata: &ModelMetadata,
-    ) -> Result<Self, ScoreError> {
-        // Clients that write unset members as null mean that they are not there.
-        let given = |raw: &&RawValue| raw.get() != "null";
-        let (id, outputs) = (id.filter(given), outputs.filter(given));
-        let parameters = parameters.filter(given);
-        let id = id.map(|id| parse("id", id)).transpose()?;
-        let parameters = parameters.map(|p| parse::<RequestParameters>("parameters", p));
-        let parameters = parameters.transpose()?.unwrap_or_default();
-        let all_binary = parameters.binary_data_output.unwrap_or(false);
-        let requested = outputs.map(|o| parse::<Vec<RequestedOutput>>("outputs", o));
-        let requested = requested.transpose()?.unwrap_or_default();
-        let mut chosen = Vec::with_capacity(requested.len());
-        for (position, output) in requested.iter().enumerate() {
-            let index = find_output(&metadata.signature, &output.name, position)?;
-            if chosen
-                .iter()
-                .any(|asked: &AskedOutput| asked.index == index)
-            {
-                let message = format!("output {:?} is asked for twice", output.name);
-                return Err(ScoreError::invalid(format!("outputs[{position}]"), message));
-            }
-            let parameters = output.parameters.as_ref();
-            let binary = parameters.and_then(|parameters| parameters.binary_data);
-            chosen.push(AskedOutput {
-                index,
-                binary: binary.unwrap_or(all_binary),
-            });
-        }
-        // An empty list asks for nothing in particular.
-        if chosen.is_empty() {
-            let declared = &metadata.signature.declared;
-            let default = metadata.default_outputs.iter();
-            let default = default.filter_map(|index| declared.get(*index));
-            let indices = default.flat_map(|output| tensors_of(output.form));
-            chosen.extend(indices.map(|index| AskedOutput {
-                index,
-                binary: all_binary,
-            }));
-        }
-        Ok(Self {
-            id,
-            outputs: chosen,
-            parameters: parameters.others,
-        })
-    }
-}
-
-fn find_output(
-    signature: &ModelSignature,
-    name: &str,
-    position: usize,
-) -> Result<usize, ScoreError> {
-    let specs = &signature.outputs;
-    let index = specs.iter().position(|spec| spec.name == name);
-    index.ok_or_else(|| {
-        let known: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-        let message = format!(
-            "the model has no output {name:?}; it has {}",
-            known.join(", ")
-        );
-        ScoreError::invalid(format!("outputs[{position}]"), message)
-    })
-}
-
 /// Reads the member `inputs`; binary tensors are cut from `binary` in the order of the inputs.
 ///
 /// Source: the binary tensor data extension of the Open Inference Protocol.
-pub(crate) fn read(
+fn read(
     context: Context<'_>,
     inputs: &RawValue,
     mut binary: &[u8],
@@ -170,8 +128,7 @@ pub(crate) fn read(
 
 /// Words for members of an input in another letter case, as .NET writes them by itself.
 fn misspelt(input: &RawValue) -> String {
-    let members = &["name", "shape", "datatype", "data", "parameters"];
-    let other = unlike::other_case(input.get().as_bytes(), members);
+    let other = unlike::other_case(input.get().as_bytes(), MEMBERS);
     other.map(|other| format!("; {other}")).unwrap_or_default()
 }
 
@@ -187,6 +144,9 @@ fn read_input(
     binary: &mut &[u8],
     target: &str,
 ) -> Result<NamedTensor, ScoreError> {
+    if let Some(read) = read_pictures(context, &input, binary, target) {
+        return read;
+    }
     let spec = find_input(&input, context.signature, target)?;
     let shape: Option<Shape> = input
         .shape
@@ -247,6 +207,34 @@ fn read_input(
     Ok(NamedTensor { name, tensor })
 }
 
+/// Pictures in a BYTES tensor, for an input of numbers that takes them. Their shape says only how many there are.
+fn read_pictures(
+    context: Context<'_>,
+    input: &Input<'_>,
+    binary: &mut &[u8],
+    target: &str,
+) -> Option<Result<NamedTensor, ScoreError>> {
+    let spec = context.signature.input(&input.name)?;
+    let is_bytes = ElementType::from_datatype(&input.datatype) == Some(ElementType::String);
+    if !is_bytes || spec.element_type == ElementType::String {
+        return None;
+    }
+    let target = format!("{target}.data");
+    let size = input.parameters.as_ref().and_then(|p| p.binary_data_size);
+    let read = match (size, input.data) {
+        (None, Some(data)) => pictures::read(context, data.get(), spec, &target)?,
+        (Some(size), None) => {
+            let (bytes, rest) = binary.split_at_checked(size)?;
+            let read = pictures::read_binary(context, bytes, spec, &target)?;
+            *binary = rest;
+            read
+        }
+        _ => return None,
+    };
+    let name = spec.name.clone();
+    Some(read.map(|tensor| NamedTensor { name, tensor }))
+}
+
 fn find_input<'a>(
     input: &Input<'_>,
     signature: &'a ModelSignature,
@@ -277,83 +265,6 @@ fn find_input<'a>(
 fn parse<'a, T: Deserialize<'a>>(target: &str, json: &'a RawValue) -> Result<T, ScoreError> {
     serde_json::from_str(json.get())
         .map_err(|error| ScoreError::invalid(target, format!("{target}: {error}")))
-}
-
-#[derive(Serialize)]
-struct Answer<'a> {
-    model_name: &'a str,
-    model_version: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    parameters: &'a Map<String, Value>,
-    outputs: Vec<Output<'a>>,
-}
-
-#[derive(Serialize)]
-struct Output<'a> {
-    name: &'a str,
-    datatype: &'a str,
-    shape: &'a [usize],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<BinarySize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Flat<'a>>,
-}
-
-#[derive(Serialize)]
-struct BinarySize {
-    binary_data_size: usize,
-}
-
-/// Writes `{"model_name", "model_version", "id", "outputs": [...]}` with flat data, and binary data after it.
-pub(crate) fn write(
-    asked: &Asked,
-    metadata: &ModelMetadata,
-    response: &InferenceResponse,
-) -> serde_json::Result<Encoded> {
-    let mut binary = Vec::new();
-    let mut outputs = Vec::with_capacity(asked.outputs.len());
-    for AskedOutput {
-        index,
-        binary: as_bytes,
-    } in &asked.outputs
-    {
-        let Some(NamedTensor { name, tensor }) = response.outputs.get(*index) else {
-            continue;
-        };
-        let before = binary.len();
-        if *as_bytes {
-            tensor.data().append_le_bytes(&mut binary);
-        }
-        outputs.push(Output {
-            name,
-            datatype: tensor.element_type().datatype(),
-            shape: tensor.shape(),
-            parameters: as_bytes.then(|| BinarySize {
-                binary_data_size: binary.len() - before,
-            }),
-            data: (!as_bytes).then(|| Flat(tensor.data())),
-        });
-    }
-    let any_binary = asked.outputs.iter().any(|output| output.binary);
-    let mut body = serde_json::to_vec(&Answer {
-        model_name: &metadata.name,
-        model_version: &metadata.version,
-        id: asked.id.as_deref(),
-        parameters: &asked.parameters,
-        outputs,
-    })?;
-    if !any_binary {
-        return Ok(Encoded::json(body));
-    }
-    let json_bytes = body.len();
-    body.append(&mut binary);
-    Ok(Encoded {
-        body,
-        content_type: "application/octet-stream",
-        json_bytes: Some(json_bytes),
-    })
 }
 
 /// An input or output as the model's description names it; the shape is `null` if none is declared.

@@ -25,21 +25,52 @@ pub(crate) fn read(body: &[u8], metadata: &ModelMetadata) -> Result<Vec<NamedTen
     let spec = only_input(&metadata.signature)?;
     let default = InputOptions::default();
     let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
-    let tensor = tensor(body, spec, options).map_err(|reason| ScoreError::invalid(TARGET, reason));
+    let tensor = tensor(body, spec, options, &mut { u64::MAX })
+        .map_err(|reason| ScoreError::invalid(TARGET, reason));
     let tensor = tensor?;
     spec.check(&tensor, TARGET)?;
     let name = spec.name.clone();
     Ok(vec![NamedTensor { name, tensor }])
 }
 
-fn tensor(body: &[u8], spec: &TensorSpec, options: &InputOptions) -> Result<Tensor, String> {
+/// Whether pictures can become this input.
+pub(crate) fn takes_pictures(spec: &TensorSpec, options: &InputOptions) -> bool {
+    holds_samples(spec.element_type) && Plan::new(spec, options).is_ok()
+}
+
+/// Whether the input has an axis of rows, so that it takes several pictures.
+pub(crate) fn has_rows(spec: &TensorSpec, options: &InputOptions) -> bool {
+    Plan::new(spec, options).is_ok_and(|plan| plan.has_rows())
+}
+
+/// Decodes a picture into one row of an input, and takes its pixels away from those that it may have.
+///
+/// # Errors
+/// What is wrong with the picture, and what to send instead.
+pub(crate) fn tensor(
+    body: &[u8],
+    spec: &TensorSpec,
+    options: &InputOptions,
+    pixels: &mut u64,
+) -> Result<Tensor, String> {
     let plan = Plan::new(spec, options)?;
     if !holds_samples(spec.element_type) {
         return Err(format!("input {:?}: a picture cannot be {spec}", spec.name));
     }
-    let unpacked = unpack::unpack(body, |sides| plan.sides(sides).map(|_| ()))?;
+    let most = *pixels;
+    let unpacked = unpack::unpack(body, |sides| {
+        let own = u64::from(sides[0]) * u64::from(sides[1]);
+        if own > most {
+            return Err(
+                "the pictures of one request have too many pixels together; send fewer at once"
+                    .to_owned(),
+            );
+        }
+        plan.sides(sides).map(|_| ())
+    })?;
     let background = options.background.map_or([u8::MAX; 3], |b| b.colour());
     let (picture, orientation) = unpacked.with_channels(plan.channels, background);
+    *pixels = most.saturating_sub(u64::from(picture.width()) * u64::from(picture.height()));
     let sides = plan.sides(unpack::upright(
         [picture.width(), picture.height()],
         orientation,

@@ -135,10 +135,11 @@ fn row_major(shape: &[usize], data: &TensorData) -> TensorData {
 /// # Errors
 /// [`ScoreError::InvalidInput`] if there are several, or numpy has no such type.
 pub(crate) fn answer(
+    outputs: &[usize],
     metadata: &ModelMetadata,
     response: &InferenceResponse,
 ) -> Result<Encoded, ScoreError> {
-    let tensor = output::only_tensor(metadata, response).ok_or_else(|| {
+    let tensor = output::only_tensor(metadata, outputs, response).ok_or_else(|| {
         let message = "npy holds one array, and the model does not answer with one tensor; choose one in model.toml";
         ScoreError::invalid("accept", message)
     })?;

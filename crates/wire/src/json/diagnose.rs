@@ -130,7 +130,7 @@ impl<T: Element> Reader<'_, T> {
         if expected != level || self.lengths.len() > level {
             return Err(self.wrong("a value stands where others have an array"));
         }
-        if token.starts_with('{') {
+        if token.starts_with('{') && !T::IN_OBJECTS {
             return Err(self.wrong("expected a value, got an object"));
         }
         let missing = T::NAN.filter(|_| cells::is_missing(token));

@@ -4,15 +4,19 @@ use std::borrow::Cow;
 
 use half::{bf16, f16};
 use serde::de::IgnoredAny;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::json::scanner::{Number, Scanner};
+use crate::format::base64;
+use crate::json::number::Number;
+use crate::json::scanner::Scanner;
 use crate::unlike;
 
 /// An element type as JSON carries it.
 pub(crate) trait Element: Sized + 'static {
     /// Whether its plain form is a number.
     const IS_NUMBER: bool = true;
+    /// Whether [`Element::parse`] takes objects too.
+    const IN_OBJECTS: bool = false;
     /// What stands for a missing value, where the type has it.
     const NAN: Option<Self> = None;
 
@@ -152,6 +156,7 @@ impl Element for bool {
 
 impl Element for String {
     const IS_NUMBER: bool = false;
+    const IN_OBJECTS: bool = true;
     fn of_number(_: &Number<'_>) -> Option<Self> {
         None
     }
@@ -159,11 +164,30 @@ impl Element for String {
         scanner.value()
     }
     fn parse(token: &str) -> Result<Self, String> {
-        serde_json::from_str(token).map_err(|_| unfit(token, "a string"))
+        if !token.starts_with('{') {
+            return serde_json::from_str(token).map_err(|_| unfit(token, "a string"));
+        }
+        let bytes = encoded(token)
+            .ok_or_else(|| unfit(token, "a string or {\"b64\": \"...\"} with base64"))?;
+        String::from_utf8(bytes).map_err(|_| unfit(token, "base64 of UTF-8"))
     }
     fn json(&self) -> impl Serialize + '_ {
         self.as_str()
     }
+}
+
+/// `{"b64": "..."}`, as TensorFlow Serving takes bytes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Encoded<'a> {
+    #[serde(borrow)]
+    b64: Cow<'a, str>,
+}
+
+/// The bytes of `{"b64": "..."}`; `None` for any other object.
+fn encoded(object: &str) -> Option<Vec<u8>> {
+    let Encoded { b64 } = serde_json::from_str(object).ok()?;
+    base64::decode(b64.as_bytes())
 }
 
 /// The single toward zero, made odd if it is not the double itself: rounding it further then gives what rounding the double

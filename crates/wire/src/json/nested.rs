@@ -1,35 +1,39 @@
 //! The common case in one pass: nested arrays of plain values straight into the typed buffer.
 
-use score::{ElementType, Tensor, TensorSpec};
-use serde::de::IgnoredAny;
+use score::{ElementType, Shape, Tensor, TensorSpec};
 
-use crate::json::element::with_element_type;
-use crate::json::scanner::{Plan, Scanner};
+use crate::json::element::{Element, with_element_type};
+use crate::json::number_array;
+use crate::json::scanner::Scanner;
 
-/// The members that hold rows as nested arrays.
-pub(crate) const ROW_MEMBERS: [&str; 2] = ["data", "instances"];
+/// How many levels of arrays are expected and how many elements at first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// `None`: as many as there are brackets in front of the first element.
+    rank: Option<usize>,
+    elements: usize,
+}
 
-/// The members of the other dialects.
-const OTHER_MEMBERS: [&str; 4] = ["inputs", "Inputs", "input_data", "keys"];
+/// Levels that are read here where the model does not say how many; deeper ones are left to the careful path.
+const MAX_UNDECLARED_RANK: usize = 8;
 
-/// The tensor in the one of [`ROW_MEMBERS`] that a body has, for the model's one input, with that member's name. `None`
-/// if the careful path has to look.
-pub(crate) fn read_body(body: &[u8], spec: &TensorSpec) -> Option<(&'static str, Tensor)> {
-    let plan = Plan::for_input(spec);
-    let mut found = None;
-    let mut scanner = Scanner::new(body);
-    scanner.members(|scanner, name| {
-        if let Some(member) = ROW_MEMBERS.into_iter().find(|member| *member == name) {
-            let tensor = read_nested(scanner, spec.element_type, plan)?;
-            let twice = found.replace((member, tensor)).is_some();
-            return (!twice).then_some(());
+impl Plan {
+    pub(crate) fn new(rank: usize, elements: usize) -> Self {
+        Self {
+            rank: Some(rank),
+            elements,
         }
-        // Of another dialect there is no point in reading all here.
-        let other = OTHER_MEMBERS.contains(&name);
-        let skipped = (!other).then(|| scanner.value::<IgnoredAny>()).flatten();
-        skipped.map(|_| ())
-    })?;
-    found.filter(|_| scanner.is_done())
+    }
+
+    /// The shape of an input, with room for one row.
+    pub(crate) fn for_input(spec: &TensorSpec) -> Self {
+        let lengths = spec.signed_shape();
+        let fixed = lengths.iter().filter_map(|n| usize::try_from(*n).ok());
+        Self {
+            rank: spec.shape.as_ref().map(Vec::len),
+            elements: fixed.fold(1, usize::saturating_mul),
+        }
+    }
 }
 
 /// The tensor in a piece of JSON text with exactly as many levels of arrays as planned. `None` if the careful path has to
@@ -47,4 +51,116 @@ pub(crate) fn read_nested(
 ) -> Option<Tensor> {
     let (shape, data) = with_element_type!(ty, T => scanner.nested::<T>(plan))?;
     Tensor::new(shape, data).ok()
+}
+
+impl Scanner<'_> {
+    /// Reads nested arrays, as deep as planned: their shape and their elements.
+    pub(super) fn nested<T: Element>(&mut self, plan: Plan) -> Option<(Shape, Vec<T>)> {
+        // Every element is at least two characters long.
+        let most = (self.text.len() - self.at) / 2;
+        let mut elements = Vec::with_capacity(plan.elements.min(most));
+        let rank = plan.rank.or_else(|| self.depth())?;
+        let mut lengths = vec![None; rank];
+        self.level(&mut elements, &mut lengths)?;
+        // An axis below an empty array has no length yet.
+        let shape = lengths.into_iter().collect::<Option<Shape>>()?;
+        Some((shape, elements))
+    }
+
+    /// How many arrays begin here, one in the other; `None` if they are more than are read here.
+    #[cold]
+    fn depth(mut self) -> Option<usize> {
+        let mut depth = 0;
+        while self.take(b'[').is_some() {
+            depth += 1;
+            if depth > MAX_UNDECLARED_RANK {
+                return None;
+            }
+        }
+        Some(depth)
+    }
+
+    fn level<T: Element>(
+        &mut self,
+        elements: &mut Vec<T>,
+        lengths: &mut [Option<usize>],
+    ) -> Option<()> {
+        let Some((length, deeper)) = lengths.split_first_mut() else {
+            elements.push(T::scan(self)?);
+            return Some(());
+        };
+        let (start, before, mut count) = (self.at, elements.len(), 0);
+        if deeper.is_empty() {
+            self.innermost(elements)?;
+            count = elements.len() - before;
+        } else {
+            self.items(|scanner| {
+                scanner.level(elements, deeper)?;
+                count += 1;
+                if count == 1 {
+                    scanner.make_room(elements, start, before);
+                }
+                Some(())
+            })?;
+        }
+        (*length.get_or_insert(count) == count).then_some(())
+    }
+
+    fn innermost<T: Element>(&mut self, elements: &mut Vec<T>) -> Option<()> {
+        // A copy, which stays in registers.
+        let mut scanner = *self;
+        if T::IS_NUMBER && scanner.take(b'[').is_some() && scanner.peek()? != b']' {
+            number_array::read(&mut scanner, elements)?;
+            *self = scanner;
+        } else {
+            self.items(|scanner| {
+                elements.push(T::scan(scanner)?);
+                Some(())
+            })?;
+        }
+        Some(())
+    }
+
+    /// The rest is likely to be like the first item, which began at `start` with `before` elements before it.
+    fn make_room<T>(&self, elements: &mut Vec<T>, start: usize, before: usize) {
+        let (read, left) = (self.at - start, self.text.len() - self.at);
+        let likely = left.saturating_mul(elements.len() - before) / read.max(1);
+        elements.reserve(likely.min(left / 2));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_must_be_as_deep_and_as_even_as_planned() {
+        let nested = |text: &str, rank| {
+            let mut scanner = Scanner::new(text.as_bytes());
+            let read = scanner.nested::<i64>(Plan::new(rank, 1));
+            read.filter(|_| scanner.is_done())
+        };
+        assert_eq!(
+            nested(" [ [1, 2],\n[3,4] ]", 2),
+            Some((vec![2, 2], vec![1, 2, 3, 4]))
+        );
+        assert_eq!(nested("7", 0), Some((vec![], vec![7])));
+        assert_eq!(nested("[]", 1), Some((vec![0], vec![])));
+        for (text, rank) in [
+            ("[[1,2],[3]]", 2),
+            ("[[1,2],3]", 2),
+            ("[1]", 2),
+            ("[[1]]", 1),
+            ("[]", 2),
+            ("[1,]", 1),
+            ("[,1]", 1),
+            ("[1 2]", 1),
+            ("[1", 1),
+            ("[1]]", 1),
+            ("[1.5]", 1),
+            ("[9223372036854775808]", 1),
+        ] {
+            assert_eq!(nested(text, rank), None, "{text}");
+        }
+    }
 }

@@ -6,7 +6,8 @@
 use wide::u8x16;
 
 use crate::json::element::Element;
-use crate::json::scanner::{Number, Scanner};
+use crate::json::number::Number;
+use crate::json::scanner::Scanner;
 
 /// Bytes looked at together: one bit for each.
 const BLOCK: usize = 64;
@@ -245,7 +246,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::json::scanner::Plan;
+    use crate::json::nested::Plan;
 
     /// What becomes of items, read as an array of one axis.
     fn read_all<T: Element>(items: &[String]) -> Option<Vec<T>> {

@@ -29,13 +29,14 @@ pub(crate) enum Value<'a> {
     },
 }
 
-/// The outputs a model answers with, in the order it or its `model.toml` says.
+/// The declared outputs to answer with, by their places in the signature.
 pub(crate) fn chosen<'a>(
     metadata: &'a ModelMetadata,
+    outputs: &[usize],
     response: &'a InferenceResponse,
 ) -> Vec<Output<'a>> {
     let declared = &metadata.signature.declared;
-    let specs = metadata.default_outputs.iter();
+    let specs = outputs.iter();
     let specs = specs.filter_map(|index| declared.get(*index));
     specs
         .filter_map(|spec| {
@@ -152,7 +153,7 @@ fn key_text(keys: &Tensor, cell: usize) -> Cow<'_, str> {
 }
 
 /// Takes apart what says how many axes each tensor of a sequence has, and their lengths.
-fn item_shapes(shapes: &Tensor) -> Vec<Vec<usize>> {
+pub(crate) fn item_shapes(shapes: &Tensor) -> Vec<Vec<usize>> {
     let TensorData::Int64(numbers) = shapes.data() else {
         return Vec::new();
     };
@@ -162,15 +163,6 @@ fn item_shapes(shapes: &Tensor) -> Vec<Vec<usize>> {
         all.push(rest.by_ref().take(axes).collect());
     }
     all
-}
-
-/// The indices of the tensors that a declared output is made up of.
-pub(crate) fn tensors_of(form: OutputForm) -> Vec<usize> {
-    match form {
-        OutputForm::Tensor(index) => vec![index],
-        OutputForm::Maps { keys, values } => vec![keys, values],
-        OutputForm::Sequence { elements, shapes } => vec![elements, shapes],
-    }
 }
 
 /// The bare value if there is one output, else an object of values by output name.
@@ -201,12 +193,13 @@ impl Serialize for ByRow<'_> {
     }
 }
 
-/// The tensor an output is, if it is one.
+/// The tensor that the only one of the declared outputs is, if it is one.
 pub(crate) fn only_tensor<'a>(
     metadata: &ModelMetadata,
+    outputs: &[usize],
     response: &'a InferenceResponse,
 ) -> Option<&'a Tensor> {
-    let [only] = metadata.default_outputs[..] else {
+    let [only] = outputs[..] else {
         return None;
     };
     let OutputForm::Tensor(index) = metadata.signature.declared.get(only)?.form else {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use score::{ElementType, InputOptions, ModelSignature, ScoreError, TensorSpec};
+use score::{ElementType, InputOptions, ModelMetadata, ModelSignature, ScoreError, TensorSpec};
+
+use crate::Limits;
 
 /// What a reader needs beside the text.
 #[derive(Clone, Copy)]
@@ -16,6 +18,15 @@ pub(crate) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
+    pub(crate) fn new(metadata: &'a ModelMetadata, limits: Limits, target: &'a str) -> Self {
+        Self {
+            signature: &metadata.signature,
+            options: &metadata.options.inputs,
+            max_nesting: limits.max_nesting,
+            target,
+        }
+    }
+
     pub(crate) fn options_of(self, spec: &TensorSpec) -> Option<&'a InputOptions> {
         self.options.get(&spec.name)
     }

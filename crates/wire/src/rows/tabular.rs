@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use score::{NamedTensor, ScoreError, Tensor, TensorSpec};
+use score::{ElementType, NamedTensor, ScoreError, Tensor, TensorSpec};
 use serde_json::value::RawValue;
 
 pub(crate) use super::columns::Context;
 use crate::json::diagnose;
 use crate::json::nested;
-use crate::json::scanner::Plan;
+use crate::json::nested::Plan;
 use crate::refusal::amended;
 use crate::rows::columns::{Layout, Part, list, shown};
+use crate::rows::pictures;
 use crate::unlike;
 
 /// Reads rows: nested arrays (one input), an object of arrays by input name, an array of objects by input name, or an
@@ -24,10 +25,14 @@ pub(crate) fn read(context: Context<'_>, rows: &RawValue) -> Result<Vec<NamedTen
 
 /// [`read`] for JSON that is not part of a larger document.
 pub(crate) fn read_text(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, ScoreError> {
-    if text.starts_with('{') {
+    if let Some(inputs) = pictures::read_only_input(context, text) {
+        return inputs;
+    }
+    let encoded = holds_encoded_texts(context, text);
+    if text.starts_with('{') && !encoded {
         return read_members(context, text);
     }
-    if first_element(text).is_some_and(|element| element.starts_with('{')) {
+    if first_element(text).is_some_and(|element| element.starts_with('{')) && !encoded {
         return read_objects(context, text);
     }
     if let [spec] = &context.signature.inputs[..] {
@@ -43,6 +48,18 @@ pub(crate) fn read_text(context: Context<'_>, text: &str) -> Result<Vec<NamedTen
         .collect();
     let layout = Layout::of_names(context, &names, false)?;
     read_rows(context, layout, &names, text)
+}
+
+/// Whether the elements are `{"b64": "..."}` for a model with one input of texts, and not rows as objects.
+fn holds_encoded_texts(context: Context<'_>, text: &str) -> bool {
+    let [spec] = &context.signature.inputs[..] else {
+        return false;
+    };
+    let first = text.trim_start_matches(['[', ' ', '\t', '\r', '\n']);
+    let member = first.strip_prefix('{').map(str::trim_ascii_start);
+    spec.element_type == ElementType::String
+        && member.is_some_and(|member| member.starts_with("\"b64\""))
+        && !context.knows("b64", false)
 }
 
 /// Reads rows whose values stand for the named columns, in their order.
@@ -244,7 +261,10 @@ fn read_tensor(
     let plan = Plan::for_input(spec);
     let tensor = match nested::read_array(text, spec.element_type, plan) {
         Some(tensor) => tensor,
-        None => diagnose::read_array(context, text, spec, target)?,
+        None => match pictures::read(context, text, spec, target) {
+            Some(tensor) => return tensor,
+            None => diagnose::read_array(context, text, spec, target)?,
+        },
     };
     let tensor = as_column(tensor, spec);
     spec.check(&tensor, target)?;

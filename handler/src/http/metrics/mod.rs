@@ -32,13 +32,7 @@ pub(crate) fn render(
 }
 
 fn wants_open_metrics(accept: &str) -> bool {
-    accept.split(',').any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let named = parts
-            .next()
-            .is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
-        named && !parts.any(|part| matches!(part, "q=0" | "q=0.0"))
-    })
+    wire::accept::weight_if_named(accept, "application/openmetrics-text") > 0.0
 }
 
 #[cfg(test)]

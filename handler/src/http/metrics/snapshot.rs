@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Unit;
-use score::{CostFigures, Memo, Scorer};
+use score::{Cache, CostFigures, Scorer};
 
 use crate::admission::Admission;
 use crate::limits::BodyLimits;
@@ -20,7 +20,7 @@ use crate::telemetry::logging::dropped_lines;
 pub(crate) struct Sources {
     pub(crate) admission: Arc<Admission>,
     pub(crate) bodies: BodyLimits,
-    pub(crate) memo: Arc<Memo>,
+    pub(crate) memo: Arc<Cache>,
 }
 
 /// Reads the metrics while they are written.
@@ -124,7 +124,7 @@ fn requests(out: &mut Out<'_>, admission: &Admission, bodies: &BodyLimits) -> fm
     )
 }
 
-fn cache(out: &mut Out<'_>, memo: &Memo) -> fmt::Result {
+fn cache(out: &mut Out<'_>, memo: &Cache) -> fmt::Result {
     let stats = memo.stats();
     for (name, help, counter) in [
         (
@@ -169,6 +169,12 @@ fn cache(out: &mut Out<'_>, memo: &Memo) -> fmt::Result {
     let bytes = ConstGauge::new(memo.local_bytes());
     let help = "Results held in this process, in bytes";
     out.one("score_cache_local_bytes", help, &bytes)?;
+    store(out, memo)
+}
+
+/// The store behind the in-process cache, if there is one.
+fn store(out: &mut Out<'_>, memo: &Memo) -> fmt::Result {
+    let stats = memo.stats();
     let Some(up) = memo.remote_is_up() else {
         return Ok(());
     };

@@ -34,7 +34,7 @@ async fn score(scorer: &Scorer, body: &[u8], limits: Limits) -> Option<Value> {
         joint: None,
     };
     let response = scorer.score(request).await.ok()?;
-    let encoded = wire::encode(&decoded.dialect, None, metadata, &response).ok()?;
+    let encoded = wire::encode(&decoded.answer, None, metadata, &response).ok()?;
     serde_json::from_slice(&encoded.body).ok()
 }
 

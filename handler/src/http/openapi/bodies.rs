@@ -2,11 +2,10 @@
 
 use score::{Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec};
 use serde_json::{Value, json};
-use wire::{Declared, Limits, sample_request, sample_shape};
+use wire::describe::schema::reference;
+use wire::{DIALECTS, Declared, ErrorForm as Form, Limits};
 
 use super::header_references;
-use super::paths::Form;
-use super::schema::reference;
 
 /// One pixel, to ask whether a model takes pictures.
 const PICTURE: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\
@@ -23,7 +22,7 @@ pub(super) fn json(schema: Value) -> Value {
 pub(super) fn request(metadata: &ModelMetadata) -> Value {
     let signature = &metadata.signature;
     let mut content = json(reference(&format!("{}.request", metadata.name)));
-    if let Some(example) = sample_request(signature) {
+    if let Some(example) = sample_in(Form::Plain, metadata) {
         content["application/json"]["example"] = example;
     }
     if is_table(signature) {
@@ -48,7 +47,7 @@ pub(super) fn request(metadata: &ModelMetadata) -> Value {
 /// A body in the Open Inference Protocol.
 pub(super) fn protocol_request(metadata: &ModelMetadata) -> Value {
     let mut content = json(reference(&format!("{}.protocol_request", metadata.name)));
-    if let Some(example) = protocol_example(&metadata.signature) {
+    if let Some(example) = sample_in(Form::Protocol, metadata) {
         content["application/json"]["example"] = example;
     }
     content[BINARY] = plain(
@@ -82,6 +81,12 @@ pub(super) fn answer(metadata: &ModelMetadata, form: Form) -> Value {
         "headers": header_references(&headers),
         "content": content,
     })
+}
+
+/// A request of one row in the dialect whose paths have that form.
+fn sample_in(form: Form, metadata: &ModelMetadata) -> Option<Value> {
+    let mut own = DIALECTS.iter().filter(|dialect| dialect.errors == form);
+    own.find_map(|dialect| dialect.sample(metadata))
 }
 
 /// A body that no schema describes further.
@@ -144,26 +149,6 @@ fn takes_pictures(metadata: &ModelMetadata) -> bool {
     wire::decode(PICTURE, declared, metadata, limits).is_ok()
 }
 
-/// The sample request as tensors.
-fn protocol_example(signature: &ModelSignature) -> Option<Value> {
-    let sample = sample_request(signature)?;
-    let data = &sample["data"];
-    let inputs = signature.inputs.iter().map(|spec| {
-        let data = if signature.inputs.len() == 1 {
-            data
-        } else {
-            &data[&spec.name]
-        };
-        json!({
-            "name": spec.name,
-            "datatype": spec.element_type.datatype(),
-            "shape": sample_shape(spec),
-            "data": data,
-        })
-    });
-    Some(json!({ "inputs": inputs.collect::<Vec<_>>() }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,17 +184,5 @@ mod tests {
             vec![undeclared],
             vec![]
         )));
-    }
-
-    #[test]
-    fn the_protocols_example_has_one_row() {
-        let x = spec(ElementType::Int8, &[-1, 2]);
-        let example = protocol_example(&ModelSignature::of_tensors(vec![x], vec![]));
-        let input = json!({ "name": "x", "datatype": "INT8", "shape": [1, 2], "data": [[0, 0]] });
-        assert_eq!(example, Some(json!({ "inputs": [input] })));
-        let x = samples::undeclared("x", ElementType::Int8);
-        let example = protocol_example(&ModelSignature::of_tensors(vec![x], vec![]));
-        let input = json!({ "name": "x", "datatype": "INT8", "shape": [1, 1], "data": [[0]] });
-        assert_eq!(example, Some(json!({ "inputs": [input] })));
     }
 }

@@ -2,28 +2,19 @@
 
 use score::ModelMetadata;
 use serde_json::{Map, Value, json};
+use wire::ErrorForm as Form;
+use wire::describe::schema::{open, reference};
 
-use super::schema::{open, reference};
 use super::{bodies, header_references};
 use crate::http::metrics;
 use crate::http::route::PREFIX;
 use crate::models::Models;
 
-/// How a path writes its errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    Plain,
-    /// As the Open Inference Protocol has it.
-    Protocol,
-}
-
-impl Form {
-    /// A name in the components that differs from form to form.
-    pub(super) fn name(self, name: &str) -> String {
-        match self {
-            Self::Plain => name.to_owned(),
-            Self::Protocol => format!("Protocol{name}"),
-        }
+/// A name in the components that differs from form to form.
+pub(super) fn name_in(form: Form, name: &str) -> String {
+    match form {
+        Form::Plain => name.to_owned(),
+        Form::Protocol => format!("Protocol{name}"),
     }
 }
 
@@ -217,7 +208,7 @@ impl<'a> Operation<'a> {
         let mut responses = Map::from_iter([("200".to_owned(), answer)]);
         for (status, name, _) in PROBLEMS {
             if problems.contains(&status) {
-                let name = self.form.name(name);
+                let name = name_in(self.form, name);
                 let response = json!({ "$ref": format!("#/components/responses/{name}") });
                 responses.insert(status.to_string(), response);
             }

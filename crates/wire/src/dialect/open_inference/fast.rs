@@ -4,8 +4,10 @@ use score::{ModelSignature, NamedTensor, Shape, element_count};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::json::nested::{ROW_MEMBERS, read_nested};
-use crate::json::scanner::{Plan, Scanner};
+use crate::dialect::members;
+use crate::json::nested::Plan;
+use crate::json::nested::read_nested;
+use crate::json::scanner::Scanner;
 use crate::rows::tabular::as_column;
 
 /// A request whose tensors are read; the rest is still text.
@@ -31,8 +33,7 @@ pub(crate) fn read<'a>(body: &'a [u8], signature: &ModelSignature) -> Option<Bod
             "id" => &mut read.id,
             "outputs" => &mut read.outputs,
             "parameters" => &mut read.parameters,
-            "Inputs" | "input_data" | "keys" => return None,
-            other if ROW_MEMBERS.contains(&other) => return None,
+            other if members::holds_inputs(other) => return None,
             _ => return scanner.value::<IgnoredAny>().map(|_| ()),
         };
         let twice = text.replace(scanner.value()?).is_some();

@@ -158,6 +158,11 @@ impl Plan {
         }
     }
 
+    /// Whether there is an axis of rows.
+    pub(super) fn has_rows(&self) -> bool {
+        self.form != Form::Whole
+    }
+
     /// Whether all of the picture is on one axis.
     pub(super) fn is_flat(&self) -> bool {
         self.form == Form::Flat

@@ -1,62 +1,74 @@
-//! Requests and answers of one model in every dialect.
+//! Requests and answers of one model in every dialect, as JSON Schemas for an OpenAPI document.
+
+pub mod schema;
 
 use score::{Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec};
 use serde_json::{Value, json};
-use wire::MAX_KEY_BYTES;
 
-use super::schema::{
-    any_of, any_shape, closed, element_of, flat, nested, open, reference, row, tensor,
-};
+use crate::dialect::DIALECTS;
+use schema::{any_of, any_shape, closed, element_of, flat, nested, open, reference, row, tensor};
+
+/// What the schemas of all dialects are put together from.
+pub(crate) struct Parts<'a> {
+    pub(crate) metadata: &'a ModelMetadata,
+    /// Rows in all forms that are understood.
+    pub(crate) rows: Value,
+    /// The bare result.
+    pub(crate) result: Value,
+    pub(crate) protocol_request: Value,
+    pub(crate) protocol_answer: Value,
+}
+
+impl<'a> Parts<'a> {
+    /// References to the components of the model.
+    fn of(metadata: &'a ModelMetadata) -> Self {
+        let part = |part: &str| reference(&format!("{}.{part}", metadata.name));
+        Self {
+            metadata,
+            rows: part("rows"),
+            result: part("result"),
+            protocol_request: part("protocol_request"),
+            protocol_answer: part("protocol_answer"),
+        }
+    }
+}
 
 /// The components of one model, by the part of their name after the model's.
-pub(super) fn schemas(metadata: &ModelMetadata) -> Vec<(&'static str, Value)> {
+pub fn schemas(metadata: &ModelMetadata) -> Vec<(&'static str, Value)> {
     let signature = &metadata.signature;
-    let part = |part: &str| reference(&format!("{}.{part}", metadata.name));
-    let protocol = part("protocol_request");
-    let mut request = request(signature, &part("rows"), protocol);
-    if let (Some(_), Some(forms)) = (&metadata.options.features, request["oneOf"].as_array_mut()) {
-        forms.push(keys());
-    }
-    let answer = answer(metadata, &part("result"), part("protocol_answer"));
+    let parts = Parts::of(metadata);
     vec![
         ("rows", rows(signature)),
-        ("request", request),
+        ("request", request(&parts)),
         ("result", result(metadata)),
-        ("answer", answer),
+        ("answer", answer(&parts)),
         ("protocol_request", protocol_request(signature)),
         ("protocol_answer", protocol_answer(metadata)),
     ]
 }
 
-/// A JSON body in any dialect. `rows` and `protocol` stand for [`rows`] and [`protocol_request`].
-fn request(signature: &ModelSignature, rows: &Value, protocol: Value) -> Value {
-    let any = || json!({});
-    let named = json!({
-        "type": "object", "additionalProperties": rows, "minProperties": 1, "maxProperties": 1,
-    });
-    let inputs = any_of(vec![named, rows_by_name(signature)]);
-    let input_data = any_of(vec![split(signature, rows), rows.clone()]);
-    json!({ "oneOf": [
-        open([("data", rows.clone())], 1),
-        open([("Inputs", inputs), ("GlobalParameters", any())], 1),
-        open([("input_data", input_data)], 1),
-        open([("instances", rows.clone())], 1),
-        protocol,
-    ]})
+/// A JSON body in any dialect.
+fn request(parts: &Parts<'_>) -> Value {
+    let forms = DIALECTS.iter();
+    let forms = forms.filter_map(|dialect| (dialect.request_schema)(parts));
+    json!({ "oneOf": forms.collect::<Vec<_>>() })
 }
 
-/// Rows that lie in Redis, by their keys.
-fn keys() -> Value {
-    let text = json!({ "type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES });
-    let key = any_of(vec![text, json!({ "type": "integer" })]);
-    let keys = json!({
-        "type": "array", "items": key, "description": "The keys under which the rows are stored.",
-    });
-    open([("keys", keys)], 1)
+/// A JSON answer in any dialect.
+fn answer(parts: &Parts<'_>) -> Value {
+    let mut forms: Vec<Value> = Vec::new();
+    for dialect in DIALECTS {
+        let form = (dialect.answer_schema)(parts);
+        if !forms.contains(&form) {
+            forms.push(form);
+        }
+    }
+    any_of(forms)
 }
 
 /// A table as pandas splits it. Columns may come in any order, so only those of a lone input have a type.
-fn split(signature: &ModelSignature, rows: &Value) -> Value {
+pub(crate) fn split(parts: &Parts<'_>) -> Value {
+    let (signature, rows) = (&parts.metadata.signature, &parts.rows);
     let list = || json!({ "type": "array" });
     let data = match &signature.inputs[..] {
         [_] => any_of(
@@ -84,7 +96,7 @@ fn rows(signature: &ModelSignature) -> Value {
     any_of(forms)
 }
 
-fn rows_by_name(signature: &ModelSignature) -> Value {
+pub(crate) fn rows_by_name(signature: &ModelSignature) -> Value {
     let all = signature.inputs.iter().chain(&signature.optional);
     let members = all.map(|spec| (spec.name.as_str(), tensor(spec)));
     closed(members, signature.inputs.len())
@@ -263,17 +275,6 @@ fn answered(metadata: &ModelMetadata) -> Vec<Answered<'_>> {
         .collect()
 }
 
-/// A JSON answer in any dialect. `bare` and `protocol` stand for [`result`] and [`protocol_answer`].
-fn answer(metadata: &ModelMetadata, bare: &Value, protocol: Value) -> Value {
-    let predictions = predictions(metadata, bare.clone());
-    any_of(vec![
-        bare.clone(),
-        closed([("Results", bare.clone())], 1),
-        closed([("predictions", predictions)], 1),
-        protocol,
-    ])
-}
-
 /// The bare result: the one output, or an object of outputs by name.
 fn result(metadata: &ModelMetadata) -> Value {
     let mut outputs = answered(metadata);
@@ -291,8 +292,9 @@ fn result(metadata: &ModelMetadata) -> Value {
 
 /// What stands under `predictions`: one object per row if there are several outputs with the same rows, else the bare
 /// result.
-fn predictions(metadata: &ModelMetadata, bare: Value) -> Value {
-    let outputs = answered(metadata);
+pub(crate) fn predictions(parts: &Parts<'_>) -> Value {
+    let bare = parts.result.clone();
+    let outputs = answered(parts.metadata);
     let count = outputs.len();
     let rows = outputs
         .into_iter()
@@ -309,6 +311,7 @@ fn predictions(metadata: &ModelMetadata, bare: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorForm;
 
     fn spec(name: &str, element_type: ElementType, shape: &[i64]) -> TensorSpec {
         let dims = shape
@@ -358,14 +361,21 @@ mod tests {
 
     #[test]
     fn a_request_is_of_one_dialect() {
-        let request = request(&passengers(), &reference("m.rows"), reference("m.protocol"));
-        for (position, member) in ["data", "Inputs", "input_data", "instances"]
-            .iter()
-            .enumerate()
-        {
-            assert_eq!(request["oneOf"][position]["required"], json!([member]));
+        let metadata = crate::samples::metadata(passengers());
+        let request = request(&Parts::of(&metadata));
+        let forms = request["oneOf"].as_array().unwrap();
+        // No keys, as no model.toml says where rows lie.
+        assert_eq!(forms.len(), DIALECTS.len() - 1);
+        for (form, dialect) in forms.iter().zip(DIALECTS) {
+            let expected = match dialect.errors {
+                ErrorForm::Plain => json!([dialect.member]),
+                ErrorForm::Protocol => {
+                    assert_eq!(*form, reference("m.protocol_request"));
+                    continue;
+                }
+            };
+            assert_eq!(form["required"], expected);
         }
-        assert_eq!(request["oneOf"][4], reference("m.protocol"));
     }
 
     #[test]
@@ -388,7 +398,7 @@ mod tests {
     #[test]
     fn protocol_inputs_may_have_any_rank_or_that_of_a_list_where_these_are_taken() {
         let column = spec("c", ElementType::Float32, &[-1, 1]);
-        let x = wire::samples::undeclared("x", ElementType::Float32);
+        let x = crate::samples::undeclared("x", ElementType::Float32);
         let signature = ModelSignature::of_tensors(vec![column, x], vec![]);
         let inputs = &protocol_request(&signature)["properties"]["inputs"]["items"]["anyOf"];
         let shape = |input: usize| &inputs[input]["properties"]["shape"];
@@ -410,7 +420,7 @@ mod tests {
         assert_eq!(output(&class, &labels).0["items"]["type"], "string");
         assert_eq!(output(&class, &[]).0["items"], reference("int64"));
         assert_eq!(output(&score, &labels).1, Some(reference("float32")));
-        let undeclared = wire::samples::undeclared("y", ElementType::Float32);
+        let undeclared = crate::samples::undeclared("y", ElementType::Float32);
         assert_eq!(output(&undeclared, &[]).0["anyOf"][1]["type"], "array");
     }
 }

@@ -4,7 +4,7 @@ use score::{Dim, ElementType, TensorSpec};
 use serde_json::{Value, json};
 
 /// What one element may be, in both directions.
-pub(super) fn element(ty: ElementType) -> Value {
+pub fn element(ty: ElementType) -> Value {
     match ty {
         ElementType::Bool => json!({ "type": "boolean" }),
         ElementType::Int8 => integer(ty, i8::MIN.into(), i8::MAX as u64),
@@ -31,30 +31,24 @@ fn float(number: Value) -> Value {
 }
 
 /// A schema of the document's components.
-pub(super) fn reference(name: &str) -> Value {
+pub fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
 /// One element of that tensor.
-pub(super) fn element_of(spec: &TensorSpec) -> Value {
+pub fn element_of(spec: &TensorSpec) -> Value {
     reference(spec.element_type.as_str())
 }
 
 /// An object of exactly these members, with the first `required` of them always there.
-pub(super) fn closed<'a>(
-    members: impl IntoIterator<Item = (&'a str, Value)>,
-    required: usize,
-) -> Value {
+pub fn closed<'a>(members: impl IntoIterator<Item = (&'a str, Value)>, required: usize) -> Value {
     let mut schema = open(members, required);
     schema["additionalProperties"] = false.into();
     schema
 }
 
 /// The same with room for other members.
-pub(super) fn open<'a>(
-    members: impl IntoIterator<Item = (&'a str, Value)>,
-    required: usize,
-) -> Value {
+pub fn open<'a>(members: impl IntoIterator<Item = (&'a str, Value)>, required: usize) -> Value {
     let members: Vec<(&str, Value)> = members.into_iter().collect();
     let required: Vec<&str> = members
         .iter()
@@ -69,7 +63,7 @@ pub(super) fn open<'a>(
 }
 
 /// One form or another; more than one may fit.
-pub(super) fn any_of(mut forms: Vec<Value>) -> Value {
+pub fn any_of(mut forms: Vec<Value>) -> Value {
     if forms.len() == 1 {
         return forms.remove(0);
     }
@@ -77,7 +71,7 @@ pub(super) fn any_of(mut forms: Vec<Value>) -> Value {
 }
 
 /// Arrays within arrays, outermost axis first.
-pub(super) fn nested<'a>(axes: impl DoubleEndedIterator<Item = &'a Dim>, element: Value) -> Value {
+pub fn nested<'a>(axes: impl DoubleEndedIterator<Item = &'a Dim>, element: Value) -> Value {
     axes.rev().fold(element, |items, axis| match axis {
         Dim::Fixed(n) => json!({ "type": "array", "items": items, "minItems": n, "maxItems": n }),
         Dim::Dynamic(None) => json!({ "type": "array", "items": items }),
@@ -88,7 +82,7 @@ pub(super) fn nested<'a>(axes: impl DoubleEndedIterator<Item = &'a Dim>, element
 }
 
 /// One input. Where a row is one value, the arrays around single values may be left out.
-pub(super) fn tensor(spec: &TensorSpec) -> Value {
+pub fn tensor(spec: &TensorSpec) -> Value {
     let Some(dims) = &spec.shape else {
         return any_shape(element_of(spec));
     };
@@ -100,7 +94,7 @@ pub(super) fn tensor(spec: &TensorSpec) -> Value {
 }
 
 /// One row of an input; `None` for a scalar, which has none.
-pub(super) fn row(spec: &TensorSpec) -> Option<Value> {
+pub fn row(spec: &TensorSpec) -> Option<Value> {
     let Some(dims) = &spec.shape else {
         return Some(any_shape(element_of(spec)));
     };
@@ -113,7 +107,7 @@ pub(super) fn row(spec: &TensorSpec) -> Option<Value> {
 }
 
 /// All elements in one array.
-pub(super) fn flat(spec: &TensorSpec) -> Value {
+pub fn flat(spec: &TensorSpec) -> Value {
     let dims = spec.shape.as_deref();
     let count = dims.and_then(|dims| {
         dims.iter().try_fold(1usize, |count, dim| match dim {
@@ -126,14 +120,14 @@ pub(super) fn flat(spec: &TensorSpec) -> Value {
 }
 
 /// A tensor whose shape is not known beforehand.
-pub(super) fn any_shape(element: Value) -> Value {
+pub fn any_shape(element: Value) -> Value {
     any_of(vec![element, json!({ "type": "array" })])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::samples;
+    use crate::samples;
 
     fn spec(element_type: ElementType, shape: &[i64]) -> TensorSpec {
         samples::spec("x", element_type, shape)

@@ -1,0 +1,40 @@
+//! The common case of bodies with rows in one pass: nested arrays for the model's one input.
+
+use score::{Tensor, TensorSpec};
+use serde::de::IgnoredAny;
+
+use super::{Dialect, azure_ml, members, tensorflow_serving};
+use crate::json::nested::Plan;
+use crate::json::nested::read_nested;
+use crate::json::scanner::Scanner;
+
+/// The dialect whose member holds rows alone, by that member.
+fn of_rows(member: &str) -> Option<&'static Dialect> {
+    match member {
+        "data" => Some(&azure_ml::DATA),
+        "instances" => Some(&tensorflow_serving::INSTANCES),
+        _ => None,
+    }
+}
+
+/// The tensor in a body that holds nested arrays for the model's one input, and its dialect. `None` if the second pass has
+/// to look.
+pub(crate) fn read(body: &[u8], spec: &TensorSpec) -> Option<(&'static Dialect, Tensor)> {
+    let plan = Plan::for_input(spec);
+    let mut found = None;
+    let mut scanner = Scanner::new(body);
+    scanner.members(|scanner, name| {
+        if let Some(dialect) = of_rows(name) {
+            let tensor = read_nested(scanner, spec.element_type, plan)?;
+            let twice = found.replace((dialect, tensor)).is_some();
+            return (!twice).then_some(());
+        }
+        // There is no point in reading all of another dialect here, and options need the second pass.
+        let second_pass = members::holds_inputs(name) || azure_ml::DATA.options.contains(&name);
+        let skipped = (!second_pass)
+            .then(|| scanner.value::<IgnoredAny>())
+            .flatten();
+        skipped.map(|_| ())
+    })?;
+    found.filter(|_| scanner.is_done())
+}

@@ -1,0 +1,215 @@
+//! MLflow: the bodies of its scoring server, and `input_data`, which Azure ML's endpoints for MLflow models take.
+//!
+//! Source: MLflow, "Deploy MLflow Model as a Local Inference Server", and Azure ML, "Deploy MLflow models to online
+//! endpoints".
+
+use std::collections::BTreeMap;
+
+use score::{NamedTensor, ScoreError};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::{AnswerForm, Dialect, ErrorForm, Request, Route, alone, azure_ml, method, no_sample};
+use crate::Body;
+use crate::describe::schema::{any_of, open};
+use crate::describe::{Parts, predictions, split};
+use crate::refusal::amended;
+use crate::rows::columns::{Context, Layout};
+use crate::rows::pictures;
+use crate::rows::tabular::{self, parse};
+use crate::unlike;
+
+/// The members that name a method.
+const PARAMETERS: &[&str] = &["params"];
+
+/// `{"input_data": ...}`
+pub(crate) static INPUT_DATA: Dialect = Dialect {
+    name: "MLflow on Azure ML",
+    member: "input_data",
+    body: r#"`{"input_data": {"columns": [...], "index": [...], "data": rows}}`, `{"input_data": rows}`"#,
+    answer: "the bare result",
+    options: PARAMETERS,
+    route: Route::Model,
+    errors: ErrorForm::Plain,
+    recognises: alone,
+    read: |request| read_split_or_rows(&INPUT_DATA, request),
+    write: azure_ml::write_bare,
+    request_schema: |parts| {
+        let table = any_of(vec![split(parts), parts.rows.clone()]);
+        Some(open([("input_data", table)], 1))
+    },
+    answer_schema: |parts| parts.result.clone(),
+    sample: no_sample,
+};
+
+/// `{"dataframe_split": {"columns", "index", "data"}}`
+pub(crate) static DATAFRAME_SPLIT: Dialect = Dialect {
+    name: "MLflow",
+    member: "dataframe_split",
+    body: r#"`{"dataframe_split": {"columns": [...], "index": [...], "data": rows}}`"#,
+    request_schema: |parts| Some(open([("dataframe_split", split(parts))], 1)),
+    read: |request| read_split_or_rows(&DATAFRAME_SPLIT, request),
+    ..SCORING_SERVER
+};
+
+/// `{"dataframe_records": [{...}]}`
+pub(crate) static DATAFRAME_RECORDS: Dialect = Dialect {
+    name: "MLflow",
+    member: "dataframe_records",
+    body: r#"`{"dataframe_records": [{"age": 22, "sex": "m"}]}`"#,
+    request_schema: |parts| Some(open([("dataframe_records", parts.rows.clone())], 1)),
+    read: |request| {
+        let context = request.context("dataframe_records");
+        request.rows(&DATAFRAME_RECORDS, tabular::read(context, request.value)?)
+    },
+    ..SCORING_SERVER
+};
+
+/// `{"inputs": rows}`, which TensorFlow Serving's clients write too. It stands behind the other dialects with that member.
+pub(crate) static INPUTS: Dialect = Dialect {
+    name: "MLflow",
+    member: "inputs",
+    body: r#"`{"inputs": rows}`"#,
+    answer: r#"`{"predictions": [7,2]}`, and the same under `outputs` unless `params` is given"#,
+    request_schema: |parts| {
+        let list = json!({ "allOf": [parts.rows, { "type": "array" }] });
+        Some(open([("inputs", list)], 1))
+    },
+    read: read_inputs,
+    ..SCORING_SERVER
+};
+
+/// What all bodies of MLflow's scoring server have in common.
+const SCORING_SERVER: Dialect = Dialect {
+    name: "MLflow",
+    member: "",
+    body: "",
+    answer: r#"`{"predictions": [7,2]}`; an object for each row if there are several outputs"#,
+    options: PARAMETERS,
+    route: Route::Model,
+    errors: ErrorForm::Plain,
+    recognises: alone,
+    read: read_inputs,
+    write: |answer| answer.under("predictions"),
+    request_schema: |_| None,
+    answer_schema: predictions_schema,
+    sample: no_sample,
+};
+
+fn predictions_schema(parts: &Parts<'_>) -> Value {
+    open([("predictions", predictions(parts))], 1)
+}
+
+fn read_inputs(request: &Request<'_>) -> Result<Body, ScoreError> {
+    let inputs = tabular::read(request.context("inputs"), request.value)?;
+    let own = request.members.get("params").is_some();
+    Ok(Body::rows_of(
+        inputs,
+        AnswerForm {
+            output: method::output(&request.members, request.metadata)?,
+            also: (!own).then_some("outputs"),
+            ..AnswerForm::of(&INPUTS)
+        },
+    ))
+}
+
+fn read_split_or_rows(
+    dialect: &'static Dialect,
+    request: &Request<'_>,
+) -> Result<Body, ScoreError> {
+    let mut by_position = false;
+    let context = request.context(dialect.member);
+    let inputs = read_table(context, request.value, &mut by_position)?;
+    let mut body = request.rows(dialect, inputs)?;
+    if let Body::Rows(decoded) = &mut body {
+        decoded.by_position = by_position;
+    }
+    Ok(body)
+}
+
+#[derive(Deserialize)]
+struct Split<'a> {
+    #[serde(default)]
+    columns: Option<Vec<Value>>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// Reads a table: `{"columns", "index", "data"}` as pandas splits a table, or what `data` takes. Says in
+/// `by_position` if columns have names that nothing can be compared with, so that their order counts.
+fn read_table(
+    context: Context<'_>,
+    value: &RawValue,
+    by_position: &mut bool,
+) -> Result<Vec<NamedTensor>, ScoreError> {
+    let text = value.get();
+    let members: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(text).ok();
+    let has = |name: &str| {
+        let value = members.as_ref().and_then(|members| members.get(name));
+        value.is_some_and(|value| value.get() != "null")
+    };
+    if !(has("data") && has("columns")) {
+        let unsplit = match members.as_ref().and_then(|members| members.get("data")) {
+            // Rows whose columns and index are null.
+            Some(rows) if has("data") && !context.knows("data", false) => {
+                let target = &format!("{}.data", context.target);
+                tabular::read(Context { target, ..context }, rows)
+            }
+            _ => tabular::read(context, value),
+        };
+        return unsplit.map_err(|error| {
+            let other = unlike::other_case(text.as_bytes(), &["columns", "index", "data"]);
+            amended(error, || {
+                other.map(|other| format!("; {other}")).unwrap_or_default()
+            })
+        });
+    }
+    let split: Split<'_> = parse(text, context.target)?;
+    let names: Vec<String> = split
+        .columns
+        .into_iter()
+        .flatten()
+        .map(|name| {
+            name.as_str()
+                .map_or_else(|| name.to_string(), str::to_owned)
+        })
+        .collect();
+    let target = &format!("{}.data", context.target);
+    let context = Context { target, ..context };
+    if let Some(inputs) = pictures::read_only_input(context, split.data.get()) {
+        return inputs;
+    }
+    // A table without names is rows like any others.
+    if names.is_empty() {
+        return tabular::read(context, split.data);
+    }
+    let layout = match Layout::of_names(context, &names, false) {
+        Ok(layout) => layout,
+        // One matrix for a model with one input that has no names for columns: any names will do.
+        Err(error) => match Layout::of_numbers(context, &names) {
+            Some(layout) => layout,
+            None if context.names_columns() || context.signature.inputs.len() != 1 => {
+                return Err(error);
+            }
+            None => {
+                *by_position = names.len() > 1;
+                Layout::by_position(context, names.len())
+            }
+        },
+    };
+    if !layout.is_plain() {
+        return tabular::read_rows(context, layout, &names, split.data.get());
+    }
+    let inputs = tabular::read(context, split.data)?;
+    let width = inputs.first().and_then(|input| input.tensor.shape().get(1));
+    match width {
+        Some(width) if *width != names.len() => {
+            let named = names.len();
+            Err(context.wrong(format!(
+                "rows have {width} values where {named} columns are named"
+            )))
+        }
+        _ => Ok(inputs),
+    }
+}

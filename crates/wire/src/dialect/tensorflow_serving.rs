@@ -1,0 +1,76 @@
+//! TensorFlow Serving's REST API, predict: `instances` in row format, `inputs` in columnar format.
+//!
+//! Source: TensorFlow Serving, "RESTful API", sections "Predict API" and "Encoding binary values".
+
+use serde_json::Value;
+
+use score::ScoreError;
+
+use super::{AnswerForm, Dialect, ErrorForm, Request, Route, alone, method, no_sample};
+use crate::Body;
+use crate::describe::schema::{closed, open};
+use crate::describe::{Parts, predictions, rows_by_name};
+use crate::refusal::{amended, lower_case_inputs};
+use crate::rows::tabular;
+
+/// `{"instances": [...]}`
+pub(crate) static INSTANCES: Dialect = Dialect {
+    name: "TensorFlow Serving",
+    member: "instances",
+    body: r#"`{"instances": rows}`"#,
+    answer: r#"`{"predictions": [7,2]}`; an object for each row if there are several outputs"#,
+    options: &["signature_name"],
+    route: Route::Model,
+    errors: ErrorForm::Plain,
+    recognises: alone,
+    read: |request| {
+        let inputs = tabular::read(request.context("instances"), request.value)?;
+        Ok(Body::rows_of(inputs, AnswerForm::of(&INSTANCES)))
+    },
+    write: |answer| answer.under("predictions"),
+    request_schema: |parts| Some(open([("instances", parts.rows.clone())], 1)),
+    answer_schema: predictions_schema,
+    sample: no_sample,
+};
+
+fn predictions_schema(parts: &Parts<'_>) -> Value {
+    closed([("predictions", predictions(parts))], 1)
+}
+
+/// `{"inputs": {...}}`, which MLflow's clients write too; theirs have `params`, those of TensorFlow Serving
+/// `signature_name`, and what has neither is answered in both forms.
+pub(crate) static INPUTS: Dialect = Dialect {
+    name: "TensorFlow Serving",
+    member: "inputs",
+    body: r#"`{"inputs": {"a": [...], "b": [...]}}`"#,
+    answer: r#"`{"outputs": [7,2]}`, and the same under `predictions` unless `signature_name` is given"#,
+    options: &["signature_name"],
+    route: Route::Model,
+    errors: ErrorForm::Plain,
+    recognises: |value, members| {
+        let own = members.get("signature_name").is_some();
+        own || (value.get().starts_with('{') && members.get("params").is_none())
+    },
+    read: read_columns,
+    write: |answer| answer.under("outputs"),
+    request_schema: |parts| {
+        let columns = rows_by_name(&parts.metadata.signature);
+        Some(open([("inputs", columns)], 1))
+    },
+    answer_schema: |parts| open([("outputs", parts.result.clone())], 1),
+    sample: no_sample,
+};
+
+fn read_columns(request: &Request<'_>) -> Result<Body, ScoreError> {
+    let inputs = tabular::read(request.context("inputs"), request.value)
+        .map_err(|error| amended(error, || lower_case_inputs(request.value)))?;
+    let own = request.members.get("signature_name").is_some();
+    Ok(Body::rows_of(
+        inputs,
+        AnswerForm {
+            output: method::output(&request.members, request.metadata)?,
+            also: (!own).then_some("predictions"),
+            ..AnswerForm::of(&INPUTS)
+        },
+    ))
+}
