@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::protocol_cases::{eventually, figure};
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::in_process;
@@ -39,7 +40,13 @@ pub(crate) fn affine_app(format: &str) -> AppRoot {
 }
 
 pub(crate) async fn start(app: &AppRoot, redis: &RedisServer) -> FunctionsHost {
-    in_process::start(app, [("REDIS_URL", redis.url().as_str())]).await
+    let host = in_process::start(app, [("REDIS_URL", redis.url().as_str())]).await;
+    // What is scored before is not written, and would never be found.
+    eventually("redis is connected", async || {
+        figure(&host, "score_cache_redis_up").await == 1
+    })
+    .await;
+    host
 }
 
 /// The same with a process of its own, for tests of what it logs.

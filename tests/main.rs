@@ -20,6 +20,7 @@ macro_rules! also_forwarded {
     };
 }
 
+mod architecture;
 mod azure_sdks;
 mod bad_input;
 mod cache_command;

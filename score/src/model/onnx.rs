@@ -16,29 +16,11 @@ use ort::value::{
 use parking_lot::Mutex;
 
 use super::declared::Undeclared;
-use super::refusal::{explain, message};
+use super::refusal::{SettingNames, explain, message};
 use super::{Model, ModelFolder, RunError};
 use crate::error::LoadError;
 use crate::signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
 use crate::tensor::{ElementType, Tensor, TensorData};
-
-/// What the program's settings are called, for errors that say what to change.
-#[derive(Debug, Clone, Copy)]
-pub struct SettingNames {
-    /// The one with the path of ONNX Runtime, such as `RUNTIME_PATH`.
-    pub library: &'static str,
-    /// The one, with its value, that allows models to bring operators of their own.
-    pub custom_ops: &'static str,
-}
-
-impl Default for SettingNames {
-    fn default() -> Self {
-        Self {
-            library: "its path is a setting",
-            custom_ops: "allow_custom_ops=on",
-        }
-    }
-}
 
 /// The environment of this process, as long as it is used. The lock is held while the library is loaded.
 static CURRENT: Mutex<Weak<Environment>> = Mutex::new(Weak::new());

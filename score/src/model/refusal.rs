@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::onnx::SettingNames;
 use super::onnx_file::OnnxFile;
 
 /// Domains whose operators ONNX Runtime itself has.
@@ -13,6 +12,24 @@ const OWN_DOMAINS: [&str; 5] = [
     "com.microsoft",
     "ai.onnx.training",
 ];
+
+/// What the program's settings are called, for errors that say what to change.
+#[derive(Debug, Clone, Copy)]
+pub struct SettingNames {
+    /// The one with the path of ONNX Runtime, such as `RUNTIME_PATH`.
+    pub library: &'static str,
+    /// The one, with its value, that allows models to bring operators of their own.
+    pub custom_ops: &'static str,
+}
+
+impl Default for SettingNames {
+    fn default() -> Self {
+        Self {
+            library: "its path is a setting",
+            custom_ops: "allow_custom_ops=on",
+        }
+    }
+}
 
 /// Its text as a reason, with what to change where that is known.
 pub(super) fn explain(text: &str, file: &Path, names: SettingNames) -> String {

@@ -173,9 +173,9 @@ fn cache(out: &mut Out<'_>, memo: &Cache) -> fmt::Result {
 }
 
 /// The store behind the in-process cache, if there is one.
-fn store(out: &mut Out<'_>, memo: &Memo) -> fmt::Result {
-    let stats = memo.stats();
-    let Some(up) = memo.remote_is_up() else {
+fn store(out: &mut Out<'_>, cache: &Cache) -> fmt::Result {
+    let stats = cache.stats();
+    let Some(up) = cache.remote_is_up() else {
         return Ok(());
     };
     out.one(

@@ -1,0 +1,118 @@
+//! The table of modules in ARCHITECTURE.md is true: it names what each module imports, no more and no less.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use regex::Regex;
+
+use crate::support::app_root::repository;
+
+/// The crates whose modules are compared, and where their sources lie.
+const CRATES: [(&str, &str); 1] = [("score", "score/src")];
+
+type Imports = BTreeMap<String, BTreeSet<String>>;
+
+/// Source without comments and unit tests.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The Rust files of a module, without its tests.
+fn files(path: &Path, found: &mut Vec<std::path::PathBuf>) {
+    let is_test = |name: &str| matches!(name, "tests" | "tests.rs" | "document.rs" | "bench.rs");
+    for entry in fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if is_test(&name) {
+            continue;
+        }
+        if path.is_dir() {
+            files(&path, found);
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// What the modules right below the root of a crate name of each other.
+fn imports(root: &Path) -> Imports {
+    let mut all = Vec::new();
+    files(root, &mut all);
+    let module = |path: &Path| {
+        let first = path.strip_prefix(root).unwrap().components().next();
+        let first = first.unwrap().as_os_str().to_string_lossy().into_owned();
+        first.trim_end_matches(".rs").to_owned()
+    };
+    let modules: BTreeSet<String> = all.iter().map(|path| module(path)).collect();
+    // `crate::name`, or the names right inside `crate::{...}`.
+    let named = Regex::new(r"\bcrate::(?:(\w+)|\{((?:[^{};]|\{[^{}]*\})*)\})").unwrap();
+    let inner = Regex::new(r"\{[^{}]*\}").unwrap();
+    let mut imports = Imports::new();
+    for path in &all {
+        let mine = module(path);
+        if mine == "lib" || mine == "main" {
+            continue;
+        }
+        let code = code(path);
+        let uses = imports.entry(mine.clone()).or_default();
+        for found in named.captures_iter(&code) {
+            let list = match found.get(1) {
+                Some(name) => name.as_str().to_owned(),
+                None => inner.replace_all(&found[2], "").into_owned(),
+            };
+            let names = list
+                .split(',')
+                .map(|name| name.trim().split("::").next().unwrap());
+            let names = names.filter(|name| *name != mine && modules.contains(*name));
+            uses.extend(names.map(str::to_owned));
+        }
+    }
+    imports
+}
+
+/// What the table says that the modules of a crate know: the words in backticks outside parentheses.
+fn table(document: &str, name: &str) -> Imports {
+    let row = Regex::new(&format!(r"(?m)^\| `{name}::(\w+)` \|[^\n]*\|([^|\n]*)\|$")).unwrap();
+    let (remark, word) = (
+        Regex::new(r"\([^)]*\)").unwrap(),
+        Regex::new(r"`(\w+)`").unwrap(),
+    );
+    let known = |text: &str| {
+        let text = remark.replace_all(text, "").into_owned();
+        word.captures_iter(&text).map(|w| w[1].to_owned()).collect()
+    };
+    let rows = row.captures_iter(document);
+    rows.map(|row| (row[1].to_owned(), known(&row[2])))
+        .collect()
+}
+
+#[test]
+fn the_table_of_modules_names_their_imports() {
+    let document = fs::read_to_string(repository().join("ARCHITECTURE.md")).unwrap();
+    for (name, sources) in CRATES {
+        assert_eq!(
+            table(&document, name),
+            imports(&repository().join(sources)),
+            "the rows of {name} in ARCHITECTURE.md (left) and the sources (right)"
+        );
+    }
+}
+
+#[test]
+fn no_modules_need_each_other() {
+    for (name, sources) in CRATES {
+        let mut left = imports(&repository().join(sources));
+        while !left.is_empty() {
+            let known: BTreeSet<String> = left.keys().cloned().collect();
+            let count = left.len();
+            left.retain(|_, uses| !uses.is_disjoint(&known));
+            assert!(left.len() < count, "{name} has a circle among {left:?}");
+        }
+    }
+}
