@@ -52,7 +52,7 @@ chaos: ## the long form of the chaos suite: every fault of Redis, a million rows
 image-check: ## build the Dockerfile on stand-ins for its base images and run the handler; needs root, not Docker
 	@scripts/image-check.sh
 
-deploy-check: ## run deploy/az with the real az against a stand-in of Azure, every kind of deployment (9 minutes)
+deploy-check: ## run deploy/az with the real az against a stand-in of Azure, every kind of deployment (15 minutes)
 	@scripts/deploy-check.sh
 
 deploy-check-short: ## the same for one kind of deployment, as in CI

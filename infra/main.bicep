@@ -131,7 +131,7 @@ var privateServices = [
   { service: 'blob', zone: 'privatelink.blob.${environment().suffixes.storage}' }
   { service: 'queue', zone: 'privatelink.queue.${environment().suffixes.storage}' }
   { service: 'table', zone: 'privatelink.table.${environment().suffixes.storage}' }
-  { service: 'namespace', zone: busZones[environment().name] }
+  { service: 'namespace', zone: busZones[?environment().name] ?? busZones.AzureCloud }
   { service: 'redisEnterprise', zone: 'privatelink.redis.azure.net' }
 ]
 var usesImage = hosting != 'zip'

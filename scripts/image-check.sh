@@ -9,7 +9,7 @@ work=$PWD/target/image-check
 machine=$(uname -m)
 image=localhost/score:check
 script_root=/home/site/wwwroot
-revision=$(git rev-parse HEAD)
+revision='image-check' # always the same: buildah takes a label from its cache even if the argument has changed
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 fail() {
@@ -111,13 +111,13 @@ check_program() {
     fail "the image lacks the locale en_US.UTF-8, or its C library cannot read it"
 }
 
-# serve PORT_VARIABLE FOLDER: starts the handler in the container and asks it what the Functions host would
+# serve PORT_VARIABLE FOLDER [--http]: starts the handler in the container and asks it what the Functions host would
 serve() {
   local port
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   buildah "${storage[@]}" run --isolation chroot --env "$1=$port" "$container" -- "$2/bin/handler" >"$work/handler.log" 2>&1 &
   handler=$!
-  scripts/smoke.sh "$port" || { cat "$work/handler.log" >&2 && exit 1; }
+  scripts/smoke.sh "$port" "${@:3}" || { cat "$work/handler.log" >&2 && exit 1; }
   kill "$handler"
   wait "$handler" || true
   handler=
@@ -177,4 +177,4 @@ build_image trixie --target standalone
 check_program "$tree/app"
 [[ $(inspect --config | python3 -c 'import json, sys; print(json.load(sys.stdin)["config"]["User"])') == 65534 ]] ||
   fail "the image without the host must not run as root"
-serve SCORE_PORT /app
+serve SCORE_PORT /app --http

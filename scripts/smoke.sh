@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Asks a handler that serves the sample model what the Functions host would ask it: smoke.sh PORT
+# Asks a handler that serves the sample model what the Functions host would ask it: smoke.sh PORT [--http]
+#   --http  a handler without the host, which serves no messages
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-host=http://127.0.0.1:${1:?usage: smoke.sh PORT}
+host=http://127.0.0.1:${1:?usage: smoke.sh PORT [--http]}
 digit=examples/mnist/seven.json
 
 fail() {
@@ -23,6 +24,11 @@ answer=$(curl --silent --show-error "$host/api/score" --header 'content-type: ap
 for path in live ready; do
   curl --silent --fail --show-error --output /dev/null "$host/api/health/$path" || fail "GET /api/health/$path is not answered with 200"
 done
+
+if [[ ${2:-} == --http ]]; then
+  echo "answered GET /, POST /api/score and both health paths"
+  exit
+fi
 
 # A batch of one Service Bus message: lists of bodies in base64 and of metadata, each as JSON in a string. The host sends it
 # in chunks.

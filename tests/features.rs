@@ -1,22 +1,16 @@
 //! Inference data: rows stored in a real Redis, asked for by key.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
-use crate::protocol_cases::{eventually, figure};
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::in_process;
-use crate::support::redis::{RedisOptions, RedisServer};
+use crate::support::redis::RedisServer;
 use functions_host::PATIENCE;
 use functions_host::answer::Answer;
-use functions_host::functions::add_functions;
 use functions_host::host::FunctionsHost;
-use functions_host::invoke::Transport;
-use functions_host::triggers::ServiceBusMessage;
 
-const JSON: (&str, &str) = ("content-type", "application/json");
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 pub(crate) const SECRET: &str = "271828182845";
 
 pub(crate) fn features(prefix: &str, format: &str) -> String {
@@ -83,15 +77,6 @@ pub(crate) fn says_nothing_of(secret: &str, host: &FunctionsHost, answer: &Answe
     }
     for line in host.logs() {
         assert!(!line.text.contains(secret), "{}", line.text);
-    }
-}
-
-/// Scores until the status is 200.
-async fn recovered(host: &FunctionsHost, keys: &[&str], limit: Duration) {
-    let start = Instant::now();
-    while score(host, keys).await.status != 200 {
-        assert!(start.elapsed() < limit, "no answer after {limit:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -425,116 +410,6 @@ async fn malformed_values_leak_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_down_is_a_503_that_ends_with_it() {
-    let redis = RedisServer::start().await;
-    let host = start(&affine_app("json"), &redis).await;
-    set(&redis, "features:a", "[1,2,3]").await;
-    score(&host, &["a"]).await.expect_status(200);
-    redis.stop();
-    // Only look-ups on their way while the connection breaks take their whole time.
-    score(&host, &["a"]).await.expect_status(503);
-    let start = Instant::now();
-    for _ in 0..10 {
-        let answer = score(&host, &["a"]).await.expect_status(503);
-        assert_eq!(code(&answer), "features_unavailable");
-        assert!(answer.header("retry-after").is_some());
-    }
-    let took = start.elapsed();
-    // Each of them would wait for two seconds, `SCORE_FEATURES_TIMEOUT`.
-    assert!(took < Duration::from_secs(10), "{took:?}");
-    let sent = post(&host, "/api/score", &json!({ "data": [[1, 2, 3]] })).await;
-    sent.expect_status(200);
-    redis.restart().await;
-    set(&redis, "features:a", "[1,2,3]").await;
-    recovered(&host, &["a"], PATIENCE).await;
-    let metrics = host
-        .http("GET", "/api/score/metrics", &[], b"")
-        .await
-        .text();
-    assert!(
-        !metrics.contains("score_features_errors_total 0"),
-        "{metrics}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_hangs_holds_up_few_requests_and_not_for_long() {
-    let redis = RedisServer::start().await;
-    let url = redis.url();
-    let settings = [
-        ("REDIS_URL", url.as_str()),
-        ("SCORE_MAX_REQUESTS", "16"),
-        ("SCORE_FEATURES_TIMEOUT", "5s"),
-    ];
-    let host = FunctionsHost::start(&affine_app("json"), settings).await;
-    set(&redis, "features:a", "[1,2,3]").await;
-    score(&host, &["a"]).await.expect_status(200);
-    redis.pause();
-    let start = Instant::now();
-    let keys = ["a"];
-    let hanging = async {
-        let answers = futures_util::future::join_all((0..12).map(|_| score(&host, &keys))).await;
-        (answers, Instant::now())
-    };
-    let ordinary = async {
-        eventually("eight look-ups hang", async || {
-            figure(&host, "score_requests_in_flight").await == 8
-        })
-        .await;
-        let sent = post(&host, "/api/score", &json!({ "data": [[1, 2, 3]] })).await;
-        sent.expect_status(200);
-        Instant::now()
-    };
-    let ((answers, hanging), ordinary) = tokio::join!(hanging, ordinary);
-    assert!(ordinary < hanging, "it waited for the others");
-    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
-    let overloaded = answers.iter().filter(|answer| code(answer) == "overloaded");
-    assert_eq!(overloaded.count(), 4, "half of the places are for look-ups");
-    for answer in answers {
-        answer.expect_status(503);
-    }
-    redis.resume();
-    recovered(&host, &["a"], PATIENCE).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_redis_requests_by_key_are_refused_and_others_served() {
-    let host = FunctionsHost::start(&affine_app("json"), []).await;
-    host.wait_for_log("no Redis is set: requests by key are refused", PATIENCE)
-        .await;
-    let answer = score(&host, &["a"]).await.expect_status(503);
-    assert_eq!(code(&answer), "features_unavailable");
-    assert!(
-        answer.text().contains("no Redis is set"),
-        "{}",
-        answer.text()
-    );
-    let sent = post(&host, "/api/score", &json!({ "data": [[1, 2, 3]] })).await;
-    sent.expect_status(200);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_may_read_features_alone_is_enough() {
-    let redis = RedisServer::start_with(RedisOptions::default().password("p")).await;
-    redis
-        .command(&[
-            b"ACL",
-            b"SETUSER",
-            b"reader",
-            b"on",
-            b">q",
-            b"+get",
-            b"+mget",
-            b"~features:*",
-        ])
-        .await;
-    set(&redis, "features:a", "[1,2,3]").await;
-    let url = redis.url().replace(":p@", "reader:q@");
-    let host = in_process::start(&affine_app("json"), [("REDIS_URL", url.as_str())]).await;
-    score(&host, &["a"]).await.expect_status(200);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn limits_hold_for_keys_as_for_rows() {
     let app = AppRoot::new();
     let options = format!("max_rows = 3\n{}", features("features:", "json"));
@@ -591,77 +466,4 @@ async fn the_documents_show_keys_for_models_that_take_them() {
         document["paths"][path]["post"]["responses"]["422"].is_object()
     };
     assert!(unfit("affine") && !unfit("plain"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn messages_name_rows_by_key_too() {
-    let (app, redis) = (affine_app("json"), RedisServer::start().await);
-    add_functions(&app);
-    set(&redis, "features:a", "[1,2,3]").await;
-    set(
-        &redis,
-        "features:odd",
-        format!("[{SECRET},\"x{SECRET}\",0]"),
-    )
-    .await;
-    let host = start(&app, &redis).await;
-    let bodies = [
-        r#"{"keys":["a"]}"#,
-        r#"{"keys":["gone"]}"#,
-        r#"{"keys":["odd"]}"#,
-    ];
-    let sent = bodies.map(ServiceBusMessage::new);
-    let outcome = host.deliver("scoreBatch", &sent, Transport::Chunked).await;
-    let outcome = outcome.unwrap();
-    let results = outcome.messages("result");
-    assert_eq!(results.len(), 1);
-    assert_eq!(results[0]["result"], json!([[3.0, 5.0, 7.0]]));
-    let rejected = outcome.messages("rejected");
-    let codes: Vec<&Value> = rejected.iter().map(|r| &r["reason"]["code"]).collect();
-    assert_eq!(codes, ["features_not_found", "features_invalid"]);
-    assert!(!rejected[1].to_string().contains(SECRET));
-
-    // Without the store nothing is rejected: the message is given back when its time is over.
-    redis.stop();
-    let settings = [
-        ("REDIS_URL", redis.url()),
-        ("SCORE_MESSAGE_TIMEOUT", "2s".to_owned()),
-    ];
-    let settings = settings
-        .each_ref()
-        .map(|(name, value)| (*name, value.as_str()));
-    let host = in_process::start(&app, settings).await;
-    let refused = host.deliver("scoreMessage", &sent[..1], Transport::Chunked);
-    assert!(refused.await.unwrap_err().contains("status 503"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_message_that_cannot_be_scored_for_now_does_not_hold_up_its_batch_for_ever() {
-    let (app, redis) = (affine_app("json"), RedisServer::start().await);
-    add_functions(&app);
-    let settings = [
-        ("REDIS_URL", redis.url()),
-        ("SCORE_MESSAGE_BATCH_TIMEOUT", "1s".to_owned()),
-    ];
-    let settings = settings
-        .each_ref()
-        .map(|(name, value)| (*name, value.as_str()));
-    let host = in_process::start(&app, settings).await;
-    redis.stop();
-    let batch = |delivery_count| {
-        let bodies = [r#"{"data":[[1,2,3]]}"#, r#"{"keys":["a"]}"#];
-        bodies.map(|body| ServiceBusMessage {
-            delivery_count,
-            ..ServiceBusMessage::new(body)
-        })
-    };
-    let early = batch(4);
-    let early = host.deliver("scoreBatch", &early, Transport::Chunked);
-    assert!(early.await.unwrap_err().contains("status 503"));
-    let late = batch(5);
-    let late = host.deliver("scoreBatch", &late, Transport::Chunked);
-    let late = late.await.unwrap();
-    assert_eq!(late.messages("result").len(), 1);
-    let rejected = late.messages("rejected");
-    assert_eq!(rejected[0]["reason"]["code"], "features_unavailable");
 }

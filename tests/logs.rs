@@ -1,14 +1,21 @@
 //! What a whole life of the program leaves in the log: one line for each event, and nothing of what is confidential.
 
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::otlp::{Collector, attributes};
 use crate::support::redis::{RedisOptions, RedisServer};
 use functions_host::PATIENCE;
+use functions_host::client::{Client, Request};
 use functions_host::functions::add_functions;
 use functions_host::host::{FunctionsHost, HostOptions, Mode};
 use functions_host::invoke::Transport;
+use functions_host::port;
 use functions_host::triggers::{BlobEvent, ServiceBusMessage};
 
 /// A part of everything that must not be found again.
@@ -332,4 +339,54 @@ async fn what_is_slow_is_told_with_its_steps() {
         (&line["message"], &line["index"]),
         (&json!("scored slowly"), &json!(0))
     );
+}
+
+/// The metric of that name.
+async fn metric(client: &Client, name: &str) -> u64 {
+    let head = b"GET /api/score/metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec();
+    let body = Vec::new();
+    let answer = client.send(&Request { head, body }).await.unwrap();
+    let text = String::from_utf8(answer.body).unwrap();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_not_read_stops_nothing() {
+    let app = AppRoot::with_sample();
+    let port = port::free();
+    let mut handler = Command::new(app.path().join("bin/handler"))
+        .current_dir(app.path())
+        .env("SCORE_PORT", port.to_string())
+        .env("SCORE_LOG_FILTER", "trace")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let client = Client::new(port, PATIENCE);
+    let deadline = Instant::now() + PATIENCE;
+    let body = br#"{"data":[[1]]}"#.to_vec();
+    let head = format!(
+        "POST /api/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let request = Request {
+        head: head.into_bytes(),
+        body,
+    };
+    while Instant::now() < deadline {
+        // It may not listen yet.
+        if client.send(&request).await.is_ok()
+            && metric(&client, "score_log_lines_dropped_total").await > 0
+        {
+            break;
+        }
+    }
+    assert!(metric(&client, "score_log_lines_dropped_total").await > 0);
+    client.send(&request).await.unwrap().expect_status(400);
+    let pid = i32::try_from(handler.id()).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    let ended = tokio::task::spawn_blocking(move || handler.wait().unwrap());
+    let status = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    assert_eq!(status.unwrap().code(), Some(0));
 }

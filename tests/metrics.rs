@@ -1,4 +1,4 @@
-//! The figures at `GET /api/score/metrics`, in both text formats, for every way a body can come.
+//! The metrics at `GET /api/score/metrics`, in both text formats, for every way a body can come.
 
 use std::collections::BTreeSet;
 
@@ -178,7 +178,7 @@ async fn what_is_refused_before_its_model_is_asked_counts_for_it_too() {
         ("/api/score/mnist", 0..4, 503),
         ("/api/score", 0..4, 503),
         ("/api/score/mnist", 0..20, 413),
-        // Whatever its size.
+        // For any size.
         ("/api/score/invented", 0..20, 404),
     ] {
         let answer = host.http("POST", path, &[JSON], &digits.body(rows)).await;

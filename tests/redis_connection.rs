@@ -88,7 +88,11 @@ async fn tls_to_a_plain_port() {
     let options = trusting(redis.ca_file(), "REDIS_CONNECTION_STRING", &address);
     complains(
         options,
-        &["no answer", "is this its port with TLS", "ssl=False"],
+        &[
+            "did not answer in time",
+            "is this its port with TLS",
+            "ssl=False",
+        ],
     )
     .await;
 }

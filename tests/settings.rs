@@ -11,8 +11,10 @@ use crate::support::app_root::repository;
 
 const SECRET: &str = "hunter2";
 
-/// Folders and files that hold no text of the product, or names that are wrong on purpose.
-const LEFT_OUT: [&str; 9] = [
+/// Folders and files that hold no text of the product, names that are wrong on purpose, or many variables of azd.
+const LEFT_OUT: [&str; 11] = [
+    "infra",
+    "azure.yaml",
     "target",
     "node_modules",
     "dist",

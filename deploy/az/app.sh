@@ -128,6 +128,14 @@ secret_settings() {
     printf 'ServiceBusConnection=%s' "$secret" >"$scratch/bus"
     settings+=("@$scratch/bus")
   fi
+  # az finds the password of a registry by itself in the public cloud only.
+  if [[ $PACKAGE == image && -z $IMAGE ]]; then
+    secret=$(ask "password of $REGISTRY" acr credential show --resource-group "$RESOURCE_GROUP" --name "$REGISTRY" \
+      --query 'passwords[0].value')
+    printf 'DOCKER_REGISTRY_SERVER_PASSWORD=%s' "$secret" >"$scratch/registry"
+    settings+=("DOCKER_REGISTRY_SERVER_URL=https://${REGISTRY,,}$registry_suffix"
+      "DOCKER_REGISTRY_SERVER_USERNAME=$REGISTRY" "@$scratch/registry")
+  fi
   if [[ $CACHE != none ]]; then
     redis=$(redis_address)
     secret=$(redis_key)

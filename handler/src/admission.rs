@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use score::Scorer;
+use score::{Backoff, Scorer};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout_at};
 use tracing::{Span, debug, error};
@@ -60,10 +60,8 @@ impl Found {
     }
 }
 
-/// The first pause between two attempts.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// The longest one; each is about twice as long as the one before it.
-const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// The pauses between two attempts.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
 
 impl<'a> Visit<'a> {
     /// Of a function; what came at `since`.
@@ -120,7 +118,7 @@ impl<'a> Visit<'a> {
         call: Call<'_>,
         body: &[u8],
     ) -> Result<Scored, Problem> {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = PAUSES;
         loop {
             let attempt = timeout_at(deadline, self.score(WhenFull::Wait, call, body));
             let problem = match attempt.await {
@@ -129,7 +127,7 @@ impl<'a> Visit<'a> {
                 Err(_) => return Err(Problem::busy("the message was not scored in time")),
             };
             let now = tokio::time::Instant::now();
-            let next = now + pause.mul_f64(0.5 + fastrand::f64());
+            let next = now + pauses.next_pause_spread(0.5);
             if next >= deadline {
                 return Err(problem);
             }
@@ -142,7 +140,6 @@ impl<'a> Visit<'a> {
                 "tried again after a pause"
             );
             sleep(next - now).await;
-            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use redis_store::RedisStore;
-use score::{CachePolicy, Memo, MemoStore, RemoteOptions};
+use score::{Cache, CachePolicy, RemoteOptions, Store};
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
 
@@ -28,7 +28,7 @@ pub(crate) struct App {
     /// Room for bodies.
     pub(crate) bodies: BodyLimits,
     /// Results that are remembered.
-    pub(crate) memo: Arc<Memo>,
+    pub(crate) memo: Arc<Cache>,
     /// What calls with messages leave for later ones.
     pub(crate) events: Events,
     /// The OpenAPI document, once it has been asked for.
@@ -88,24 +88,24 @@ fn refuse_failing_batches(functions: &[Function]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_memo(config: &Config) -> anyhow::Result<Memo> {
+fn open_memo(config: &Config) -> anyhow::Result<Cache> {
     for remark in &config.redis_remarks {
         warn!("REDIS_CONNECTION_STRING: {remark}");
     }
     if config.cache == CachePolicy::Off {
         info!("results are not remembered: SCORE_CACHE_POLICY is off");
-        return Ok(Memo::new(0, None));
+        return Ok(Cache::new(0, None));
     }
     let Some(redis) = &config.redis else {
         info!("no Redis is set: results are remembered in this process only");
-        return Ok(Memo::new(config.l1_bytes, None));
+        return Ok(Cache::new(config.l1_bytes, None));
     };
     info!("results are remembered in {}", redis.describe());
-    let store: Arc<dyn MemoStore> = Arc::new(RedisStore::new(redis.clone())?);
+    let store: Arc<dyn Store> = Arc::new(RedisStore::new(redis.clone())?);
     let options = RemoteOptions {
         budget: config.redis_timeout,
         ttl: config.cache_ttl,
         namespace: config.cache_namespace.clone(),
     };
-    Ok(Memo::new(config.l1_bytes, Some((store, options))))
+    Ok(Cache::new(config.l1_bytes, Some((store, options))))
 }

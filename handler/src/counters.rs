@@ -81,7 +81,7 @@ impl Counters {
         self.requests.read().clone()
     }
 
-    /// Messages and blobs by what became of them.
+    /// Messages and blobs by outcome.
     pub(crate) fn events(&self) -> &Labelled {
         &self.events
     }

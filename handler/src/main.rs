@@ -11,7 +11,7 @@ use handler::{Arguments, Command, Config, Environment, Mistakes};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Help, the version and mistakes in the arguments end the process here, whatever the settings are.
+    // Help, the version and mistakes in the arguments end the process here, before the settings are read.
     let arguments = Arguments::parse();
     let environment = Environment::of_process();
     let code = match arguments.command {

@@ -22,9 +22,10 @@ pub(crate) fn watch_for_stop(
         .build()
         .context("signals cannot be watched")?;
     let watch = async move {
-        stop(hosted).await;
+        let reason = stop(hosted).await;
         // There is no receiver any more if the process is already ending.
         let _ = tell.send(());
+        info!("{reason}: stopping");
         tokio::time::sleep(limit).await;
         std::process::exit(0);
     };
@@ -35,11 +36,12 @@ pub(crate) fn watch_for_stop(
     Ok(told)
 }
 
-async fn stop(hosted: bool) {
+/// Completes with the reason to stop.
+async fn stop(hosted: bool) -> &'static str {
     tokio::select! {
-        () = received(SignalKind::terminate()) => info!("SIGTERM: stopping"),
-        () = received(SignalKind::interrupt()) => info!("SIGINT: stopping"),
-        () = orphaned(), if hosted => info!("the host has ended: stopping"),
+        () = received(SignalKind::terminate()) => "SIGTERM",
+        () = received(SignalKind::interrupt()) => "SIGINT",
+        () = orphaned(), if hosted => "the host has ended",
     }
 }
 

@@ -1,5 +1,6 @@
 //! Waiting for a session: at once if the run is short and a session is free, else in a bounded queue, in company.
 
+mod job;
 mod queue;
 mod session;
 mod wait;
@@ -13,12 +14,14 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::ScoreError;
-use crate::histogram::{RowCounts, Times};
 use crate::model::Model;
-use crate::rows::Rows;
 use crate::signature::Arranged;
+use crate::signature::Rows;
 use crate::tensor::Tensor;
-use queue::{Job, Queue};
+use job::Job;
+pub(crate) use job::Ran;
+use queue::Queue;
+pub use session::BatchStats;
 use session::Session;
 use wait::Wait;
 
@@ -33,27 +36,6 @@ pub struct BatchLimits {
     /// Runs expected to be no longer are made by the thread that asks, if a session is idle: waking another one takes
     /// tens of microseconds.
     pub max_inline: Duration,
-}
-
-/// What a model's sessions did so far. Cloning shares the figures.
-#[derive(Debug, Clone, Default)]
-pub struct BatchStats {
-    /// How long jobs waited for a session.
-    pub waits: Times,
-    /// How long the runs took.
-    pub runs: Times,
-    /// Rows of the runs.
-    pub run_rows: RowCounts,
-}
-
-/// The outputs of one job and where its time went.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) outputs: Vec<Tensor>,
-    /// Rows of the run, those of other jobs included.
-    pub(crate) rows: usize,
-    pub(crate) queue: Duration,
-    pub(crate) infer: Duration,
 }
 
 /// Hands work to the sessions. Their threads end with it.

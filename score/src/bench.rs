@@ -1,13 +1,13 @@
-//! Ways into private rooms for `benches/micro`; not part of the shipped program.
+//! Access to private modules for `benches/micro`; not part of the shipped program.
 
 use bytes::Bytes;
 
-use crate::cache::{KeyMaker, MemoKey, ModelDigest, RowStack, encode_row, open, seal};
+use crate::cache::{KeyMaker, ModelDigest, RowStack, UnitKey, encode_row, open, seal};
 use crate::rows::Units;
 use crate::tensor::{ElementType, Tensor};
 
 /// The keys of rows.
-pub struct Keys(Vec<MemoKey>);
+pub struct Keys(Vec<UnitKey>);
 
 /// Digests each row.
 pub fn digest(model: ModelDigest, inputs: &[Tensor], rows: usize) -> Keys {

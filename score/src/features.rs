@@ -15,9 +15,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::cache::Remote;
 use crate::model::FeatureFormat;
-use crate::store::{MemoStore, StoreError};
+use crate::store::{Store, StoreError, Supervisor, Use};
 
 /// How stored features are read.
 #[derive(Debug, Clone)]
@@ -66,7 +65,7 @@ pub enum FeatureError {
     #[error("features cannot be read at present; try again shortly")]
     Unavailable,
     /// Too many look-ups are in work.
-    #[error("too many look-ups of features are in work; try again shortly")]
+    #[error("too many look-ups of features are in flight; try again shortly")]
     Overloaded,
 }
 
@@ -125,7 +124,9 @@ impl std::fmt::Display for Listed<'_> {
 
 /// The store of features of one process, shared by all its models.
 pub struct FeatureStore {
-    remote: Arc<Remote>,
+    supervisor: Supervisor,
+    /// What the log calls the store itself.
+    kind: &'static str,
     places: Semaphore,
     stats: FeatureStats,
     /// Whether the store's refusal was reported, until it answers again.
@@ -133,12 +134,20 @@ pub struct FeatureStore {
 }
 
 impl FeatureStore {
-    /// Starts to connect and returns at once. It must be called on a tokio runtime: the connection is kept by a task of
-    /// its own.
-    pub fn start(store: Arc<dyn MemoStore>, reads: FeatureReads) -> Self {
+    /// Starts to connect and returns at once. It must be called on a tokio runtime: a supervisor, a task of its own that
+    /// ends with this store, keeps the connection.
+    pub fn start(store: Arc<dyn Store>, reads: FeatureReads) -> Self {
+        let used = Use {
+            name: format!("{} for features", store.name()),
+            without: "requests by key are refused",
+            probe: reads.probe,
+            budget: reads.budget,
+            errors: Counter::default(),
+        };
         Self {
             places: Semaphore::new(reads.max_reads.clamp(1, Semaphore::MAX_PERMITS)),
-            remote: Remote::start_reading(store, reads.budget, reads.probe),
+            kind: store.name(),
+            supervisor: Supervisor::start(store, used),
             stats: FeatureStats::default(),
             refused: AtomicBool::new(false),
         }
@@ -160,11 +169,12 @@ impl FeatureStore {
         keys: &[String],
         format: FeatureFormat,
     ) -> Result<Vec<Bytes>, FeatureError> {
-        let look_up = LookUp::new(prefix, keys, format, self.remote.deadline());
+        let look_up = LookUp::new(prefix, keys, format, self.supervisor.store().deadline());
         let _place = self.place()?;
         let names = look_up.names();
         let read = self
-            .remote
+            .supervisor
+            .store()
             .read(look_up.until, |store, budget| store.get_many(names, budget));
         let values = self.answered(&look_up, read.await)?;
         // A string that was written between the two looks is missed, as it was not there at the first.
@@ -181,12 +191,20 @@ impl FeatureStore {
         keys: &[String],
         fields: &[String],
     ) -> Result<Vec<Vec<Option<Bytes>>>, FeatureError> {
-        let look_up = LookUp::new(prefix, keys, FeatureFormat::Hash, self.remote.deadline());
+        let look_up = LookUp::new(
+            prefix,
+            keys,
+            FeatureFormat::Hash,
+            self.supervisor.store().deadline(),
+        );
         let _place = self.place()?;
         let (names, wanted) = (look_up.names(), fields.to_vec());
-        let read = self.remote.read(look_up.until, |store, budget| {
-            store.get_fields(names, wanted, budget)
-        });
+        let read = self
+            .supervisor
+            .store()
+            .read(look_up.until, |store, budget| {
+                store.get_fields(names, wanted, budget)
+            });
         let rows = self.answered(&look_up, read.await)?.into_iter();
         // No field at all: Redis answers so where there is no hash.
         let rows = rows.map(|row| row.iter().any(Option::is_some).then_some(row));
@@ -214,10 +232,10 @@ impl FeatureStore {
             }
             Err(StoreError::Refused(reason)) => {
                 if !self.refused.swap(true, Ordering::Relaxed) {
-                    warn!(%reason, "redis refuses to give features");
+                    warn!(%reason, "{} refuses to give features", self.kind);
                 }
             }
-            // What is unreachable is reported by the keeper of the connection.
+            // What is unreachable is reported by the supervisor of the connection.
             Ok(_) | Err(StoreError::Unreachable(_) | StoreError::PartUnreachable(_)) => {}
         }
         self.stats.errors.inc();
@@ -279,7 +297,8 @@ impl FeatureStore {
             .map(|place| look_up.name(look_up.distinct[*place]));
         let names = names.collect();
         let read = self
-            .remote
+            .supervisor
+            .store()
             .read(look_up.until, |store, budget| store.kinds(names, budget));
         match read.await {
             Ok(kinds) => Ok(Some(kinds)),

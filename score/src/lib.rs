@@ -4,7 +4,7 @@
 //!
 //! 1. [`signature`](ModelSignature): names, element types and shapes of the request's tensors are checked;
 //! 2. `rows`: the request is cut into units, one row each where the model's rows are independent;
-//! 3. `cache`: one look-up for all units, in this process and in a shared store;
+//! 3. `cache`: one look-up for all units, in this process and in a shared store (through `store`, its supervisor and gate);
 //! 4. `batch`: what is missing waits for a session, perhaps in company;
 //! 5. `model`: the only call into ONNX Runtime;
 //! 6. `cache`: new results are remembered, behind the answer;
@@ -14,7 +14,8 @@
 //!
 //! [`Scorer::score`] is these steps written out. `features` fetches rows that a request only names by key.
 //!
-//! Nothing here knows of HTTP, JSON or Azure.
+//! Other kinds of models implement [`Model`] and are started by [`Scorer::start`]; other stores implement [`Store`].
+//! Nothing here knows of HTTP, JSON, environment variables or the platform around the program.
 
 mod batch;
 #[cfg(feature = "bench")]
@@ -35,8 +36,8 @@ mod tensor;
 
 pub use batch::{BatchLimits, BatchStats};
 pub use cache::{
-    JointLookUp, Memo, MemoStats, ModelDigest, ModelTag, ModelTagError, Namespace, NamespaceError,
-    RemoteOptions,
+    Cache, CacheStats, JointLookUp, ModelDigest, ModelTag, ModelTagError, Namespace,
+    NamespaceError, RemoteOptions,
 };
 pub use cost::{CachePolicy, CostFigures};
 pub use error::{ErrorCode, LoadError, ScoreError};
@@ -44,14 +45,13 @@ pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore};
 pub use histogram::{RowCounts, Times};
 pub use model::{
     Background, Character, Evidence, FeatureFormat, FeatureOptions, ImageLayout, InputOptions,
-    MissingValues, ModelFiles, ModelFolder, ModelOptions, ModelPlace, Resample, Resize, Runtime,
-    check_name, find_models,
+    MissingValues, Model, ModelFiles, ModelFolder, ModelOptions, ModelPlace, Resample, Resize,
+    RunError, Runtime, SettingNames, check_name, find_models,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
-pub use rows::Rows;
 pub use scorer::{ModelMetadata, Scorer, ScorerOptions, ScorerStats};
-pub use signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
-pub use store::{MemoStore, StoreEntry, StoreError};
+pub use signature::{Dim, ModelSignature, OutputForm, OutputSpec, Rows, TensorSpec};
+pub use store::{Backoff, Store, StoreEntry, StoreError};
 pub use tensor::{
     ElementType, NamedTensor, Shape, ShapeMismatch, Tensor, TensorData, element_count,
 };

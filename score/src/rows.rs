@@ -9,48 +9,21 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 
 use crate::cache::{
-    KeyMaker, MemoKey, ModelDigest, RowStack, can_encode, decode, encode_row, encode_whole,
+    KeyMaker, ModelDigest, RowStack, UnitKey, can_encode, decode, encode_row, encode_whole,
 };
 use crate::signature::{Arranged, ModelSignature};
 use crate::tensor::{ElementType, Tensor};
-
-/// How the rows of a model are treated: whether row i of the outputs depends on row i of the inputs alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rows {
-    /// Rows may be cut apart, remembered one by one and computed in any company.
-    Independent,
-    /// Rows may be cut apart and remembered one by one, and each is run by itself: in company it may get another result.
-    Alone,
-    /// The request is one unit.
-    Together,
-}
-
-impl Rows {
-    /// Whether the rows of a request may be cut apart.
-    pub fn are_cut_apart(self) -> bool {
-        self != Self::Together
-    }
-
-    /// `independent`, `alone` or `together`, as in `model.toml`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Independent => "independent",
-            Self::Alone => "alone",
-            Self::Together => "together",
-        }
-    }
-}
 
 /// The distinct units of a request with their keys. Rows that are equal share one unit.
 #[derive(Debug)]
 pub(crate) struct Units {
     /// The keys of the distinct units.
-    pub(crate) keys: Vec<MemoKey>,
+    pub(crate) keys: Vec<UnitKey>,
     /// For each distinct unit, the first row that holds it.
     first_row: Vec<usize>,
     /// For each row of the request, its unit.
     unit_of_row: Vec<usize>,
-    /// The request is one unit, whatever its tensors' axes.
+    /// The request is one unit, for any axes of its tensors.
     whole: bool,
 }
 

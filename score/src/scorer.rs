@@ -1,26 +1,23 @@
 //! The whole way of one request, in reading order.
 
+mod load;
 mod recall;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
 use crate::batch::{BatchLimits, BatchStats, Batcher, Ran};
-use crate::cache::{Memo, ModelDigest};
+use crate::cache::{Cache, ModelDigest};
 use crate::cost::{Available, CachePolicy, CostFigures, Costs, Decision, Plan};
-use crate::error::{LoadError, ScoreError};
+use crate::error::ScoreError;
 use crate::histogram::Times;
-use crate::model::{
-    Character, FeatureFormat, Model, ModelFolder, ModelOptions, OnnxModel, Reading, Runtime,
-    check_inputs, examine,
-};
+use crate::model::{Character, Evidence, Model, ModelOptions};
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
-use crate::rows::{Rows, Units};
-use crate::signature::{Arranged, ModelSignature};
-use crate::tensor::{ElementType, NamedTensor, Tensor, TensorData};
+use crate::rows::Units;
+use crate::signature::{Arranged, ModelSignature, Rows};
+use crate::tensor::{NamedTensor, Tensor, TensorData};
 use recall::Recall;
 
 /// How a model is run.
@@ -63,6 +60,36 @@ pub struct ModelMetadata {
     pub load_time: Duration,
 }
 
+impl ModelMetadata {
+    /// For a model of a kind of its own: version 1, without options, deterministic, all outputs by default. Results are
+    /// remembered. `digest` covers everything that the answers depend on beside the inputs.
+    pub fn new(
+        name: impl Into<String>,
+        signature: ModelSignature,
+        rows: Rows,
+        digest: ModelDigest,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            version: "1".to_owned(),
+            default_outputs: (0..signature.declared.len()).collect(),
+            signature,
+            character: Character {
+                rows,
+                evidence: Evidence::Declared,
+                rows_reason: "the kind of model is made so".to_owned(),
+                operator: None,
+                warning: None,
+                deterministic: Some(true),
+            },
+            memoize: true,
+            options: ModelOptions::default(),
+            digest: digest.with_rows(rows),
+            load_time: Duration::ZERO,
+        }
+    }
+}
+
 /// What a model did so far. Cloning shares the counters.
 #[derive(Debug, Clone, Default)]
 pub struct ScorerStats {
@@ -72,7 +99,7 @@ pub struct ScorerStats {
     pub computed_rows: Counter,
     /// Results that could not be put together from remembered parts and were computed as a whole.
     pub recomputed: Counter,
-    /// How long whatever it scored took from end to end, as whoever brought it sees it.
+    /// How long requests, messages and blobs took from end to end, as their senders see it.
     pub requests: Times,
     /// What its sessions did.
     pub batch: BatchStats,
@@ -83,68 +110,22 @@ pub struct Scorer {
     metadata: ModelMetadata,
     options: ScorerOptions,
     batcher: Batcher,
-    memo: Arc<Memo>,
+    cache: Arc<Cache>,
     costs: Costs,
     stats: ScorerStats,
 }
 
 impl Scorer {
-    /// Loads a model, finds out its character and starts its threads. Blocks; not for an async thread.
+    /// Starts the threads of sessions that are loaded already, one for each of `models`, which are sessions of one model.
+    /// The threads end when this is dropped.
     ///
     /// # Errors
-    /// If the model cannot be loaded or `model.toml` names an output it does not have.
-    pub fn load(
-        runtime: &Runtime,
-        folder: &ModelFolder,
-        options: ScorerOptions,
-        memo: Arc<Memo>,
-    ) -> Result<Self, LoadError> {
-        let start = Instant::now();
-        let (sessions, threads) = sessions_and_threads(folder.bytes, options);
-        let open = || OnnxModel::load(runtime, folder, threads);
-        let mut first = open()?;
-        let mut signature = first.signature().clone();
-        let one_row_only = signature.takes_one_row_only();
-        if one_row_only {
-            signature.free_rows();
-        }
-        let default_outputs = choose_outputs(folder, &signature)?;
-        check_inputs(&folder.options, &signature)
-            .map_err(|reason| folder.wrong_options(&reason))?;
-        if let Some(reason) = features_unfit(&folder.options, &signature) {
-            return Err(folder.wrong_options(&format!("features: {reason}")));
-        }
-        let character = character(folder, &mut first, &signature, one_row_only)?;
-        let mut models: Vec<Box<dyn Model>> = vec![Box::new(first)];
-        for _ in 1..sessions {
-            models.push(Box::new(open()?));
-        }
-        let metadata = ModelMetadata {
-            name: folder.name.clone(),
-            version: folder.version.clone(),
-            options: folder.options_for(&signature),
-            signature,
-            default_outputs,
-            memoize: folder
-                .options
-                .memoize
-                .unwrap_or(character.deterministic == Some(true)),
-            digest: ModelDigest::new(&folder.digest, runtime.build()).with_rows(character.rows),
-            load_time: start.elapsed(),
-            character,
-        };
-        Self::start(metadata, models, options, memo).map_err(|error| LoadError::Model {
-            path: folder.file.display().to_string(),
-            reason: error.to_string(),
-        })
-    }
-
-    /// Starts the threads of sessions that are loaded already.
-    pub(crate) fn start(
+    /// If the system starts no more threads.
+    pub fn start(
         metadata: ModelMetadata,
         models: Vec<Box<dyn Model>>,
         options: ScorerOptions,
-        memo: Arc<Memo>,
+        cache: Arc<Cache>,
     ) -> std::io::Result<Self> {
         let rows = metadata.character.rows;
         let stats = ScorerStats::default();
@@ -158,7 +139,7 @@ impl Scorer {
             metadata,
             options,
             batcher,
-            memo,
+            cache,
             costs,
             stats,
         })
@@ -211,7 +192,7 @@ impl Scorer {
         let rows = self.count_rows(&inputs, independent)?;
         let remember = self.metadata.memoize
             && self.options.cache != CachePolicy::Off
-            && self.memo.is_available();
+            && self.cache.is_available();
         let cache = if remember {
             request.cache
         } else {
@@ -224,14 +205,15 @@ impl Scorer {
         };
         let tiers = decision.plan.tiers();
         let tiers = tiers.filter(|_| cache != CacheUse::Bypass && rows > 0);
-        // Whoever asks for a fresh result gets it the next time too, whichever way it is looked for.
-        let anew = tiers.filter(|_| {
+        // A caller who asks for a fresh result gets it the next time too, whichever way it is looked for.
+        let refreshed = tiers.filter(|_| {
             cache == CacheUse::Refresh
                 && self.options.cache == CachePolicy::Auto
                 && independent
                 && rows > 1
         });
-        let anew = anew.map(|tiers| (Units::whole(self.metadata.digest, &inputs, rows), tiers));
+        let refreshed =
+            refreshed.map(|tiers| (Units::whole(self.metadata.digest, &inputs, rows), tiers));
         let scored = if let Some(tiers) = tiers {
             let start = Instant::now();
             let units = if independent && matches!(decision.plan, Plan::Rows(_)) {
@@ -246,17 +228,17 @@ impl Scorer {
                 }
                 CacheUse::Refresh | CacheUse::Bypass => Recall::nothing(units, tiers, start),
             };
-            // Whoever wants it fresh does not take it from others.
+            // A caller who wants it fresh does not take it from other requests.
             let sharing = cache == CacheUse::Normal;
             self.score_units(inputs, recall, sharing).await?
         } else {
             self.compute_all(inputs, rows).await?
         };
-        if let Some((whole, tiers)) = anew
+        if let Some((whole, tiers)) = refreshed
             && let Some(payloads) = whole.payloads(&scored.outputs, 1)
         {
             let entries = whole.keys.into_iter().zip(payloads).collect();
-            self.memo
+            self.cache
                 .remember(entries, self.metadata.options.ttl, tiers);
         }
         self.stats.rows.inc_by(rows as u64);
@@ -277,8 +259,8 @@ impl Scorer {
 
     fn decide(&self, inputs: &Arranged, rows: usize, independent: bool) -> Decision {
         let available = Available {
-            local: self.memo.has_local(),
-            remote: self.memo.remote_is_up() == Some(true),
+            local: self.cache.has_local(),
+            remote: self.cache.remote_is_up() == Some(true),
         };
         self.costs
             .plan(&inputs.tensors, independent.then_some(rows), available)
@@ -351,19 +333,6 @@ impl Scorer {
     }
 }
 
-/// From this size on a model has one session only: each has a copy of the weights.
-const LARGE_MODEL_BYTES: u64 = 64 << 20;
-
-/// How many sessions a model gets and on how many threads each computes. Small models gain nothing from a second thread
-/// inside a run.
-fn sessions_and_threads(model_bytes: u64, options: ScorerOptions) -> (usize, usize) {
-    match options.sessions {
-        Some(sessions) => (sessions.max(1), 1),
-        None if model_bytes >= LARGE_MODEL_BYTES => (1, options.cores.max(1)),
-        None => (options.cores.max(1), 1),
-    }
-}
-
 fn too_many_rows(rows: usize, limit: usize) -> ScoreError {
     let message = format!("{rows} rows in one request; at most {limit} are accepted");
     ScoreError::invalid("inputs", message)
@@ -402,127 +371,6 @@ fn refuse_nul(signature: &ModelSignature, inputs: &Arranged) -> Result<(), Score
         }
     }
     Ok(())
-}
-
-/// How a model's rows are treated, and whether it always says the same. Reads the ONNX file and runs the model.
-///
-/// # Errors
-/// [`LoadError::Options`] if `model.toml` wants its rows treated in a way that the model does not allow.
-fn character(
-    folder: &ModelFolder,
-    model: &mut OnnxModel,
-    signature: &ModelSignature,
-    one_row_only: bool,
-) -> Result<Character, LoadError> {
-    let reading = match std::fs::read(&folder.file) {
-        Ok(file) => Reading::of(file, &signature.inputs, !signature.optional.is_empty()),
-        Err(_) => Reading::nothing(signature.inputs.len()),
-    };
-    let found = examine(model, signature, one_row_only, &reading);
-    let Some(rows) = folder.options.rows() else {
-        return Ok(found);
-    };
-    match rows_unfit(rows, signature, one_row_only) {
-        Some(reason) => Err(folder.wrong_options(&format!("rows: {reason}"))),
-        None => Ok(found.declared(rows, &reading.proof)),
-    }
-}
-
-/// Why the rows of a model cannot be treated as `model.toml` says.
-fn rows_unfit(rows: Rows, signature: &ModelSignature, one_row_only: bool) -> Option<&'static str> {
-    match rows {
-        Rows::Together => None,
-        Rows::Independent | Rows::Alone if !signature.has_dynamic_rows() => Some(
-            "they cannot be cut apart, since axis 0 is not free in every input and output; take the line out",
-        ),
-        Rows::Independent if one_row_only => {
-            Some("the model takes one row at a time; say \"alone\" or take the line out")
-        }
-        Rows::Independent | Rows::Alone => None,
-    }
-}
-
-/// Why rows by key cannot be had for this model in that format.
-fn features_unfit(options: &ModelOptions, signature: &ModelSignature) -> Option<String> {
-    let format = options.features.as_ref()?.format;
-    let inputs = &signature.inputs;
-    if inputs.is_empty() {
-        return Some("the model has no input".to_owned());
-    }
-    if let Some(spec) = inputs.iter().find(|spec| spec.dims().is_empty()) {
-        let why = match spec.shape {
-            Some(_) => "has no rows",
-            None => "does not declare what a row is",
-        };
-        return Some(format!("input {:?} {why}; it is {spec}", spec.name));
-    }
-    if format == FeatureFormat::Json {
-        return None;
-    }
-    if format == FeatureFormat::Hash {
-        let unnamed = inputs
-            .iter()
-            .find(|spec| options.fields_of(spec).is_none())?;
-        let name = &unnamed.name;
-        return Some(format!(
-            "hash needs a name for each value of a row, and input {name:?} is {unnamed}; name its columns: columns = [...] \
-             in the table [inputs.{name}]"
-        ));
-    }
-    let [spec] = &inputs[..] else {
-        let takes = signature.describe_inputs();
-        let format = format.as_str();
-        return Some(format!(
-            "{format} holds one input, and the model takes {takes}; use json"
-        ));
-    };
-    let lengths = &spec.signed_shape()[1..];
-    let fits = match format {
-        FeatureFormat::Npy => !matches!(
-            spec.element_type,
-            ElementType::BFloat16 | ElementType::String
-        ),
-        // The number of bytes tells the length of one axis, not of several.
-        _ => spec.element_type.size().is_some() && lengths.iter().filter(|n| **n < 0).count() < 2,
-    };
-    (!fits).then(|| format!("{} cannot hold a row of {spec}; use json", format.as_str()))
-}
-
-fn choose_outputs(
-    folder: &ModelFolder,
-    signature: &ModelSignature,
-) -> Result<Vec<usize>, LoadError> {
-    let Some(names) = &folder.options.outputs else {
-        return Ok((0..signature.declared.len()).collect());
-    };
-    let by_name: BTreeMap<&str, usize> = signature
-        .declared
-        .iter()
-        .enumerate()
-        .map(|(index, spec)| (spec.name.as_str(), index))
-        .collect();
-    if names.is_empty() {
-        return Err(folder.wrong_options("outputs: name at least one"));
-    }
-    if let Some((index, name)) = names
-        .iter()
-        .enumerate()
-        .find(|(i, n)| names[..*i].contains(n))
-    {
-        return Err(folder.wrong_options(&format!("outputs: {name:?} is named again at {index}")));
-    }
-    names
-        .iter()
-        .map(|name| {
-            by_name.get(name.as_str()).copied().ok_or_else(|| {
-                let known: Vec<&str> = by_name.keys().copied().collect();
-                folder.wrong_options(&format!(
-                    "outputs: the model has no output {name:?}; it has {}",
-                    known.join(", ")
-                ))
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]

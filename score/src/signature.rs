@@ -14,6 +14,33 @@ pub enum Dim {
     Dynamic(Option<String>),
 }
 
+/// How the rows of a model are treated: whether row i of the outputs depends on row i of the inputs alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// Rows may be cut apart, remembered one by one and computed in any company.
+    Independent,
+    /// Rows may be cut apart and remembered one by one, and each is run by itself: in company it may get another result.
+    Alone,
+    /// The request is one unit.
+    Together,
+}
+
+impl Rows {
+    /// Whether the rows of a request may be cut apart.
+    pub fn are_cut_apart(self) -> bool {
+        self != Self::Together
+    }
+
+    /// `independent`, `alone` or `together`, as in `model.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Independent => "independent",
+            Self::Alone => "alone",
+            Self::Together => "together",
+        }
+    }
+}
+
 /// Name, element type and shape of one input or output as the model declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorSpec {

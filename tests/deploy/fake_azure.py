@@ -67,7 +67,7 @@ class Azure:
     def __init__(self, certificate):
         self.resources = {}  # by lower-case path
         self.requests = []
-        self.taken = set()  # names that somebody else has
+        self.taken = set()  # names that another subscription has
         self.builds = True  # whether registries may build; subscriptions with free credit may not
         self.refused = None  # part of the paths that nothing may be put to
         self.registered = {}  # resource provider -> how often it was asked for since it was registered

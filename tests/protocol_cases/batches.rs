@@ -186,7 +186,7 @@ async fn look_ups(redis: &RedisServer) -> (u64, u64) {
 async fn m01_the_results_of_a_batch_are_looked_up_together() {
     let redis = RedisServer::start().await;
     let settings = default_model("affine")
-        .setting("REDIS_URL", &redis.url())
+        .setting("REDIS_URL", redis.url())
         .setting("REDIS_TIMEOUT", "2s")
         .setting("SCORE_L1_BYTES", "0");
     let host = FunctionsHost::start(&app(&["affine"]), settings).await;

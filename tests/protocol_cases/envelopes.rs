@@ -1,4 +1,4 @@
-//! E1 to E11: the envelope itself, whatever is in it.
+//! E1 to E11: the envelope itself, with any content.
 
 use serde_json::{Value, json};
 

@@ -119,7 +119,7 @@ async fn f05_f06_unknown_models_and_paths_are_a_404() {
         let message = unknown.at("/error/message").to_string();
         assert!(message.contains("iris"), "names those there are: {message}");
     }
-    // The host's own route does not let this through; whoever asks the handler itself gets the same answer.
+    // The host's own route does not let this through; a client that asks the handler itself gets the same answer.
     for path in ["/api/nope", "/api", "/api/score/iris/nope", "/nope/score"] {
         let request = http1::head("GET", path, &[("Host", "x")]);
         let answer = http1::exchange(host.port(), &[&request]).await.unwrap();

@@ -255,9 +255,9 @@ fn closing_server() -> u16 {
 async fn b13_messages_are_scored_without_redis() {
     let redis = RedisServer::start().await;
     let app = app(&["affine"]);
-    let nobody = format!("redis://127.0.0.1:{}", port::free());
+    let closed = format!("redis://127.0.0.1:{}", port::free());
     let closing = format!("redis://127.0.0.1:{}", closing_server());
-    for url in [nobody, closing, redis.url()] {
+    for url in [closed, closing, redis.url()] {
         let host = FunctionsHost::start(&app, [("REDIS_URL", url.as_str()), CORE_TOOLS]).await;
         host.wait_for_log("model loaded", PATIENCE).await;
         if url == redis.url() {

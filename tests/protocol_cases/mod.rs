@@ -7,6 +7,7 @@ mod forwarded;
 mod journeys;
 mod large_batches;
 mod life;
+mod list;
 mod load;
 mod messages;
 mod robustness;

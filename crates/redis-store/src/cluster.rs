@@ -1,15 +1,18 @@
 //! The servers behind an endpoint, one or a cluster's primaries, and which of them has a key.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fred::error::{Error as FredError, ErrorKind};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, select_ok};
+use parking_lot::RwLock;
+use score::{Backoff, StoreEntry, StoreError};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
 
 use super::Endpoint;
 use super::credentials::RedisLogin;
@@ -18,41 +21,34 @@ use super::node::Node;
 use super::renewal;
 use super::slots::{self, Shard};
 use super::table::Table;
-use score::{StoreEntry, StoreError};
 
-/// Pause between two looks at the slot table, however many redirections and errors ask for one.
-const REFRESH_PAUSE: Duration = Duration::from_millis(100);
-/// The same while looking changes nothing; short enough to notice a promoted replica soon.
-const MAX_REFRESH_PAUSE: Duration = Duration::from_millis(500);
+/// Pauses between two looks at the slot table, however many redirections and errors ask for one; longer while looking
+/// changes nothing, and short enough to notice a promoted replica soon.
+const REFRESH_PAUSES: Backoff =
+    Backoff::new(Duration::from_millis(100), Duration::from_millis(500));
 /// How long a node may take to tell the slot table.
 const SLOTS_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The servers behind an endpoint. Keys are routed here and not by the client library: its cluster mode serves nobody
+/// The servers behind an endpoint. Keys are routed here and not by the client library: its cluster mode serves no key
 /// while one node is away, and sends what was redirected by ASK back to where it came from.
 pub(super) struct Cluster {
     shared: Arc<Shared>,
-    /// Keeps the table true; a single server needs none.
-    refresher: Option<JoinHandle<()>>,
-    /// Keeps the connections logged in, where logins end.
-    renewal: Option<JoinHandle<()>>,
+    /// The task that keeps the slot table current; a single server needs none. It ends with this.
+    refresher: Option<AbortOnDropHandle<()>>,
+    /// The task that keeps the connections logged in, where logins end. It ends with this.
+    _renewal: Option<AbortOnDropHandle<()>>,
 }
 
 struct Shared {
     endpoint: Arc<Endpoint>,
+    /// Which node has which slots. Locked for one read or replacement at a time, never across an await.
     table: RwLock<Arc<Table>>,
+    /// Wakes the refresher: something says that the table is not true any more.
     stale: Notify,
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for task in [&self.refresher, &self.renewal].into_iter().flatten() {
-            task.abort();
-        }
-    }
-}
-
 impl Cluster {
-    /// Connects to whichever of the servers answers first and, if it belongs to a cluster, to all primaries of it. One
+    /// Connects to the first of the servers that answers and, if it belongs to a cluster, to all primaries of it. One
     /// that must belong to a cluster and knows of none answers nothing.
     pub(super) async fn connect(
         endpoint: Arc<Endpoint>,
@@ -97,16 +93,17 @@ impl Cluster {
             table: RwLock::new(Arc::new(table)),
             stale: Notify::new(),
         });
-        let refresher = clustered.then(|| tokio::spawn(keep_table(shared.clone())));
+        let refresher =
+            clustered.then(|| AbortOnDropHandle::new(tokio::spawn(keep_table(shared.clone()))));
         let renewal = login.map(|(logins, login)| {
             let shared = shared.clone();
             let nodes = move || shared.table().nodes.clone();
-            tokio::spawn(renewal::keep_logged_in(nodes, logins, login))
+            AbortOnDropHandle::new(tokio::spawn(renewal::keep_logged_in(nodes, logins, login)))
         });
         Self {
             shared,
             refresher,
-            renewal,
+            _renewal: renewal,
         }
     }
 
@@ -271,8 +268,7 @@ impl Cluster {
 
 impl Shared {
     fn table(&self) -> Arc<Table> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.clone()
+        self.table.read().clone()
     }
 
     /// What an error means for the store as a whole, and for the table.
@@ -316,8 +312,14 @@ impl Shared {
             let Ok(table) = Table::join(&self.endpoint, shards, &nodes).await else {
                 return false;
             };
-            let mut present = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            let mut present = self.table.write();
             let changed = !present.is_like(&table);
+            if changed {
+                debug!(
+                    primaries = table.nodes.len(),
+                    "slots of the redis cluster changed"
+                );
+            }
             *present = Arc::new(table);
             return changed;
         }
@@ -327,15 +329,14 @@ impl Shared {
 
 /// Looks at the slot table whenever something says that it has changed.
 async fn keep_table(shared: Arc<Shared>) {
-    let mut pause = REFRESH_PAUSE;
+    let mut pauses = REFRESH_PAUSES;
     for turn in 0.. {
         shared.stale.notified().await;
-        pause = match shared.refresh(turn).await {
-            true => REFRESH_PAUSE,
-            // A shard that stays away keeps asking for a look.
-            false => (pause * 2).min(MAX_REFRESH_PAUSE),
-        };
-        sleep(pause).await;
+        // A shard that stays away keeps asking for a look.
+        if shared.refresh(turn).await {
+            pauses.reset();
+        }
+        sleep(pauses.next_pause()).await;
     }
 }
 

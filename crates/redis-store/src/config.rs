@@ -63,7 +63,7 @@ pub enum RedisConfigError {
         /// What is wrong with it.
         reason: String,
     },
-    /// TLS is wanted and the operating system trusts nobody.
+    /// TLS is wanted and the operating system trusts no authority.
     #[error("no trusted certificates on this system; install ca-certificates or set REDIS_CA_FILE")]
     NoSystemCertificates,
     /// The TLS library refused its configuration.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::cluster::is_redirection;
 use super::{RedisConfig, RedisStore};
-use score::{MemoStore, ModelTag, Namespace, StoreError};
+use score::{ModelTag, Namespace, Store, StoreError};
 
 /// Keys that Redis looks at before it serves others again.
 const PAGE: u32 = 1000;
@@ -57,7 +57,7 @@ impl StoredEntries {
     /// Connects.
     ///
     /// # Errors
-    /// If Redis cannot be reached within 8 s or lets nobody in; the text says what to change.
+    /// If Redis cannot be reached within 8 s or refuses the login; the text says what to change.
     pub async fn open(config: RedisConfig, namespace: Namespace) -> Result<Self, StoreError> {
         let place = config.describe();
         let store = RedisStore::new(config)

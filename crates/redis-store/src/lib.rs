@@ -13,7 +13,7 @@ mod slots;
 mod table;
 
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,10 +26,11 @@ use fred::prelude::{Builder, Client, Config, ReconnectPolicy, Server, ServerConf
 use fred::types::config::{TlsConfig, TlsConnector, UnresponsiveConfig};
 use futures_util::future::BoxFuture;
 use logins::Logins;
+use parking_lot::RwLock;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use score::{MemoStore, StoreEntry, StoreError};
-use tracing::info;
+use score::{Store, StoreEntry, StoreError};
+use tracing::{debug, info};
 
 /// A connection has two steps, to connect and to log in; each may take this long.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -46,6 +47,8 @@ const MIN_PATIENCE: Duration = Duration::from_secs(1);
 /// A Redis server or cluster. Commands fail at once while there is no connection; nothing queues up.
 pub struct RedisStore {
     endpoint: Arc<Endpoint>,
+    /// The connections in use. Locked for one read or replacement at a time, never across an await; a session that is
+    /// replaced ends when the last call that uses it does.
     session: RwLock<Option<Arc<Cluster>>>,
 }
 
@@ -59,7 +62,7 @@ struct Endpoint {
 }
 
 impl RedisStore {
-    /// Prepares the store; [`MemoStore::connect`] opens the connection.
+    /// Prepares the store; [`Store::connect`] opens the connection.
     ///
     /// # Errors
     /// If TLS is wanted and no trusted certificates can be read.
@@ -93,17 +96,19 @@ impl RedisStore {
     }
 
     fn session(&self) -> Option<Arc<Cluster>> {
-        let session = self.session.read().unwrap_or_else(PoisonError::into_inner);
-        session.clone()
+        self.session.read().clone()
     }
 
     fn replace_session(&self, session: Cluster) -> Option<Arc<Cluster>> {
-        let mut present = self.session.write().unwrap_or_else(PoisonError::into_inner);
-        present.replace(Arc::new(session))
+        self.session.write().replace(Arc::new(session))
     }
 }
 
-impl MemoStore for RedisStore {
+impl Store for RedisStore {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
     fn connect(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async {
             let mut servers = self.endpoint.config.hosts.clone();
@@ -118,6 +123,7 @@ impl MemoStore for RedisStore {
                 .map_err(|error| self.endpoint.explain_connecting(&error))?;
             let clustered = session.is_clustered();
             let count = session.servers().len();
+            debug!(servers = ?session.servers(), "redis connection made");
             let before = self.replace_session(session);
             if before.is_none_or(|before| before.is_clustered() != clustered) {
                 match clustered {
@@ -241,7 +247,7 @@ impl Endpoint {
         }
     }
 
-    /// By name, never by address: the library asks DNS anew for every connection it makes, and addresses change.
+    /// By name, never by address: the library asks DNS again for every connection it makes, and addresses change.
     fn server(&self, host: &str, port: u16) -> Server {
         let mut server = Server::new(host, port);
         if let Some(tls) = &self.config.tls {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use fred::error::{Error as FredError, ErrorKind};
 use fred::prelude::Server;
 use fred::types::config::CredentialProvider;
+use score::Backoff;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -15,22 +16,21 @@ use super::credentials::{RedisCredentials, RedisCredentialsError, RedisLogin};
 
 /// Developers' tools start whole interpreters; an endpoint of the platform answers within milliseconds.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const MAX_PAUSE: Duration = Duration::from_secs(15);
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(15));
 
-/// The login that all connections share. Asked by the connection's keeper only, never by a request.
+/// The login that all connections share. Asked by the supervisor of the connection only, never by a request.
 pub(super) struct Logins {
     credentials: Arc<dyn RedisCredentials>,
     refused: AtomicBool,
+    /// Held across the fetch of a login, so that connections made at the same time share one.
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     login: Option<RedisLogin>,
     failure: Option<RedisCredentialsError>,
-    /// Connections are tried again every second; whoever gives out logins is asked less and less often.
-    pause: Duration,
+    /// Connections are tried again every second; the source of logins is asked less and less often.
+    pauses: Backoff,
     not_before: Option<Instant>,
 }
 
@@ -39,7 +39,12 @@ impl Logins {
         Self {
             credentials,
             refused: AtomicBool::new(false),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                login: None,
+                failure: None,
+                pauses: PAUSES,
+                not_before: None,
+            }),
         }
     }
 
@@ -68,8 +73,7 @@ impl Logins {
         }
         let fresh = state.login.is_some();
         let outcome = self.fetch(&mut state, fresh).await;
-        state.pause = (state.pause * 2).clamp(FIRST_PAUSE, MAX_PAUSE);
-        state.not_before = Some(Instant::now() + state.pause);
+        state.not_before = Some(Instant::now() + state.pauses.next_pause());
         outcome
     }
 
@@ -77,7 +81,7 @@ impl Logins {
     pub(super) async fn renew(&self) -> Result<RedisLogin, RedisCredentialsError> {
         let mut state = self.state.lock().await;
         let login = self.fetch(&mut state, true).await?;
-        state.pause = Duration::ZERO;
+        state.pauses.reset();
         Ok(login)
     }
 
@@ -116,7 +120,7 @@ impl fmt::Debug for Logins {
 
 #[async_trait::async_trait]
 impl CredentialProvider for Logins {
-    /// Asked for every connection, also those of a cluster's other nodes and those made anew.
+    /// Asked for every connection, also those of a cluster's other nodes and those made again.
     async fn fetch(
         &self,
         _server: Option<&Server>,
@@ -177,7 +181,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(logins.get().await.unwrap().password, "pass-0");
         }
-        tokio::time::advance(MAX_PAUSE).await;
+        tokio::time::advance(PAUSES.after(10).next_pause()).await;
         logins.refuse();
         assert_eq!(logins.get().await.unwrap().password, "pass-1");
         assert_eq!(credentials.fresh.load(Ordering::Relaxed), 1);
@@ -204,7 +208,7 @@ mod tests {
         }
         assert_eq!(credentials.asked.load(Ordering::Relaxed), 1);
         credentials.fails.store(false, Ordering::Relaxed);
-        tokio::time::advance(FIRST_PAUSE).await;
+        tokio::time::advance(PAUSES.after(0).next_pause()).await;
         assert_eq!(logins.get().await.unwrap().password, "pass-1");
     }
 

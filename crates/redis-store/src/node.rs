@@ -1,7 +1,7 @@
 //! One Redis server and the connection to it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,20 +9,21 @@ use fred::clients::WithOptions;
 use fred::error::{Error as FredError, ErrorKind};
 use fred::interfaces::{ClusterInterface, EventInterface};
 use fred::prelude::{Client, ClientLike, HashesInterface, KeysInterface, Options, Value};
-use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Expiration};
+use fred::types::{ClusterHash, CustomCommand, Expiration};
 use futures_util::future::join_all;
+use parking_lot::Mutex;
+use score::{Backoff, StoreEntry};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
 
 use super::credentials::RedisLogin;
 use super::logins::Logins;
-use score::StoreEntry;
 
 /// Look-ups in a row without an answer in time after which a node is left alone for a while.
 const SILENT_TIMES: u32 = 3;
-const FIRST_REST: Duration = Duration::from_millis(100);
-const MAX_REST: Duration = Duration::from_secs(1);
+const RESTS: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 
 /// A server and the client that keeps one connection to it. The connection heals itself; while it is down, commands
 /// fail at once.
@@ -30,21 +31,14 @@ pub(super) struct Node {
     pub(super) host: String,
     pub(super) port: u16,
     client: Client,
-    task: ConnectHandle,
-    /// Minds what the server says of the login, where logins change.
-    refusals: Option<JoinHandle<()>>,
+    /// The client's own task, which reads from the connection and makes it again. It ends with this.
+    task: AbortOnDropHandle<Result<(), FredError>>,
+    /// The task that hears of connections that are lost and of logins that are refused. It ends with this.
+    _events: AbortOnDropHandle<()>,
+    /// Locked for one read or write at a time, never across an await.
     rest: Mutex<Rest>,
     /// Whether it has refused a command with several keys.
     one_by_one: AtomicBool,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.task.abort();
-        if let Some(refusals) = &self.refusals {
-            refusals.abort();
-        }
-    }
 }
 
 impl Node {
@@ -55,14 +49,14 @@ impl Node {
         client: Client,
         logins: Option<Arc<Logins>>,
     ) -> Self {
-        let task = client.connect();
-        let refusals = logins.map(|logins| tokio::spawn(watch_refusals(client.clone(), logins)));
+        let task = AbortOnDropHandle::new(client.connect());
+        let events = tokio::spawn(watch_events(client.clone(), logins));
         Self {
             host: host.to_owned(),
             port,
             client,
             task,
-            refusals,
+            _events: AbortOnDropHandle::new(events),
             rest: Mutex::default(),
             one_by_one: AtomicBool::new(false),
         }
@@ -81,7 +75,7 @@ impl Node {
         }
     }
 
-    /// Whether it is at this place and somebody still minds its connection.
+    /// Whether it is at this address and its client still keeps the connection.
     pub(super) fn is_usable_at(&self, host: &str, port: u16) -> bool {
         self.host == host && self.port == port && !self.task.is_finished()
     }
@@ -95,7 +89,7 @@ impl Node {
         self.client.with_options(&options())
     }
 
-    /// Logs the open connection in anew.
+    /// Logs the open connection in once more.
     pub(super) async fn authenticate(&self, login: &RedisLogin) -> Result<(), FredError> {
         let command = CustomCommand::new_static("AUTH", ClusterHash::Random, false);
         let arguments = vec![login.username.as_str(), login.password.as_str()];
@@ -187,28 +181,30 @@ impl Node {
 
     /// Whether it was of no use so often that it is left alone for now.
     pub(super) fn rests(&self) -> bool {
-        self.rest()
-            .until
-            .is_some_and(|until| Instant::now() < until)
+        let until = self.rest.lock().until;
+        until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Notes whether it has served in time.
     pub(super) fn note(&self, answered: bool) {
-        self.rest().note(answered, Instant::now());
-    }
-
-    fn rest(&self) -> MutexGuard<'_, Rest> {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rest.lock().note(answered, Instant::now());
     }
 }
 
-/// The library makes connections anew by itself; it must not do so with a login that was just refused.
-async fn watch_refusals(client: Client, logins: Arc<Logins>) {
+/// The client makes lost connections again by itself; it must not do so with a login that was just refused. Ends with
+/// the client.
+async fn watch_events(client: Client, logins: Option<Arc<Logins>>) {
     let mut errors = client.error_rx();
     loop {
         match errors.recv().await {
-            Ok((error, _)) if *error.kind() == ErrorKind::Auth => logins.refuse(),
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Ok((error, server)) => {
+                let server = server.map(|server| server.to_string());
+                debug!(server, %error, "redis connection lost or refused");
+                if let (ErrorKind::Auth, Some(logins)) = (error.kind(), &logins) {
+                    logins.refuse();
+                }
+            }
+            Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
     }
@@ -230,18 +226,17 @@ impl Rest {
         }
         self.silent_in_a_row = self.silent_in_a_row.saturating_add(1);
         if let Some(times) = self.silent_in_a_row.checked_sub(SILENT_TIMES) {
-            let time = FIRST_REST * 2u32.saturating_pow(times.min(10));
-            self.until = Some(now + time.min(MAX_REST));
+            self.until = Some(now + RESTS.after(times).next_pause());
         }
     }
 }
 
-/// Something else than a string is stored there; no result, as with any foreign value.
+/// A value of another type than string is stored there; no result, as with any foreign value.
 fn is_wrong_type(error: &FredError) -> bool {
     error.details().starts_with("WRONGTYPE")
 }
 
-/// Without retries or queueing: whoever asks has a budget and can do without an answer.
+/// Without retries or queueing: callers have a budget and can do without an answer.
 fn options() -> Options {
     Options {
         fail_fast: true,

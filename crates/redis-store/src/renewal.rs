@@ -3,13 +3,14 @@
 //! The client library has a task of its own for that, with two faults here: it runs at a fixed interval, while the life
 //! of a token is only known once it is there, and on a cluster it first waits for every reply under way, on all nodes,
 //! without limit. An `AUTH` among the other commands does neither: the server answers in order, what was sent before
-//! runs with the old login, and a refused one leaves the old one in force until the connection is made anew.
+//! runs with the old login, and a refused one leaves the old one in force until the connection is made again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fred::error::{Error as FredError, ErrorKind};
 use futures_util::future::join_all;
+use score::Backoff;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -23,7 +24,7 @@ const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Runs for ever; `login` is the one that the `nodes` of the moment were connected with.
+/// Runs without end; `login` is the one that the `nodes` of the moment were connected with.
 pub(super) async fn keep_logged_in(
     nodes: impl Fn() -> Vec<Arc<Node>>,
     logins: Arc<Logins>,
@@ -44,7 +45,7 @@ async fn renew(
     let kind = logins.kind();
     // A short life leaves no time for long pauses.
     let longest = MAX_BACKOFF.min(time_left / 4).max(FIRST_BACKOFF);
-    let mut backoff = FIRST_BACKOFF;
+    let mut backoff = Backoff::new(FIRST_BACKOFF, longest);
     let mut failed = false;
     loop {
         let reason = match logins.renew().await {
@@ -55,7 +56,7 @@ async fn renew(
                     }
                     return login;
                 }
-                // Connections that are being made anew get the new login anyway.
+                // Connections that are being made again get the new login anyway.
                 Err(error) if *error.kind() != ErrorKind::Auth => return login,
                 Err(error) => error.details().to_owned(),
             },
@@ -64,8 +65,7 @@ async fn renew(
         if !std::mem::replace(&mut failed, true) {
             warn!(%reason, "the {kind} login for redis cannot be renewed yet");
         }
-        sleep(backoff.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
-        backoff = (backoff * 2).min(longest);
+        sleep(backoff.next_pause_spread(0.2)).await;
     }
 }
 

@@ -80,7 +80,7 @@ impl Table {
         self.ranges == other.ranges && places(self) == places(other)
     }
 
-    /// The place of the node that has the key; `None` if nobody has its slot.
+    /// The place of the node that has the key; `None` if no node has its slot.
     pub(super) fn owner(&self, key: &[u8]) -> Option<usize> {
         let slot = redis_keyslot(key);
         let after = self

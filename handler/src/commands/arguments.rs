@@ -15,7 +15,7 @@ pub struct Arguments {
     pub command: Option<Command>,
 }
 
-/// What the program does beside serving.
+/// What the program can do instead of serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show or remove the results that are stored in Redis

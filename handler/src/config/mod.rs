@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use redis_store::RedisConfig;
-use score::{CachePolicy, Namespace};
+use score::{CachePolicy, Namespace, SettingNames};
 
 pub use environment::Environment;
 pub use setting::{Fallback, Kind, Secret, Setting};
@@ -28,6 +28,12 @@ pub use traces::TraceSettings;
 
 use reader::Reader;
 use setting::Word;
+
+/// The settings that errors of `score` name.
+pub(crate) const SETTING_NAMES: SettingNames = SettingNames {
+    library: "ORT_DYLIB_PATH",
+    custom_ops: "SCORE_CUSTOM_OPS=on",
+};
 
 /// Libraries whose events are logged only where `SCORE_LOG_FILTER` names them: ONNX Runtime repeats what is reported with
 /// the request, fred and Azure's libraries repeat what the cache reports, and others log each step of a connection.

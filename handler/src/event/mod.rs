@@ -106,7 +106,7 @@ enum Settled {
     },
 }
 
-/// What the log and the figures say of one message or blob.
+/// What the log and the metrics say about one message or blob.
 struct About {
     /// Its place in the batch, if it came in one.
     index: Option<usize>,

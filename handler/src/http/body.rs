@@ -126,7 +126,7 @@ where
             // Others may quote what came.
             if rules.wait.is_some() && matches!(problem.status(), 413 | 503) {
                 error!(
-                    "a call of the host is not read, so that what it brings comes back and ends among the dead letters: {}",
+                    "a call of the host could not be read; its messages will be delivered again and at last dead-lettered: {}",
                     problem.message
                 );
             }
@@ -206,7 +206,7 @@ where
 }
 
 fn too_slow(time: Duration) -> Problem {
-    Problem::bad_request(format!("the body did not come within {time:?}"))
+    Problem::bad_request(format!("the body did not arrive within {time:?}"))
 }
 
 /// A body that may wait for room is not slow for that: only its pauses are timed.

@@ -177,7 +177,7 @@ fn open_inference_metadata(metadata: &ModelMetadata) -> Value {
     })
 }
 
-/// The answer to `GET /`, by which the host finds out that the process listens. From memory, whatever else goes on.
+/// The answer to `GET /`, by which the host finds out that the process listens. From memory, without waiting.
 pub(super) fn alive() -> Reply {
     Reply::json(br#"{"status":"alive"}"#.to_vec())
 }

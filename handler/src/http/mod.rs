@@ -1,4 +1,4 @@
-//! The host's door: every request comes in here, in the forwarded form or as an envelope, and leaves as one `Reply`.
+//! The boundary to the host: every request, forwarded or in an envelope, comes in here and leaves as one `Reply`.
 
 mod body;
 mod caller;

@@ -35,7 +35,7 @@ fn document(models: &Models) -> Value {
             "title": "score",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "Scores ONNX models.",
-            "description": "Every dialect is understood on every path that scores. Bodies may be gzip-compressed.",
+            "description": "Every path that scores accepts every dialect. Bodies may be gzip-compressed.",
         },
         "servers": [{ "url": "/" }],
         "security": [{}, { "functionKey": [] }, { "functionCode": [] }],
@@ -74,7 +74,7 @@ fn parameters() -> Value {
         "CacheControl": {
             "name": "Cache-Control",
             "in": "header",
-            "description": "`no-cache`: computed anew; `no-store`: computed anew and not remembered.",
+            "description": "`no-cache`: computed again; `no-store`: computed again and not stored.",
             "schema": { "type": "string", "examples": ["no-cache", "no-store"] },
         },
         "JsonLength": {
@@ -93,7 +93,7 @@ fn headers() -> Value {
     let number = |description| header(description, json!({ "type": "integer", "minimum": 0 }));
     json!({
         "X-Cache": {
-            "description": "How many rows were remembered from before.",
+            "description": "How many rows were found in the cache.",
             "schema": { "type": "string", "pattern": "^(HIT|MISS|BYPASS|PARTIAL; hits=[0-9]+, rows=[0-9]+)$" },
         },
         "Server-Timing": text("Milliseconds that the steps took."),
@@ -176,7 +176,7 @@ fn list(items: Value) -> Value {
 }
 
 fn error() -> Value {
-    let target = json!({ "type": "string", "description": "The place in the request." });
+    let target = json!({ "type": "string", "description": "The position in the request." });
     let members = [
         (
             "code",

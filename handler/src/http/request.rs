@@ -150,7 +150,7 @@ fn refusal(head: &Head, model: Option<&str>, problem: Problem) -> Reply {
     Reply::refusal(problem, &head.request_id, open_inference)
 }
 
-/// The function a request belongs to, for figures: of its own name, `score` for what is to be scored by the public path,
+/// The function a request belongs to, for metrics: of its own name, `score` for what is to be scored by the public path,
 /// and `info` for everything else there, since probes and scrapes would make failures look rare.
 fn function_name<'a>(app: &'a App, head: &Head, route: Option<&Route>) -> &'a str {
     match route {

@@ -80,7 +80,7 @@ impl Route {
     }
 }
 
-/// The rest of a path that is the prefix or below it. The host finds routes whatever their case.
+/// The rest of a path that is the prefix or below it. The host matches routes in any letter case.
 fn below_prefix(path: &str) -> Option<&str> {
     let (head, rest) = path.split_at_checked(PREFIX.len())?;
     let ends_there = rest.is_empty() || rest.starts_with('/');

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, Stream};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, error, info, warn};
 use warp::Filter;
 use warp::http::{HeaderMap, Method, header};
@@ -60,25 +60,10 @@ pub(crate) async fn serve(
     let service = warp::service(routes(app, rule, stopping.clone()));
     let connections = GracefulShutdown::new();
     tokio::pin!(stop);
-    let mut refusing = false;
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let stream = tokio::select! {
+            stream = accept(&listener) => stream,
             () = &mut stop => break,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => {
-                refusing = false;
-                stream
-            }
-            Err(error) => {
-                // Out of file handles, most likely: others have to close first.
-                if !std::mem::replace(&mut refusing, true) {
-                    warn!(%error, "connections are not accepted");
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
         };
         // Answers are small and whole; waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
@@ -105,7 +90,24 @@ pub(crate) async fn serve(
         connections.shutdown().await;
     };
     if tokio::time::timeout(grace, ending).await.is_err() {
-        info!(?grace, "requests were still in work at the end");
+        info!(?grace, "requests were still in flight at the end");
+    }
+}
+
+/// The next connection. Says once that none can be accepted, until one is.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    let mut refusing = false;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                // Out of file handles, most likely: others have to close first.
+                if !std::mem::replace(&mut refusing, true) {
+                    warn!(%error, "connections are not accepted");
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::warn;
 /// All threads, in the order in which connections are given to them.
 pub(crate) struct Workers {
     all: Vec<Worker>,
-    /// Those beside the first one, which belongs to whoever starts them.
+    /// All threads but the first one, which belongs to the caller that starts them.
     others: Vec<Runtime>,
 }
 

@@ -32,7 +32,7 @@ impl Permits {
     /// 503 if none is.
     pub(crate) fn take_free(&self) -> Result<SemaphorePermit<'_>, Problem> {
         let permit = self.free.try_acquire();
-        permit.map_err(|_| Problem::busy("too many requests are in work"))
+        permit.map_err(|_| Problem::busy("too many requests are in flight"))
     }
 
     /// A permit, as soon as one is free.

@@ -158,7 +158,7 @@ impl Room {
 }
 
 fn full() -> Problem {
-    Problem::busy("too many bytes of other requests are in work")
+    Problem::busy("too many bytes of other requests are in flight")
 }
 
 #[cfg(test)]

@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use redis_store::RedisStore;
 use score::{
-    BatchLimits, FeatureReads, FeatureStore, LoadError, Memo, ModelFolder, Runtime, Scorer,
+    BatchLimits, Cache, FeatureReads, FeatureStore, LoadError, ModelFolder, Runtime, Scorer,
     ScorerOptions, find_models,
 };
 use tracing::{error, info, warn};
 
 use super::{ModelSlot, Models, find_runtime};
-use crate::config::Config;
+use crate::config::{Config, SETTING_NAMES};
 
 /// Starts to connect to where features lie, if a model takes keys. Features are needed whether or not results are
 /// remembered.
@@ -41,9 +41,11 @@ fn open_features(
     Ok(Some(FeatureStore::start(Arc::new(store), reads)))
 }
 
-pub(super) fn load_models(config: &Config, memo: &Arc<Memo>) -> anyhow::Result<Models> {
+pub(super) fn load_models(config: &Config, memo: &Arc<Cache>) -> anyhow::Result<Models> {
     let library = find_runtime(config)?;
-    let runtime = Runtime::load(&library)?.with_custom_ops(config.custom_ops);
+    let runtime = Runtime::load(&library)?
+        .with_custom_ops(config.custom_ops)
+        .with_setting_names(SETTING_NAMES);
     let places = find_models(&config.model_dir).with_context(|| {
         format!(
             "the model folder {} cannot be read",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use score::Memo;
+use score::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
@@ -36,7 +36,7 @@ impl Registry {
     /// If the system gives no thread; the second part fails where no model can be loaded.
     pub(crate) fn start(
         config: &Config,
-        memo: &Arc<Memo>,
+        memo: &Arc<Cache>,
     ) -> anyhow::Result<(Self, impl Future<Output = anyhow::Result<()>> + use<>)> {
         let (publish, models) = watch::channel(None);
         let (finished, loaded) = oneshot::channel();

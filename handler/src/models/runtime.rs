@@ -17,7 +17,7 @@ pub(crate) fn find_runtime(config: &Config) -> anyhow::Result<PathBuf> {
     if let Some(path) = &config.runtime_library {
         return Ok(path.clone());
     }
-    let program = std::env::current_exe().context("the program does not know its own place")?;
+    let program = std::env::current_exe().context("the program cannot determine its own path")?;
     let beside = program.parent().unwrap_or(Path::new("."));
     let places = [
         beside.to_owned(),

@@ -107,7 +107,7 @@ impl Problem {
             ..Self::new(
                 ErrorCode::UnsupportedMediaType,
                 format!(
-                    "Content-Encoding {found:?} is not taken; send the body as gzip or identity, one coding at most"
+                    "Content-Encoding {found:?} is not supported; send the body as gzip or identity, one coding at most"
                 ),
             )
         }

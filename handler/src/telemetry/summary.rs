@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use score::Memo;
+use score::Cache;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::info;
 
@@ -23,7 +23,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(admission: &Admission, memo: &Memo) -> Self {
+    fn of(admission: &Admission, memo: &Cache) -> Self {
         let stats = memo.stats();
         let models = admission.models.now();
         let scorers = models.iter().flat_map(|models| models.loaded());
@@ -60,14 +60,14 @@ impl Counts {
 /// What was logged last, and when.
 pub(crate) struct Summary {
     admission: Arc<Admission>,
-    memo: Arc<Memo>,
+    memo: Arc<Cache>,
     logged: Counts,
     at: Instant,
 }
 
 impl Summary {
     /// Counts from now on.
-    pub(crate) fn new(admission: Arc<Admission>, memo: Arc<Memo>) -> Self {
+    pub(crate) fn new(admission: Arc<Admission>, memo: Arc<Cache>) -> Self {
         Self {
             admission,
             memo,

@@ -2,44 +2,20 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::Ran;
+use super::job::Job;
 use super::session::Session;
-use super::wait::Wait;
-use crate::error::ScoreError;
-use crate::signature::Arranged;
-
-pub(super) struct Job {
-    pub(super) inputs: Arranged,
-    pub(super) rows: usize,
-    pub(super) wait: Wait,
-    pub(super) reply: oneshot::Sender<Result<Ran, ScoreError>>,
-    /// The job's place in the queue; given back when the job is dropped, run or not.
-    pub(super) place: Arc<OwnedSemaphorePermit>,
-}
-
-impl Job {
-    /// Gives the place back first: whoever gets the answer may come again at once. And lets go of the request's span: if
-    /// the process ends behind the answer, it would miss it.
-    pub(super) fn answer(self, answer: Result<Ran, ScoreError>) {
-        let Self {
-            reply, place, wait, ..
-        } = self;
-        drop((place, wait));
-        // Whoever asked may have gone.
-        let _ = reply.send(answer);
-    }
-}
 
 /// Jobs in the order they came, for all sessions of a model.
 pub(super) struct Queue {
+    /// Locked to add or take jobs and sessions, never while a session runs.
     state: Mutex<QueueState>,
+    /// Wakes a session's thread: there is a job, or the queue is closed.
     changed: Condvar,
-    /// Only whoever took a session's number from the free ones locks it.
+    /// Locked for a run, and only by the holder of the session's number, so that no lock is ever waited for.
     sessions: Vec<Mutex<Session>>,
     /// What a row takes, as a moving average; 0 until a run has shown it.
     row_nanos: AtomicU64,
@@ -47,7 +23,7 @@ pub(super) struct Queue {
 
 struct QueueState {
     jobs: VecDeque<Job>,
-    /// The numbers of the sessions nobody uses now.
+    /// The numbers of the sessions that no thread uses now.
     free: Vec<usize>,
     closed: bool,
 }
@@ -66,27 +42,22 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, QueueState> {
-        // Nothing that runs under the lock can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn push(&self, job: Job) {
-        self.lock().jobs.push_back(job);
+        self.state.lock().jobs.push_back(job);
         self.changed.notify_one();
     }
 
     /// Drops the jobs whose callers have gone, and with them their places.
     pub(super) fn drop_abandoned(&self) {
-        self.lock().jobs.retain(|job| !job.reply.is_closed());
+        self.state.lock().jobs.retain(|job| !job.reply.is_closed());
     }
 
     pub(super) fn close(&self) {
-        self.lock().closed = true;
+        self.state.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// A session for somebody who would rather run now than wait, if there is one and nobody waits already. While
+    /// A session for a caller who would rather run now than wait, if there is one and no job waits already. While
     /// other sessions are at work only very short runs are let in: others are better collected for a common run.
     pub(super) fn take_free(&self, rows: usize, longest: Duration) -> Option<FreeSession<'_>> {
         let row_nanos = self.row_nanos.load(Ordering::Relaxed);
@@ -94,7 +65,7 @@ impl Queue {
         if row_nanos == 0 || expected > longest {
             return None;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let idle = state.free.len() == self.sessions.len();
         if !state.jobs.is_empty() || !(idle || expected <= longest / 10) {
             return None;
@@ -109,7 +80,7 @@ impl Queue {
     /// Waits for a job and a session, and takes those jobs that may share the run and wait already; it does not wait
     /// for more. Jobs whose caller has gone are dropped. `None` when the queue is closed.
     pub(super) fn take(&self, max_batch_rows: usize) -> Option<(Vec<Job>, FreeSession<'_>)> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let (first, number) = loop {
             let abandoned = |job: &Job| job.reply.is_closed();
             while state.jobs.front().is_some_and(abandoned) {
@@ -124,8 +95,7 @@ impl Queue {
             {
                 break (job, number);
             }
-            let waited = self.changed.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         };
         let mut rows = first.rows;
         let mut jobs = vec![first];
@@ -135,7 +105,7 @@ impl Queue {
                 continue;
             }
             rows = rows.saturating_add(next.rows);
-            if rows > max_batch_rows || !same_row_shapes(&jobs[0], next) {
+            if rows > max_batch_rows || !jobs[0].has_row_shapes_of(next) {
                 break;
             }
             jobs.extend(state.jobs.pop_front());
@@ -155,7 +125,7 @@ impl Queue {
             0 => nanos,
             _ => before / 8 * 7 + nanos / 8,
         };
-        // Two runs that end at once may lose one of the figures.
+        // Two runs that end at the same time may lose one of the two times.
         self.row_nanos.store(average.max(1), Ordering::Relaxed);
     }
 }
@@ -168,14 +138,13 @@ pub(super) struct FreeSession<'a> {
 
 impl FreeSession<'_> {
     pub(super) fn lock(&mut self) -> MutexGuard<'_, Session> {
-        let session = self.queue.sessions[self.number].lock();
-        session.unwrap_or_else(PoisonError::into_inner)
+        self.queue.sessions[self.number].lock()
     }
 }
 
 impl Drop for FreeSession<'_> {
     fn drop(&mut self) {
-        let mut state = self.queue.lock();
+        let mut state = self.queue.state.lock();
         state.free.push(self.number);
         let waiting = !state.jobs.is_empty();
         drop(state);
@@ -183,11 +152,4 @@ impl Drop for FreeSession<'_> {
             self.queue.changed.notify_one();
         }
     }
-}
-
-/// Jobs with optional inputs keep to themselves: those inputs have no rows.
-fn same_row_shapes(a: &Job, b: &Job) -> bool {
-    let pairs = a.inputs.tensors.iter().zip(&b.inputs.tensors);
-    let mut shapes = pairs.map(|(a, b)| a.row_shape() == b.row_shape());
-    a.inputs.given.is_empty() && b.inputs.given.is_empty() && shapes.all(|same| same)
 }

@@ -5,14 +5,25 @@ use std::time::{Duration, Instant};
 
 use tracing::Span;
 
-use super::queue::Job;
+use super::job::{Job, Ran};
 use super::wait::Wait;
-use super::{BatchStats, Ran};
 use crate::error::ScoreError;
+use crate::histogram::{RowCounts, Times};
 use crate::model::{Model, RunError};
-use crate::rows::Rows;
 use crate::signature::Arranged;
+use crate::signature::Rows;
 use crate::tensor::Tensor;
+
+/// What a model's sessions did so far. Cloning shares the figures.
+#[derive(Debug, Clone, Default)]
+pub struct BatchStats {
+    /// How long jobs waited for a session.
+    pub waits: Times,
+    /// How long the runs took.
+    pub runs: Times,
+    /// Rows of the runs.
+    pub run_rows: RowCounts,
+}
 
 pub(super) struct Session {
     model: Box<dyn Model>,
@@ -65,7 +76,7 @@ impl Session {
             None => self.run_once(inputs),
         };
         let infer = start.elapsed();
-        // Whatever became of it: failed runs take time too.
+        // Failed runs count as well, because they take time too.
         self.note(rows, infer, [span], &outcome);
         self.stats.waits.observe(start - wait.since);
         let outputs = outcome?;

@@ -1,3 +1,6 @@
+mod large;
+mod permits;
+
 use std::sync::{Mutex, mpsc};
 
 use futures_util::FutureExt;
@@ -7,6 +10,7 @@ use tokio::sync::mpsc as async_mpsc;
 use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
+use crate::histogram::Times;
 use crate::model::RunError;
 use crate::signature::ModelSignature;
 use crate::tensor::TensorData;
@@ -35,7 +39,7 @@ impl Model for Fake {
     fn run(&mut self, inputs: &[Tensor], _given: &[usize]) -> Result<Vec<Tensor>, RunError> {
         let values = ints(&inputs[0]);
         let _ = self.started.send(values.clone());
-        // Fails once nobody can allow or forbid anything any more: then everything may run.
+        // Fails once the other end is dropped: then everything may run.
         let _ = self.allowed.lock().unwrap().recv();
         if values.contains(&REFUSED) {
             return Err(RunError::Rejected("a refused value".into()));
@@ -247,92 +251,6 @@ async fn a_job_that_does_not_fit_starts_the_next_run() {
 }
 
 #[tokio::test]
-async fn a_large_job_is_cut_and_lets_others_in_between() {
-    let (stage, _first) = Stage::occupied(Rows::Independent, 100, 2).await;
-    let large = stage.submit(&[1, 2, 3, 4, 5]);
-    let small = stage.submit(&[6, 7]);
-    let runs = stage.run_freely().await;
-    assert_eq!(runs, [vec![1, 2], vec![6, 7], vec![3, 4], vec![5]]);
-    let ran = outcome(large).await.unwrap();
-    assert_eq!(ran.outputs[0].shape(), [5, 1]);
-    assert_eq!(ints(&ran.outputs[0]), [10, 20, 30, 40, 50]);
-    assert_eq!(answer(small).await, [60, 70]);
-}
-
-#[tokio::test]
-async fn the_parts_of_a_large_job_run_on_all_sessions() {
-    let mut stage = Stage::with_sessions(2, Rows::Independent, 100, 2);
-    let large = stage.submit(&[1, 2, 3, 4, 5]);
-    let mut first = [stage.next_run().await, stage.next_run().await];
-    first.sort();
-    assert_eq!(first, [[1, 2], [3, 4]], "both at once");
-    assert_eq!(stage.run_freely().await, [[5]]);
-    assert_eq!(answer(large).await, [10, 20, 30, 40, 50]);
-}
-
-#[tokio::test]
-async fn a_large_job_whose_parts_do_not_fit_runs_as_a_whole() {
-    let stage = Stage::start(Rows::Independent, 100, 2);
-    let large = stage.submit(&[1, 2, SHORTENS, 3]);
-    assert_eq!(
-        stage.run_freely().await.last(),
-        Some(&vec![1, 2, SHORTENS, 3])
-    );
-    assert_eq!(answer(large).await, [10, 20, -40]);
-}
-
-#[tokio::test]
-async fn rows_that_run_alone_share_no_run_and_come_back_in_order() {
-    let (stage, _first) = Stage::occupied(Rows::Alone, 100, 8).await;
-    let one = stage.submit(&[1]);
-    let two = stage.submit(&[2, 3, 4]);
-    assert_eq!(
-        stage.run_freely().await,
-        [vec![1], vec![2], vec![3], vec![4]]
-    );
-    assert_eq!(answer(one).await, [10]);
-    let ran = outcome(two).await.unwrap();
-    assert_eq!(ran.outputs[0].shape(), [3, 1]);
-    assert_eq!(ints(&ran.outputs[0]), [20, 30, 40]);
-}
-
-#[tokio::test]
-async fn rows_that_run_alone_are_spread_over_all_sessions() {
-    let mut stage = Stage::with_sessions(2, Rows::Alone, 100, 8);
-    let work = stage.submit(&[1, 2, 3, 4]);
-    let mut first = [stage.next_run().await, stage.next_run().await];
-    first.sort();
-    assert_eq!(first, [[1], [3]], "both at once");
-    let mut rest = stage.run_freely().await;
-    rest.sort();
-    assert_eq!(rest, [[2], [4]]);
-    assert_eq!(answer(work).await, [10, 20, 30, 40]);
-}
-
-#[tokio::test]
-async fn rows_that_run_alone_are_never_run_together_instead() {
-    for (row, refused) in [(REFUSED, "refused"), (SHORTENS, "put together")] {
-        let stage = Stage::start(Rows::Alone, 100, 8);
-        let work = stage.submit(&[1, row, 2]);
-        let runs = stage.run_freely().await;
-        assert!(runs.iter().all(|run| run.len() == 1), "{runs:?}");
-        let error = outcome(work).await.unwrap_err();
-        assert!(matches!(error, ScoreError::ModelRejected(_)));
-        assert!(error.to_string().contains(refused), "{error}");
-    }
-}
-
-#[tokio::test]
-async fn a_refused_row_refuses_the_whole_large_job() {
-    let stage = Stage::start(Rows::Independent, 100, 2);
-    let large = stage.submit(&[1, 2, REFUSED, 3, 4, 5]);
-    let runs = stage.run_freely().await;
-    assert_eq!(runs, [vec![1, 2], vec![REFUSED, 3]], "the rest is in vain");
-    let refused = outcome(large).await.unwrap_err();
-    assert!(matches!(refused, ScoreError::ModelRejected(_)));
-}
-
-#[tokio::test]
 async fn an_idle_session_runs_at_once_what_is_known_to_be_short() {
     let mut stage = Stage::start(Rows::Independent, 100, 2);
     let unknown = stage.submit(&[1]);
@@ -341,7 +259,7 @@ async fn an_idle_session_runs_at_once_what_is_known_to_be_short() {
     assert_eq!(answer(unknown).await, [10]);
     let limits = stage.batcher.limits;
     let Some(batcher) = Arc::get_mut(&mut stage.batcher) else {
-        panic!("somebody else has the batcher");
+        panic!("the batcher is still shared");
     };
     batcher.limits = BatchLimits {
         max_inline: Duration::from_secs(60),
@@ -495,123 +413,6 @@ async fn runs_that_fail_are_counted_as_all_others_are() {
 }
 
 #[tokio::test]
-async fn too_many_waiting_rows_are_refused_at_once() {
-    let (stage, _first) = Stage::occupied(Rows::Independent, 4, 8).await;
-    let _waiting = stage.submit(&[1, 2]);
-    assert_eq!(stage.batcher.waiting_rows(), 3);
-    assert!(matches!(
-        stage.refusal(&[3, 4]).await,
-        ScoreError::Overloaded
-    ));
-    assert_eq!(stage.batcher.waiting_rows(), 3);
-}
-
-#[tokio::test]
-async fn a_smaller_job_still_finds_a_place_after_a_refusal() {
-    let (stage, _first) = Stage::occupied(Rows::Independent, 4, 8).await;
-    let _waiting = stage.submit(&[1, 2]);
-    stage.refusal(&[3, 4]).await;
-    let small = stage.submit(&[5]);
-    stage.run_freely().await;
-    assert_eq!(answer(small).await, [50]);
-}
-
-#[tokio::test]
-async fn finished_jobs_give_their_places_back() {
-    let (stage, first) = Stage::occupied(Rows::Independent, 4, 8).await;
-    let failing = stage.submit(&[1, 2, REFUSED]);
-    stage.refusal(&[3]).await;
-    for _ in 0..2 {
-        stage.allow.send(()).unwrap();
-    }
-    outcome(first).await.unwrap();
-    outcome(failing).await.unwrap_err();
-    stage.until_waiting_rows_are(0).await;
-    let next = stage.submit(&[3, 4, 5, 6]);
-    stage.run_freely().await;
-    assert_eq!(answer(next).await, [30, 40, 50, 60]);
-}
-
-#[tokio::test]
-async fn a_job_without_rows_takes_a_place_too() {
-    let (stage, _first) = Stage::occupied(Rows::Independent, 2, 8).await;
-    let empty = stage.submit(&[]);
-    assert_eq!(stage.batcher.waiting_rows(), 2);
-    stage.run_freely().await;
-    assert!(answer(empty).await.is_empty());
-}
-
-#[tokio::test]
-async fn a_cancelled_job_never_runs() {
-    let (stage, _first) = Stage::occupied(Rows::Independent, 100, 8).await;
-    let before = stage.submit(&[1]);
-    let cancelled = stage.submit(&[2]);
-    let after = stage.submit(&[3]);
-    cancel(cancelled).await;
-    assert_eq!(stage.run_freely().await, [[1, 3]]);
-    assert_eq!(answer(before).await, [10]);
-    assert_eq!(answer(after).await, [30]);
-}
-
-#[tokio::test]
-async fn a_cancelled_job_at_the_head_of_the_queue_never_runs() {
-    let (stage, _first) = Stage::occupied(Rows::Together, 100, 8).await;
-    cancel(stage.submit(&[1])).await;
-    let after = stage.submit(&[2]);
-    assert_eq!(stage.run_freely().await, [[2]]);
-    assert_eq!(answer(after).await, [20]);
-}
-
-#[tokio::test]
-async fn a_cancelled_job_gives_its_place_back_when_its_turn_comes() {
-    let (stage, first) = Stage::occupied(Rows::Independent, 4, 8).await;
-    cancel(stage.submit(&[1, 2, 3])).await;
-    stage.allow.send(()).unwrap();
-    outcome(first).await.unwrap();
-    stage.until_waiting_rows_are(0).await;
-}
-
-#[tokio::test]
-async fn a_job_cancelled_while_it_runs_gives_its_place_back() {
-    let (stage, first) = Stage::occupied(Rows::Independent, 4, 8).await;
-    cancel(first).await;
-    assert_eq!(stage.batcher.waiting_rows(), 1, "it still runs");
-    stage.allow.send(()).unwrap();
-    stage.until_waiting_rows_are(0).await;
-}
-
-#[tokio::test]
-async fn a_job_cancelled_during_a_shared_run_does_not_harm_the_others() {
-    let (mut stage, _first) = Stage::occupied(Rows::Independent, 100, 8).await;
-    let cancelled = stage.submit(&[1]);
-    let other = stage.submit(&[2]);
-    stage.allow.send(()).unwrap();
-    assert_eq!(stage.next_run().await, [1, 2]);
-    cancel(cancelled).await;
-    stage.run_freely().await;
-    assert_eq!(answer(other).await, [20]);
-}
-
-#[tokio::test]
-async fn a_job_larger_than_the_queue_may_have_it_to_itself() {
-    let mut stage = Stage::start(Rows::Independent, 2, 8);
-    let large = stage.submit(&[1, 2, 3]);
-    stage.next_run().await;
-    assert!(matches!(stage.refusal(&[4]).await, ScoreError::Overloaded));
-    stage.run_freely().await;
-    assert_eq!(answer(large).await, [10, 20, 30]);
-}
-
-#[tokio::test]
-async fn a_job_larger_than_the_queue_is_refused_while_others_wait() {
-    let (stage, _first) = Stage::occupied(Rows::Independent, 2, 8).await;
-    assert!(matches!(
-        stage.refusal(&[1, 2, 3]).await,
-        ScoreError::Overloaded
-    ));
-}
-
-#[tokio::test]
 async fn each_session_runs_a_job_of_its_own() {
     let mut stage = Stage::with_sessions(2, Rows::Together, 100, 8);
     let one = stage.submit(&[1]);
@@ -677,28 +478,6 @@ async fn the_threads_end_with_the_last_handle() {
     } = Stage::with_sessions(2, Rows::Independent, 100, 8);
     drop(batcher);
     assert_eq!(soon(started.recv()).await, None, "both models are dropped");
-}
-
-#[tokio::test]
-async fn whoever_has_an_answer_finds_the_place_free_again() {
-    let stage = Stage::start(Rows::Independent, 2, 8);
-    let Stage { batcher, allow, .. } = stage;
-    drop(allow);
-    for _ in 0..2000 {
-        let tensor = Tensor::new(vec![2, 1], TensorData::Int64(vec![1, 2])).unwrap();
-        batcher.run(arranged(tensor), 2).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn abandoned_jobs_make_room_for_those_who_still_wait() {
-    let (stage, first) = Stage::occupied(Rows::Independent, 4, 8).await;
-    cancel(stage.submit(&[1, 2, 3])).await;
-    let second = stage.submit(&[4, 5]);
-    assert_eq!(stage.batcher.waiting_rows(), 3);
-    assert_eq!(stage.run_freely().await, [[4, 5]]);
-    outcome(first).await.unwrap();
-    outcome(second).await.unwrap();
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 
-use super::key::MemoKey;
+use super::key::UnitKey;
 use crate::tensor::{ElementType, Shape, Tensor, TensorData, element_count};
 
 const MAGIC: [u8; 2] = *b"SM";
@@ -124,7 +124,7 @@ impl RowStack {
 }
 
 /// The payload as it is written to Redis under `key`.
-pub(crate) fn seal(key: &MemoKey, payload: &[u8]) -> Bytes {
+pub(crate) fn seal(key: &UnitKey, payload: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
     out.put_slice(&MAGIC);
     out.put_u8(VERSION);
@@ -134,7 +134,7 @@ pub(crate) fn seal(key: &MemoKey, payload: &[u8]) -> Bytes {
 }
 
 /// The payload of a value found in Redis under `key`, if it is one of ours and undamaged.
-pub(crate) fn open(key: &MemoKey, value: &Bytes) -> Option<Bytes> {
+pub(crate) fn open(key: &UnitKey, value: &Bytes) -> Option<Bytes> {
     let (header, payload) = value.split_at_checked(HEADER_BYTES)?;
     let valid =
         header[..2] == MAGIC && header[2] == VERSION && header[3..] == checksum(key, payload);
@@ -147,7 +147,7 @@ pub(super) fn payload_bytes(value: &Bytes) -> usize {
     value.len().saturating_sub(HEADER_BYTES)
 }
 
-fn checksum(key: &MemoKey, payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
+fn checksum(key: &UnitKey, payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let mut hasher = blake3::Hasher::new_keyed(key.unit());
     hasher.update(payload);
     let mut sum = [0; CHECKSUM_BYTES];
@@ -178,7 +178,7 @@ mod tests {
         ElementType::String,
     ];
 
-    fn key(value: f32) -> MemoKey {
+    fn key(value: f32) -> UnitKey {
         let inputs = [Tensor::new(vec![1, 1], TensorData::Float32(vec![value])).unwrap()];
         let model = ModelDigest::new(&blake3::hash(b"m"), "1");
         KeyMaker::for_rows(model, &inputs).rows(&inputs, 1)[0]

@@ -62,7 +62,7 @@ fn outputs() -> [Tensor; 2] {
     ]
 }
 
-fn key() -> MemoKey {
+fn key() -> UnitKey {
     let model = ModelDigest::new(&files(), BUILD);
     KeyMaker::for_rows(model, &inputs()).rows(&inputs(), 2)[1]
 }

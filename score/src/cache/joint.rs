@@ -1,12 +1,13 @@
 //! One look-up in the shared store for many requests of one task.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 
-use super::key::MemoKey;
+use super::key::UnitKey;
 use super::remote::Remote;
 
 /// Requests that join one look-up; the next ones make another.
@@ -17,7 +18,7 @@ const MAX_KEYS_EACH: usize = 64;
 /// Joins the look-ups of several requests, such as the messages of a batch, into one for all of them.
 ///
 /// Give clones of one value to requests that one task polls in turn, for example with
-/// [`FuturesUnordered`](futures_util::stream::FuturesUnordered), and whose models share one [`Memo`](super::Memo). The
+/// [`FuturesUnordered`](futures_util::stream::FuturesUnordered), and whose models share one [`Cache`](super::Cache). The
 /// first request that reaches its look-up waits until the others had their turn, then looks up the keys of all. If it
 /// is dropped before that, nothing is found for the requests that joined it.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +30,7 @@ pub struct JointLookUp {
 /// The keys of one request, and the way back for what is found.
 #[derive(Debug)]
 struct Joining {
-    keys: Vec<MemoKey>,
+    keys: Vec<UnitKey>,
     /// Dropped without an answer if the store was not asked.
     found: oneshot::Sender<Vec<Option<Bytes>>>,
 }
@@ -47,7 +48,7 @@ impl JointLookUp {
     pub(super) async fn look_up(
         &self,
         remote: &Remote,
-        keys: &[MemoKey],
+        keys: &[UnitKey],
         found: &mut [Option<Bytes>],
     ) -> bool {
         if !remote.is_up() {
@@ -57,7 +58,7 @@ impl JointLookUp {
         if missing.len() > MAX_KEYS_EACH {
             return remote.look_up(keys, found).await;
         }
-        let mine: Vec<MemoKey> = missing.iter().map(|i| keys[*i]).collect();
+        let mine: Vec<UnitKey> = missing.iter().map(|i| keys[*i]).collect();
         let answers = match self.join(&mine) {
             Part::Follows(answer) => answer.await.ok(),
             Part::Leads(joining) => {
@@ -72,11 +73,8 @@ impl JointLookUp {
         asked
     }
 
-    fn join(&self, keys: &[MemoKey]) -> Part {
-        let mut gathering = self
-            .gathering
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    fn join(&self, keys: &[UnitKey]) -> Part {
+        let mut gathering = self.gathering.lock();
         let (found, answer) = oneshot::channel();
         let joining = Joining {
             keys: keys.to_vec(),
@@ -97,7 +95,7 @@ impl JointLookUp {
 /// Looks up `mine` and the keys of all that have joined, and hands each its part. `None` if the store was not asked.
 async fn lead(
     remote: &Remote,
-    mine: Vec<MemoKey>,
+    mine: Vec<UnitKey>,
     mut joining: mpsc::Receiver<Joining>,
 ) -> Option<Vec<Option<Bytes>>> {
     // From here on, others make the next look-up.

@@ -6,7 +6,7 @@ use bytes::BufMut;
 
 use super::digest;
 use super::namespace::{ModelTag, Namespace};
-use crate::rows::Rows;
+use crate::signature::Rows;
 use crate::tensor::Tensor;
 
 /// Changes whenever the meaning of a key or of a stored value changes: older entries are then never found.
@@ -52,15 +52,15 @@ impl ModelDigest {
 
 /// The identity of one unit of work: a model and the tensors it was given. Equal keys mean equal answers.
 ///
-/// A cryptographic digest, because callers choose the tensors: with a weaker one somebody could prepare two inputs
+/// A cryptographic digest, because callers choose the tensors: with a weaker one a caller could prepare two inputs
 /// with the same key and have one answered with the other's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct MemoKey {
+pub(crate) struct UnitKey {
     model: ModelTag,
     unit: [u8; 32],
 }
 
-impl MemoKey {
+impl UnitKey {
     /// The key as Redis sees it: `<namespace>:2:<model>:<unit>`, model and unit hexadecimal.
     pub(crate) fn to_redis(self, namespace: &Namespace) -> String {
         let mut key = namespace.prefix();
@@ -131,14 +131,14 @@ impl KeyMaker {
     }
 
     /// The keys of all `rows` rows.
-    pub(crate) fn rows(&mut self, inputs: &[Tensor], rows: usize) -> Vec<MemoKey> {
+    pub(crate) fn rows(&mut self, inputs: &[Tensor], rows: usize) -> Vec<UnitKey> {
         if let [only] = inputs
             && let Some(bytes) = only.data().plain_bytes(0..only.data().len())
             && let Some(length) = bytes.len().checked_div(rows)
             && length > 0
         {
             let units = digest::of_rows(&self.common, bytes, length).into_iter();
-            let key = |unit| MemoKey {
+            let key = |unit| UnitKey {
                 model: self.model,
                 unit,
             };
@@ -150,7 +150,7 @@ impl KeyMaker {
     }
 
     /// The key of the whole request.
-    pub(crate) fn whole(&mut self, inputs: &[Tensor]) -> MemoKey {
+    pub(crate) fn whole(&mut self, inputs: &[Tensor]) -> UnitKey {
         self.digest(inputs, |tensor| 0..tensor.data().len())
     }
 
@@ -158,7 +158,7 @@ impl KeyMaker {
         &mut self,
         inputs: &[Tensor],
         range: impl Fn(&Tensor) -> std::ops::Range<usize>,
-    ) -> MemoKey {
+    ) -> UnitKey {
         // Plain numbers of a single input are digested where they lie.
         let bytes = match inputs {
             [only] => only.data().plain_bytes(range(only)),
@@ -171,7 +171,7 @@ impl KeyMaker {
             }
             &self.scratch
         });
-        MemoKey {
+        UnitKey {
             model: self.model,
             unit: *blake3::keyed_hash(&self.common, bytes).as_bytes(),
         }
@@ -191,7 +191,7 @@ mod tests {
         Tensor::new(shape.to_vec(), TensorData::Float32(values.to_vec())).unwrap()
     }
 
-    fn row_key(model: ModelDigest, inputs: &[Tensor], row: usize) -> MemoKey {
+    fn row_key(model: ModelDigest, inputs: &[Tensor], row: usize) -> UnitKey {
         let rows = inputs[0].rows().unwrap();
         KeyMaker::for_rows(model, inputs).rows(inputs, rows)[row]
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use quick_cache::sync::Cache;
 use quick_cache::{OptionsBuilder, Weighter};
 
-use super::key::MemoKey;
+use super::key::UnitKey;
 
 /// What an entry costs beside its payload: the key, the `Bytes` handle, the cache's own slot and the allocation.
 const ENTRY_OVERHEAD_BYTES: u64 = 160;
@@ -12,15 +12,15 @@ const ENTRY_OVERHEAD_BYTES: u64 = 160;
 #[derive(Clone)]
 struct InBytes;
 
-impl Weighter<MemoKey, Bytes> for InBytes {
-    fn weight(&self, _key: &MemoKey, payload: &Bytes) -> u64 {
+impl Weighter<UnitKey, Bytes> for InBytes {
+    fn weight(&self, _key: &UnitKey, payload: &Bytes) -> u64 {
         payload.len() as u64 + ENTRY_OVERHEAD_BYTES
     }
 }
 
 /// Payloads by key. The policy of `quick_cache` (S3-FIFO) resists scans: rows seen once do not push out rows seen often.
 pub(super) struct LocalTier {
-    cache: Cache<MemoKey, Bytes, InBytes>,
+    cache: Cache<UnitKey, Bytes, InBytes>,
 }
 
 impl LocalTier {
@@ -37,11 +37,11 @@ impl LocalTier {
         })
     }
 
-    pub(super) fn get(&self, key: &MemoKey) -> Option<Bytes> {
+    pub(super) fn get(&self, key: &UnitKey) -> Option<Bytes> {
         self.cache.get(key)
     }
 
-    pub(super) fn put(&self, key: MemoKey, payload: Bytes) {
+    pub(super) fn put(&self, key: UnitKey, payload: Bytes) {
         self.cache.insert(key, payload);
     }
 

@@ -20,15 +20,15 @@ pub(crate) use codec::{RowStack, can_encode, decode, encode_row, encode_whole};
 pub(crate) use codec::{open, seal};
 pub use joint::JointLookUp;
 pub use key::ModelDigest;
-pub(crate) use key::{KeyMaker, MemoKey};
+pub(crate) use key::{KeyMaker, UnitKey};
 use local::LocalTier;
 pub use namespace::{ModelTag, ModelTagError, Namespace, NamespaceError};
-pub(crate) use remote::Remote;
+use remote::Remote;
 use single_flight::Flights;
 pub(crate) use single_flight::{Arrival, Landing, Lead};
 
 use crate::histogram::Times;
-use crate::store::MemoStore;
+use crate::store::Store;
 
 /// How the shared tier is used.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ pub(crate) struct LookUp {
 
 /// What the cache did so far. Cloning shares the counters.
 #[derive(Debug, Clone, Default)]
-pub struct MemoStats {
+pub struct CacheStats {
     /// Units found in this process.
     pub local_hits: Counter,
     /// Units found in the shared store.
@@ -72,7 +72,7 @@ pub struct MemoStats {
     pub misses: Counter,
     /// Of those found nowhere, units that another request was computing already.
     pub shared: Counter,
-    /// Values found in the shared store that were not valid results; they are computed anew and overwritten.
+    /// Values found in the shared store that were not valid results; they are computed again and overwritten.
     pub damaged: Counter,
     /// Look-ups and writes that the shared store failed or refused.
     pub remote_errors: Counter,
@@ -87,19 +87,20 @@ pub struct MemoStats {
 }
 
 /// The cache of one process, shared by all its models.
-pub struct Memo {
+pub struct Cache {
     local: Option<LocalTier>,
-    remote: Option<Arc<Remote>>,
+    remote: Option<Remote>,
     flights: Flights,
-    stats: MemoStats,
+    stats: CacheStats,
 }
 
-impl Memo {
+impl Cache {
     /// A cache with an in-process tier of `local_bytes` (0 for none) and, if given, a shared store.
     ///
-    /// With a store it must be called on a tokio runtime: the connection is kept by a task of its own.
-    pub fn new(local_bytes: u64, store: Option<(Arc<dyn MemoStore>, RemoteOptions)>) -> Self {
-        let stats = MemoStats::default();
+    /// With a store it must be called on a tokio runtime: the supervisor of the connection and the writer are tasks of
+    /// their own, which end with this cache.
+    pub fn new(local_bytes: u64, store: Option<(Arc<dyn Store>, RemoteOptions)>) -> Self {
+        let stats = CacheStats::default();
         let remote = store.map(|(store, options)| Remote::start(store, options, stats.clone()));
         let local = (local_bytes > 0)
             .then(|| LocalTier::new(local_bytes))
@@ -114,7 +115,7 @@ impl Memo {
 
     /// Whether there is a tier that can be asked now; if not, even the digests would be made in vain.
     pub fn is_available(&self) -> bool {
-        self.local.is_some() || self.remote.as_ref().is_some_and(|remote| remote.is_up())
+        self.local.is_some() || self.remote.as_ref().is_some_and(Remote::is_up)
     }
 
     /// Whether there is an in-process tier.
@@ -124,7 +125,7 @@ impl Memo {
 
     /// Whether the shared store answers; `None` without one.
     pub fn remote_is_up(&self) -> Option<bool> {
-        self.remote.as_ref().map(|remote| remote.is_up())
+        self.remote.as_ref().map(Remote::is_up)
     }
 
     /// Bytes the in-process tier holds.
@@ -133,7 +134,7 @@ impl Memo {
     }
 
     /// What the cache did so far.
-    pub fn stats(&self) -> &MemoStats {
+    pub fn stats(&self) -> &CacheStats {
         &self.stats
     }
 
@@ -141,7 +142,7 @@ impl Memo {
     /// `joint`, one for several requests.
     pub(crate) async fn look_up(
         &self,
-        keys: &[MemoKey],
+        keys: &[UnitKey],
         tiers: Tiers,
         joint: Option<&JointLookUp>,
     ) -> LookUp {
@@ -182,14 +183,14 @@ impl Memo {
         answer
     }
 
-    /// Takes the duty to compute those of `keys`, all different, that nobody else computes; tells where the others will
+    /// Becomes the leader of those of `keys`, all different, that are not being computed; returns where the others will
     /// land.
-    pub(crate) fn board(&self, keys: &[MemoKey]) -> (Lead<'_>, Vec<Option<Landing>>) {
+    pub(crate) fn board(&self, keys: &[UnitKey]) -> (Lead<'_>, Vec<Option<Landing>>) {
         self.flights.board(keys)
     }
 
     /// The payload for `key`, if this process itself holds it.
-    pub(crate) fn at_hand(&self, key: &MemoKey) -> Option<Bytes> {
+    pub(crate) fn at_hand(&self, key: &UnitKey) -> Option<Bytes> {
         self.local.as_ref()?.get(key)
     }
 
@@ -197,7 +198,7 @@ impl Memo {
     /// it has one.
     pub(crate) fn remember(
         &self,
-        entries: Vec<(MemoKey, Bytes)>,
+        entries: Vec<(UnitKey, Bytes)>,
         ttl: Option<Duration>,
         tiers: Tiers,
     ) {

@@ -1,18 +1,20 @@
-//! Units in work: what one request computes, others wait for instead of computing it too.
+//! In-flight computations: requests join the computation of a unit that another request has begun.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::key::MemoKey;
+use super::key::UnitKey;
 
 /// The units that are being computed anywhere in this process.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
-    flying: Mutex<HashMap<MemoKey, Landing>>,
+    /// Locked while the keys of one request are looked up or removed, never across an await.
+    flying: Mutex<HashMap<UnitKey, Landing>>,
 }
 
 /// How a flight ended.
@@ -24,18 +26,18 @@ enum Outcome {
     Failed,
 }
 
-/// What somebody who waits for a unit gets.
+/// What a request that waits for a unit gets.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// The unit's payload.
     Payload(Bytes),
-    /// Whoever computed it failed: compute it without waiting for anyone else.
+    /// The request that computed it failed: compute it without waiting for another one.
     Failed,
-    /// Whoever computed it has gone: somebody else has to take it over.
+    /// The request that computed it was dropped: another one has to take the lead.
     Abandoned,
 }
 
-/// A unit that somebody else computes.
+/// A unit that another request computes.
 #[derive(Debug, Clone)]
 pub(crate) struct Landing {
     outcome: watch::Receiver<Option<Outcome>>,
@@ -43,7 +45,7 @@ pub(crate) struct Landing {
 }
 
 impl Landing {
-    /// Waits for the unit. Whoever waits bounds the time.
+    /// Waits for the unit. The caller bounds the time.
     pub(crate) async fn arrival(mut self) -> Arrival {
         let outcome = match self.outcome.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone(),
@@ -64,13 +66,13 @@ impl Landing {
 #[derive(Debug)]
 pub(crate) struct Lead<'a> {
     flights: &'a Flights,
-    keys: Vec<MemoKey>,
+    keys: Vec<UnitKey>,
     outcome: watch::Sender<Option<Outcome>>,
 }
 
 impl Lead<'_> {
     /// Hands the payloads, in the order of the keys, to all who wait. They must have been remembered before: from here
-    /// on nobody finds this flight.
+    /// on no request finds this flight.
     pub(crate) fn land(mut self, payloads: impl Iterator<Item = Option<Bytes>>) {
         self.clear();
         if self.outcome.receiver_count() > 0 {
@@ -89,7 +91,7 @@ impl Lead<'_> {
         if self.keys.is_empty() {
             return;
         }
-        let mut flying = self.flights.lock();
+        let mut flying = self.flights.flying.lock();
         for key in self.keys.drain(..) {
             flying.remove(&key);
         }
@@ -98,22 +100,18 @@ impl Lead<'_> {
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        // Before the sender goes: whoever hears that it has gone must find the places free.
+        // Before the sender goes: a request that hears of that must find the keys free.
         self.clear();
     }
 }
 
 impl Flights {
-    fn lock(&self) -> MutexGuard<'_, HashMap<MemoKey, Landing>> {
-        self.flying.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes the lead for those of `keys`, all different, that nobody computes. For each key, in order: `None` if it is
+    /// Takes the lead for those of `keys`, all different, that no request computes. For each key, in order: `None` if it is
     /// the caller's now, else where it will land.
-    pub(super) fn board(&self, keys: &[MemoKey]) -> (Lead<'_>, Vec<Option<Landing>>) {
+    pub(super) fn board(&self, keys: &[UnitKey]) -> (Lead<'_>, Vec<Option<Landing>>) {
         let (outcome, receiver) = watch::channel(None);
         let mut mine = Vec::new();
-        let mut flying = self.lock();
+        let mut flying = self.flying.lock();
         let landings = keys.iter().map(|key| match flying.entry(*key) {
             Entry::Occupied(taken) => Some(taken.get().clone()),
             Entry::Vacant(free) => {
@@ -142,7 +140,7 @@ mod tests {
     use super::*;
     use crate::tensor::{Tensor, TensorData};
 
-    fn keys(rows: &[u8]) -> Vec<MemoKey> {
+    fn keys(rows: &[u8]) -> Vec<UnitKey> {
         let inputs = [Tensor::new(vec![rows.len()], TensorData::Uint8(rows.to_vec())).unwrap()];
         let model = ModelDigest::new(&blake3::hash(b"m"), "1");
         KeyMaker::for_rows(model, &inputs).rows(&inputs, rows.len())
@@ -153,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_comes_later_gets_what_the_first_one_computed() {
+    async fn later_requests_get_what_the_first_one_computed() {
         let flights = Flights::default();
         let (first, mine) = flights.board(&keys(&[1, 2]));
         assert!(mine.iter().all(Option::is_none));
@@ -163,11 +161,11 @@ mod tests {
         first.land(["one", "two"].map(|text| Some(text.into())).into_iter());
         assert_eq!(waiting.await.unwrap(), Arrival::Payload("two".into()));
         second.land([None].into_iter());
-        assert!(flights.lock().is_empty());
+        assert!(flights.flying.lock().is_empty());
     }
 
     #[tokio::test]
-    async fn nobody_is_stranded_by_a_leader_that_fails_or_goes() {
+    async fn no_request_is_stranded_by_a_leader_that_fails_or_goes() {
         let flights = Flights::default();
         let (first, _) = flights.board(&keys(&[1]));
         let (_, landings) = flights.board(&keys(&[1]));
@@ -179,6 +177,6 @@ mod tests {
         drop(second);
         assert_eq!(landing(landings, 0).arrival().await, Arrival::Abandoned);
         let (_third, landings) = flights.board(&keys(&[1]));
-        assert!(landings[0].is_none(), "somebody else takes the lead");
+        assert!(landings[0].is_none(), "another request takes the lead");
     }
 }

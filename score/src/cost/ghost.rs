@@ -134,6 +134,16 @@ fn is_tagged(slot: u32, tag: u32) -> bool {
     slot >> MARK_BITS == tag >> MARK_BITS
 }
 
+/// Something followed: the row, its fingerprint, its marks if it was seen before.
+pub(super) type Followed = (usize, u64, Option<Marks>);
+
+/// What the ghost says of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(super) rows: Vec<Followed>,
+    pub(super) request: Option<Followed>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::average::{Fit, Share};
-use super::ghost::{Ghost, Marks, Sight};
-use super::planner::{Available, Decision};
-use super::{CostFigures, Plan};
+use super::ghost::{Followed, Ghost, Marks, Seen, Sight};
+use super::plan::{Available, CostFigures, Decision, Plan};
 use crate::cache::Tiers;
 
 /// How much one followed row tells about how many remembered results are still there.
@@ -29,16 +28,6 @@ pub(crate) struct LookedUp<'a> {
     pub(crate) remote: Option<Duration>,
     /// Whether a row was found in this process, and whether anywhere.
     pub(crate) row: &'a dyn Fn(usize) -> (bool, bool),
-}
-
-/// Something followed: the row, its fingerprint, its marks if it was seen before.
-type Followed = (usize, u64, Option<Marks>);
-
-/// What the ghost says of a request.
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    rows: Vec<Followed>,
-    request: Option<Followed>,
 }
 
 /// Looking up by row, or by request.

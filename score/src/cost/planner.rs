@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::Plan;
-use super::learned::{Learned, Seen};
+use super::learned::Learned;
+use super::plan::{Available, Plan};
 use crate::cache::Tiers;
 
 /// A plan is kept until it costs this many times what the cheapest one does.
@@ -16,50 +16,14 @@ const EQUAL_UP_TO: f64 = 1.02;
 const STEADY_REQUESTS: u32 = 64;
 /// How often the plan is thought over after that.
 const RECONSIDERED_EVERY: u32 = 8;
-/// Probes follow each other: the first one finds cold whatever was not used for long, and tells nothing of the costs it
-/// would have in use.
+/// Probes follow each other: the first one finds everything cold that was not used for long, so it does not show the costs
+/// in normal use.
 const PROBES_IN_A_ROW: u32 = 4;
 /// Requests from the first one to the next first one, on average: one of 128 requests is a probe.
 const REQUESTS_PER_ROW: u32 = 128 * PROBES_IN_A_ROW;
 /// The same where requests are few, but not more often than in each [`PROBE_PAUSE`].
 const FEW_REQUESTS_PER_ROW: u32 = 16 * PROBES_IN_A_ROW;
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
-
-/// The tiers that can be asked.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Available {
-    pub(crate) local: bool,
-    pub(crate) remote: bool,
-}
-
-impl Available {
-    /// Whether a plan is one of its own here. Where there is one tier, all tiers are that one.
-    fn has(self, plan: Plan) -> bool {
-        match plan {
-            Plan::Rows(Tiers::Local) | Plan::Request(Tiers::Local) => self.local && self.remote,
-            _ => true,
-        }
-    }
-}
-
-/// How a request is to be scored.
-#[derive(Debug)]
-pub(crate) struct Decision {
-    pub(crate) plan: Plan,
-    pub(super) seen: Seen,
-    /// The tiers that the request before was to ask too: only their times are learned.
-    pub(super) warm: Option<Tiers>,
-}
-
-impl Default for Decision {
-    fn default() -> Self {
-        Self {
-            plan: Plan::DEFAULT,
-            seen: Seen::default(),
-            warm: Some(Tiers::All),
-        }
-    }
-}
 
 /// The plan for requests of about one size.
 #[derive(Debug, Clone, Copy)]

@@ -6,6 +6,7 @@ use std::hash::BuildHasher;
 use foldhash::quality::{FixedState, RandomState};
 
 use super::*;
+use crate::cache::Tiers;
 
 /// Times in microseconds.
 struct World {
@@ -51,7 +52,7 @@ impl World {
             in_local: HashSet::default(),
             in_remote: HashSet::default(),
         };
-        world.costs.lock().planner = Planner::new(fastrand::Rng::with_seed(3));
+        world.costs.state.lock().planner = Planner::new(fastrand::Rng::with_seed(3));
         world
     }
 
@@ -107,7 +108,7 @@ impl World {
             remote,
             row: &row,
         };
-        let mut state = self.costs.lock();
+        let mut state = self.costs.state.lock();
         let State { learned, ghost, .. } = &mut *state;
         learned.looked_up(&decision, &outcome, ghost.as_mut(), self.now);
         drop(state);
@@ -115,7 +116,11 @@ impl World {
         if missing > 0 {
             self.compute(if by_request { rows.len() } else { missing });
             let took = self.time(1.0 * missing as f64);
-            self.costs.lock().learned.stored(missing, took, self.now);
+            self.costs
+                .state
+                .lock()
+                .learned
+                .stored(missing, took, self.now);
         }
         if self.available.local {
             self.in_local.extend(&units);
@@ -134,6 +139,7 @@ impl World {
         let infer = self.time(self.run + self.row * rows as f64);
         let awaited = infer + self.time(5.0);
         self.costs
+            .state
             .lock()
             .learned
             .ran(rows, infer, awaited, self.now);
@@ -182,7 +188,7 @@ impl Seen {
 const ROWS: Plan = Plan::Rows(Tiers::All);
 const LOCAL: Plan = Plan::Rows(Tiers::Local);
 
-/// Rows nobody has asked for.
+/// Rows that no request has had.
 fn new(rng: &mut fastrand::Rng) -> u64 {
     rng.u64(..)
 }

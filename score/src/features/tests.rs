@@ -48,7 +48,11 @@ impl FakeStore {
     }
 }
 
-impl MemoStore for FakeStore {
+impl Store for FakeStore {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
     fn connect(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         self.connects.fetch_add(1, Ordering::Relaxed);
         Box::pin(self.act())

@@ -4,8 +4,8 @@ use super::Model;
 use super::graph::{Proof, Reading};
 use super::made_up::Kind;
 use super::probe::{CLOSE, Company, Probe, ROUGHLY, Tried};
-use crate::rows::Rows;
 use crate::signature::ModelSignature;
+use crate::signature::Rows;
 
 /// What is known of a model beyond its signature.
 #[derive(Debug, Clone, PartialEq, Eq)]

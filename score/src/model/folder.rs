@@ -15,7 +15,7 @@ use super::options::{FeatureOptions, INPUT_KEYS, InputOptions};
 use super::preprocessor::Preprocessor;
 use crate::cache::Namespace;
 use crate::error::LoadError;
-use crate::rows::Rows;
+use crate::signature::Rows;
 use crate::signature::{ModelSignature, TensorSpec};
 
 /// Names that paths such as `/api/score/v2` need for themselves.
@@ -36,7 +36,7 @@ pub struct ModelOptions {
     pub labels: Vec<String>,
     /// Rows one request may hold; the setting of the whole app if not given.
     pub max_rows: Option<usize>,
-    /// How long Redis keeps a result of this model, such as `"1h"`; the setting of the whole app if not given.
+    /// How long the shared store keeps a result of this model, such as `"1h"`; the setting of the whole app if not given.
     #[serde(default, deserialize_with = "duration")]
     pub ttl: Option<Duration>,
     /// How callers may write inputs, by input name.
@@ -193,7 +193,7 @@ impl ModelPlace {
     /// If the folder cannot be told from the root, because there is no current directory.
     pub fn of_folder(folder: &Path) -> io::Result<Self> {
         let folder = std::path::absolute(folder)?;
-        // `.../<name>/<version>` where Azure ML mounts one registered model.
+        // `.../<name>/<version>` is how model registries mount one version of a model.
         let is_version = version_of(&folder).is_some();
         let around = folder.parent().filter(|_| is_version).map(Path::to_owned);
         Ok(Self {
@@ -294,8 +294,8 @@ fn options_of(whole: &Path, below: &Path) -> (Option<PathBuf>, String) {
     }
 }
 
-/// The models in `root`, sorted by name: every folder in it, or `root` itself if an ONNX file lies right there. Both
-/// are ways in which Azure ML lays out `AZUREML_MODEL_DIR`.
+/// The models in `root`, sorted by name: every folder in it, or `root` itself if an ONNX file lies right there. Model
+/// registries lay out the models of a deployment in both ways.
 ///
 /// # Errors
 /// If `root` cannot be read.

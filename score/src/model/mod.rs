@@ -1,6 +1,7 @@
-//! Models: what they are, where they lie, and the only call into ONNX Runtime.
+//! Models: what they have to do, where they lie, and the only call into ONNX Runtime.
 
 mod character;
+mod contract;
 mod declared;
 mod file_buf;
 mod files;
@@ -19,38 +20,12 @@ mod refusal;
 
 pub(crate) use character::examine;
 pub use character::{Character, Evidence};
+pub use contract::{Model, RunError};
 pub use files::ModelFiles;
 pub use folder::{ModelFolder, ModelOptions, ModelPlace, check_name, find_models};
 pub(crate) use graph::Reading;
 pub(crate) use onnx::OnnxModel;
-pub use onnx::Runtime;
+pub use onnx::{Runtime, SettingNames};
 pub(crate) use options::check_inputs;
 pub use options::{FeatureFormat, FeatureOptions, ImageLayout, InputOptions, MissingValues};
 pub use picture::{Background, Resample, Resize};
-
-use crate::signature::ModelSignature;
-use crate::tensor::Tensor;
-
-/// Why one run gave no result.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum RunError {
-    /// The model cannot work with these values; other values may be fine.
-    #[error("{0}")]
-    Rejected(String),
-    /// The runtime or this program failed.
-    #[error("{0}")]
-    Failed(String),
-}
-
-/// Something that turns input tensors into output tensors, one run at a time.
-pub(crate) trait Model: Send {
-    /// What goes in and out.
-    fn signature(&self) -> &ModelSignature;
-
-    /// Runs once on tensors that fit the signature: all required inputs in its order, then the optional ones with the
-    /// indices `given`. The tensors of the outputs come in the signature's order too.
-    ///
-    /// # Errors
-    /// [`RunError`] says whose fault it was.
-    fn run(&mut self, inputs: &[Tensor], given: &[usize]) -> Result<Vec<Tensor>, RunError>;
-}

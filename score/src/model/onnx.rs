@@ -4,7 +4,7 @@ use std::any::Any;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
@@ -13,6 +13,7 @@ use ort::value::{
     DynMapValueType, DynSequenceValueType, DynTensorValueType, DynValue, IntoTensorElementType,
     Tensor as OrtTensor, TensorElementType, TensorRef, ValueType,
 };
+use parking_lot::Mutex;
 
 use super::declared::Undeclared;
 use super::refusal::{explain, message};
@@ -20,6 +21,24 @@ use super::{Model, ModelFolder, RunError};
 use crate::error::LoadError;
 use crate::signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
 use crate::tensor::{ElementType, Tensor, TensorData};
+
+/// What the program's settings are called, for errors that say what to change.
+#[derive(Debug, Clone, Copy)]
+pub struct SettingNames {
+    /// The one with the path of ONNX Runtime, such as `RUNTIME_PATH`.
+    pub library: &'static str,
+    /// The one, with its value, that allows models to bring operators of their own.
+    pub custom_ops: &'static str,
+}
+
+impl Default for SettingNames {
+    fn default() -> Self {
+        Self {
+            library: "its path is a setting",
+            custom_ops: "allow_custom_ops=on",
+        }
+    }
+}
 
 /// The environment of this process, as long as it is used. The lock is held while the library is loaded.
 static CURRENT: Mutex<Weak<Environment>> = Mutex::new(Weak::new());
@@ -30,6 +49,7 @@ pub struct Runtime {
     environment: Arc<Environment>,
     build: String,
     custom_ops: bool,
+    names: SettingNames,
 }
 
 impl Runtime {
@@ -43,7 +63,7 @@ impl Runtime {
             path: library.display().to_string(),
             reason: first_line(&reason),
         };
-        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = CURRENT.lock();
         if let Some(environment) = current.upgrade() {
             return Ok(Self::of(environment));
         }
@@ -71,6 +91,7 @@ impl Runtime {
             environment,
             build: ort::info().to_owned(),
             custom_ops: false,
+            names: SettingNames::default(),
         }
     }
 
@@ -82,6 +103,12 @@ impl Runtime {
             custom_ops: allowed,
             ..self
         }
+    }
+
+    /// The same runtime, whose errors name the program's settings.
+    #[must_use]
+    pub fn with_setting_names(self, names: SettingNames) -> Self {
+        Self { names, ..self }
     }
 
     /// What exactly was loaded: release, commit and build flags. Part of every key of a remembered result.
@@ -116,7 +143,7 @@ impl OnnxModel {
         // ort answers some exotic type declarations with a panic.
         catch_unwind(AssertUnwindSafe(|| {
             let session = open_session(runtime, file, operators.as_deref(), threads)
-                .map_err(|error| failed(explain(&error.to_string(), file)))?;
+                .map_err(|error| failed(explain(&error.to_string(), file, runtime.names)))?;
             let mut signature = signature(&session)?;
             forget_undeclared_shapes(&mut signature, file)?;
             Ok(Self { session, signature })
@@ -134,10 +161,10 @@ fn operators(runtime: &Runtime, folder: &ModelFolder) -> Result<Option<PathBuf>,
         return Ok(None);
     };
     if !runtime.custom_ops {
-        return Err(folder.wrong_options(
-            "custom_ops: the library is native code, which would run with all rights of this process; \
-             SCORE_CUSTOM_OPS=on allows that",
-        ));
+        return Err(folder.wrong_options(&format!(
+            "custom_ops: the library is native code, which would run with all rights of this process; {} allows that",
+            runtime.names.custom_ops
+        )));
     }
     // Absolute, since the loader searches the system for a bare name.
     let library = std::path::absolute(library);
@@ -151,7 +178,7 @@ fn open_session(
     operators: Option<&Path>,
     threads: usize,
 ) -> ort::Result<Session> {
-    // Spinning threads take the core from whoever needs it.
+    // Spinning threads take the core from threads that have work.
     let mut builder = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(threads)?

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::onnx::SettingNames;
 use super::onnx_file::OnnxFile;
 
 /// Domains whose operators ONNX Runtime itself has.
@@ -14,12 +15,12 @@ const OWN_DOMAINS: [&str; 5] = [
 ];
 
 /// Its text as a reason, with what to change where that is known.
-pub(super) fn explain(text: &str, file: &Path) -> String {
+pub(super) fn explain(text: &str, file: &Path, names: SettingNames) -> String {
     let text = text.lines().next().unwrap_or_default().trim();
-    let known = ir_version(text, file)
-        .or_else(|| opset(text, file))
-        .or_else(|| custom_operator(text))
-        .or_else(|| unknown_operator(text, file));
+    let known = ir_version(text, file, names)
+        .or_else(|| opset(text, file, names))
+        .or_else(|| custom_operator(text, names))
+        .or_else(|| unknown_operator(text, file, names));
     if let Some(reason) = known {
         return reason;
     }
@@ -67,29 +68,31 @@ pub(super) fn message(text: &str) -> &str {
     }
 }
 
-fn ir_version(text: &str, file: &Path) -> Option<String> {
+fn ir_version(text: &str, file: &Path, names: SettingNames) -> Option<String> {
     let (_, rest) = text.split_once("Unsupported model IR version: ")?;
     let (found, most) = rest.split_once(", max supported IR version: ")?;
     let opsets = opsets_of(file).map_or(String::new(), |opsets| format!(" (with {opsets})"));
     Some(format!(
         "the file is of ONNX IR version {found}{opsets}, and this ONNX Runtime takes versions up to {most}: save it again with an \
-         older one (in Python: model.ir_version = {most} before onnx.save), or take a newer ONNX Runtime (ORT_DYLIB_PATH)"
+         older one (in Python: model.ir_version = {most} before onnx.save), or take a newer ONNX Runtime ({})",
+        names.library
     ))
 }
 
-fn opset(text: &str, file: &Path) -> Option<String> {
+fn opset(text: &str, file: &Path, names: SettingNames) -> Option<String> {
     let (_, rest) = text.split_once("official support for domain ")?;
     let (domain, rest) = rest.split_once(" is till opset ")?;
     let most: String = rest.chars().take_while(char::is_ascii_digit).collect();
     let opsets = opsets_of(file).unwrap_or_else(|| "a newer opset".to_owned());
     Some(format!(
         "the file needs {opsets}, and this ONNX Runtime takes {domain} up to opset {most}: export it with opset_version={most} or \
-         less, convert it by onnx.version_converter, or take a newer ONNX Runtime (ORT_DYLIB_PATH)"
+         less, convert it by onnx.version_converter, or take a newer ONNX Runtime ({})",
+        names.library
     ))
 }
 
 /// `ai.onnx.contrib:BasicTokenizer(-1) is not a registered function/op`
-fn custom_operator(text: &str) -> Option<String> {
+fn custom_operator(text: &str, names: SettingNames) -> Option<String> {
     let (head, _) = text.split_once(" is not a registered function/op")?;
     let name = head.rsplit([' ', '\'']).next()?;
     let name = name.split_once('(').map_or(name, |(name, _)| name);
@@ -105,19 +108,21 @@ fn custom_operator(text: &str) -> Option<String> {
     };
     Some(format!(
         "the operator {operator} is of the domain {domain}, whose operators are custom: put {library} beside the model, name \
-         it as custom_ops in model.toml and set SCORE_CUSTOM_OPS=on"
+         it as custom_ops in model.toml and set {}",
+        names.custom_ops
     ))
 }
 
 /// An operator of ONNX or of ONNX Runtime that this release does not know.
-fn unknown_operator(text: &str, file: &Path) -> Option<String> {
+fn unknown_operator(text: &str, file: &Path, names: SettingNames) -> Option<String> {
     let unknown =
         text.contains("is not a registered function/op") || text.contains("No Op registered for ");
     let opsets = unknown.then(|| opsets_of(file)).flatten()?;
     Some(format!(
-        "{}; the file asks for {opsets}: this ONNX Runtime has no such operator there; take a newer one (ORT_DYLIB_PATH), or \
+        "{}; the file asks for {opsets}: this ONNX Runtime has no such operator there; take a newer one ({}), or \
          export the model with another opset",
-        message(text)
+        message(text),
+        names.library
     ))
 }
 
@@ -134,6 +139,11 @@ fn opsets_of(file: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NAMES: SettingNames = SettingNames {
+        library: "RUNTIME_PATH",
+        custom_ops: "CUSTOM_OPS=on",
+    };
 
     #[test]
     fn known_reasons_come_with_a_remedy() {
@@ -159,7 +169,7 @@ mod tests {
             ),
         ];
         for (text, expected) in cases {
-            let said = explain(text, Path::new("no such file"));
+            let said = explain(text, Path::new("no such file"), NAMES);
             assert!(said.contains(expected), "{said}");
             assert!(!said.contains(".cc:") && !said.contains(".h:"), "{said}");
         }

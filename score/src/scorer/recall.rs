@@ -7,7 +7,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 
 use super::{Scored, Scorer};
-use crate::cache::{Arrival, JointLookUp, Landing, Lead, LookUp, MemoKey, Tiers};
+use crate::cache::{Arrival, JointLookUp, Landing, Lead, LookUp, Tiers, UnitKey};
 use crate::cost::{Decision, LookedUp};
 use crate::error::ScoreError;
 use crate::request::{CacheOutcome, Timings};
@@ -83,7 +83,7 @@ impl Scorer {
             score.near = Empty,
             score.found = Empty
         );
-        let looking = self.memo.look_up(&units.keys, tiers, joint);
+        let looking = self.cache.look_up(&units.keys, tiers, joint);
         let answer = looking.instrument(span.clone()).await;
         if !span.is_disabled() {
             span.record(
@@ -158,7 +158,7 @@ impl Scorer {
         }
     }
 
-    /// Finds out which of the missing units somebody else computes already.
+    /// Finds out which of the missing units another request is already computing.
     fn share(&self, recall: &mut Recall, missing: Vec<usize>, sharing: bool) -> Shares<'_> {
         if !sharing {
             return Shares {
@@ -166,8 +166,8 @@ impl Scorer {
                 ..Shares::default()
             };
         }
-        let keys: Vec<MemoKey> = missing.iter().map(|u| recall.units.keys[*u]).collect();
-        let (lead, landings) = self.memo.board(&keys);
+        let keys: Vec<UnitKey> = missing.iter().map(|u| recall.units.keys[*u]).collect();
+        let (lead, landings) = self.cache.board(&keys);
         let mut shares = Shares::default();
         let mut led = Vec::with_capacity(missing.len());
         for (unit, landing) in missing.into_iter().zip(landings) {
@@ -177,12 +177,12 @@ impl Scorer {
             }
             led.push(unit);
             // It may have landed since it was looked up.
-            recall.found[unit] = self.memo.at_hand(&recall.units.keys[unit]);
+            recall.found[unit] = self.cache.at_hand(&recall.units.keys[unit]);
             if recall.found[unit].is_none() {
                 shares.mine.push(unit);
             }
         }
-        self.memo.stats().shared.inc_by(shares.others.len() as u64);
+        self.cache.stats().shared.inc_by(shares.others.len() as u64);
         shares.lead = Some((lead, led));
         shares
     }
@@ -257,7 +257,7 @@ impl Scorer {
             recall.found[*unit] = Some(payload);
         }
         let ttl = self.metadata.options.ttl;
-        self.memo.remember(entries, ttl, recall.tiers);
+        self.cache.remember(entries, ttl, recall.tiers);
         self.costs.stored(computed.len(), start.elapsed());
         true
     }

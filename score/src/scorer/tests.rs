@@ -1,4 +1,10 @@
+mod cache_use;
+mod faults;
+mod inputs;
+mod loading;
+mod shared_store;
 mod sharing;
+mod values;
 
 use std::sync::{Mutex, mpsc};
 
@@ -9,9 +15,10 @@ use tokio::task::yield_now;
 
 use super::*;
 use crate::cache::{Namespace, RemoteOptions, Tiers};
-use crate::model::{Evidence, RunError};
+use crate::model::RunError;
 use crate::signature::{Dim, TensorSpec};
-use crate::store::{MemoStore, StoreEntry, StoreError};
+use crate::store::{Store, StoreEntry, StoreError};
+use crate::tensor::ElementType;
 
 /// The inputs of every run of a model, in order.
 #[derive(Clone, Default)]
@@ -98,7 +105,7 @@ impl Plan {
 
     fn start(
         self,
-        memo: &Arc<Memo>,
+        cache: &Arc<Cache>,
         answer: impl FnMut(&[Tensor]) -> Answer + Send + 'static,
     ) -> (Scorer, Runs) {
         let runs = Runs::default();
@@ -126,7 +133,7 @@ impl Plan {
             load_time: Duration::ZERO,
         };
         let models: Vec<Box<dyn Model>> = vec![Box::new(model)];
-        let scorer = Scorer::start(metadata, models, self.options, memo.clone()).unwrap();
+        let scorer = Scorer::start(metadata, models, self.options, cache.clone()).unwrap();
         (scorer, runs)
     }
 }
@@ -139,8 +146,8 @@ fn spec(name: &str, element_type: ElementType, shape: Vec<Dim>) -> TensorSpec {
     }
 }
 
-fn memo() -> Arc<Memo> {
-    Arc::new(Memo::new(1 << 20, None))
+fn cache() -> Arc<Cache> {
+    Arc::new(Cache::new(1 << 20, None))
 }
 
 fn column(values: &[f32]) -> Tensor {
@@ -185,6 +192,36 @@ fn asked(hits: usize, rows: usize) -> CacheOutcome {
     CacheOutcome::Asked { hits, rows }
 }
 
+/// A model that gives back a column of strings as it came.
+fn echo_of(ty: ElementType) -> Plan {
+    let column = || vec![Dim::Dynamic(None)];
+    Plan {
+        signature: ModelSignature::of_tensors(
+            vec![spec("x", ty, column())],
+            vec![spec("y", ty, column())],
+        ),
+        ..Plan::default()
+    }
+}
+
+fn request_of(data: TensorData) -> InferenceRequest {
+    let tensor = Tensor::new(vec![data.len()], data).unwrap();
+    InferenceRequest {
+        inputs: vec![named("x", tensor)],
+        ..InferenceRequest::default()
+    }
+}
+
+/// A model that waits for leave before it answers.
+fn held(plan: Plan, cache: &Arc<Cache>) -> (Scorer, Runs, mpsc::Sender<()>) {
+    let (allow, allowed) = mpsc::channel();
+    let (scorer, runs) = plan.start(cache, move |inputs| {
+        let _ = allowed.recv();
+        tenfold(inputs)
+    });
+    (scorer, runs, allow)
+}
+
 /// Every row times ten.
 fn tenfold(inputs: &[Tensor]) -> Answer {
     let values = floats(&inputs[0]);
@@ -224,7 +261,7 @@ fn padded(inputs: &[Tensor]) -> Answer {
 
 #[tokio::test]
 async fn a_repeated_request_is_answered_alike_without_a_run() {
-    let (scorer, runs) = Plan::default().start(&memo(), tenfold);
+    let (scorer, runs) = Plan::default().start(&cache(), tenfold);
     let first = score(&scorer, &[1.0, 2.0]).await;
     let second = score(&scorer, &[1.0, 2.0]).await;
     assert_eq!((first.cache, second.cache), (asked(0, 2), asked(2, 2)));
@@ -235,7 +272,7 @@ async fn a_repeated_request_is_answered_alike_without_a_run() {
 
 #[tokio::test]
 async fn only_new_rows_run() {
-    let (scorer, runs) = Plan::default().start(&memo(), tenfold);
+    let (scorer, runs) = Plan::default().start(&cache(), tenfold);
     score(&scorer, &[1.0, 2.0]).await;
     let half = score(&scorer, &[1.0, 3.0, 2.0, 4.0]).await;
     assert_eq!(half.cache, asked(2, 4));
@@ -245,7 +282,7 @@ async fn only_new_rows_run() {
 
 #[tokio::test]
 async fn scored_and_computed_rows_are_counted_apart() {
-    let (scorer, _) = Plan::default().start(&memo(), tenfold);
+    let (scorer, _) = Plan::default().start(&cache(), tenfold);
     score(&scorer, &[1.0, 2.0]).await;
     score(&scorer, &[1.0, 3.0, 2.0]).await;
     let stats = scorer.stats();
@@ -255,7 +292,7 @@ async fn scored_and_computed_rows_are_counted_apart() {
 
 #[tokio::test]
 async fn equal_rows_of_a_request_are_computed_once() {
-    let (scorer, runs) = Plan::default().start(&memo(), tenfold);
+    let (scorer, runs) = Plan::default().start(&cache(), tenfold);
     let response = score(&scorer, &[2.0, 1.0, 2.0, 2.0, 1.0]).await;
     assert_eq!(output(&response), [20.0, 10.0, 20.0, 20.0, 10.0]);
     assert_eq!(response.cache, asked(0, 5));
@@ -264,7 +301,7 @@ async fn equal_rows_of_a_request_are_computed_once() {
 
 #[tokio::test]
 async fn a_remembered_row_that_occurs_twice_is_two_hits() {
-    let (scorer, _) = Plan::default().start(&memo(), tenfold);
+    let (scorer, _) = Plan::default().start(&cache(), tenfold);
     score(&scorer, &[1.0]).await;
     let response = score(&scorer, &[1.0, 2.0, 1.0]).await;
     assert_eq!(response.cache, asked(2, 3));
@@ -272,7 +309,7 @@ async fn a_remembered_row_that_occurs_twice_is_two_hits() {
 
 #[tokio::test]
 async fn remembered_rows_come_back_in_the_order_of_the_request() {
-    let (scorer, runs) = Plan::default().start(&memo(), tenfold);
+    let (scorer, runs) = Plan::default().start(&cache(), tenfold);
     score(&scorer, &[1.0, 2.0, 3.0]).await;
     let response = score(&scorer, &[3.0, 1.0, 2.0]).await;
     assert_eq!(output(&response), [30.0, 10.0, 20.0]);
@@ -281,7 +318,7 @@ async fn remembered_rows_come_back_in_the_order_of_the_request() {
 
 #[tokio::test]
 async fn different_requests_share_their_common_rows() {
-    let (scorer, runs) = Plan::default().start(&memo(), tenfold);
+    let (scorer, runs) = Plan::default().start(&cache(), tenfold);
     score(&scorer, &[1.0, 2.0]).await;
     let other = score(&scorer, &[2.0, 3.0]).await;
     assert_eq!(other.cache, asked(1, 2));
@@ -291,7 +328,7 @@ async fn different_requests_share_their_common_rows() {
 
 #[tokio::test]
 async fn zero_and_negative_zero_are_different_rows() {
-    let (scorer, _) = Plan::default().start(&memo(), tenfold);
+    let (scorer, _) = Plan::default().start(&cache(), tenfold);
     score(&scorer, &[0.0]).await;
     let negative = score(&scorer, &[-0.0]).await;
     assert_eq!(negative.cache, asked(0, 1));
@@ -306,7 +343,7 @@ async fn inputs_are_taken_in_any_order() {
         plan.signature.inputs[0].dims().to_vec(),
     );
     plan.signature.inputs.push(spec("z", ty, shape));
-    let (scorer, runs) = plan.start(&memo(), tenfold);
+    let (scorer, runs) = plan.start(&cache(), tenfold);
     let (x, z) = (named("x", column(&[1.0])), named("z", column(&[2.0])));
     let mut outcomes = Vec::new();
     for inputs in [vec![x.clone(), z.clone()], vec![z, x]] {
@@ -321,96 +358,8 @@ async fn inputs_are_taken_in_any_order() {
 }
 
 #[tokio::test]
-async fn refresh_computes_again_and_overwrites() {
-    let (scorer, runs) = Plan::default().start(&memo(), counting());
-    assert_eq!(output(&score(&scorer, &[1.0]).await), [101.0]);
-    let refreshed = scorer
-        .score(request_using(CacheUse::Refresh, &[1.0]))
-        .await
-        .unwrap();
-    assert_eq!(output(&refreshed), [201.0]);
-    assert_eq!(refreshed.cache, asked(0, 1));
-    assert_eq!(output(&score(&scorer, &[1.0]).await), [201.0]);
-    assert_eq!(runs.count(), 2);
-}
-
-#[tokio::test]
-async fn refresh_overwrites_whichever_way_will_be_looked_for() {
-    let mut plan = Plan::default();
-    plan.options.cache = CachePolicy::Auto;
-    let (scorer, _) = plan.start(&memo(), tenfold);
-    let request = request_using(CacheUse::Refresh, &[1.0, 2.0]);
-    let inputs = scorer.metadata.signature.arrange(request.inputs.clone());
-    let whole = Units::whole(scorer.metadata.digest, &inputs.unwrap(), 2);
-    assert!(scorer.memo.at_hand(&whole.keys[0]).is_none());
-    scorer.score(request).await.unwrap();
-    let payload = scorer.memo.at_hand(&whole.keys[0]).unwrap();
-    let outputs = whole.join(&scorer.metadata.signature, &[Some(payload)]);
-    assert_eq!(floats(&outputs.unwrap()[0]), [10.0, 20.0]);
-}
-
-#[tokio::test]
-async fn bypass_does_not_read() {
-    let (scorer, _) = Plan::default().start(&memo(), counting());
-    score(&scorer, &[1.0]).await;
-    let bypassed = scorer
-        .score(request_using(CacheUse::Bypass, &[1.0]))
-        .await
-        .unwrap();
-    assert_eq!(output(&bypassed), [201.0]);
-    assert_eq!(bypassed.cache, CacheOutcome::Bypass);
-}
-
-#[tokio::test]
-async fn bypass_does_not_write() {
-    let memo = memo();
-    let (scorer, _) = Plan::default().start(&memo, counting());
-    scorer
-        .score(request_using(CacheUse::Bypass, &[1.0]))
-        .await
-        .unwrap();
-    assert_eq!(memo.local_bytes(), 0);
-    assert_eq!(score(&scorer, &[1.0]).await.cache, asked(0, 1));
-}
-
-#[tokio::test]
-async fn bypass_leaves_what_is_remembered_as_it_is() {
-    let (scorer, _) = Plan::default().start(&memo(), counting());
-    score(&scorer, &[1.0]).await;
-    scorer
-        .score(request_using(CacheUse::Bypass, &[1.0]))
-        .await
-        .unwrap();
-    assert_eq!(output(&score(&scorer, &[1.0]).await), [101.0]);
-}
-
-#[tokio::test]
-async fn a_model_that_is_not_memoized_bypasses_the_cache() {
-    let memo = memo();
-    let plan = Plan {
-        memoize: false,
-        ..Plan::default()
-    };
-    let (scorer, runs) = plan.start(&memo, tenfold);
-    for _ in 0..2 {
-        assert_eq!(score(&scorer, &[1.0]).await.cache, CacheOutcome::Bypass);
-    }
-    assert_eq!((runs.count(), memo.local_bytes()), (2, 0));
-}
-
-#[tokio::test]
-async fn without_a_cache_every_request_bypasses_it() {
-    let memo = Arc::new(Memo::new(0, None));
-    let (scorer, runs) = Plan::default().start(&memo, tenfold);
-    for _ in 0..2 {
-        assert_eq!(score(&scorer, &[1.0]).await.cache, CacheOutcome::Bypass);
-    }
-    assert_eq!(runs.count(), 2);
-}
-
-#[tokio::test]
 async fn a_request_of_independent_rows_can_be_remembered_as_one() {
-    let (scorer, runs) = Plan::default().start(&memo(), tenfold);
+    let (scorer, runs) = Plan::default().start(&cache(), tenfold);
     for hits in [0, 3] {
         let inputs = request(&[1.0, 1.0, 3.0]).inputs;
         let inputs = scorer.metadata.signature.arrange(inputs).unwrap();
@@ -427,7 +376,7 @@ async fn a_request_of_independent_rows_can_be_remembered_as_one() {
 
 #[tokio::test]
 async fn rows_that_belong_together_are_remembered_as_one() {
-    let (scorer, runs) = Plan::together().start(&memo(), centred);
+    let (scorer, runs) = Plan::together().start(&cache(), centred);
     let first = score(&scorer, &[1.0, 3.0]).await;
     let second = score(&scorer, &[1.0, 3.0]).await;
     assert_eq!((first.cache, second.cache), (asked(0, 1), asked(1, 1)));
@@ -439,7 +388,7 @@ async fn rows_that_belong_together_are_remembered_as_one() {
 
 #[tokio::test]
 async fn rows_that_belong_together_are_not_taken_from_other_requests() {
-    let (scorer, runs) = Plan::together().start(&memo(), centred);
+    let (scorer, runs) = Plan::together().start(&cache(), centred);
     score(&scorer, &[1.0, 3.0]).await;
     let other = score(&scorer, &[1.0, 5.0]).await;
     assert_eq!(other.cache, asked(0, 1));
@@ -449,7 +398,7 @@ async fn rows_that_belong_together_are_not_taken_from_other_requests() {
 
 #[tokio::test]
 async fn the_order_of_rows_that_belong_together_matters() {
-    let (scorer, _) = Plan::together().start(&memo(), centred);
+    let (scorer, _) = Plan::together().start(&cache(), centred);
     score(&scorer, &[1.0, 3.0]).await;
     let turned = score(&scorer, &[3.0, 1.0]).await;
     assert_eq!(turned.cache, asked(0, 1));
@@ -458,7 +407,7 @@ async fn the_order_of_rows_that_belong_together_matters() {
 
 #[tokio::test]
 async fn refresh_overwrites_rows_that_belong_together() {
-    let (scorer, _) = Plan::together().start(&memo(), counting());
+    let (scorer, _) = Plan::together().start(&cache(), counting());
     score(&scorer, &[1.0]).await;
     scorer
         .score(request_using(CacheUse::Refresh, &[1.0]))
@@ -470,15 +419,15 @@ async fn refresh_overwrites_rows_that_belong_together() {
 
 #[tokio::test]
 async fn a_remembered_whole_that_is_nonsense_is_computed_anew_and_replaced() {
-    let memo = memo();
-    let (scorer, runs) = Plan::together().start(&memo, centred);
+    let cache = cache();
+    let (scorer, runs) = Plan::together().start(&cache, centred);
     let inputs = Arranged {
         tensors: vec![column(&[1.0, 3.0])],
         given: vec![],
     };
     let key = Units::whole(scorer.metadata().digest, &inputs, 1).keys[0];
     let nonsense = Bytes::from_static(b"nonsense");
-    memo.remember(vec![(key, nonsense)], None, Tiers::All);
+    cache.remember(vec![(key, nonsense)], None, Tiers::All);
     let first = score(&scorer, &[1.0, 3.0]).await;
     assert_eq!(
         (output(&first), first.cache),
@@ -490,13 +439,13 @@ async fn a_remembered_whole_that_is_nonsense_is_computed_anew_and_replaced() {
 
 #[tokio::test]
 async fn a_model_with_another_digest_never_sees_old_entries() {
-    let memo = memo();
-    let (old, _) = Plan::default().start(&memo, tenfold);
+    let cache = cache();
+    let (old, _) = Plan::default().start(&cache, tenfold);
     let plan = Plan {
         digest: "the same name, other weights",
         ..Plan::default()
     };
-    let (new, runs) = plan.start(&memo, counting());
+    let (new, runs) = plan.start(&cache, counting());
     score(&old, &[1.0]).await;
     let response = score(&new, &[1.0]).await;
     assert_eq!(response.cache, asked(0, 1));
@@ -506,404 +455,18 @@ async fn a_model_with_another_digest_never_sees_old_entries() {
 
 #[tokio::test]
 async fn the_same_model_loaded_again_finds_its_entries() {
-    let memo = memo();
-    let (before, _) = Plan::default().start(&memo, tenfold);
+    let cache = cache();
+    let (before, _) = Plan::default().start(&cache, tenfold);
     score(&before, &[1.0]).await;
     drop(before);
-    let (after, runs) = Plan::default().start(&memo, tenfold);
+    let (after, runs) = Plan::default().start(&cache, tenfold);
     assert_eq!(score(&after, &[1.0]).await.cache, asked(1, 1));
     assert_eq!(runs.count(), 0);
 }
 
-/// A shared store that can be reached or not.
-struct FakeStore {
-    reachable: bool,
-    values: Mutex<BTreeMap<String, Bytes>>,
-}
-
-impl FakeStore {
-    fn new(reachable: bool) -> Arc<Self> {
-        Arc::new(Self {
-            reachable,
-            values: Mutex::default(),
-        })
-    }
-
-    /// The cache of one of the processes that share this store.
-    fn memo(self: &Arc<Self>) -> Arc<Memo> {
-        let options = RemoteOptions {
-            budget: Duration::from_secs(60),
-            ttl: None,
-            namespace: Namespace::default(),
-        };
-        Arc::new(Memo::new(0, Some((self.clone(), options))))
-    }
-}
-
-impl MemoStore for FakeStore {
-    fn connect(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async {
-            match self.reachable {
-                true => Ok(()),
-                false => Err(StoreError::Unreachable("connection refused".into())),
-            }
-        })
-    }
-
-    fn get_many(
-        &self,
-        keys: Vec<String>,
-        _budget: Duration,
-    ) -> BoxFuture<'_, Vec<Result<Option<Bytes>, StoreError>>> {
-        let values = self.values.lock().unwrap();
-        let found = keys.iter().map(|key| Ok(values.get(key).cloned()));
-        let found = found.collect();
-        Box::pin(async { found })
-    }
-
-    fn set_many(
-        &self,
-        entries: Vec<StoreEntry>,
-        _budget: Duration,
-    ) -> BoxFuture<'_, Vec<Result<(), StoreError>>> {
-        let outcomes = vec![Ok(()); entries.len()];
-        let entries = entries.into_iter().map(|entry| (entry.key, entry.value));
-        self.values.lock().unwrap().extend(entries);
-        Box::pin(async { outcomes })
-    }
-}
-
-async fn until(reached: impl Fn() -> bool) {
-    let waiting = async {
-        while !reached() {
-            yield_now().await;
-        }
-    };
-    let limit = Duration::from_secs(10);
-    tokio::time::timeout(limit, waiting).await.unwrap();
-}
-
-#[tokio::test]
-async fn what_one_process_computes_another_finds_in_the_shared_store() {
-    let store = FakeStore::new(true);
-    let (here, there) = (store.memo(), store.memo());
-    until(|| here.remote_is_up() == Some(true) && there.remote_is_up() == Some(true)).await;
-    let (computing, _) = Plan::default().start(&here, tenfold);
-    let (asking, runs) = Plan::default().start(&there, tenfold);
-    let computed = score(&computing, &[1.0, 2.0]).await;
-    until(|| here.stats().writes.get() == 2).await;
-    let found = score(&asking, &[2.0, 1.0]).await;
-    assert_eq!(found.cache, asked(2, 2));
-    assert_eq!(output(&computed), [10.0, 20.0]);
-    assert_eq!(output(&found), [20.0, 10.0]);
-    assert_eq!(runs.count(), 0);
-}
-
-#[tokio::test]
-async fn a_cache_that_is_out_of_reach_is_bypassed() {
-    let (scorer, _) = Plan::default().start(&FakeStore::new(false).memo(), tenfold);
-    let response = score(&scorer, &[1.0]).await;
-    assert_eq!(response.cache, CacheOutcome::Bypass);
-    assert_eq!(output(&response), [10.0]);
-}
-
-#[tokio::test]
-async fn no_rows_give_outputs_without_rows() {
-    let memo = memo();
-    let (scorer, _) = Plan::default().start(&memo, tenfold);
-    let response = score(&scorer, &[]).await;
-    assert_eq!(response.outputs[0].tensor.shape(), [0, 1]);
-    assert_eq!(response.rows, 0);
-    assert_eq!(memo.local_bytes(), 0);
-}
-
-#[tokio::test]
-async fn too_many_rows_are_refused_with_both_numbers() {
-    let mut plan = Plan::default();
-    plan.options.max_rows = 2;
-    let (scorer, runs) = plan.start(&memo(), tenfold);
-    let error = scorer.score(request(&[1.0, 2.0, 3.0])).await.unwrap_err();
-    assert_eq!(error.code(), crate::ErrorCode::InvalidInput);
-    assert_eq!(
-        error.to_string(),
-        "3 rows in one request; at most 2 are accepted"
-    );
-    assert_eq!(runs.count(), 0);
-}
-
-#[tokio::test]
-async fn a_models_own_limit_of_rows_goes_before_that_of_the_app() {
-    let mut plan = Plan::default();
-    plan.options.max_rows = 2;
-    plan.own.max_rows = Some(3);
-    let (scorer, _) = plan.start(&memo(), tenfold);
-    assert_eq!(score(&scorer, &[1.0, 2.0, 3.0]).await.rows, 3);
-    scorer
-        .score(request(&[1.0, 2.0, 3.0, 4.0]))
-        .await
-        .unwrap_err();
-}
-
-#[tokio::test]
-async fn as_many_rows_as_accepted_are_scored() {
-    let mut plan = Plan::default();
-    plan.options.max_rows = 2;
-    let (scorer, _) = plan.start(&memo(), tenfold);
-    assert_eq!(score(&scorer, &[1.0, 2.0]).await.rows, 2);
-}
-
-#[tokio::test]
-async fn inputs_with_unequal_rows_are_refused_by_name() {
-    let mut plan = Plan::default();
-    let (ty, shape) = (
-        ElementType::Float32,
-        plan.signature.inputs[0].dims().to_vec(),
-    );
-    plan.signature.inputs.push(spec("z", ty, shape));
-    let (scorer, runs) = plan.start(&memo(), tenfold);
-    let uneven = InferenceRequest {
-        inputs: vec![
-            named("z", column(&[1.0, 2.0, 3.0])),
-            named("x", column(&[1.0, 2.0])),
-        ],
-        ..InferenceRequest::default()
-    };
-    let error = scorer.score(uneven).await.unwrap_err();
-    assert_eq!(error.code(), crate::ErrorCode::InvalidInput);
-    assert_eq!(
-        error.to_string(),
-        r#"all inputs must have as many rows: "x" has 2, "z" has 3"#
-    );
-    assert_eq!(runs.count(), 0);
-}
-
-/// A model that gives back a column of strings as it came.
-fn echo_of(ty: ElementType) -> Plan {
-    let column = || vec![Dim::Dynamic(None)];
-    Plan {
-        signature: ModelSignature::of_tensors(
-            vec![spec("x", ty, column())],
-            vec![spec("y", ty, column())],
-        ),
-        ..Plan::default()
-    }
-}
-
-fn request_of(data: TensorData) -> InferenceRequest {
-    let tensor = Tensor::new(vec![data.len()], data).unwrap();
-    InferenceRequest {
-        inputs: vec![named("x", tensor)],
-        ..InferenceRequest::default()
-    }
-}
-
-#[tokio::test]
-async fn a_nul_in_a_string_is_refused_with_its_place() {
-    let plan = echo_of(ElementType::String);
-    let (scorer, runs) = plan.start(&memo(), |inputs| Ok(inputs.to_vec()));
-    let strings = TensorData::String(vec!["fine".into(), "cut\0off".into()]);
-    let error = scorer.score(request_of(strings)).await.unwrap_err();
-    assert_eq!(error.code(), crate::ErrorCode::InvalidInput);
-    assert_eq!(
-        error.to_string(),
-        r#"input "x": element 1 holds a NUL character, which the model cannot receive"#
-    );
-    assert_eq!(runs.count(), 0);
-}
-
-/// The first request is computed, the second remembered, the third mixed: `data` must come back the same each time.
-async fn survives_the_cache(data: TensorData, other: TensorData) {
-    let plan = echo_of(data.element_type());
-    let (scorer, runs) = plan.start(&memo(), |inputs| Ok(inputs.to_vec()));
-    for hits in [0, data.len()] {
-        let response = scorer.score(request_of(data.clone())).await.unwrap();
-        assert_eq!(response.cache, asked(hits, data.len()));
-        assert_eq!(response.outputs[0].tensor.data(), &data);
-    }
-    let mut mixed = other;
-    mixed.extend_from(&data, 0..data.len());
-    let response = scorer.score(request_of(mixed.clone())).await.unwrap();
-    assert_eq!(response.cache, asked(data.len(), mixed.len()));
-    assert_eq!(response.outputs[0].tensor.data(), &mixed);
-    assert_eq!(runs.count(), 2);
-}
-
-#[tokio::test]
-async fn strings_survive_the_cache() {
-    let texts = |all: &[&str]| TensorData::String(all.iter().map(|s| s.to_string()).collect());
-    let data = texts(&["", "käse", "🧀\u{2028}\n", "\"quoted\""]);
-    survives_the_cache(data, texts(&["new"])).await;
-}
-
-#[tokio::test]
-async fn large_integers_survive_the_cache() {
-    let data = TensorData::Int64(vec![i64::MIN, i64::MAX, 9_007_199_254_740_993, 0]);
-    survives_the_cache(data, TensorData::Int64(vec![-1])).await;
-}
-
-#[tokio::test]
-async fn bools_survive_the_cache() {
-    // Only two different rows exist, so that nothing new is left for a mixed request.
-    let data = TensorData::Bool(vec![true]);
-    survives_the_cache(data, TensorData::Bool(vec![false])).await;
-}
-
-#[tokio::test]
-async fn infinities_and_tiny_numbers_survive_the_cache() {
-    let data = TensorData::Float64(vec![f64::INFINITY, -0.0, f64::MIN_POSITIVE, 5e-324]);
-    survives_the_cache(data, TensorData::Float64(vec![0.1])).await;
-}
-
-#[tokio::test]
-async fn all_outputs_come_in_the_models_order_from_the_cache_too() {
-    let mut plan = Plan::default();
-    let scores = vec![Dim::Dynamic(None), Dim::Fixed(2), Dim::Fixed(1)];
-    plan.signature.outputs = vec![
-        spec("label", ElementType::String, vec![Dim::Dynamic(None)]),
-        spec("scores", ElementType::Float32, scores),
-    ];
-    let (scorer, runs) = plan.start(&memo(), |inputs| {
-        let values = floats(&inputs[0]);
-        let labels = values.iter().map(|v| format!("class {v}")).collect();
-        let scores = values.iter().flat_map(|v| [*v, 1.0 - v]).collect();
-        Ok(vec![
-            Tensor::new(vec![values.len()], TensorData::String(labels)).unwrap(),
-            Tensor::new(vec![values.len(), 2, 1], TensorData::Float32(scores)).unwrap(),
-        ])
-    });
-    let first = score(&scorer, &[0.0, 1.0]).await;
-    let second = score(&scorer, &[0.0, 1.0]).await;
-    let names: Vec<&str> = second.outputs.iter().map(|o| o.name.as_str()).collect();
-    assert_eq!(names, ["label", "scores"]);
-    assert_eq!(first.outputs, second.outputs);
-    assert_eq!(runs.count(), 1);
-}
-
-#[tokio::test]
-async fn a_failing_model_leaves_nothing_behind() {
-    let memo = memo();
-    let mut failures = 1;
-    let (scorer, runs) = Plan::default().start(&memo, move |inputs| {
-        if failures > 0 {
-            failures -= 1;
-            return Err(RunError::Failed("out of memory".into()));
-        }
-        tenfold(inputs)
-    });
-    let error = scorer.score(request(&[1.0])).await.unwrap_err();
-    assert!(matches!(error, ScoreError::Internal(_)), "{error}");
-    assert_eq!((memo.local_bytes(), scorer.stats().rows.get()), (0, 0));
-    let again = score(&scorer, &[1.0]).await;
-    assert_eq!((output(&again), again.cache), (vec![10.0], asked(0, 1)));
-    assert_eq!(runs.count(), 2);
-}
-
-#[tokio::test]
-async fn values_the_model_refuses_are_the_callers_fault() {
-    let (scorer, _) = Plan::default().start(&memo(), |_| {
-        Err(RunError::Rejected("index 7 out of range".into()))
-    });
-    let error = scorer.score(request(&[7.0])).await.unwrap_err();
-    assert_eq!(error.code(), crate::ErrorCode::InvalidInput);
-    assert!(error.to_string().contains("index 7 out of range"));
-}
-
-#[tokio::test]
-async fn one_refused_row_fails_the_request_but_not_what_was_remembered() {
-    let (scorer, _) = Plan::default().start(&memo(), |inputs| {
-        if floats(&inputs[0]).contains(&7.0) {
-            return Err(RunError::Rejected("index 7 out of range".into()));
-        }
-        tenfold(inputs)
-    });
-    score(&scorer, &[1.0]).await;
-    scorer.score(request(&[1.0, 7.0])).await.unwrap_err();
-    assert_eq!(score(&scorer, &[1.0]).await.cache, asked(1, 1));
-}
-
-/// A model that waits for leave before it answers.
-fn held(plan: Plan, memo: &Arc<Memo>) -> (Scorer, Runs, mpsc::Sender<()>) {
-    let (allow, allowed) = mpsc::channel();
-    let (scorer, runs) = plan.start(memo, move |inputs| {
-        let _ = allowed.recv();
-        tenfold(inputs)
-    });
-    (scorer, runs, allow)
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_request_that_takes_too_long_is_given_up() {
-    let memo = memo();
-    let mut plan = Plan::default();
-    plan.options.timeout = Duration::from_secs(3);
-    let (scorer, _, _hold) = held(plan, &memo);
-    let start = tokio::time::Instant::now();
-    let error = scorer.score(request(&[1.0])).await.unwrap_err();
-    assert!(matches!(error, ScoreError::TimedOut(after) if after == Duration::from_secs(3)));
-    assert!(start.elapsed() < Duration::from_millis(3_010));
-    assert_eq!(memo.local_bytes(), 0);
-}
-
-#[tokio::test]
-async fn remembered_rows_are_answered_while_the_model_is_busy() {
-    let (scorer, _, hold) = held(Plan::default(), &memo());
-    hold.send(()).unwrap();
-    score(&scorer, &[1.0]).await;
-    let mut busy = Box::pin(scorer.score(request(&[2.0])));
-    assert!((&mut busy).now_or_never().is_none());
-    assert_eq!(score(&scorer, &[1.0]).await.cache, asked(1, 1));
-    drop(hold);
-    assert_eq!(output(&busy.await.unwrap()), [20.0]);
-}
-
-#[tokio::test]
-async fn a_request_beyond_the_waiting_rows_is_refused_at_once() {
-    let mut plan = Plan::default();
-    plan.options.batch.max_waiting_rows = 2;
-    let (scorer, _, _hold) = held(plan, &memo());
-    let mut busy = Box::pin(scorer.score(request(&[1.0, 2.0])));
-    assert!((&mut busy).now_or_never().is_none());
-    assert_eq!(scorer.waiting_rows(), 2);
-    let error = scorer.score(request(&[3.0])).await.unwrap_err();
-    assert_eq!(error.code(), crate::ErrorCode::Overloaded);
-}
-
-#[tokio::test]
-async fn remembered_rows_that_do_not_fit_each_other_are_computed_together() {
-    let (scorer, runs) = Plan::default().start(&memo(), padded);
-    score(&scorer, &[1.0]).await;
-    score(&scorer, &[3.0]).await;
-    let both = score(&scorer, &[1.0, 3.0]).await;
-    assert_eq!(both.outputs[0].tensor.shape(), [2, 3]);
-    assert_eq!(output(&both), [1.0, 1.0, 1.0, 3.0, 3.0, 3.0]);
-    assert_eq!(both.cache, asked(0, 2));
-    assert_eq!(scorer.stats().recomputed.get(), 1);
-    assert_eq!(runs.values(), [vec![1.0], vec![3.0], vec![1.0, 3.0]]);
-}
-
-#[tokio::test]
-async fn a_new_row_that_does_not_fit_the_remembered_ones_is_computed_with_them() {
-    let (scorer, _) = Plan::default().start(&memo(), padded);
-    score(&scorer, &[1.0]).await;
-    let both = score(&scorer, &[1.0, 3.0]).await;
-    assert_eq!(output(&both), [1.0, 1.0, 1.0, 3.0, 3.0, 3.0]);
-    assert_eq!(scorer.stats().recomputed.get(), 1);
-}
-
-#[tokio::test]
-async fn outputs_that_are_not_one_row_each_are_given_but_not_remembered() {
-    let memo = memo();
-    let (scorer, _) = Plan::default().start(&memo, |inputs| {
-        let sum = floats(&inputs[0]).iter().sum();
-        Ok(vec![column(&[sum])])
-    });
-    assert_eq!(output(&score(&scorer, &[1.0, 2.0]).await), [3.0]);
-    assert_eq!(memo.local_bytes(), 0);
-}
-
 #[tokio::test]
 async fn requests_at_the_same_time_get_their_own_answers() {
-    let (scorer, _) = Plan::default().start(&memo(), tenfold);
+    let (scorer, _) = Plan::default().start(&cache(), tenfold);
     let requests = (0..50).map(|n| n as f32).map(|n| {
         let scorer = &scorer;
         async move {
@@ -913,65 +476,4 @@ async fn requests_at_the_same_time_get_their_own_answers() {
     });
     join_all(requests).await;
     assert_eq!(scorer.stats().rows.get(), 100);
-}
-
-#[test]
-fn features_must_suit_the_models_inputs() {
-    use crate::model::FeatureOptions;
-    let input = |element_type, shape: &[i64]| {
-        let dim = |n: &i64| usize::try_from(*n).map_or(Dim::Dynamic(None), Dim::Fixed);
-        spec("x", element_type, shape.iter().map(dim).collect())
-    };
-    let float = |shape| input(ElementType::Float32, shape);
-    let text = || input(ElementType::String, &[-1, 2]);
-    let undeclared = || TensorSpec {
-        shape: None,
-        ..float(&[])
-    };
-    let unfit = |format, inputs| {
-        let mut options = ModelOptions::default();
-        options.features = Some(FeatureOptions {
-            prefix: "f:".into(),
-            format,
-        });
-        features_unfit(&options, &ModelSignature::of_tensors(inputs, vec![]))
-    };
-    use FeatureFormat::{Hash, Json, Npy, Raw};
-    for (format, inputs) in [
-        (Json, vec![float(&[-1, 2]), text()]),
-        (Npy, vec![float(&[-1, -1, -1])]),
-        (Raw, vec![float(&[-1, -1, 2])]),
-        (Hash, vec![float(&[-1, 1]), float(&[-1])]),
-    ] {
-        assert_eq!(unfit(format, inputs), None, "{format:?}");
-    }
-    for (format, inputs, said) in [
-        (Json, vec![], "no input"),
-        (Json, vec![float(&[-1, 2]), float(&[])], "has no rows"),
-        (Json, vec![undeclared()], "does not declare what a row is"),
-        (Raw, vec![float(&[-1, 2]), text()], "raw holds one input"),
-        (
-            Hash,
-            vec![float(&[-1, 2])],
-            "name its columns: columns = [...]",
-        ),
-        (Npy, vec![text()], "npy cannot hold a row of string [?,2]"),
-        (Raw, vec![text()], "raw cannot hold"),
-        (Raw, vec![float(&[-1, -1, -1])], "raw cannot hold"),
-    ] {
-        let reason = unfit(format, inputs).unwrap();
-        assert!(reason.contains(said), "{reason}");
-    }
-}
-
-#[test]
-fn large_models_have_one_session_that_uses_all_cores() {
-    let options = |sessions| ScorerOptions {
-        sessions,
-        cores: 4,
-        ..Plan::default().options
-    };
-    assert_eq!(sessions_and_threads(1 << 20, options(None)), (4, 1));
-    assert_eq!(sessions_and_threads(1 << 30, options(None)), (1, 4));
-    assert_eq!(sessions_and_threads(1 << 30, options(Some(2))), (2, 1));
 }

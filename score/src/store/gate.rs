@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 /// Failures in a row after which requests stop asking the store.
 const TRIP_AFTER: u32 = 3;
 
-/// Lets requests through to the store while it answers. It starts shut; whoever keeps the connection opens it.
+/// Lets requests through to the store while it answers. It starts shut; the supervisor of the connection opens it.
 ///
 /// While it is shut no request touches the store: a store that is down costs nothing, instead of one time-out each.
 #[derive(Debug, Default)]
@@ -54,16 +54,17 @@ impl Gate {
     }
 
     /// The store failed; shuts the gate at the third time in a row. What began before the gate was opened last says
-    /// nothing about the store now.
-    pub(crate) fn failed(&self, pass: Pass) {
+    /// nothing about the store now. `true` if the gate was shut by this.
+    pub(crate) fn failed(&self, pass: Pass) -> bool {
         if pass.opening != self.openings.load(Ordering::Relaxed) {
-            return;
+            return false;
         }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         let shut = failures >= TRIP_AFTER && self.open.swap(false, Ordering::AcqRel);
         if shut {
             self.tripped.notify_one();
         }
+        shut
     }
 
     /// Waits until the gate is shut by failures.
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tells_the_keeper_even_if_it_listens_late() {
+    async fn tells_the_supervisor_even_if_it_listens_late() {
         let gate = Gate::default();
         gate.open();
         fail(&gate, 3);

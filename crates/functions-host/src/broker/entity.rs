@@ -78,7 +78,7 @@ pub struct Session {
     pub lock: LockToken,
 }
 
-/// A message nobody will get any more.
+/// A message that is not delivered any more.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
     /// With the deliveries it had.
@@ -143,7 +143,7 @@ impl Entity {
         }
     }
 
-    /// Takes a message of a sender; its delivery count starts anew.
+    /// Takes a message of a sender; its delivery count starts at the beginning.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl Entity {
         self.lock(&chosen, now)
     }
 
-    /// Locks the session with the oldest message that nobody holds.
+    /// Locks the unlocked session with the oldest message.
     pub(super) fn accept_session(&mut self, now: Instant) -> Option<Session> {
         self.expire(now);
         let mut ids = self
@@ -230,7 +230,7 @@ impl Entity {
         Ok(())
     }
 
-    /// Starts a message's lock duration anew.
+    /// Renews a message's lock.
     pub(super) fn renew(&mut self, lock: LockToken, now: Instant) -> Result<(), LockLost> {
         self.expire(now);
         let until = now + self.options.lock_duration;
@@ -241,7 +241,7 @@ impl Entity {
         self.count_renewal(renewed)
     }
 
-    /// Starts a session's lock duration anew.
+    /// Renews a session's lock.
     pub(super) fn renew_session(
         &mut self,
         session: &Session,
@@ -290,7 +290,7 @@ impl Entity {
         held.map(|locked| locked.message.clone()).collect()
     }
 
-    /// What nobody will get any more, oldest first.
+    /// The dead letters, oldest first.
     pub(super) fn dead_letters(&mut self, now: Instant) -> Vec<DeadLetter> {
         self.expire(now);
         self.dead.clone()

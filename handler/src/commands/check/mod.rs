@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use score::{
-    CacheUse, InferenceRequest, LoadError, Memo, ModelFolder, ModelMetadata, ModelPlace, Runtime,
+    Cache, CacheUse, InferenceRequest, LoadError, ModelFolder, ModelMetadata, ModelPlace, Runtime,
     ScoreError, Scorer, find_models,
 };
 use serde_json::Value;
@@ -15,7 +15,7 @@ use wire::{Declared, sample_request};
 
 use super::arguments::CheckArguments;
 use super::model_source::ModelSource;
-use crate::config::Config;
+use crate::config::{Config, SETTING_NAMES};
 use crate::limits::body_limits;
 use crate::models::{below, find_runtime, scorer_options};
 use crate::protocol::read_functions;
@@ -121,7 +121,9 @@ pub(crate) fn check(
     library: &Path,
     places: &[ModelPlace],
 ) -> anyhow::Result<(String, Vec<CheckedModel>)> {
-    let onnx = Runtime::load(library)?.with_custom_ops(config.custom_ops);
+    let onnx = Runtime::load(library)?
+        .with_custom_ops(config.custom_ops)
+        .with_setting_names(SETTING_NAMES);
     let tasks = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -176,7 +178,7 @@ fn place_of(path: &Path, scratch: &tempfile::TempDir) -> anyhow::Result<ModelPla
 
 fn load(onnx: &Runtime, place: &ModelPlace, config: &Config) -> Result<Scorer, LoadError> {
     let folder = ModelFolder::read(place)?;
-    let memo = Arc::new(Memo::new(0, None));
+    let memo = Arc::new(Cache::new(0, None));
     Scorer::load(onnx, &folder, scorer_options(config), memo)
 }
 

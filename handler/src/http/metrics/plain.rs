@@ -2,7 +2,7 @@
 //! writes it. It differs in the lines of comments: there a family has the full name of its samples, and there are no
 //! units and no end.
 
-/// The same figures.
+/// The same metrics.
 pub(super) fn of(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut lines = open_metrics.lines().peekable();

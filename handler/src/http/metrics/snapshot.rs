@@ -1,4 +1,4 @@
-//! All figures at one moment.
+//! All metrics at one moment.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,17 +9,18 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Unit;
-use score::{CostFigures, Memo, Scorer};
+use score::{Cache, CostFigures, Scorer};
 
 use crate::admission::Admission;
 use crate::limits::BodyLimits;
 use crate::models::Models;
+use crate::telemetry::logging::dropped_lines;
 
 /// What has metrics.
 pub(crate) struct Sources {
     pub(crate) admission: Arc<Admission>,
     pub(crate) bodies: BodyLimits,
-    pub(crate) memo: Arc<Memo>,
+    pub(crate) memo: Arc<Cache>,
 }
 
 /// Reads the metrics while they are written.
@@ -40,6 +41,11 @@ impl Collector for Snapshot {
             memo,
         } = &self.0;
         requests(&mut out, admission, bodies)?;
+        out.one(
+            "score_log_lines_dropped",
+            "Log lines that were dropped because nothing read those before them",
+            &ConstCounter::new(dropped_lines()),
+        )?;
         cache(&mut out, memo)?;
         let Ok(models) = admission.models.now() else {
             return build(&mut out, "not loaded");
@@ -53,11 +59,11 @@ impl Collector for Snapshot {
     }
 }
 
-/// Writes families of figures. A unit becomes the end of the name.
+/// Writes families of metrics. A unit becomes the end of the name.
 struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
-    /// A family of a single figure, or one that knows its labels.
+    /// A family of a single metric, or one that knows its labels.
     fn one(&mut self, name: &str, help: &str, figure: &impl EncodeMetric) -> fmt::Result {
         let kind = figure.metric_type();
         figure.encode(self.0.encode_descriptor(name, help, None, kind)?)
@@ -71,7 +77,7 @@ impl Out<'_> {
         figures: impl IntoIterator<Item = (L, M)>,
     ) -> fmt::Result {
         let mut figures = figures.into_iter().peekable();
-        // Without figures nothing is known of their kind.
+        // Without metrics their kind is not known.
         let Some(kind) = figures.peek().map(|(_, figure)| figure.metric_type()) else {
             return Ok(());
         };
@@ -98,12 +104,12 @@ fn requests(out: &mut Out<'_>, admission: &Admission, bodies: &BodyLimits) -> fm
     )?;
     out.one(
         "score_events",
-        "Messages and blobs by what became of them",
+        "Messages and blobs by outcome",
         counters.events(),
     )?;
     out.one(
         "score_client_closed",
-        "Requests whose client closed the connection before the answer, by what was being done",
+        "Requests whose client closed the connection before the answer, by phase",
         counters.client_closes(),
     )?;
     out.one(
@@ -113,12 +119,12 @@ fn requests(out: &mut Out<'_>, admission: &Admission, bodies: &BodyLimits) -> fm
     )?;
     out.one(
         "score_body_bytes_in_use",
-        "Room that bodies in work take now, in bytes",
+        "Memory that bodies of requests in flight take, in bytes",
         &ConstGauge::new(bodies.in_use() as u64),
     )
 }
 
-fn cache(out: &mut Out<'_>, memo: &Memo) -> fmt::Result {
+fn cache(out: &mut Out<'_>, memo: &Cache) -> fmt::Result {
     let stats = memo.stats();
     for (name, help, counter) in [
         (
@@ -134,7 +140,7 @@ fn cache(out: &mut Out<'_>, memo: &Memo) -> fmt::Result {
         ("score_cache_misses", "Rows found nowhere", &stats.misses),
         (
             "score_cache_shared",
-            "Rows found nowhere that another request was computing already",
+            "Rows not found that another request was already computing",
             &stats.shared,
         ),
         (
@@ -163,12 +169,18 @@ fn cache(out: &mut Out<'_>, memo: &Memo) -> fmt::Result {
     let bytes = ConstGauge::new(memo.local_bytes());
     let help = "Results held in this process, in bytes";
     out.one("score_cache_local_bytes", help, &bytes)?;
+    store(out, memo)
+}
+
+/// The store behind the in-process cache, if there is one.
+fn store(out: &mut Out<'_>, memo: &Memo) -> fmt::Result {
+    let stats = memo.stats();
     let Some(up) = memo.remote_is_up() else {
         return Ok(());
     };
     out.one(
         "score_cache_redis_up",
-        "1 while Redis answers, 0 while it is left alone",
+        "1 while requests use Redis, 0 while the gate is closed",
         &ConstGauge::new(u64::from(up)),
     )?;
     let operations = [("get", &stats.remote_reads), ("set", &stats.remote_writes)];
@@ -180,7 +192,7 @@ fn cache(out: &mut Out<'_>, memo: &Memo) -> fmt::Result {
     )
 }
 
-/// Models that could not be loaded have no other figure.
+/// Models that could not be loaded have no other metric.
 fn up(out: &mut Out<'_>, models: &Models) -> fmt::Result {
     let figures = models.all().map(|(name, slot)| {
         let is_up = u64::from(slot.is_ok());
@@ -230,7 +242,7 @@ fn work(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
         }),
         (
             "score_recomputed_requests",
-            "Requests whose remembered rows did not fit together",
+            "Requests computed as a whole because their cached rows did not fit together",
             |s| s.stats().recomputed.get(),
         ),
     ];
@@ -289,14 +301,14 @@ fn costs(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
     });
     out.family(
         "score_model_row_cost",
-        "What computing a row takes, lately, in seconds",
+        "Time to compute a row, a moving average, in seconds",
         Some(Unit::Seconds),
         rows,
     )?;
     let saved = costs.iter();
     out.family(
         "score_cache_saved",
-        "Computing that hits made unnecessary, less what looking up and remembering took, in seconds",
+        "Time of computing that hits saved, less the time of look-ups and of storing, in seconds",
         Some(Unit::Seconds),
         saved.map(|(model, costs)| ([("model", *model)], ConstGauge::new(costs.saved))),
     )?;
@@ -312,7 +324,7 @@ fn costs(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
     });
     out.family(
         "score_cache_lookup_cost",
-        "What looking up a row takes, lately, in seconds",
+        "Time to look up a row, a moving average, in seconds",
         Some(Unit::Seconds),
         lookups,
     )?;
@@ -324,7 +336,7 @@ fn costs(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
     });
     out.family(
         "score_cache_requests",
-        "Requests that might have been looked up, by how they were",
+        "Requests that could be looked up, by plan",
         None,
         plans,
     )
@@ -341,7 +353,7 @@ fn build(out: &mut Out<'_>, runtime: &str) -> fmt::Result {
     )
 }
 
-/// One figure for each model.
+/// One metric for each model.
 fn of_each<'a, M>(
     scorers: &'a [(&str, &Scorer)],
     read: impl Fn(&Scorer) -> M + 'a,

@@ -118,7 +118,7 @@ fn of_server() -> [(String, Value); 5] {
     let text = json!({ "schema": { "type": "string" } });
     let figures = json!({ metrics::OPEN_METRICS: text, metrics::PLAIN: text });
     let figures =
-        Operation::plain("metrics".to_owned(), "Figures for Prometheus").asking(figures, &[]);
+        Operation::plain("metrics".to_owned(), "Metrics for Prometheus").asking(figures, &[]);
     let document = bodies::json(json!({ "type": "object" }));
     let document = Operation::plain("openapi".to_owned(), "This document").asking(document, &[503]);
     [
@@ -128,7 +128,7 @@ fn of_server() -> [(String, Value); 5] {
         ),
         get(
             "v2/health/live",
-            protocol("live", "Whether the process lives").asking(flag("live"), &[]),
+            protocol("live", "Whether the process is running").asking(flag("live"), &[]),
         ),
         get("v2/health/ready", ready.asking(flag("ready"), &[503])),
         get("metrics", figures),

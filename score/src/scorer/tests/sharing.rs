@@ -1,8 +1,8 @@
-//! Identical units in work at the same time: computed once, and nobody stranded.
+//! Identical units that are requested at the same time: computed once, and every request gets its result.
 
 use super::*;
 
-/// Starts a request and lets it run until it waits for somebody else.
+/// Starts a request and lets it run until it waits for another request.
 async fn started(
     scorer: &Arc<Scorer>,
     values: &'static [f32],
@@ -17,7 +17,7 @@ async fn started(
 
 #[tokio::test]
 async fn rows_in_work_are_computed_once_for_all_requests() {
-    let (scorer, runs, allow) = held(Plan::default(), &memo());
+    let (scorer, runs, allow) = held(Plan::default(), &cache());
     let scorer = Arc::new(scorer);
     let first = started(&scorer, &[1.0, 2.0]).await;
     let same = started(&scorer, &[2.0]).await;
@@ -37,12 +37,12 @@ async fn rows_in_work_are_computed_once_for_all_requests() {
     );
     // In one run or two, as the session's thread comes by.
     assert_eq!(runs.values().concat(), [1.0, 2.0, 3.0]);
-    assert_eq!(scorer.memo.stats().shared.get(), 3);
+    assert_eq!(scorer.cache.stats().shared.get(), 3);
 }
 
 #[tokio::test]
 async fn requests_that_wait_for_each_other_both_end() {
-    let (scorer, runs, allow) = held(Plan::default(), &memo());
+    let (scorer, runs, allow) = held(Plan::default(), &cache());
     let scorer = Arc::new(scorer);
     let all = [
         started(&scorer, &[1.0, 2.0, 9.0]).await,
@@ -69,7 +69,7 @@ async fn requests_that_wait_for_each_other_both_end() {
 
 #[tokio::test]
 async fn whole_requests_in_work_are_computed_once() {
-    let (scorer, runs, allow) = held(Plan::together(), &memo());
+    let (scorer, runs, allow) = held(Plan::together(), &cache());
     let scorer = Arc::new(scorer);
     let first = started(&scorer, &[1.0, 2.0]).await;
     let second = started(&scorer, &[1.0, 2.0]).await;
@@ -81,7 +81,7 @@ async fn whole_requests_in_work_are_computed_once() {
 
 #[tokio::test]
 async fn a_leader_that_is_cancelled_strands_nobody() {
-    let (scorer, _, allow) = held(Plan::default(), &memo());
+    let (scorer, _, allow) = held(Plan::default(), &cache());
     let scorer = Arc::new(scorer);
     let leader = started(&scorer, &[1.0]).await;
     let followers = [
@@ -104,7 +104,7 @@ async fn a_leader_that_fails_strands_nobody() {
         let mut plan = Plan::default();
         // Else both requests' own rows might share a run, and be tried again after it.
         plan.options.batch.max_batch_rows = 1;
-        let (scorer, _) = plan.start(&memo(), move |inputs| {
+        let (scorer, _) = plan.start(&cache(), move |inputs| {
             let _ = allowed.recv();
             if failures > 0 {
                 failures -= 1;
@@ -125,7 +125,7 @@ async fn a_leader_that_fails_strands_nobody() {
 async fn a_leader_without_storable_results_strands_nobody() {
     let (allow, allowed) = mpsc::channel::<()>();
     // One output row for any number of rows: it belongs to none of them.
-    let (scorer, _) = Plan::default().start(&memo(), move |inputs| {
+    let (scorer, _) = Plan::default().start(&cache(), move |inputs| {
         let _ = allowed.recv();
         Ok(vec![column(&[floats(&inputs[0]).iter().sum()])])
     });
@@ -139,7 +139,7 @@ async fn a_leader_without_storable_results_strands_nobody() {
 
 #[tokio::test]
 async fn a_refresh_does_not_take_what_others_compute() {
-    let (scorer, runs, allow) = held(Plan::default(), &memo());
+    let (scorer, runs, allow) = held(Plan::default(), &cache());
     let scorer = Arc::new(scorer);
     let first = started(&scorer, &[1.0]).await;
     let fresh = {

@@ -1,0 +1,201 @@
+//! Loading a model from its folder, and what its `model.toml` may ask of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{ModelMetadata, Scorer, ScorerOptions};
+use crate::cache::{Cache, ModelDigest};
+use crate::error::LoadError;
+use crate::model::{
+    Character, FeatureFormat, Model, ModelFolder, ModelOptions, OnnxModel, Reading, Runtime,
+    check_inputs, examine,
+};
+use crate::signature::{ModelSignature, Rows};
+use crate::tensor::ElementType;
+
+impl Scorer {
+    /// Loads a model, finds out its character and starts its threads. Blocks; not for an async thread.
+    ///
+    /// # Errors
+    /// If the model cannot be loaded or `model.toml` names an output it does not have.
+    pub fn load(
+        runtime: &Runtime,
+        folder: &ModelFolder,
+        options: ScorerOptions,
+        cache: Arc<Cache>,
+    ) -> Result<Self, LoadError> {
+        let start = Instant::now();
+        let (sessions, threads) = sessions_and_threads(folder.bytes, options);
+        let open = || OnnxModel::load(runtime, folder, threads);
+        let mut first = open()?;
+        let mut signature = first.signature().clone();
+        let one_row_only = signature.takes_one_row_only();
+        if one_row_only {
+            signature.free_rows();
+        }
+        let default_outputs = choose_outputs(folder, &signature)?;
+        check_inputs(&folder.options, &signature)
+            .map_err(|reason| folder.wrong_options(&reason))?;
+        if let Some(reason) = features_unfit(&folder.options, &signature) {
+            return Err(folder.wrong_options(&format!("features: {reason}")));
+        }
+        let character = character(folder, &mut first, &signature, one_row_only)?;
+        let mut models: Vec<Box<dyn Model>> = vec![Box::new(first)];
+        for _ in 1..sessions {
+            models.push(Box::new(open()?));
+        }
+        let metadata = ModelMetadata {
+            name: folder.name.clone(),
+            version: folder.version.clone(),
+            options: folder.options_for(&signature),
+            signature,
+            default_outputs,
+            memoize: folder
+                .options
+                .memoize
+                .unwrap_or(character.deterministic == Some(true)),
+            digest: ModelDigest::new(&folder.digest, runtime.build()).with_rows(character.rows),
+            load_time: start.elapsed(),
+            character,
+        };
+        Self::start(metadata, models, options, cache).map_err(|error| LoadError::Model {
+            path: folder.file.display().to_string(),
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// From this size on a model has one session only: each has a copy of the weights.
+const LARGE_MODEL_BYTES: u64 = 64 << 20;
+
+/// How many sessions a model gets and on how many threads each computes. Small models gain nothing from a second thread
+/// inside a run.
+pub(super) fn sessions_and_threads(model_bytes: u64, options: ScorerOptions) -> (usize, usize) {
+    match options.sessions {
+        Some(sessions) => (sessions.max(1), 1),
+        None if model_bytes >= LARGE_MODEL_BYTES => (1, options.cores.max(1)),
+        None => (options.cores.max(1), 1),
+    }
+}
+
+/// How a model's rows are treated, and whether it always says the same. Reads the ONNX file and runs the model.
+///
+/// # Errors
+/// [`LoadError::Options`] if `model.toml` wants its rows treated in a way that the model does not allow.
+fn character(
+    folder: &ModelFolder,
+    model: &mut OnnxModel,
+    signature: &ModelSignature,
+    one_row_only: bool,
+) -> Result<Character, LoadError> {
+    let reading = match std::fs::read(&folder.file) {
+        Ok(file) => Reading::of(file, &signature.inputs, !signature.optional.is_empty()),
+        Err(_) => Reading::nothing(signature.inputs.len()),
+    };
+    let found = examine(model, signature, one_row_only, &reading);
+    let Some(rows) = folder.options.rows() else {
+        return Ok(found);
+    };
+    match rows_unfit(rows, signature, one_row_only) {
+        Some(reason) => Err(folder.wrong_options(&format!("rows: {reason}"))),
+        None => Ok(found.declared(rows, &reading.proof)),
+    }
+}
+
+/// Why the rows of a model cannot be treated as `model.toml` says.
+fn rows_unfit(rows: Rows, signature: &ModelSignature, one_row_only: bool) -> Option<&'static str> {
+    match rows {
+        Rows::Together => None,
+        Rows::Independent | Rows::Alone if !signature.has_dynamic_rows() => Some(
+            "they cannot be cut apart, since axis 0 is not free in every input and output; take the line out",
+        ),
+        Rows::Independent if one_row_only => {
+            Some("the model takes one row at a time; say \"alone\" or take the line out")
+        }
+        Rows::Independent | Rows::Alone => None,
+    }
+}
+
+/// Why rows by key cannot be had for this model in that format.
+pub(super) fn features_unfit(options: &ModelOptions, signature: &ModelSignature) -> Option<String> {
+    let format = options.features.as_ref()?.format;
+    let inputs = &signature.inputs;
+    if inputs.is_empty() {
+        return Some("the model has no input".to_owned());
+    }
+    if let Some(spec) = inputs.iter().find(|spec| spec.dims().is_empty()) {
+        let why = match spec.shape {
+            Some(_) => "has no rows",
+            None => "does not declare what a row is",
+        };
+        return Some(format!("input {:?} {why}; it is {spec}", spec.name));
+    }
+    if format == FeatureFormat::Json {
+        return None;
+    }
+    if format == FeatureFormat::Hash {
+        let unnamed = inputs
+            .iter()
+            .find(|spec| options.fields_of(spec).is_none())?;
+        let name = &unnamed.name;
+        return Some(format!(
+            "hash needs a name for each value of a row, and input {name:?} is {unnamed}; name its columns: columns = [...] \
+             in the table [inputs.{name}]"
+        ));
+    }
+    let [spec] = &inputs[..] else {
+        let takes = signature.describe_inputs();
+        let format = format.as_str();
+        return Some(format!(
+            "{format} holds one input, and the model takes {takes}; use json"
+        ));
+    };
+    let lengths = &spec.signed_shape()[1..];
+    let fits = match format {
+        FeatureFormat::Npy => !matches!(
+            spec.element_type,
+            ElementType::BFloat16 | ElementType::String
+        ),
+        // The number of bytes tells the length of one axis, not of several.
+        _ => spec.element_type.size().is_some() && lengths.iter().filter(|n| **n < 0).count() < 2,
+    };
+    (!fits).then(|| format!("{} cannot hold a row of {spec}; use json", format.as_str()))
+}
+
+fn choose_outputs(
+    folder: &ModelFolder,
+    signature: &ModelSignature,
+) -> Result<Vec<usize>, LoadError> {
+    let Some(names) = &folder.options.outputs else {
+        return Ok((0..signature.declared.len()).collect());
+    };
+    let by_name: BTreeMap<&str, usize> = signature
+        .declared
+        .iter()
+        .enumerate()
+        .map(|(index, spec)| (spec.name.as_str(), index))
+        .collect();
+    if names.is_empty() {
+        return Err(folder.wrong_options("outputs: name at least one"));
+    }
+    if let Some((index, name)) = names
+        .iter()
+        .enumerate()
+        .find(|(i, n)| names[..*i].contains(n))
+    {
+        return Err(folder.wrong_options(&format!("outputs: {name:?} is named again at {index}")));
+    }
+    names
+        .iter()
+        .map(|name| {
+            by_name.get(name.as_str()).copied().ok_or_else(|| {
+                let known: Vec<&str> = by_name.keys().copied().collect();
+                folder.wrong_options(&format!(
+                    "outputs: the model has no output {name:?}; it has {}",
+                    known.join(", ")
+                ))
+            })
+        })
+        .collect()
+}
