@@ -173,7 +173,7 @@ fn cache(out: &mut Out<'_>, memo: &Cache) -> fmt::Result {
 }
 
 /// The store behind the in-process cache, if there is one.
-fn store(out: &mut Out<'_>, memo: &Memo) -> fmt::Result {
+fn store(out: &mut Out<'_>, memo: &Cache) -> fmt::Result {
     let stats = memo.stats();
     let Some(up) = memo.remote_is_up() else {
         return Ok(());
