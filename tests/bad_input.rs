@@ -81,7 +81,7 @@ async fn every_malformed_body_is_a_400_that_says_what_is_wrong() {
             r#"no input \"y\"; it takes \"x\" float32 [?,784]"#,
         ),
         (r#"{"inputs":[]}"#.into(), r#"input \"x\" is missing"#),
-        (r#"{"inputs":{}}"#.into(), "inputs: invalid type"),
+        (r#"{"inputs":{}}"#.into(), r#"input \"x\" is missing"#),
         (
             open_inference(r#""shape":[1,784],"datatype":"FP32""#),
             "missing field `data`",

@@ -152,7 +152,15 @@ fn protocol_request(signature: &ModelSignature) -> Value {
         .iter()
         .map(|spec| spec.name.as_str())
         .collect();
-    let wish = open([("binary_data", json!({ "type": "boolean" }))], 0);
+    let classes = json!({
+        "type": "integer", "minimum": 0,
+        "description": "How many of the highest values to answer with, as texts \"value:index:label\".",
+    });
+    let wish = [
+        ("binary_data", json!({ "type": "boolean" })),
+        ("classification", classes),
+    ];
+    let wish = open(wish, 0);
     let output = open(
         [("name", json!({ "enum": names })), ("parameters", wish)],
         1,
@@ -207,6 +215,7 @@ fn protocol_answer(metadata: &ModelMetadata) -> Value {
         let data = json!({ "type": "array", "items": element_of(spec) });
         protocol_tensor(spec, data, false)
     });
+    let outputs = outputs.chain([class_strings()]).chain(sequences(metadata));
     let members = [
         ("model_name", json!({ "const": metadata.name })),
         (
@@ -217,6 +226,51 @@ fn protocol_answer(metadata: &ModelMetadata) -> Value {
         ("id", json!({ "type": "string" })),
     ];
     open(members, 2)
+}
+
+/// An output of which classes were asked for.
+fn class_strings() -> Value {
+    let members = [
+        ("name", json!({ "type": "string" })),
+        ("datatype", json!({ "const": "BYTES" })),
+        (
+            "shape",
+            json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } }),
+        ),
+        (
+            "data",
+            json!({ "type": "array", "items": { "type": "string" } }),
+        ),
+    ];
+    open(members, 3)
+}
+
+/// The outputs that are sequences: one for each element, with the name of the sequence and a number.
+fn sequences(metadata: &ModelMetadata) -> impl Iterator<Item = Value> {
+    let signature = &metadata.signature;
+    signature.declared.iter().filter_map(|output| {
+        let OutputForm::Sequence { elements, .. } = output.form else {
+            return None;
+        };
+        let spec = signature.outputs.get(elements)?;
+        let name = json!({
+            "type": "string", "pattern": r"\.[0-9]+$",
+            "description": format!("{0}.0, {0}.1 and so on", output.name),
+        });
+        let members = [
+            ("name", name),
+            ("datatype", json!({ "const": spec.element_type.datatype() })),
+            (
+                "shape",
+                json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } }),
+            ),
+            (
+                "data",
+                json!({ "type": "array", "items": element_of(spec) }),
+            ),
+        ];
+        Some(open(members, 3))
+    })
 }
 
 /// One output a model answers with.

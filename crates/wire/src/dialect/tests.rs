@@ -230,7 +230,7 @@ fn pictures_as_base64_are_what_they_are_as_bodies() {
         ),
     ] {
         let (inputs, _) = scored(&model, &body);
-        assert_eq!(inputs, [expected.clone()], "{body}");
+        assert_eq!(inputs, std::slice::from_ref(expected), "{body}");
     }
     let refused = read(
         &model,
