@@ -1,4 +1,4 @@
-//! The common case of bodies with rows in one pass: nested arrays for the model's one input.
+//! The fast path for bodies with rows, in one pass: nested arrays for the model's one input.
 
 use score::{Tensor, TensorSpec};
 use serde::de::IgnoredAny;

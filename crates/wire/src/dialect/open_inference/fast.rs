@@ -1,4 +1,4 @@
-//! The common case of the Open Inference Protocol in one pass: flat data that comes after its name, shape and datatype.
+//! The fast path of the Open Inference Protocol, in one pass: flat data that comes after its name, shape and datatype.
 
 use score::{ModelSignature, NamedTensor, Shape, element_count};
 use serde::de::IgnoredAny;
