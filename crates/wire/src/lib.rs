@@ -221,9 +221,9 @@ fn decode_json(
 /// An answer's body, ready to send.
 #[derive(Debug)]
 pub struct Encoded {
-    /// Its bytes.
+    /// The bytes of the body.
     pub body: Vec<u8>,
-    /// Their type.
+    /// The content type of the bytes.
     pub content_type: &'static str,
     /// Where JSON ends and binary tensors begin, if there are any.
     pub json_bytes: Option<usize>,

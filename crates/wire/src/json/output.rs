@@ -152,7 +152,7 @@ fn key_text(keys: &Tensor, cell: usize) -> Cow<'_, str> {
     .unwrap_or_default()
 }
 
-/// The shape of each tensor of a sequence, from a list of each one's number of axes and their lengths.
+/// The shape of each tensor of a sequence; `shapes` lists each tensor's number of axes and then their lengths.
 pub(crate) fn item_shapes(shapes: &Tensor) -> Vec<Vec<usize>> {
     let TensorData::Int64(numbers) = shapes.data() else {
         return Vec::new();

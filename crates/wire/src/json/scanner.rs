@@ -1,9 +1,9 @@
 //! JSON text read in one pass, guided by what a model expects.
 //!
-//! Bodies are mostly numbers, and reading those is most of the work of a hit, so numbers are read here, arrays of plain ones
-//! by [`super::number_array`]; everything else is left to `serde_json`, value by value. `serde_json` takes 1.1 to 2.5 times as
-//! long for a whole body, `sonic-rs` 1.3 to 2.1 times (docs/performance.md), and rounds to single precision by way of double.
-//! The forced inlining keeps the position in registers.
+//! Bodies are mostly numbers, and reading numbers is most of the work of a hit. So numbers are read here, and arrays of plain
+//! numbers by [`super::number_array`]; everything else is left to `serde_json`, value by value. For a whole body `serde_json`
+//! takes 1.1 to 2.5 times as long and `sonic-rs` 1.3 to 2.1 times (docs/performance.md), and `sonic-rs` rounds to single
+//! precision by way of double. The forced inlining keeps the position in registers.
 //! Anything unusual or wrong gives `None`: [`super::diagnose`] then reads the text again and reports the mistake.
 
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! Rows as JSON in all the shapes people write them: nested arrays, objects by input name, rows as objects, columns.
+//! Rows as JSON, in every shape in which clients write them: nested arrays, objects by input name, rows as objects, columns.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -186,7 +186,7 @@ fn read_objects(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, Sc
     table.finish()
 }
 
-/// Rows on their way to the tensors their columns belong to, as text.
+/// Rows as text, collected for the tensors that their columns belong to.
 pub(crate) struct Table<'a> {
     context: Context<'a>,
     layout: Layout<'a>,
@@ -271,7 +271,7 @@ fn read_tensor(
     Ok(tensor)
 }
 
-/// A list of single values as what an input with one value per row takes; all else as it is.
+/// Turns a list of single values into the form that an input with one value per row takes; returns all else unchanged.
 pub(crate) fn as_column(tensor: Tensor, spec: &TensorSpec) -> Tensor {
     let [rows] = *tensor.shape() else {
         return tensor;

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use score::{Dim, Tensor, TensorData, TensorSpec};
 
-/// The `count` highest values of each row, the highest first. `None` for elements that are no numbers.
+/// The `count` highest values of each row, the highest first. `None` for elements that are not numbers.
 pub(super) fn classes(
     tensor: &Tensor,
     spec: &TensorSpec,

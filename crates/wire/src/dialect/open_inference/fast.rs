@@ -19,7 +19,7 @@ pub(crate) struct Body<'a> {
     pub(crate) parameters: Option<&'a RawValue>,
 }
 
-/// Reads a body; `None` if the careful path has to look.
+/// Reads a body; `None` if the careful path has to read it.
 pub(crate) fn read<'a>(body: &'a [u8], signature: &ModelSignature) -> Option<Body<'a>> {
     let mut read = Body::default();
     let mut inputs = None;
