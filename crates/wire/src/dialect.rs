@@ -1,5 +1,5 @@
 //! The dialects of JSON bodies. Each is one file with its rows of [`DIALECTS`]; everything else, the OpenAPI document
-//! and docs/requests.md included, takes them from there.
+//! and docs/requests.md included, is derived from that table.
 
 pub(crate) mod azure_ml;
 pub(crate) mod fast;

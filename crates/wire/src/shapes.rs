@@ -77,7 +77,7 @@ fn any_depth_is_read_where_no_shape_is_declared() {
             json!({ "data": { "x": data } }),
         ] {
             let tensor = read(&x, &body).unwrap();
-            // NaN has no equal.
+            // NaN is not equal to itself.
             assert_eq!(format!("{tensor:?}"), format!("{expected:?}"), "{body}");
         }
     }

@@ -171,7 +171,7 @@ fn base64_with_json(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn base64_with_signature(text: &[u8]) -> Option<Vec<u8>> {
-    // 16 characters hold the longest signature; most texts are no base64 of one and are not copied.
+    // 16 characters hold the longest signature; most texts are not base64 of a signature and are not copied.
     let begin = base64::decode(text.get(..16)?)?;
     let known = begin.starts_with(NPY_MAGIC) || is_packed(&begin);
     known.then(|| base64::decode(text)).flatten()
@@ -210,11 +210,11 @@ pub(crate) fn flattened(token: &str) -> &'static str {
 pub(crate) fn numbered(name: &str) -> &'static str {
     match name {
         "0" | "1" => {
-            "; JSON.stringify writes a typed array so, and PHP's json_encode an array with gaps: send a list \
+            "; JSON.stringify writes a typed array in this form, and PHP's json_encode an array with gaps: send a list \
              (Array.from, array_values)"
         }
         "value" | "Count" => {
-            "; Windows PowerShell's ConvertTo-Json writes a list so: convert the whole object at once, with -Depth 10"
+            "; Windows PowerShell's ConvertTo-Json writes a list in this form: convert the whole object at once, with -Depth 10"
         }
         _ => "",
     }

@@ -286,7 +286,7 @@ impl RowReader<'_> {
         here.position(|rest| rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('[')))
     }
 
-    /// With or without an axis for the one row.
+    /// The tensor of one row, written with or without the axis of rows.
     fn read_npy(&self, value: &[u8]) -> Option<Vec<NamedTensor>> {
         let with_axis = npy::read(value, &self.row);
         with_axis.ok().or_else(|| {

@@ -207,7 +207,7 @@ fn read_input(
     Ok(NamedTensor { name, tensor })
 }
 
-/// Pictures in a BYTES tensor, for an input of numbers that takes them. Their shape says only how many there are.
+/// Pictures in a BYTES tensor, for an input of numbers that takes pictures. The tensor's shape says only how many there are.
 fn read_pictures(
     context: Context<'_>,
     input: &Input<'_>,

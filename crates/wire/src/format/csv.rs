@@ -54,7 +54,7 @@ impl Form {
 /// A table's tensors.
 pub(crate) struct Read {
     pub(crate) inputs: Vec<NamedTensor>,
-    /// Whether columns had names that nothing could be compared with, so that their order counted.
+    /// Whether columns were taken by position, because the model has no names to compare theirs with.
     pub(crate) by_position: bool,
 }
 

@@ -110,7 +110,7 @@ fn elements(file: NpyFile<&[u8]>, ty: ElementType) -> std::io::Result<TensorData
     })
 }
 
-/// numpy keeps transposed arrays as they lie in memory: column by column.
+/// numpy writes transposed arrays in the order of memory, column by column.
 fn row_major(shape: &[usize], data: &TensorData) -> TensorData {
     let mut strides = vec![1; shape.len()];
     for axis in 1..shape.len() {

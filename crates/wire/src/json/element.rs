@@ -17,7 +17,7 @@ pub(crate) trait Element: Sized + 'static {
     const IS_NUMBER: bool = true;
     /// Whether [`Element::parse`] takes objects too.
     const IN_OBJECTS: bool = false;
-    /// What stands for a missing value, where the type has it.
+    /// The value that represents a missing one, if the type has such a value.
     const NAN: Option<Self> = None;
 
     /// The element that a number stands for; `None` if it does not fit the type.
@@ -190,8 +190,8 @@ fn encoded(object: &str) -> Option<Vec<u8>> {
     base64::decode(b64.as_bytes())
 }
 
-/// The single toward zero, made odd if it is not the double itself: rounding it further then gives what rounding the double
-/// would have given. (Rounding from a double, `half` leaves half of its bits out of account.)
+/// The single nearest to the double toward zero, with its last bit set if the two differ: rounding it further then gives
+/// what rounding the double would give. (`half` ignores half of the bits of a double when it rounds one.)
 fn rounded_to_odd(value: f64) -> f32 {
     let single = value as f32;
     let off = f64::from(single).abs() - value.abs();

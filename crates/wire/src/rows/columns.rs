@@ -13,7 +13,7 @@ pub(crate) struct Context<'a> {
     /// What `model.toml` says about inputs.
     pub(crate) options: &'a BTreeMap<String, InputOptions>,
     pub(crate) max_nesting: usize,
-    /// The member the rows stand in, such as `data`.
+    /// The member that holds the rows, such as `data`.
     pub(crate) target: &'a str,
 }
 

@@ -99,7 +99,7 @@ pub(crate) fn read_binary(
 struct FirstText<'a> {
     /// Without the quotes; up to its end or the first backslash.
     text: &'a str,
-    /// Whether it stands under `b64`.
+    /// Whether it is the value of a member `b64`.
     is_b64: bool,
 }
 

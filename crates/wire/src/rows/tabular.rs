@@ -62,7 +62,7 @@ fn holds_encoded_texts(context: Context<'_>, text: &str) -> bool {
         && !context.knows("b64", false)
 }
 
-/// Reads rows whose values stand for the named columns, in their order.
+/// Reads rows whose values belong to the named columns, in the order of the names.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] naming the place.
@@ -179,7 +179,7 @@ fn read_objects(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, Sc
                 format!("{place}: {absent} is missing; every row must have the same members");
             return Err(ScoreError::invalid(place, message));
         }
-        // A map gives its members in the order of their names.
+        // A map returns its members in the order of their names.
         let values: Vec<&RawValue> = row.values().copied().collect();
         table.push(&values, |value| value.get());
     }

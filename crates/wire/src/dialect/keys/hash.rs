@@ -81,7 +81,7 @@ fn read_input(
             let value = value.as_ref();
             let value = value.ok_or_else(|| format!("{}, which it lacks", wrong(field)))?;
             let element = token(value, ty).and_then(|token| T::parse(&token).ok());
-            // A field that is absent may be misspelt in model.toml; one that is empty was written so.
+            // An absent field may be misspelt in model.toml; an empty field was written empty.
             let missing = || <T as Element>::NAN.filter(|_| takes_missing && is_missing_cell(value));
             element.or_else(missing).ok_or_else(|| wrong(field))
         });

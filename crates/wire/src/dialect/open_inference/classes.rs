@@ -1,7 +1,7 @@
 //! Triton's classification extension: for each row the highest values as texts.
 //!
 //! Source: Triton, "Classification Extension": `"<value>:<index>"`, or `"<value>:<index>:<label>"`. Values of floats have six
-//! decimals there, as C++ writes them by itself.
+//! decimals there, as C++ writes them by default.
 
 use std::cmp::Ordering;
 
