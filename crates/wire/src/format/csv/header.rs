@@ -100,7 +100,7 @@ impl Unknown<'_> {
         let takes_numbers = inputs.any(|spec| is_number(spec.element_type));
         let known = |name: &&str| context.knows(name, true);
         match () {
-            // Empty cells alone are no names.
+            // A line of empty cells names nothing.
             () if names.iter().all(|name| name.is_empty()) => Ok(Header::None),
             () if takes_numbers && self.named_at_will => Ok(Header::Unchecked),
             () if takes_numbers || names.iter().any(known) => Err(self.unfit),
