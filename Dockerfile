@@ -25,6 +25,7 @@ RUN scripts/fetch-onnxruntime.sh "$(uname -s)-$(uname -m)" /app/bin
 
 # The dependencies, built against empty crates: a layer that lasts until a manifest changes.
 COPY Cargo.toml Cargo.lock ./
+COPY vendor vendor
 COPY score/Cargo.toml score/
 COPY crates/redis-store/Cargo.toml crates/redis-store/
 COPY crates/text/Cargo.toml crates/text/

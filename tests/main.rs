@@ -35,6 +35,7 @@ mod features_in_messages;
 mod features_outages;
 mod health;
 mod host_calls;
+mod hostile_redis;
 mod http_edge;
 mod http_formats;
 mod http_trigger;

@@ -1,5 +1,6 @@
 //! The servers behind an endpoint, one or a cluster's primaries, and which of them has a key.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ const REFRESH_PAUSES: Backoff =
     Backoff::new(Duration::from_millis(100), Duration::from_millis(500));
 /// How long a node may take to tell the slot table.
 const SLOTS_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Each primary takes a connection and about 256 KiB. Redis itself recommends at most 1,000 nodes, replicas included.
+const MAX_PRIMARIES: usize = 256;
 
 /// The servers behind an endpoint. Keys are routed here and not by the client library: its cluster mode serves no key
 /// while one node is away, and sends what was redirected by ASK back to where it came from.
@@ -343,18 +347,37 @@ async fn keep_table(shared: Arc<Shared>) {
 async fn shards_of(node: &Node) -> Result<Vec<Shard>, FredError> {
     let answer = timeout(SLOTS_TIMEOUT, node.cluster_slots()).await;
     let answer = answer.unwrap_or_else(|_| Err(no_answer_within(SLOTS_TIMEOUT)))?;
-    slots::parse(answer, &node.host)
-        .ok_or_else(|| FredError::new(ErrorKind::Parse, "CLUSTER SLOTS answers in an unknown form"))
+    let shards = slots::parse(answer, &node.host).ok_or_else(|| {
+        FredError::new(ErrorKind::Parse, "CLUSTER SLOTS answers in an unknown form")
+    })?;
+    let primaries: HashSet<(&str, u16)> = shards
+        .iter()
+        .map(|shard| (shard.host.as_str(), shard.port))
+        .collect();
+    match primaries.len() {
+        0..=MAX_PRIMARIES => Ok(shards),
+        count => {
+            let reason = format!(
+                "the cluster says that it has {count} primaries; at most {MAX_PRIMARIES} are accepted"
+            );
+            Err(FredError::new(ErrorKind::Routing, reason))
+        }
+    }
 }
 
 fn no_answer_within(time: Duration) -> FredError {
     FredError::new(ErrorKind::Timeout, format!("no answer within {time:?}"))
 }
 
+/// Whether nothing is known of a server's slots, or nothing that can be used.
 fn is_no_answer(error: &FredError) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Timeout
+        ErrorKind::IO
+            | ErrorKind::Canceled
+            | ErrorKind::Timeout
+            | ErrorKind::Protocol
+            | ErrorKind::Routing
     )
 }
 

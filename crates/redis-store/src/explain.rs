@@ -8,9 +8,14 @@ use fred::error::{Error as FredError, ErrorKind};
 use super::config::RedisConfig;
 use score::StoreError;
 
-/// Why there is no connection. Secrets never appear in the library's own texts.
+/// Longer texts of a server are cut.
+const MAX_QUOTED: usize = 200;
+
+/// Why there is no connection. Secrets never appear in the library's own texts, and a server's are redacted.
 pub(super) fn connecting(config: &RedisConfig, error: &FredError) -> StoreError {
-    let (place, details) = (config.describe(), plain_text(error.details()));
+    let place = config.describe();
+    let (whole, shown) = (plain_text(error.details()), redacted(config, error));
+    let details = shown.as_str();
     let has_tls = config.tls.is_some();
     let reason = match error.kind() {
         ErrorKind::Auth if config.credentials.is_some() => format!(
@@ -20,8 +25,8 @@ pub(super) fn connecting(config: &RedisConfig, error: &FredError) -> StoreError 
             "{place} needs a password ({details}); give it in REDIS_URL or REDIS_CONNECTION_STRING"
         ),
         ErrorKind::Auth => format!("{place} refuses the user or password ({details})"),
-        ErrorKind::IO | ErrorKind::Tls if details.contains("InvalidCertificate") => {
-            format!("{place}: {}", certificate_fault(config, details))
+        ErrorKind::IO | ErrorKind::Tls if whole.contains("InvalidCertificate") => {
+            format!("{place}: {}", certificate_fault(config, whole))
         }
         ErrorKind::IO | ErrorKind::Tls if details.contains("lookup address") => {
             format!("{place}: the host name is not known ({details})")
@@ -48,7 +53,8 @@ pub(super) fn connecting(config: &RedisConfig, error: &FredError) -> StoreError 
 
 /// Why a command failed on a connection that there is.
 pub(super) fn answering(config: &RedisConfig, error: &FredError) -> StoreError {
-    let (place, details) = (config.describe(), plain_text(error.details()));
+    let (place, shown) = (config.describe(), redacted(config, error));
+    let details = shown.as_str();
     match error.kind() {
         ErrorKind::Auth => StoreError::Unreachable(format!("{place} wants a login ({details})")),
         ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Timeout | ErrorKind::Routing => {
@@ -88,7 +94,7 @@ fn certificate_fault(config: &RedisConfig, details: &str) -> String {
     } else {
         return format!(
             "its certificate is not accepted ({})",
-            fault.trim_end_matches([' ', ')', '}'])
+            quotable(fault.trim_end_matches([' ', ')', '}']))
         );
     };
     advice.to_owned()
@@ -119,8 +125,32 @@ fn presented_names(fault: &str) -> String {
         .collect();
     match names.as_slice() {
         [] => "no host".to_owned(),
-        names => names.join(", "),
+        names => quotable(&names.join(", ")),
     }
+}
+
+/// What the server or the library says, without the password.
+fn redacted(config: &RedisConfig, error: &FredError) -> String {
+    let mut text = without_arguments(plain_text(error.details())).to_owned();
+    for password in config.password.iter().filter(|p| !p.is_empty()) {
+        text = text.replace(password.as_str(), "***");
+    }
+    quotable(&text)
+}
+
+/// A text of a server, fit for a log.
+pub(super) fn quotable(text: &str) -> String {
+    let text = without_arguments(text);
+    match text.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Servers repeat the arguments of a command that they do not know; those of AUTH are secret.
+fn without_arguments(text: &str) -> &str {
+    let start = text.find("with args beginning with");
+    start.map_or(text, |start| text[..start].trim_end_matches([',', ' ']))
 }
 
 /// The message inside `Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }` and its like.
@@ -160,6 +190,21 @@ mod tests {
         let refused = r#"Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }"#;
         assert_eq!(plain_text(refused), "Connection refused");
         assert_eq!(plain_text("Connection closed."), "Connection closed.");
+    }
+
+    #[test]
+    fn servers_texts_are_cut_and_hold_no_secret() {
+        let config = RedisConfig::from_url("redis://:s3cret@h").unwrap();
+        let text = |details: &str| {
+            redacted(
+                &config,
+                &FredError::new(ErrorKind::Unknown, details.to_owned()),
+            )
+        };
+        let unknown = "ERR unknown command 'AUTH', with args beginning with: 's3cr' ";
+        assert_eq!(text(unknown), "ERR unknown command 'AUTH'");
+        assert_eq!(text("ERR s3cret is wrong"), "ERR *** is wrong");
+        assert_eq!(text(&"é".repeat(300)), "é".repeat(200) + "...");
     }
 
     #[test]

@@ -19,11 +19,15 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use super::credentials::RedisLogin;
+use super::explain;
 use super::logins::Logins;
 
 /// Look-ups in a row without an answer in time after which a node is left alone for a while.
 const SILENT_TIMES: u32 = 3;
 const RESTS: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+
+/// Keys of one command. The parser of replies takes 36 MiB at once, which is 144 KiB for each of them.
+const MAX_KEYS_AT_ONCE: usize = 256;
 
 /// A server and the client that keeps one connection to it. The connection heals itself; while it is down, commands
 /// fail at once.
@@ -101,7 +105,7 @@ impl Node {
         self.client().cluster_slots().await
     }
 
-    /// The values of `keys` by one command, as long as the server takes it: several times cheaper than one for each key.
+    /// The values of `keys` by few commands, as long as the server takes it: several times cheaper than one for each key.
     pub(super) async fn get_at_once(
         &self,
         keys: &[String],
@@ -109,17 +113,28 @@ impl Node {
         if keys.len() == 1 || self.one_by_one.load(Ordering::Relaxed) {
             return self.get_each(keys).await;
         }
-        let answer = self.client().mget(keys.to_vec()).await;
-        let values: Result<Vec<Option<Bytes>>, FredError> = answer;
-        match values {
-            Ok(values) => values.into_iter().map(Ok).collect(),
-            // A proxy that hides a cluster may still mind slots.
-            Err(error) if error.details().starts_with("CROSSSLOT") => {
-                self.one_by_one.store(true, Ordering::Relaxed);
-                self.get_each(keys).await
+        let client = self.client();
+        let commands = keys.chunks(MAX_KEYS_AT_ONCE).map(async |part| {
+            let values: Vec<Option<Bytes>> = client.mget(part.to_vec()).await?;
+            expect_count(values, part.len())
+        });
+        let mut values = Vec::with_capacity(keys.len());
+        for (answer, part) in join_all(commands)
+            .await
+            .into_iter()
+            .zip(keys.chunks(MAX_KEYS_AT_ONCE))
+        {
+            match answer {
+                Ok(answer) => values.extend(answer.into_iter().map(Ok)),
+                // A proxy that hides a cluster may still mind slots.
+                Err(error) if error.details().starts_with("CROSSSLOT") => {
+                    self.one_by_one.store(true, Ordering::Relaxed);
+                    return self.get_each(keys).await;
+                }
+                Err(error) => values.extend(part.iter().map(|_| Err(error.clone()))),
             }
-            Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
         }
+        values
     }
 
     /// The values of `keys` by a command for each. They travel together: the client writes what is queued in one go.
@@ -154,7 +169,10 @@ impl Node {
                 *reply = Ok(vec![None; fields.len()]);
             }
         }
-        replies
+        let checked = replies.into_iter();
+        checked
+            .map(|reply| reply.and_then(|values| expect_count(values, fields.len())))
+            .collect()
     }
 
     /// What kind of value lies under each of `keys`, likewise.
@@ -199,7 +217,8 @@ async fn watch_events(client: Client, logins: Option<Arc<Logins>>) {
         match errors.recv().await {
             Ok((error, server)) => {
                 let server = server.map(|server| server.to_string());
-                debug!(server, %error, "redis connection lost or refused");
+                let reason = explain::quotable(error.details());
+                debug!(server, kind = ?error.kind(), reason, "redis connection lost or refused");
                 if let (ErrorKind::Auth, Some(logins)) = (error.kind(), &logins) {
                     logins.refuse();
                 }
@@ -229,6 +248,15 @@ impl Rest {
             self.until = Some(now + RESTS.after(times).next_pause());
         }
     }
+}
+
+/// A reply with too few or too many values would give some to the wrong keys.
+fn expect_count<T>(values: Vec<T>, count: usize) -> Result<Vec<T>, FredError> {
+    if values.len() == count {
+        return Ok(values);
+    }
+    let reason = format!("expected {count} values, got {}", values.len());
+    Err(FredError::new(ErrorKind::Parse, reason))
 }
 
 /// A value of another type than string is stored there; no result, as with any foreign value.

@@ -4,6 +4,9 @@ use std::ops::RangeInclusive;
 
 use fred::prelude::Value;
 
+/// Longer host names cannot be had from DNS.
+const MAX_HOST_BYTES: usize = 255;
+
 /// A range of slots and the host and port of the primary that owns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shard {
@@ -34,6 +37,9 @@ fn shard(range: Value, asked: &str) -> Option<Shard> {
     let mut primary = parts.next()?.into_array().into_iter();
     let host = primary.next()?.into_string().unwrap_or_default();
     let port = primary.next()?.as_u64()?.try_into().ok()?;
+    if host.len() > MAX_HOST_BYTES {
+        return None;
+    }
     let named = !matches!(host.as_str(), "" | "?");
     let host = named.then_some(host).or_else(|| address(primary.nth(1)?));
     Some(Shard {
@@ -47,7 +53,8 @@ fn shard(range: Value, asked: &str) -> Option<Shard> {
 fn address(metadata: Value) -> Option<String> {
     let texts = metadata.into_array().into_iter().map(Value::into_string);
     let mut texts = texts.skip_while(|text| text.as_deref() != Some("ip"));
-    texts.nth(1)?.filter(|ip| !ip.is_empty())
+    let is_host = |ip: &String| (1..=MAX_HOST_BYTES).contains(&ip.len());
+    texts.nth(1)?.filter(is_host)
 }
 
 #[cfg(test)]
@@ -102,7 +109,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_slot_table() {
+        let long_name = node("h".repeat(256).into(), 8500);
         for answer in [
+            Value::Array(vec![Value::Array(vec![0.into(), 1.into(), long_name])]),
             Value::Array(vec!["x".into()]),
             Value::Array(vec![Value::Array(vec![0.into(), 70_000.into()])]),
             Value::Array(vec![Value::Array(vec![0.into(), 1.into(), 2.into()])]),

@@ -1,0 +1,9 @@
+/// Decoding functions for `BytesMut` and slices.
+pub mod decode;
+/// Encoding functions for `BytesMut` and slices.
+pub mod encode;
+/// RESP3 frame types.
+pub mod types;
+
+pub(crate) mod utils;
+
