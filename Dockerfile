@@ -27,14 +27,15 @@ RUN scripts/fetch-onnxruntime.sh "$(uname -s)-$(uname -m)" /app/bin
 COPY Cargo.toml Cargo.lock ./
 COPY score/Cargo.toml score/
 COPY crates/redis-store/Cargo.toml crates/redis-store/
+COPY crates/text/Cargo.toml crates/text/
 COPY crates/wire/Cargo.toml crates/wire/
 COPY handler/Cargo.toml handler/
 # Not built, but cargo reads the manifest of every member.
 COPY benches/limit/Cargo.toml benches/limit/
 COPY benches/micro/Cargo.toml benches/micro/
 COPY crates/functions-host/Cargo.toml crates/functions-host/
-RUN mkdir score/src crates/redis-store/src crates/wire/src crates/functions-host/src handler/src benches/limit/src \
-    && touch score/src/lib.rs crates/redis-store/src/lib.rs crates/wire/src/lib.rs crates/functions-host/src/lib.rs \
+RUN mkdir score/src crates/redis-store/src crates/text/src crates/wire/src crates/functions-host/src handler/src benches/limit/src \
+    && touch score/src/lib.rs crates/redis-store/src/lib.rs crates/text/src/lib.rs crates/wire/src/lib.rs crates/functions-host/src/lib.rs \
     && touch handler/src/lib.rs \
     && echo 'fn main() {}' >handler/src/main.rs \
     && cp handler/src/main.rs benches/limit/src/ \

@@ -212,7 +212,7 @@ async fn what_cannot_be_scored_arrives_among_the_rejected() {
     let mut bad = [
         message("affine", "application/json", NONSENSE),
         message("affine", "", narrow),
-        message("nobody's", "", narrow),
+        message("unknown", "", narrow),
         message("affine", "", ""),
     ];
     bad[1].correlation_id = Some("c-2".to_owned());

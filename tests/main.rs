@@ -55,5 +55,6 @@ mod redis_selftest;
 mod refusals;
 mod settings;
 mod support;
+mod texts;
 mod trace_collectors;
 mod traces;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use score::{Backoff, Scorer};
+use score::{Backoff, InferenceResponse, NamedTensor, Scorer};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout_at};
 use tracing::{Span, debug, error};
@@ -108,7 +108,34 @@ impl<'a> Visit<'a> {
         scoring::score(settings, features, &found.scorer, call, body).await
     }
 
-    /// The same, tried again until the deadline as long as trying again may help.
+    /// Finds the model of that name if it takes texts; without a name the only one that does, or the default one.
+    ///
+    /// # Errors
+    /// If there is no such model, or it takes no texts.
+    pub(crate) async fn find_texts(&mut self, name: Option<&str>) -> Result<Arc<Scorer>, NoModel> {
+        let models = self.admission.models.when_loaded().await?;
+        let scorer = models.taking_texts(name)?.clone();
+        self.found = Some(Found {
+            models,
+            scorer: scorer.clone(),
+        });
+        Ok(scorer)
+    }
+
+    /// Scores tensors that [`Visit::find_texts`] has found a model for; vectors stay as they are stored.
+    ///
+    /// # Errors
+    /// As [`Visit::score`].
+    pub(crate) async fn score_as_stored(
+        &mut self,
+        call: Call<'_>,
+        inputs: Vec<NamedTensor>,
+    ) -> Result<InferenceResponse, Problem> {
+        let (_permit, found) = self.admit(WhenFull::Refuse, call).await?;
+        scoring::score_as_stored(&found.scorer, call, inputs).await
+    }
+
+    /// As [`Visit::score`], tried again until the deadline as long as trying again may help.
     ///
     /// # Errors
     /// As [`Visit::score`].

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use score::{
     CacheOutcome, CacheUse, FeatureStore, InferenceRequest, InferenceResponse, JointLookUp,
-    ModelMetadata, ScoreError, Scorer, Timings,
+    ModelMetadata, NamedTensor, ScoreError, Scorer, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
 use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits};
@@ -151,6 +151,34 @@ pub(crate) async fn score(
     };
     log(settings, call, &metadata.name, response.rows, &scored);
     Ok(scored)
+}
+
+/// Scores texts; vectors stay as they are stored.
+///
+/// # Errors
+/// As [`score`].
+pub(crate) async fn score_as_stored(
+    scorer: &Scorer,
+    call: Call<'_>,
+    inputs: Vec<NamedTensor>,
+) -> Result<InferenceResponse, Problem> {
+    let request = InferenceRequest {
+        inputs,
+        cache: call.cache,
+        joint: None,
+    };
+    let response = scorer.score_as_stored(request).await.map_err(|error| {
+        log_details(call.id, &error);
+        Problem::from(error)
+    })?;
+    let (model, rows) = (&scorer.metadata().name, response.rows);
+    let span = Span::current();
+    span.record("score.model", model);
+    span.record("score.rows", rows);
+    span.record("score.cache", CacheStatus(response.cache).word());
+    let cache = CacheStatus(response.cache);
+    debug!(id = call.id, model, status = 200, rows, %cache, ms = millis(call.since.elapsed()), "scored");
+    Ok(response)
 }
 
 /// The tensors of a body, or the keys of its rows.

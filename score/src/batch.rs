@@ -201,6 +201,7 @@ fn work(queue: &Queue, max_batch_rows: usize) {
     while let Some((jobs, mut session)) = queue.take(max_batch_rows) {
         let ran = |rows, infer| queue.ran(rows, infer);
         let _ = catch_unwind(AssertUnwindSafe(|| session.lock().run_jobs(jobs, ran)));
+        let _ = catch_unwind(AssertUnwindSafe(|| session.lock().after_run()));
     }
 }
 

@@ -33,6 +33,7 @@ mod scorer;
 mod signature;
 mod store;
 mod tensor;
+mod text;
 
 pub use batch::{BatchLimits, BatchStats};
 pub use cache::{
@@ -45,13 +46,14 @@ pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore};
 pub use histogram::{RowCounts, Times};
 pub use model::{
     Background, Character, Evidence, FeatureFormat, FeatureOptions, ImageLayout, InputOptions,
-    MissingValues, Model, ModelFiles, ModelFolder, ModelOptions, ModelPlace, Resample, Resize,
-    RunError, Runtime, SettingNames, check_name, find_models,
+    MissingValues, Model, ModelFiles, ModelFolder, ModelOptions, ModelPlace, OnnxModel, Resample,
+    Resize, RunError, Runtime, SettingNames, check_name, find_models,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
-pub use scorer::{ModelMetadata, Scorer, ScorerOptions, ScorerStats};
+pub use scorer::{ModelMetadata, Scorer, ScorerOptions, ScorerStats, check_options};
 pub use signature::{Dim, ModelSignature, OutputForm, OutputSpec, Rows, TensorSpec};
 pub use store::{Backoff, Store, StoreEntry, StoreError};
 pub use tensor::{
     ElementType, NamedTensor, Shape, ShapeMismatch, Tensor, TensorData, element_count,
 };
+pub use text::{EMBEDDING, TEXT, TOKENS, TRUNCATED, TextMetadata, finished};

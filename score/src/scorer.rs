@@ -18,6 +18,8 @@ use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse
 use crate::rows::Units;
 use crate::signature::{Arranged, ModelSignature, Rows};
 use crate::tensor::{NamedTensor, Tensor, TensorData};
+use crate::text::TextMetadata;
+pub use load::check_options;
 use recall::Recall;
 
 /// How a model is run.
@@ -54,6 +56,8 @@ pub struct ModelMetadata {
     pub memoize: bool,
     /// What `model.toml` says.
     pub options: ModelOptions,
+    /// What is known about a text model; `None` for any other.
+    pub text: Option<TextMetadata>,
     /// Digest of the model's files and of the runtime.
     pub digest: ModelDigest,
     /// How long loading and probing took, whose runs are the first ones of a session.
@@ -84,6 +88,7 @@ impl ModelMetadata {
             },
             memoize: true,
             options: ModelOptions::default(),
+            text: None,
             digest: digest.with_rows(rows),
             load_time: Duration::ZERO,
         }
@@ -175,6 +180,21 @@ impl Scorer {
     /// # Errors
     /// [`ScoreError`] says whether the request, the load or this program is at fault.
     pub async fn score(&self, request: InferenceRequest) -> Result<InferenceResponse, ScoreError> {
+        let mut response = self.score_as_stored(request).await?;
+        if let Some(text) = &self.metadata.text {
+            text.finish(&mut response.outputs);
+        }
+        Ok(response)
+    }
+
+    /// The same with the vectors of a text model as they are stored, for answers in another form than the usual one.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    pub async fn score_as_stored(
+        &self,
+        request: InferenceRequest,
+    ) -> Result<InferenceResponse, ScoreError> {
         let work = self.score_in_time(request);
         match tokio::time::timeout(self.options.timeout, work).await {
             Ok(outcome) => outcome,
@@ -187,7 +207,9 @@ impl Scorer {
         request: InferenceRequest,
     ) -> Result<InferenceResponse, ScoreError> {
         let inputs = self.metadata.signature.arrange(request.inputs)?;
-        refuse_nul(&self.metadata.signature, &inputs)?;
+        if self.metadata.text.is_none() {
+            refuse_nul(&self.metadata.signature, &inputs)?;
+        }
         let independent = self.is_cuttable(&inputs);
         let rows = self.count_rows(&inputs, independent)?;
         let remember = self.metadata.memoize

@@ -115,6 +115,7 @@ pub(crate) fn metadata(answer: &Tensor) -> ModelMetadata {
         memoize: true,
         options: ModelOptions::default(),
         digest: digest(),
+        text: None,
         load_time: Duration::ZERO,
     }
 }

@@ -1,6 +1,6 @@
-//! The header `Accept`: how much a caller wants an answer of a type. Source: RFC 9110, section 12.5.1.
+//! The header `Accept`: the weight that a request gives to a content type. Source: RFC 9110, section 12.5.1.
 
-/// The weight of a type, from 0 to 1: what the most specific range that fits it says. Without such a range it is 0.
+/// The weight of a type, from 0 to 1, by the most specific range that fits it; 0 if no range fits.
 pub fn weight(accept: &str, wanted: &str) -> f32 {
     let kind = wanted.split_once('/').map_or(wanted, |(kind, _)| kind);
     let fitting = ranges(accept).filter_map(|(range, q)| {
@@ -16,13 +16,13 @@ pub fn weight(accept: &str, wanted: &str) -> f32 {
     best.map_or(0.0, |(_, q)| q)
 }
 
-/// The weight of a type that only those get who name it; ranges such as `*/*` do not count.
+/// The weight of a type that a request has to name; ranges such as `*/*` do not count.
 pub fn weight_if_named(accept: &str, wanted: &str) -> f32 {
     let named = ranges(accept).filter(|(range, _)| range == wanted);
     named.map(|(_, q)| q).fold(0.0, f32::max)
 }
 
-/// The ranges in lower case with their weights. One whose weight is no number is left out.
+/// The ranges in lower case with their weights. A range whose weight is not a number is left out.
 fn ranges(accept: &str) -> impl Iterator<Item = (String, f32)> {
     accept.split(',').filter_map(|range| {
         let mut parts = range.split(';').map(str::trim);

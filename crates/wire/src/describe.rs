@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::dialect::DIALECTS;
 use schema::{any_of, any_shape, closed, element_of, flat, nested, open, reference, row, tensor};
 
-/// What the schemas of all dialects are put together from.
+/// The parts from which the schemas of all dialects are built.
 pub(crate) struct Parts<'a> {
     pub(crate) metadata: &'a ModelMetadata,
-    /// Rows in all forms that are understood.
+    /// Rows in all accepted forms.
     pub(crate) rows: Value,
     /// The bare result.
     pub(crate) result: Value,
@@ -82,7 +82,7 @@ pub(crate) fn split(parts: &Parts<'_>) -> Value {
     open([("columns", list()), ("data", data), ("index", list())], 2)
 }
 
-/// Rows in all forms that are understood.
+/// Rows in all accepted forms.
 fn rows(signature: &ModelSignature) -> Value {
     let mut forms = Vec::new();
     if let [only] = &signature.inputs[..] {
@@ -228,7 +228,7 @@ fn protocol_answer(metadata: &ModelMetadata) -> Value {
     open(members, 2)
 }
 
-/// An output of which classes were asked for.
+/// An output whose `classification` was requested.
 fn class_strings() -> Value {
     let members = [
         ("name", json!({ "type": "string" })),
@@ -273,7 +273,7 @@ fn sequences(metadata: &ModelMetadata) -> impl Iterator<Item = Value> {
     })
 }
 
-/// One output a model answers with.
+/// One output that a model answers with.
 struct Answered<'a> {
     name: &'a str,
     schema: Value,
@@ -344,7 +344,7 @@ fn result(metadata: &ModelMetadata) -> Value {
     )
 }
 
-/// What stands under `predictions`: one object per row if there are several outputs with the same rows, else the bare
+/// The value of `predictions`: one object per row if there are several outputs with the same rows, else the bare
 /// result.
 pub(crate) fn predictions(parts: &Parts<'_>) -> Value {
     let bare = parts.result.clone();
@@ -418,7 +418,7 @@ mod tests {
         let metadata = crate::samples::metadata(passengers());
         let request = request(&Parts::of(&metadata));
         let forms = request["oneOf"].as_array().unwrap();
-        // No keys, as no model.toml says where rows lie.
+        // No keys, because no model.toml says where rows are stored.
         assert_eq!(forms.len(), DIALECTS.len() - 1);
         for (form, dialect) in forms.iter().zip(DIALECTS) {
             let expected = match dialect.errors {

@@ -1,5 +1,5 @@
 //! The dialects of JSON bodies. Each is one file with its rows of [`DIALECTS`]; everything else, the OpenAPI document
-//! and docs/requests.md included, takes them from there.
+//! and docs/requests.md included, is derived from that table.
 
 pub(crate) mod azure_ml;
 pub(crate) mod fast;
@@ -27,21 +27,21 @@ pub(crate) use open_inference::Asked;
 
 /// One dialect: how it is told from others, read, answered and described.
 pub struct Dialect {
-    /// Whose clients speak it.
+    /// The server or service whose clients use it.
     pub name: &'static str,
     /// The member of the body that holds its inputs.
     pub member: &'static str,
-    /// A request, for the documentation, in Markdown.
+    /// A sample body for the documentation, in Markdown.
     pub body: &'static str,
-    /// Its answer, likewise.
+    /// The answer to that body, in Markdown.
     pub answer: &'static str,
-    /// Members beside [`Dialect::member`] that change how it is read or answered.
+    /// Members beside [`Dialect::member`] that change how a body is read or answered.
     pub options: &'static [&'static str],
-    /// Its own paths below the one that takes all dialects.
+    /// The dialect's own paths, below the path that accepts all dialects.
     pub route: Route,
-    /// How its own paths write errors.
+    /// How the dialect's own paths write errors.
     pub errors: ErrorForm,
-    /// Whether a body with [`Dialect::member`] is of this dialect, where several have that member.
+    /// Whether a body with [`Dialect::member`] is of this dialect, if several dialects have that member.
     pub(crate) recognises: fn(&RawValue, &Members<'_>) -> bool,
     pub(crate) read: fn(&Request<'_>) -> Result<Body, ScoreError>,
     pub(crate) write: fn(&Answer<'_>) -> serde_json::Result<Encoded>,
@@ -52,7 +52,7 @@ pub struct Dialect {
     pub(crate) sample: fn(&ModelMetadata) -> Option<Value>,
 }
 
-/// All dialects. Of several with the same member the first that recognises a body reads it.
+/// All dialects. If several have the same member, the first one that recognises a body reads it.
 pub static DIALECTS: &[&Dialect] = &[
     &azure_ml::DATA,
     &azure_ml::INPUTS,
@@ -66,7 +66,7 @@ pub static DIALECTS: &[&Dialect] = &[
     &keys::KEYS,
 ];
 
-/// Where a dialect is taken beside the path of the model, which takes them all.
+/// Where a dialect is accepted beside the model's path, which accepts all dialects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// Nowhere else.
@@ -85,7 +85,7 @@ pub enum ErrorForm {
 }
 
 impl Dialect {
-    /// The dialect of a body whose only inputs are `value`, under `member`.
+    /// The dialect of a body whose inputs are `value`, under `member`.
     fn of(member: &str, value: &RawValue, members: &Members<'_>) -> Option<&'static Self> {
         let named = DIALECTS.iter().filter(|dialect| dialect.member == member);
         let mut named = named.copied();
@@ -109,22 +109,22 @@ impl fmt::Debug for Dialect {
     }
 }
 
-/// For dialects that are alone with their member.
+/// Recognises every body, for a dialect whose member no other dialect has.
 fn alone(_: &RawValue, _: &Members<'_>) -> bool {
     true
 }
 
-/// For dialects without a sample of their own.
+/// No sample, for dialects that have none of their own.
 fn no_sample(_: &ModelMetadata) -> Option<Value> {
     None
 }
 
 /// A body of JSON whose dialect is known.
 pub(crate) struct Request<'a> {
-    /// What stands under the dialect's member.
+    /// The value of the dialect's member.
     pub(crate) value: &'a RawValue,
     pub(crate) members: Members<'a>,
-    /// What follows the JSON.
+    /// The bytes behind the JSON.
     pub(crate) binary: &'a [u8],
     pub(crate) metadata: &'a ModelMetadata,
     pub(crate) limits: Limits,
@@ -135,7 +135,7 @@ impl<'a> Request<'a> {
         Context::new(self.metadata, self.limits, target)
     }
 
-    /// Rows that are answered in `dialect`, by the method the request names.
+    /// Rows that are answered in `dialect`, by the method that the request names.
     fn rows(
         &self,
         dialect: &'static Dialect,
@@ -179,11 +179,11 @@ pub(crate) fn read(
 #[derive(Debug)]
 pub struct AnswerForm {
     pub(crate) dialect: &'static Dialect,
-    /// The declared output to answer with, if the request asks for another than the model's usual ones.
+    /// The declared output to answer with, if the request asks for one other than the model's usual outputs.
     pub(crate) output: Option<usize>,
-    /// A second member to answer under, where the request may be of either of two dialects.
+    /// A second member to answer under, if the request may be of either of two dialects.
     pub(crate) also: Option<&'static str>,
-    /// What a request of the Open Inference Protocol asks for.
+    /// The options of a request in the Open Inference Protocol.
     pub(crate) asked: Option<Asked>,
 }
 
@@ -197,17 +197,17 @@ impl AnswerForm {
         }
     }
 
-    /// The bare result, as for bodies that are no JSON.
+    /// The bare result, as for bodies that are not JSON.
     pub fn bare() -> Self {
         Self::of(&azure_ml::DATA)
     }
 
-    /// For rows that lie in the store.
+    /// The answer for rows that are stored under keys.
     pub fn of_stored_rows() -> Self {
         Self::of(&keys::KEYS)
     }
 
-    /// Whether the rows are not the caller's, so that no error may quote them.
+    /// Whether the rows do not come from the caller, so that no error may quote them.
     pub fn rows_are_stored(&self) -> bool {
         std::ptr::eq(self.dialect, &keys::KEYS)
     }
@@ -221,7 +221,7 @@ impl AnswerForm {
     }
 }
 
-/// Results on their way to their request's form.
+/// Results, and the form in which to answer with them.
 pub(crate) struct Answer<'a> {
     pub(crate) form: &'a AnswerForm,
     pub(crate) metadata: &'a ModelMetadata,
@@ -235,7 +235,7 @@ impl<'a> Answer<'a> {
         output::chosen(self.metadata, declared, self.response)
     }
 
-    /// Writes `{"<member>": ...}`, and the same once more where the request may be of two dialects.
+    /// Writes `{"<member>": ...}`, and the same under the second member if the request may be of two dialects.
     fn under(&self, member: &'static str) -> serde_json::Result<Encoded> {
         let outputs = &self.outputs()[..];
         let members = std::iter::once(member).chain(self.form.also);

@@ -1,5 +1,5 @@
-//! Every way into this crate, for bytes that anyone may have sent: what the targets in `fuzz/` and the bounded run of
-//! `cargo test` call. None of them may panic, whatever the bytes are.
+//! Every way into this crate for bytes from outside: what the targets in `fuzz/` and the bounded run of
+//! `cargo test` call. None of them may panic on any bytes.
 
 use score::{
     CacheOutcome, ElementType, FeatureFormat, FeatureOptions, InferenceResponse, ModelMetadata,

@@ -1,4 +1,4 @@
-//! What a body is written in, by its first bytes and by what its sender says.
+//! The format of a body, by its first bytes and its declared content type.
 
 pub(crate) mod base64;
 pub(crate) mod charset;
@@ -13,12 +13,12 @@ use crate::PayloadError;
 use crate::invalid;
 
 pub(crate) const NPY_MAGIC: &[u8] = b"\x93NUMPY";
-/// Zip archives, as .xlsx is one.
+/// The first bytes of zip archives, and so of .xlsx files.
 pub(crate) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
-/// The compound files that .xls are.
+/// The first bytes of compound files, and so of .xls files.
 pub(crate) const XLS_MAGIC: &[u8] = b"\xd0\xcf\x11\xe0";
 
-/// Whether a body may be much larger than it looks: pictures and what is compressed.
+/// Whether a body may unpack to much more than its size: pictures and compressed bodies.
 pub fn is_packed(body: &[u8]) -> bool {
     body.starts_with(gzip::MAGIC) || image::begins_like_one(body)
 }
@@ -28,7 +28,7 @@ pub fn is_raw(content_type: &str) -> bool {
     content_type.starts_with("application/octet-stream")
 }
 
-/// What a body is written in.
+/// The format of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Json,
@@ -39,7 +39,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Many clients do not say or do not know what they send, so where the first bytes leave no doubt they count more
+    /// Many clients do not say or do not know what they send. So where the first bytes leave no doubt, they count more
     /// than the declared type.
     pub(crate) fn of(body: &[u8], declared: Declared<'_>) -> Result<Self, PayloadError> {
         let content_type = declared.content_type.unwrap_or("application/json");

@@ -1,8 +1,9 @@
-//! Bodies into named tensors and back, in the dialect the caller speaks.
+//! Reads bodies into named tensors, and writes results in the dialect of the request.
 
 pub mod accept;
 pub mod describe;
 pub mod dialect;
+mod embeddings;
 #[cfg(any(test, feature = "samples"))]
 pub mod entry_points;
 mod format;
@@ -20,6 +21,7 @@ pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
 pub use dialect::{AnswerForm, DIALECTS, Dialect, ErrorForm};
+pub use embeddings::{EmbeddingsRequest, VectorEncoding, read_embeddings, write_embeddings};
 pub use format::image::{picture_document, picture_in_words};
 use format::{Format, charset, csv, gzip, image, npy, raw};
 pub use format::{is_packed, is_raw};
@@ -45,7 +47,7 @@ impl Body {
         })
     }
 
-    /// The rows, if they are in it.
+    /// The rows, if the body has them itself.
     pub fn rows(self) -> Option<Decoded> {
         match self {
             Self::Rows(decoded) => Some(decoded),
@@ -54,25 +56,25 @@ impl Body {
     }
 }
 
-/// What a body said.
+/// The content of a body that has its rows itself.
 #[derive(Debug)]
 pub struct Decoded {
-    /// The tensors, in the order given.
+    /// The tensors, in the order in which the body gives them.
     pub inputs: Vec<NamedTensor>,
-    /// How to answer.
+    /// How to answer the request.
     pub answer: AnswerForm,
-    /// Whether its columns have names that nothing could be compared with, so that their order counted.
+    /// Whether columns were taken by position, because the model has no names to compare theirs with.
     pub by_position: bool,
 }
 
 /// Why a body cannot be read.
 #[derive(Debug)]
 pub enum PayloadError {
-    /// It is malformed or does not fit the model.
+    /// The body is malformed or does not fit the model.
     Invalid(ScoreError),
-    /// It is of a type that is not understood.
+    /// The body's content type or coding is not supported.
     UnsupportedType(String),
-    /// It is larger than the limit once it is unpacked.
+    /// The unpacked body is larger than the limit.
     TooLarge,
 }
 
@@ -82,31 +84,31 @@ impl From<ScoreError> for PayloadError {
     }
 }
 
-/// What the request's headers say about its body and the answer.
+/// What a request's headers say about its body and its answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Declared<'a> {
     /// `Content-Type`.
     pub content_type: Option<&'a str>,
-    /// `Content-Encoding`, which does not survive the way through the host.
+    /// `Content-Encoding`, which a host that forwards drops.
     pub content_encoding: Option<&'a str>,
     /// `Inference-Header-Content-Length`: where JSON ends and binary tensors begin.
     pub json_bytes: Option<usize>,
-    /// The shape of a raw tensor, such as `1,784`, if its sender names it.
+    /// The shape of a raw tensor, such as `1,784`, if the sender names it.
     pub shape: Option<&'a str>,
-    /// Likewise its element type, such as `FP32` or `float32`.
+    /// The element type of a raw tensor, such as `FP32` or `float32`, if the sender names it.
     pub datatype: Option<&'a str>,
-    /// Whether a body that is no JSON object may be one inside a wrapping, as clients of queues make them.
+    /// Whether a body that is not a JSON object may be unwrapped once, because clients of queues wrap bodies.
     pub wrapped: bool,
 }
 
-/// What a body may take.
+/// The limits of one body.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes, after decompression.
+    /// The bytes of the body after decompression.
     pub max_bytes: usize,
-    /// Arrays within arrays.
+    /// The levels of arrays within arrays.
     pub max_nesting: usize,
-    /// Keys, unless `max_rows` of the model counts.
+    /// The number of keys, unless the model has a `max_rows` of its own.
     pub max_rows: usize,
 }
 
@@ -158,7 +160,7 @@ pub fn decode(
     }))
 }
 
-/// Reads a message that is no JSON object once more without its wrapping; gives the error if it has none.
+/// Unwraps a message that is not a JSON object and reads it again; returns the error if it has no wrapping.
 fn unwrapped(
     body: &[u8],
     declared: Declared<'_>,
@@ -218,12 +220,12 @@ fn decode_json(
     Ok(dialect::read(body, binary, metadata, limits)?)
 }
 
-/// A written answer.
+/// An answer's body, ready to send.
 #[derive(Debug)]
 pub struct Encoded {
-    /// Its bytes.
+    /// The bytes of the body.
     pub body: Vec<u8>,
-    /// Their type.
+    /// The content type of the bytes.
     pub content_type: &'static str,
     /// Where JSON ends and binary tensors begin, if there are any.
     pub json_bytes: Option<usize>,
@@ -239,7 +241,7 @@ impl Encoded {
     }
 }
 
-/// Writes the answer; as npy if the caller accepts that.
+/// Writes the answer, as a numpy array if the request accepts one.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] if the outputs cannot be written as the caller wants them.

@@ -1,4 +1,4 @@
-//! Words for bodies that cannot be read.
+//! Error texts for bodies that cannot be read.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::invalid;
 use crate::is_object;
 use crate::unlike;
 
-/// Words for a body that is JSON, or not even that, but no object.
+/// The error for a body that is not a JSON object.
 pub(crate) fn not_an_object(body: &[u8], signature: &ModelSignature) -> ScoreError {
     match serde_json::from_slice::<IgnoredAny>(body) {
         Err(error) => malformed(body, signature, &error),
@@ -24,7 +24,7 @@ pub(crate) fn not_an_object(body: &[u8], signature: &ModelSignature) -> ScoreErr
     }
 }
 
-/// What a body looks like that is no JSON object, as the end of an error's text.
+/// The end of an error text: what a body that is not a JSON object looks like.
 pub(crate) fn advice(body: &[u8], signature: &ModelSignature) -> String {
     let advice = unlike::advice(body, signature);
     advice
@@ -32,7 +32,7 @@ pub(crate) fn advice(body: &[u8], signature: &ModelSignature) -> String {
         .unwrap_or_default()
 }
 
-/// The same error with words at its end.
+/// The same error with `words` appended.
 pub(crate) fn amended(error: ScoreError, words: impl FnOnce() -> String) -> ScoreError {
     match error {
         ScoreError::InvalidInput { target, message } => ScoreError::InvalidInput {
@@ -43,7 +43,7 @@ pub(crate) fn amended(error: ScoreError, words: impl FnOnce() -> String) -> Scor
     }
 }
 
-/// Words for a body that is no valid JSON.
+/// The error for a body that is not valid JSON.
 pub(crate) fn malformed(
     body: &[u8],
     signature: &ModelSignature,
@@ -59,7 +59,7 @@ pub(crate) fn malformed(
     invalid(&format!("the body is not valid JSON: {error}{hint}"))
 }
 
-/// Words for `{"inputs": {"data": ...}}`, where the `Inputs` of Azure ML are meant.
+/// The end of an error text for `{"inputs": {"data": ...}}`, where Azure ML's `Inputs` is meant.
 pub(crate) fn lower_case_inputs(value: &RawValue) -> String {
     let members: BTreeMap<Cow<'_, str>, IgnoredAny> =
         serde_json::from_str(value.get()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Rows in columns: which column belongs to which input, and what stands in a cell.
+//! Rows in columns: which column belongs to which input, and how a cell is read.
 
 pub(crate) mod cells;
 pub(crate) mod columns;

@@ -3,7 +3,7 @@
 use score::{Dim, ElementType, ModelSignature, Shape, TensorSpec};
 use serde_json::{Value, json};
 
-/// Above this a sample says less than the shape does, and takes longer to send than to write.
+/// The most values of a sample. A larger one says less than the shape does, and makes the answer long.
 const MAX_SAMPLE_ELEMENTS: usize = 10_000;
 
 /// One row of an input; one row of one value if it declares no shape.

@@ -46,6 +46,7 @@ pub fn metadata(signature: ModelSignature) -> ModelMetadata {
         memoize: true,
         options: ModelOptions::default(),
         digest: ModelDigest::new(&blake3::hash(b"m"), "1"),
+        text: None,
         load_time: Duration::ZERO,
     }
 }

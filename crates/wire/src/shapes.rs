@@ -1,4 +1,4 @@
-//! Shapes that the model leaves open, and lists of single values, in every dialect and format.
+//! Tests of shapes that the model leaves open, and of lists of single values, in every dialect and format.
 
 use score::{ElementType, NamedTensor, Tensor, TensorData, TensorSpec};
 use serde_json::json;
@@ -64,7 +64,7 @@ fn any_depth_is_read_where_no_shape_is_declared() {
             json!([[["NaN"]], [[1]]]),
             floats(&[2, 1, 1], &[f32::NAN, 1.0]),
         ),
-        // Deeper than the quick way goes.
+        // Deeper than the fast path reads.
         (json!([[[[[[[[[[7]]]]]]]]]]), floats(&[1; 10], &[7.0])),
     ];
     for (data, expected) in cases {
@@ -77,7 +77,7 @@ fn any_depth_is_read_where_no_shape_is_declared() {
             json!({ "data": { "x": data } }),
         ] {
             let tensor = read(&x, &body).unwrap();
-            // NaN has no equal.
+            // NaN is not equal to itself.
             assert_eq!(format!("{tensor:?}"), format!("{expected:?}"), "{body}");
         }
     }
@@ -241,7 +241,7 @@ fn in_protocol(input: &TensorSpec, shape: &[usize], values: &[f32]) -> Result<Te
     for other in tensors {
         assert_eq!(other?[0].tensor, first);
     }
-    // What the quick way reads is checked with the whole request.
+    // What the fast path reads is checked with the whole request.
     input
         .check(&first, "inputs[0]")
         .map_err(|error| error.to_string())?;

@@ -247,14 +247,14 @@ fn requested_outputs_must_exist() {
 }
 
 #[test]
-fn first_bytes_count_more_than_a_content_type_that_nobody_set() {
+fn first_bytes_count_more_than_a_declared_content_type() {
     let signature = signature(vec![spec("x", ElementType::Float32, &[-1])]);
     let send = |content_type: &str, body: &[u8]| read(&signature, Some(content_type), body);
     for content_type in [
         "application/json; charset=UTF-8",
         "text/plain",
         "application/x-www-form-urlencoded",
-        "application/whatever",
+        "application/x-unknown",
     ] {
         assert!(
             send(content_type, b" {\"data\":[1]}").is_ok(),

@@ -1,4 +1,4 @@
-//! Bodies that are no JSON object: what they look like, and what to send instead. Asked only once reading has failed.
+//! Bodies that are not JSON objects: what they look like, and what to send instead. Used only after reading has failed.
 
 mod data_contract;
 
@@ -24,7 +24,7 @@ pub(crate) fn unwrap(body: &[u8]) -> Option<Vec<u8>> {
         b'"' => string_with_json(text).map(String::into_bytes),
         b'e' | b'7' => base64_with_json(text),
         b'/' => base64_with_json(text).or_else(|| base64_with_signature(text)),
-        // What the first bytes of formats become that begin with a signature.
+        // The first characters, in base64, of formats that begin with a signature.
         b'k' | b'i' | b'U' | b'H' => base64_with_signature(text),
         b'@' => data_contract::from_binary(body),
         b'<' => data_contract::from_xml(text),
@@ -32,7 +32,7 @@ pub(crate) fn unwrap(body: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// What a body looks like and what its sender has to change, as the end of an error's text.
+/// The end of an error text: what a body looks like, and what its sender has to change.
 pub(crate) fn advice(body: &[u8], signature: &ModelSignature) -> Option<String> {
     let text = body.trim_ascii();
     if data_contract::looks_like_it(text) {
@@ -117,7 +117,7 @@ fn advice_on_text(text: &str) -> Option<&'static str> {
     })
 }
 
-/// What begins like an object and is none.
+/// The advice on a text that begins like an object and is not one.
 fn advice_on_object(lower: &str) -> Option<&'static str> {
     let inside = lower.trim_start_matches('{').trim_start();
     let word = inside.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
@@ -171,7 +171,7 @@ fn base64_with_json(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn base64_with_signature(text: &[u8]) -> Option<Vec<u8>> {
-    // 16 characters hold the longest signature; most texts are no base64 of one and are not copied.
+    // 16 characters hold the longest signature; most texts are not base64 of a signature and are not copied.
     let begin = base64::decode(text.get(..16)?)?;
     let known = begin.starts_with(NPY_MAGIC) || is_packed(&begin);
     known.then(|| base64::decode(text)).flatten()
@@ -185,7 +185,7 @@ fn string_with_json(text: &[u8]) -> Option<String> {
     inner.trim_start().starts_with('{').then_some(inner)
 }
 
-/// Words for a body that could not be read as raw elements, although it was said to be some.
+/// The end of an error text for a body that was declared as raw elements and cannot be read as such.
 pub(crate) fn advice_on_raw(body: &[u8]) -> &'static str {
     let object = body.trim_ascii_start().starts_with(b"{");
     if object && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
@@ -195,7 +195,7 @@ pub(crate) fn advice_on_raw(body: &[u8]) -> &'static str {
     }
 }
 
-/// Words for a string that holds several numbers where one is expected.
+/// The end of an error text for a string that holds several numbers where one is expected.
 pub(crate) fn flattened(token: &str) -> &'static str {
     let numbers = token.trim_matches('"').split(' ');
     let several = token.starts_with('"') && token.contains(' ');
@@ -206,15 +206,15 @@ pub(crate) fn flattened(token: &str) -> &'static str {
     }
 }
 
-/// Words for an object with numbers for names where an array is expected.
+/// The end of an error text for an object with numbers for names where an array is expected.
 pub(crate) fn numbered(name: &str) -> &'static str {
     match name {
         "0" | "1" => {
-            "; JSON.stringify writes a typed array so, and PHP's json_encode an array with gaps: send a list \
+            "; JSON.stringify writes a typed array in this form, and PHP's json_encode an array with gaps: send a list \
              (Array.from, array_values)"
         }
         "value" | "Count" => {
-            "; Windows PowerShell's ConvertTo-Json writes a list so: convert the whole object at once, with -Depth 10"
+            "; Windows PowerShell's ConvertTo-Json writes a list in this form: convert the whole object at once, with -Depth 10"
         }
         _ => "",
     }
@@ -232,7 +232,7 @@ fn plain(name: &str) -> String {
     name.replace('_', "").to_ascii_lowercase()
 }
 
-/// The first member of an object whose name differs from one of `known` in letter case or underscores only, as words.
+/// The end of an error text: the first member whose name differs from one of `known` in letter case or underscores only.
 pub(crate) fn other_case(object: &[u8], known: &[&'static str]) -> Option<String> {
     let mut json = serde_json::Deserializer::from_slice(object);
     let (found, right) = json.deserialize_map(OtherCase(known)).ok()??;

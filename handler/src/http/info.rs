@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use score::{Character, ModelMetadata, Scorer};
+use score::{Character, ModelMetadata, Scorer, TextMetadata};
 use serde_json::{Value, json};
 use warp::http::{StatusCode, header};
 use wire::{picture_document, protocol_tensor_document, sample_request, tensor_document};
@@ -49,7 +49,7 @@ pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
             return Ok(word(status, state));
         }
         // They have ways of their own.
-        Route::Score(_) | Route::Metrics => return Err(Problem::internal()),
+        Route::Score(_) | Route::Embeddings | Route::Metrics => return Err(Problem::internal()),
     };
     Ok(Reply::json(document.to_string().into_bytes()))
 }
@@ -118,6 +118,9 @@ fn model_document(scorer: &Scorer) -> Value {
     if let Some(picture) = picture_document(metadata) {
         document["picture"] = picture;
     }
+    if let Some(text) = &metadata.text {
+        document["text"] = text_document(text);
+    }
     if let Some(features) = &metadata.options.features {
         document["features"] = json!({
             "format": features.format.as_str(),
@@ -125,6 +128,25 @@ fn model_document(scorer: &Scorer) -> Value {
         });
     }
     document
+}
+
+/// What a text model does with texts.
+pub(crate) fn text_document(text: &TextMetadata) -> Value {
+    json!({
+        "task": text.task,
+        "tokenizer": text.tokenizer,
+        "pooling": text.pooling,
+        "normalize": text.normalize,
+        "dimensions": text.dimensions,
+        "max_dimensions": text.max_dimensions,
+        "max_tokens": text.max_tokens,
+        "max_chars": text.max_chars,
+        "truncate": text.truncate,
+        "prompt": text.prompt,
+        "prompts": text.prompts,
+        "batch_tokens": text.batch_tokens,
+        "shared_runs": text.company.get(),
+    })
 }
 
 /// How the model's rows are treated, how that is known and why.

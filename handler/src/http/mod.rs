@@ -2,6 +2,7 @@
 
 mod body;
 mod caller;
+mod embeddings;
 mod envelope;
 mod head;
 mod info;
@@ -16,6 +17,6 @@ mod timing;
 mod upload;
 mod workers;
 
-pub(crate) use info::rows_document;
+pub(crate) use info::{rows_document, text_document};
 pub(crate) use server::serve;
 pub(crate) use workers::{Workers, runtime};

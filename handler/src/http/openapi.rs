@@ -210,7 +210,7 @@ fn model() -> Value {
         ),
         (
             "because",
-            json!({ "enum": ["proved from the graph", "probed", "model.toml"] }),
+            json!({ "enum": ["proved from the graph", "probed", "model.toml", "ensured by how texts are run"] }),
         ),
         ("reason", text()),
         ("operator", text()),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use score::CacheOutcome;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug, error, info, info_span};
 use warp::http::{HeaderName, Method, header};
@@ -9,10 +10,10 @@ use warp::http::{HeaderName, Method, header};
 use super::body::BodyBytes;
 use super::head::{Head, JSON_BYTES, check_coding};
 use super::metrics::{self, Sources};
-use super::reply::Reply;
+use super::reply::{ErrorForm, Reply};
 use super::route::{self, Route};
 use super::timing::server_timing;
-use super::{info, page};
+use super::{embeddings, info, page};
 use crate::admission::{Visit, WhenFull, caught};
 use crate::app::App;
 use crate::counters::UPLOAD;
@@ -118,7 +119,7 @@ pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
     Span::current().record("error.type", problem.code.as_str());
     if problem.is_client_closed() {
         closed(app, head, UPLOAD);
-        return Reply::refusal(problem, &head.request_id, false);
+        return Reply::refusal(problem, &head.request_id, ErrorForm::Own);
     }
     let route = route::find(&head.method, &head.path).ok();
     let function = function_name(app, head, route.as_ref());
@@ -146,15 +147,14 @@ pub(super) fn failure(head: &Head, problem: Problem) -> Reply {
 
 fn refusal(head: &Head, model: Option<&str>, problem: Problem) -> Reply {
     report(head, model, &problem);
-    let open_inference = route::speaks_open_inference(&head.path);
-    Reply::refusal(problem, &head.request_id, open_inference)
+    Reply::refusal(problem, &head.request_id, route::error_form(&head.path))
 }
 
 /// The function a request belongs to, for metrics: of its own name, `score` for what is to be scored by the public path,
 /// and `info` for everything else there, since probes and scrapes would make failures look rare.
 fn function_name<'a>(app: &'a App, head: &Head, route: Option<&Route>) -> &'a str {
     match route {
-        Some(Route::Score(_)) => "score",
+        Some(Route::Score(_) | Route::Embeddings) => "score",
         _ if route::template(&head.path).is_some() => "info",
         _ if head.is_envelope => {
             let name = head.path.strip_prefix('/');
@@ -177,6 +177,13 @@ where
 {
     match route {
         Route::Score(_) => score(head, read_body, visit).await,
+        Route::Embeddings => {
+            let limits = app.admission.scoring.limits;
+            let answered = embeddings::answer(head, read_body, visit, limits).await;
+            let (mut reply, outcome) = answered?;
+            set_cache(&mut reply, outcome);
+            Ok(reply)
+        }
         Route::Metrics => metrics(app, head.accept.as_deref()),
         route => tell(app, head, route).await,
     }
@@ -233,11 +240,7 @@ fn scored_reply(scored: Scored) -> Reply {
     if let Some(length) = scored.answer.json_bytes {
         reply.set(JSON_BYTES, &length.to_string());
     }
-    let cache = CacheStatus(scored.cache);
-    match cache.word() {
-        "PARTIAL" => reply.set(CACHE, &cache.to_string()),
-        word => reply.set_static(CACHE, word),
-    }
+    set_cache(&mut reply, scored.cache);
     if let Some(timing) = server_timing(scored.times.steps()) {
         reply.headers.insert(TIMING, timing);
     }
@@ -245,6 +248,14 @@ fn scored_reply(scored: Scored) -> Reply {
         reply.set_static(COLUMNS, "by-position");
     }
     reply
+}
+
+fn set_cache(reply: &mut Reply, outcome: CacheOutcome) {
+    let cache = CacheStatus(outcome);
+    match cache.word() {
+        "PARTIAL" => reply.set(CACHE, &cache.to_string()),
+        word => reply.set_static(CACHE, word),
+    }
 }
 
 fn report(head: &Head, model: Option<&str>, problem: &Problem) {

@@ -3,6 +3,7 @@
 use score::Scorer;
 use warp::http::Method;
 
+use super::reply::ErrorForm;
 use crate::models::{Models, NoModel, Wanted};
 use crate::problem::Problem;
 
@@ -44,6 +45,8 @@ impl ModelRef {
 pub(super) enum Route {
     /// Score with a model, or with the default one.
     Score(Option<ModelRef>),
+    /// OpenAI's embeddings; the body may name the model.
+    Embeddings,
     /// What a model expects, or all of them.
     Describe(Option<String>),
     /// Prometheus text.
@@ -75,6 +78,7 @@ impl Route {
                     .as_ref()
                     .map_or_else(Wanted::default, ModelRef::wanted),
             ),
+            Self::Embeddings => Some(Wanted::default()),
             _ => None,
         }
     }
@@ -106,9 +110,19 @@ fn health(path: &str) -> Option<(&'static str, Route)> {
     }
 }
 
-/// Whether errors below this path take the form of the Open Inference Protocol.
-pub(super) fn speaks_open_inference(path: &str) -> bool {
-    below_prefix(path).is_some_and(|rest| rest == "/v2" || rest.starts_with("/v2/"))
+/// The form that errors take below this path.
+pub(super) fn error_form(path: &str) -> ErrorForm {
+    let below = |start: &str| {
+        let rest = below_prefix(path).and_then(|rest| rest.strip_prefix(start));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if below("/v2") {
+        ErrorForm::OpenInference
+    } else if below("/v1/embeddings") {
+        ErrorForm::OpenAi
+    } else {
+        ErrorForm::Own
+    }
 }
 
 /// Finds the meaning of a public path.
@@ -153,6 +167,7 @@ fn choices(parts: &[&str]) -> Option<(Option<Route>, Option<Route>)> {
         }
         ["v2", "models", model, rest @ ..] => of_model(model, None, rest),
         ["v2", ..] => None,
+        ["v1", "embeddings"] => Some((None, Some(Route::Embeddings))),
         [model] => {
             let name = Some((*model).to_owned());
             let model = model_ref(model, None);
@@ -221,6 +236,7 @@ mod tests {
             ),
             (Method::GET, "/api/score/v2/health/ready", Route::Ready),
             (Method::GET, "/api/health/live", Route::HealthLive),
+            (Method::POST, "/api/score/v1/embeddings", Route::Embeddings),
             (Method::HEAD, "/api/Health/READY/", Route::HealthReady),
             (
                 Method::POST,

@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use redis_store::RedisStore;
 use score::{
-    BatchLimits, Cache, FeatureReads, FeatureStore, LoadError, ModelFolder, Runtime, Scorer,
-    ScorerOptions, find_models,
+    BatchLimits, Cache, FeatureReads, FeatureStore, LoadError, ModelFolder, Runtime, ScorerOptions,
+    find_models,
 };
 use tracing::{error, info, warn};
 
-use super::{ModelSlot, Models, find_runtime};
+use super::{Loadable, ModelSlot, Models, find_runtime};
 use crate::config::{Config, SETTING_NAMES};
 
 /// Starts to connect to where features lie, if a model takes keys. Features are needed whether or not results are
@@ -65,7 +65,8 @@ pub(super) fn load_models(config: &Config, memo: &Arc<Cache>) -> anyhow::Result<
     let mut slots = BTreeMap::new();
     for (name, folder) in folders {
         let slot = folder
-            .and_then(|folder| Scorer::load(&runtime, &folder, options, memo.clone()))
+            .and_then(Loadable::of)
+            .and_then(|model| model.load(&runtime, options, memo.clone()))
             .map(Arc::new)
             .map_err(|error| below(&config.model_dir, &error.to_string()));
         announce(&name, &slot);

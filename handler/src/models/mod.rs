@@ -1,5 +1,6 @@
 //! The models of this process: loaded once, then looked up by every request.
 
+mod folder;
 mod load;
 mod registry;
 mod runtime;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use score::{FeatureStore, Scorer};
 
+pub(crate) use folder::Loadable;
 use load::load_models;
 pub(crate) use load::{below, scorer_options};
 pub(crate) use registry::{Registry, State};
@@ -46,6 +48,31 @@ pub(crate) enum NoModel {
 }
 
 impl Models {
+    /// The model of that name if it takes texts; without a name the only one that does, or the default one.
+    ///
+    /// # Errors
+    /// If there is no such model; the text names those that take texts.
+    pub(crate) fn taking_texts(&self, name: Option<&str>) -> Result<&Arc<Scorer>, NoModel> {
+        let takes = |scorer: &Arc<Scorer>| scorer.metadata().text.is_some();
+        let all: Vec<&Arc<Scorer>> = self.slots.values().flatten().filter(|s| takes(s)).collect();
+        if let (None, [only]) = (name, &all[..]) {
+            return Ok(only);
+        }
+        if name.is_some() || self.default.is_some() {
+            // A message quotes it.
+            let name: Option<String> = name.map(|name| name.chars().take(200).collect());
+            let found = self.get(name.as_deref())?;
+            if takes(found) {
+                return Ok(found);
+            }
+        }
+        let names: Vec<&str> = all.iter().map(|scorer| &*scorer.metadata().name).collect();
+        Err(NoModel::Unknown(format!(
+            "name a model that takes texts as \"model\"; there are: {}",
+            names.join(", ")
+        )))
+    }
+
     /// The model of that name, or the default one.
     pub(crate) fn get(&self, name: Option<&str>) -> Result<&Arc<Scorer>, NoModel> {
         let known = || self.slots.keys().cloned().collect::<Vec<_>>().join(", ");

@@ -61,6 +61,11 @@ impl Session {
         }
     }
 
+    /// Lets the model do what need not delay answers.
+    pub(super) fn after_run(&mut self) {
+        self.model.after_run();
+    }
+
     /// Runs the inputs of one job, whose wait ends.
     pub(super) fn run_alone(
         &mut self,

@@ -34,6 +34,8 @@ pub enum Evidence {
     Probed,
     /// `model.toml` says so.
     Declared,
+    /// The code that runs the model takes care of it.
+    Ensured,
 }
 
 impl Evidence {
@@ -43,6 +45,7 @@ impl Evidence {
             Self::Proved => "proved from the graph",
             Self::Probed => "probed",
             Self::Declared => "model.toml",
+            Self::Ensured => "ensured by how texts are run",
         }
     }
 }

@@ -113,4 +113,8 @@ pub trait Model: Send {
     /// # Errors
     /// [`RunError`] says whether the values or the runtime are at fault.
     fn run(&mut self, inputs: &[Tensor], given: &[usize]) -> Result<Vec<Tensor>, RunError>;
+
+    /// Called on the session's thread when the results of a run are on their way, for what need not delay them. Not called
+    /// behind runs on the thread of a request.
+    fn after_run(&mut self) {}
 }

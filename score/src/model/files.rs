@@ -5,9 +5,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::folder::{ModelOptions, read_options};
+use super::folder::ModelOptions;
 use super::onnx_file::OnnxFile;
+use super::options_file::read_options;
 use super::preprocessor::FILE as PREPROCESSOR;
+use super::text_folder::{is_text, may_describe_texts};
 use crate::error::LoadError;
 
 /// What `model.toml` is called.
@@ -33,7 +35,8 @@ impl ModelFiles {
     pub fn of_file(file: &Path) -> Result<Self, LoadError> {
         let folder = file.parent().unwrap_or(Path::new(""));
         let options = Some(folder.join(OPTIONS)).filter(|file| file.symlink_metadata().is_ok());
-        let parts = Parts::read(file, options)?;
+        let options = options.map_or_else(|| Ok(ModelOptions::default()), read_options)?;
+        let parts = Parts::read(folder, file, options)?;
         let mut new = Self {
             custom_ops: parts.custom_ops(),
             ..Self::default()
@@ -55,27 +58,30 @@ impl ModelFiles {
 /// What the ONNX file and `model.toml` say of the model's files.
 pub(super) struct Parts {
     pub(super) options: ModelOptions,
+    pub(super) is_text: bool,
     folder: PathBuf,
     /// The ONNX file, its external data, the library of operators and how pictures are prepared, below the folder.
     names: BTreeSet<PathBuf>,
 }
 
 impl Parts {
-    /// Reads both files and looks for the others.
-    pub(super) fn read(file: &Path, options: Option<PathBuf>) -> Result<Self, LoadError> {
+    /// Reads the ONNX file, in `folder` or below it, and looks for the others.
+    pub(super) fn read(
+        folder: &Path,
+        file: &Path,
+        options: ModelOptions,
+    ) -> Result<Self, LoadError> {
         let failed = |reason| LoadError::Model {
             path: file.display().to_string(),
             reason,
         };
-        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-        let options = match options {
-            Some(file) => read_options(file)?,
-            None => ModelOptions::default(),
-        };
+        let around = file.parent().unwrap_or(Path::new(""));
+        let below = around.strip_prefix(folder).unwrap_or(Path::new(""));
         let onnx = OnnxFile::read(file).map_err(failed)?;
-        onnx.check_data(&folder).map_err(failed)?;
-        let mut names: BTreeSet<PathBuf> = onnx.data.into_keys().collect();
-        names.extend(file.file_name().map(PathBuf::from));
+        onnx.check_data(around).map_err(failed)?;
+        let data = onnx.data.into_keys().map(|name| below.join(name));
+        let mut names: BTreeSet<PathBuf> = data.collect();
+        names.extend(file.file_name().map(|name| below.join(name)));
         if folder.join(PREPROCESSOR).is_file() {
             names.insert(PREPROCESSOR.into());
         }
@@ -89,8 +95,9 @@ impl Parts {
             names.insert(name.into());
         }
         Ok(Self {
+            is_text: is_text(folder, &options),
+            folder: folder.to_owned(),
             options,
-            folder,
             names,
         })
     }
@@ -114,6 +121,7 @@ impl Parts {
                 .canonicalize()
                 .map_err(|error| error.to_string())?,
             names: self.names.clone(),
+            only: self.is_text.then_some(may_describe_texts),
             left_out: Vec::new(),
         };
         list.walk(&self.folder, Path::new(""))?;
@@ -138,12 +146,14 @@ impl Parts {
 
     /// The digest of all files but `model.toml`, and how large they are. External data may have any name, so every file
     /// counts but those that certainly hold no weights. One file too many only costs remembered results; one too few
-    /// would let a changed model answer with old ones.
+    /// would let a changed model answer with old ones. Of a text model only the files that the ONNX file names count
+    /// here: its folder often holds several models.
     pub(super) fn digest(&self, files: &ModelFiles) -> Result<(blake3::Hash, u64), String> {
         let mut hasher = blake3::Hasher::new();
         let mut bytes = 0;
         for (file, _) in &files.files {
             let name = match file.strip_prefix(&self.folder) {
+                Ok(name) if self.is_text && !self.names.contains(name) => continue,
                 Ok(name) if name != Path::new(OPTIONS) => name,
                 _ => continue,
             };
@@ -165,6 +175,8 @@ impl Parts {
 struct Listing {
     root: PathBuf,
     names: BTreeSet<PathBuf>,
+    /// Which files count beside those that are named; all of them if not given.
+    only: Option<fn(&Path) -> bool>,
     left_out: Vec<String>,
 }
 
@@ -184,6 +196,8 @@ impl Listing {
             let kind = entry.file_type().map_err(failed)?;
             if kind.is_dir() {
                 self.walk(&path, &name)?;
+            } else if self.only.is_some_and(|counts| !counts(&name)) {
+                continue;
             } else if kind.is_file() || kind.is_symlink() && self.leads_inside(&path) {
                 self.names.insert(name);
             } else {

@@ -11,8 +11,10 @@ use tracing::warn;
 
 use super::files::{ModelFiles, OPTIONS, Parts, is_hidden};
 use super::missing::what_is_there;
-use super::options::{FeatureOptions, INPUT_KEYS, InputOptions};
+use super::options::{FeatureOptions, InputOptions};
+use super::options_file::read_options;
 use super::preprocessor::Preprocessor;
+use super::text_folder::{TOKENIZER, chosen_file};
 use crate::cache::Namespace;
 use crate::error::LoadError;
 use crate::signature::Rows;
@@ -46,6 +48,8 @@ pub struct ModelOptions {
     pub features: Option<FeatureOptions>,
     /// The library beside the ONNX file that has the model's own operators.
     pub custom_ops: Option<String>,
+    /// How texts become vectors. Its keys are read by the code that serves text models; here only `file` and `task` count.
+    pub text: Option<toml::Table>,
     /// The file they were read from.
     #[serde(skip)]
     pub file: Option<PathBuf>,
@@ -54,7 +58,7 @@ pub struct ModelOptions {
     pub origin: String,
 }
 
-fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
+pub(super) fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
     if options.max_rows == Some(0) {
         return Err("max_rows: expected 1 or more".to_owned());
     }
@@ -162,13 +166,18 @@ pub struct ModelFolder {
     pub name: String,
     /// Its version: the number of its folder where versions lie side by side, else `1`.
     pub version: String,
-    /// The ONNX file.
+    /// Where the model lies: the folder of the version that is served.
+    pub folder: PathBuf,
+    /// The ONNX file, in that folder or below it.
     pub file: PathBuf,
+    /// Whether the folder holds a text model: a tokenizer beside the ONNX file.
+    pub is_text: bool,
     /// The content of `model.toml`.
     pub options: ModelOptions,
     /// What `preprocessor_config.json` says about pictures.
     preprocessor: Option<Preprocessor>,
-    /// Digest of the ONNX file and of every other file beside it that may hold a part of the model.
+    /// Digest of the ONNX file and of every other file beside it that may hold a part of the model. Of a text model it
+    /// covers the ONNX file with its external data; the code that serves text models adds the rest.
     pub digest: blake3::Hash,
     /// How large those files are together.
     pub bytes: u64,
@@ -216,12 +225,16 @@ impl ModelFolder {
         };
         check_name(&place.name).map_err(|reason| failed(&place.folder, reason))?;
         let (folder, version) = newest_version(&place.folder);
-        let file = onnx_file(&folder).map_err(|reason| failed(&folder, reason))?;
         let whole = place.around.as_deref().unwrap_or(&place.folder);
         let below = folder.strip_prefix(whole).unwrap_or(Path::new(""));
         let (options_file, origin) = options_of(whole, below);
-        let mut parts = Parts::read(&file, options_file)?;
-        parts.options.origin = origin;
+        let mut options = options_file.map_or_else(|| Ok(ModelOptions::default()), read_options)?;
+        options.origin = origin;
+        let file = match chosen_file(&options)? {
+            Some(name) => folder.join(name),
+            None => onnx_file(&folder).map_err(|reason| failed(&folder, reason))?,
+        };
+        let parts = Parts::read(&folder, &file, options)?;
         let files = parts
             .list(below)
             .map_err(|reason| failed(&folder, reason))?;
@@ -231,6 +244,8 @@ impl ModelFolder {
         Ok(Self {
             name: place.name.clone(),
             version,
+            is_text: parts.is_text,
+            folder,
             file,
             options: parts.options,
             preprocessor,
@@ -266,7 +281,7 @@ impl ModelFolder {
     }
 
     /// A mistake in `model.toml` that shows only beside the model.
-    pub(crate) fn wrong_options(&self, reason: &str) -> LoadError {
+    pub fn wrong_options(&self, reason: &str) -> LoadError {
         self.options.wrong(reason)
     }
 }
@@ -350,11 +365,25 @@ fn onnx_file(folder: &Path) -> Result<PathBuf, String> {
         (Some(index), _) => Ok(files.swap_remove(index)),
         (None, 1) => Ok(files.remove(0)),
         (None, 0) => Err(what_is_there(folder)),
-        (None, _) => Err("several ONNX files in it; call the one to serve model.onnx".to_owned()),
+        (None, _) => Err(
+            "several ONNX files in it; call the one to serve model.onnx, or name it as file in [text] of model.toml if it \
+             is a text model"
+                .to_owned(),
+        ),
     }
 }
 
+/// The ONNX files of a model. Those of a text model may lie in a folder `onnx`, below its tokenizer.
 pub(super) fn onnx_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let here = onnx_files_in(folder)?;
+    let below = folder.join("onnx");
+    if here.is_empty() && folder.join(TOKENIZER).is_file() && below.is_dir() {
+        return onnx_files_in(&below);
+    }
+    Ok(here)
+}
+
+fn onnx_files_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
     let mut files = entries.collect::<io::Result<Vec<PathBuf>>>()?;
     files.retain(|path| is_onnx(path) && path.is_file());
@@ -399,85 +428,6 @@ pub fn check_name(name: &str) -> Result<(), String> {
         "a model's name may hold letters, digits, '.', '_' and '-', does not begin with '.', and is not one of {}",
         RESERVED_NAMES.join(", ")
     ))
-}
-
-/// Longer ones are something else under that name.
-const MAX_OPTIONS_BYTES: u64 = 1 << 20;
-
-pub(super) fn read_options(file: PathBuf) -> Result<ModelOptions, LoadError> {
-    let failed = |reason: String| LoadError::Options {
-        path: file.display().to_string(),
-        reason,
-    };
-    // Reading a pipe or a device would not end.
-    let found = fs::metadata(&file).map_err(|error| failed(error.to_string()))?;
-    if !found.is_file() || found.len() > MAX_OPTIONS_BYTES {
-        return Err(failed("expected a text file of at most 1 MiB".to_owned()));
-    }
-    let text = fs::read(&file).map_err(|error| failed(error.to_string()))?;
-    let text = String::from_utf8(text);
-    let text =
-        text.map_err(|_| failed("expected UTF-8 text; save it in that encoding".to_owned()))?;
-    let table = toml::from_str(&text);
-    let table: toml::Table = table.map_err(|error| failed(one_line(&text, &error)))?;
-    refuse_unknown_keys(&table).map_err(&failed)?;
-    let options = toml::from_str(&text);
-    let mut options: ModelOptions = options.map_err(|error| failed(one_line(&text, &error)))?;
-    refuse_senseless(&options).map_err(&failed)?;
-    options.file = Some(file);
-    Ok(options)
-}
-
-const KEYS: [&str; 9] = [
-    "outputs",
-    "rows",
-    "memoize",
-    "labels",
-    "max_rows",
-    "ttl",
-    "inputs",
-    "features",
-    "custom_ops",
-];
-const FEATURE_KEYS: [&str; 2] = ["prefix", "format"];
-
-fn refuse_unknown_keys(table: &toml::Table) -> Result<(), String> {
-    refuse_unknown(table, &KEYS, "")?;
-    if let Some(features) = table.get("features").and_then(toml::Value::as_table) {
-        refuse_unknown(features, &FEATURE_KEYS, "features: ")?;
-    }
-    let inputs = table.get("inputs").and_then(toml::Value::as_table);
-    for (name, input) in inputs.into_iter().flatten() {
-        let place = format!("inputs.{name}: ");
-        refuse_unknown(
-            input.as_table().unwrap_or(&toml::Table::new()),
-            &INPUT_KEYS,
-            &place,
-        )?;
-    }
-    Ok(())
-}
-
-fn refuse_unknown(table: &toml::Table, known: &[&str], place: &str) -> Result<(), String> {
-    let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
-        return Ok(());
-    };
-    let likeness = |known: &&&str| (strsim::jaro_winkler(known, key) * 1000.0) as u32;
-    let nearest = known
-        .iter()
-        .max_by_key(likeness)
-        .copied()
-        .unwrap_or_default();
-    Err(format!(
-        "{place}unknown key {key:?}; did you mean {nearest:?}?"
-    ))
-}
-
-/// The library's own text draws the place over several lines; a log has one line per event.
-fn one_line(text: &str, error: &toml::de::Error) -> String {
-    let start = error.span().map_or(0, |span| span.start);
-    let line = text[..start.min(text.len())].matches('\n').count() + 1;
-    format!("line {line}: {}", error.message())
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ impl Runtime {
 }
 
 /// One session of one model.
-pub(crate) struct OnnxModel {
+pub struct OnnxModel {
     session: Session,
     signature: ModelSignature,
 }
@@ -111,7 +111,7 @@ impl OnnxModel {
     /// # Errors
     /// [`LoadError::Model`] if the runtime refuses the file, [`LoadError::Unsupported`] if an input or output is of a
     /// kind that cannot be carried.
-    pub(crate) fn load(
+    pub fn load(
         runtime: &Runtime,
         folder: &ModelFolder,
         threads: usize,

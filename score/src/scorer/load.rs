@@ -34,12 +34,7 @@ impl Scorer {
         if one_row_only {
             signature.free_rows();
         }
-        let default_outputs = choose_outputs(folder, &signature)?;
-        check_inputs(&folder.options, &signature)
-            .map_err(|reason| folder.wrong_options(&reason))?;
-        if let Some(reason) = features_unfit(&folder.options, &signature) {
-            return Err(folder.wrong_options(&format!("features: {reason}")));
-        }
+        let default_outputs = check_options(folder, &signature)?;
         let character = character(folder, &mut first, &signature, one_row_only)?;
         let mut models: Vec<Box<dyn Model>> = vec![Box::new(first)];
         for _ in 1..sessions {
@@ -51,6 +46,7 @@ impl Scorer {
             options: folder.options_for(&signature),
             signature,
             default_outputs,
+            text: None,
             memoize: folder
                 .options
                 .memoize
@@ -161,6 +157,22 @@ pub(super) fn features_unfit(options: &ModelOptions, signature: &ModelSignature)
         _ => spec.element_type.size().is_some() && lengths.iter().filter(|n| **n < 0).count() < 2,
     };
     (!fits).then(|| format!("{} cannot hold a row of {spec}; use json", format.as_str()))
+}
+
+/// Checks `model.toml` beside what the model takes and gives. Returns the outputs to answer with, as indices into
+/// [`ModelSignature::declared`].
+///
+/// # Errors
+/// [`LoadError::Options`] names the key and what to change.
+pub fn check_options(
+    folder: &ModelFolder,
+    signature: &ModelSignature,
+) -> Result<Vec<usize>, LoadError> {
+    check_inputs(&folder.options, signature).map_err(|reason| folder.wrong_options(&reason))?;
+    match features_unfit(&folder.options, signature) {
+        Some(reason) => Err(folder.wrong_options(&format!("features: {reason}"))),
+        None => choose_outputs(folder, signature),
+    }
 }
 
 fn choose_outputs(

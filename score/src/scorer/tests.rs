@@ -130,6 +130,7 @@ impl Plan {
             options: self.own,
             version: "1".into(),
             digest: ModelDigest::new(&blake3::hash(self.digest.as_bytes()), "1"),
+            text: None,
             load_time: Duration::ZERO,
         };
         let models: Vec<Box<dyn Model>> = vec![Box::new(model)];

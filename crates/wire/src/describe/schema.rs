@@ -3,7 +3,7 @@
 use score::{Dim, ElementType, TensorSpec};
 use serde_json::{Value, json};
 
-/// What one element may be, in both directions.
+/// The schema of one element, in requests and answers.
 pub fn element(ty: ElementType) -> Value {
     match ty {
         ElementType::Bool => json!({ "type": "boolean" }),
@@ -35,19 +35,19 @@ pub fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
-/// One element of that tensor.
+/// One element of the tensor.
 pub fn element_of(spec: &TensorSpec) -> Value {
     reference(spec.element_type.as_str())
 }
 
-/// An object of exactly these members, with the first `required` of them always there.
+/// An object with exactly these members, of which the first `required` are always present.
 pub fn closed<'a>(members: impl IntoIterator<Item = (&'a str, Value)>, required: usize) -> Value {
     let mut schema = open(members, required);
     schema["additionalProperties"] = false.into();
     schema
 }
 
-/// The same with room for other members.
+/// An object with these members, of which the first `required` are always present, and possibly others.
 pub fn open<'a>(members: impl IntoIterator<Item = (&'a str, Value)>, required: usize) -> Value {
     let members: Vec<(&str, Value)> = members.into_iter().collect();
     let required: Vec<&str> = members
@@ -119,7 +119,7 @@ pub fn flat(spec: &TensorSpec) -> Value {
     nested([axis].iter(), element_of(spec))
 }
 
-/// A tensor whose shape is not known beforehand.
+/// A tensor whose shape is not known in advance.
 pub fn any_shape(element: Value) -> Value {
     any_of(vec![element, json!({ "type": "array" })])
 }

@@ -96,7 +96,7 @@ fn read_inputs(context: Context<'_>, value: &RawValue) -> Result<Vec<NamedTensor
     }
 }
 
-/// Words for a list under `Inputs`, where the `inputs` of the Open Inference Protocol are meant.
+/// The end of an error text for a list under `Inputs`, where the Open Inference Protocol's `inputs` is meant.
 fn list_of_tensors(value: &RawValue) -> String {
     match value.get().starts_with('[') {
         true => "; the Open Inference Protocol's member is \"inputs\", in lower case".to_owned(),

@@ -1,4 +1,4 @@
-//! The common case of bodies with rows in one pass: nested arrays for the model's one input.
+//! The fast path for bodies with rows, in one pass: nested arrays for the model's one input.
 
 use score::{Tensor, TensorSpec};
 use serde::de::IgnoredAny;
@@ -17,8 +17,8 @@ fn of_rows(member: &str) -> Option<&'static Dialect> {
     }
 }
 
-/// The tensor in a body that holds nested arrays for the model's one input, and its dialect. `None` if the second pass has
-/// to look.
+/// The tensor in a body that holds nested arrays for the model's one input, and its dialect. `None` if the careful
+/// path has to read it.
 pub(crate) fn read(body: &[u8], spec: &TensorSpec) -> Option<(&'static Dialect, Tensor)> {
     let plan = Plan::for_input(spec);
     let mut found = None;
@@ -29,7 +29,7 @@ pub(crate) fn read(body: &[u8], spec: &TensorSpec) -> Option<(&'static Dialect, 
             let twice = found.replace((dialect, tensor)).is_some();
             return (!twice).then_some(());
         }
-        // There is no point in reading all of another dialect here, and options need the second pass.
+        // Other dialects and options need the careful path, so nothing more is read here.
         let second_pass = members::holds_inputs(name) || azure_ml::DATA.options.contains(&name);
         let skipped = (!second_pass)
             .then(|| scanner.value::<IgnoredAny>())

@@ -1,4 +1,4 @@
-//! `{"keys": [...]}`: rows that lie in the shared store under a key each, and what is written there.
+//! `{"keys": [...]}`: rows that are stored in Redis, each under a key, and the formats of the stored values.
 //!
 //! Stored values belong to the operator, not to the caller: no error quotes any part of them.
 
@@ -62,13 +62,13 @@ fn schema(parts: &Parts<'_>) -> Option<Value> {
     Some(open([("keys", keys)], 1))
 }
 
-/// Bytes one key may have.
+/// The most bytes that one key may have.
 pub const MAX_KEY_BYTES: usize = 512;
 
 /// Reads a list of at most `max_keys` keys: strings, or integers as they are written.
 ///
 /// # Errors
-/// [`ScoreError::InvalidInput`] naming the place of the first that is no key.
+/// [`ScoreError::InvalidInput`] naming the position of the first element that is not a key.
 fn keys(list: &RawValue, max_keys: usize) -> Result<Vec<String>, ScoreError> {
     let mut keys = Vec::new();
     let mut mistake = None;
@@ -113,13 +113,13 @@ fn key(token: &str) -> Result<String, &'static str> {
     }
 }
 
-/// As text an integer names one key only; `4.0` and `4e0` might mean another than `4`.
+/// An integer names the one key with the same digits; `4.0` and `4e0` could mean a key other than `4`.
 fn is_integer(token: &str) -> bool {
     let digits = token.strip_prefix('-').unwrap_or(token);
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// A stored value that is no row of the model.
+/// A stored value that is not a row of the model.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unfit {
     key: String,
@@ -139,7 +139,7 @@ impl fmt::Display for Unfit {
 /// Makes the tensors of all rows out of the values stored for `keys`, which come in the same order.
 ///
 /// # Errors
-/// [`Unfit`] names the first key whose value is no row, and what was expected.
+/// [`Unfit`] names the first key whose value is not a row, and what was expected.
 pub fn read_rows(
     keys: &[String],
     values: &[impl AsRef<[u8]>],
@@ -182,10 +182,10 @@ fn stacked(inputs: &[TensorSpec], columns: &[Vec<Tensor>]) -> Vec<NamedTensor> {
     stacked.collect()
 }
 
-/// What no keys stand for: the same as no rows in a body.
+/// The tensors for an empty list of keys: the same as for a body without rows.
 ///
 /// # Errors
-/// [`ScoreError::InvalidInput`] if the model takes no such thing.
+/// [`ScoreError::InvalidInput`] if the model does not accept zero rows.
 pub fn no_rows(
     signature: &ModelSignature,
     max_nesting: usize,
@@ -199,7 +199,7 @@ pub fn no_rows(
     tabular::read_text(context, "[]")
 }
 
-/// The required inputs with one row each. Those with a value of their own have no rows.
+/// The required inputs with one row each. Optional inputs, which have a value of their own, have no rows.
 fn row_signature(signature: &ModelSignature) -> ModelSignature {
     let one_row = signature.inputs.iter().map(|spec| {
         let mut spec = spec.clone();
@@ -219,7 +219,7 @@ struct RowReader<'a> {
 }
 
 impl RowReader<'_> {
-    /// One tensor for each input. An error is the number of the input that does not fit, if only one does not.
+    /// One tensor for each input. The error is the number of the input that does not fit, if exactly one does not.
     fn read(&self, value: &[u8]) -> Result<Vec<Tensor>, Option<usize>> {
         let only = (self.row.inputs.len() == 1).then_some(0);
         let mut named = match self.format {
@@ -231,7 +231,7 @@ impl RowReader<'_> {
                 self.read_npy(value).ok_or(only)?
             }
             FeatureFormat::Json => self.read_json(value)?,
-            // Its fields are no bytes of one value.
+            // The fields of a hash are not the bytes of one value.
             FeatureFormat::Hash => return Err(None),
         };
         let specs = self.row.inputs.iter().enumerate();
@@ -239,7 +239,7 @@ impl RowReader<'_> {
             .map(|(index, spec)| {
                 let found = named.iter().position(|given| given.name == spec.name);
                 let tensor = named.swap_remove(found.ok_or(Some(index))?).tensor;
-                // The model would have to refuse it, and blame the request.
+                // Otherwise the model would refuse the value, and the error would blame the request.
                 match tensor.data() {
                     TensorData::String(texts) if texts.iter().any(|text| text.contains('\0')) => {
                         Err(Some(index))
@@ -250,8 +250,8 @@ impl RowReader<'_> {
             .collect()
     }
 
-    /// The value is read as the only row of a list, or else as that list itself. It has to be one JSON value, or it could
-    /// bring rows of its own.
+    /// Reads the value as the only row of a list, or else as that list itself. It has to be a single JSON value, because
+    /// several could add rows.
     fn read_json(&self, value: &[u8]) -> Result<Vec<NamedTensor>, Option<usize>> {
         let only = (self.row.inputs.len() == 1).then_some(0);
         let value: &RawValue = serde_json::from_slice(value).map_err(|_| only)?;
@@ -263,7 +263,7 @@ impl RowReader<'_> {
         };
         let read = tabular::read_text(context, &format!("[{}]", value.get()));
         let read = read.or_else(|error| {
-            // Its axis of rows, of length 1, may be written too.
+            // The value may also have the axis of rows, with length 1.
             let is_list = value.get().starts_with('[');
             let list = is_list.then(|| tabular::read_text(context, value.get()).ok());
             list.flatten().ok_or(error)
@@ -271,7 +271,7 @@ impl RowReader<'_> {
         read.map_err(|error| only.or_else(|| self.input_at(&error)))
     }
 
-    /// The input in whose column the mistake is.
+    /// The input whose column has the mistake.
     fn input_at(&self, error: &ScoreError) -> Option<usize> {
         let ScoreError::InvalidInput {
             target: Some(target),
@@ -286,7 +286,7 @@ impl RowReader<'_> {
         here.position(|rest| rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('[')))
     }
 
-    /// With or without an axis for the one row.
+    /// The tensor of one row, written with or without the axis of rows.
     fn read_npy(&self, value: &[u8]) -> Option<Vec<NamedTensor>> {
         let with_axis = npy::read(value, &self.row);
         with_axis.ok().or_else(|| {

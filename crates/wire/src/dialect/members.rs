@@ -1,4 +1,4 @@
-//! The members at the top of a body, as far as any dialect knows them.
+//! The members at the top level of a body that any dialect knows.
 
 use std::fmt;
 
@@ -25,19 +25,19 @@ fn of_inputs() -> Vec<&'static str> {
     names
 }
 
-/// Whether a member of that name holds the inputs of any dialect.
+/// Whether a member of that name holds the inputs in any dialect.
 pub(crate) fn holds_inputs(name: &str) -> bool {
     DIALECTS.iter().any(|dialect| dialect.member == name)
 }
 
-/// The name as the table has it, if any dialect knows it.
+/// The name as [`DIALECTS`] has it, if any dialect knows it.
 fn known(name: &str) -> Option<&'static str> {
     let all = DIALECTS.iter();
     let mut all = all.flat_map(|dialect| std::iter::once(&dialect.member).chain(dialect.options));
     all.find(|known| **known == name).copied()
 }
 
-/// The forms that are taken, for the end of an error's text.
+/// The end of an error text: the accepted forms.
 pub(super) fn expected() -> String {
     let others: Vec<String> = of_inputs()
         .iter()
@@ -52,18 +52,18 @@ pub(super) fn expected() -> String {
 
 impl<'a> Members<'a> {
     /// # Errors
-    /// [`ScoreError::InvalidInput`] if the body is no object of JSON, or has a member twice.
+    /// [`ScoreError::InvalidInput`] if the body is not a JSON object, or has a member twice.
     pub(super) fn read(body: &'a [u8], signature: &ModelSignature) -> Result<Self, ScoreError> {
         serde_json::from_slice(body).map_err(|error| malformed(body, signature, &error))
     }
 
-    /// What stands under a member. `null` counts as absent: many serializers write unset members so.
+    /// The value of a member. `null` counts as absent, because many serializers write unset members as `null`.
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         let value = self.0.iter().find(|(given, _)| *given == name)?.1;
         (value.get() != "null").then_some(value)
     }
 
-    /// The one member with inputs.
+    /// The only member that holds inputs.
     ///
     /// # Errors
     /// [`ScoreError::InvalidInput`] if there is none, or several.

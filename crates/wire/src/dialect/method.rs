@@ -1,4 +1,4 @@
-//! The method a request names: `predict`, or `predict_proba` for the probabilities instead of the classes.
+//! The method that a request names: `predict`, or `predict_proba` for the probabilities instead of the classes.
 //!
 //! Azure ML's automated models take it as `GlobalParameters.method` or, in their older scripts, as the member `method`;
 //! MLflow's models as `params.method` or `params.predict_method`.
@@ -11,10 +11,10 @@ use serde::Deserialize;
 use super::Members;
 use crate::rows::columns::shown;
 
-/// The declared output that stands for the method; `None` for the usual outputs.
+/// The declared output that the method selects; `None` for the model's usual outputs.
 ///
 /// # Errors
-/// [`ScoreError::InvalidInput`] for a method that is not served, and where the model has no probabilities.
+/// [`ScoreError::InvalidInput`] for a method that is not served, and if the model has no probabilities.
 pub(super) fn output(
     members: &Members<'_>,
     metadata: &ModelMetadata,
@@ -49,7 +49,7 @@ struct Parameters<'a> {
     predict_method: Option<Cow<'a, str>>,
 }
 
-/// The method and where it is named. Parameters of any other form mean something to other servers only.
+/// The method, and the member that names it. Parameters in any other form are for other servers and are ignored.
 fn named<'a>(members: &Members<'a>) -> Option<(&'static str, Cow<'a, str>)> {
     if let Some(value) = members.get("method") {
         let method = serde_json::from_str(value.get()).ok()?;
@@ -74,7 +74,7 @@ fn is_real(spec: &TensorSpec) -> bool {
     )
 }
 
-/// The one output of numbers whose name speaks of probabilities, or else the one that has a map for each row.
+/// The only output of numbers whose name mentions probabilities, or else the only output with a map for each row.
 fn probabilities(metadata: &ModelMetadata) -> Option<usize> {
     let signature = &metadata.signature;
     let only = |fits: &dyn Fn(&str, OutputForm) -> bool| {

@@ -80,7 +80,7 @@ pub(crate) static INPUTS: Dialect = Dialect {
     ..SCORING_SERVER
 };
 
-/// What all bodies of MLflow's scoring server have in common.
+/// The parts that all dialects of MLflow's scoring server share.
 const SCORING_SERVER: Dialect = Dialect {
     name: "MLflow",
     member: "",
@@ -151,7 +151,7 @@ fn read_table(
     };
     if !(has("data") && has("columns")) {
         let unsplit = match members.as_ref().and_then(|members| members.get("data")) {
-            // Rows whose columns and index are null.
+            // Only rows: the columns and the index are null.
             Some(rows) if has("data") && !context.knows("data", false) => {
                 let target = &format!("{}.data", context.target);
                 tabular::read(Context { target, ..context }, rows)

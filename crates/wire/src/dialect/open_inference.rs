@@ -47,7 +47,7 @@ pub(crate) static OPEN_INFERENCE: Dialect = Dialect {
     sample: |metadata| protocol_sample(&metadata.signature),
 };
 
-/// The extensions of the protocol that are served.
+/// The extensions of the protocol that the handler serves.
 pub const EXTENSIONS: &[&str] = &["binary_tensor_data", "classification"];
 
 const MEMBERS: &[&str] = &["name", "shape", "datatype", "data", "parameters"];
@@ -67,7 +67,7 @@ fn names_a_tensor(list: &RawValue) -> bool {
     let Some(first) = inputs.first().map(|first| first.get().as_bytes()) else {
         return true;
     };
-    // As it is, or as .NET writes it by itself.
+    // As the protocol spells it, or as .NET writes it by default.
     unlike::has_member(first, MEMBERS)
 }
 
@@ -79,7 +79,7 @@ fn read_body(request: &Request<'_>) -> Result<Body, ScoreError> {
     Ok(body_of(inputs, asked))
 }
 
-/// Inputs with what was asked for beside them.
+/// The inputs, with the options of the request.
 pub(crate) fn body_of(inputs: Vec<NamedTensor>, asked: Asked) -> Body {
     let answer = AnswerForm {
         asked: Some(asked),
@@ -126,13 +126,13 @@ fn read(
     Ok(tensors)
 }
 
-/// Words for members of an input in another letter case, as .NET writes them by itself.
+/// The end of an error text for members of an input in another letter case, as .NET writes them by default.
 fn misspelt(input: &RawValue) -> String {
     let other = unlike::other_case(input.get().as_bytes(), MEMBERS);
     other.map(|other| format!("; {other}")).unwrap_or_default()
 }
 
-/// Binary data that no input has asked for.
+/// The error for binary data that no input declares.
 pub(crate) fn left_over(binary: &[u8]) -> ScoreError {
     let message = format!("{} bytes of binary data belong to no input", binary.len());
     ScoreError::invalid("inputs", message)
@@ -207,7 +207,7 @@ fn read_input(
     Ok(NamedTensor { name, tensor })
 }
 
-/// Pictures in a BYTES tensor, for an input of numbers that takes them. Their shape says only how many there are.
+/// Pictures in a BYTES tensor, for an input of numbers that takes pictures. The tensor's shape says only how many there are.
 fn read_pictures(
     context: Context<'_>,
     input: &Input<'_>,
@@ -267,7 +267,7 @@ fn parse<'a, T: Deserialize<'a>>(target: &str, json: &'a RawValue) -> Result<T, 
         .map_err(|error| ScoreError::invalid(target, format!("{target}: {error}")))
 }
 
-/// An input or output as the model's description names it; the shape is `null` if none is declared.
+/// An input or output in the model's description; the shape is `null` if none is declared.
 pub fn tensor_document(spec: &TensorSpec) -> Value {
     json!({
         "name": spec.name,
@@ -276,8 +276,8 @@ pub fn tensor_document(spec: &TensorSpec) -> Value {
     })
 }
 
-/// The same as the protocol's model metadata names it. The protocol has no word for an undeclared shape, and its clients
-/// want a list of numbers: one axis of any length comes closest.
+/// An input or output in the protocol's model metadata. The protocol cannot express an undeclared shape, and its clients
+/// expect a list of numbers: one axis of any length comes closest.
 pub fn protocol_tensor_document(spec: &TensorSpec) -> Value {
     let mut document = tensor_document(spec);
     if spec.shape.is_none() {

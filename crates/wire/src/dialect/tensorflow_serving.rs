@@ -37,8 +37,8 @@ fn predictions_schema(parts: &Parts<'_>) -> Value {
     closed([("predictions", predictions(parts))], 1)
 }
 
-/// `{"inputs": {...}}`, which MLflow's clients write too; theirs have `params`, those of TensorFlow Serving
-/// `signature_name`, and what has neither is answered in both forms.
+/// `{"inputs": {...}}`, which MLflow's clients write too. Bodies of MLflow may have `params`, those of TensorFlow Serving
+/// `signature_name`; a body with neither is answered in both forms.
 pub(crate) static INPUTS: Dialect = Dialect {
     name: "TensorFlow Serving",
     member: "inputs",

@@ -9,7 +9,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The bytes, if this is base64.
+/// The decoded bytes; `None` if the text is not base64.
 pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let kept = text.iter().filter(|byte| !byte.is_ascii_whitespace());
     let standard = kept.map(|byte| match byte {

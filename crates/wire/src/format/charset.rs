@@ -21,7 +21,7 @@ pub(crate) fn parameter<'a>(content_type: &'a str, name: &str) -> Option<&'a str
 /// The body in UTF-8 without a byte order mark, if it is text. A mark counts more than the declared charset, as on the web.
 ///
 /// # Errors
-/// 415 for a charset that is not known, 400 for bytes that are none of it.
+/// 415 for a charset that is not known, 400 for bytes that are not text in it.
 pub(crate) fn to_utf8<'a>(
     body: &'a [u8],
     declared: Declared<'_>,
@@ -31,7 +31,7 @@ pub(crate) fn to_utf8<'a>(
         return Ok(Cow::Borrowed(body));
     }
     let said = parameter(content_type, "charset").filter(|label| !label.is_empty());
-    // What most senders send.
+    // The form that most senders use.
     let plain = matches!(body, [b'{', second, ..] if *second != 0);
     if plain && said.is_none_or(|label| label.eq_ignore_ascii_case("utf-8")) {
         return Ok(Cow::Borrowed(body));
@@ -78,7 +78,7 @@ fn without_mark(body: &[u8], said: Option<&'static Encoding>) -> &'static Encodi
         (_, Some(said)) if said != UTF_16LE && said != UTF_16BE && said != UTF_8 => said,
         ([0, ..], _) if is_utf16(body, u16::from_be_bytes) => UTF_16BE,
         ([_, 0, ..], _) if is_utf16(body, u16::from_le_bytes) => UTF_16LE,
-        // An object of JSON begins otherwise in UTF-16, so a charset that says UTF-16 is wrong.
+        // A JSON object begins differently in UTF-16, so a charset that says UTF-16 is wrong.
         ([b'{', ..], _) => UTF_8,
         (_, said) => said.unwrap_or(UTF_8),
     }
@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    /// So that the advice on them is about what they are.
+    /// They stay as they are, so that the advice describes the bytes that were sent.
     #[test]
     fn raw_elements_without_their_type_stay_as_they_are() {
         let floats: Vec<u8> = [f32::from_bits(0x3f80_0031), 0.0]

@@ -17,20 +17,20 @@ use separator::Separator;
 /// What a content type says about a table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Form {
-    /// Whether the first line is a header, if it is said.
+    /// Whether the first line is a header, if the content type says so.
     header: Option<bool>,
-    /// Whether tabs separate; otherwise the first line shows what does.
+    /// Whether tabs separate cells; otherwise the first line shows the separator.
     tabs: bool,
 }
 
 impl Form {
-    /// The form of a content type, if it is one of tables; `essence` is its lower-case name.
+    /// The form that a content type declares, if it is a type of tables; `essence` is its lower-case name.
     ///
     /// # Errors
-    /// [`ScoreError::InvalidInput`] for a parameter `header` that says neither.
+    /// [`ScoreError::InvalidInput`] for a parameter `header` that is neither `present` nor `absent`.
     pub(crate) fn of(essence: &str, content_type: &str) -> Result<Option<Self>, ScoreError> {
         let tabs = match essence {
-            // Browsers call CSV so where Excel is installed.
+            // Browsers declare CSV as this type where Excel is installed.
             "text/csv" | "application/csv" | "text/x-csv" | "application/vnd.ms-excel" => false,
             "text/tab-separated-values" => true,
             _ => return Ok(None),
@@ -54,14 +54,14 @@ impl Form {
 /// A table's tensors.
 pub(crate) struct Read {
     pub(crate) inputs: Vec<NamedTensor>,
-    /// Whether columns had names that nothing could be compared with, so that their order counted.
+    /// Whether columns were taken by position, because the model has no names to compare theirs with.
     pub(crate) by_position: bool,
 }
 
 /// Reads a table. Columns named in a header are put into the model's order.
 ///
 /// # Errors
-/// [`ScoreError::InvalidInput`] naming the place: lines of the text are counted from 1, rows and columns of values from 0.
+/// [`ScoreError::InvalidInput`] naming the place; lines of the text count from 1, rows and columns of values from 0.
 pub(crate) fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreError> {
     let text = std::str::from_utf8(body).map_err(|error| {
         let at = error.valid_up_to();
@@ -123,7 +123,7 @@ pub(crate) fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read
     })
 }
 
-/// Without a header a first line of another width than the model's has a mistake, perhaps in what separates.
+/// The error for a table without a header whose first line has another width than the model; the separator may be wrong.
 fn check_width(
     context: Context<'_>,
     first: Option<&StringRecord>,
@@ -163,7 +163,7 @@ struct Marks {
     comma: bool,
 }
 
-/// The rows of a table on their way to tensors.
+/// The rows of a table, before they become tensors.
 struct Rows<'a> {
     table: Table<'a>,
     types: Vec<ElementType>,
@@ -190,7 +190,7 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Refuses what another separator or decimal sign would explain.
+    /// Refuses a table whose mistake another separator or decimal sign would explain.
     fn check(
         &mut self,
         context: Context<'_>,

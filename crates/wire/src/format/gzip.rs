@@ -12,15 +12,15 @@ use crate::format::is_raw;
 use crate::format::raw;
 use crate::invalid;
 
-/// How every gzip body begins.
+/// The first bytes of every gzip body.
 pub(crate) const MAGIC: &[u8] = &[0x1f, 0x8b];
-/// The same with the one method of compression there is.
+/// The first bytes, with the only method of compression that gzip defines.
 const MAGIC_AND_DEFLATE: &[u8] = &[0x1f, 0x8b, 8];
 
-/// Unpacks a gzip body; `None` if it is not packed.
+/// Unpacks a gzip body; `None` if it is not compressed.
 ///
 /// # Errors
-/// If it is packed by all signs and cannot be unpacked, or is too large then.
+/// If the body is certainly gzip but cannot be unpacked, or is too large once unpacked.
 pub(crate) fn inflate(
     body: &[u8],
     declared: Declared<'_>,
@@ -68,7 +68,7 @@ fn guess(
     }
 }
 
-/// The bytes of all members; `None` if they are too many. Checksums and lengths are compared on the way.
+/// The bytes of all members; `None` if there are too many. Checksums and lengths are compared while reading.
 fn unpack(body: &[u8], max_bytes: usize) -> std::io::Result<Option<Vec<u8>>> {
     let mut inflated = Vec::new();
     let mut reader = MultiGzDecoder::new(body).take(max_bytes as u64 + 1);
@@ -76,7 +76,7 @@ fn unpack(body: &[u8], max_bytes: usize) -> std::io::Result<Option<Vec<u8>>> {
     Ok((inflated.len() <= max_bytes).then_some(inflated))
 }
 
-/// Words for a raw body that does not fit and may have been meant as gzip.
+/// The end of an error text for a raw body that does not fit and may have been meant as gzip.
 pub(crate) fn advice(body: &[u8]) -> &'static str {
     match body.starts_with(MAGIC_AND_DEFLATE) {
         true => {

@@ -20,7 +20,7 @@ const TARGET: &str = "body";
 /// Decodes a picture into one row of the model's one input.
 ///
 /// # Errors
-/// [`ScoreError::InvalidInput`] if it is no picture, too large, or the input's shape is not one of a picture.
+/// [`ScoreError::InvalidInput`] if the body is not a picture or is too large, or the input's shape is not that of a picture.
 pub(crate) fn read(body: &[u8], metadata: &ModelMetadata) -> Result<Vec<NamedTensor>, ScoreError> {
     let spec = only_input(&metadata.signature)?;
     let default = InputOptions::default();
@@ -43,7 +43,7 @@ pub(crate) fn has_rows(spec: &TensorSpec, options: &InputOptions) -> bool {
     Plan::new(spec, options).is_ok_and(|plan| plan.has_rows())
 }
 
-/// Decodes a picture into one row of an input, and takes its pixels away from those that it may have.
+/// Decodes a picture into one row of an input, and subtracts its pixels from those that the request may still use.
 ///
 /// # Errors
 /// What is wrong with the picture, and what to send instead.
@@ -92,8 +92,8 @@ pub(crate) fn tensor(
     Tensor::new(plan.shape(sides.cut), data).map_err(|error| error.to_string())
 }
 
-/// What a picture becomes, for those who make the tensor on their own. `None` for models that take no pictures, or take
-/// them in any size.
+/// How a picture becomes a tensor, for clients that make the tensor themselves. `None` for models that take no pictures,
+/// or take them in any size.
 pub fn picture_document(metadata: &ModelMetadata) -> Option<Value> {
     let spec = only_input(&metadata.signature).ok()?;
     let default = InputOptions::default();
@@ -122,8 +122,8 @@ pub fn picture_document(metadata: &ModelMetadata) -> Option<Value> {
     Some(document)
 }
 
-/// What becomes of a picture, or why pictures are refused although files beside the model speak of them. A matrix counts
-/// as a picture only if they do: most are tables.
+/// How a picture becomes a tensor, or why pictures are refused although files beside the model describe them. A matrix
+/// counts as a picture only if such a file describes it, because most matrices are tables.
 pub fn picture_in_words(metadata: &ModelMetadata) -> Option<String> {
     let spec = only_input(&metadata.signature).ok()?;
     let default = InputOptions::default();
@@ -152,7 +152,7 @@ fn scale(ty: ElementType, options: &InputOptions) -> f32 {
         .unwrap_or(if is_float { 1.0 / 255.0 } else { 1.0 })
 }
 
-/// Types that hold shades.
+/// The element types that hold shades.
 fn holds_samples(ty: ElementType) -> bool {
     elements(std::iter::empty(), ty, &InputOptions::default()).is_some()
 }

@@ -12,13 +12,13 @@ use crate::format::raw::only_input;
 use crate::json::output;
 
 const TARGET: &str = "body";
-/// The type of npy bodies and answers.
+/// The content type of npy bodies and answers.
 pub(crate) const CONTENT_TYPE: &str = "application/x-npy";
 
 /// Reads an array for the model's one input.
 ///
 /// # Errors
-/// [`ScoreError::InvalidInput`] if it is no npy file or its type or shape do not fit.
+/// [`ScoreError::InvalidInput`] if the body is not an npy file, or its type or shape does not fit.
 pub(crate) fn read(
     body: &[u8],
     signature: &ModelSignature,
@@ -38,7 +38,7 @@ pub(crate) fn read(
         )));
     }
     let fortran = file.order() == Order::Fortran && shape.len() > 1;
-    // Types must be the same: to narrow numbers here would change them without a word.
+    // The types must be the same: narrowing numbers here would change them silently.
     let data = elements(file, spec.element_type).map_err(|_| {
         wrong(format!(
             "input {:?}: expected {spec}, got an array of dtype {dtype}",
@@ -56,7 +56,7 @@ pub(crate) fn read(
     Ok(vec![NamedTensor { name, tensor }])
 }
 
-/// As many bytes as numpy itself reads of a header without being told to trust it.
+/// The most bytes of a header; numpy itself reads no more unless it is told to trust the file.
 const MAX_HEADER_BYTES: usize = 10_000;
 
 /// A header is a Python dictionary, and the library's parser takes exponential time over nested lists and dictionaries.
@@ -78,7 +78,7 @@ fn check_header(body: &[u8]) -> Result<(), &'static str> {
     if header.contains(&b'[') || dictionaries != 1 {
         return Err("its header is not one of an array of numbers");
     }
-    // The library multiplies the lengths without looking.
+    // The library multiplies the lengths without checking for overflow.
     let numbers = header.split(|byte| !byte.is_ascii_digit());
     let lengths = numbers.filter(|digits| !digits.is_empty()).map(|digits| {
         let digits = std::str::from_utf8(digits).ok()?;
@@ -110,7 +110,7 @@ fn elements(file: NpyFile<&[u8]>, ty: ElementType) -> std::io::Result<TensorData
     })
 }
 
-/// numpy keeps transposed arrays as they lie in memory: column by column.
+/// numpy writes transposed arrays in the order of memory, column by column.
 fn row_major(shape: &[usize], data: &TensorData) -> TensorData {
     let mut strides = vec![1; shape.len()];
     for axis in 1..shape.len() {

@@ -9,7 +9,7 @@ use crate::Declared;
 
 const TARGET: &str = "body";
 
-/// Characters of a header that an error quotes.
+/// The most characters of a header that an error quotes.
 const MAX_QUOTED: usize = 200;
 
 /// Reads little-endian elements of the model's one input. At most one axis may be free, and its length follows from the
@@ -44,7 +44,7 @@ pub(crate) fn read(
     Ok(vec![NamedTensor { name, tensor }])
 }
 
-/// Whether so many bytes are whole rows of the model's one input.
+/// Whether this number of bytes makes up whole rows of the model's one input.
 pub(crate) fn fits(bytes: usize, signature: &ModelSignature) -> Option<&TensorSpec> {
     let spec = only_input(signature).ok()?;
     let (_, count) = shape(spec, bytes).ok()?;
@@ -120,7 +120,7 @@ fn element_size(spec: &TensorSpec) -> Result<usize, ScoreError> {
     size.ok_or_else(|| wrong(spec, "strings cannot be sent as raw bytes"))
 }
 
-/// The input that a body without names stands for.
+/// The input for a body that names none.
 pub(crate) fn only_input(signature: &ModelSignature) -> Result<&TensorSpec, ScoreError> {
     match &signature.inputs[..] {
         [spec] => Ok(spec),

@@ -1,4 +1,4 @@
-//! Nested arrays read token by token: exact, and with words for every mistake.
+//! The careful path: nested arrays are read token by token, exactly, and every mistake gets an error text.
 
 use std::fmt::{self, Write};
 
@@ -41,7 +41,7 @@ pub(crate) fn read_array(
     Tensor::new(shape, data).map_err(|error| ScoreError::invalid(target, error.to_string()))
 }
 
-/// Hands the elements of an array over one by one, as text, until it is told to stop; gives their number.
+/// Passes the elements of an array on one by one, as text, until it is told to stop; returns their number.
 pub(crate) struct Items<F>(pub(crate) F);
 
 impl<'de, F: FnMut(usize, &'de str) -> bool> Visitor<'de> for Items<F> {
@@ -65,9 +65,9 @@ impl<'de, F: FnMut(usize, &'de str) -> bool> Visitor<'de> for Items<F> {
 
 struct Reader<'a, T> {
     elements: Vec<T>,
-    /// The lengths of arrays by level, once one of that level was read to its end.
+    /// The lengths of arrays by level, once one array of that level has been read to its end.
     lengths: Vec<Option<usize>>,
-    /// The level at which elements stand, once the first one was seen.
+    /// The level of the elements, once the first one has been read.
     element_level: Option<usize>,
     place: Vec<usize>,
     target: &'a str,
@@ -148,7 +148,7 @@ impl<T: Element> Reader<'_, T> {
         Ok(())
     }
 
-    /// The name of the column the place is in, if it has one.
+    /// The name of the column at the current position, if it has one.
     fn column(&self) -> String {
         let name = match self.place[..] {
             [_, column] => self.columns.get(column),

@@ -17,10 +17,10 @@ pub(crate) trait Element: Sized + 'static {
     const IS_NUMBER: bool = true;
     /// Whether [`Element::parse`] takes objects too.
     const IN_OBJECTS: bool = false;
-    /// What stands for a missing value, where the type has it.
+    /// The value that represents a missing one, if the type has such a value.
     const NAN: Option<Self> = None;
 
-    /// The element that a number stands for, if it does.
+    /// The element that a number stands for; `None` if it does not fit the type.
     fn of_number(number: &Number<'_>) -> Option<Self>;
 
     /// Reads the plain form of the element; anything unusual is left to [`Element::parse`].
@@ -35,7 +35,7 @@ pub(crate) trait Element: Sized + 'static {
     /// What was expected and what was found.
     fn parse(token: &str) -> Result<Self, String>;
 
-    /// The form that is written.
+    /// The element as it is written in answers.
     fn json(&self) -> impl Serialize + '_;
 }
 
@@ -176,7 +176,7 @@ impl Element for String {
     }
 }
 
-/// `{"b64": "..."}`, as TensorFlow Serving takes bytes.
+/// `{"b64": "..."}`, the form in which TensorFlow Serving accepts bytes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Encoded<'a> {
@@ -190,8 +190,8 @@ fn encoded(object: &str) -> Option<Vec<u8>> {
     base64::decode(b64.as_bytes())
 }
 
-/// The single toward zero, made odd if it is not the double itself: rounding it further then gives what rounding the double
-/// would have given. (Rounding from a double, `half` leaves half of its bits out of account.)
+/// The single nearest to the double toward zero, with its last bit set if the two differ: rounding it further then gives
+/// what rounding the double would give. (`half` ignores half of the bits of a double when it rounds one.)
 fn rounded_to_odd(value: f64) -> f32 {
     let single = value as f32;
     let off = f64::from(single).abs() - value.abs();
@@ -203,8 +203,8 @@ fn rounded_to_odd(value: f64) -> f32 {
     }
 }
 
-/// What a string holds, if that is exactly one JSON number, as serializers write it that keep numbers in strings; any other
-/// token as it is.
+/// The text of a string that is exactly one JSON number, because some serializers write numbers as strings; any other
+/// token unchanged.
 fn unquoted(token: &str) -> Cow<'_, str> {
     if !token.starts_with('"') {
         return Cow::Borrowed(token);
@@ -215,15 +215,15 @@ fn unquoted(token: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether this is a number by the grammar of JSON, without white space around it.
+/// Whether the text is a number by the grammar of JSON, without white space around it.
 fn is_json_number(text: &str) -> bool {
     is_number(text)
         && text.ends_with(|c: char| c.is_ascii_digit())
         && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-/// The whole number that a token of JSON stands for; `None` if it is none, or may not be the one that was meant: from
-/// 2^53 on a point or an exponent shows that it has been a double on its way here.
+/// The whole number that a JSON token stands for; `None` if it is not whole, or may not be the number that was meant: from
+/// 2^53 on, a point or an exponent shows that the number was a double on its way here.
 fn whole(token: &str) -> Option<i128> {
     const MAX_EXACT: i128 = 1 << 53;
     if !is_number(token) {
@@ -264,7 +264,7 @@ fn has_no_fraction(token: &str) -> bool {
     let behind = exponent
         .parse::<i64>()
         .map(|power| decimals.len() as i64 - power);
-    // An exponent that is no number of 64 bits belongs to zero or to nothing near a whole number.
+    // An exponent beyond 64 bits belongs to zero, or to a number that is nowhere near a whole one.
     zeros == digits || behind.is_ok_and(|behind| zeros as i64 >= behind)
 }
 
@@ -276,7 +276,7 @@ fn number(token: &str) -> Option<f64> {
     is_number(token).then(|| token.parse().ok()).flatten()
 }
 
-/// JSON has no words for these, so they travel as strings.
+/// JSON has no literals for these values, so they are written as strings.
 fn special(token: &str) -> Option<f64> {
     match token {
         "\"NaN\"" => Some(f64::NAN),

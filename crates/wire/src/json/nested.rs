@@ -1,4 +1,4 @@
-//! The common case in one pass: nested arrays of plain values straight into the typed buffer.
+//! The fast path: nested arrays of plain values are read in one pass, straight into the typed buffer.
 
 use score::{ElementType, Shape, Tensor, TensorSpec};
 
@@ -14,7 +14,7 @@ pub(crate) struct Plan {
     elements: usize,
 }
 
-/// Levels that are read here where the model does not say how many; deeper ones are left to the careful path.
+/// Levels that the fast path reads if the model does not say how many; deeper arrays are left to the careful path.
 const MAX_UNDECLARED_RANK: usize = 8;
 
 impl Plan {
@@ -25,7 +25,7 @@ impl Plan {
         }
     }
 
-    /// The shape of an input, with room for one row.
+    /// The shape of an input, with capacity for one row.
     pub(crate) fn for_input(spec: &TensorSpec) -> Self {
         let lengths = spec.signed_shape();
         let fixed = lengths.iter().filter_map(|n| usize::try_from(*n).ok());
@@ -36,8 +36,8 @@ impl Plan {
     }
 }
 
-/// The tensor in a piece of JSON text with exactly as many levels of arrays as planned. `None` if the careful path has to
-/// look.
+/// The tensor in a piece of JSON text with exactly as many levels of arrays as planned. `None` if the careful path
+/// has to read it.
 pub(crate) fn read_array(text: &str, ty: ElementType, plan: Plan) -> Option<Tensor> {
     let mut scanner = Scanner::new(text.as_bytes());
     read_nested(&mut scanner, ty, plan).filter(|_| scanner.is_done())
@@ -67,7 +67,7 @@ impl Scanner<'_> {
         Some((shape, elements))
     }
 
-    /// How many arrays begin here, one in the other; `None` if they are more than are read here.
+    /// How many arrays begin here, each inside the one before; `None` if there are more than the fast path reads.
     #[cold]
     fn depth(mut self) -> Option<usize> {
         let mut depth = 0;

@@ -231,7 +231,7 @@ fn no_digits(values: u64) -> u64 {
     (((values & !HIGH) + (0x80 - 10) * (HIGH >> 7)) | values) & HIGH
 }
 
-/// The number that eight digits stand for, the first one, which is worth most, lowest.
+/// The number with these eight digits; the first digit, the most significant one, is in the lowest byte.
 #[inline(always)]
 fn eight(values: u64) -> u64 {
     const EVERY_FOURTH: u64 = 0xff | 0xff << 32;

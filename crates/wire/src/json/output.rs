@@ -10,7 +10,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use crate::json::write::Nested;
 
-/// One output the model answers with.
+/// One output that the model answers with.
 pub(crate) struct Output<'a> {
     pub(crate) name: &'a str,
     pub(crate) value: Value<'a>,
@@ -29,7 +29,7 @@ pub(crate) enum Value<'a> {
     },
 }
 
-/// The declared outputs to answer with, by their places in the signature.
+/// The declared outputs to answer with, by their positions in the signature.
 pub(crate) fn chosen<'a>(
     metadata: &'a ModelMetadata,
     outputs: &[usize],
@@ -86,7 +86,7 @@ fn labelled<'a>(tensor: &'a Tensor, labels: &[String]) -> Cow<'a, Tensor> {
 }
 
 impl Value<'_> {
-    /// How many rows there are; `None` if there are no such things.
+    /// How many rows there are; `None` if the value has none.
     pub(crate) fn rows(&self) -> Option<usize> {
         match self {
             Self::Tensor(tensor) => tensor.rows(),
@@ -117,7 +117,7 @@ impl Serialize for Value<'_> {
     }
 }
 
-/// One row of an output that has it.
+/// One row of an output; the output must have that row.
 pub(crate) struct RowOf<'a> {
     pub(crate) value: &'a Value<'a>,
     pub(crate) row: usize,
@@ -136,7 +136,7 @@ impl Serialize for RowOf<'_> {
                 }
                 map.end()
             }
-            // Without rows nobody asks.
+            // A sequence has no rows, so it is never written row by row.
             Value::Sequence { .. } => serializer.serialize_none(),
         }
     }
@@ -152,7 +152,7 @@ fn key_text(keys: &Tensor, cell: usize) -> Cow<'_, str> {
     .unwrap_or_default()
 }
 
-/// Takes apart what says how many axes each tensor of a sequence has, and their lengths.
+/// The shape of each tensor of a sequence; `shapes` lists each tensor's number of axes and then their lengths.
 pub(crate) fn item_shapes(shapes: &Tensor) -> Vec<Vec<usize>> {
     let TensorData::Int64(numbers) = shapes.data() else {
         return Vec::new();
@@ -193,7 +193,7 @@ impl Serialize for ByRow<'_> {
     }
 }
 
-/// The tensor that the only one of the declared outputs is, if it is one.
+/// The tensor of the only declared output; `None` if there are several, or if the output is not a tensor.
 pub(crate) fn only_tensor<'a>(
     metadata: &ModelMetadata,
     outputs: &[usize],

@@ -1,15 +1,16 @@
 //! JSON text read in one pass, guided by what a model expects.
 //!
-//! Bodies are mostly numbers, and reading those is most of the work of a hit, so numbers are read here, arrays of plain ones
-//! by [`super::number_array`]; everything else is left to `serde_json`, value by value. `serde_json` takes 1.1 to 2.5 times as
-//! long for a whole body, `sonic-rs` 1.3 to 2.1 times (docs/performance.md), and rounds to single precision by way of double.
-//! The forced inlining keeps the position in registers. Anything unusual or wrong gives `None`: [`super::diagnose`] then reads the text again and finds the words.
+//! Bodies are mostly numbers, and reading numbers is most of the work of a hit. So numbers are read here, and arrays of plain
+//! numbers by [`super::number_array`]; everything else is left to `serde_json`, value by value. For a whole body `serde_json`
+//! takes 1.1 to 2.5 times as long and `sonic-rs` 1.3 to 2.1 times (docs/performance.md), and `sonic-rs` rounds to single
+//! precision by way of double. The forced inlining keeps the position in registers.
+//! Anything unusual or wrong gives `None`: [`super::diagnose`] then reads the text again and reports the mistake.
 
 use serde::Deserialize;
 
 use crate::json::number::Number;
 
-/// A place in JSON text.
+/// A position in JSON text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scanner<'a> {
     pub(crate) text: &'a [u8],
@@ -32,7 +33,7 @@ impl<'a> Scanner<'a> {
         mut member: impl FnMut(&mut Self, &'a str) -> Option<()>,
     ) -> Option<()> {
         self.list(b'{', b'}', |scanner| {
-            // Without escapes, as only then it can be lent.
+            // Only a name without escapes can be borrowed from the text.
             let name = scanner.value::<&str>()?;
             scanner.take(b':')?;
             member(scanner, name)
@@ -129,7 +130,7 @@ impl<'a> Scanner<'a> {
         self.at += usize::from(negative || self.byte() == b'+');
         let first = self.at;
         let digits = self.digits(0);
-        // Longer ones mean no number anybody sends.
+        // No client sends a longer exponent.
         if !(1..=8).contains(&(self.at - first)) {
             return None;
         }
@@ -137,7 +138,7 @@ impl<'a> Scanner<'a> {
         Some((if negative { -exponent } else { exponent }, self))
     }
 
-    /// Reads digits behind those read before. The value is of no use if there were more than 19 in all.
+    /// Appends further digits to those read before. The value is meaningless if there are more than 19 in all.
     #[inline(always)]
     fn digits(&mut self, before: u64) -> u64 {
         let mut value = before;
@@ -151,7 +152,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The byte here; 0, which stands nowhere in JSON, behind the end.
+    /// The byte here; behind the end 0, which never occurs in JSON.
     #[inline(always)]
     fn byte(&self) -> u8 {
         self.text.get(self.at).copied().unwrap_or(0)

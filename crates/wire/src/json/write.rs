@@ -22,7 +22,7 @@ impl<'a> Nested<'a> {
         }
     }
 
-    /// One row of a tensor that has it.
+    /// One row of a tensor; the tensor must have that row.
     pub(crate) fn row_of(tensor: &'a Tensor, row: usize) -> Self {
         let shape = tensor.row_shape();
         Self::part_of(tensor, shape, row * shape.iter().product::<usize>())

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use score::ElementType;
 
-/// What pandas takes for a missing value when it reads CSV.
+/// The cells that pandas reads from CSV as a missing value.
 const MISSING: [&str; 19] = [
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
     "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",

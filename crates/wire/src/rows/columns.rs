@@ -1,4 +1,4 @@
-//! Which column of a table belongs to which input: by name, by alias, by number, or by position.
+//! Matches the columns of a table to inputs: by name, by alias, by number, or by position.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use score::{ElementType, InputOptions, ModelMetadata, ModelSignature, ScoreError
 
 use crate::Limits;
 
-/// What a reader needs beside the text.
+/// What a reader of rows needs beside the text.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) signature: &'a ModelSignature,
     /// What `model.toml` says about inputs.
     pub(crate) options: &'a BTreeMap<String, InputOptions>,
     pub(crate) max_nesting: usize,
-    /// The member the rows stand in, such as `data`.
+    /// The member that holds the rows, such as `data`.
     pub(crate) target: &'a str,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Names for an error: not more than a reader can use.
+/// A list of names for an error text, cut to a readable length.
 pub(crate) fn list<N: AsRef<str>>(names: &[N]) -> String {
     const MOST: usize = 20;
     let first = names.iter().take(MOST).map(|name| shown(name.as_ref()));
@@ -110,19 +110,19 @@ pub(crate) fn shown(text: &str) -> String {
     }
 }
 
-/// The place of every column of a table.
+/// Which input every column of a table belongs to.
 pub(crate) struct Layout<'a> {
     pub(crate) parts: Vec<Part<'a>>,
-    /// Columns in all.
+    /// The number of columns in all.
     pub(crate) width: usize,
 }
 
 /// The columns of one input.
 pub(crate) struct Part<'a> {
     pub(crate) spec: &'a TensorSpec,
-    /// What the caller calls it.
+    /// The caller's name for it.
     pub(crate) label: String,
-    /// Where its columns stand in the table, in the model's order.
+    /// The positions of its columns in the table, in the model's order.
     pub(crate) columns: Vec<usize>,
     /// Whether one column holds all of a row's values.
     pub(crate) whole: bool,
@@ -146,7 +146,7 @@ impl<'a> Layout<'a> {
             let own = found.own(context, spec)?;
             let declared = context.columns_of(spec);
             let columns: Vec<usize> = declared.iter().filter_map(|name| found.at(name)).collect();
-            // An input may be called like one of its columns.
+            // An input may have the same name as one of its columns.
             let is_own = columns.len() == 1 && own == columns.first().copied();
             let whole = columns.is_empty() || is_own;
             let columns = match own {
@@ -278,7 +278,7 @@ fn is_list(spec: &TensorSpec) -> bool {
     spec.signed_shape().len() == 1
 }
 
-/// The columns that a row of all required inputs has, if that is known.
+/// The number of columns in a row of all required inputs, if it is known.
 pub(crate) fn expected_width(context: Context<'_>) -> Option<usize> {
     let [spec] = &context.signature.inputs[..] else {
         return Some(Layout::by_position(context, 0).width);
@@ -292,7 +292,7 @@ pub(crate) fn expected_width(context: Context<'_>) -> Option<usize> {
     }
 }
 
-/// Names and where they stand.
+/// Names and their positions.
 struct Found {
     positions: BTreeMap<String, usize>,
     fold: bool,
@@ -328,7 +328,7 @@ impl Found {
         self.positions.get(&self.key(name)).copied()
     }
 
-    /// Where the input stands under its own name or an alias.
+    /// The position of the input under its own name or an alias.
     fn own(&self, context: Context<'_>, spec: &TensorSpec) -> Result<Option<usize>, ScoreError> {
         let aliases = context
             .aliases_of(spec)

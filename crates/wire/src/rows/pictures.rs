@@ -13,9 +13,9 @@ use serde_json::value::RawValue;
 use super::columns::Context;
 use crate::format::{base64, image};
 
-/// What the tensors of all pictures in one request may take.
+/// The most bytes that the tensors of all pictures in one request may take.
 const MAX_TENSOR_BYTES: usize = 192 << 20;
-/// The pixels that all pictures in one request may have before they are scaled.
+/// The most pixels that all pictures in one request may have before they are scaled.
 const MAX_PIXELS: u64 = 128 << 20;
 /// Arrays and objects around a picture.
 const MAX_DEPTH: usize = 4;
@@ -59,7 +59,7 @@ pub(crate) fn read(
     Some(read.and_then(|()| pictures.finish(target)))
 }
 
-/// Reads pictures that each come behind their length in four bytes. `None` if the input takes none.
+/// Reads pictures, each of which follows its length in four bytes. `None` if the input takes none.
 ///
 /// Source: the BYTES tensors of the Open Inference Protocol's binary tensor data extension.
 pub(crate) fn read_binary(
@@ -99,7 +99,7 @@ pub(crate) fn read_binary(
 struct FirstText<'a> {
     /// Without the quotes; up to its end or the first backslash.
     text: &'a str,
-    /// Whether it stands under `b64`.
+    /// Whether it is the value of a member `b64`.
     is_b64: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Rows as JSON in all the shapes people write them: nested arrays, objects by input name, rows as objects, columns.
+//! Rows as JSON, in every shape in which clients write them: nested arrays, objects by input name, rows as objects, columns.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,7 +62,7 @@ fn holds_encoded_texts(context: Context<'_>, text: &str) -> bool {
         && !context.knows("b64", false)
 }
 
-/// Reads rows whose values stand for the named columns, in their order.
+/// Reads rows whose values belong to the named columns, in the order of the names.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] naming the place.
@@ -179,14 +179,14 @@ fn read_objects(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, Sc
                 format!("{place}: {absent} is missing; every row must have the same members");
             return Err(ScoreError::invalid(place, message));
         }
-        // A map gives its members in the order of their names.
+        // A map returns its members in the order of their names.
         let values: Vec<&RawValue> = row.values().copied().collect();
         table.push(&values, |value| value.get());
     }
     table.finish()
 }
 
-/// Rows on their way to the tensors their columns belong to, as text.
+/// Rows as text, collected for the tensors that their columns belong to.
 pub(crate) struct Table<'a> {
     context: Context<'a>,
     layout: Layout<'a>,
@@ -271,7 +271,7 @@ fn read_tensor(
     Ok(tensor)
 }
 
-/// A list of single values as what an input with one value per row takes; all else as it is.
+/// Turns a list of single values into the form that an input with one value per row takes; returns all else unchanged.
 pub(crate) fn as_column(tensor: Tensor, spec: &TensorSpec) -> Tensor {
     let [rows] = *tensor.shape() else {
         return tensor;

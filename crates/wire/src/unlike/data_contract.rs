@@ -4,14 +4,14 @@
 //! Source: [MC-NBFX], ".NET Binary Format: XML Data Structure", section 2.2.
 
 const NAMESPACE: &str = "http://schemas.microsoft.com/2003/10/Serialization/";
-/// Of objects with members; only to recognise them.
+/// The start of the namespaces of objects with members, which are recognised but not read.
 const ANY_NAMESPACE: &str = "http://schemas.";
 
 const SHORT_ELEMENT: u8 = 0x40;
 const SHORT_XMLNS: u8 = 0x08;
 const END_ELEMENT: u8 = 0x01;
 
-/// Whether it begins as such a document does, of an object with members too.
+/// Whether the body begins like such a document, or like that of an object with members.
 pub(super) fn looks_like_it(body: &[u8]) -> bool {
     let binary = |body| {
         let (name, rest) = short_element(body)?;
@@ -35,7 +35,7 @@ pub(super) fn from_binary(body: &[u8]) -> Option<Vec<u8>> {
     if namespace != NAMESPACE.as_bytes() {
         return None;
     }
-    // The least of the records for texts of UTF-8, and for bytes. Those of UTF-16 are left to the advice.
+    // The lowest record types of texts in UTF-8 and of bytes. Texts in UTF-16 are not read; they get the advice.
     let least = match name {
         b"string" => 0x98,
         b"base64Binary" => 0x9e,
@@ -47,7 +47,7 @@ pub(super) fn from_binary(body: &[u8]) -> Option<Vec<u8>> {
         if record == END_ELEMENT {
             return after.is_empty().then_some(content);
         }
-        // Lengths of one, two and four bytes; the odd ones of each pair end the element too.
+        // Lengths of one, two and four bytes; the odd record type of each pair also ends the element.
         let kind = record.checked_sub(least).filter(|kind| *kind < 6)?;
         let (length, after) = length(after, 1 << (kind / 2))?;
         let (part, after) = after.split_at_checked(length)?;
@@ -97,7 +97,7 @@ pub(super) fn from_xml(body: &[u8]) -> Option<Vec<u8>> {
     unescaped(inner).map(String::into_bytes)
 }
 
-/// The text that XML without elements stands for.
+/// The text of XML without elements.
 fn unescaped(xml: &str) -> Option<String> {
     let mut parts = xml.split('&');
     let mut text = parts.next()?.to_owned();

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use score::{ModelDigest, ModelFolder, ModelTag, Runtime, find_models};
 
 use crate::config::Config;
-use crate::models::find_runtime;
+use crate::models::{Loadable, find_runtime};
 
 /// Models by name; the text says why one cannot be read.
 #[derive(Default)]
@@ -20,9 +20,9 @@ impl KnownModels {
             let place = config.model_dir.display();
             format!("the model folder {place} cannot be read")
         })?;
-        let tag = |folder: ModelFolder| ModelDigest::new(&folder.digest, runtime.build()).tag();
+        let tag = |model: Loadable| ModelDigest::new(&model.digest(), runtime.build()).tag();
         let models = places.iter().map(|place| {
-            let read = ModelFolder::read(place).map(tag);
+            let read = ModelFolder::read(place).and_then(Loadable::of).map(tag);
             (place.name.clone(), read.map_err(|error| error.to_string()))
         });
         Ok(Self(models.collect()))

@@ -17,7 +17,7 @@ use super::arguments::CheckArguments;
 use super::model_source::ModelSource;
 use crate::config::{Config, SETTING_NAMES};
 use crate::limits::body_limits;
-use crate::models::{below, find_runtime, scorer_options};
+use crate::models::{Loadable, below, find_runtime, scorer_options};
 use crate::protocol::read_functions;
 use crate::telemetry::logging::{answer, complain};
 
@@ -179,7 +179,7 @@ fn place_of(path: &Path, scratch: &tempfile::TempDir) -> anyhow::Result<ModelPla
 fn load(onnx: &Runtime, place: &ModelPlace, config: &Config) -> Result<Scorer, LoadError> {
     let folder = ModelFolder::read(place)?;
     let memo = Arc::new(Cache::new(0, None));
-    Scorer::load(onnx, &folder, scorer_options(config), memo)
+    Loadable::of(folder)?.load(onnx, scorer_options(config), memo)
 }
 
 async fn try_sample(scorer: &Scorer, request: &Value, config: &Config) -> Sampled {

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use score::{Character, Evidence, ModelMetadata};
+use score::{Character, Evidence, ModelMetadata, TextMetadata};
 use serde_json::{Map, Value, json};
 use wire::{picture_in_words, tensor_document};
 
 use super::{CheckedModel, Loaded, Sampled};
-use crate::http::rows_document;
+use crate::http::{rows_document, text_document};
 
 /// Longer requests and results are cut on the screen, not in JSON.
 const MAX_SHOWN: usize = 120;
@@ -47,6 +47,7 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
     let rows = rows_in_words(character);
     let memoized = if metadata.memoize { "yes" } else { "no" };
     let pictures = picture_in_words(metadata).unwrap_or_default();
+    let texts = metadata.text.as_ref().map(texts_in_words);
     let (request, result) = match &loaded.sample {
         None => ("none: a row is too wide".to_owned(), "none".to_owned()),
         Some((request, sampled)) => (request.to_string(), in_words(sampled)),
@@ -59,6 +60,7 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
         ("memoize", memoized.to_owned()),
         ("options", metadata.options.origin.clone()),
         ("pictures", pictures),
+        ("texts", texts.unwrap_or_default()),
         ("sample", shortened(&request)),
         ("result", shortened(&result)),
     ] {
@@ -69,11 +71,28 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
     Ok(())
 }
 
+fn texts_in_words(text: &TextMetadata) -> String {
+    let mut words = format!(
+        "{}: {} tokens at most ({}), cut: {}; pooling {}; {} dimensions",
+        text.task, text.max_tokens, text.tokenizer, text.truncate, text.pooling, text.dimensions
+    );
+    if text.dimensions < text.max_dimensions {
+        words.push_str(&format!(" of {}", text.max_dimensions));
+    }
+    if text.normalize {
+        words.push_str(", normalized");
+    }
+    if !text.prompt.is_empty() {
+        words.push_str(&format!("; prompt {:?}", shortened(&text.prompt)));
+    }
+    words
+}
+
 fn rows_in_words(character: &Character) -> String {
     let (rows, evidence) = (character.rows.as_str(), character.evidence.as_str());
     let said = match character.evidence {
         Evidence::Declared => format!("{rows} ({evidence})"),
-        Evidence::Proved | Evidence::Probed => {
+        Evidence::Proved | Evidence::Probed | Evidence::Ensured => {
             format!("{rows} ({evidence}): {}", character.rows_reason)
         }
     };
@@ -132,6 +151,9 @@ fn document(Loaded { metadata, sample }: &Loaded) -> Value {
     put("options", json!(metadata.options.origin));
     if let Some(pictures) = picture_in_words(metadata) {
         put("pictures", json!(pictures));
+    }
+    if let Some(text) = &metadata.text {
+        put("text", text_document(text));
     }
     put("load_ms", json!(metadata.load_time.as_secs_f64() * 1e3));
     if let Some((request, sampled)) = sample {

@@ -26,7 +26,7 @@ settings! { CACHE, "Cache":
         name: "SCORE_CACHE_TTL",
         default: Value("24h"),
         applies: "with Redis",
-        meaning: "How long Redis keeps a result, varied by up to a tenth. `0` keeps results until Redis needs the memory. \
+        meaning: "How long Redis keeps a result, varied by up to a tenth. `0` keeps results until Redis evicts them. \
                   `ttl` in model.toml sets it for one model.",
         ..Setting::USUAL
     });

@@ -151,7 +151,7 @@ settings! { PLATFORM, "Set by the platform":
     CORE_TOOLS: Option<String> = text("text", Setting {
         name: "FUNCTIONS_CORETOOLS_ENVIRONMENT",
         applies: "under a Functions host",
-        meaning: "Set by `func start`, whose envelopes have another framing than those of a host on Azure.",
+        meaning: "Set by `func start`, whose envelopes are framed differently from those of a host on Azure.",
         ..Setting::USUAL
     });
     IDENTITY_ENDPOINT: Option<String> = text("a URL", Setting {
@@ -164,7 +164,7 @@ settings! { PLATFORM, "Set by the platform":
     IDENTITY_HEADER: Option<String> = text("text", Setting {
         name: "IDENTITY_HEADER",
         applies: "with `REDIS_AUTH=entra`",
-        meaning: "What the app proves its identity to that endpoint with.",
+        meaning: "The secret by which the app proves its identity to that endpoint.",
         secret: Secret::Whole,
         ..Setting::USUAL
     });

@@ -17,8 +17,8 @@ settings! { LIMITS, "Limits of requests":
     MAX_BODY_BYTES: usize = number("bytes", 1, Setting {
         name: "SCORE_MAX_BODY_BYTES",
         default: Value("33554432"),
-        meaning: "The size of one body. A larger one is refused with status 413; of a batch, each message has this limit for \
-                  itself.",
+        meaning: "The size of one body. A larger one is refused with status 413. In a batch the limit is for each \
+                  message.",
         ..Setting::USUAL
     });
     MAX_WAITING_BYTES: usize = number("bytes", 1, Setting {

@@ -22,7 +22,7 @@ settings! { MODELS, "Models":
     DEFAULT_MODEL: Option<String> = text("the name of a model", Setting {
         name: "SCORE_DEFAULT_MODEL",
         default: Described("the only model"),
-        meaning: "The model that answers requests which name none.",
+        meaning: "The model for requests that do not name one.",
         ..Setting::USUAL
     });
     CUSTOM_OPS: bool = choice(Setting {
@@ -36,8 +36,8 @@ settings! { MODELS, "Models":
     RUNTIME_LIBRARY: Option<PathBuf> = optional_path(Setting {
         name: "ORT_DYLIB_PATH",
         default: Described("beside the program"),
-        meaning: "The shared library of ONNX Runtime, version 1.24 or newer. Without the setting it is looked for beside the \
-                  program, in the app root and in its folder `bin`.",
+        meaning: "The shared library of ONNX Runtime, version 1.24 or newer. Without the setting the handler looks for it \
+                  beside the program, in the app root and in the app root's folder `bin`.",
         ..Setting::USUAL
     });
     SESSIONS: Option<usize> = optional_number("sessions", 1, Setting {

@@ -1,4 +1,5 @@
 use super::super::options::FeatureFormat;
+use super::super::options_file::refuse_unknown_keys;
 use super::*;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Rows that lie in Redis hashes: one field for each column, its value as text.
+//! Rows that are stored in Redis hashes: one field for each column, its value as text.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::{Unfit, stacked};
 use crate::json::element::{Element, with_element_type};
 use crate::rows::cells::is_missing_cell;
 
-/// Which fields make up a row, and how.
+/// The fields that make up a row, and how to read them.
 pub struct HashReader<'a> {
     specs: &'a [TensorSpec],
     inputs: &'a BTreeMap<String, InputOptions>,
@@ -22,7 +22,7 @@ pub struct HashReader<'a> {
 }
 
 impl<'a> HashReader<'a> {
-    /// For a model whose options were checked when it was loaded.
+    /// The reader for a model whose options were checked when it was loaded.
     pub fn new(metadata: &'a ModelMetadata) -> Self {
         let specs = &metadata.signature.inputs;
         let fields = specs.iter();
@@ -43,7 +43,7 @@ impl<'a> HashReader<'a> {
     /// Makes the tensors of all rows out of the values of the fields, one list for each key.
     ///
     /// # Errors
-    /// [`Unfit`] names the first key and field that is missing or holds no such value.
+    /// [`Unfit`] names the first key and field that is missing or whose value does not fit.
     pub fn read(
         &self,
         keys: &[String],
@@ -66,7 +66,7 @@ impl<'a> HashReader<'a> {
     }
 }
 
-/// The one row of an input. An error says what was expected in which field.
+/// The one row of an input. The error says in which field a value was wrong, and what was expected.
 fn read_input(
     spec: &TensorSpec,
     options: Option<&InputOptions>,
@@ -81,7 +81,7 @@ fn read_input(
             let value = value.as_ref();
             let value = value.ok_or_else(|| format!("{}, which it lacks", wrong(field)))?;
             let element = token(value, ty).and_then(|token| T::parse(&token).ok());
-            // A field that is absent may be misspelt in model.toml; one that is empty was written so.
+            // An absent field may be misspelt in model.toml; an empty field was written empty.
             let missing = || <T as Element>::NAN.filter(|_| takes_missing && is_missing_cell(value));
             element.or_else(missing).ok_or_else(|| wrong(field))
         });
@@ -91,7 +91,7 @@ fn read_input(
     Tensor::new(shape, data).map_err(|_| format!("{} fields", fields.len()))
 }
 
-/// The shape of one row with so many values.
+/// The shape of one row with `count` values.
 fn row_shape(spec: &TensorSpec, count: usize) -> Shape {
     let axes = spec.dims().get(1..).unwrap_or_default();
     let fixed = axes.iter().filter_map(|axis| match axis {
@@ -112,7 +112,7 @@ fn token(value: &[u8], ty: ElementType) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(value).ok()?;
     let plain = text.trim();
     Some(Cow::Borrowed(match ty {
-        // The model could not receive it.
+        // The model cannot receive such a value.
         ElementType::String if text.contains('\0') => return None,
         ElementType::String => return Some(Cow::Owned(Value::from(text).to_string())),
         ElementType::Bool => match plain {

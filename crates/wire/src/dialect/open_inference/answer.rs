@@ -50,7 +50,7 @@ struct Named<'a> {
     binary: bool,
 }
 
-/// Writes the outputs that the request asks for.
+/// Writes the outputs that the request selects.
 pub(super) fn write(answer: &Answer<'_>) -> serde_json::Result<Encoded> {
     let Some(asked) = &answer.form.asked else {
         return super::super::azure_ml::write_bare(answer);

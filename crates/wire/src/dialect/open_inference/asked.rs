@@ -1,4 +1,4 @@
-//! What a request of the protocol asks for beside its inputs.
+//! The options of a request in the protocol, beside its inputs.
 
 use score::{ElementType, ModelMetadata, ModelSignature, OutputForm, ScoreError};
 use serde::Deserialize;
@@ -7,20 +7,20 @@ use serde_json::{Map, Value};
 
 use super::parse;
 
-/// What the caller asked for beside the inputs.
+/// The options of a request.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(super) id: Option<String>,
-    /// What to answer with.
+    /// The outputs to answer with.
     pub(super) outputs: Vec<AskedOutput>,
-    /// Parameters that mean nothing here; they come back with the answer.
+    /// Parameters that have no effect here; the answer repeats them.
     pub(super) parameters: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AskedOutput {
     pub(super) source: Source,
-    /// Whether its data is to follow the JSON as bytes.
+    /// Whether the output's data follows the JSON as bytes.
     pub(super) binary: bool,
     /// How many classes to answer with instead of the tensor.
     pub(super) classes: Option<usize>,
@@ -29,9 +29,9 @@ pub(super) struct AskedOutput {
 /// Where an output comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// One tensor, by its place in the signature.
+    /// One tensor, by its position in the signature.
     Tensor(usize),
-    /// A sequence of tensors, by its place among the declared outputs: one output for each element.
+    /// A sequence of tensors, by its position among the declared outputs: one output for each element.
     Sequence(usize),
 }
 
@@ -62,7 +62,7 @@ impl Asked {
         parameters: Option<&RawValue>,
         metadata: &ModelMetadata,
     ) -> Result<Self, ScoreError> {
-        // Clients that write unset members as null mean that they are not there.
+        // Clients that write unset members as null mean that the members are absent.
         let given = |raw: &&RawValue| raw.get() != "null";
         let (id, outputs) = (id.filter(given), outputs.filter(given));
         let parameters = parameters.filter(given);
@@ -83,7 +83,7 @@ impl Asked {
                 return Err(ScoreError::invalid(target, message));
             }
         }
-        // An empty list asks for nothing in particular.
+        // An empty list selects the usual outputs.
         if chosen.is_empty() {
             let sources = metadata.default_outputs.iter();
             let sources = sources.flat_map(|index| usual_sources(&metadata.signature, *index));
@@ -101,7 +101,7 @@ impl Asked {
     }
 }
 
-/// What a declared output is answered with where nothing is asked for.
+/// The answer to a declared output if the request selects no outputs.
 fn usual_sources(signature: &ModelSignature, declared: usize) -> impl Iterator<Item = Source> {
     let form = signature.declared.get(declared).map(|output| output.form);
     let (first, second) = match form {
@@ -124,7 +124,7 @@ impl RequestedOutput {
     ) -> Result<AskedOutput, ScoreError> {
         let parameters = self.parameters.unwrap_or_default();
         let source = find_output(signature, &self.name, target)?;
-        // Triton takes no classes for an output without them.
+        // Triton refuses `classification` for an output without classes.
         let classes = parameters.classification.filter(|classes| *classes > 0);
         if classes.is_some() && !has_classes(signature, source) {
             let message = format!(

@@ -1,13 +1,13 @@
 //! Triton's classification extension: for each row the highest values as texts.
 //!
 //! Source: Triton, "Classification Extension": `"<value>:<index>"`, or `"<value>:<index>:<label>"`. Values of floats have six
-//! decimals there, as C++ writes them by itself.
+//! decimals there, as C++ writes them by default.
 
 use std::cmp::Ordering;
 
 use score::{Dim, Tensor, TensorData, TensorSpec};
 
-/// The `count` highest values of each row, the highest first. `None` for elements that are no numbers.
+/// The `count` highest values of each row, the highest first. `None` for elements that are not numbers.
 pub(super) fn classes(
     tensor: &Tensor,
     spec: &TensorSpec,

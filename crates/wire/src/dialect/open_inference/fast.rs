@@ -1,4 +1,4 @@
-//! The common case of the Open Inference Protocol in one pass: flat data that comes after its name, shape and datatype.
+//! The fast path of the Open Inference Protocol, in one pass: flat data that comes after its name, shape and datatype.
 
 use score::{ModelSignature, NamedTensor, Shape, element_count};
 use serde::de::IgnoredAny;
@@ -19,7 +19,7 @@ pub(crate) struct Body<'a> {
     pub(crate) parameters: Option<&'a RawValue>,
 }
 
-/// Reads a body; `None` if the careful path has to look.
+/// Reads a body; `None` if the careful path has to read it.
 pub(crate) fn read<'a>(body: &'a [u8], signature: &ModelSignature) -> Option<Body<'a>> {
     let mut read = Body::default();
     let mut inputs = None;

@@ -49,38 +49,69 @@ pub(super) fn find<'a>(
             None => Err(unfit),
         };
     }
-    let notation = separator.notation();
-    let missing = context
-        .options
-        .values()
-        .any(|input| input.missing.is_some());
-    let is_value =
-        |cell: &&str| notation.is_like_value(cell) || (missing && is_missing_cell(cell.as_bytes()));
-    if names.iter().any(is_value) {
-        let counts_up = numbered.is_some_and(|layout| layout.is_plain() && layout.width > 2);
-        return if counts_up {
-            Err(undecided(
-                context,
-                "counts from 0, as pandas numbers columns",
-            ))
-        } else {
-            // One value among the words, and it is a row with a mistake, not a header.
-            Ok(Header::None)
+    let unknown = Unknown {
+        names: &names,
+        counts_up: numbered.is_some_and(|layout| layout.is_plain() && layout.width > 2),
+        named_at_will,
+        unfit,
+    };
+    unknown.decide(context, separator)
+}
+
+/// A first line whose cells are not the names of the model's columns.
+struct Unknown<'a> {
+    names: &'a [&'a str],
+    /// Whether it counts from 0, as pandas numbers columns without names.
+    counts_up: bool,
+    /// Whether any names will do.
+    named_at_will: bool,
+    /// Why they are not the model's.
+    unfit: ScoreError,
+}
+
+impl Unknown<'_> {
+    fn decide<'a>(
+        self,
+        context: Context<'a>,
+        separator: Separator,
+    ) -> Result<Header<'a>, ScoreError> {
+        let names = self.names;
+        let notation = separator.notation();
+        let missing = context
+            .options
+            .values()
+            .any(|input| input.missing.is_some());
+        let is_value = |cell: &&str| {
+            notation.is_like_value(cell) || (missing && is_missing_cell(cell.as_bytes()))
         };
-    }
-    let is_number = |ty: ElementType| ty != ElementType::String;
-    let takes_numbers = inputs.iter().any(|spec| is_number(spec.element_type));
-    let known = |name: &&str| context.knows(name, true);
-    match () {
-        // Empty cells alone are no names.
-        () if names.iter().all(|name| name.is_empty()) => Ok(Header::None),
-        () if takes_numbers && named_at_will => Ok(Header::Unchecked),
-        () if takes_numbers || names.iter().any(known) => Err(unfit),
-        () if expected_width(context).is_some_and(|width| width != names.len()) => Ok(Header::None),
-        () => Err(undecided(
-            context,
-            &format!("holds words alone ({})", list(&names)),
-        )),
+        if names.iter().any(is_value) {
+            return if self.counts_up {
+                Err(undecided(
+                    context,
+                    "counts from 0, as pandas numbers columns",
+                ))
+            } else {
+                // One value among the words, and it is a row with a mistake, not a header.
+                Ok(Header::None)
+            };
+        }
+        let is_number = |ty: ElementType| ty != ElementType::String;
+        let mut inputs = context.signature.inputs.iter();
+        let takes_numbers = inputs.any(|spec| is_number(spec.element_type));
+        let known = |name: &&str| context.knows(name, true);
+        match () {
+            // A line of empty cells names nothing.
+            () if names.iter().all(|name| name.is_empty()) => Ok(Header::None),
+            () if takes_numbers && self.named_at_will => Ok(Header::Unchecked),
+            () if takes_numbers || names.iter().any(known) => Err(self.unfit),
+            () if expected_width(context).is_some_and(|width| width != names.len()) => {
+                Ok(Header::None)
+            }
+            () => Err(undecided(
+                context,
+                &format!("holds words alone ({})", list(names)),
+            )),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Plan {
     form: Form,
 }
 
-/// How the picture's axes lie in the input's shape.
+/// The order of the picture's axes in the input's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// Behind an axis of rows.

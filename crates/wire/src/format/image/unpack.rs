@@ -39,7 +39,7 @@ pub(super) fn unpack(
         Err(_) if body.get(4..8) == Some(b"ftyp") => return Err(no_picture("it is HEIC or AVIF")),
         Err(_) => return Err(no_picture("it begins like none")),
     };
-    // A decoder that gives up on what it did not foresee is no fault of this program.
+    // A decoder that fails on an unforeseen file is not a fault of this program.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode(body, format, fits)));
     decoded.unwrap_or_else(|_| Err(no_picture("the decoder cannot read it")))
 }

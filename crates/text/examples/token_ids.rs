@@ -1,0 +1,35 @@
+//! Writes the token ids of texts: `token_ids TOKENIZER.json MAX_TOKENS` reads one JSON string a line from standard input
+//! and writes one JSON array a line. The conformance tests compare them with Python's.
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+use std::io::{BufWriter, Write};
+
+use text::{Stored, Tokenizer, Truncate};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [file, max_tokens] = &arguments[..] else {
+        return Err("usage: token_ids TOKENIZER.json MAX_TOKENS < TEXTS".into());
+    };
+    let max_tokens: usize = max_tokens.parse()?;
+    let settings = Stored {
+        pooling: None,
+        pooling_is_set: false,
+        include_prompt: true,
+        prompt: String::new(),
+        max_tokens,
+        max_chars: max_tokens * 64,
+        truncate: Truncate::Right,
+        lower_case: false,
+    };
+    let tokenizer = Tokenizer::new(&std::fs::read(file)?, &settings)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for line in std::io::stdin().lines() {
+        let text: String = serde_json::from_str(&line?)?;
+        let ids = tokenizer.tokenize(&text)?.ids;
+        writeln!(out, "{}", serde_json::to_string(&ids)?)?;
+    }
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! A text model as it lies on disk.
+
+use score::{LoadError, ModelFolder};
+
+use crate::config::read_tokenizer;
+use crate::dense::Dense;
+use crate::options::TextOptions;
+use crate::settings::{Modules, Settings};
+
+/// Changes where the same files would give other vectors: another way to tokenize or to pool.
+const VERSION: &str = "text 1, tokenizers 0.23";
+
+/// The files of a text model beside the ONNX file, read and understood.
+#[derive(Debug)]
+pub struct TextFolder {
+    pub(crate) folder: ModelFolder,
+    pub(crate) settings: Settings,
+    pub(crate) dense: Vec<Dense>,
+    /// The content of `tokenizer.json`.
+    pub(crate) tokenizer: Vec<u8>,
+}
+
+impl TextFolder {
+    /// Reads the files beside the ONNX file of a folder that [is one of a text model](ModelFolder::is_text).
+    ///
+    /// # Errors
+    /// If a file is missing or has a mistake, or leaves open what to do; the text names the setting.
+    pub fn read(folder: &ModelFolder) -> Result<Self, LoadError> {
+        let options = TextOptions::read(folder)?;
+        let mut modules = Modules::read(&folder.folder)?;
+        let settings = Settings::read(folder, &options, &mut modules)?;
+        let tokenizer = read_tokenizer(&modules.transformer)?;
+        let mut digest = blake3::Hasher::new();
+        digest.update(VERSION.as_bytes());
+        digest.update(folder.digest.as_bytes());
+        let stored = serde_json::to_vec(&settings.stored);
+        let stored = stored.map_err(|error| folder.wrong_options(&error.to_string()))?;
+        digest.update(blake3::hash(&stored).as_bytes());
+        digest.update(blake3::hash(&tokenizer).as_bytes());
+        let dense = modules.dense.iter();
+        let dense = dense.map(|module| Dense::read(module, &mut digest));
+        let dense = dense.collect::<Result<Vec<Dense>, LoadError>>()?;
+        let mut folder = folder.clone();
+        folder.digest = digest.finalize();
+        Ok(Self {
+            folder,
+            settings,
+            dense,
+            tokenizer,
+        })
+    }
+
+    /// What the model does with texts.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Digest of every file that shapes a vector, and of the settings that do.
+    pub fn digest(&self) -> blake3::Hash {
+        self.folder.digest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use score::ModelPlace;
+
+    use super::*;
+
+    const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/text/tiny");
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            let target = to.join(path.file_name().unwrap());
+            match path.is_dir() {
+                true => copy(&path, &target),
+                false => drop(fs::copy(path, target).unwrap()),
+            }
+        }
+    }
+
+    #[test]
+    fn the_digest_covers_what_shapes_a_vector_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("tiny");
+        copy(Path::new(TINY), &folder);
+        let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+        let digest = || {
+            let place = ModelPlace::of_folder(&folder).unwrap();
+            let folder = ModelFolder::read(&place).unwrap();
+            assert!(folder.is_text);
+            TextFolder::read(&folder).unwrap().digest()
+        };
+        let first = digest();
+        for (name, same) in [
+            ("[text]\nnormalize = false", true),
+            ("[text]\ndimensions = 4\nbatch_tokens = 64", true),
+            ("[text.prompts]\nother = \"x\"", true),
+            ("[text]\nprompt = \"it is \"", false),
+            ("[text]\ntruncate = \"refuse\"", false),
+            ("[text]\nmax_tokens = 31", false),
+            ("[text]\nmax_chars = 31", false),
+            ("[text]\npooling = \"cls\"", false),
+        ] {
+            write("model.toml", name);
+            assert_eq!(digest() == first, same, "{name}");
+        }
+        fs::remove_file(folder.join("model.toml")).unwrap();
+        fs::create_dir(folder.join("onnx")).unwrap();
+        write("onnx/model_int8.onnx", "another variant");
+        write("pytorch_model.bin", "weights of another program");
+        write("special_tokens_map.json", "{}");
+        assert_eq!(digest(), first);
+        let tokenizer = fs::read_to_string(folder.join("tokenizer.json")).unwrap();
+        write("tokenizer.json", &format!("{tokenizer} "));
+        assert_ne!(digest(), first);
+    }
+}

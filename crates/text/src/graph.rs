@@ -1,0 +1,252 @@
+//! The ONNX file of a text model: which inputs it takes, and which output holds the vectors.
+
+use score::{
+    Dim, ElementType, LoadError, ModelFolder, ModelSignature, Tensor, TensorData, TensorSpec,
+};
+
+use crate::settings::Stored;
+use crate::tokenizer::Tokenized;
+
+/// What the ONNX file takes and gives.
+#[derive(Debug, Clone)]
+pub(crate) struct Graph {
+    inputs: Vec<(Role, ElementType)>,
+    /// The length that every text has to be padded to, if it is fixed.
+    length: Option<usize>,
+    /// Whether a run may hold several texts.
+    pub(crate) takes_several: bool,
+    /// The output with the vectors, among all outputs.
+    pub(crate) output: usize,
+    /// Whether that is one vector for each text already.
+    pub(crate) is_pooled: bool,
+}
+
+/// What an input holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Ids,
+    Mask,
+    Types,
+    Positions,
+}
+
+const ROLES: [(&str, Role); 4] = [
+    ("input_ids", Role::Ids),
+    ("attention_mask", Role::Mask),
+    ("token_type_ids", Role::Types),
+    ("position_ids", Role::Positions),
+];
+/// Outputs of exported models, those that are preferred first, and whether they hold one vector for each text.
+const OUTPUTS: [(&str, bool); 3] = [
+    ("sentence_embedding", true),
+    ("last_hidden_state", false),
+    ("token_embeddings", false),
+];
+
+impl Graph {
+    /// Finds out what the inputs and outputs are for.
+    ///
+    /// # Errors
+    /// If one is not known, or which output holds the vectors is unclear.
+    pub(crate) fn of(
+        folder: &ModelFolder,
+        signature: &ModelSignature,
+        settings: &Stored,
+    ) -> Result<Self, LoadError> {
+        let refuse = |reason: String| {
+            Err(LoadError::Model {
+                path: folder.file.display().to_string(),
+                reason,
+            })
+        };
+        let mut inputs = Vec::new();
+        let mut axes: [Option<usize>; 2] = [None; 2];
+        for spec in &signature.inputs {
+            let role = ROLES.iter().find(|(name, _)| *name == spec.name);
+            let whole = matches!(spec.element_type, ElementType::Int64 | ElementType::Int32);
+            match role {
+                Some((_, role)) if whole && spec.dims().len() == 2 => {
+                    inputs.push((*role, spec.element_type))
+                }
+                _ => {
+                    let takes = signature.describe_inputs();
+                    return refuse(format!(
+                        "expected the inputs of a text model, input_ids, attention_mask, token_type_ids and position_ids as \
+                         int64 [?,?]; found {takes}; to serve these tensors as they are, set task = \"tensors\" in [text] of \
+                         model.toml"
+                    ));
+                }
+            }
+            for (axis, dim) in axes.iter_mut().zip(spec.dims()) {
+                if let Dim::Fixed(length) = dim {
+                    *axis = Some(*length);
+                }
+            }
+        }
+        let [rows, length] = axes;
+        if !inputs.iter().any(|(role, _)| *role == Role::Ids) {
+            return refuse("expected an input input_ids; there is none".to_owned());
+        }
+        if rows.is_some_and(|rows| rows != 1) {
+            return refuse(
+                "input_ids has a fixed number of rows; export the model with a free first axis"
+                    .to_owned(),
+            );
+        }
+        let most = settings.max_tokens;
+        if let Some(length) = length.filter(|length| *length < most) {
+            return Err(folder.wrong_options(&format!(
+                "text.max_tokens: {most} is more than the {length} tokens of the ONNX file's inputs; set it to {length} or less"
+            )));
+        }
+        let (output, is_pooled) = output(folder, signature, settings)?;
+        Ok(Self {
+            inputs,
+            length,
+            takes_several: rows.is_none(),
+            output,
+            is_pooled,
+        })
+    }
+
+    /// The tensors of one run; and how many slots each text has.
+    pub(crate) fn feed(&self, texts: &[&Tokenized], padding: i64) -> (Vec<Tensor>, usize) {
+        let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
+        let slots = self.length.unwrap_or(longest);
+        let tensor = |(role, element_type): &(Role, ElementType)| {
+            let mut values = Vec::with_capacity(texts.len() * slots);
+            for text in texts {
+                let end = values.len() + slots;
+                let ids = text.ids.iter();
+                match role {
+                    Role::Ids => values.extend(ids.map(|id| i64::from(*id))),
+                    Role::Mask => values.extend(ids.map(|_| 1)),
+                    Role::Types => values.extend(text.types.iter().map(|ty| i64::from(*ty))),
+                    Role::Positions => values.extend((0..).take(text.ids.len())),
+                }
+                let filler = if *role == Role::Ids { padding } else { 0 };
+                values.resize(end, filler);
+            }
+            let data = match element_type {
+                ElementType::Int32 => {
+                    let narrow = values
+                        .into_iter()
+                        .map(|value| i32::try_from(value).unwrap_or(i32::MAX));
+                    TensorData::Int32(narrow.collect())
+                }
+                _ => TensorData::Int64(values),
+            };
+            Tensor::new(vec![texts.len(), slots], data).ok()
+        };
+        (self.inputs.iter().filter_map(tensor).collect(), slots)
+    }
+}
+
+fn output(
+    folder: &ModelFolder,
+    signature: &ModelSignature,
+    settings: &Stored,
+) -> Result<(usize, bool), LoadError> {
+    let float = |spec: &TensorSpec| {
+        let ty = spec.element_type;
+        matches!(
+            ty,
+            ElementType::Float32 | ElementType::Float16 | ElementType::BFloat16
+        )
+    };
+    let all = || {
+        signature
+            .outputs
+            .iter()
+            .enumerate()
+            .filter(|(_, spec)| float(spec))
+    };
+    let named = |(name, pooled): &(&str, bool)| {
+        let found = all().find(|(_, spec)| spec.name == *name);
+        found.map(|(index, _)| (index, *pooled))
+    };
+    let by_rank = |(index, spec): (usize, &TensorSpec)| match spec.dims().len() {
+        2 => Some((index, true)),
+        3 => Some((index, false)),
+        _ => None,
+    };
+    let mut known: Vec<(usize, bool)> = OUTPUTS.iter().filter_map(named).collect();
+    if known.is_empty() {
+        known = all().filter_map(by_rank).collect();
+        if known.len() > 1 {
+            known.clear();
+        }
+    }
+    // Who sets the pooling wants the vectors of tokens.
+    let tokens = known.iter().find(|(_, pooled)| !pooled);
+    let chosen = tokens.filter(|_| settings.pooling_is_set).or(known.first());
+    match chosen {
+        None => Err(no_vectors(folder, signature)),
+        Some((_, true)) if settings.pooling_is_set => Err(folder.wrong_options(
+            "text.pooling: the ONNX file gives one vector for each text already, so there is nothing to pool; take the line out",
+        )),
+        Some((_, false)) if settings.pooling.is_none() => Err(folder.wrong_options(
+            "text.pooling is needed: neither modules.json nor 1_Pooling/config.json says how the vectors of tokens become \
+             one; put pooling = \"mean\", \"cls\" or \"lasttoken\" into [text] of model.toml, as the model was trained",
+        )),
+        Some(found) => Ok(*found),
+    }
+}
+
+fn no_vectors(folder: &ModelFolder, signature: &ModelSignature) -> LoadError {
+    let outputs = signature.outputs.iter();
+    let outputs: Vec<String> = outputs
+        .map(|spec| format!("{:?} {spec}", spec.name))
+        .collect();
+    LoadError::Model {
+        path: folder.file.display().to_string(),
+        reason: format!(
+            "which output holds the vectors is unclear: expected sentence_embedding, last_hidden_state or \
+             token_embeddings, or a single float output of 2 or 3 axes; found {}; export the model with such an output",
+            outputs.join(", ")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shorter_texts_are_filled_up_and_masked() {
+        let all = [Role::Ids, Role::Mask, Role::Types, Role::Positions];
+        let mut graph = Graph {
+            inputs: all.iter().map(|role| (*role, ElementType::Int64)).collect(),
+            length: None,
+            takes_several: true,
+            output: 0,
+            is_pooled: false,
+        };
+        let text = |ids: &[u32]| Tokenized {
+            ids: ids.to_vec(),
+            types: vec![1; ids.len()],
+            cut: false,
+            skipped: 0,
+        };
+        let (long, short) = (text(&[5, 6, 7]), text(&[8]));
+        let values = |graph: &Graph| -> Vec<Vec<i64>> {
+            let (tensors, _) = graph.feed(&[&long, &short], 9);
+            let data = tensors.iter().map(|tensor| match tensor.data() {
+                TensorData::Int64(values) => values.clone(),
+                TensorData::Int32(values) => values.iter().map(|v| i64::from(*v)).collect(),
+                _ => Vec::new(),
+            });
+            data.collect()
+        };
+        let expected = [
+            [5, 6, 7, 8, 9, 9],
+            [1, 1, 1, 1, 0, 0],
+            [1, 1, 1, 1, 0, 0],
+            [0, 1, 2, 0, 0, 0],
+        ];
+        assert_eq!(values(&graph), expected);
+        graph.inputs = vec![(Role::Ids, ElementType::Int32)];
+        graph.length = Some(4);
+        assert_eq!(values(&graph), [[5, 6, 7, 9, 8, 9, 9, 9]]);
+    }
+}

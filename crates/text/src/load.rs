@@ -1,0 +1,272 @@
+//! Loading a text model: tokenizer, ONNX file, and whether the two belong together.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use score::{
+    Cache, Character, Evidence, LoadError, Model, ModelDigest, ModelFolder, ModelMetadata,
+    OnnxModel, Rows, RunError, Runtime, Scorer, ScorerOptions, TextMetadata, check_options,
+};
+
+use crate::company::Company;
+use crate::config::wrong;
+use crate::folder::TextFolder;
+use crate::graph::Graph;
+use crate::model::{Shared, TextModel, signature};
+use crate::settings::Padding;
+use crate::tokenizer::{Tokenized, Tokenizer};
+
+/// What the weights of all sessions of a model may take. Beyond it there are fewer sessions, with several threads each.
+const MAX_WEIGHT_BYTES: u64 = 1 << 30;
+/// Texts of several requests that one session takes at once: more would wait for each other while other sessions idle.
+const MAX_BATCH_TEXTS: usize = 16;
+
+impl TextFolder {
+    /// Loads the tokenizer and the ONNX file and starts a scorer. Blocks; not for an async thread.
+    ///
+    /// # Errors
+    /// If a file cannot be loaded, or tokenizer, pooling and ONNX file do not belong together.
+    pub fn load(
+        self,
+        runtime: &Runtime,
+        mut options: ScorerOptions,
+        cache: Arc<Cache>,
+    ) -> Result<Scorer, LoadError> {
+        let start = Instant::now();
+        let folder = self.folder.clone();
+        let (sessions, threads) = sessions_and_threads(folder.bytes, options);
+        let open = || OnnxModel::load(runtime, &folder, threads);
+        let (onnx, tokenizer) = thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| Tokenizer::new(&self.tokenizer, &self.settings.stored));
+            (open(), tokenizer.join())
+        });
+        let file = folder.folder.join("tokenizer.json");
+        let tokenizer = tokenizer.unwrap_or_else(|_| Err("loading it panicked".to_owned()));
+        let tokenizer = tokenizer.map_err(|reason| wrong(&file, reason))?;
+        let (first, deterministic, text) = self.first_session(onnx?, tokenizer)?;
+        let signature = first.signature().clone();
+        let default_outputs = match folder.options.outputs {
+            // Vectors alone, unless `model.toml` asks for more.
+            None => check_options(&folder, &signature)?
+                .into_iter()
+                .take(1)
+                .collect(),
+            Some(_) => check_options(&folder, &signature)?,
+        };
+        let shared = first.shared.clone();
+        let mut models: Vec<Box<dyn Model>> = vec![Box::new(first)];
+        for _ in 1..sessions {
+            let shared = shared.clone();
+            models.push(Box::new(TextModel {
+                onnx: open()?,
+                shared,
+            }));
+        }
+        let metadata = ModelMetadata {
+            name: folder.name.clone(),
+            version: folder.version.clone(),
+            signature,
+            default_outputs,
+            character: character(deterministic),
+            memoize: folder.options.memoize.unwrap_or(deterministic),
+            options: folder.options.clone(),
+            text: Some(text),
+            digest: ModelDigest::new(&folder.digest, runtime.build()),
+            load_time: start.elapsed(),
+        };
+        let batch = &mut options.batch;
+        batch.max_batch_rows = batch.max_batch_rows.min(MAX_BATCH_TEXTS);
+        Scorer::start(metadata, models, options, cache)
+            .map_err(|error| wrong(&folder.file, error.to_string()))
+    }
+
+    /// The first session, whether it gives the same vector twice, and what is known of the model.
+    fn first_session(
+        self,
+        onnx: OnnxModel,
+        tokenizer: Tokenizer,
+    ) -> Result<(TextModel, bool, TextMetadata), LoadError> {
+        let Self {
+            folder,
+            settings,
+            dense,
+            ..
+        } = self;
+        let graph = Graph::of(&folder, onnx.signature(), &settings.stored)?;
+        let padding = match &settings.padding {
+            Padding::Id(id) => *id,
+            Padding::Token(token) => tokenizer.id_of(token).map_or(0, i64::from),
+        };
+        let may_share = graph.takes_several && rows_may_share(&folder)?;
+        let company = match may_share {
+            true => Company::new(settings.stored.max_tokens, settings.batch_tokens),
+            false => Company::never(),
+        };
+        let mut model = TextModel {
+            onnx,
+            shared: Arc::new(Shared {
+                highest_id: tokenizer.highest_id(),
+                signature: signature(0),
+                // What the ONNX file pools has been through all modules.
+                dense: if graph.is_pooled { Vec::new() } else { dense },
+                tokenizer,
+                settings,
+                graph,
+                padding,
+                company,
+            }),
+        };
+        let (width, deterministic) = model.try_out(&folder)?;
+        let shared = &mut model.shared;
+        let text = metadata(&folder, shared, width)?;
+        // Nothing else shares it yet.
+        if let Some(shared) = Arc::get_mut(shared) {
+            shared.signature = signature(text.dimensions);
+        }
+        Ok((model, deterministic, text))
+    }
+}
+
+impl TextModel {
+    /// Runs a text whose token has the highest id of the tokenizer: a model with a smaller vocabulary refuses it. Returns
+    /// how many numbers a vector has, and whether it is the same twice.
+    fn try_out(&mut self, folder: &ModelFolder) -> Result<(usize, bool), LoadError> {
+        let shared = self.shared.clone();
+        let text = Tokenized {
+            ids: vec![shared.highest_id],
+            types: vec![0],
+            cut: false,
+            skipped: 0,
+        };
+        let failed = |error| match error {
+            RunError::Rejected(reason) => wrong(
+                &folder.folder.join("tokenizer.json"),
+                format!(
+                    "its ids go up to {}, and the model refuses a text with that id: the tokenizer and the ONNX file do not \
+                     belong together ({reason})",
+                    shared.highest_id
+                ),
+            ),
+            RunError::Failed(reason) => wrong(&folder.file, reason),
+        };
+        let first = self.embed(&[&text]).map_err(failed)?;
+        let again = self.embed(&[&text]).map_err(failed)?;
+        let bits = |vectors: &[Vec<f32>]| -> Vec<u32> {
+            vectors
+                .iter()
+                .flatten()
+                .map(|value| value.to_bits())
+                .collect()
+        };
+        let width = first.first().map_or(0, Vec::len);
+        Ok((width, bits(&first) == bits(&again)))
+    }
+}
+
+/// What `model.toml` says of rows, which for texts only decides about common runs.
+fn rows_may_share(folder: &ModelFolder) -> Result<bool, LoadError> {
+    match folder.options.rows() {
+        None | Some(Rows::Independent) => Ok(true),
+        Some(Rows::Alone) => Ok(false),
+        Some(Rows::Together) => Err(folder.wrong_options(
+            "rows: texts are always remembered one by one; say \"alone\" to keep them out of common runs, or take the line out",
+        )),
+    }
+}
+
+fn character(deterministic: bool) -> Character {
+    Character {
+        rows: Rows::Independent,
+        evidence: Evidence::Ensured,
+        rows_reason:
+            "texts share a run only where a trial found every bit equal, and run alone until then"
+                .to_owned(),
+        operator: None,
+        warning: None,
+        deterministic: Some(deterministic),
+    }
+}
+
+/// What is known of a model whose stored vectors have so many numbers.
+fn metadata(
+    folder: &ModelFolder,
+    shared: &Shared,
+    width: usize,
+) -> Result<TextMetadata, LoadError> {
+    let settings = &shared.settings;
+    let dimensions = settings.dimensions.unwrap_or(width);
+    if dimensions > width {
+        return Err(folder.wrong_options(&format!(
+            "text.dimensions: {dimensions} is more than the {width} of the model"
+        )));
+    }
+    let stored = &settings.stored;
+    let pooling = match &stored.pooling {
+        Some(pooling) if !shared.graph.is_pooled => {
+            let pooled = settings.width.map(|width| width * pooling.count());
+            if shared.dense.is_empty() && pooled.is_some_and(|pooled| pooled != width) {
+                let reason = format!(
+                    "word_embedding_dimension: {} is not what the ONNX file gives, {} for each token; the pooling and the \
+                     model do not belong together",
+                    settings.width.unwrap_or(0),
+                    width / pooling.count()
+                );
+                return Err(wrong(&folder.folder.join("1_Pooling/config.json"), reason));
+            }
+            pooling.to_string()
+        }
+        _ => "in the ONNX file".to_owned(),
+    };
+    Ok(TextMetadata {
+        task: "embedding",
+        pooling,
+        normalize: settings.normalize,
+        max_dimensions: width,
+        dimensions,
+        max_tokens: stored.max_tokens,
+        max_chars: stored.max_chars,
+        truncate: stored.truncate.as_str(),
+        prompt: stored.prompt.clone(),
+        prompts: settings.prompts.clone(),
+        tokenizer: shared.tokenizer.kind(),
+        batch_tokens: settings.batch_tokens,
+        company: shared.company.found(),
+    })
+}
+
+/// One session with one thread for each core, as long as that many copies of the weights are affordable.
+fn sessions_and_threads(model_bytes: u64, options: ScorerOptions) -> (usize, usize) {
+    let cores = options.cores.max(1);
+    if let Some(sessions) = options.sessions {
+        return (sessions.max(1), 1);
+    }
+    let affordable = MAX_WEIGHT_BYTES / model_bytes.max(1);
+    let sessions = usize::try_from(affordable).unwrap_or(cores).clamp(1, cores);
+    (sessions, cores / sessions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_models_have_fewer_sessions_with_more_threads() {
+        let options = |sessions| ScorerOptions {
+            sessions,
+            cores: 8,
+            max_rows: 1,
+            timeout: std::time::Duration::from_secs(1),
+            batch: score::BatchLimits {
+                max_waiting_rows: 1,
+                max_batch_rows: 1,
+                max_inline: std::time::Duration::ZERO,
+            },
+            cache: score::CachePolicy::Off,
+        };
+        assert_eq!(sessions_and_threads(90 << 20, options(None)), (8, 1));
+        assert_eq!(sessions_and_threads(500 << 20, options(None)), (2, 4));
+        assert_eq!(sessions_and_threads(4 << 30, options(None)), (1, 8));
+        assert_eq!(sessions_and_threads(4 << 30, options(Some(2))), (2, 1));
+    }
+}

@@ -1,0 +1,112 @@
+//! The table `[text]` of `model.toml`.
+
+use std::collections::BTreeMap;
+
+use score::{LoadError, ModelFolder};
+use serde::Deserialize;
+
+use crate::pooling::Pooling;
+use crate::settings::Truncate;
+
+/// What `[text]` may say. Everything is optional; what is given overrules the files of the folder.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TextOptions {
+    /// What the model is for.
+    pub(crate) task: Option<Task>,
+    /// The ONNX file, below the folder. It is read by `score`, before this.
+    #[serde(rename = "file")]
+    _file: Option<String>,
+    /// How the vectors of tokens become one vector.
+    pub(crate) pooling: Option<Pooling>,
+    /// Whether vectors are answered with length 1.
+    pub(crate) normalize: Option<bool>,
+    /// Tokens of a text that the model sees, special tokens included.
+    pub(crate) max_tokens: Option<usize>,
+    /// Characters of a text that are tokenized.
+    pub(crate) max_chars: Option<usize>,
+    /// What becomes of longer texts.
+    pub(crate) truncate: Option<Truncate>,
+    /// What is put in front of each text.
+    pub(crate) prompt: Option<String>,
+    /// Prompts by name.
+    pub(crate) prompts: Option<BTreeMap<String, String>>,
+    /// The first so many numbers of each vector are answered.
+    pub(crate) dimensions: Option<usize>,
+    /// Tokens of one run, padding included.
+    pub(crate) batch_tokens: Option<usize>,
+}
+
+/// What a text model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Task {
+    /// A vector for each text.
+    Embedding,
+}
+
+impl TextOptions {
+    /// Reads the table.
+    ///
+    /// # Errors
+    /// [`LoadError::Options`] names the key.
+    pub(crate) fn read(folder: &ModelFolder) -> Result<Self, LoadError> {
+        let table = folder.options.text.clone().unwrap_or_default();
+        let options = Self::deserialize(table).map_err(|error| {
+            let lines: Vec<&str> = error.message().lines().map(str::trim).collect();
+            folder.wrong_options(&format!("text: {}", lines.join(" ")))
+        })?;
+        options
+            .refuse_senseless()
+            .map_err(|reason| folder.wrong_options(&format!("text.{reason}")))?;
+        Ok(options)
+    }
+
+    fn refuse_senseless(&self) -> Result<(), String> {
+        for (key, number) in [
+            ("max_tokens", self.max_tokens),
+            ("max_chars", self.max_chars),
+            ("dimensions", self.dimensions),
+            ("batch_tokens", self.batch_tokens),
+        ] {
+            if number == Some(0) {
+                return Err(format!("{key}: expected 1 or more; found 0"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<TextOptions, String> {
+        let options =
+            toml::from_str::<TextOptions>(text).map_err(|error| error.message().to_owned())?;
+        options.refuse_senseless()?;
+        Ok(options)
+    }
+
+    #[test]
+    fn keys_are_known_and_their_values_make_sense() {
+        let all = read(
+            "task = \"embedding\"\nfile = \"onnx/model.onnx\"\npooling = \"lasttoken\"\nnormalize = false\nmax_tokens = 8\n\
+             max_chars = 9\ntruncate = \"refuse\"\nprompt = \"query: \"\ndimensions = 64\nbatch_tokens = 256\n\
+             [prompts]\nquery = \"query: \"",
+        )
+        .unwrap();
+        assert_eq!(all.truncate, Some(Truncate::Refuse));
+        assert_eq!(all.prompts.unwrap()["query"], "query: ");
+        for (wrong, reason) in [
+            ("dimensions = 0", "dimensions: expected 1 or more"),
+            ("dimension = 8", "unknown field `dimension`"),
+            ("pooling = \"median\"", "\"median\""),
+            ("task = \"rerank\"", "unknown variant `rerank`"),
+            ("truncate = \"middle\"", "unknown variant `middle`"),
+        ] {
+            let message = read(wrong).unwrap_err();
+            assert!(message.contains(reason), "{wrong}: {message}");
+        }
+    }
+}

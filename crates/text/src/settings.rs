@@ -1,0 +1,280 @@
+//! What a text model does with texts, put together from `model.toml`, the files of the folder and, last, defaults.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use score::{LoadError, ModelFolder};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{
+    Module, PoolingFile, PromptConfig, SentenceConfig, TokenizerConfig, TransformerConfig,
+    read_pooling, wrong,
+};
+use crate::options::TextOptions;
+use crate::pooling::Pooling;
+
+/// Characters of a text that are tokenized, for each token that the model sees. No common language has longer tokens on
+/// average, by far.
+const CHARS_PER_TOKEN: usize = 64;
+/// Where the gain of common runs ends: there the weights are read often enough, and what is computed leaves the
+/// processor's cache.
+const BATCH_TOKENS: usize = 128;
+/// More is a slip: no model sees so many.
+const MAX_TOKENS: usize = 1 << 20;
+
+/// What becomes of a text that is longer than the model's limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Truncate {
+    /// Its end is cut off.
+    Right,
+    /// Its beginning is cut off.
+    Left,
+    /// It is refused.
+    Refuse,
+}
+
+impl Truncate {
+    /// As in `model.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Left => "left",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+/// What a text model does with texts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// What shapes a stored vector.
+    pub stored: Stored,
+    /// Whether vectors are answered with length 1.
+    pub normalize: bool,
+    /// Prompts by name.
+    pub prompts: BTreeMap<String, String>,
+    /// How many numbers of each vector are answered; all of them if not given.
+    pub dimensions: Option<usize>,
+    /// Tokens of one run, padding included; a longer text runs alone.
+    pub batch_tokens: usize,
+    /// The filler for shorter texts of a run. It is masked, so it changes no vector.
+    pub(crate) padding: Padding,
+    /// Numbers of a token's vector, as the pooling's config says.
+    pub(crate) width: Option<usize>,
+}
+
+/// What shapes a stored vector. All of it is part of the model's digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stored {
+    /// How the vectors of tokens become one vector; `None` if the folder does not say, as the ONNX file may do it.
+    pub pooling: Option<Pooling>,
+    /// Whether `pooling` is from `model.toml`, and so counts even if the ONNX file pools.
+    pub pooling_is_set: bool,
+    /// Whether the tokens of the prompt take part in pooling.
+    pub include_prompt: bool,
+    /// What is put in front of each text.
+    pub prompt: String,
+    /// Tokens of a text that the model sees, special tokens included.
+    pub max_tokens: usize,
+    /// Characters of a text, with its prompt, that are tokenized.
+    pub max_chars: usize,
+    /// What becomes of longer texts.
+    pub truncate: Truncate,
+    /// Whether texts are written in lower case before they are tokenized.
+    pub lower_case: bool,
+}
+
+/// The filler for shorter texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Padding {
+    Id(i64),
+    Token(String),
+}
+
+/// The modules behind the transformer.
+#[derive(Debug, Default)]
+pub(crate) struct Modules {
+    /// Where the transformer's own files lie.
+    pub(crate) transformer: PathBuf,
+    /// The folders of its `Dense` modules.
+    pub(crate) dense: Vec<PathBuf>,
+    pooling: Option<PoolingFile>,
+    normalize: bool,
+}
+
+impl Modules {
+    /// Reads `modules.json`, or looks for a pooling's config without it.
+    ///
+    /// # Errors
+    /// If a module is not known or not where it can be applied.
+    pub(crate) fn read(folder: &Path) -> Result<Self, LoadError> {
+        let mut new = Self {
+            transformer: folder.to_owned(),
+            ..Self::default()
+        };
+        let Some(modules) = Module::read_all(folder)? else {
+            new.pooling = read_pooling(&folder.join("1_Pooling"))?;
+            return Ok(new);
+        };
+        for module in &modules {
+            let refuse = |reason: &str| {
+                let kind: String = module.kind().chars().take(200).collect();
+                let reason = format!(
+                    "module {kind:?} {reason}; export the whole model to ONNX with an output sentence_embedding, and set \
+                     pooling in [text] of model.toml if there is none"
+                );
+                Err(wrong(&folder.join("modules.json"), reason))
+            };
+            let path = below(folder, &module.path)?;
+            match module.kind() {
+                "Transformer" if new.pooling.is_none() => new.transformer = path,
+                "Pooling" if new.pooling.is_none() => {
+                    let found = read_pooling(&path)?;
+                    let missing = || {
+                        wrong(
+                            &path.join("config.json"),
+                            "there is no such file, and modules.json names its folder".to_owned(),
+                        )
+                    };
+                    new.pooling = Some(found.ok_or_else(missing)?);
+                }
+                "Dense" if new.pooling.is_some() && !new.normalize => new.dense.push(path),
+                "Normalize" if new.pooling.is_some() => new.normalize = true,
+                // It does nothing outside training.
+                "Dropout" => {}
+                "Transformer" | "Pooling" | "Dense" | "Normalize" => {
+                    return refuse("cannot be applied at that place");
+                }
+                _ => return refuse("is not known"),
+            }
+        }
+        Ok(new)
+    }
+}
+
+/// A folder of a module, which must lie below the model's.
+fn below(folder: &Path, path: &str) -> Result<PathBuf, LoadError> {
+    let plain = |part| matches!(part, std::path::Component::Normal(_));
+    if Path::new(path).components().all(plain) {
+        return Ok(folder.join(path));
+    }
+    let path: String = path.chars().take(200).collect();
+    let reason = format!("path: expected a folder below this one; found {path:?}");
+    Err(wrong(&folder.join("modules.json"), reason))
+}
+
+impl Settings {
+    /// Puts together what `model.toml` and the files say.
+    ///
+    /// # Errors
+    /// If a file is unreadable, or it remains unclear what to do; the text names the setting.
+    pub(crate) fn read(
+        folder: &ModelFolder,
+        options: &TextOptions,
+        modules: &mut Modules,
+    ) -> Result<Self, LoadError> {
+        let at = &modules.transformer;
+        let transformer = TransformerConfig::read(at)?;
+        let tokenizer = TokenizerConfig::read(at)?;
+        let sentence = SentenceConfig::read(at)?;
+        let max_tokens = max_tokens(folder, options, &sentence, &tokenizer, &transformer)?;
+        let (prompts, prompt) = prompts(folder, options)?;
+        let truncate = options
+            .truncate
+            .map_or_else(|| truncation_side(at, &tokenizer), Ok)?;
+        let file = modules.pooling.take();
+        let padding = match (transformer.padding(), tokenizer.padding()) {
+            (Some(id), _) => Padding::Id(id),
+            (None, Some(token)) => Padding::Token(token.to_owned()),
+            (None, None) => Padding::Id(0),
+        };
+        Ok(Self {
+            width: file.as_ref().and_then(|file| file.width),
+            stored: Stored {
+                pooling_is_set: options.pooling.is_some(),
+                include_prompt: file.as_ref().is_none_or(|file| file.include_prompt),
+                pooling: options.pooling.clone().or(file.map(|file| file.pooling)),
+                prompt,
+                max_tokens,
+                max_chars: options
+                    .max_chars
+                    .unwrap_or(max_tokens.saturating_mul(CHARS_PER_TOKEN)),
+                truncate,
+                lower_case: sentence.do_lower_case.unwrap_or(false),
+            },
+            normalize: options.normalize.unwrap_or(modules.normalize),
+            prompts,
+            dimensions: options.dimensions,
+            batch_tokens: options.batch_tokens.unwrap_or(BATCH_TOKENS),
+            padding,
+        })
+    }
+}
+
+fn max_tokens(
+    folder: &ModelFolder,
+    options: &TextOptions,
+    sentence: &SentenceConfig,
+    tokenizer: &TokenizerConfig,
+    transformer: &TransformerConfig,
+) -> Result<usize, LoadError> {
+    let positions = transformer.most_positions();
+    if let Some(most) = options.max_tokens {
+        let bound = positions.unwrap_or(MAX_TOKENS);
+        return match most > bound {
+            false => Ok(most),
+            true => Err(folder.wrong_options(&format!(
+                "text.max_tokens: {most} is more than the model has positions for (max_position_embeddings in config.json); \
+                 at most {bound} are possible"
+            ))),
+        };
+    }
+    let said = sentence.max_seq_length.or(tokenizer.max_tokens());
+    let bounds = said.into_iter().chain(positions).filter(|most| *most > 0);
+    bounds.min().map(|most| most.min(MAX_TOKENS)).ok_or_else(|| {
+        folder.wrong_options(
+            "text.max_tokens is needed: no file says how many tokens the model sees (max_seq_length in \
+             sentence_bert_config.json, model_max_length in tokenizer_config.json, max_position_embeddings in config.json); \
+             put max_tokens into [text] of model.toml",
+        )
+    })
+}
+
+fn truncation_side(folder: &Path, tokenizer: &TokenizerConfig) -> Result<Truncate, LoadError> {
+    match tokenizer.truncation_side.as_deref() {
+        None | Some("right") => Ok(Truncate::Right),
+        Some("left") => Ok(Truncate::Left),
+        Some(other) => Err(wrong(
+            &folder.join("tokenizer_config.json"),
+            format!(
+                "truncation_side: expected \"right\" or \"left\"; found {:?}",
+                other.chars().take(200).collect::<String>()
+            ),
+        )),
+    }
+}
+
+/// All prompts by name, and the one that is used if a request names none.
+fn prompts(
+    folder: &ModelFolder,
+    options: &TextOptions,
+) -> Result<(BTreeMap<String, String>, String), LoadError> {
+    let config = PromptConfig::read(&folder.folder)?;
+    let mut prompts = config.prompts.unwrap_or_default();
+    prompts.extend(options.prompts.clone().unwrap_or_default());
+    let named = match (&options.prompt, config.default_prompt_name) {
+        (Some(prompt), _) => prompt.clone(),
+        (None, None) => String::new(),
+        (None, Some(name)) => prompts.get(&name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = prompts.keys().map(String::as_str).collect();
+            let name: String = name.chars().take(200).collect();
+            let reason = format!(
+                "default_prompt_name: there is no prompt {name:?}; there are: {}",
+                known.join(", ")
+            );
+            wrong(&PromptConfig::file(&folder.folder), reason)
+        })?,
+    };
+    Ok((prompts, named))
+}

@@ -1,0 +1,113 @@
+//! Text models as requests see them: what is known of one, and how its stored vectors become answers.
+//!
+//! The stored vector of a text is the pooled one, before it is cut to fewer dimensions and scaled to length 1. So every form
+//! of an answer comes from one entry.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use crate::tensor::{NamedTensor, Tensor, TensorData};
+
+/// The input of a text model.
+pub const TEXT: &str = "text";
+/// The output with the vectors, float32 `[N,dimensions]`.
+pub const EMBEDDING: &str = "embedding";
+/// The output with the number of tokens of each text, int64 `[N]`.
+pub const TOKENS: &str = "tokens";
+/// The output that says whether a part of the text was cut off, bool `[N]`.
+pub const TRUNCATED: &str = "truncated";
+
+/// What is known about a text model.
+#[derive(Debug, Clone)]
+pub struct TextMetadata {
+    /// What it is for: `embedding`.
+    pub task: &'static str,
+    /// How the vectors of tokens become one: `mean`; `in the ONNX file` if that does it.
+    pub pooling: String,
+    /// Whether vectors are answered with length 1.
+    pub normalize: bool,
+    /// Numbers of a stored vector.
+    pub max_dimensions: usize,
+    /// Numbers of a vector in an answer, unless the request asks for fewer.
+    pub dimensions: usize,
+    /// Tokens of a text that the model sees, special tokens included.
+    pub max_tokens: usize,
+    /// Characters of a text that are tokenized.
+    pub max_chars: usize,
+    /// What becomes of longer texts: `right`, `left` (where they are cut) or `refuse`.
+    pub truncate: &'static str,
+    /// What is put in front of each text.
+    pub prompt: String,
+    /// Prompts by name.
+    pub prompts: BTreeMap<String, String>,
+    /// The kind of tokenizer: `WordPiece`, `BPE`, `Unigram` or `WordLevel`.
+    pub tokenizer: &'static str,
+    /// Tokens of one run.
+    pub batch_tokens: usize,
+    /// Whether texts share runs: only where every bit was found equal. Empty until that is known.
+    pub company: Arc<OnceLock<bool>>,
+}
+
+impl TextMetadata {
+    /// Turns the stored vectors among these outputs into answers.
+    pub fn finish(&self, outputs: &mut [NamedTensor]) {
+        let embedding = outputs.iter_mut().find(|output| output.name == EMBEDDING);
+        if let Some(output) = embedding
+            && let Some(finished) = finished(&output.tensor, self.dimensions, self.normalize)
+        {
+            output.tensor = finished;
+        }
+    }
+}
+
+/// The first `dimensions` numbers of each stored vector, scaled to length 1 if `normalize` says so. `None` for what is no
+/// matrix of float32.
+pub fn finished(stored: &Tensor, dimensions: usize, normalize: bool) -> Option<Tensor> {
+    let (&[rows, width], TensorData::Float32(values)) = (stored.shape(), stored.data()) else {
+        return None;
+    };
+    let dimensions = dimensions.min(width);
+    let mut finished = Vec::with_capacity(rows * dimensions);
+    for vector in values.chunks_exact(width.max(1)) {
+        let kept = &vector[..dimensions];
+        let length = match normalize {
+            // As PyTorch's: a vector of zeros stays one.
+            true => kept
+                .iter()
+                .map(|value| value * value)
+                .sum::<f32>()
+                .sqrt()
+                .max(1e-12),
+            false => 1.0,
+        };
+        finished.extend(kept.iter().map(|value| value / length));
+    }
+    Tensor::new(vec![rows, dimensions], TensorData::Float32(finished)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_vectors_are_cut_and_then_scaled() {
+        let values = vec![3.0, 4.0, 12.0, 0.0, 0.0, 0.0];
+        let stored = Tensor::new(vec![2, 3], TensorData::Float32(values)).unwrap();
+        let values = |dimensions, normalize| {
+            let tensor = finished(&stored, dimensions, normalize).unwrap();
+            assert_eq!(tensor.shape(), [2, dimensions.min(3)]);
+            match tensor.data() {
+                TensorData::Float32(values) => values.clone(),
+                _ => unreachable!(),
+            }
+        };
+        assert_eq!(values(2, true), [0.6, 0.8, 0.0, 0.0]);
+        assert_eq!(
+            values(9, true),
+            [3.0 / 13.0, 4.0 / 13.0, 12.0 / 13.0, 0.0, 0.0, 0.0]
+        );
+        assert_eq!(values(1, false), [3.0, 0.0]);
+        let scalar = Tensor::new(vec![1], TensorData::Float32(vec![1.0])).unwrap();
+        assert!(finished(&scalar, 1, true).is_none());
+    }
+}

