@@ -334,8 +334,15 @@ fn a_sequence_is_one_output_for_each_element() {
 
 #[test]
 fn what_is_refused_is_told_the_forms_that_are_taken() {
-    for body in [r#"{"rows": [[1, 2]]}"#, r#"{"dataframe": {}}"#, "{}"] {
-        let refused = read(&matrix(), body).unwrap_err();
+    for body in [
+        r#"{"of_no_dialect": [[1, 2]]}"#,
+        r#"{"dataframe": {}}"#,
+        "{}",
+    ] {
+        let refused = match read(&matrix(), body) {
+            Ok(_) => panic!("a dialect takes {body}; write a member here that none has"),
+            Err(refused) => refused,
+        };
         for dialect in DIALECTS {
             assert!(
                 refused.contains(&format!("{:?}", dialect.member)),
@@ -356,7 +363,11 @@ fn the_documentation_has_the_table_of_dialects() {
     let text = include_str!("../../../../docs/requests.md");
     let mut at = 0;
     for row in DIALECTS.iter().map(|dialect| dialect.documentation()) {
-        let found = text[at..].find(&row);
-        at += found.unwrap_or_else(|| panic!("docs/requests.md lacks, or has elsewhere: {row}"));
+        let Some(found) = text[at..].find(&row) else {
+            panic!(
+                "docs/requests.md, request formats: write this row, in the order of DIALECTS:\n{row}"
+            );
+        };
+        at += found;
     }
 }
