@@ -1,5 +1,6 @@
 //! JSON: read in one pass where it is plain, once more with words for a mistake, and written.
 
+pub(crate) mod bounded;
 pub(crate) mod diagnose;
 pub(crate) mod element;
 pub(crate) mod nested;

@@ -1,7 +1,6 @@
 //! Error texts for bodies that cannot be read.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use score::{ModelSignature, ScoreError};
 use serde::de::IgnoredAny;
@@ -9,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::invalid;
 use crate::is_object;
+use crate::json::bounded;
 use crate::unlike;
 
 /// The error for a body that is not a JSON object.
@@ -61,10 +61,10 @@ pub(crate) fn malformed(
 
 /// The end of an error text for `{"inputs": {"data": ...}}`, where Azure ML's `Inputs` is meant.
 pub(crate) fn lower_case_inputs(value: &RawValue) -> String {
-    let members: BTreeMap<Cow<'_, str>, IgnoredAny> =
-        serde_json::from_str(value.get()).unwrap_or_default();
+    let mut members = BTreeSet::new();
+    let read = bounded::each_name(value.get(), "", &mut members);
     match members.len() {
-        1 if members.contains_key("data") => {
+        1 if read.is_ok() && members.contains("data") => {
             "; Azure ML's form is {\"Inputs\": {\"data\": ...}}, with a capital I".to_owned()
         }
         _ => String::new(),

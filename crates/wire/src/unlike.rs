@@ -3,7 +3,7 @@
 mod data_contract;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use score::ModelSignature;
@@ -14,6 +14,7 @@ use crate::format::is_packed;
 use crate::format::raw;
 use crate::format::{NPY_MAGIC, XLS_MAGIC, ZIP_MAGIC};
 use crate::format::{base64, charset};
+use crate::json::bounded;
 
 /// The body inside a wrapping that clients of queues put around it, where there is only one way to read that: JSON, a
 /// numpy array, a picture or gzip in base64, JSON inside a JSON string, and what .NET's data contract serializer makes of
@@ -222,9 +223,11 @@ pub(crate) fn numbered(name: &str) -> &'static str {
 
 /// Whether an object has one of these members, in any letter case, with underscores or without.
 pub(crate) fn has_member(object: &[u8], known: &[&'static str]) -> bool {
-    let names: BTreeMap<Cow<'_, str>, IgnoredAny> =
-        serde_json::from_slice(object).unwrap_or_default();
-    let mut names = names.keys();
+    let mut names = BTreeSet::new();
+    let text = std::str::from_utf8(object).unwrap_or_default();
+    // An object with too many members, or none at all, has those that were read.
+    let _ = bounded::each_name(text, "", &mut names);
+    let mut names = names.iter();
     names.any(|name| known.iter().any(|known| plain(known) == plain(name)))
 }
 

@@ -13,6 +13,10 @@ const ITEM_BYTES: usize = 64;
 // Bounds what a list of empty messages takes.
 const _: () = assert!(ITEM_BYTES >= size_of::<Payload>());
 
+/// Messages of one call. Each costs about a kilobyte until it is answered, however small it is; Azure's triggers bring
+/// a thousand unless they are told otherwise.
+const MAX_MESSAGES: usize = 1 << 16;
+
 /// The messages of one call.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -53,16 +57,25 @@ impl BatchIntake {
     /// Reads the next piece of the envelope.
     ///
     /// # Errors
-    /// If it is no envelope of a batch.
+    /// If it is no envelope of a batch, or one of too many messages.
     pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<(), NotAnInvocation> {
         let (payloads, bytes, is_binary) = (&mut self.payloads, &mut self.bytes, self.is_binary);
         let is_one = &mut self.is_one;
+        let mut is_full = false;
         self.reader.feed(piece, |item| {
+            if payloads.len() == MAX_MESSAGES {
+                is_full = true;
+                return;
+            }
             *is_one = item.is_alone;
             let payload = payloads::of_item(item, is_binary);
             *bytes += payload.len() + ITEM_BYTES;
             payloads.push(payload);
-        })
+        })?;
+        match is_full {
+            true => Err(NotAnInvocation::TooManyMessages(MAX_MESSAGES)),
+            false => Ok(()),
+        }
     }
 
     /// The batch, once all has come.

@@ -192,7 +192,10 @@ where
             let piece = chunk.chunk();
             match intake.feed(piece) {
                 Ok(()) => {}
-                Err(reason @ NotAnInvocation::TooMuchMetadata(_)) => {
+                Err(
+                    reason @ (NotAnInvocation::TooMuchMetadata(_)
+                    | NotAnInvocation::TooManyMessages(_)),
+                ) => {
                     return Err(Problem::new(ErrorCode::TooLarge, reason.to_string()));
                 }
                 Err(reason) => return Ok((BytesMut::new(), false, Some(Err(reason)))),

@@ -91,10 +91,11 @@ async fn call(
     host: HostCall<'_>,
     envelope: &[u8],
 ) -> Result<Reply, Problem> {
-    let invocation = Invocation::parse(envelope)?;
-    let data = invocation.data(request)?;
-    let call: HttpRequestData = serde_json::from_str(data.get())
-        .map_err(|error| Problem::bad_request(format!("Data.{request}: {error}")))?;
+    let (call, inner) = blocking::apart(envelope.len(), || {
+        let call = read_call(request, envelope)?;
+        let body = call.body();
+        Ok::<_, Problem>((call, body))
+    })?;
     let method = Method::from_bytes(call.method.as_bytes())
         .map_err(|_| Problem::bad_request(format!("Data.{request}.Method is not a method")))?;
     let header = |name: HeaderName| call.header(name.as_str()).map(str::to_owned);
@@ -102,7 +103,6 @@ async fn call(
     head.json_only = true;
     head.origin = host.origin.or_of_sender(&head.origin).clone();
     let limit = app.config.max_body_bytes;
-    let inner = call.body();
     let reply = request::answer(app, &head, || async move {
         if inner.len() > limit {
             Err(Problem::too_large(limit))
@@ -112,6 +112,13 @@ async fn call(
     })
     .await;
     wrap(response, reply)
+}
+
+/// The caller's request inside an envelope.
+fn read_call<'a>(binding: &str, envelope: &'a [u8]) -> Result<HttpRequestData<'a>, Problem> {
+    let data = Invocation::parse(envelope)?.data(binding)?;
+    serde_json::from_str(data.get())
+        .map_err(|error| Problem::bad_request(format!("Data.{binding}: {error}")))
 }
 
 fn wrap(binding: &str, reply: Reply) -> Result<Reply, Problem> {

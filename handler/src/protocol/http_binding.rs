@@ -3,16 +3,22 @@
 //! Sources: the host's `HttpRequestExtensions.GetRequestAsJObject` (request) and `HttpScriptInvocationResultExtensions`
 //! (answer: `statusCode`, not `status`; header values must be plain; a body of type string is passed on as it is).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Headers a request may have; the host itself takes 100 at most.
+const MAX_HEADERS: usize = 1024;
 
 /// The caller's request as the host describes it.
 #[derive(Debug, Deserialize)]
-pub(crate) struct HttpRequestData {
+pub(crate) struct HttpRequestData<'a> {
     /// The full public address.
     #[serde(rename = "Url")]
     pub(crate) url: String,
@@ -21,24 +27,19 @@ pub(crate) struct HttpRequestData {
     pub(crate) method: String,
     /// Values by header name; lists of strings.
     #[serde(rename = "Headers", default)]
-    pub(crate) headers: BTreeMap<String, Value>,
+    headers: Headers,
     /// Text, or base64 for `application/octet-stream` and `multipart/*`; absent without a body.
-    #[serde(rename = "Body", default)]
-    body: Option<Value>,
+    #[serde(rename = "Body", borrow, default)]
+    body: Option<&'a RawValue>,
 }
 
-impl HttpRequestData {
+impl HttpRequestData<'_> {
     /// The first value of a header, in any letter case of its name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let (_, value) = self
-            .headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))?;
-        match value {
-            Value::String(text) => Some(text),
-            Value::Array(list) => list.first()?.as_str(),
-            _ => None,
-        }
+        let Headers(headers) = &self.headers;
+        let mut headers = headers.iter();
+        let (_, value) = headers.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        value.as_deref()
     }
 
     /// Path and query of the address, without the host.
@@ -53,14 +54,16 @@ impl HttpRequestData {
 
     /// The body's bytes.
     pub(crate) fn body(&self) -> Vec<u8> {
-        match &self.body {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::String(text)) if self.is_base64() => BASE64_STANDARD
-                .decode(text)
-                .unwrap_or_else(|_| text.clone().into_bytes()),
-            Some(Value::String(text)) => text.clone().into_bytes(),
+        let Some(value) = self.body.map(RawValue::get) else {
+            return Vec::new();
+        };
+        match serde_json::from_str::<Text<'_>>(value) {
+            Ok(Text(text)) if self.is_base64() => BASE64_STANDARD
+                .decode(&*text)
+                .unwrap_or_else(|_| text.into_owned().into_bytes()),
+            Ok(Text(text)) => text.into_owned().into_bytes(),
             // Hosts of the first generation handed JSON bodies over as values.
-            Some(value) => value.to_string().into_bytes(),
+            Err(_) => value.as_bytes().to_vec(),
         }
     }
 
@@ -68,6 +71,88 @@ impl HttpRequestData {
         let content_type = self.header("content-type").unwrap_or_default();
         content_type.starts_with("application/octet-stream")
             || content_type.starts_with("multipart/")
+    }
+}
+
+/// A string, borrowed where it holds no escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The first value of each header, if it is a string.
+#[derive(Debug, Default)]
+struct Headers(Vec<(String, Option<String>)>);
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeadersVisitor)
+    }
+}
+
+struct HeadersVisitor;
+
+impl<'de> Visitor<'de> for HeadersVisitor {
+    type Value = Headers;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of headers")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
+        let mut headers = Vec::new();
+        while let Some((name, FirstText(value))) = map.next_entry()? {
+            if headers.len() == MAX_HEADERS {
+                return Err(A::Error::custom(format_args!(
+                    "more than {MAX_HEADERS} headers"
+                )));
+            }
+            headers.push((name, value));
+        }
+        Ok(Headers(headers))
+    }
+}
+
+/// A string, or the first of a list; nothing of anything else is kept.
+struct FirstText(Option<String>);
+
+impl<'de> Deserialize<'de> for FirstText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value: &RawValue = Deserialize::deserialize(deserializer)?;
+        let text = value.get();
+        let first = match text.starts_with('[') {
+            true => serde_json::from_str::<First>(text)
+                .ok()
+                .and_then(|First(first)| first),
+            false => serde_json::from_str(text).ok(),
+        };
+        Ok(Self(first))
+    }
+}
+
+/// The first value of a list, if it is a string.
+struct First(Option<String>);
+
+impl<'de> Deserialize<'de> for First {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(FirstVisitor)
+    }
+}
+
+struct FirstVisitor;
+
+impl<'de> Visitor<'de> for FirstVisitor {
+    type Value = First;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<First, A::Error> {
+        let first: Option<&RawValue> = seq.next_element()?;
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(First(
+            first.and_then(|first| serde_json::from_str(first.get()).ok()),
+        ))
     }
 }
 
@@ -87,7 +172,7 @@ pub(crate) struct HttpResponseData {
 mod tests {
     use super::*;
 
-    fn request(json: &str) -> HttpRequestData {
+    fn request(json: &str) -> HttpRequestData<'_> {
         serde_json::from_str(json).unwrap()
     }
 
@@ -112,5 +197,24 @@ mod tests {
         assert_eq!(call.body(), [1, 2, 3]);
         let call = request(r#"{"Url":"http://h","Method":"GET"}"#);
         assert_eq!((call.target().0, call.body()), ("/", vec![]));
+    }
+    #[test]
+    fn values_of_any_other_form_stay_text_and_headers_are_bounded() {
+        let call = request(
+            r#"{"Url":"http://h/","Method":"POST","Headers":{"a":[[0,0],"x"],"b":{"c":[0]},"c":7,"d":[],"e":["y",1]},
+                "Body":{"data": [[1, 2]]}}"#,
+        );
+        for name in ["a", "b", "c", "d"] {
+            assert_eq!(call.header(name), None);
+        }
+        assert_eq!(call.header("E"), Some("y"));
+        assert_eq!(call.body(), br#"{"data": [[1, 2]]}"#);
+        assert_eq!(request(r#"{"Url":"","Method":"","Body":null}"#).body(), b"");
+
+        let many: Vec<String> = (0..=MAX_HEADERS).map(|n| format!("\"{n}\":\"\"")).collect();
+        for headers in [format!("{{{}}}", many.join(",")), "[0,0,0]".to_owned()] {
+            let text = format!(r#"{{"Url":"","Method":"","Headers":{headers}}}"#);
+            assert!(serde_json::from_str::<HttpRequestData<'_>>(&text).is_err());
+        }
     }
 }

@@ -38,6 +38,9 @@ pub(crate) enum NotAnInvocation {
          in host.json"
     )]
     TooMuchMetadata(usize),
+    /// There are more messages than one call may bring.
+    #[error("more than {0} messages in one call: set a smaller maxMessageBatchSize in host.json")]
+    TooManyMessages(usize),
     /// The binding of function.json is missing.
     #[error("Data has no member {binding:?}; it has {present:?}")]
     NoSuchBinding {

@@ -3,8 +3,6 @@
 //!
 //! Source: the scoring scripts that automated ML generates; "Consume a deployed model as a web service".
 
-use std::collections::BTreeMap;
-
 use score::{NamedTensor, ScoreError};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -13,10 +11,11 @@ use super::{Answer, Dialect, ErrorForm, Route, alone, no_sample};
 use crate::Encoded;
 use crate::describe::schema::{any_of, closed, open};
 use crate::describe::{Parts, rows_by_name};
+use crate::json::bounded;
 use crate::json::output::Bare;
 use crate::refusal::amended;
 use crate::rows::columns::Context;
-use crate::rows::tabular::{self, parse};
+use crate::rows::tabular;
 use crate::sample::sample_request;
 
 /// `{"data": rows}`
@@ -81,9 +80,8 @@ pub(crate) fn write_bare(answer: &Answer<'_>) -> serde_json::Result<Encoded> {
 
 /// Reads the value of `Inputs`: rows under a name of the caller's choice, or values by input name.
 fn read_inputs(context: Context<'_>, value: &RawValue) -> Result<Vec<NamedTensor>, ScoreError> {
-    let members = parse(value.get(), context.target);
-    let mut members: BTreeMap<String, &RawValue> =
-        members.map_err(|error| amended(error, || list_of_tensors(value)))?;
+    let members = bounded::members(value.get(), context.target);
+    let mut members = members.map_err(|error| amended(error, || list_of_tensors(value)))?;
     members.retain(|_, value| value.get() != "null");
     let only = members.iter().next().filter(|_| members.len() == 1);
     match only {

@@ -3,8 +3,6 @@
 //! Source: MLflow, "Deploy MLflow Model as a Local Inference Server", and Azure ML, "Deploy MLflow models to online
 //! endpoints".
 
-use std::collections::BTreeMap;
-
 use score::{NamedTensor, ScoreError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,6 +12,7 @@ use super::{AnswerForm, Dialect, ErrorForm, Request, Route, alone, azure_ml, met
 use crate::Body;
 use crate::describe::schema::{any_of, open};
 use crate::describe::{Parts, predictions, split};
+use crate::json::bounded::{MAX_NAMES, compact, each};
 use crate::refusal::amended;
 use crate::rows::columns::{Context, Layout};
 use crate::rows::pictures;
@@ -128,12 +127,34 @@ fn read_split_or_rows(
     Ok(body)
 }
 
-#[derive(Deserialize)]
+/// A table as pandas splits it. What is `null` is absent.
+#[derive(Deserialize, Default)]
 struct Split<'a> {
-    #[serde(default)]
-    columns: Option<Vec<Value>>,
-    #[serde(borrow)]
-    data: &'a RawValue,
+    #[serde(borrow, default)]
+    columns: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
+/// The names of the columns of a split table. pandas writes numbers and lists for names that are no texts; they count as
+/// they are written.
+fn names_of_columns(columns: &RawValue, target: &str) -> Result<Vec<String>, ScoreError> {
+    let target = &format!("{target}.columns");
+    let mut names = Vec::new();
+    each(columns.get(), target, |position, name| {
+        if position == MAX_NAMES {
+            let message = format!(
+                "{target}: more than {MAX_NAMES} names; leave columns out and send the values in the model's order"
+            );
+            return Err(ScoreError::invalid(target, message));
+        }
+        names.push(match name.starts_with('"') {
+            true => parse(name, target)?,
+            false => compact(name),
+        });
+        Ok(())
+    })?;
+    Ok(names)
 }
 
 /// Reads a table: `{"columns", "index", "data"}` as pandas splits a table, or what `data` takes. Says in
@@ -144,15 +165,14 @@ fn read_table(
     by_position: &mut bool,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let text = value.get();
-    let members: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(text).ok();
-    let has = |name: &str| {
-        let value = members.as_ref().and_then(|members| members.get(name));
-        value.is_some_and(|value| value.get() != "null")
+    let Split { columns, data } = match text.starts_with('{') {
+        true => serde_json::from_str(text).unwrap_or_default(),
+        false => Split::default(),
     };
-    if !(has("data") && has("columns")) {
-        let unsplit = match members.as_ref().and_then(|members| members.get("data")) {
-            // Only rows: the columns and the index are null.
-            Some(rows) if has("data") && !context.knows("data", false) => {
+    let (Some(columns), Some(data)) = (columns, data) else {
+        let unsplit = match data {
+            // Rows whose columns and index are null.
+            Some(rows) if !context.knows("data", false) => {
                 let target = &format!("{}.data", context.target);
                 tabular::read(Context { target, ..context }, rows)
             }
@@ -164,25 +184,16 @@ fn read_table(
                 other.map(|other| format!("; {other}")).unwrap_or_default()
             })
         });
-    }
-    let split: Split<'_> = parse(text, context.target)?;
-    let names: Vec<String> = split
-        .columns
-        .into_iter()
-        .flatten()
-        .map(|name| {
-            name.as_str()
-                .map_or_else(|| name.to_string(), str::to_owned)
-        })
-        .collect();
+    };
+    let names = names_of_columns(columns, context.target)?;
     let target = &format!("{}.data", context.target);
     let context = Context { target, ..context };
-    if let Some(inputs) = pictures::read_only_input(context, split.data.get()) {
+    if let Some(inputs) = pictures::read_only_input(context, data.get()) {
         return inputs;
     }
     // A table without names is rows like any others.
     if names.is_empty() {
-        return tabular::read(context, split.data);
+        return tabular::read(context, data);
     }
     let layout = match Layout::of_names(context, &names, false) {
         Ok(layout) => layout,
@@ -199,9 +210,9 @@ fn read_table(
         },
     };
     if !layout.is_plain() {
-        return tabular::read_rows(context, layout, &names, split.data.get());
+        return tabular::read_rows(context, layout, &names, data.get());
     }
-    let inputs = tabular::read(context, split.data)?;
+    let inputs = tabular::read(context, data)?;
     let width = inputs.first().and_then(|input| input.tensor.shape().get(1));
     match width {
         Some(width) if *width != names.len() => {

@@ -14,18 +14,20 @@ use score::{
     element_count,
 };
 use serde::Deserialize;
+use serde::de::Deserializer;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{AnswerForm, Dialect, ErrorForm, Members, Request, Route};
 use crate::Body;
-use crate::json::diagnose;
+use crate::json::bounded::{AtMost, each};
+use crate::json::diagnose::{self, Items};
 use crate::json::nested;
 use crate::json::nested::Plan;
 use crate::refusal::amended;
-use crate::rows::columns::Context;
+use crate::rows::columns::{Context, shown};
 use crate::rows::pictures;
-use crate::rows::tabular::as_column;
+use crate::rows::tabular::{self, as_column};
 use crate::sample::protocol_sample;
 use crate::unlike;
 pub(crate) use asked::Asked;
@@ -50,6 +52,9 @@ pub(crate) static OPEN_INFERENCE: Dialect = Dialect {
 /// The extensions of the protocol that the handler serves.
 pub const EXTENSIONS: &[&str] = &["binary_tensor_data", "classification"];
 
+/// Axes a shape may have; numpy's arrays have 64 at most.
+const MAX_AXES: usize = 64;
+
 const MEMBERS: &[&str] = &["name", "shape", "datatype", "data", "parameters"];
 
 /// A list of objects with members of the protocol, in any letter case; an empty list is one of no inputs.
@@ -61,14 +66,15 @@ fn recognises(value: &RawValue, _: &Members<'_>) -> bool {
 }
 
 fn names_a_tensor(list: &RawValue) -> bool {
-    let Ok(inputs) = serde_json::from_str::<Vec<&RawValue>>(list.get()) else {
-        return true;
-    };
-    let Some(first) = inputs.first().map(|first| first.get().as_bytes()) else {
-        return true;
-    };
-    // As the protocol spells it, or as .NET writes it by default.
-    unlike::has_member(first, MEMBERS)
+    let mut found = true;
+    let items = Items(|_, first: &str| {
+        // As it is, or as .NET writes it by itself.
+        found = unlike::has_member(first.as_bytes(), MEMBERS);
+        false
+    });
+    // Only the first value is looked at; it ends with an error there.
+    let _ = serde_json::Deserializer::from_str(list.get()).deserialize_seq(items);
+    found
 }
 
 fn read_body(request: &Request<'_>) -> Result<Body, ScoreError> {
@@ -91,7 +97,7 @@ pub(crate) fn body_of(inputs: Vec<NamedTensor>, asked: Asked) -> Body {
 #[derive(Deserialize)]
 struct Input<'a> {
     name: String,
-    shape: Vec<u64>,
+    shape: AtMost<u64, MAX_AXES>,
     datatype: String,
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
@@ -112,23 +118,30 @@ fn read(
     inputs: &RawValue,
     mut binary: &[u8],
 ) -> Result<Vec<NamedTensor>, ScoreError> {
-    let inputs: Vec<&RawValue> = parse("inputs", inputs)?;
-    let mut tensors = Vec::with_capacity(inputs.len());
-    for (position, input) in inputs.into_iter().enumerate() {
+    let most = context.signature.inputs.len();
+    let mut tensors: Vec<NamedTensor> = Vec::with_capacity(most);
+    each(inputs.get(), "inputs", |position, input| {
         let target = format!("inputs[{position}]");
         let input: Input<'_> =
-            parse(&target, input).map_err(|error| amended(error, || misspelt(input)))?;
-        tensors.push(read_input(context, input, &mut binary, &target)?);
-    }
+            tabular::parse(input, &target).map_err(|error| amended(error, || misspelt(input)))?;
+        let tensor = read_input(context, input, &mut binary, &target)?;
+        // One too many passes: an input that is given twice is refused later, by its name.
+        if tensors.len() > most {
+            let message = format!("{target}: more than the {most} inputs of the model");
+            return Err(ScoreError::invalid(target, message));
+        }
+        tensors.push(tensor);
+        Ok(())
+    })?;
     if !binary.is_empty() {
         return Err(left_over(binary));
     }
     Ok(tensors)
 }
 
-/// The end of an error text for members of an input in another letter case, as .NET writes them by default.
-fn misspelt(input: &RawValue) -> String {
-    let other = unlike::other_case(input.get().as_bytes(), MEMBERS);
+/// Words for members of an input in another letter case, as .NET writes them by itself.
+fn misspelt(input: &str) -> String {
+    let other = unlike::other_case(input.as_bytes(), MEMBERS);
     other.map(|other| format!("; {other}")).unwrap_or_default()
 }
 
@@ -148,15 +161,12 @@ fn read_input(
         return read;
     }
     let spec = find_input(&input, context.signature, target)?;
-    let shape: Option<Shape> = input
-        .shape
-        .iter()
-        .map(|n| usize::try_from(*n).ok())
-        .collect();
+    let AtMost(given) = &input.shape;
+    let shape: Option<Shape> = given.iter().map(|n| usize::try_from(*n).ok()).collect();
     let sized = shape.and_then(|shape| Some((element_count(&shape)?, shape)));
     let (name, ty) = (input.name, spec.element_type);
     let (count, shape) = sized.ok_or_else(|| {
-        let message = format!("input {name:?}: shape {:?} is too large", input.shape);
+        let message = format!("input {name:?}: shape {given:?} is too large");
         ScoreError::invalid(target, message)
     })?;
     let data_target = format!("{target}.data");
@@ -172,9 +182,8 @@ fn read_input(
             *binary = rest;
             TensorData::from_le_bytes(ty, count, bytes).ok_or_else(|| {
                 wrong(format!(
-                    "input {name:?}: {size} binary bytes are no {} of shape {:?}",
+                    "input {name:?}: {size} binary bytes are no {} of shape {given:?}",
                     ty.datatype(),
-                    input.shape
                 ))
             })?
         }
@@ -197,9 +206,8 @@ fn read_input(
     };
     let got = data.len();
     let tensor = Tensor::new(shape, data).map_err(|_| {
-        let shape = &input.shape;
         wrong(format!(
-            "input {name:?}: shape {shape:?} needs {count} values, got {got}"
+            "input {name:?}: shape {given:?} needs {count} values, got {got}"
         ))
     })?;
     let tensor = as_column(tensor, spec);
@@ -244,7 +252,8 @@ fn find_input<'a>(
     let wrong = |message: String| Err(ScoreError::invalid(target, message));
     let Some(spec) = signature.input(name) else {
         return wrong(format!(
-            "the model has no input {name:?}; it takes {}",
+            "the model has no input {}; it takes {}",
+            shown(name),
             signature.describe_inputs()
         ));
     };
@@ -256,8 +265,8 @@ fn find_input<'a>(
             ty.datatype()
         )),
         None => wrong(format!(
-            "input {name:?}: datatype {:?} is not known; expected {expected}",
-            input.datatype
+            "input {name:?}: datatype {} is not known; expected {expected}",
+            shown(&input.datatype)
         )),
     }
 }

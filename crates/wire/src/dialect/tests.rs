@@ -371,3 +371,61 @@ fn the_documentation_has_the_table_of_dialects() {
         at += found;
     }
 }
+
+#[test]
+fn what_comes_back_with_an_answer_is_bounded_and_stays_as_it_is_written() {
+    let ask = |members: &str| {
+        let input = r#"{"name":"x","shape":[2,2],"datatype":"FP32","data":[1,2,3,4]}"#;
+        format!(r#"{{"inputs":[{input}],{members}}}"#)
+    };
+    let text =
+        ask("\"parameters\":{\"b\" : [1.50,\n \"x y\"],\"binary_data_output\":false,\"a\":{}}");
+    let decoded = read(&matrix(), &text).unwrap();
+    let response = InferenceResponse {
+        outputs: Vec::new(),
+        rows: 2,
+        cache: CacheOutcome::Bypass,
+        timings: Timings::default(),
+    };
+    let answer = crate::encode(&decoded.answer, None, &matrix(), &response).unwrap();
+    let answer = String::from_utf8(answer.body).unwrap();
+    let returned = r#""parameters":{"b":[1.50,"x y"],"a":{}},"#;
+    assert!(answer.contains(returned), "{answer}");
+
+    let zeros = vec!["0"; 40_000].join(",");
+    for (member, value) in [
+        ("parameters", format!("{{\"a\":[{zeros}]}}")),
+        ("id", format!("\"{zeros}\"")),
+    ] {
+        let error = read(&matrix(), &ask(&format!("\"{member}\":{value}"))).unwrap_err();
+        assert!(error.contains("send at most 65536"), "{error}");
+    }
+    let own = format!("\"parameters\":{{\"binary_data_output\":[{zeros}]}}");
+    assert!(read(&matrix(), &ask(&own)).is_err());
+}
+
+#[test]
+fn lists_of_names_axes_and_inputs_are_read_no_further_than_their_bounds() {
+    let zeros = vec!["0"; 70_000].join(",");
+    for (body, part) in [
+        (
+            format!(r#"{{"input_data":{{"data":[[1,2]],"columns":[{zeros}]}}}}"#),
+            "input_data.columns: more than 65536 names",
+        ),
+        (
+            format!(
+                r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":[{zeros}],"data":[1,2]}}]}}"#
+            ),
+            "inputs[0]: more than 64 values",
+        ),
+        (
+            format!(r#"{{"inputs":[{{"name":"x"}},{zeros}]}}"#),
+            "inputs[0]: missing",
+        ),
+    ] {
+        let error = read(&matrix(), &body).unwrap_err();
+        assert!(error.contains(part) && error.len() < 400, "{error}");
+    }
+    let index = format!(r#"{{"input_data":{{"data":[[1,2]],"columns":[0,1],"index":[{zeros}]}}}}"#);
+    assert_eq!(read(&matrix(), &index).unwrap().inputs.len(), 1);
+}

@@ -1,11 +1,12 @@
 //! Rows as JSON, in every shape in which clients write them: nested arrays, objects by input name, rows as objects, columns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use score::{ElementType, NamedTensor, ScoreError, Tensor, TensorSpec};
 use serde_json::value::RawValue;
 
 pub(crate) use super::columns::Context;
+use crate::json::bounded::{self, each};
 use crate::json::diagnose;
 use crate::json::nested;
 use crate::json::nested::Plan;
@@ -73,29 +74,36 @@ pub(crate) fn read_rows<N: AsRef<str>>(
     text: &str,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let Context { target, .. } = context;
-    let rows: Vec<&RawValue> = parse(text, target)?;
     let mut table = Table::new(context, layout);
-    for (position, row) in rows.into_iter().enumerate() {
+    let mut values: Vec<&str> = Vec::with_capacity(names.len());
+    each(text, target, |position, row| {
         let place = format!("{target}[{position}]");
-        let values: Vec<&RawValue> = parse(row.get(), &place)?;
-        if values.len() != names.len() {
+        values.clear();
+        // No more values are kept than there are names, but all are counted.
+        let count = each(row, &place, |column, value| {
+            if column < names.len() {
+                values.push(value);
+            }
+            Ok(())
+        })?;
+        if count != names.len() {
             let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
             let message = format!(
-                "{place}: {} values where {} are expected ({})",
-                values.len(),
+                "{place}: {count} values where {} are expected ({})",
                 names.len(),
                 list(&names)
             );
             return Err(ScoreError::invalid(place, message));
         }
-        table.push(&values, |value| value.get());
-    }
+        table.push(&values, |value| value);
+        Ok(())
+    })?;
     table.finish()
 }
 
 /// `{"age": [..], "sex": [..]}`
 fn read_members(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, ScoreError> {
-    let mut members: BTreeMap<String, &RawValue> = parse(text, context.target)?;
+    let mut members = bounded::members(text, context.target)?;
     // Many serializers write unset members as null.
     members.retain(|_, value| value.get() != "null");
     let (names, values): (Vec<String>, Vec<&RawValue>) = members.into_iter().unzip();
@@ -165,16 +173,16 @@ fn rows_of(
 /// `[{"age": 22, "sex": "male"}, ...]`
 fn read_objects(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, ScoreError> {
     let Context { target, .. } = context;
-    let rows: Vec<BTreeMap<String, &RawValue>> = parse(text, target)?;
-    let names: BTreeSet<&String> = rows.iter().flat_map(BTreeMap::keys).collect();
-    let names: Vec<&String> = names.into_iter().collect();
+    let names = names_of_rows(context, text)?;
     let layout = layout_of_members(context, &names)?;
     let mut table = Table::new(context, layout);
-    for (position, row) in rows.iter().enumerate() {
+    // One row after the other: together they would cost many times their text.
+    each(text, target, |position, row| {
+        let place = format!("{target}[{position}]");
+        let row = bounded::members(row, &place)?;
         if row.len() < names.len() {
-            let absent = names.iter().find(|name| !row.contains_key(**name));
+            let absent = names.iter().find(|name| !row.contains_key(name.as_str()));
             let absent = absent.map(|name| shown(name)).unwrap_or_default();
-            let place = format!("{target}[{position}]");
             let message =
                 format!("{place}: {absent} is missing; every row must have the same members");
             return Err(ScoreError::invalid(place, message));
@@ -182,11 +190,23 @@ fn read_objects(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, Sc
         // A map returns its members in the order of their names.
         let values: Vec<&RawValue> = row.values().copied().collect();
         table.push(&values, |value| value.get());
-    }
+        Ok(())
+    })?;
     table.finish()
 }
 
-/// Rows as text, collected for the tensors that their columns belong to.
+/// The names of all members that any row has, in their order.
+fn names_of_rows(context: Context<'_>, text: &str) -> Result<Vec<String>, ScoreError> {
+    let Context { target, .. } = context;
+    let mut names = BTreeSet::new();
+    each(text, target, |position, row| {
+        let place = format!("{target}[{position}]");
+        bounded::each_name(row, &place, &mut names)
+    })?;
+    Ok(names.into_iter().collect())
+}
+
+/// Rows on their way to the tensors their columns belong to, as text.
 pub(crate) struct Table<'a> {
     context: Context<'a>,
     layout: Layout<'a>,

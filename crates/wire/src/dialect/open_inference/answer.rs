@@ -7,10 +7,9 @@ use score::{
     ModelMetadata, NamedTensor, OutputForm, Tensor, TensorData, element_count, with_elements,
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::super::Answer;
-use super::asked::{AskedOutput, Source};
+use super::asked::{AskedOutput, Parameters, Source};
 use super::classes::classes;
 use crate::Encoded;
 use crate::json::output::item_shapes;
@@ -22,8 +21,8 @@ struct Document<'a> {
     model_version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    parameters: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Parameters::are_none")]
+    parameters: &'a Parameters,
     outputs: Vec<Output<'a>>,
 }
 

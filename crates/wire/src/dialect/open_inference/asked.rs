@@ -1,11 +1,17 @@
 //! The options of a request in the protocol, beside its inputs.
 
+use std::fmt;
+
 use score::{ElementType, ModelMetadata, ModelSignature, OutputForm, ScoreError};
-use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::ser::{self, SerializeMap};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use super::parse;
+use crate::json::bounded::{MAX_ECHO_BYTES, compact, each};
+use crate::rows::columns::shown;
+use crate::rows::tabular;
 
 /// The options of a request.
 #[derive(Debug)]
@@ -13,8 +19,8 @@ pub(crate) struct Asked {
     pub(super) id: Option<String>,
     /// The outputs to answer with.
     pub(super) outputs: Vec<AskedOutput>,
-    /// Parameters that have no effect here; the answer repeats them.
-    pub(super) parameters: Map<String, Value>,
+    /// Parameters that mean nothing here; they come back with the answer.
+    pub(super) parameters: Parameters,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,11 +54,116 @@ struct OutputParameters {
     classification: Option<usize>,
 }
 
-#[derive(Deserialize, Default)]
+/// The parameters of a request, as text: a tree of them would cost many times as much.
+#[derive(Debug, Default)]
+pub(super) struct Parameters {
+    /// The object, if any of its members comes back. It is on one line: the answer may become a line of a file.
+    text: String,
+    binary_data_output: bool,
+}
+
+/// The parameter that is for this server, and does not come back.
+const BINARY_DATA_OUTPUT: &str = "binary_data_output";
+
+impl Parameters {
+    fn read(raw: &RawValue) -> Result<Self, ScoreError> {
+        let parameters: RequestParameters = parse("parameters", raw)?;
+        let mut text = String::new();
+        if parameters.are_others {
+            check_returned("parameters", raw)?;
+            text = compact(raw.get());
+        }
+        Ok(Self {
+            text,
+            binary_data_output: parameters.binary_data_output.unwrap_or(false),
+        })
+    }
+
+    /// Whether none comes back with the answer.
+    pub(super) fn are_none(&self) -> bool {
+        self.text.is_empty()
+    }
+}
+
+/// Refuses what is too large to come back with the answer.
+fn check_returned(member: &str, raw: &RawValue) -> Result<(), ScoreError> {
+    let bytes = raw.get().len();
+    if bytes <= MAX_ECHO_BYTES {
+        return Ok(());
+    }
+    let message = format!(
+        "{member}: {bytes} bytes are too many to be returned with the answer; send at most {MAX_ECHO_BYTES}"
+    );
+    Err(ScoreError::invalid(member, message))
+}
+
+/// Those that come back, as they are written.
+impl Serialize for Parameters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let map = serializer.serialize_map(None)?;
+        let mut reader = serde_json::Deserializer::from_str(&self.text);
+        let map = reader.deserialize_map(Returned(map));
+        map.map_err(ser::Error::custom)?.end()
+    }
+}
+
+/// Writes the members of an object that come back.
+struct Returned<M>(M);
+
+impl<'de, M: SerializeMap> Visitor<'de> for Returned<M> {
+    type Value = M;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<M, A::Error> {
+        while let Some((name, value)) = members.next_entry::<String, &RawValue>()? {
+            if name != BINARY_DATA_OUTPUT {
+                let written = self.0.serialize_entry(&name, value);
+                written.map_err(A::Error::custom)?;
+            }
+        }
+        Ok(self.0)
+    }
+}
+
+/// What the names of parameters say.
 struct RequestParameters {
     binary_data_output: Option<bool>,
-    #[serde(flatten)]
-    others: Map<String, Value>,
+    are_others: bool,
+}
+
+impl<'de> Deserialize<'de> for RequestParameters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(RequestParametersVisitor)
+    }
+}
+
+struct RequestParametersVisitor;
+
+impl<'de> Visitor<'de> for RequestParametersVisitor {
+    type Value = RequestParameters;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let (mut binary_data_output, mut are_others) = (None, false);
+        while let Some(name) = members.next_key::<String>()? {
+            if name != BINARY_DATA_OUTPUT {
+                members.next_value::<IgnoredAny>()?;
+                are_others = true;
+            } else if binary_data_output.replace(members.next_value()?).is_some() {
+                return Err(A::Error::duplicate_field(BINARY_DATA_OUTPUT));
+            }
+        }
+        Ok(RequestParameters {
+            binary_data_output: binary_data_output.flatten(),
+            are_others,
+        })
+    }
 }
 
 impl Asked {
@@ -66,24 +177,16 @@ impl Asked {
         let given = |raw: &&RawValue| raw.get() != "null";
         let (id, outputs) = (id.filter(given), outputs.filter(given));
         let parameters = parameters.filter(given);
-        let id = id.map(|id| parse("id", id)).transpose()?;
-        let parameters = parameters.map(|p| parse::<RequestParameters>("parameters", p));
-        let parameters = parameters.transpose()?.unwrap_or_default();
-        let all_binary = parameters.binary_data_output.unwrap_or(false);
-        let requested = outputs.map(|o| parse::<Vec<RequestedOutput>>("outputs", o));
-        let requested = requested.transpose()?.unwrap_or_default();
-        let mut chosen = Vec::with_capacity(requested.len());
-        for (position, output) in requested.into_iter().enumerate() {
-            let target = format!("outputs[{position}]");
-            let output = output.find(&metadata.signature, all_binary, &target)?;
-            chosen.push(output);
-            let twice = chosen.iter().filter(|other| other.source == output.source);
-            if twice.count() > 1 {
-                let message = format!("{target}: this output is asked for twice");
-                return Err(ScoreError::invalid(target, message));
-            }
-        }
-        // An empty list selects the usual outputs.
+        let id = id.map(|id| check_returned("id", id).and_then(|()| parse("id", id)));
+        let id = id.transpose()?;
+        let parameters = parameters.map(Parameters::read).transpose()?;
+        let parameters = parameters.unwrap_or_default();
+        let all_binary = parameters.binary_data_output;
+        let mut chosen = match outputs {
+            Some(list) => requested_outputs(list, &metadata.signature, all_binary)?,
+            None => Vec::new(),
+        };
+        // An empty list asks for nothing in particular.
         if chosen.is_empty() {
             let sources = metadata.default_outputs.iter();
             let sources = sources.flat_map(|index| usual_sources(&metadata.signature, *index));
@@ -96,12 +199,33 @@ impl Asked {
         Ok(Self {
             id,
             outputs: chosen,
-            parameters: parameters.others,
+            parameters,
         })
     }
 }
 
-/// The answer to a declared output if the request selects no outputs.
+/// Reads the member `outputs`.
+fn requested_outputs(
+    list: &RawValue,
+    signature: &ModelSignature,
+    all_binary: bool,
+) -> Result<Vec<AskedOutput>, ScoreError> {
+    let mut chosen: Vec<AskedOutput> = Vec::new();
+    each(list.get(), "outputs", |position, output| {
+        let target = format!("outputs[{position}]");
+        let output: RequestedOutput = tabular::parse(output, &target)?;
+        let output = output.find(signature, all_binary, &target)?;
+        if chosen.iter().any(|other| other.source == output.source) {
+            let message = format!("{target}: this output is asked for twice");
+            return Err(ScoreError::invalid(target, message));
+        }
+        chosen.push(output);
+        Ok(())
+    })?;
+    Ok(chosen)
+}
+
+/// What a declared output is answered with where nothing is asked for.
 fn usual_sources(signature: &ModelSignature, declared: usize) -> impl Iterator<Item = Source> {
     let form = signature.declared.get(declared).map(|output| output.form);
     let (first, second) = match form {
@@ -154,7 +278,8 @@ fn find_output(signature: &ModelSignature, name: &str, target: &str) -> Result<S
     index.map(Source::Tensor).ok_or_else(|| {
         let known: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
         let message = format!(
-            "the model has no output {name:?}; it has {}",
+            "the model has no output {}; it has {}",
+            shown(name),
             known.join(", ")
         );
         ScoreError::invalid(target, message)

@@ -4,7 +4,9 @@ use score::{ModelSignature, NamedTensor, Shape, element_count};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::MAX_AXES;
 use crate::dialect::members;
+use crate::json::bounded::AtMost;
 use crate::json::nested::Plan;
 use crate::json::nested::read_nested;
 use crate::json::scanner::Scanner;
@@ -57,7 +59,10 @@ fn read_input(scanner: &mut Scanner<'_>, signature: &ModelSignature) -> Option<N
     scanner.members(|scanner, name| {
         match (name, spec) {
             ("name", None) => spec = Some(signature.input(scanner.value()?)?),
-            ("shape", _) if shape.is_none() => shape = Some(scanner.value()?),
+            ("shape", _) if shape.is_none() => {
+                let AtMost::<_, MAX_AXES>(axes) = scanner.value()?;
+                shape = Some(axes);
+            }
             ("datatype", Some(spec)) if !datatype => {
                 datatype = true;
                 (scanner.value::<&str>()? == spec.element_type.datatype()).then_some(())?;
