@@ -269,3 +269,31 @@ async fn a_gzipped_tensor_gets_its_scores_in_every_mode() {
     let message = answer.expect_status(400).text();
     assert!(message.contains("multiple of 12 bytes"), "{message}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_that_are_no_paths_are_refused_before_anything_looks_at_them() {
+    let host = affine().await;
+    for (target, status) in [
+        ("CONNECT example.org:443", 405),
+        ("CONNECT /", 405),
+        ("CONNECT /api/score", 405),
+        ("OPTIONS *", 400),
+        ("POST *", 400),
+        ("GET example.org:80", 400),
+        ("GET http://example.org", 404),
+        ("GET http://example.org/api/score", 200),
+        ("GET http://example.org/nope", 404),
+    ] {
+        let connection = RawConnection::open(host.port()).await.unwrap();
+        let head = format!("{target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        connection.send(head.as_bytes()).await.unwrap();
+        let answer = connection.read_response(false).await.unwrap().answer;
+        assert_eq!(answer.status, status, "{target}: {}", answer.text());
+        if [400, 405].contains(&status) {
+            assert!(answer.json()["error"]["request_id"].is_string(), "{target}");
+            assert_eq!(answer.header("connection"), Some("close"), "{target}");
+        }
+        let allowed = (status == 405).then_some("GET, HEAD, POST");
+        assert_eq!(answer.header("allow"), allowed, "{target}");
+    }
+}

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout_at};
 use tracing::{Span, debug, error};
 
 use crate::counters::Counters;
-use crate::limits::Permits;
+use crate::limits::{Decoding, Permits};
 use crate::models::{Models, NoModel, Registry, Wanted};
 use crate::problem::Problem;
 use crate::scoring::{self, Call, Scored, Settings};
@@ -23,6 +23,7 @@ use crate::scoring::{self, Call, Scored, Settings};
 pub(crate) struct Admission {
     pub(crate) models: Registry,
     pub(crate) permits: Permits,
+    pub(crate) decoding: Decoding,
     pub(crate) counters: Counters,
     pub(crate) scoring: Settings,
 }
@@ -102,10 +103,14 @@ impl<'a> Visit<'a> {
         call: Call<'_>,
         body: &[u8],
     ) -> Result<Scored, Problem> {
-        let settings = &self.admission.scoring;
+        let Admission {
+            scoring: settings,
+            decoding,
+            ..
+        } = self.admission;
         let (_permit, found) = self.admit(when_full, call).await?;
         let features = found.models.features();
-        scoring::score(settings, features, &found.scorer, call, body).await
+        scoring::score((settings, decoding), features, &found.scorer, call, body).await
     }
 
     /// Finds the model of that name if it takes texts; without a name the only one that does, or the default one.

@@ -14,7 +14,7 @@ use crate::admission::Admission;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::event::Events;
-use crate::limits::{BodyLimits, Permits, body_limits};
+use crate::limits::{BodyLimits, Decoding, Permits, body_limits};
 use crate::models::Registry;
 use crate::protocol::{Function, Trigger, read_functions};
 use crate::scoring::Settings;
@@ -50,6 +50,7 @@ impl App {
         let admission = Admission {
             models,
             permits: Permits::new(config.max_requests),
+            decoding: Decoding::new(config.max_waiting_bytes),
             counters: Counters::default(),
             scoring: Settings {
                 limits: body_limits(&config),

@@ -12,6 +12,7 @@ use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits};
 
 use crate::blocking;
 use crate::features;
+use crate::limits::Decoding;
 use crate::problem::Problem;
 
 /// Answers from this size on are written beside the other work of their thread.
@@ -99,7 +100,7 @@ impl Times {
 /// [`Problem`] says whether the body, the load or this program is at fault. A fault of ours is logged here, with what its
 /// sender is not told.
 pub(crate) async fn score(
-    settings: &Settings,
+    (settings, decoding): (&Settings, &Decoding),
     store: Option<&FeatureStore>,
     scorer: &Scorer,
     call: Call<'_>,
@@ -107,7 +108,14 @@ pub(crate) async fn score(
 ) -> Result<Scored, Problem> {
     let metadata = scorer.metadata();
     let start = Instant::now();
+    let turn = match Decoding::needs_turn(body) {
+        // In a box: what only large bodies need would be copied with the future of every request.
+        true => Some(Box::pin(decoding.turn(body, settings.limits.max_bytes)).await?),
+        false => None,
+    };
     let body = decode(settings.limits, metadata, call, body)?;
+    // Until the answer is written.
+    let _room = turn.map(|turn| turn.end(body.bytes()));
     let decode = start.elapsed();
 
     let start = Instant::now();

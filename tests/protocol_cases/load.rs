@@ -223,3 +223,42 @@ fn open_files(host: &FunctionsHost) -> usize {
     let folder = format!("/proc/{}/fd", host.pid());
     std::fs::read_dir(folder).unwrap().count()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_that_are_only_announced_or_packed_hold_up_no_other() {
+    let settings = [("SCORE_MAX_WAITING_BYTES", "8388608")];
+    let host = FunctionsHost::start(&app_with("affine"), settings).await;
+    host.wait_for_log("model loaded", PATIENCE).await;
+    let length = (8 << 20).to_string();
+    let headers = [JSON, ("Host", "x"), ("Content-Length", &length)];
+    let head = http1::head("POST", "/api/score", &headers);
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let connection = RawConnection::open(host.port()).await.unwrap();
+        connection.send(&head).await.unwrap();
+        held.push(connection);
+    }
+    let body = br#"{"data":[[1,2,3]]}"#;
+    let answer = host.http("POST", "/api/score", &[JSON], body).await;
+    answer.expect_status(200);
+    // Each takes more than half of the room for what is read; whether they are scored or refused, all of it comes back.
+    let text = format!(
+        "{{\"data\":[{}[1,2,3]]}}",
+        format!("[1,2,3],{:80}", "").repeat(9000)
+    );
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+    let packed = encoder.finish().unwrap();
+    let swarm = (0..8).map(|_| host.http("POST", "/api/score", &[JSON], packed.clone()));
+    for answer in futures_util::future::join_all(swarm).await {
+        assert!([200, 503].contains(&answer.status), "{}", answer.text());
+        let retry = (answer.status == 503).then_some("1");
+        assert_eq!(answer.header("retry-after"), retry);
+    }
+    eventually("one of them is scored", async || {
+        let answer = host.http("POST", "/api/score", &[JSON], packed.clone());
+        answer.await.status == 200
+    })
+    .await;
+    drop(held);
+}

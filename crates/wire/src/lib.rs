@@ -15,13 +15,14 @@ mod sample;
 pub mod samples;
 mod unlike;
 
-use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError};
+use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError, TensorData};
 
 pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
 pub use dialect::{AnswerForm, DIALECTS, Dialect, ErrorForm};
 pub use embeddings::{EmbeddingsRequest, VectorEncoding, read_embeddings, write_embeddings};
+pub use format::gzip::unpacked_bytes;
 pub use format::image::{picture_document, picture_in_words};
 use format::{Format, charset, csv, gzip, image, npy, raw};
 pub use format::{is_packed, is_raw};
@@ -45,6 +46,24 @@ impl Body {
             answer,
             by_position: false,
         })
+    }
+
+    /// About how many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        let text = |texts: &[String]| {
+            let held = texts.iter().map(|text| size_of::<String>() + text.len());
+            held.sum()
+        };
+        match self {
+            Self::Keys(keys) => text(keys),
+            Self::Rows(rows) => {
+                let each = rows.inputs.iter().map(|input| match input.tensor.data() {
+                    TensorData::String(texts) => text(texts),
+                    data => data.len() * data.element_type().size().unwrap_or(1),
+                });
+                each.sum()
+            }
+        }
     }
 
     /// The rows, if the body has them itself.

@@ -23,6 +23,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// What is kept of a body that is too large, if its end is wanted.
 const TAIL_BYTES: usize = 64 << 10;
+/// For how much of a body that is only announced memory is set aside.
+const ANNOUNCED_BYTES: usize = 1 << 20;
 /// By how much the room of a batch grows at once.
 const BATCH_STEP: usize = 1 << 20;
 
@@ -154,8 +156,8 @@ where
     if declared > rules.max_bytes {
         return too_large(body, BytesMut::new(), rules, limits).await;
     }
-    room.grow(declared, 0).await?;
-    let mut bytes = BytesMut::with_capacity(declared);
+    // Neither room nor memory is taken for what is only announced.
+    let mut bytes = BytesMut::with_capacity(declared.min(ANNOUNCED_BYTES));
     while let Some(chunk) = next(body, rules, limits).await? {
         let needed = bytes.len() + chunk.remaining();
         if needed > rules.max_bytes {
@@ -163,7 +165,15 @@ where
             room.shrink(0);
             return too_large(body, bytes, rules, limits).await;
         }
-        room.grow(needed, bytes.len()).await?;
+        let spare = match declared.checked_sub(needed) {
+            Some(missing) => missing.min(bytes.len()),
+            None => bytes.len(),
+        };
+        room.grow(needed, spare).await?;
+        if needed > bytes.capacity() && needed < declared {
+            // All of the rest at once, so that it is not moved again.
+            bytes.reserve(declared - bytes.len());
+        }
         append(&mut bytes, chunk);
     }
     if rules.wait.is_some() {
@@ -362,6 +372,24 @@ mod tests {
                 .status(),
             413
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_only_announced_takes_no_room() {
+        let limits = limits();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, (1 << 20).into());
+        let body = stream::once(async { Ok::<_, warp::Error>(Bytes::from_static(b"{")) });
+        let body = Upload::new(body.chain(stream::pending()), &headers);
+        let reading = read(body, &headers, ReadRules::at_most(1 << 20), &limits);
+        let seen = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            limits.in_use()
+        };
+        tokio::select! {
+            _ = reading => unreachable!("it never ends"),
+            in_use = seen => assert_eq!(in_use, BodyLimits::UNIT),
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Buf;
+use futures_util::future::{Either, ready};
 use futures_util::{FutureExt, Stream};
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, error, info, warn};
 use warp::Filter;
-use warp::http::{HeaderMap, Method, header};
+use warp::http::{HeaderMap, Method, Request, header};
 use warp::path::FullPath;
 
 use super::body::{self, ReadRules};
@@ -23,7 +26,7 @@ use super::reply::{Reply, to_response};
 use super::request;
 use super::upload::Upload;
 use super::workers::Workers;
-use super::{envelope, info};
+use super::{envelope, info, target};
 use crate::app::App;
 use crate::counters::SCORING;
 use crate::event::HostCall;
@@ -57,7 +60,13 @@ pub(crate) async fn serve(
     // The port that it got, if it left the choice to the system.
     let listen = listener.local_addr().unwrap_or(config.listen);
     let rule = HostRule::new(listen, config.hosted, config.envelopes);
-    let service = warp::service(routes(app, rule, stopping.clone()));
+    let routed =
+        TowerToHyperService::new(warp::service(routes(app.clone(), rule, stopping.clone())));
+    let service =
+        move |request: Request<Incoming>| match target::check(request.method(), request.uri()) {
+            Ok(()) => Either::Left(routed.call(request)),
+            Err(problem) => Either::Right(ready(Ok(target::refuse(&app, &request, problem)))),
+        };
     let connections = GracefulShutdown::new();
     tokio::pin!(stop);
     loop {
@@ -72,10 +81,7 @@ pub(crate) async fn serve(
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
                 .max_headers(MAX_HEADERS)
-                .serve_connection(
-                    TokioIo::new(stream),
-                    TowerToHyperService::new(service.clone()),
-                );
+                .serve_connection(TokioIo::new(stream), service_fn(service.clone()));
             // A client that went away or sent no HTTP is its own affair.
             connections.watch(connection).map(|_| ())
         });

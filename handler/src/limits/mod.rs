@@ -1,5 +1,6 @@
 //! How much may be in work at once.
 
+mod decoding;
 mod permits;
 mod room;
 
@@ -7,6 +8,7 @@ use wire::Limits;
 
 use crate::config::Config;
 
+pub(crate) use decoding::Decoding;
 pub(crate) use permits::Permits;
 pub(crate) use room::{BodyLimits, Room};
 

@@ -17,6 +17,21 @@ pub(crate) const MAGIC: &[u8] = &[0x1f, 0x8b];
 /// The first bytes, with the only method of compression that gzip defines.
 const MAGIC_AND_DEFLATE: &[u8] = &[0x1f, 0x8b, 8];
 
+/// How many bytes a body has once it is unpacked, without keeping them; counts to the first fault, and to about `enough`.
+pub fn unpacked_bytes(body: &[u8], enough: usize) -> usize {
+    if !body.starts_with(MAGIC_AND_DEFLATE) {
+        return body.len();
+    }
+    let mut reader = MultiGzDecoder::new(body);
+    let (mut piece, mut seen) = ([0; 4096], 0);
+    while seen < enough
+        && let Ok(read @ 1..) = reader.read(&mut piece)
+    {
+        seen += read;
+    }
+    seen.max(body.len())
+}
+
 /// Unpacks a gzip body; `None` if it is not compressed.
 ///
 /// # Errors
@@ -193,6 +208,17 @@ mod tests {
         assert_eq!(guessed(&gzip(b""), &floats()), None);
         let identity = inflate(&packed, octets(Some("Identity ")), &bytes, MAX_BYTES);
         assert_eq!(identity.unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_body_unpacks_to_is_counted_to_a_limit() {
+        assert_eq!(unpacked_bytes(b"{}", MAX_BYTES), 2);
+        let packed = gzip(&vec![0; 2 * MAX_BYTES]);
+        assert_eq!(unpacked_bytes(&packed, 4 * MAX_BYTES), 2 * MAX_BYTES);
+        let some = unpacked_bytes(&packed, MAX_BYTES);
+        assert!((MAX_BYTES..=MAX_BYTES + 4096).contains(&some), "{some}");
+        let members = [&packed[..], &packed, b"more"].concat();
+        assert!(unpacked_bytes(&members, usize::MAX) >= 4 * MAX_BYTES);
     }
 
     #[test]
