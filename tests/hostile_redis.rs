@@ -112,7 +112,6 @@ async fn survives(name: &str, attack: Attack) {
     let host = FunctionsHost::start(&app, settings).await;
     host.wait_for_log("redis connected", PATIENCE).await;
     host.wait_for_log("model loaded", PATIENCE).await;
-    let before = peak_bytes(host.pid());
     hostile.turn(true);
     for round in 0..12 {
         let answer = score(&host, &digits.body([round % 10])).await;
@@ -122,11 +121,6 @@ async fn survives(name: &str, attack: Attack) {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     let peak = peak_bytes(host.pid());
-    eprintln!(
-        "{name}: peak {} MiB, before {} MiB",
-        peak >> 20,
-        before >> 20
-    );
     assert!(peak < 200 << 20, "{name}: {} MiB", peak >> 20);
     hostile.turn(false);
     let deadline = tokio::time::Instant::now() + PATIENCE;

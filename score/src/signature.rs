@@ -89,14 +89,19 @@ impl TensorSpec {
     }
 
     fn accepts(&self, shape: &[usize]) -> bool {
-        let Some(dims) = &self.shape else {
-            return shape.len() <= MAX_AXES;
+        match &self.shape {
+            None => shape.len() <= MAX_AXES,
+            Some(dims) => agree(dims, shape),
+        }
+    }
+
+    /// Whether a remembered result may have this shape; a row's has no axis 0.
+    pub(crate) fn may_be_remembered(&self, shape: &[usize], is_row: bool) -> bool {
+        let fits = match &self.shape {
+            Some(dims) if is_row => agree(dims.get(1..).unwrap_or_default(), shape),
+            _ => self.accepts(shape),
         };
-        dims.len() == shape.len()
-            && dims.iter().zip(shape).all(|(dim, got)| match dim {
-                Dim::Fixed(n) => n == got,
-                Dim::Dynamic(_) => true,
-            })
+        fits && !is_absurd(shape)
     }
 
     /// Checks one given tensor.
@@ -143,6 +148,14 @@ impl fmt::Display for TensorSpec {
         }
         f.write_str("]")
     }
+}
+
+fn agree(dims: &[Dim], shape: &[usize]) -> bool {
+    dims.len() == shape.len()
+        && dims.iter().zip(shape).all(|(dim, got)| match dim {
+            Dim::Fixed(n) => n == got,
+            Dim::Dynamic(_) => true,
+        })
 }
 
 /// An axis of length zero makes the others free of charge for the caller, but not for the model that sums along it.

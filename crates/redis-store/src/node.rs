@@ -26,7 +26,7 @@ use super::logins::Logins;
 const SILENT_TIMES: u32 = 3;
 const RESTS: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 
-/// Keys of one command. The parser of replies takes 36 MiB at once, which is 144 KiB for each of them.
+/// Keys of one command. The parser of replies takes 20 MiB at once, which is 80 KiB for each of them.
 const MAX_KEYS_AT_ONCE: usize = 256;
 
 /// A server and the client that keeps one connection to it. The connection heals itself; while it is down, commands

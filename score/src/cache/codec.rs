@@ -8,6 +8,7 @@
 use bytes::{Buf, BufMut, Bytes};
 
 use super::key::UnitKey;
+use crate::signature::TensorSpec;
 use crate::tensor::{ElementType, Shape, Tensor, TensorData, element_count};
 
 const MAGIC: [u8; 2] = *b"SM";
@@ -78,6 +79,30 @@ fn take_header(expected: ElementType, rest: &mut &[u8]) -> Option<(Shape, usize)
     }
     let count = element_count(&shape)?;
     Some((shape, count))
+}
+
+/// Whether a payload has the outputs of one unit, with types and shapes that the model declares. The checksum detects
+/// accidents only: who can write to the store can give an entry any shape.
+pub(crate) fn fits(payload: &[u8], outputs: &[TensorSpec], is_row: bool) -> bool {
+    let mut rest = payload;
+    outputs.iter().all(|spec| {
+        take_header(spec.element_type, &mut rest).is_some_and(|(shape, count)| {
+            spec.may_be_remembered(&shape, is_row)
+                && skip(spec.element_type, count, &mut rest).is_some()
+        })
+    }) && rest.is_empty()
+}
+
+fn skip(ty: ElementType, count: usize, rest: &mut &[u8]) -> Option<()> {
+    if let Some(size) = ty.size() {
+        *rest = rest.get(count.checked_mul(size)?..)?;
+        return Some(());
+    }
+    for _ in 0..count {
+        let length = rest.try_get_u32_le().ok()? as usize;
+        *rest = rest.get(length..)?;
+    }
+    Some(())
 }
 
 /// Stacks the payloads of rows into the tensors of all rows.

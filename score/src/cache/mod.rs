@@ -15,9 +15,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 
-pub(crate) use codec::{RowStack, can_encode, decode, encode_row, encode_whole};
 #[cfg(feature = "bench")]
-pub(crate) use codec::{open, seal};
+pub(crate) use codec::open;
+#[cfg(any(test, feature = "bench"))]
+pub(crate) use codec::seal;
+pub(crate) use codec::{RowStack, can_encode, decode, encode_row, encode_whole, fits};
 pub use joint::JointLookUp;
 pub use key::ModelDigest;
 pub(crate) use key::{KeyMaker, UnitKey};
@@ -139,12 +141,13 @@ impl Cache {
     }
 
     /// The payloads known for `keys`, in their order. One round trip to the shared store at most, within its budget; with
-    /// `joint`, one for several requests.
+    /// `joint`, one for several requests. What the store has is a miss if it does not fit.
     pub(crate) async fn look_up(
         &self,
         keys: &[UnitKey],
         tiers: Tiers,
         joint: Option<&JointLookUp>,
+        fits: impl Fn(&[u8]) -> bool,
     ) -> LookUp {
         let found: Vec<Option<Bytes>> = match &self.local {
             Some(local) => keys.iter().map(|key| local.get(key)).collect(),
@@ -166,6 +169,11 @@ impl Cache {
                 // Boxed, so that the future of requests that are alone does not grow.
                 Some(joint) => Box::pin(joint.look_up(remote, keys, &mut answer.found)).await,
             };
+            for (payload, near) in answer.found.iter_mut().zip(&answer.near) {
+                if !near && payload.take_if(|payload| !fits(payload)).is_some() {
+                    self.stats.damaged.inc();
+                }
+            }
             if let Some(local) = &self.local {
                 for (key, (payload, near)) in keys.iter().zip(answer.found.iter().zip(&answer.near))
                 {

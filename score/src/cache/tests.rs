@@ -181,7 +181,7 @@ async fn cache_before(store: &Arc<FakeStore>, local_bytes: u64) -> Cache {
 }
 
 async fn look_up(cache: &Cache, keys: &[UnitKey]) -> Vec<Option<Bytes>> {
-    cache.look_up(keys, Tiers::All, None).await.found
+    cache.look_up(keys, Tiers::All, None, |_| true).await.found
 }
 
 fn remember(cache: &Cache, entries: Vec<(UnitKey, Bytes)>, ttl: Option<Duration>) {

@@ -255,6 +255,34 @@ impl ModelFolder {
         })
     }
 
+    /// The same model as its files are now: they may have been exchanged since they were digested.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or `model.toml` names another library of operators by now.
+    pub(crate) fn again(&self) -> Result<Self, LoadError> {
+        let failed = |reason| LoadError::Model {
+            path: self.file.display().to_string(),
+            reason,
+        };
+        let file = self.options.file.clone();
+        let mut options = file.map_or_else(|| Ok(ModelOptions::default()), read_options)?;
+        options.origin.clone_from(&self.options.origin);
+        let parts = Parts::read(&self.folder, &self.file, options)?;
+        if parts.options.custom_ops != self.options.custom_ops {
+            return Err(
+                self.wrong_options("custom_ops changed while the model was loaded; restart")
+            );
+        }
+        let files = parts.list(Path::new("")).map_err(failed)?;
+        let (digest, bytes) = parts.digest(&files).map_err(failed)?;
+        Ok(Self {
+            preprocessor: Preprocessor::read(&self.folder),
+            digest,
+            bytes,
+            ..self.clone()
+        })
+    }
+
     /// The folder itself, if no request by key can lead from its features into `namespace`.
     ///
     /// # Errors

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tracing::warn;
+
 use super::{ModelMetadata, Scorer, ScorerOptions};
 use crate::cache::{Cache, ModelDigest};
 use crate::error::LoadError;
@@ -17,49 +19,94 @@ use crate::tensor::ElementType;
 impl Scorer {
     /// Loads a model, finds out its character and starts its threads. Blocks; not for an async thread.
     ///
+    /// Results are remembered under the digest of the model's files. If these were exchanged after they were digested, the
+    /// model is loaded once more, so that no result is remembered under the digest of another model.
+    ///
     /// # Errors
-    /// If the model cannot be loaded or `model.toml` names an output it does not have.
+    /// If the model cannot be loaded, its files do not stay the same while that is tried, or `model.toml` names an output
+    /// it does not have.
     pub fn load(
         runtime: &Runtime,
         folder: &ModelFolder,
         options: ScorerOptions,
         cache: Arc<Cache>,
     ) -> Result<Self, LoadError> {
-        let start = Instant::now();
-        let (sessions, threads) = sessions_and_threads(folder.bytes, options);
-        let open = || OnnxModel::load(runtime, folder, threads);
-        let mut first = open()?;
-        let mut signature = first.signature().clone();
-        let one_row_only = signature.takes_one_row_only();
-        if one_row_only {
-            signature.free_rows();
-        }
-        let default_outputs = check_options(folder, &signature)?;
-        let character = character(folder, &mut first, &signature, one_row_only)?;
-        let mut models: Vec<Box<dyn Model>> = vec![Box::new(first)];
-        for _ in 1..sessions {
-            models.push(Box::new(open()?));
-        }
-        let metadata = ModelMetadata {
-            name: folder.name.clone(),
-            version: folder.version.clone(),
-            options: folder.options_for(&signature),
-            signature,
-            default_outputs,
-            text: None,
-            memoize: folder
-                .options
-                .memoize
-                .unwrap_or(character.deterministic == Some(true)),
-            digest: ModelDigest::new(&folder.digest, runtime.build()).with_rows(character.rows),
-            load_time: start.elapsed(),
-            character,
-        };
+        let (loaded, folder) = settled(folder.clone(), |folder| {
+            load_sessions(runtime, folder, options)
+        })?;
+        let (metadata, models) = loaded;
         Self::start(metadata, models, options, cache).map_err(|error| LoadError::Model {
             path: folder.file.display().to_string(),
             reason: error.to_string(),
         })
     }
+}
+
+/// How often a model is loaded whose files change meanwhile.
+const MAX_LOADS: usize = 3;
+
+/// What `load` makes of a folder whose files were the same before and after.
+fn settled<T>(
+    mut folder: ModelFolder,
+    mut load: impl FnMut(&ModelFolder) -> Result<T, LoadError>,
+) -> Result<(T, ModelFolder), LoadError> {
+    for _ in 0..MAX_LOADS {
+        let loaded = load(&folder)?;
+        let now = folder.again()?;
+        if now.digest == folder.digest {
+            return Ok((loaded, folder));
+        }
+        warn!(
+            model = folder.name,
+            "the model's files changed while it was loaded; it is loaded again"
+        );
+        folder = now;
+    }
+    Err(LoadError::Model {
+        path: folder.file.display().to_string(),
+        reason: format!(
+            "its files changed each of {MAX_LOADS} times while they were loaded; put them there by one rename, and restart"
+        ),
+    })
+}
+
+/// Opens the sessions of a model and finds out its character.
+fn load_sessions(
+    runtime: &Runtime,
+    folder: &ModelFolder,
+    options: ScorerOptions,
+) -> Result<(ModelMetadata, Vec<Box<dyn Model>>), LoadError> {
+    let start = Instant::now();
+    let (sessions, threads) = sessions_and_threads(folder.bytes, options);
+    let open = || OnnxModel::load(runtime, folder, threads);
+    let mut first = open()?;
+    let mut signature = first.signature().clone();
+    let one_row_only = signature.takes_one_row_only();
+    if one_row_only {
+        signature.free_rows();
+    }
+    let default_outputs = check_options(folder, &signature)?;
+    let character = character(folder, &mut first, &signature, one_row_only)?;
+    let mut models: Vec<Box<dyn Model>> = vec![Box::new(first)];
+    for _ in 1..sessions {
+        models.push(Box::new(open()?));
+    }
+    let metadata = ModelMetadata {
+        name: folder.name.clone(),
+        version: folder.version.clone(),
+        options: folder.options_for(&signature),
+        signature,
+        default_outputs,
+        text: None,
+        memoize: folder
+            .options
+            .memoize
+            .unwrap_or(character.deterministic == Some(true)),
+        digest: ModelDigest::new(&folder.digest, runtime.build()).with_rows(character.rows),
+        load_time: start.elapsed(),
+        character,
+    };
+    Ok((metadata, models))
 }
 
 /// From this size on a model has one session only: each has a copy of the weights.
@@ -210,4 +257,63 @@ fn choose_outputs(
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::ModelPlace;
+
+    /// A folder with a model, and a way to change its files.
+    fn model() -> (tempfile::TempDir, ModelFolder) {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("m");
+        fs::create_dir(&folder).unwrap();
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/models");
+        fs::copy(data.join("identity_int32.onnx"), folder.join("model.onnx")).unwrap();
+        fs::write(folder.join("weights"), "A").unwrap();
+        let read = ModelFolder::read(&ModelPlace::of_folder(&folder).unwrap()).unwrap();
+        (root, read)
+    }
+
+    fn exchange(root: &Path, content: &str) {
+        fs::write(root.join("m/weights"), content).unwrap();
+    }
+
+    #[test]
+    fn a_model_whose_files_are_exchanged_meanwhile_is_loaded_again() {
+        let (root, before) = model();
+        let mut loads = 0;
+        let (loaded, settled) = settled(before.clone(), |_| {
+            loads += 1;
+            if loads == 1 {
+                exchange(root.path(), "B");
+            }
+            Ok(fs::read_to_string(root.path().join("m/weights")).unwrap())
+        })
+        .unwrap();
+        assert_eq!((loads, loaded.as_str()), (2, "B"));
+        assert_ne!(settled.digest, before.digest);
+        assert_eq!(settled.digest, settled.again().unwrap().digest);
+    }
+
+    #[test]
+    fn files_that_never_settle_are_an_error_that_says_so() {
+        let (root, before) = model();
+        let mut loads = 0;
+        let error = settled(before, |_| {
+            loads += 1;
+            exchange(root.path(), &loads.to_string());
+            Ok(())
+        })
+        .unwrap_err();
+        assert_eq!(loads, MAX_LOADS);
+        assert!(
+            error.to_string().contains("changed each of 3 times"),
+            "{error}"
+        );
+    }
 }

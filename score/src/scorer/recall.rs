@@ -7,7 +7,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 
 use super::{Scored, Scorer};
-use crate::cache::{Arrival, JointLookUp, Landing, Lead, LookUp, Tiers, UnitKey};
+use crate::cache::{Arrival, JointLookUp, Landing, Lead, LookUp, Tiers, UnitKey, fits};
 use crate::cost::{Decision, LookedUp};
 use crate::error::ScoreError;
 use crate::request::{CacheOutcome, Timings};
@@ -83,7 +83,9 @@ impl Scorer {
             score.near = Empty,
             score.found = Empty
         );
-        let looking = self.cache.look_up(&units.keys, tiers, joint);
+        let (outputs, is_row) = (&self.metadata.signature.outputs, !units.are_whole());
+        let fits = |payload: &[u8]| fits(payload, outputs, is_row);
+        let looking = self.cache.look_up(&units.keys, tiers, joint, fits);
         let answer = looking.instrument(span.clone()).await;
         if !span.is_disabled() {
             span.record(

@@ -13,7 +13,7 @@ const MAX_ELEMENTS: usize = 65_536;
 /// Bytes of one bulk string.
 const MAX_STRING_BYTES: usize = 16 << 20;
 /// Bytes of a reply as a whole.
-const MAX_REPLY_BYTES: usize = 36 << 20;
+const MAX_REPLY_BYTES: usize = 20 << 20;
 /// Bytes up to the end of a line: simple strings, errors, numbers, lengths.
 const MAX_LINE_BYTES: usize = 64 << 10;
 
@@ -47,7 +47,7 @@ fn walk(buf: &[u8]) -> Result<(), &'static str> {
       _ => 0,
     };
     if at > MAX_REPLY_BYTES {
-      return Err("The reply has more than 36 MiB.");
+      return Err("The reply has more than 20 MiB.");
     }
     if children == 0 {
       while depth > 0 {

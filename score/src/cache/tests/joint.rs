@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use super::*;
 
 async fn join(cache: &Cache, joint: &JointLookUp, keys: &[UnitKey]) -> LookUp {
-    cache.look_up(keys, Tiers::All, Some(joint)).await
+    cache.look_up(keys, Tiers::All, Some(joint), |_| true).await
 }
 
 #[tokio::test(start_paused = true)]

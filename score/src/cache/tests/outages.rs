@@ -220,7 +220,9 @@ async fn the_store_is_left_alone_where_only_this_process_is_meant() {
     let cache = cache_before(&store, MIB as u64).await;
     cache.remember(vec![(key(1), payload("one"))], None, Tiers::Local);
     settle().await;
-    let answer = cache.look_up(&[key(1), key(2)], Tiers::Local, None).await;
+    let answer = cache
+        .look_up(&[key(1), key(2)], Tiers::Local, None, |_| true)
+        .await;
     assert_eq!(answer.found, [Some(payload("one")), None]);
     assert_eq!((answer.near, answer.remote), (vec![true, false], None));
     assert_eq!((store.look_ups(), store.state().written.len()), (0, 0));

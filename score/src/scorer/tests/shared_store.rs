@@ -99,3 +99,35 @@ async fn a_cache_that_is_out_of_reach_is_bypassed() {
     assert_eq!(response.cache, CacheOutcome::Bypass);
     assert_eq!(output(&response), [10.0]);
 }
+
+#[tokio::test]
+async fn an_entry_of_another_shape_or_type_is_a_miss_and_damaged() {
+    let store = FakeStore::new(true);
+    let cache = store.cache();
+    until(|| cache.remote_is_up() == Some(true)).await;
+    let (scorer, runs) = Plan::default().start(&cache, tenfold);
+    score(&scorer, &[1.0]).await;
+    until(|| cache.stats().writes.get() == 1).await;
+    let mut forged = vec![ElementType::Float32 as u8, 2];
+    forged.extend(400_000_000_u32.to_le_bytes());
+    forged.extend(0_u32.to_le_bytes());
+    let mut other_type = vec![ElementType::Int64 as u8, 1];
+    other_type.extend(1_u32.to_le_bytes());
+    other_type.extend(7_i64.to_le_bytes());
+    let units = {
+        let inputs = [Tensor::new(vec![1, 1], TensorData::Float32(vec![1.0])).unwrap()];
+        crate::cache::KeyMaker::for_rows(scorer.metadata().digest, &inputs).rows(&inputs, 1)
+    };
+    for (round, payload) in [forged, other_type].into_iter().enumerate() {
+        let value = crate::cache::seal(&units[0], &payload);
+        for stored in store.values.lock().unwrap().values_mut() {
+            *stored = value.clone();
+        }
+        let answer = score(&scorer, &[1.0]).await;
+        assert_eq!(answer.cache, asked(0, 1));
+        assert_eq!(output(&answer), [10.0]);
+        assert_eq!(runs.count(), round + 2);
+        assert_eq!(cache.stats().damaged.get(), round as u64 + 1);
+        until(|| cache.stats().writes.get() == round as u64 + 2).await;
+    }
+}
