@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run run-text build build-portable runtime page test test-load test-page test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-guard bench-micro lint clean
+.PHONY: help run run-text build build-portable runtime page test test-load test-page abuse test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-guard bench-micro lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-load: ## kill and load tests with the release build, with tighter limits
 
 test-page: ## test the browser page in Chromium
 	@scripts/test-page.sh
+
+abuse: build ## attack bin/handler in every known way, beside an ordinary client, in bounded memory; prints a table
+	@python3 tests/abuse/abuse.py
 
 test-conformance: ## test against ONNX's test data, Triton's client, scikit-learn, other projects' models
 	@scripts/test-conformance.sh

@@ -36,7 +36,7 @@ def lay_models(folder):
         else:
             (folder / name).mkdir(parents=True)
             shutil.copy(ROOT / f"tests/data/models/{source}.onnx", folder / name / "model.onnx")
-    (folder / "pixels/model.toml").write_text('[input.pixel_values]\nlayout = "nchw"\n')
+    (folder / "pixels/model.toml").write_text('[inputs.pixel_values]\nlayout = "chw"\n')
 
 
 class Cgroup:
