@@ -13,7 +13,7 @@ static TAKEN: AtomicU16 = AtomicU16::new(0);
 ///
 /// As with the host, nothing reserves it.
 pub fn free() -> u16 {
-    let start = (std::process::id().wrapping_mul(61) % u32::from(COUNT)) as u16;
+    let start = (std::process::id().wrapping_mul(599) % u32::from(COUNT)) as u16;
     for _ in 0..COUNT {
         let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
         let port = FIRST + ((u32::from(start) + u32::from(taken)) % u32::from(COUNT)) as u16;

@@ -111,3 +111,41 @@ impl Batch {
         deliveries.into_iter().zip(self.payloads).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Output, OutputForm, Source};
+
+    fn envelope(messages: usize) -> String {
+        let list = vec![r#""""#; messages].join(",");
+        format!(r#"{{"Data":{{"msgs":[{list}]}},"Metadata":{{}}}}"#)
+    }
+
+    fn intake() -> BatchIntake {
+        let output = Output {
+            binding: "result".to_owned(),
+            form: OutputForm::Messages,
+        };
+        let trigger = EventTrigger {
+            source: Source::ServiceBus,
+            binding: "msgs".to_owned(),
+            many: true,
+            binary: true,
+            results: output,
+            rejected: None,
+        };
+        BatchIntake::new(&trigger, 1 << 20)
+    }
+
+    #[test]
+    fn a_call_brings_so_many_messages_and_no_more() {
+        let mut fits = intake();
+        fits.feed(envelope(MAX_MESSAGES).as_bytes()).unwrap();
+        assert_eq!(fits.finish().unwrap().payloads.len(), MAX_MESSAGES);
+        let mut full = intake();
+        let refusal = full.feed(envelope(MAX_MESSAGES + 1).as_bytes());
+        let told = refusal.unwrap_err().to_string();
+        assert!(told.contains("maxMessageBatchSize"), "{told}");
+    }
+}
