@@ -12,7 +12,8 @@ use crate::support::app_root::repository;
 const SECRET: &str = "hunter2";
 
 /// Folders and files that hold no text of the product, names that are wrong on purpose, or many variables of azd.
-const LEFT_OUT: [&str; 11] = [
+const LEFT_OUT: [&str; 12] = [
+    "vendor",
     "infra",
     "azure.yaml",
     "target",

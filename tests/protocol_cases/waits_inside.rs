@@ -83,10 +83,12 @@ async fn for_room_that_other_bodies_take() {
     host.wait_for_log("model loaded", PATIENCE).await;
     let headers = [JSON, ("Host", "x"), ("Content-Length", "8000")];
     let taking = RawConnection::open(host.port()).await.unwrap();
-    taking
-        .send(&http1::head("POST", "/api/score", &headers))
-        .await
-        .unwrap();
+    let most = [
+        http1::head("POST", "/api/score", &headers),
+        vec![b' '; 7999],
+    ]
+    .concat();
+    taking.send(&most).await.unwrap();
     eventually("the room is taken", async || {
         figure(&host, "score_body_bytes_in_use").await == 8192
     })

@@ -111,7 +111,7 @@ fn the_table_of_element_types_is_complete() {
     for ty in ElementType::ALL {
         let size = match ty.size() {
             Some(size) => size.to_string(),
-            None => "4 and its own".to_owned(),
+            None => "4, and its own length".to_owned(),
         };
         let row = format!("\n| {} | {ty} | {size} |\n", ty as u8);
         assert!(DOCUMENT.contains(&row), "no row {row}");
