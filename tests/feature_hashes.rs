@@ -170,3 +170,10 @@ async fn hashes_of_a_cluster_are_read_from_all_its_shards() {
         r#"no features are stored for "gone""#
     );
 }
+
+also_forwarded! {
+    hashes_are_rows_by_the_names_of_columns,
+    another_redis_type_than_the_format_reads_is_told,
+    hashes_need_few_rights_and_say_what_they_cannot_know,
+    hashes_of_a_cluster_are_read_from_all_its_shards,
+}

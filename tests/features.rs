@@ -474,3 +474,16 @@ async fn the_documents_show_keys_for_models_that_take_them() {
     };
     assert!(unfit("affine") && !unfit("plain"));
 }
+
+also_forwarded! {
+    stored_rows_score_as_those_sent_and_are_remembered_by_content,
+    one_look_up_asks_redis_once_for_all_keys,
+    npy_and_raw_bytes_are_rows_too,
+    models_with_several_inputs_take_objects,
+    missing_keys_are_named,
+    no_key_leads_out_of_the_prefix,
+    without_a_prefix_or_with_a_wrong_one_there_are_no_keys,
+    malformed_values_leak_nothing,
+    limits_hold_for_keys_as_for_rows,
+    the_documents_show_keys_for_models_that_take_them,
+}

@@ -464,3 +464,19 @@ async fn what_cannot_be_carried_is_refused_by_name() {
         "{text}"
     );
 }
+
+also_forwarded! {
+    every_element_type_comes_back_unchanged,
+    rows_that_share_a_scale_get_the_same_bits_in_any_company,
+    a_model_for_one_row_takes_many,
+    zero_rows_scalars_and_nul,
+    an_input_without_a_declared_shape_takes_any_rank_in_every_dialect,
+    a_list_fits_a_column_in_the_protocol,
+    zipmap_answers_a_list_of_objects_and_is_cut_into_rows,
+    a_sequence_answers_a_list_of_tensors,
+    inputs_with_a_value_of_their_own_may_be_given_or_left_out,
+    model_toml_names_classes_and_sets_limits,
+    azure_mls_folders_are_found_and_the_highest_version_serves,
+    models_without_inputs_with_external_data_and_over_a_sequence,
+    what_cannot_be_carried_is_refused_by_name,
+}
