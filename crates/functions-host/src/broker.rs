@@ -1,6 +1,6 @@
 //! A Service Bus namespace in memory: named queues, and topics with subscriptions, received with peek-lock.
 //!
-//! - [`entity`]: the rules of one queue or subscription
+//! - `entity`: the rules of one queue or subscription
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

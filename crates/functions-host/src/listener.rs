@@ -2,7 +2,7 @@
 //!
 //! Dropping a [`Listener`] is the host's sudden end: nothing is given back, locks have to expire.
 //!
-//! - [`service_bus`], [`queue`], [`blob`]: one kind of trigger each
+//! - `service_bus`, `queue`, `blob`: one kind of trigger each
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
