@@ -1,5 +1,6 @@
 """The operator tests that the ONNX project ships in its Python package, sent through HTTP in four dialects."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -152,16 +153,10 @@ def prepare(say, change=lambda case: case):
     return usable, refused
 
 
-def sequence_items(elements, shapes):
-    """The tensors of a sequence, which travels as all its elements and all its shapes."""
-    items, shapes, start = [], shapes.tolist(), 0
-    while shapes:
-        axes = shapes.pop(0)
-        shape, shapes = shapes[:axes], shapes[axes:]
-        count = int(np.prod(shape, dtype=np.int64))
-        items.append(elements[start : start + count].reshape(shape))
-        start += count
-    return items
+def sequence_items(outputs, name):
+    """Takes the tensors of a sequence, each of which is an output of its own."""
+    names = (f"{name}.{number}" for number in itertools.count())
+    return [outputs.pop(item) for item in itertools.takewhile(outputs.__contains__, names)]
 
 
 def ask(handler, case, dialect):
@@ -183,7 +178,7 @@ def ask(handler, case, dialect):
     else:
         got = harness.infer_json(handler, case.name, case.inputs, as_nested=dialect == "nested")
     for name in case.sequences():
-        got[name] = sequence_items(got[name], got.pop(f"{name}.shapes"))
+        got[name] = sequence_items(got, name)
     return got
 
 

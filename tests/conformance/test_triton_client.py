@@ -75,7 +75,7 @@ def test_health_and_metadata(client):
     assert client.is_server_ready()
     assert client.is_model_ready("calculator")
     assert not client.is_model_ready("nobody")
-    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "classification"]
     metadata = client.get_model_metadata("calculator")
     assert metadata["name"] == "calculator" and metadata["versions"] == ["1"]
     assert metadata["inputs"][0] == {"name": "a", "datatype": "FP32", "shape": [-1, 4]}
