@@ -80,7 +80,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 }
 
-/// Adds the names of an object's members to those that are known, of which there may be [`MAX_NAMES`].
+/// Adds the names of the members of the object at the start of a text to those that are known, of which there may be
+/// [`MAX_NAMES`].
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] if it is no object, or one name too many comes.
