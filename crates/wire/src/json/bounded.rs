@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAcce
 use serde_json::value::RawValue;
 
 use super::diagnose::Items;
-use crate::rows::tabular::parse;
+use super::parse;
 
 /// Members an object may have, and names a list. Each costs some hundred bytes beside its text.
 pub(crate) const MAX_NAMES: usize = 1 << 16;

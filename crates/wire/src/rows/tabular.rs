@@ -7,9 +7,8 @@ use serde_json::value::RawValue;
 
 pub(crate) use super::columns::Context;
 use crate::json::bounded::{self, each};
-use crate::json::diagnose;
-use crate::json::nested;
-use crate::json::nested::Plan;
+use crate::json::nested::{self, Plan};
+use crate::json::{diagnose, parse};
 use crate::refusal::amended;
 use crate::rows::columns::{Layout, Part, list, shown};
 use crate::rows::pictures;
@@ -333,14 +332,6 @@ pub(crate) fn as_column(tensor: Tensor, spec: &TensorSpec) -> Tensor {
 
 fn first_element(array: &str) -> Option<&str> {
     array.strip_prefix('[').map(str::trim_ascii_start)
-}
-
-pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(
-    text: &'a str,
-    target: &str,
-) -> Result<T, ScoreError> {
-    serde_json::from_str(text)
-        .map_err(|error| ScoreError::invalid(target, format!("{target}: {error}")))
 }
 
 #[cfg(test)]
