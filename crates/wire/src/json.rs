@@ -9,3 +9,15 @@ pub(crate) mod number_array;
 pub(crate) mod output;
 pub(crate) mod scanner;
 pub(crate) mod write;
+
+use score::ScoreError;
+use serde::Deserialize;
+
+/// Reads a text of JSON.
+///
+/// # Errors
+/// [`ScoreError::InvalidInput`] with `target`, the place of the text in the request.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(text: &'a str, target: &str) -> Result<T, ScoreError> {
+    serde_json::from_str(text)
+        .map_err(|error| ScoreError::invalid(target, format!("{target}: {error}")))
+}

@@ -43,6 +43,12 @@ pub(crate) fn amended(error: ScoreError, words: impl FnOnce() -> String) -> Scor
     }
 }
 
+/// Words for members in another letter case, as .NET writes them by itself.
+pub(crate) fn misspelt(object: &str, members: &[&'static str]) -> String {
+    let other = unlike::other_case(object.as_bytes(), members);
+    other.map(|other| format!("; {other}")).unwrap_or_default()
+}
+
 /// The error for a body that is not valid JSON.
 pub(crate) fn malformed(
     body: &[u8],

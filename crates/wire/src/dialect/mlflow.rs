@@ -13,11 +13,11 @@ use crate::Body;
 use crate::describe::schema::{any_of, open};
 use crate::describe::{Parts, predictions, split};
 use crate::json::bounded::{MAX_NAMES, compact, each};
-use crate::refusal::amended;
+use crate::json::parse;
+use crate::refusal::{amended, misspelt};
 use crate::rows::columns::{Context, Layout};
 use crate::rows::pictures;
-use crate::rows::tabular::{self, parse};
-use crate::unlike;
+use crate::rows::tabular;
 
 /// The members that name a method.
 const PARAMETERS: &[&str] = &["params"];
@@ -170,20 +170,7 @@ fn read_table(
         false => Split::default(),
     };
     let (Some(columns), Some(data)) = (columns, data) else {
-        let unsplit = match data {
-            // Rows whose columns and index are null.
-            Some(rows) if !context.knows("data", false) => {
-                let target = &format!("{}.data", context.target);
-                tabular::read(Context { target, ..context }, rows)
-            }
-            _ => tabular::read(context, value),
-        };
-        return unsplit.map_err(|error| {
-            let other = unlike::other_case(text.as_bytes(), &["columns", "index", "data"]);
-            amended(error, || {
-                other.map(|other| format!("; {other}")).unwrap_or_default()
-            })
-        });
+        return read_unsplit(context, value, data);
     };
     let names = names_of_columns(columns, context.target)?;
     let target = &format!("{}.data", context.target);
@@ -195,20 +182,7 @@ fn read_table(
     if names.is_empty() {
         return tabular::read(context, data);
     }
-    let layout = match Layout::of_names(context, &names, false) {
-        Ok(layout) => layout,
-        // One matrix for a model with one input that has no names for columns: any names will do.
-        Err(error) => match Layout::of_numbers(context, &names) {
-            Some(layout) => layout,
-            None if context.names_columns() || context.signature.inputs.len() != 1 => {
-                return Err(error);
-            }
-            None => {
-                *by_position = names.len() > 1;
-                Layout::by_position(context, names.len())
-            }
-        },
-    };
+    let layout = layout_of(context, &names, by_position)?;
     if !layout.is_plain() {
         return tabular::read_rows(context, layout, &names, data.get());
     }
@@ -223,4 +197,43 @@ fn read_table(
         }
         _ => Ok(inputs),
     }
+}
+
+/// Reads a table that is not split. `data` are rows whose columns and index are `null`.
+fn read_unsplit(
+    context: Context<'_>,
+    value: &RawValue,
+    data: Option<&RawValue>,
+) -> Result<Vec<NamedTensor>, ScoreError> {
+    let read = match data {
+        Some(rows) if !context.knows("data", false) => {
+            let target = &format!("{}.data", context.target);
+            tabular::read(Context { target, ..context }, rows)
+        }
+        _ => tabular::read(context, value),
+    };
+    read.map_err(|error| {
+        amended(error, || {
+            misspelt(value.get(), &["columns", "index", "data"])
+        })
+    })
+}
+
+/// Columns by their names or numbers. One matrix for a model with one input that has no names for columns may have
+/// columns of any names; `by_position` says then that their order counts.
+fn layout_of<'a>(
+    context: Context<'a>,
+    names: &[String],
+    by_position: &mut bool,
+) -> Result<Layout<'a>, ScoreError> {
+    Layout::of_names(context, names, false).or_else(|error| {
+        if let Some(layout) = Layout::of_numbers(context, names) {
+            return Ok(layout);
+        }
+        if context.names_columns() || context.signature.inputs.len() != 1 {
+            return Err(error);
+        }
+        *by_position = names.len() > 1;
+        Ok(Layout::by_position(context, names.len()))
+    })
 }

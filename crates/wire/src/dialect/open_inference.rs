@@ -22,12 +22,12 @@ use super::{AnswerForm, Dialect, ErrorForm, Members, Request, Route};
 use crate::Body;
 use crate::json::bounded::{AtMost, each};
 use crate::json::diagnose::{self, Items};
-use crate::json::nested;
-use crate::json::nested::Plan;
-use crate::refusal::amended;
+use crate::json::nested::{self, Plan};
+use crate::json::parse;
+use crate::refusal::{amended, misspelt};
 use crate::rows::columns::{Context, shown};
 use crate::rows::pictures;
-use crate::rows::tabular::{self, as_column};
+use crate::rows::tabular::as_column;
 use crate::sample::protocol_sample;
 use crate::unlike;
 pub(crate) use asked::Asked;
@@ -123,7 +123,7 @@ fn read(
     each(inputs.get(), "inputs", |position, input| {
         let target = format!("inputs[{position}]");
         let input: Input<'_> =
-            tabular::parse(input, &target).map_err(|error| amended(error, || misspelt(input)))?;
+            parse(input, &target).map_err(|error| amended(error, || misspelt(input, MEMBERS)))?;
         let tensor = read_input(context, input, &mut binary, &target)?;
         // One too many passes: an input that is given twice is refused later, by its name.
         if tensors.len() > most {
@@ -137,12 +137,6 @@ fn read(
         return Err(left_over(binary));
     }
     Ok(tensors)
-}
-
-/// Words for members of an input in another letter case, as .NET writes them by itself.
-fn misspelt(input: &str) -> String {
-    let other = unlike::other_case(input.as_bytes(), MEMBERS);
-    other.map(|other| format!("; {other}")).unwrap_or_default()
 }
 
 /// The error for binary data that no input declares.
@@ -164,55 +158,62 @@ fn read_input(
     let AtMost(given) = &input.shape;
     let shape: Option<Shape> = given.iter().map(|n| usize::try_from(*n).ok()).collect();
     let sized = shape.and_then(|shape| Some((element_count(&shape)?, shape)));
-    let (name, ty) = (input.name, spec.element_type);
+    let name = &input.name;
     let (count, shape) = sized.ok_or_else(|| {
         let message = format!("input {name:?}: shape {given:?} is too large");
         ScoreError::invalid(target, message)
     })?;
-    let data_target = format!("{target}.data");
-    let wrong = |message: String| ScoreError::invalid(&data_target, message);
-    let binary_data_size = input.parameters.and_then(|p| p.binary_data_size);
-    let data = match (binary_data_size, input.data) {
-        (Some(size), None) => {
-            let (bytes, rest) = binary.split_at_checked(size).ok_or_else(|| {
-                wrong(format!(
-                    "input {name:?}: the body ends before its {size} binary bytes"
-                ))
-            })?;
-            *binary = rest;
-            TensorData::from_le_bytes(ty, count, bytes).ok_or_else(|| {
-                wrong(format!(
-                    "input {name:?}: {size} binary bytes are no {} of shape {given:?}",
-                    ty.datatype(),
-                ))
-            })?
-        }
-        (None, Some(data)) => {
-            let text = data.get();
-            let plan = Plan::new(1, count);
-            let tensor = match nested::read_array(text, ty, plan) {
-                Some(tensor) => tensor,
-                None => diagnose::read_array(context, text, spec, &data_target)?,
-            };
-            // Flat or nested: only the order of the elements and their number count.
-            tensor.into_parts().1
-        }
-        (Some(_), Some(_)) => {
-            return Err(wrong(format!(
-                "input {name:?}: give data or binary_data_size, not both"
-            )));
-        }
-        (None, None) => return Err(wrong(format!("input {name:?}: missing field `data`"))),
-    };
+    let data_target = &format!("{target}.data");
+    let data = read_data(context, spec, &input, count, binary, data_target)?;
     let got = data.len();
     let tensor = Tensor::new(shape, data).map_err(|_| {
-        wrong(format!(
-            "input {name:?}: shape {given:?} needs {count} values, got {got}"
-        ))
+        let message = format!("input {name:?}: shape {given:?} needs {count} values, got {got}");
+        ScoreError::invalid(data_target, message)
     })?;
     let tensor = as_column(tensor, spec);
     spec.check(&tensor, target)?;
+    let name = input.name;
     Ok(NamedTensor { name, tensor })
+}
+
+/// The elements of an input, of which there should be `count`: its member `data`, or its bytes behind the JSON.
+fn read_data(
+    context: Context<'_>,
+    spec: &TensorSpec,
+    input: &Input<'_>,
+    count: usize,
+    binary: &mut &[u8],
+    target: &str,
+) -> Result<TensorData, ScoreError> {
+    let (name, AtMost(shape)) = (&input.name, &input.shape);
+    let ty = spec.element_type;
+    let wrong = |message: String| ScoreError::invalid(target, format!("input {name:?}: {message}"));
+    let size = input.parameters.as_ref().and_then(|p| p.binary_data_size);
+    match (size, input.data) {
+        (Some(size), None) => {
+            let (bytes, rest) = binary
+                .split_at_checked(size)
+                .ok_or_else(|| wrong(format!("the body ends before its {size} binary bytes")))?;
+            *binary = rest;
+            TensorData::from_le_bytes(ty, count, bytes).ok_or_else(|| {
+                let datatype = ty.datatype();
+                wrong(format!(
+                    "{size} binary bytes are no {datatype} of shape {shape:?}"
+                ))
+            })
+        }
+        (None, Some(data)) => {
+            let text = data.get();
+            let tensor = match nested::read_array(text, ty, Plan::new(1, count)) {
+                Some(tensor) => tensor,
+                None => diagnose::read_array(context, text, spec, target)?,
+            };
+            // Flat or nested: only the order of the elements and their number count.
+            Ok(tensor.into_parts().1)
+        }
+        (Some(_), Some(_)) => Err(wrong("give data or binary_data_size, not both".to_owned())),
+        (None, None) => Err(wrong("missing field `data`".to_owned())),
+    }
 }
 
 /// Pictures in a BYTES tensor, for an input of numbers that takes pictures. The tensor's shape says only how many there are.
@@ -269,11 +270,6 @@ fn find_input<'a>(
             shown(&input.datatype)
         )),
     }
-}
-
-fn parse<'a, T: Deserialize<'a>>(target: &str, json: &'a RawValue) -> Result<T, ScoreError> {
-    serde_json::from_str(json.get())
-        .map_err(|error| ScoreError::invalid(target, format!("{target}: {error}")))
 }
 
 /// An input or output in the model's description; the shape is `null` if none is declared.

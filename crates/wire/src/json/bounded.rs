@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAcce
 use serde_json::value::RawValue;
 
 use super::diagnose::Items;
-use crate::rows::tabular::parse;
+use super::parse;
 
 /// Members an object may have, and names a list. Each costs some hundred bytes beside its text.
 pub(crate) const MAX_NAMES: usize = 1 << 16;
@@ -80,7 +80,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 }
 
-/// Adds the names of an object's members to those that are known, of which there may be [`MAX_NAMES`].
+/// Adds the names of the members of the object at the start of a text to those that are known, of which there may be
+/// [`MAX_NAMES`].
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] if it is no object, or one name too many comes.

@@ -7,9 +7,8 @@ use serde_json::value::RawValue;
 
 pub(crate) use super::columns::Context;
 use crate::json::bounded::{self, each};
-use crate::json::diagnose;
-use crate::json::nested;
-use crate::json::nested::Plan;
+use crate::json::nested::{self, Plan};
+use crate::json::{diagnose, parse};
 use crate::refusal::amended;
 use crate::rows::columns::{Layout, Part, list, shown};
 use crate::rows::pictures;
@@ -33,8 +32,10 @@ pub(crate) fn read_text(context: Context<'_>, text: &str) -> Result<Vec<NamedTen
     if text.starts_with('{') && !encoded {
         return read_members(context, text);
     }
-    if first_element(text).is_some_and(|element| element.starts_with('{')) && !encoded {
-        return read_objects(context, text);
+    if let Some(first) = first_element(text).filter(|first| first.starts_with('{'))
+        && !encoded
+    {
+        return read_objects(context, text, first);
     }
     if let [spec] = &context.signature.inputs[..] {
         let tensor = read_tensor(context, text, spec, context.target)?;
@@ -170,29 +171,54 @@ fn rows_of(
     Ok(text)
 }
 
-/// `[{"age": 22, "sex": "male"}, ...]`
-fn read_objects(context: Context<'_>, text: &str) -> Result<Vec<NamedTensor>, ScoreError> {
+/// `[{"age": 22, "sex": "male"}, ...]`; `first` is the text from the first row on. All rows have the names of that one.
+fn read_objects(
+    context: Context<'_>,
+    text: &str,
+    first: &str,
+) -> Result<Vec<NamedTensor>, ScoreError> {
     let Context { target, .. } = context;
-    let names = names_of_rows(context, text)?;
-    let layout = layout_of_members(context, &names)?;
+    let mut names = BTreeSet::new();
+    bounded::each_name(first, &format!("{target}[0]"), &mut names)?;
+    let names: Vec<String> = names.into_iter().collect();
+    let Ok(layout) = layout_of_members(context, &names) else {
+        return Err(unlike_rows(context, text));
+    };
     let mut table = Table::new(context, layout);
     // One row after the other: together they would cost many times their text.
     each(text, target, |position, row| {
-        let place = format!("{target}[{position}]");
-        let row = bounded::members(row, &place)?;
-        if row.len() < names.len() {
-            let absent = names.iter().find(|name| !row.contains_key(name.as_str()));
-            let absent = absent.map(|name| shown(name)).unwrap_or_default();
-            let message =
-                format!("{place}: {absent} is missing; every row must have the same members");
-            return Err(ScoreError::invalid(place, message));
-        }
+        let row = bounded::members(row, &format!("{target}[{position}]"))?;
         // A map returns its members in the order of their names.
+        if !row.keys().eq(&names) {
+            return Err(unlike_rows(context, text));
+        }
         let values: Vec<&RawValue> = row.values().copied().collect();
         table.push(&values, |value| value.get());
         Ok(())
     })?;
     table.finish()
+}
+
+/// Reads rows once more for the error of those whose names differ or do not fit the model: first what is wrong with the
+/// names of all rows together, then the first row that lacks one of them.
+fn unlike_rows(context: Context<'_>, text: &str) -> ScoreError {
+    let Context { target, .. } = context;
+    let checked = names_of_rows(context, text).and_then(|names| {
+        layout_of_members(context, &names)?;
+        each(text, target, |position, row| {
+            let place = format!("{target}[{position}]");
+            let row = bounded::members(row, &place)?;
+            let Some(absent) = names.iter().find(|name| !row.contains_key(name.as_str())) else {
+                return Ok(());
+            };
+            let absent = shown(absent);
+            let message =
+                format!("{place}: {absent} is missing; every row must have the same members");
+            Err(ScoreError::invalid(place, message))
+        })
+    });
+    let same = || context.wrong("every row must have the same members");
+    checked.err().unwrap_or_else(same)
 }
 
 /// The names of all members that any row has, in their order.
@@ -306,14 +332,6 @@ pub(crate) fn as_column(tensor: Tensor, spec: &TensorSpec) -> Tensor {
 
 fn first_element(array: &str) -> Option<&str> {
     array.strip_prefix('[').map(str::trim_ascii_start)
-}
-
-pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(
-    text: &'a str,
-    target: &str,
-) -> Result<T, ScoreError> {
-    serde_json::from_str(text)
-        .map_err(|error| ScoreError::invalid(target, format!("{target}: {error}")))
 }
 
 #[cfg(test)]

@@ -81,6 +81,18 @@ fn mistakes_in_tables_are_named_with_their_place() {
         ),
         (r#"{"data":[{"age":1,"cabin":2}]}"#, "no input \"cabin\""),
         (
+            r#"{"data":[{"age":1},{"age":2},{"cabin":3}]}"#,
+            "no input \"cabin\"",
+        ),
+        (
+            r#"{"data":[{"cabin":1},{"age":2,"berth":3}]}"#,
+            "no input \"berth\", \"cabin\"",
+        ),
+        (
+            r#"{"data":[{"age":1},{"sex":"f"},7]}"#,
+            "data[2]: invalid type",
+        ),
+        (
             r#"{"data":[[1,"m"]]}"#,
             "data[0]: 2 values where 3 are expected (\"age\", \"sex\", \"deck\")",
         ),

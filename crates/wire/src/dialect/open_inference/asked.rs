@@ -8,10 +8,9 @@ use serde::ser::{self, SerializeMap};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::parse;
 use crate::json::bounded::{MAX_ECHO_BYTES, compact, each};
+use crate::json::parse;
 use crate::rows::columns::shown;
-use crate::rows::tabular;
 
 /// The options of a request.
 #[derive(Debug)]
@@ -67,7 +66,7 @@ const BINARY_DATA_OUTPUT: &str = "binary_data_output";
 
 impl Parameters {
     fn read(raw: &RawValue) -> Result<Self, ScoreError> {
-        let parameters: RequestParameters = parse("parameters", raw)?;
+        let parameters: RequestParameters = parse(raw.get(), "parameters")?;
         let mut text = String::new();
         if parameters.are_others {
             check_returned("parameters", raw)?;
@@ -177,7 +176,7 @@ impl Asked {
         let given = |raw: &&RawValue| raw.get() != "null";
         let (id, outputs) = (id.filter(given), outputs.filter(given));
         let parameters = parameters.filter(given);
-        let id = id.map(|id| check_returned("id", id).and_then(|()| parse("id", id)));
+        let id = id.map(|id| check_returned("id", id).and_then(|()| parse(id.get(), "id")));
         let id = id.transpose()?;
         let parameters = parameters.map(Parameters::read).transpose()?;
         let parameters = parameters.unwrap_or_default();
@@ -213,7 +212,7 @@ fn requested_outputs(
     let mut chosen: Vec<AskedOutput> = Vec::new();
     each(list.get(), "outputs", |position, output| {
         let target = format!("outputs[{position}]");
-        let output: RequestedOutput = tabular::parse(output, &target)?;
+        let output: RequestedOutput = parse(output, &target)?;
         let output = output.find(signature, all_binary, &target)?;
         if chosen.iter().any(|other| other.source == output.source) {
             let message = format!("{target}: this output is asked for twice");

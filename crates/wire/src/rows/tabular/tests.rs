@@ -82,6 +82,10 @@ fn named_columns_are_put_in_order_wherever_names_stand() {
             "no input \"hight\", and columns are missing: \"height\"",
         ),
         (
+            r#"{"data":[{"x":3},{"x":3,"height":1,"weight":2}]}"#,
+            "data[0]: \"height\" is missing",
+        ),
+        (
             r#"{"data":{"x":[1],"weight":[2,3],"height":[1,4]}}"#,
             "data.x: 1 values where the columns before have 2",
         ),
