@@ -114,7 +114,7 @@ fn read(
     inputs: &RawValue,
     mut binary: &[u8],
 ) -> Result<Vec<NamedTensor>, ScoreError> {
-    let most = context.signature.inputs.len();
+    let most = context.signature.inputs.len() + context.signature.optional.len();
     let mut tensors: Vec<NamedTensor> = Vec::with_capacity(most);
     each(inputs.get(), "inputs", |position, input| {
         let target = format!("inputs[{position}]");
