@@ -17,10 +17,10 @@ mod unlike;
 
 use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError, TensorData};
 
+pub use dialect::AnswerForm;
 pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
-pub use dialect::{AnswerForm, DIALECTS, Dialect};
 pub use embeddings::{EmbeddingsRequest, VectorEncoding, read_embeddings, write_embeddings};
 pub use format::gzip::unpacked_bytes;
 pub use format::image::{picture_document, picture_in_words};

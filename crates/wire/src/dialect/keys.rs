@@ -19,10 +19,9 @@ use serde_json::{Value, json};
 
 use super::{Dialect, alone, azure_ml};
 use crate::Body;
+use crate::Declared;
 use crate::describe::Parts;
 use crate::describe::schema::{any_of, open};
-
-use crate::Declared;
 use crate::format::NPY_MAGIC;
 use crate::format::npy;
 use crate::format::raw;
