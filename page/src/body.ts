@@ -1,4 +1,4 @@
-// Request bodies: one input in every dialect the server speaks.
+// Request bodies: one input in each dialect that the page can write, which are some of those the server reads.
 
 import type { Model } from "./model.ts";
 

@@ -1,13 +1,12 @@
 //! Made-up requests and answers, the same in every run.
 
 use std::fmt;
-use std::time::Duration;
 
 use score::{
-    CacheOutcome, Character, Dim, ElementType, Evidence, InferenceResponse, ModelDigest,
-    ModelMetadata, ModelOptions, ModelSignature, NamedTensor, Rows, Tensor, TensorData, TensorSpec,
-    Timings,
+    CacheOutcome, ElementType, InferenceResponse, ModelDigest, ModelMetadata, ModelSignature,
+    NamedTensor, Tensor, TensorData, Timings,
 };
+use wire::samples;
 
 pub(crate) use crate::visitors::COLUMNS;
 
@@ -88,36 +87,14 @@ pub(crate) fn input(rows: usize) -> Tensor {
 
 /// A model of one input, whose answers are what the sample says.
 pub(crate) fn metadata(answer: &Tensor) -> ModelMetadata {
-    let spec = |name: &str, element_type, row: &[usize]| TensorSpec {
-        name: name.into(),
-        element_type,
-        shape: Some(
-            std::iter::once(Dim::Dynamic(None))
-                .chain(row.iter().copied().map(Dim::Fixed))
-                .collect(),
-        ),
+    let spec = |name, element_type, row: &[usize]| {
+        let lengths = row.iter().map(|length| i64::try_from(*length).unwrap());
+        let axes: Vec<i64> = std::iter::once(-1).chain(lengths).collect();
+        samples::spec(name, element_type, &axes)
     };
     let input = spec("x", ElementType::Float32, &[COLUMNS]);
     let output = spec("y", answer.element_type(), &answer.shape()[1..]);
-    ModelMetadata {
-        name: "m".into(),
-        version: "1".into(),
-        default_outputs: vec![0],
-        signature: ModelSignature::of_tensors(vec![input], vec![output]),
-        character: Character {
-            rows: Rows::Independent,
-            evidence: Evidence::Declared,
-            rows_reason: String::new(),
-            operator: None,
-            warning: None,
-            deterministic: Some(true),
-        },
-        memoize: true,
-        options: ModelOptions::default(),
-        digest: digest(),
-        text: None,
-        load_time: Duration::ZERO,
-    }
+    samples::metadata(ModelSignature::of_tensors(vec![input], vec![output]))
 }
 
 pub(crate) fn digest() -> ModelDigest {

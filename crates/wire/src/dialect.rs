@@ -37,10 +37,6 @@ pub struct Dialect {
     pub answer: &'static str,
     /// Members beside [`Dialect::member`] that change how a body is read or answered.
     pub options: &'static [&'static str],
-    /// The dialect's own paths, below the path that accepts all dialects.
-    pub route: Route,
-    /// How the dialect's own paths write errors.
-    pub errors: ErrorForm,
     /// Whether a body with [`Dialect::member`] is of this dialect, if several dialects have that member.
     pub(crate) recognises: fn(&RawValue, &Members<'_>) -> bool,
     pub(crate) read: fn(&Request<'_>) -> Result<Body, ScoreError>,
@@ -48,8 +44,6 @@ pub struct Dialect {
     /// The schema of a request; `None` for models that do not take this dialect.
     pub(crate) request_schema: fn(&Parts<'_>) -> Option<Value>,
     pub(crate) answer_schema: fn(&Parts<'_>) -> Value,
-    /// A request of one row that the model can score as it is.
-    pub(crate) sample: fn(&ModelMetadata) -> Option<Value>,
 }
 
 /// All dialects. If several have the same member, the first one that recognises a body reads it.
@@ -66,24 +60,6 @@ pub static DIALECTS: &[&Dialect] = &[
     &keys::KEYS,
 ];
 
-/// Where a dialect is accepted beside the model's path, which accepts all dialects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Route {
-    /// Nowhere else.
-    Model,
-    /// `v2/models/{model}/infer`
-    Protocol,
-}
-
-/// How a path writes its errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorForm {
-    /// `{"error": {"code", "message", "request_id", "target"}}`
-    Plain,
-    /// `{"error": "message"}`, as the Open Inference Protocol has it.
-    Protocol,
-}
-
 impl Dialect {
     /// The dialect of a body whose inputs are `value`, under `member`.
     fn of(member: &str, value: &RawValue, members: &Members<'_>) -> Option<&'static Self> {
@@ -96,11 +72,6 @@ impl Dialect {
     pub fn documentation(&self) -> String {
         format!("| {}: {} | {} |", self.name, self.body, self.answer)
     }
-
-    /// Its request of one row, if the model takes it and the row is not too large for a sample.
-    pub fn sample(&self, metadata: &ModelMetadata) -> Option<Value> {
-        (self.sample)(metadata)
-    }
 }
 
 impl fmt::Debug for Dialect {
@@ -112,11 +83,6 @@ impl fmt::Debug for Dialect {
 /// Recognises every body, for a dialect whose member no other dialect has.
 fn alone(_: &RawValue, _: &Members<'_>) -> bool {
     true
-}
-
-/// No sample, for dialects that have none of their own.
-fn no_sample(_: &ModelMetadata) -> Option<Value> {
-    None
 }
 
 /// A body of JSON whose dialect is known.

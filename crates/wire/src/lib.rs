@@ -17,10 +17,10 @@ mod unlike;
 
 use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError, TensorData};
 
+pub use dialect::AnswerForm;
 pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
-pub use dialect::{AnswerForm, DIALECTS, Dialect, ErrorForm};
 pub use embeddings::{EmbeddingsRequest, VectorEncoding, read_embeddings, write_embeddings};
 pub use format::gzip::unpacked_bytes;
 pub use format::image::{picture_document, picture_in_words};
@@ -28,7 +28,7 @@ use format::{Format, charset, csv, gzip, image, npy, raw};
 pub use format::{is_packed, is_raw};
 use refusal::{advice, amended, not_an_object};
 use rows::columns::Context;
-pub use sample::{sample_request, sample_shape};
+pub use sample::{protocol_sample, sample_request, sample_shape};
 
 /// What a body holds.
 #[derive(Debug)]
@@ -274,7 +274,8 @@ pub fn encode(
         let weight = accept::weight_if_named(accept, npy::CONTENT_TYPE);
         weight > 0.0 && weight >= accept::weight(accept, "application/json")
     });
-    if wants_npy && form.dialect.errors != ErrorForm::Protocol {
+    // The Open Inference Protocol has binary tensors of its own.
+    if wants_npy && form.asked.is_none() {
         return npy::answer(form.outputs(metadata), metadata, response);
     }
     let write = form.dialect.write;

@@ -48,7 +48,7 @@ fn sample(spec: &TensorSpec, shape: &[usize]) -> Value {
 }
 
 /// The same request in the Open Inference Protocol.
-pub(crate) fn protocol_sample(signature: &ModelSignature) -> Option<Value> {
+pub fn protocol_sample(signature: &ModelSignature) -> Option<Value> {
     let sample = sample_request(signature)?;
     let data = &sample["data"];
     let inputs = signature.inputs.iter().map(|spec| {

@@ -6,9 +6,9 @@ mod paths;
 
 use score::{ElementType, ModelMetadata};
 use serde_json::{Map, Value, json};
-use wire::ErrorForm as Form;
 use wire::describe::schema::{self, open, reference};
 
+use super::reply::ErrorForm;
 use crate::app::App;
 use crate::models::{Models, NoModel};
 use crate::problem::ErrorCode;
@@ -115,11 +115,11 @@ fn header_references(names: &[&str]) -> Map<String, Value> {
 fn responses(loaded: &[&ModelMetadata]) -> Map<String, Value> {
     let mut all = of_models(loaded, |metadata| {
         vec![
-            ("answer", bodies::answer(metadata, Form::Plain)),
-            ("protocol", bodies::answer(metadata, Form::Protocol)),
+            ("answer", bodies::answer(metadata, "answer")),
+            ("protocol", bodies::answer(metadata, "protocol_answer")),
         ]
     });
-    for form in [Form::Plain, Form::Protocol] {
+    for form in [ErrorForm::Own, ErrorForm::OpenInference] {
         for (status, name, description) in PROBLEMS {
             all.insert(name_in(form, name), problem(status, description, form));
         }
@@ -127,7 +127,7 @@ fn responses(loaded: &[&ModelMetadata]) -> Map<String, Value> {
     all
 }
 
-fn problem(status: u16, description: &str, form: Form) -> Value {
+fn problem(status: u16, description: &str, form: ErrorForm) -> Value {
     let headers: &[&str] = match status {
         405 => &["X-Request-Id", "Allow"],
         503 => &["X-Request-Id", "Retry-After"],

@@ -7,7 +7,7 @@ use score::{NamedTensor, ScoreError};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Answer, Dialect, ErrorForm, Route, alone, no_sample};
+use super::{Answer, Dialect, alone};
 use crate::Encoded;
 use crate::describe::schema::{any_of, closed, open};
 use crate::describe::{Parts, rows_by_name};
@@ -16,7 +16,6 @@ use crate::json::output::Bare;
 use crate::refusal::amended;
 use crate::rows::columns::Context;
 use crate::rows::tabular;
-use crate::sample::sample_request;
 
 /// `{"data": rows}`
 pub(crate) static DATA: Dialect = Dialect {
@@ -25,8 +24,6 @@ pub(crate) static DATA: Dialect = Dialect {
     body: r#"`{"data": rows}`"#,
     answer: "the bare result, `[7,2]`; an object by output name if there are several outputs",
     options: &["method", "GlobalParameters", "params"],
-    route: Route::Model,
-    errors: ErrorForm::Plain,
     recognises: alone,
     read: |request| {
         request.rows(
@@ -37,7 +34,6 @@ pub(crate) static DATA: Dialect = Dialect {
     write: write_bare,
     request_schema: |parts| Some(open([("data", parts.rows.clone())], 1)),
     answer_schema: |parts| parts.result.clone(),
-    sample: |metadata| sample_request(&metadata.signature),
 };
 
 /// `{"Inputs": ..., "GlobalParameters": ...}`
@@ -47,8 +43,6 @@ pub(crate) static INPUTS: Dialect = Dialect {
     body: r#"`{"Inputs": {"data": rows}, "GlobalParameters": ...}`"#,
     answer: r#"`{"Results": [7,2]}`"#,
     options: &["GlobalParameters"],
-    route: Route::Model,
-    errors: ErrorForm::Plain,
     recognises: alone,
     read: |request| {
         request.rows(
@@ -59,7 +53,6 @@ pub(crate) static INPUTS: Dialect = Dialect {
     write: |answer| answer.under("Results"),
     request_schema: inputs_schema,
     answer_schema: |parts| closed([("Results", parts.result.clone())], 1),
-    sample: no_sample,
 };
 
 fn inputs_schema(parts: &Parts<'_>) -> Option<Value> {

@@ -17,12 +17,11 @@ use serde::de::Deserializer;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Dialect, ErrorForm, Route, alone, azure_ml, no_sample};
+use super::{Dialect, alone, azure_ml};
 use crate::Body;
+use crate::Declared;
 use crate::describe::Parts;
 use crate::describe::schema::{any_of, open};
-
-use crate::Declared;
 use crate::format::NPY_MAGIC;
 use crate::format::npy;
 use crate::format::raw;
@@ -38,8 +37,6 @@ pub(crate) static KEYS: Dialect = Dialect {
     body: r#"`{"keys": ["42", "43"]}`: rows that are stored in Redis, see [features by key](features.md)"#,
     answer: "the bare result",
     options: &[],
-    route: Route::Model,
-    errors: ErrorForm::Plain,
     recognises: alone,
     read: |request| {
         let max_rows = request.metadata.options.max_rows;
@@ -49,7 +46,6 @@ pub(crate) static KEYS: Dialect = Dialect {
     write: azure_ml::write_bare,
     request_schema: schema,
     answer_schema: |parts| parts.result.clone(),
-    sample: no_sample,
 };
 
 fn schema(parts: &Parts<'_>) -> Option<Value> {

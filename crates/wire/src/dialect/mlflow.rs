@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{AnswerForm, Dialect, ErrorForm, Request, Route, alone, azure_ml, method, no_sample};
+use super::{AnswerForm, Dialect, Request, alone, azure_ml, method};
 use crate::Body;
 use crate::describe::schema::{any_of, open};
 use crate::describe::{Parts, predictions, split};
@@ -29,8 +29,6 @@ pub(crate) static INPUT_DATA: Dialect = Dialect {
     body: r#"`{"input_data": {"columns": [...], "index": [...], "data": rows}}`, `{"input_data": rows}`"#,
     answer: "the bare result",
     options: PARAMETERS,
-    route: Route::Model,
-    errors: ErrorForm::Plain,
     recognises: alone,
     read: |request| read_split_or_rows(&INPUT_DATA, request),
     write: azure_ml::write_bare,
@@ -39,7 +37,6 @@ pub(crate) static INPUT_DATA: Dialect = Dialect {
         Some(open([("input_data", table)], 1))
     },
     answer_schema: |parts| parts.result.clone(),
-    sample: no_sample,
 };
 
 /// `{"dataframe_split": {"columns", "index", "data"}}`
@@ -86,14 +83,11 @@ const SCORING_SERVER: Dialect = Dialect {
     body: "",
     answer: r#"`{"predictions": [7,2]}`; an object for each row if there are several outputs"#,
     options: PARAMETERS,
-    route: Route::Model,
-    errors: ErrorForm::Plain,
     recognises: alone,
     read: read_inputs,
     write: |answer| answer.under("predictions"),
     request_schema: |_| None,
     answer_schema: predictions_schema,
-    sample: no_sample,
 };
 
 fn predictions_schema(parts: &Parts<'_>) -> Value {

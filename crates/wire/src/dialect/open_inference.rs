@@ -18,7 +18,7 @@ use serde::de::Deserializer;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{AnswerForm, Dialect, ErrorForm, Members, Request, Route};
+use super::{AnswerForm, Dialect, Members, Request};
 use crate::Body;
 use crate::json::bounded::{AtMost, each};
 use crate::json::diagnose::{self, Items};
@@ -28,7 +28,6 @@ use crate::refusal::{amended, misspelt};
 use crate::rows::columns::{Context, shown};
 use crate::rows::pictures;
 use crate::rows::tabular::as_column;
-use crate::sample::protocol_sample;
 use crate::unlike;
 pub(crate) use asked::Asked;
 
@@ -39,14 +38,11 @@ pub(crate) static OPEN_INFERENCE: Dialect = Dialect {
     body: r#"`{"inputs": [{"name": "x", "shape": [1,784], "datatype": "FP32", "data": [...]}]}`, data flat or nested; `"outputs": [{"name": ...}]` to choose"#,
     answer: r#"`{"model_name", "outputs": [{"name", "datatype", "shape", "data"}]}`"#,
     options: &["id", "outputs", "parameters"],
-    route: Route::Protocol,
-    errors: ErrorForm::Protocol,
     recognises,
     read: read_body,
     write: answer::write,
     request_schema: |parts| Some(parts.protocol_request.clone()),
     answer_schema: |parts| parts.protocol_answer.clone(),
-    sample: |metadata| protocol_sample(&metadata.signature),
 };
 
 /// The extensions of the protocol that the handler serves.
@@ -118,7 +114,7 @@ fn read(
     inputs: &RawValue,
     mut binary: &[u8],
 ) -> Result<Vec<NamedTensor>, ScoreError> {
-    let most = context.signature.inputs.len();
+    let most = context.signature.inputs.len() + context.signature.optional.len();
     let mut tensors: Vec<NamedTensor> = Vec::with_capacity(most);
     each(inputs.get(), "inputs", |position, input| {
         let target = format!("inputs[{position}]");

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use score::ScoreError;
 
-use super::{AnswerForm, Dialect, ErrorForm, Request, Route, alone, method, no_sample};
+use super::{AnswerForm, Dialect, Request, alone, method};
 use crate::Body;
 use crate::describe::schema::{closed, open};
 use crate::describe::{Parts, predictions, rows_by_name};
@@ -20,8 +20,6 @@ pub(crate) static INSTANCES: Dialect = Dialect {
     body: r#"`{"instances": rows}`"#,
     answer: r#"`{"predictions": [7,2]}`; an object for each row if there are several outputs"#,
     options: &["signature_name"],
-    route: Route::Model,
-    errors: ErrorForm::Plain,
     recognises: alone,
     read: |request| {
         let inputs = tabular::read(request.context("instances"), request.value)?;
@@ -30,7 +28,6 @@ pub(crate) static INSTANCES: Dialect = Dialect {
     write: |answer| answer.under("predictions"),
     request_schema: |parts| Some(open([("instances", parts.rows.clone())], 1)),
     answer_schema: predictions_schema,
-    sample: no_sample,
 };
 
 fn predictions_schema(parts: &Parts<'_>) -> Value {
@@ -45,8 +42,6 @@ pub(crate) static INPUTS: Dialect = Dialect {
     body: r#"`{"inputs": {"a": [...], "b": [...]}}`"#,
     answer: r#"`{"outputs": [7,2]}`, and the same under `predictions` unless `signature_name` is given"#,
     options: &["signature_name"],
-    route: Route::Model,
-    errors: ErrorForm::Plain,
     recognises: |value, members| {
         let own = members.get("signature_name").is_some();
         own || (value.get().starts_with('{') && members.get("params").is_none())
@@ -58,7 +53,6 @@ pub(crate) static INPUTS: Dialect = Dialect {
         Some(open([("inputs", columns)], 1))
     },
     answer_schema: |parts| open([("outputs", parts.result.clone())], 1),
-    sample: no_sample,
 };
 
 fn read_columns(request: &Request<'_>) -> Result<Body, ScoreError> {

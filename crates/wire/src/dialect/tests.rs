@@ -6,8 +6,9 @@ use score::{
 };
 use serde_json::{Value, json};
 
+use super::DIALECTS;
 use crate::samples::{metadata, spec};
-use crate::{Body, DIALECTS, Declared, Decoded, Limits, PayloadError};
+use crate::{Body, Declared, Decoded, Limits, PayloadError};
 
 const LIMITS: Limits = Limits {
     max_bytes: 1 << 20,
@@ -356,6 +357,25 @@ fn what_is_refused_is_told_the_forms_that_are_taken() {
     )
     .unwrap_err();
     assert!(refused.contains("not both"), "{refused}");
+}
+
+#[test]
+fn optional_inputs_count_among_the_inputs_of_the_protocol() {
+    let mut model = matrix();
+    let single = |name| spec(name, ElementType::Float32, &[1]);
+    model.signature.optional = vec![single("scale"), single("offset")];
+    // Data before its shape is left to the careful path.
+    let inputs = |names: &[&str]| {
+        let one = |name: &&str| match *name {
+            "x" => json!({ "name": "x", "datatype": "FP32", "data": [1, 2], "shape": [1, 2] }),
+            other => json!({ "name": other, "datatype": "FP32", "data": [3], "shape": [1] }),
+        };
+        json!({ "inputs": names.iter().map(one).collect::<Vec<_>>() }).to_string()
+    };
+    let all = read(&model, &inputs(&["x", "scale", "offset"])).unwrap();
+    assert_eq!(all.inputs.len(), 3);
+    let refused = read(&model, &inputs(&["x", "scale", "offset", "x", "x"])).unwrap_err();
+    assert!(refused.contains("the 3 inputs"), "{refused}");
 }
 
 #[test]

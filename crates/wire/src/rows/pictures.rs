@@ -4,14 +4,14 @@
 //! a BYTES tensor (KServe), with the rows as lists, as objects of one member, or bare.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use score::{InputOptions, NamedTensor, ScoreError, Tensor, TensorSpec};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer};
 
 use super::columns::Context;
 use crate::format::{base64, image};
+use crate::json::bounded;
+use crate::json::diagnose::Items;
 
 /// The most bytes that the tensors of all pictures in one request may take.
 const MAX_TENSOR_BYTES: usize = 192 << 20;
@@ -149,12 +149,13 @@ fn collect<'a>(text: &'a str, depth: usize, leaves: &mut Vec<Cow<'a, str>>) -> O
         }
         _ if depth == MAX_DEPTH => None,
         b'[' => {
-            let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-            let mut items = items.into_iter();
-            items.try_for_each(|item| collect(item.get(), depth + 1, leaves))
+            let items = Items(|_, item| collect(item, depth + 1, leaves).is_some());
+            let mut json = serde_json::Deserializer::from_str(text);
+            json.deserialize_seq(items).ok()?;
+            json.end().ok()
         }
         b'{' => {
-            let members: BTreeMap<Text<'_>, &RawValue> = serde_json::from_str(text).ok()?;
+            let members = bounded::members(text, "").ok()?;
             let is_alone = members.len() == 1;
             let only = members.into_values().next().filter(|_| is_alone)?;
             collect(only.get(), depth + 1, leaves)
@@ -163,7 +164,7 @@ fn collect<'a>(text: &'a str, depth: usize, leaves: &mut Vec<Cow<'a, str>>) -> O
     }
 }
 
-#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Adds up pictures that become the rows of one tensor.

@@ -3,7 +3,7 @@
 use score::{Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec};
 use serde_json::{Value, json};
 use wire::describe::schema::reference;
-use wire::{DIALECTS, Declared, ErrorForm as Form, Limits};
+use wire::{Declared, Limits, protocol_sample, sample_request};
 
 use super::header_references;
 
@@ -22,7 +22,7 @@ pub(super) fn json(schema: Value) -> Value {
 pub(super) fn request(metadata: &ModelMetadata) -> Value {
     let signature = &metadata.signature;
     let mut content = json(reference(&format!("{}.request", metadata.name)));
-    if let Some(example) = sample_in(Form::Plain, metadata) {
+    if let Some(example) = sample_request(signature) {
         content["application/json"]["example"] = example;
     }
     if is_table(signature) {
@@ -47,7 +47,7 @@ pub(super) fn request(metadata: &ModelMetadata) -> Value {
 /// A body in the Open Inference Protocol.
 pub(super) fn protocol_request(metadata: &ModelMetadata) -> Value {
     let mut content = json(reference(&format!("{}.protocol_request", metadata.name)));
-    if let Some(example) = sample_in(Form::Protocol, metadata) {
+    if let Some(example) = protocol_sample(&metadata.signature) {
         content["application/json"]["example"] = example;
     }
     content[BINARY] = plain(
@@ -58,12 +58,8 @@ pub(super) fn protocol_request(metadata: &ModelMetadata) -> Value {
     json!({ "required": true, "content": content })
 }
 
-/// The answer in the form of the path.
-pub(super) fn answer(metadata: &ModelMetadata, form: Form) -> Value {
-    let part = match form {
-        Form::Plain => "answer",
-        Form::Protocol => "protocol_answer",
-    };
+/// The answer of which the model's schema `part` tells.
+pub(super) fn answer(metadata: &ModelMetadata, part: &str) -> Value {
     let mut content = json(reference(&format!("{}.{part}", metadata.name)));
     content[BINARY] =
         plain("In the Open Inference Protocol: JSON, then the outputs wanted as bytes.".to_owned());
@@ -81,12 +77,6 @@ pub(super) fn answer(metadata: &ModelMetadata, form: Form) -> Value {
         "headers": header_references(&headers),
         "content": content,
     })
-}
-
-/// A request of one row in the dialect whose paths have that form.
-fn sample_in(form: Form, metadata: &ModelMetadata) -> Option<Value> {
-    let mut own = DIALECTS.iter().filter(|dialect| dialect.errors == form);
-    own.find_map(|dialect| dialect.sample(metadata))
 }
 
 /// A body that no schema describes further.

@@ -2,19 +2,20 @@
 
 use score::ModelMetadata;
 use serde_json::{Map, Value, json};
-use wire::ErrorForm as Form;
 use wire::describe::schema::{open, reference};
 
 use super::{bodies, header_references};
 use crate::http::metrics;
-use crate::http::route::PREFIX;
+use crate::http::reply::ErrorForm;
+use crate::http::route::{PREFIX, error_form};
 use crate::models::Models;
 
 /// A name in the components that differs from form to form.
-pub(super) fn name_in(form: Form, name: &str) -> String {
+pub(super) fn name_in(form: ErrorForm, name: &str) -> String {
     match form {
-        Form::Plain => name.to_owned(),
-        Form::Protocol => format!("Protocol{name}"),
+        ErrorForm::Own => name.to_owned(),
+        ErrorForm::OpenInference => format!("Protocol{name}"),
+        ErrorForm::OpenAi => format!("OpenAi{name}"),
     }
 }
 
@@ -68,71 +69,59 @@ pub(super) fn paths(models: &Models, loaded: &[&ModelMetadata]) -> Map<String, V
 /// The path without a name is for the default model; without one it lists all. `None` if the default is broken.
 fn unnamed(models: &Models) -> Option<Value> {
     if models.default_name().is_none() {
-        let describe = Operation::plain("describe".to_owned(), "What all models expect");
+        let describe = Operation::at(PREFIX, "describe", "What all models expect");
         let content = bodies::json(reference("Models"));
         return Some(json!({ "get": describe.asking(content, &[503]) }));
     }
     let metadata = models.get(None).ok()?.metadata();
-    let score = Operation::plain("score".to_owned(), "Score with the default model");
-    let describe = Operation::plain("describe".to_owned(), "What the default model expects");
+    let score = Operation::at(PREFIX, "score", "Score with the default model");
+    let describe = Operation::at(PREFIX, "describe", "What the default model expects");
     Some(json!({ "post": score.scoring(metadata), "get": describe.describing(metadata) }))
 }
 
 fn of_model(metadata: &ModelMetadata) -> [(String, Value); 4] {
     let name = &metadata.name;
-    let plain = |verb, summary| Operation::plain(format!("{verb}_{name}"), summary);
-    let protocol = |verb, summary| Operation {
-        form: Form::Protocol,
-        ..plain(verb, summary)
-    };
-    let score = plain("score", "Score").scoring(metadata);
-    let describe = plain("describe", "What the model expects").describing(metadata);
-    let infer = protocol("infer", "Score in the Open Inference Protocol").scoring(metadata);
-    let ready = protocol("ready", "Whether the model is loaded").of(name);
-    let about = protocol("metadata", "Inputs and outputs of the model").of(name);
-    let about = about.asking(bodies::json(reference("ProtocolModel")), OF_ASKING);
+    let own = format!("{PREFIX}/{name}");
     let v2 = format!("{PREFIX}/v2/models/{name}");
+    let (infer, ready) = (format!("{v2}/infer"), format!("{v2}/ready"));
+    let at = |path: &str, verb, summary| Operation::at(path, &format!("{verb}_{name}"), summary);
+    let score = at(&own, "score", "Score").scoring(metadata);
+    let describe = at(&own, "describe", "What the model expects").describing(metadata);
+    let score_v2 = at(&infer, "infer", "Score in the Open Inference Protocol").scoring(metadata);
+    let is_ready = at(&ready, "ready", "Whether the model is loaded").of(name);
+    let is_ready = is_ready.asking(flag("ready"), OF_ASKING);
+    let about = at(&v2, "metadata", "Inputs and outputs of the model").of(name);
+    let about = about.asking(bodies::json(reference("ProtocolModel")), OF_ASKING);
     [
-        (
-            format!("{PREFIX}/{name}"),
-            json!({ "post": score, "get": describe }),
-        ),
-        (format!("{v2}/infer"), json!({ "post": infer })),
-        (
-            format!("{v2}/ready"),
-            json!({ "get": ready.asking(flag("ready"), OF_ASKING) }),
-        ),
+        (own, json!({ "post": score, "get": describe })),
+        (infer, json!({ "post": score_v2 })),
+        (ready, json!({ "get": is_ready })),
         (v2, json!({ "get": about })),
     ]
 }
 
 fn of_server() -> [(String, Value); 5] {
-    let get = |path, operation| (format!("{PREFIX}/{path}"), json!({ "get": operation }));
-    let protocol = |id: &str, summary| Operation {
-        form: Form::Protocol,
-        ..Operation::plain(id.to_owned(), summary)
+    let get = |path, id, summary, content, problems| {
+        let path = format!("{PREFIX}/{path}");
+        let operation = Operation::at(&path, id, summary).asking(content, problems);
+        (path, json!({ "get": operation }))
     };
     let names = ["name", "version"].map(|name| (name, json!({ "type": "string" })));
     let about = bodies::json(open(names, 2));
-    let ready = protocol("ready", "Whether models are loaded");
     let text = json!({ "schema": { "type": "string" } });
-    let figures = json!({ metrics::OPEN_METRICS: text, metrics::PLAIN: text });
-    let figures =
-        Operation::plain("metrics".to_owned(), "Metrics for Prometheus").asking(figures, &[]);
+    let lines = json!({ metrics::OPEN_METRICS: text, metrics::PLAIN: text });
     let document = bodies::json(json!({ "type": "object" }));
-    let document = Operation::plain("openapi".to_owned(), "This document").asking(document, &[503]);
+    let (live, ready) = (flag("live"), flag("ready"));
+    let (is_live, is_ready) = (
+        "Whether the process is running",
+        "Whether models are loaded",
+    );
     [
-        get(
-            "v2",
-            protocol("server", "Name and version of the server").asking(about, &[]),
-        ),
-        get(
-            "v2/health/live",
-            protocol("live", "Whether the process is running").asking(flag("live"), &[]),
-        ),
-        get("v2/health/ready", ready.asking(flag("ready"), &[503])),
-        get("metrics", figures),
-        get("openapi.json", document),
+        get("v2", "server", "Name and version of the server", about, &[]),
+        get("v2/health/live", "live", is_live, live, &[]),
+        get("v2/health/ready", "ready", is_ready, ready, &[503]),
+        get("metrics", "metrics", "Metrics for Prometheus", lines, &[]),
+        get("openapi.json", "openapi", "This document", document, &[503]),
     ]
 }
 
@@ -146,17 +135,17 @@ struct Operation<'a> {
     summary: &'static str,
     /// The group in which readers see it: a model's name.
     tag: &'a str,
-    form: Form,
+    form: ErrorForm,
 }
 
 impl<'a> Operation<'a> {
-    /// One of the server as a whole, with plain errors.
-    fn plain(id: String, summary: &'static str) -> Self {
+    /// One of the server as a whole, with errors in the form of its path.
+    fn at(path: &str, id: &str, summary: &'static str) -> Self {
         Self {
-            id,
+            id: id.to_owned(),
             summary,
             tag: "server",
-            form: Form::Plain,
+            form: error_form(path),
         }
     }
 
@@ -181,11 +170,11 @@ impl<'a> Operation<'a> {
 
     /// A POST that scores.
     fn scoring(self, metadata: &'a ModelMetadata) -> Value {
-        let (name, form) = (&metadata.name, self.form);
+        let name = &metadata.name;
         let component = |kind: &str, part: &str| json!({ "$ref": format!("#/components/{kind}/{name}.{part}") });
-        let (request, answer, parameters): (_, _, &[&str]) = match form {
-            Form::Plain => ("request", "answer", &["CacheControl"]),
-            Form::Protocol => ("protocol", "protocol", &["CacheControl", "JsonLength"]),
+        let (request, answer, parameters): (_, _, &[&str]) = match self.form {
+            ErrorForm::OpenInference => ("protocol", "protocol", &["CacheControl", "JsonLength"]),
+            ErrorForm::Own | ErrorForm::OpenAi => ("request", "answer", &["CacheControl"]),
         };
         let parameters = parameters.iter();
         let parameters: Vec<Value> = parameters
