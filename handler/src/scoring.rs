@@ -8,7 +8,7 @@ use score::{
     ModelMetadata, NamedTensor, ScoreError, Scorer, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
-use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits};
+use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits, Unpacked};
 
 use crate::blocking;
 use crate::features;
@@ -108,13 +108,17 @@ pub(crate) async fn score(
 ) -> Result<Scored, Problem> {
     let metadata = scorer.metadata();
     let start = Instant::now();
-    let turn = match Decoding::needs_turn(body) {
-        // In a box: what only large bodies need would be copied with the future of every request.
-        true => Some(Box::pin(decoding.turn(body, settings.limits.max_bytes)).await?),
-        false => None,
+    let max_bytes = settings.limits.max_bytes;
+    let (turn, unpacked) = match Decoding::small(body, call.declared, max_bytes) {
+        Some(unpacked) => (None, unpacked),
+        None => {
+            // In a box: what only large bodies need would be copied with the future of every request.
+            let (turn, unpacked) = Box::pin(decoding.turn(body, call.declared, max_bytes)).await?;
+            (Some(turn), unpacked)
+        }
     };
-    let body = decode(settings.limits, metadata, call, body)?;
-    // Until the answer is written.
+    let body = decode(settings.limits, metadata, call, body, unpacked)?;
+    // Until the answer is encoded.
     let _room = turn.map(|turn| turn.end(body.bytes()));
     let decode = start.elapsed();
 
@@ -195,11 +199,12 @@ fn decode(
     metadata: &ModelMetadata,
     call: Call<'_>,
     body: &[u8],
+    unpacked: Unpacked,
 ) -> Result<Body, Problem> {
     let large = body.len() >= blocking::LARGE_BYTES || wire::is_packed(body);
     let body = info_span!("decode", score.bytes = body.len()).in_scope(|| {
         blocking::apart_if(large, || {
-            wire::decode(body, call.declared, metadata, limits)
+            wire::decode_unpacked(body, unpacked, call.declared, metadata, limits)
         })
     });
     body.map_err(|error| Problem::from_payload(error, limits.max_bytes))

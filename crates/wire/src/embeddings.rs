@@ -49,7 +49,8 @@ pub fn read_embeddings(
     limits: Limits,
 ) -> Result<EmbeddingsRequest, PayloadError> {
     let signature = ModelSignature::default();
-    let inflated = gzip::inflate(body, declared, &signature, limits.max_bytes)?;
+    let unpacked = gzip::unpack(body, declared, limits.max_bytes);
+    let inflated = gzip::inflated(body, unpacked, declared, &signature)?;
     let body = inflated.as_deref().unwrap_or(body);
     let mut reader = serde_json::Deserializer::from_slice(body);
     let members = Members { limits };

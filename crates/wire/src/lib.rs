@@ -22,7 +22,7 @@ pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
 pub use embeddings::{EmbeddingsRequest, VectorEncoding, read_embeddings, write_embeddings};
-pub use format::gzip::unpacked_bytes;
+pub use format::gzip::{Unpacked, claimed_bytes, unpack, unpacked_bytes};
 pub use format::image::{picture_document, picture_in_words};
 use format::{Format, charset, csv, gzip, image, npy, raw};
 pub use format::{is_packed, is_raw};
@@ -141,8 +141,23 @@ pub fn decode(
     metadata: &ModelMetadata,
     limits: Limits,
 ) -> Result<Body, PayloadError> {
+    let unpacked = unpack(body, declared, limits.max_bytes);
+    decode_unpacked(body, unpacked, declared, metadata, limits)
+}
+
+/// Reads a body that [`unpack`] has taken already, with the same headers.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_unpacked(
+    body: &[u8],
+    unpacked: Unpacked,
+    declared: Declared<'_>,
+    metadata: &ModelMetadata,
+    limits: Limits,
+) -> Result<Body, PayloadError> {
     let signature = &metadata.signature;
-    let inflated = gzip::inflate(body, declared, signature, limits.max_bytes)?;
+    let inflated = gzip::inflated(body, unpacked, declared, signature)?;
     let body = inflated.as_deref().unwrap_or(body);
     let text = charset::to_utf8(body, declared)?;
     let body = &text[..];

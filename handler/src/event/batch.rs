@@ -2,8 +2,9 @@
 
 use super::delivery::{Delivery, Metadata};
 use super::delivery_of_one;
+use super::members::Members;
 use super::payloads::{self, Payload};
-use crate::protocol::{BatchReader, EventTrigger, NotAnInvocation, metadata_members};
+use crate::protocol::{BatchReader, EventTrigger, NotAnInvocation};
 
 /// Base64 adds a third and strings inside strings escape some characters twice. What is larger than a body may be, but
 /// not by that much, is read, so that it can be refused with its body.
@@ -99,7 +100,7 @@ impl Batch {
 
     /// Each message with what is known about it.
     pub(super) fn into_items(self, trigger: &EventTrigger) -> Vec<(Delivery, Payload)> {
-        let members = metadata_members(&self.metadata);
+        let members = Members::read(&self.metadata);
         if self.is_one {
             let one = self.payloads.into_iter();
             return one

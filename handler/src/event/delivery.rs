@@ -4,15 +4,15 @@
 //! names. Source: the binding data of the Service Bus, queue and blob extensions.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::members::{Members, Name, Names, READ};
 use crate::protocol::Source;
 use crate::telemetry::traces::Origin;
 
@@ -52,17 +52,11 @@ impl Delivery {
     }
 }
 
-/// `Metadata` of one call.
-pub(super) struct Metadata<'a> {
-    members: &'a BTreeMap<String, &'a RawValue>,
-    forgeable: Forgeable,
-}
-
 /// Which members the body may have forged: of a text that is a JSON object, the host copies the top-level properties
 /// over the message's own, in any letter case of their names.
 enum Forgeable {
-    /// Those of these names, in lower case.
-    Names(BTreeSet<String>),
+    /// Those of these names.
+    Named(Names),
     /// Any that this text, in lower case, mentions: the host reads more as JSON than we do, such as comments and single
     /// quotes.
     Mentioned(String),
@@ -70,35 +64,37 @@ enum Forgeable {
 
 impl Forgeable {
     fn by(body: &[u8]) -> Self {
-        match serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(body) {
-            Ok(properties) => {
-                let names = properties.into_keys().map(|name| name.to_lowercase());
-                Self::Names(names.collect())
-            }
+        match serde_json::from_slice(body) {
+            Ok(names) => Self::Named(names),
             Err(_) => Self::Mentioned(String::from_utf8_lossy(body).to_lowercase()),
         }
     }
 
-    fn contains(&self, name: &str) -> bool {
-        let name = name.to_lowercase();
+    fn contains(&self, name: Name) -> bool {
         match self {
-            Self::Names(names) => names.contains(&name),
+            Self::Named(names) => names.0.contains_key(&name),
             // Behind a backslash any letter can hide.
-            Self::Mentioned(text) => text.contains(&name) || text.contains('\\'),
+            Self::Mentioned(text) => text.contains(&name.0.to_lowercase()) || text.contains('\\'),
         }
     }
 }
 
+/// `Metadata` of one call.
+pub(super) struct Metadata<'a> {
+    members: &'a Members<'a>,
+    forgeable: Forgeable,
+}
+
 impl<'a> Metadata<'a> {
-    pub(super) fn new(members: &'a BTreeMap<String, &'a RawValue>) -> Self {
+    pub(super) fn new(members: &'a Members<'a>) -> Self {
         Self {
             members,
-            forgeable: Forgeable::Names(BTreeSet::new()),
+            forgeable: Forgeable::Named(Names::default()),
         }
     }
 
     /// Without the members that `body`, which the host has seen as text, may have forged.
-    pub(super) fn beside_text(members: &'a BTreeMap<String, &'a RawValue>, body: &[u8]) -> Self {
+    pub(super) fn beside_text(members: &'a Members<'a>, body: &[u8]) -> Self {
         Self {
             members,
             forgeable: Forgeable::by(body),
@@ -108,7 +104,7 @@ impl<'a> Metadata<'a> {
     /// A message or blob that came alone.
     pub(super) fn single(&self, source: Source) -> Delivery {
         delivery(source, |name| {
-            let text = self.json_text(name)?;
+            let text = self.json_text((name, false))?;
             // Older hosts do not write strings as JSON.
             let value = serde_json::from_str(&text);
             Some(value.unwrap_or_else(|_| Value::String(text.into_owned())))
@@ -117,10 +113,9 @@ impl<'a> Metadata<'a> {
 
     /// The `count` messages of a batch.
     pub(super) fn of_batch(&self, source: Source, count: usize) -> Vec<Delivery> {
-        let texts = self.members.keys().filter_map(|name| {
-            let single = name.strip_suffix("Array")?;
-            Some((single, self.json_text(name)?))
-        });
+        let texts = READ
+            .into_iter()
+            .filter_map(|name| Some((name, self.json_text((name, true))?)));
         let texts: Vec<(&str, Cow<'_, str>)> = texts.collect();
         // Taken apart once, not once for every message.
         let lists: BTreeMap<&str, Vec<&RawValue>> = texts
@@ -136,16 +131,16 @@ impl<'a> Metadata<'a> {
     }
 
     /// The JSON of a member, which may stand inside a string.
-    fn json_text(&self, name: &str) -> Option<Cow<'a, str>> {
+    fn json_text(&self, name: Name) -> Option<Cow<'a, str>> {
         if self.forgeable.contains(name) {
             return None;
         }
-        let text = self.members.get(name)?.get();
+        let text = self.members.0.get(&name)?.get();
         Some(serde_json::from_str::<String>(text).map_or(Cow::Borrowed(text), Cow::Owned))
     }
 }
 
-fn delivery(source: Source, get: impl Fn(&str) -> Option<Value>) -> Delivery {
+fn delivery(source: Source, get: impl Fn(&'static str) -> Option<Value>) -> Delivery {
     match source {
         Source::ServiceBus => {
             let properties = get("ApplicationProperties").or_else(|| get("UserProperties"));
@@ -252,13 +247,13 @@ fn blob_type(declared: Option<String>, name: &str) -> Option<String> {
 
 /// `Metadata` of an envelope that is too large to be read, found in its last bytes: `Data` comes first, and base64 holds
 /// no quotes.
-pub(super) fn find_metadata(tail: &[u8]) -> Option<BTreeMap<String, Box<RawValue>>> {
+pub(super) fn find_metadata(tail: &[u8]) -> Option<Members<'_>> {
     const START: &[u8] = b"\"Metadata\":";
     let start = tail
         .windows(START.len())
         .position(|window| window == START)?;
     let mut rest = serde_json::Deserializer::from_slice(&tail[start + START.len()..]);
-    BTreeMap::deserialize(&mut rest).ok()
+    Members::deserialize(&mut rest).ok()
 }
 
 #[cfg(test)]
@@ -267,9 +262,9 @@ mod tests {
 
     use super::*;
 
-    fn read<T>(metadata: Value, see: impl FnOnce(&BTreeMap<String, &RawValue>) -> T) -> T {
+    fn read<T>(metadata: Value, see: impl FnOnce(&Members<'_>) -> T) -> T {
         let text = metadata.to_string();
-        see(&serde_json::from_str(&text).unwrap())
+        see(&Members::read(text.as_bytes()))
     }
 
     #[test]
@@ -419,7 +414,9 @@ mod tests {
     fn the_end_of_an_envelope_is_enough_to_name_its_blob() {
         let tail = br#"AAAA"},"Metadata":{"Uri":"\"http://h.example/in/a\"","Metadata":{"k":"v"},"sys":{}}}"#;
         let found = find_metadata(tail).unwrap();
-        assert!(found.contains_key("Uri") && found.contains_key("sys"));
+        assert!(
+            found.0.contains_key(&("Uri", false)) && found.0.contains_key(&("Metadata", false))
+        );
         assert!(find_metadata(b"AAAA").is_none());
     }
 }

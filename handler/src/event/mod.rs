@@ -7,18 +7,17 @@ mod batch;
 mod delivery;
 mod documents;
 mod kept;
+mod members;
 mod payloads;
 mod settle;
 mod window;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use score::JointLookUp;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug, info, info_span};
@@ -36,6 +35,7 @@ use crate::scoring;
 use crate::telemetry::traces::Origin;
 use delivery::{Delivery, Metadata};
 use kept::Kept;
+use members::Members;
 use payloads::Payload;
 use window::Warned;
 
@@ -186,17 +186,13 @@ pub(crate) async fn invoke(
 fn read(trigger: &EventTrigger, envelope: &[u8]) -> Result<(Delivery, Payload), Problem> {
     let invocation = Invocation::parse(envelope)?;
     let data = invocation.data(&trigger.binding)?;
-    let members = invocation.metadata();
+    let members = Members::read(invocation.metadata().as_bytes());
     let payload = payloads::one(data, trigger.binary);
     Ok((delivery_of_one(trigger, &members, &payload), payload))
 }
 
 /// What is known about a message or blob that came alone.
-fn delivery_of_one(
-    trigger: &EventTrigger,
-    members: &BTreeMap<String, &RawValue>,
-    payload: &Payload,
-) -> Delivery {
+fn delivery_of_one(trigger: &EventTrigger, members: &Members<'_>, payload: &Payload) -> Delivery {
     let metadata = match payload {
         Payload::Bytes(body) if !trigger.binary => Metadata::beside_text(members, body),
         _ => Metadata::new(members),
@@ -216,8 +212,6 @@ pub(crate) fn refuse_oversized(
     tail: &[u8],
 ) -> Result<InvocationResponse, Problem> {
     let members = delivery::find_metadata(tail).unwrap_or_default();
-    let members = members.iter().map(|(name, value)| (name.clone(), &**value));
-    let members: BTreeMap<String, &RawValue> = members.collect();
     let delivery = Metadata::new(&members).single(trigger.source);
     let work = Work::new((events, admission), trigger, host);
     let span = work.span();

@@ -57,11 +57,6 @@ impl NotAnInvocation {
     }
 }
 
-/// The members of the JSON of a `Metadata`; none if it is not what it should be, since nothing depends on it.
-pub(crate) fn metadata_members(json: &[u8]) -> BTreeMap<String, &RawValue> {
-    serde_json::from_slice(json).unwrap_or_default()
-}
-
 impl<'a> Invocation<'a> {
     /// Reads an envelope.
     pub(crate) fn parse(envelope: &'a [u8]) -> Result<Self, NotAnInvocation> {
@@ -77,9 +72,9 @@ impl<'a> Invocation<'a> {
         })
     }
 
-    /// The members of `Metadata`.
-    pub(crate) fn metadata(&self) -> BTreeMap<String, &'a RawValue> {
-        metadata_members(self.metadata.map_or("{}", RawValue::get).as_bytes())
+    /// The JSON of `Metadata`.
+    pub(crate) fn metadata(&self) -> &'a str {
+        self.metadata.map_or("{}", RawValue::get)
     }
 }
 

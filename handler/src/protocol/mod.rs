@@ -15,5 +15,5 @@ pub(crate) use function::{
     EventTrigger, Function, Output, OutputForm, Source, Trigger, read_functions,
 };
 pub(crate) use http_binding::{HttpRequestData, HttpResponseData};
-pub(crate) use invocation::{Invocation, InvocationResponse, NotAnInvocation, metadata_members};
+pub(crate) use invocation::{Invocation, InvocationResponse, NotAnInvocation};
 pub(crate) use list::Item;

@@ -1,6 +1,6 @@
 //! Bodies that are compressed with gzip, whether their headers say so or not: a forwarding host drops Content-Encoding.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
 use score::ModelSignature;
@@ -17,6 +17,32 @@ pub(crate) const MAGIC: &[u8] = &[0x1f, 0x8b];
 /// The first bytes, with the only method of compression that gzip defines.
 const MAGIC_AND_DEFLATE: &[u8] = &[0x1f, 0x8b, 8];
 
+/// DEFLATE makes at most so many bytes of one: <https://zlib.net/zlib_tech.html>.
+const MAX_RATIO: usize = 1032;
+
+/// What came of unpacking a body.
+#[derive(Debug)]
+pub enum Unpacked {
+    /// It is not compressed with gzip.
+    Plain,
+    /// The bytes of all its members, or why it is not valid gzip.
+    Whole(io::Result<Vec<u8>>),
+    /// It has more bytes than were asked for.
+    More,
+}
+
+/// How many bytes a body has once it is unpacked, as its last bytes claim (RFC 1952, 2.3.1: `ISIZE`). There may be more: the
+/// number is that of the last member alone, and it comes from the sender.
+pub fn claimed_bytes(body: &[u8]) -> usize {
+    match body.last_chunk() {
+        Some(size) if body.starts_with(MAGIC_AND_DEFLATE) => {
+            let claimed = u32::from_le_bytes(*size) as usize;
+            claimed.clamp(body.len(), body.len().saturating_mul(MAX_RATIO))
+        }
+        _ => body.len(),
+    }
+}
+
 /// How many bytes a body has once it is unpacked, without keeping them; counts to the first fault, and to about `enough`.
 pub fn unpacked_bytes(body: &[u8], enough: usize) -> usize {
     if !body.starts_with(MAGIC_AND_DEFLATE) {
@@ -32,63 +58,53 @@ pub fn unpacked_bytes(body: &[u8], enough: usize) -> usize {
     seen.max(body.len())
 }
 
-/// Unpacks a gzip body; `None` if it is not compressed.
-///
-/// # Errors
-/// If the body is certainly gzip but cannot be unpacked, or is too large once unpacked.
-pub(crate) fn inflate(
-    body: &[u8],
-    declared: Declared<'_>,
-    signature: &ModelSignature,
-    max_bytes: usize,
-) -> Result<Option<Vec<u8>>, PayloadError> {
-    if !body.starts_with(MAGIC) {
-        return Ok(None);
+/// Unpacks a gzip body to at most so many bytes. Checksums and lengths are compared while reading.
+pub fn unpack(body: &[u8], declared: Declared<'_>, max_bytes: usize) -> Unpacked {
+    if !body.starts_with(MAGIC) || says(declared, "identity") {
+        return Unpacked::Plain;
     }
+    let mut inflated = Vec::new();
+    let mut reader = MultiGzDecoder::new(body).take(max_bytes as u64 + 1);
+    match reader.read_to_end(&mut inflated) {
+        Ok(read) if read > max_bytes => Unpacked::More,
+        read => Unpacked::Whole(read.map(|_| inflated)),
+    }
+}
+
+fn says(declared: Declared<'_>, word: &str) -> bool {
     let coding = declared.content_encoding.unwrap_or_default();
     // Commas are empty elements of a list.
     let coding = coding.trim_matches([' ', '\t', ',']);
-    let says = |word: &str| coding.eq_ignore_ascii_case(word);
-    if says("identity") {
-        return Ok(None);
-    }
-    // With a JSON part in front, no raw tensor can begin like this.
-    let any_bytes = declared.content_type.is_some_and(is_raw) && declared.json_bytes.is_none();
-    if any_bytes && !says("gzip") && !says("x-gzip") {
-        return guess(body, declared, signature, max_bytes);
-    }
-    unpack(body, max_bytes)
-        .map_err(|error| invalid(&format!("the body is not valid gzip: {error}")))?
-        .map_or(Err(PayloadError::TooLarge), |inflated| Ok(Some(inflated)))
+    coding.eq_ignore_ascii_case(word)
 }
 
+/// The bytes to read instead of a gzip body; `None` if it is to be read as it is.
+///
 /// A tensor may begin with the same bytes by chance. It is not one if the whole body unpacks, which its checksum and
 /// length prove, and what comes out suits the model.
-fn guess(
+///
+/// # Errors
+/// If the body is certainly gzip but cannot be unpacked, or is too large once unpacked.
+pub(crate) fn inflated(
     body: &[u8],
+    unpacked: Unpacked,
     declared: Declared<'_>,
     signature: &ModelSignature,
-    max_bytes: usize,
 ) -> Result<Option<Vec<u8>>, PayloadError> {
-    if !body.starts_with(MAGIC_AND_DEFLATE) {
-        return Ok(None);
-    }
+    // With a JSON part in front, no raw tensor can begin like this.
+    let any_bytes = declared.content_type.is_some_and(is_raw) && declared.json_bytes.is_none();
+    let certain = !any_bytes || says(declared, "gzip") || says(declared, "x-gzip");
     let suits = |bytes: &[u8]| raw::suits(bytes.len(), declared, signature);
-    match unpack(body, max_bytes) {
-        Ok(Some(inflated)) if inflated.starts_with(NPY_MAGIC) || suits(&inflated) => {
-            Ok(Some(inflated))
+    match unpacked {
+        Unpacked::Whole(Ok(bytes)) if certain || bytes.starts_with(NPY_MAGIC) || suits(&bytes) => {
+            Ok(Some(bytes))
         }
-        Ok(None) if !suits(body) => Err(PayloadError::TooLarge),
+        Unpacked::Whole(Err(error)) if certain => {
+            Err(invalid(&format!("the body is not valid gzip: {error}")).into())
+        }
+        Unpacked::More if certain || !suits(body) => Err(PayloadError::TooLarge),
         _ => Ok(None),
     }
-}
-
-/// The bytes of all members; `None` if there are too many. Checksums and lengths are compared while reading.
-fn unpack(body: &[u8], max_bytes: usize) -> std::io::Result<Option<Vec<u8>>> {
-    let mut inflated = Vec::new();
-    let mut reader = MultiGzDecoder::new(body).take(max_bytes as u64 + 1);
-    reader.read_to_end(&mut inflated)?;
-    Ok((inflated.len() <= max_bytes).then_some(inflated))
 }
 
 /// The end of an error text for a raw body that does not fit and may have been meant as gzip.
@@ -135,6 +151,16 @@ mod tests {
             content_encoding: coding,
             ..Declared::default()
         }
+    }
+
+    fn inflate(
+        body: &[u8],
+        declared: Declared<'_>,
+        signature: &ModelSignature,
+        max_bytes: usize,
+    ) -> Result<Option<Vec<u8>>, PayloadError> {
+        let unpacked = unpack(body, declared, max_bytes);
+        inflated(body, unpacked, declared, signature)
     }
 
     /// What an unlabelled body turns into.
@@ -219,6 +245,30 @@ mod tests {
         assert!((MAX_BYTES..=MAX_BYTES + 4096).contains(&some), "{some}");
         let members = [&packed[..], &packed, b"more"].concat();
         assert!(unpacked_bytes(&members, usize::MAX) >= 4 * MAX_BYTES);
+    }
+
+    #[test]
+    fn a_claim_is_the_last_members_and_no_more_than_can_be_true() {
+        assert_eq!(claimed_bytes(b"{}"), 2);
+        assert_eq!(claimed_bytes(&MAGIC_AND_DEFLATE[..3]), 3);
+        let zeros = gzip(&vec![0; 2 * MAX_BYTES]);
+        assert_eq!(claimed_bytes(&zeros), 2 * MAX_BYTES);
+        let mut small = zeros.clone();
+        let end = small.len();
+        small[end - 4..].fill(0);
+        assert_eq!(claimed_bytes(&small), end);
+        let mut large = gzip(b"{}");
+        let end = large.len();
+        large[end - 4..].fill(0xff);
+        assert_eq!(claimed_bytes(&large), end * MAX_RATIO);
+        let members = [&zeros[..], &gzip(&[7; 64])].concat();
+        assert_eq!(claimed_bytes(&members), members.len());
+        let unpacked = |most| unpack(&members, octets(None), most);
+        assert!(matches!(unpacked(2 * MAX_BYTES + 63), Unpacked::More));
+        let whole = unpacked(2 * MAX_BYTES + 64);
+        assert!(matches!(whole, Unpacked::Whole(Ok(bytes)) if bytes.len() == 2 * MAX_BYTES + 64));
+        let identity = unpack(&members, octets(Some("identity")), MAX_BYTES);
+        assert!(matches!(identity, Unpacked::Plain));
     }
 
     #[test]
