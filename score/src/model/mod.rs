@@ -18,6 +18,7 @@ mod picture;
 mod preprocessor;
 mod probe;
 mod refusal;
+mod settled;
 mod text_folder;
 
 pub(crate) use character::examine;
