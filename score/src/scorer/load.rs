@@ -102,10 +102,8 @@ fn character(
     signature: &ModelSignature,
     one_row_only: bool,
 ) -> Result<Character, LoadError> {
-    let reading = match std::fs::read(&folder.file) {
-        Ok(file) => Reading::of(file, &signature.inputs, !signature.optional.is_empty()),
-        Err(_) => Reading::nothing(signature.inputs.len()),
-    };
+    let has_optional = !signature.optional.is_empty();
+    let reading = Reading::in_file(&folder.file, &signature.inputs, has_optional);
     let found = examine(model, signature, one_row_only, &reading);
     let Some(rows) = folder.options.rows() else {
         return Ok(found);
