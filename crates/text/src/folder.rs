@@ -50,11 +50,6 @@ impl TextFolder {
         })
     }
 
-    /// What the model does with texts.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
     /// Digest of every file that shapes a vector, and of the settings that do.
     pub fn digest(&self) -> blake3::Hash {
         self.digest

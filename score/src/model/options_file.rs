@@ -1,5 +1,6 @@
 //! Reading `model.toml`: which keys there are, and what is said of a mistake.
 
+use std::io;
 use std::path::PathBuf;
 
 use super::folder::{ModelOptions, refuse_senseless};
@@ -19,8 +20,11 @@ pub(super) fn read_options(file: PathBuf) -> Result<ModelOptions, LoadError> {
         path: file.display().to_string(),
         reason,
     };
-    let text = read_small_file(&file, MAX_OPTIONS_BYTES);
-    let text = String::from_utf8(text.map_err(|error| failed(error.to_string()))?);
+    let text = read_small_file(&file, MAX_OPTIONS_BYTES).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => failed("expected a text file of at most 1 MiB".to_owned()),
+        _ => failed(error.to_string()),
+    })?;
+    let text = String::from_utf8(text);
     let text =
         text.map_err(|_| failed("expected UTF-8 text; save it in that encoding".to_owned()))?;
     let table = toml::from_str(&text);
