@@ -47,7 +47,7 @@ pub use histogram::{RowCounts, Times};
 pub use model::{
     Background, Character, Evidence, FeatureFormat, FeatureOptions, ImageLayout, InputOptions,
     MissingValues, Model, ModelFiles, ModelFolder, ModelOptions, ModelPlace, OnnxModel, Resample,
-    Resize, RunError, Runtime, SettingNames, check_name, find_models,
+    Resize, RunError, Runtime, SettingNames, check_name, find_models, read_small_file,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 pub use scorer::{ModelMetadata, Scorer, ScorerOptions, ScorerStats, check_options};

@@ -212,18 +212,13 @@ impl Scorer {
         }
         let independent = self.is_cuttable(&inputs);
         let rows = self.count_rows(&inputs, independent)?;
-        let remember = self.metadata.memoize
-            && self.options.cache != CachePolicy::Off
-            && self.cache.is_available();
-        let cache = if remember {
-            request.cache
-        } else {
-            CacheUse::Bypass
+        let cache = match self.may_remember() {
+            true => request.cache,
+            false => CacheUse::Bypass,
         };
-        let decision = if cache == CacheUse::Normal && rows > 0 {
-            self.decide(&inputs, rows, independent)
-        } else {
-            Decision::default()
+        let decision = match cache {
+            CacheUse::Normal if rows > 0 => self.decide(&inputs, rows, independent),
+            _ => Decision::default(),
         };
         let tiers = decision.plan.tiers();
         let tiers = tiers.filter(|_| cache != CacheUse::Bypass && rows > 0);
@@ -234,15 +229,11 @@ impl Scorer {
                 && independent
                 && rows > 1
         });
-        let refreshed =
-            refreshed.map(|tiers| (Units::whole(self.metadata.digest, &inputs, rows), tiers));
+        let refreshed = refreshed.map(|tiers| (self.units(&inputs, rows, false), tiers));
         let scored = if let Some(tiers) = tiers {
             let start = Instant::now();
-            let units = if independent && matches!(decision.plan, Plan::Rows(_)) {
-                Units::of_rows(self.metadata.digest, &inputs.tensors, rows)
-            } else {
-                Units::whole(self.metadata.digest, &inputs, rows)
-            };
+            let by_rows = independent && matches!(decision.plan, Plan::Rows(_));
+            let units = self.units(&inputs, rows, by_rows);
             let recall = match cache {
                 CacheUse::Normal => {
                     let joint = request.joint.as_ref();
@@ -264,19 +255,35 @@ impl Scorer {
                 .remember(entries, self.metadata.options.ttl, tiers);
         }
         self.stats.rows.inc_by(rows as u64);
-        let names = self.metadata.signature.outputs.iter();
         Ok(InferenceResponse {
-            outputs: names
-                .zip(scored.outputs)
-                .map(|(spec, tensor)| NamedTensor {
-                    name: spec.name.clone(),
-                    tensor,
-                })
-                .collect(),
+            outputs: self.named(scored.outputs),
             rows,
             cache: scored.cache,
             timings: scored.timings,
         })
+    }
+
+    /// Whether results of this model are looked up and remembered at present.
+    fn may_remember(&self) -> bool {
+        self.metadata.memoize && self.options.cache != CachePolicy::Off && self.cache.is_available()
+    }
+
+    /// The request in one unit, or one for each row.
+    fn units(&self, inputs: &Arranged, rows: usize, by_rows: bool) -> Units {
+        let digest = self.metadata.digest;
+        match by_rows {
+            true => Units::of_rows(digest, &inputs.tensors, rows),
+            false => Units::whole(digest, inputs, rows),
+        }
+    }
+
+    fn named(&self, outputs: Vec<Tensor>) -> Vec<NamedTensor> {
+        let specs = self.metadata.signature.outputs.iter();
+        let named = specs.zip(outputs).map(|(spec, tensor)| NamedTensor {
+            name: spec.name.clone(),
+            tensor,
+        });
+        named.collect()
     }
 
     fn decide(&self, inputs: &Arranged, rows: usize, independent: bool) -> Decision {

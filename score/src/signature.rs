@@ -88,7 +88,7 @@ impl TensorSpec {
         self.shape.as_ref().is_none_or(|dims| dims.len() == 2)
     }
 
-    fn accepts(&self, shape: &[usize]) -> bool {
+    fn accepts(&self, shape: impl ExactSizeIterator<Item = usize>) -> bool {
         match &self.shape {
             None => shape.len() <= MAX_AXES,
             Some(dims) => agree(dims, shape),
@@ -96,10 +96,14 @@ impl TensorSpec {
     }
 
     /// Whether a remembered result may have this shape; a row's has no axis 0.
-    pub(crate) fn may_be_remembered(&self, shape: &[usize], is_row: bool) -> bool {
+    pub(crate) fn may_be_remembered(
+        &self,
+        shape: impl ExactSizeIterator<Item = usize> + Clone,
+        is_row: bool,
+    ) -> bool {
         let fits = match &self.shape {
-            Some(dims) if is_row => agree(dims.get(1..).unwrap_or_default(), shape),
-            _ => self.accepts(shape),
+            Some(dims) if is_row => agree(dims.get(1..).unwrap_or_default(), shape.clone()),
+            _ => self.accepts(shape.clone()),
         };
         fits && !is_absurd(shape)
     }
@@ -109,7 +113,8 @@ impl TensorSpec {
     /// # Errors
     /// [`ScoreError::InvalidInput`] naming this input, what it expects and what came.
     pub fn check(&self, tensor: &Tensor, target: impl fmt::Display) -> Result<(), ScoreError> {
-        if is_absurd(tensor.shape()) {
+        let shape = tensor.shape().iter().copied();
+        if is_absurd(shape.clone()) {
             let message = format!(
                 "input {:?}: shape {} is too large",
                 self.name,
@@ -117,7 +122,7 @@ impl TensorSpec {
             );
             return Err(ScoreError::invalid(target.to_string(), message));
         }
-        if tensor.element_type() == self.element_type && self.accepts(tensor.shape()) {
+        if tensor.element_type() == self.element_type && self.accepts(shape) {
             return Ok(());
         }
         let got = ShapeText(tensor.shape());
@@ -150,21 +155,20 @@ impl fmt::Display for TensorSpec {
     }
 }
 
-fn agree(dims: &[Dim], shape: &[usize]) -> bool {
+fn agree(dims: &[Dim], shape: impl ExactSizeIterator<Item = usize>) -> bool {
     dims.len() == shape.len()
         && dims.iter().zip(shape).all(|(dim, got)| match dim {
-            Dim::Fixed(n) => n == got,
+            Dim::Fixed(n) => *n == got,
             Dim::Dynamic(_) => true,
         })
 }
 
 /// An axis of length zero makes the others free of charge for the caller, but not for the model that sums along it.
-fn is_absurd(shape: &[usize]) -> bool {
+fn is_absurd(mut shape: impl Iterator<Item = usize> + Clone) -> bool {
     const MAX_EMPTY: usize = 1 << 20;
-    let counted = shape
-        .iter()
-        .try_fold(1usize, |n, axis| n.checked_mul((*axis).max(1)));
-    shape.contains(&0) && counted.is_none_or(|n| n > MAX_EMPTY)
+    let is_empty = shape.clone().any(|axis| axis == 0);
+    let mut counted = || shape.try_fold(1usize, |n, axis| n.checked_mul(axis.max(1)));
+    is_empty && counted().is_none_or(|n| n > MAX_EMPTY)
 }
 
 struct ShapeText<'a>(&'a [usize]);

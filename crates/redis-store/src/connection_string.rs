@@ -101,13 +101,7 @@ impl RedisConfig {
                 key => remarks.push(unknown_pair(position + 1, key)),
             }
         }
-        let encrypted = ssl.unwrap_or_else(|| {
-            let guess = endpoints.iter().any(|endpoint| is_usually_tls(endpoint));
-            if guess {
-                remarks.push("ssl is not given; the address says that it is on".to_owned());
-            }
-            guess
-        });
+        let encrypted = ssl.unwrap_or_else(|| guessed_tls(&endpoints, &mut remarks));
         config.hosts = endpoints
             .into_iter()
             .map(|endpoint| host_and_port(endpoint, encrypted))
@@ -119,6 +113,15 @@ impl RedisConfig {
         config.tls = encrypted.then_some(tls);
         Ok((config, remarks))
     }
+}
+
+/// Whether the addresses are those of servers that encrypt. That it was guessed is worth a remark.
+fn guessed_tls(endpoints: &[&str], remarks: &mut Vec<String>) -> bool {
+    let guess = endpoints.iter().any(|endpoint| is_usually_tls(endpoint));
+    if guess {
+        remarks.push("ssl is not given; the address says that it is on".to_owned());
+    }
+    guess
 }
 
 fn is_usually_tls(endpoint: &str) -> bool {

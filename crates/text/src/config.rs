@@ -1,10 +1,10 @@
 //! The JSON files of a text model's folder.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use score::LoadError;
+use score::{LoadError, read_small_file};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -20,21 +20,11 @@ const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 /// # Errors
 /// If it cannot be read or is too long.
 pub(crate) fn read_bytes(file: &Path, most: u64) -> Result<Option<Vec<u8>>, LoadError> {
-    let found = match fs::metadata(file) {
-        Ok(found) => found,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(wrong(file, error.to_string())),
-    };
-    // Reading a pipe or a device would not end.
-    if !found.is_file() || found.len() > most {
-        return Err(wrong(
-            file,
-            format!("expected a file of at most {most} bytes"),
-        ));
+    match read_small_file(file, most) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(wrong(file, error.to_string())),
     }
-    fs::read(file)
-        .map(Some)
-        .map_err(|error| wrong(file, error.to_string()))
 }
 
 /// The content of `tokenizer.json`.

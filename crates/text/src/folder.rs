@@ -14,6 +14,7 @@ const VERSION: &str = "text 1, tokenizers 0.23";
 #[derive(Debug)]
 pub struct TextFolder {
     pub(crate) folder: ModelFolder,
+    digest: blake3::Hash,
     pub(crate) settings: Settings,
     pub(crate) dense: Vec<Dense>,
     /// The content of `tokenizer.json`.
@@ -40,24 +41,18 @@ impl TextFolder {
         let dense = modules.dense.iter();
         let dense = dense.map(|module| Dense::read(module, &mut digest));
         let dense = dense.collect::<Result<Vec<Dense>, LoadError>>()?;
-        let mut folder = folder.clone();
-        folder.digest = digest.finalize();
         Ok(Self {
-            folder,
+            folder: folder.clone(),
+            digest: digest.finalize(),
             settings,
             dense,
             tokenizer,
         })
     }
 
-    /// What the model does with texts.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
     /// Digest of every file that shapes a vector, and of the settings that do.
     pub fn digest(&self) -> blake3::Hash {
-        self.folder.digest
+        self.digest
     }
 }
 

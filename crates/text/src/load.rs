@@ -23,18 +23,39 @@ const MAX_WEIGHT_BYTES: u64 = 1 << 30;
 const MAX_BATCH_TEXTS: usize = 16;
 
 impl TextFolder {
-    /// Loads the tokenizer and the ONNX file and starts a scorer. Blocks; not for an async thread.
+    /// Loads the tokenizer and the ONNX file and starts a scorer. Blocks; not for an async thread. If the ONNX file was
+    /// exchanged after it was digested, the model is read and loaded once more.
     ///
     /// # Errors
-    /// If a file cannot be loaded, or tokenizer, pooling and ONNX file do not belong together.
+    /// If a file cannot be loaded or does not stay the same meanwhile, or tokenizer, pooling and ONNX file do not belong
+    /// together.
     pub fn load(
         self,
         runtime: &Runtime,
         mut options: ScorerOptions,
         cache: Arc<Cache>,
     ) -> Result<Scorer, LoadError> {
-        let start = Instant::now();
         let folder = self.folder.clone();
+        let mut first = Some(self);
+        let (loaded, folder) = folder.load_settled(|folder| {
+            let read = first.take().map_or_else(|| Self::read(folder), Ok)?;
+            read.load_sessions(runtime, options)
+        })?;
+        let (metadata, models) = loaded;
+        let batch = &mut options.batch;
+        batch.max_batch_rows = batch.max_batch_rows.min(MAX_BATCH_TEXTS);
+        Scorer::start(metadata, models, options, cache)
+            .map_err(|error| wrong(&folder.file, error.to_string()))
+    }
+
+    /// Opens the sessions and tries the first one out.
+    fn load_sessions(
+        self,
+        runtime: &Runtime,
+        options: ScorerOptions,
+    ) -> Result<(ModelMetadata, Vec<Box<dyn Model>>), LoadError> {
+        let start = Instant::now();
+        let (folder, digest) = (self.folder.clone(), self.digest());
         let (sessions, threads) = sessions_and_threads(folder.bytes, options);
         let open = || OnnxModel::load(runtime, &folder, threads);
         let (onnx, tokenizer) = thread::scope(|scope| {
@@ -72,13 +93,10 @@ impl TextFolder {
             memoize: folder.options.memoize.unwrap_or(deterministic),
             options: folder.options.clone(),
             text: Some(text),
-            digest: ModelDigest::new(&folder.digest, runtime.build()),
+            digest: ModelDigest::new(&digest, runtime.build()),
             load_time: start.elapsed(),
         };
-        let batch = &mut options.batch;
-        batch.max_batch_rows = batch.max_batch_rows.min(MAX_BATCH_TEXTS);
-        Scorer::start(metadata, models, options, cache)
-            .map_err(|error| wrong(&folder.file, error.to_string()))
+        Ok((metadata, models))
     }
 
     /// The first session, whether it gives the same vector twice, and what is known of the model.

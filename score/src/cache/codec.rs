@@ -9,7 +9,7 @@ use bytes::{Buf, BufMut, Bytes};
 
 use super::key::UnitKey;
 use crate::signature::TensorSpec;
-use crate::tensor::{ElementType, Shape, Tensor, TensorData, element_count};
+use crate::tensor::{ElementType, Shape, Tensor, TensorData};
 
 const MAGIC: [u8; 2] = *b"SM";
 const VERSION: u8 = 1;
@@ -59,26 +59,33 @@ pub(crate) fn decode(payload: &[u8], types: &[ElementType]) -> Option<Vec<Tensor
     let mut rest = payload;
     let mut outputs = Vec::with_capacity(types.len());
     for ty in types {
-        let (shape, count) = take_header(*ty, &mut rest)?;
+        let axes = take_axes(*ty, &mut rest)?;
+        let count = count_elements(axes.clone())?;
         // Every element takes at least one byte, so a lying shape cannot ask for more room than the payload has.
         let mut data = TensorData::with_capacity(*ty, count.min(rest.len()));
         data.take_bytes(count, &mut rest)?;
-        outputs.push(Tensor::new(shape, data).ok()?);
+        outputs.push(Tensor::new(axes.collect(), data).ok()?);
     }
     rest.is_empty().then_some(outputs)
 }
 
-fn take_header(expected: ElementType, rest: &mut &[u8]) -> Option<(Shape, usize)> {
+/// The axes of the next tensor. They are not copied: of most payloads each is only compared.
+fn take_axes<'a>(
+    expected: ElementType,
+    rest: &mut &'a [u8],
+) -> Option<impl ExactSizeIterator<Item = usize> + Clone + use<'a>> {
     if ElementType::from_tag(rest.try_get_u8().ok()?)? != expected {
         return None;
     }
-    let axes = rest.try_get_u8().ok()?;
-    let mut shape = Shape::with_capacity(axes.into());
-    for _ in 0..axes {
-        shape.push(rest.try_get_u32_le().ok()? as usize);
-    }
-    let count = element_count(&shape)?;
-    Some((shape, count))
+    let count = usize::from(rest.try_get_u8().ok()?);
+    let (axes, elements) = rest.split_at_checked(count * size_of::<u32>())?;
+    *rest = elements;
+    let (axes, _) = axes.as_chunks();
+    Some(axes.iter().map(|axis| u32::from_le_bytes(*axis) as usize))
+}
+
+fn count_elements(mut axes: impl Iterator<Item = usize>) -> Option<usize> {
+    axes.try_fold(1usize, |n, axis| n.checked_mul(axis))
 }
 
 /// Whether a payload has the outputs of one unit, with types and shapes that the model declares. The checksum detects
@@ -86,9 +93,11 @@ fn take_header(expected: ElementType, rest: &mut &[u8]) -> Option<(Shape, usize)
 pub(crate) fn fits(payload: &[u8], outputs: &[TensorSpec], is_row: bool) -> bool {
     let mut rest = payload;
     outputs.iter().all(|spec| {
-        take_header(spec.element_type, &mut rest).is_some_and(|(shape, count)| {
-            spec.may_be_remembered(&shape, is_row)
-                && skip(spec.element_type, count, &mut rest).is_some()
+        take_axes(spec.element_type, &mut rest).is_some_and(|axes| {
+            spec.may_be_remembered(axes.clone(), is_row)
+                && count_elements(axes)
+                    .and_then(|count| skip(spec.element_type, count, &mut rest))
+                    .is_some()
         })
     }) && rest.is_empty()
 }
@@ -126,10 +135,12 @@ impl RowStack {
     pub(crate) fn push(&mut self, payload: &[u8]) -> Option<()> {
         let mut rest = payload;
         for (known, data) in &mut self.outputs {
-            let (shape, count) = take_header(data.element_type(), &mut rest)?;
-            if *known.get_or_insert_with(|| shape.clone()) != shape {
+            let axes = take_axes(data.element_type(), &mut rest)?;
+            let shape = known.get_or_insert_with(|| axes.clone().collect());
+            if !shape.iter().copied().eq(axes.clone()) {
                 return None;
             }
+            let count = count_elements(axes)?;
             data.take_bytes(count, &mut rest)?;
         }
         self.rows += 1;

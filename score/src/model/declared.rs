@@ -6,12 +6,11 @@
 //! Source: onnx.proto3 of ONNX.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::Path;
 
 use prost::Message;
 
-use super::file_buf::FileBuf;
+use super::file_buf;
 
 #[derive(Message)]
 struct Model {
@@ -106,13 +105,7 @@ pub(super) struct Undeclared {
 impl Undeclared {
     /// Reads the file without its weights, and none of its external data.
     pub(super) fn in_file(path: &Path) -> Self {
-        let Ok(file) = File::open(path) else {
-            return Self::default();
-        };
-        let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-        let mut content = FileBuf::new(file, bytes);
-        let decoded = Model::decode(&mut content);
-        let model = content.failure().ok().and_then(|()| decoded.ok());
+        let model = file_buf::decode(path).ok().and_then(Result::ok);
         Self::of(model.unwrap_or_default())
     }
 

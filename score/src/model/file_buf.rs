@@ -1,14 +1,31 @@
-//! A file that is decoded as it is read. What the decoder skips is never read: weights are most of a model.
+//! A file that is decoded as it is read. Weights, which are most of a model, are never read: neither what the decoder
+//! skips, nor long byte strings.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 
-use prost::bytes::Buf;
+use prost::bytes::{Buf, Bytes};
+use prost::{DecodeError, Message};
 
 const BUFFER_BYTES: usize = 8 << 10;
+/// Longer byte strings are weights. Names, texts and lists of axes have a few hundred bytes.
+const MAX_STRING_BYTES: usize = 64 << 10;
+
+/// The message that a file holds. Byte strings of more than 64 KiB come out empty.
+///
+/// # Errors
+/// The outer one if the file cannot be read, the inner one if it holds no such message.
+pub(super) fn decode<M: Message + Default>(path: &Path) -> io::Result<Result<M, DecodeError>> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    let mut content = FileBuf::new(file, bytes);
+    let decoded = M::decode(&mut content);
+    content.failure().map(|()| decoded)
+}
 
 /// The rest of a file.
-pub(super) struct FileBuf {
+struct FileBuf {
     file: File,
     left: usize,
     buffer: Vec<u8>,
@@ -18,7 +35,7 @@ pub(super) struct FileBuf {
 
 impl FileBuf {
     /// The whole of a file of so many bytes.
-    pub(super) fn new(file: File, bytes: u64) -> Self {
+    fn new(file: File, bytes: u64) -> Self {
         let mut new = Self {
             file,
             left: usize::try_from(bytes).unwrap_or(usize::MAX),
@@ -31,7 +48,7 @@ impl FileBuf {
     }
 
     /// Why the file could not be read. What was decoded is of no use then.
-    pub(super) fn failure(self) -> io::Result<()> {
+    fn failure(self) -> io::Result<()> {
         self.failed.map_or(Ok(()), Err)
     }
 
@@ -73,5 +90,40 @@ impl Buf for FileBuf {
             None => self.start += count,
             Some(skipped) => self.fill(skipped),
         }
+    }
+
+    fn copy_to_bytes(&mut self, count: usize) -> Bytes {
+        if count > MAX_STRING_BYTES {
+            self.advance(count);
+            return Bytes::new();
+        }
+        let mut copy = vec![0; count];
+        self.copy_to_slice(&mut copy);
+        copy.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Strings {
+        #[prost(bytes = "bytes", repeated, tag = "1")]
+        all: Vec<Bytes>,
+    }
+
+    #[test]
+    fn weights_come_out_empty_and_what_follows_them_is_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let all = [3, MAX_STRING_BYTES, MAX_STRING_BYTES + 1, 0, 200_000, 5];
+        let string = |count: &usize| Bytes::from(vec![7; *count]);
+        let written = Strings {
+            all: all.iter().map(string).collect(),
+        };
+        std::fs::write(file.path(), written.encode_to_vec()).unwrap();
+        let read = decode::<Strings>(file.path()).unwrap().unwrap();
+        let expected = [3, MAX_STRING_BYTES, 0, 0, 0, 5];
+        assert_eq!(read.all, expected.iter().map(string).collect::<Vec<_>>());
     }
 }

@@ -9,6 +9,7 @@ use super::folder::ModelOptions;
 use super::onnx_file::OnnxFile;
 use super::options_file::read_options;
 use super::preprocessor::FILE as PREPROCESSOR;
+use super::settled::Stamps;
 use super::text_folder::{is_text, may_describe_texts};
 use crate::error::LoadError;
 
@@ -144,19 +145,28 @@ impl Parts {
         })
     }
 
-    /// The digest of all files but `model.toml`, and how large they are. External data may have any name, so every file
-    /// counts but those that certainly hold no weights. One file too many only costs remembered results; one too few
-    /// would let a changed model answer with old ones. Of a text model only the files that the ONNX file names count
-    /// here: its folder often holds several models.
+    /// The files that the digest covers, with their names below the folder: all but `model.toml`. External data may have
+    /// any name, so every file counts but those that certainly hold no weights. One file too many only costs remembered
+    /// results; one too few would let a changed model answer with old ones. Of a text model only the files that the ONNX
+    /// file names count here: its folder often holds several models.
+    fn digested<'a>(&'a self, files: &'a ModelFiles) -> impl Iterator<Item = (&'a Path, &'a Path)> {
+        files.files.iter().filter_map(|(file, _)| {
+            let name = file.strip_prefix(&self.folder).ok()?;
+            let counts = !self.is_text || self.names.contains(name);
+            (counts && name != Path::new(OPTIONS)).then_some((&**file, name))
+        })
+    }
+
+    /// What the system says of these files now.
+    pub(super) fn stamps(&self, files: &ModelFiles) -> Result<Stamps, String> {
+        Stamps::take(self.digested(files))
+    }
+
+    /// The digest of these files, and how large they are together.
     pub(super) fn digest(&self, files: &ModelFiles) -> Result<(blake3::Hash, u64), String> {
         let mut hasher = blake3::Hasher::new();
         let mut bytes = 0;
-        for (file, _) in &files.files {
-            let name = match file.strip_prefix(&self.folder) {
-                Ok(name) if self.is_text && !self.names.contains(name) => continue,
-                Ok(name) if name != Path::new(OPTIONS) => name,
-                _ => continue,
-            };
+        for (file, name) in self.digested(files) {
             let mut content = blake3::Hasher::new();
             let read = fs::File::open(file).and_then(|file| content.update_reader(file).map(drop));
             read.map_err(|error| format!("{} cannot be read: {error}", name.display()))?;

@@ -14,6 +14,7 @@ use super::missing::what_is_there;
 use super::options::{FeatureOptions, InputOptions};
 use super::options_file::read_options;
 use super::preprocessor::Preprocessor;
+use super::settled::Stamps;
 use super::text_folder::{TOKENIZER, chosen_file};
 use crate::cache::Namespace;
 use crate::error::LoadError;
@@ -183,6 +184,8 @@ pub struct ModelFolder {
     pub bytes: u64,
     /// All files of the model.
     pub files: ModelFiles,
+    /// What the system said of the digested files before they were read.
+    stamps: Stamps,
 }
 
 /// Where a model may be found.
@@ -238,6 +241,8 @@ impl ModelFolder {
         let files = parts
             .list(below)
             .map_err(|reason| failed(&folder, reason))?;
+        let stamps = parts.stamps(&files);
+        let stamps = stamps.map_err(|reason| failed(&folder, reason))?;
         let digested = parts.digest(&files);
         let (digest, bytes) = digested.map_err(|reason| failed(&folder, reason))?;
         let preprocessor = Preprocessor::read(&folder);
@@ -252,10 +257,12 @@ impl ModelFolder {
             digest,
             bytes,
             files,
+            stamps,
         })
     }
 
-    /// The same model as its files are now: they may have been exchanged since they were digested.
+    /// The same model as its files are now: they may have been exchanged since they were digested. Files that the system
+    /// says are the same are not read again.
     ///
     /// # Errors
     /// If a file cannot be read, or `model.toml` names another library of operators by now.
@@ -274,11 +281,16 @@ impl ModelFolder {
             );
         }
         let files = parts.list(Path::new("")).map_err(failed)?;
+        let stamps = parts.stamps(&files).map_err(failed)?;
+        if self.stamps.still_hold(&stamps) {
+            return Ok(self.clone());
+        }
         let (digest, bytes) = parts.digest(&files).map_err(failed)?;
         Ok(Self {
             preprocessor: Preprocessor::read(&self.folder),
             digest,
             bytes,
+            stamps,
             ..self.clone()
         })
     }

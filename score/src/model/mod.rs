@@ -18,6 +18,8 @@ mod picture;
 mod preprocessor;
 mod probe;
 mod refusal;
+mod settled;
+mod small_file;
 mod text_folder;
 
 pub(crate) use character::examine;
@@ -31,3 +33,4 @@ pub(crate) use options::check_inputs;
 pub use options::{FeatureFormat, FeatureOptions, ImageLayout, InputOptions, MissingValues};
 pub use picture::{Background, Resample, Resize};
 pub use refusal::SettingNames;
+pub use small_file::read_small_file;

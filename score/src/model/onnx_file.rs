@@ -10,8 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use prost::Message;
 
-use super::file_buf::FileBuf;
-use super::kind;
+use super::{file_buf, kind};
 
 #[derive(Message)]
 struct Model {
@@ -116,14 +115,10 @@ impl OnnxFile {
     /// # Errors
     /// If it cannot be read, or is not ONNX; the text says what it is instead.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let cannot = |error: io::Error| format!("it cannot be read: {error}");
-        let file = File::open(path).map_err(cannot)?;
-        let bytes = file.metadata().map_err(cannot)?.len();
-        let mut content = FileBuf::new(file, bytes);
-        let decoded = Model::decode(&mut content);
-        content.failure().map_err(cannot)?;
-        let model = decoded.map_err(|error| not_onnx(path, bytes, Some(&error)))?;
-        let graph = model.graph.ok_or_else(|| not_onnx(path, bytes, None))?;
+        let decoded = file_buf::decode::<Model>(path);
+        let decoded = decoded.map_err(|error| format!("it cannot be read: {error}"))?;
+        let model = decoded.map_err(|error| not_onnx(path, Some(&error)))?;
+        let graph = model.graph.ok_or_else(|| not_onnx(path, None))?;
         let mut data = BTreeMap::new();
         graph.visit(&mut data);
         let nodes = model.functions.iter().flat_map(|function| &function.nodes);
@@ -177,7 +172,8 @@ impl OnnxFile {
     }
 }
 
-fn not_onnx(path: &Path, bytes: u64, error: Option<&prost::DecodeError>) -> String {
+fn not_onnx(path: &Path, error: Option<&prost::DecodeError>) -> String {
+    let bytes = fs::metadata(path).map_or(0, |found| found.len());
     if let Some(kind) = kind_of(path, bytes) {
         return format!("it is not an ONNX model but {kind}");
     }

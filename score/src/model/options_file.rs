@@ -1,10 +1,11 @@
 //! Reading `model.toml`: which keys there are, and what is said of a mistake.
 
-use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use super::folder::{ModelOptions, refuse_senseless};
 use super::options::INPUT_KEYS;
+use super::small_file::read_small_file;
 use crate::error::LoadError;
 
 /// Longer ones are something else under that name.
@@ -19,12 +20,10 @@ pub(super) fn read_options(file: PathBuf) -> Result<ModelOptions, LoadError> {
         path: file.display().to_string(),
         reason,
     };
-    // Reading a pipe or a device would not end.
-    let found = fs::metadata(&file).map_err(|error| failed(error.to_string()))?;
-    if !found.is_file() || found.len() > MAX_OPTIONS_BYTES {
-        return Err(failed("expected a text file of at most 1 MiB".to_owned()));
-    }
-    let text = fs::read(&file).map_err(|error| failed(error.to_string()))?;
+    let text = read_small_file(&file, MAX_OPTIONS_BYTES).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => failed("expected a text file of at most 1 MiB".to_owned()),
+        _ => failed(error.to_string()),
+    })?;
     let text = String::from_utf8(text);
     let text =
         text.map_err(|_| failed("expected UTF-8 text; save it in that encoding".to_owned()))?;

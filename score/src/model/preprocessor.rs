@@ -1,13 +1,12 @@
 //! `preprocessor_config.json`: how Hugging Face's image processors prepare pictures for a model.
 
-use std::fs;
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::options::{ImageLayout, InputOptions, MAX_SIDE};
 use super::picture::{Resample, Resize};
+use super::small_file::read_small_file;
 use crate::signature::{Dim, ModelSignature, TensorSpec};
 use crate::tensor::ElementType;
 
@@ -87,16 +86,12 @@ impl Preprocessor {
     /// The file of that folder; `None` if there is none, or if it is not about pictures.
     pub(super) fn read(folder: &Path) -> Option<Self> {
         let path = folder.join(FILE);
-        // Reading a pipe would not end.
         if !path.is_file() {
             return None;
         }
-        let mut text = String::new();
-        let file = fs::File::open(path);
-        let read = file.and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
-        let keys = read
-            .map_err(|error| error.to_string())
-            .and_then(|_| serde_json::from_str(&text).map_err(|error| error.to_string()));
+        let text = read_small_file(&path, MAX_BYTES).map_err(|error| error.to_string());
+        let keys =
+            text.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
         match keys {
             Ok(keys) => Self::of_keys(&keys),
             Err(reason) => Some(Self {

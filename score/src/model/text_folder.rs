@@ -1,11 +1,11 @@
 //! Folders of text models, as far as their files go: which ONNX file is served, and what belongs to it.
 
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::folder::ModelOptions;
+use super::small_file::read_small_file;
 use crate::error::LoadError;
 
 /// The file that makes a folder one of a text model.
@@ -51,9 +51,7 @@ fn has_no_head(folder: &Path) -> bool {
         architectures: Vec<String>,
     }
     let file = folder.join("config.json");
-    let small =
-        fs::metadata(&file).is_ok_and(|found| found.is_file() && found.len() <= MAX_CONFIG_BYTES);
-    let text = small.then(|| fs::read(&file).ok()).flatten();
+    let text = read_small_file(&file, MAX_CONFIG_BYTES).ok();
     let config = text.and_then(|text| serde_json::from_slice::<Config>(&text).ok());
     let first = config.and_then(|config| config.architectures.into_iter().next());
     first.is_some_and(|name| name.ends_with("Model") || name.ends_with("EncoderModel"))
@@ -74,6 +72,8 @@ pub(super) fn may_describe_texts(name: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn options(text: &str) -> ModelOptions {

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracing::warn;
-
 use super::{ModelMetadata, Scorer, ScorerOptions};
 use crate::cache::{Cache, ModelDigest};
 use crate::error::LoadError;
@@ -31,43 +29,15 @@ impl Scorer {
         options: ScorerOptions,
         cache: Arc<Cache>,
     ) -> Result<Self, LoadError> {
-        let (loaded, folder) = settled(folder.clone(), |folder| {
-            load_sessions(runtime, folder, options)
-        })?;
+        let (loaded, folder) = folder
+            .clone()
+            .load_settled(|folder| load_sessions(runtime, folder, options))?;
         let (metadata, models) = loaded;
         Self::start(metadata, models, options, cache).map_err(|error| LoadError::Model {
             path: folder.file.display().to_string(),
             reason: error.to_string(),
         })
     }
-}
-
-/// How often a model is loaded whose files change meanwhile.
-const MAX_LOADS: usize = 3;
-
-/// What `load` makes of a folder whose files were the same before and after.
-fn settled<T>(
-    mut folder: ModelFolder,
-    mut load: impl FnMut(&ModelFolder) -> Result<T, LoadError>,
-) -> Result<(T, ModelFolder), LoadError> {
-    for _ in 0..MAX_LOADS {
-        let loaded = load(&folder)?;
-        let now = folder.again()?;
-        if now.digest == folder.digest {
-            return Ok((loaded, folder));
-        }
-        warn!(
-            model = folder.name,
-            "the model's files changed while it was loaded; it is loaded again"
-        );
-        folder = now;
-    }
-    Err(LoadError::Model {
-        path: folder.file.display().to_string(),
-        reason: format!(
-            "its files changed each of {MAX_LOADS} times while they were loaded; put them there by one rename, and restart"
-        ),
-    })
 }
 
 /// Opens the sessions of a model and finds out its character.
@@ -132,10 +102,8 @@ fn character(
     signature: &ModelSignature,
     one_row_only: bool,
 ) -> Result<Character, LoadError> {
-    let reading = match std::fs::read(&folder.file) {
-        Ok(file) => Reading::of(file, &signature.inputs, !signature.optional.is_empty()),
-        Err(_) => Reading::nothing(signature.inputs.len()),
-    };
+    let has_optional = !signature.optional.is_empty();
+    let reading = Reading::in_file(&folder.file, &signature.inputs, has_optional);
     let found = examine(model, signature, one_row_only, &reading);
     let Some(rows) = folder.options.rows() else {
         return Ok(found);
@@ -257,63 +225,4 @@ fn choose_outputs(
             })
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::Path;
-
-    use super::*;
-    use crate::model::ModelPlace;
-
-    /// A folder with a model, and a way to change its files.
-    fn model() -> (tempfile::TempDir, ModelFolder) {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("m");
-        fs::create_dir(&folder).unwrap();
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/models");
-        fs::copy(data.join("identity_int32.onnx"), folder.join("model.onnx")).unwrap();
-        fs::write(folder.join("weights"), "A").unwrap();
-        let read = ModelFolder::read(&ModelPlace::of_folder(&folder).unwrap()).unwrap();
-        (root, read)
-    }
-
-    fn exchange(root: &Path, content: &str) {
-        fs::write(root.join("m/weights"), content).unwrap();
-    }
-
-    #[test]
-    fn a_model_whose_files_are_exchanged_meanwhile_is_loaded_again() {
-        let (root, before) = model();
-        let mut loads = 0;
-        let (loaded, settled) = settled(before.clone(), |_| {
-            loads += 1;
-            if loads == 1 {
-                exchange(root.path(), "B");
-            }
-            Ok(fs::read_to_string(root.path().join("m/weights")).unwrap())
-        })
-        .unwrap();
-        assert_eq!((loads, loaded.as_str()), (2, "B"));
-        assert_ne!(settled.digest, before.digest);
-        assert_eq!(settled.digest, settled.again().unwrap().digest);
-    }
-
-    #[test]
-    fn files_that_never_settle_are_an_error_that_says_so() {
-        let (root, before) = model();
-        let mut loads = 0;
-        let error = settled(before, |_| {
-            loads += 1;
-            exchange(root.path(), &loads.to_string());
-            Ok(())
-        })
-        .unwrap_err();
-        assert_eq!(loads, MAX_LOADS);
-        assert!(
-            error.to_string().contains("changed each of 3 times"),
-            "{error}"
-        );
-    }
 }

@@ -103,6 +103,15 @@ impl Plan {
         }
     }
 
+    /// A second column of floats in, `z`.
+    fn of_two_inputs() -> Self {
+        let mut plan = Self::default();
+        let column = plan.signature.inputs[0].dims().to_vec();
+        let second = spec("z", ElementType::Float32, column);
+        plan.signature.inputs.push(second);
+        plan
+    }
+
     fn start(
         self,
         cache: &Arc<Cache>,
@@ -338,13 +347,7 @@ async fn zero_and_negative_zero_are_different_rows() {
 
 #[tokio::test]
 async fn inputs_are_taken_in_any_order() {
-    let mut plan = Plan::default();
-    let (ty, shape) = (
-        ElementType::Float32,
-        plan.signature.inputs[0].dims().to_vec(),
-    );
-    plan.signature.inputs.push(spec("z", ty, shape));
-    let (scorer, runs) = plan.start(&cache(), tenfold);
+    let (scorer, runs) = Plan::of_two_inputs().start(&cache(), tenfold);
     let (x, z) = (named("x", column(&[1.0])), named("z", column(&[2.0])));
     let mut outcomes = Vec::new();
     for inputs in [vec![x.clone(), z.clone()], vec![z, x]] {

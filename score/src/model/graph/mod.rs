@@ -9,9 +9,9 @@ mod random;
 mod value;
 mod walk;
 
-use bytes::Bytes;
-use prost::Message;
+use std::path::Path;
 
+use super::file_buf;
 use crate::signature::{Dim, TensorSpec};
 use value::{Flow, Length, Value};
 
@@ -51,15 +51,19 @@ impl Reading {
     }
 
     /// Follows the rows of these inputs, whose first axis they lie on. `has_optional`: values that the graph takes for
-    /// constants may be given by a request.
-    pub(crate) fn of(file: Vec<u8>, inputs: &[TensorSpec], has_optional: bool) -> Self {
-        let Ok(model) = proto::Model::decode(Bytes::from(file)) else {
-            return Self::nothing(inputs.len());
-        };
+    /// constants may be given by a request. Weights are not read.
+    pub(crate) fn in_file(path: &Path, inputs: &[TensorSpec], has_optional: bool) -> Self {
+        match file_buf::decode(path) {
+            Ok(Ok(model)) => Self::of(&model, inputs, has_optional),
+            _ => Self::nothing(inputs.len()),
+        }
+    }
+
+    fn of(model: &proto::Model, inputs: &[TensorSpec], has_optional: bool) -> Self {
         let Some(graph) = &model.graph else {
             return Self::nothing(inputs.len());
         };
-        let mut walk = walk::Walk::new(&model, inputs.len());
+        let mut walk = walk::Walk::new(model, inputs.len());
         for (index, spec) in inputs.iter().enumerate() {
             let value = Value {
                 origin: Some(index),
@@ -69,7 +73,7 @@ impl Reading {
         }
         let outputs = walk.graph(graph);
         // A request may choose the branch that rolls dice.
-        let hidden = || has_optional.then(|| random::first_of(&model)).flatten();
+        let hidden = || has_optional.then(|| random::first_of(model)).flatten();
         Self {
             proof: conclude(&outputs),
             random: walk.random.clone().or_else(hidden),

@@ -1,5 +1,5 @@
-//! The members of an ONNX file that say how data flows through a model. All others are skipped, and the bytes of tensors
-//! are not copied.
+//! The members of an ONNX file that say how data flows through a model. All others are skipped, and the bytes of large
+//! tensors too, which are empty here.
 //!
 //! Source of names and tags: onnx.proto3 of ONNX.
 

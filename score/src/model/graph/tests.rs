@@ -171,7 +171,7 @@ impl Case {
             element_type: self.ty,
             shape: Some(dims.collect()),
         };
-        Reading::of(model.encode_to_vec(), &[spec], self.has_optional)
+        Reading::of(&model, &[spec], self.has_optional)
     }
 }
 

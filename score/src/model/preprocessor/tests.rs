@@ -1,4 +1,6 @@
 use super::super::folder::{ModelFolder, ModelPlace};
+use std::fs;
+
 use super::*;
 
 fn read(text: &str) -> Preprocessor {

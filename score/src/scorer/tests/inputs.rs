@@ -49,13 +49,7 @@ async fn as_many_rows_as_accepted_are_scored() {
 
 #[tokio::test]
 async fn inputs_with_unequal_rows_are_refused_by_name() {
-    let mut plan = Plan::default();
-    let (ty, shape) = (
-        ElementType::Float32,
-        plan.signature.inputs[0].dims().to_vec(),
-    );
-    plan.signature.inputs.push(spec("z", ty, shape));
-    let (scorer, runs) = plan.start(&cache(), tenfold);
+    let (scorer, runs) = Plan::of_two_inputs().start(&cache(), tenfold);
     let uneven = InferenceRequest {
         inputs: vec![
             named("z", column(&[1.0, 2.0, 3.0])),
