@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::memo::{cache, score};
-use crate::protocol_cases::{eventually, figure};
+use crate::protocol_cases::figure;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
 use crate::support::redis::{RedisOptions, RedisServer};
 use crate::support::redis_cluster::{ClusterOptions, RedisCluster};
-use functions_host::PATIENCE;
 use functions_host::answer::Answer;
 use functions_host::host::FunctionsHost;
 use functions_host::port;
 use functions_host::process::LogLine;
+use functions_host::{PATIENCE, eventually};
 
 /// Failures of probes and connections that take longer than connections are left to heal.
 const ATTEMPTS: i64 = 8;

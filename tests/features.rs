@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::protocol_cases::{eventually, figure};
+use crate::protocol_cases::figure;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::digits::Digits;
 use crate::support::in_process;
 use crate::support::redis::RedisServer;
-use functions_host::PATIENCE;
 use functions_host::answer::Answer;
 use functions_host::host::FunctionsHost;
+use functions_host::{PATIENCE, eventually};
 
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 pub(crate) const SECRET: &str = "271828182845";

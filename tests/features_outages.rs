@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::features::{affine_app, code, post, score, set, start};
-use crate::protocol_cases::{eventually, figure};
+use crate::protocol_cases::figure;
 use crate::support::in_process;
 use crate::support::redis::{RedisOptions, RedisServer};
-use functions_host::PATIENCE;
 use functions_host::host::FunctionsHost;
+use functions_host::{PATIENCE, eventually};
 
 /// Scores until the status is 200.
 async fn recovered(host: &FunctionsHost, keys: &[&str], limit: Duration) {

@@ -1,7 +1,7 @@
 //! A Redis that sends what no Redis sends: the handler scores on, stays small and comes back when Redis does.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,8 +10,8 @@ use crate::memo::{cache, score};
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
 use crate::support::redis::RedisServer;
-use functions_host::PATIENCE;
 use functions_host::host::FunctionsHost;
+use functions_host::{PATIENCE, eventually};
 
 /// What is sent instead of a reply: its head, and how often the rest follows.
 #[derive(Clone)]
@@ -27,34 +27,40 @@ impl Attack {
         Self { head, rest, times }
     }
 
-    async fn run(&self, client: &mut TcpStream) -> std::io::Result<()> {
+    async fn send(&self, client: &mut TcpStream) -> std::io::Result<()> {
         client.write_all(&self.head).await?;
         for _ in 0..self.times {
             client.write_all(&self.rest).await?;
         }
-        // The connection stays open: what is incomplete may yet come.
-        std::future::pending().await
+        Ok(())
     }
 }
 
 /// Stands before a Redis and, while it is hostile, answers every command with the attack.
 struct HostileRedis {
     port: u16,
-    hostile: Arc<AtomicBool>,
+    switch: Arc<Switch>,
+}
+
+#[derive(Default)]
+struct Switch {
+    is_hostile: AtomicBool,
+    /// Attacks that were sent to their end, or as far as the client took them.
+    sent: AtomicUsize,
 }
 
 impl HostileRedis {
     async fn start(redis: u16, attack: Attack) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let hostile = Arc::new(AtomicBool::new(false));
-        let (switch, attack) = (hostile.clone(), Arc::new(attack));
+        let switch = Arc::new(Switch::default());
+        let (shared, attack) = (switch.clone(), Arc::new(attack));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(serve(client, redis, switch.clone(), attack.clone()));
+                tokio::spawn(serve(client, redis, shared.clone(), attack.clone()));
             }
         });
-        Self { port, hostile }
+        Self { port, switch }
     }
 
     fn url(&self) -> String {
@@ -62,14 +68,18 @@ impl HostileRedis {
     }
 
     fn turn(&self, hostile: bool) {
-        self.hostile.store(hostile, Ordering::Relaxed);
+        self.switch.is_hostile.store(hostile, Ordering::Relaxed);
+    }
+
+    fn attacks(&self) -> usize {
+        self.switch.sent.load(Ordering::Relaxed)
     }
 }
 
 async fn serve(
     mut client: TcpStream,
     redis: u16,
-    hostile: Arc<AtomicBool>,
+    switch: Arc<Switch>,
     attack: Arc<Attack>,
 ) -> std::io::Result<()> {
     let mut server = TcpStream::connect(("127.0.0.1", redis)).await?;
@@ -78,8 +88,13 @@ async fn serve(
         tokio::select! {
             count = client.read(&mut commands) => match count? {
                 0 => return Ok(()),
-                // The client's end of the connection is still watched, so that it can be seen to drop it.
-                _ if hostile.load(Ordering::Relaxed) => return attack.run(&mut client).await,
+                _ if switch.is_hostile.load(Ordering::Relaxed) => {
+                    let outcome = attack.send(&mut client).await;
+                    switch.sent.fetch_add(1, Ordering::Relaxed);
+                    outcome?;
+                    // The connection stays open: what is incomplete may yet come.
+                    return std::future::pending().await;
+                }
                 count => server.write_all(&commands[..count]).await?,
             },
             count = server.read(&mut replies) => match count? {
@@ -88,16 +103,6 @@ async fn serve(
             },
         }
     }
-}
-
-fn peak_bytes(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    kibibytes
-        .and_then(|n| n.trim().parse::<u64>().ok())
-        .expect("a number")
-        << 10
 }
 
 async fn survives(name: &str, attack: Attack) {
@@ -118,16 +123,15 @@ async fn survives(name: &str, attack: Attack) {
         // Without a cache in the process there is nothing to ask once Redis counts as down.
         assert!(["MISS", "BYPASS"].contains(&cache(&answer)), "{name}");
         assert_eq!(answer.json(), digits.answer([round % 10]), "{name}");
+        // So that the handler connects again and is attacked again.
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    let peak = peak_bytes(host.pid());
-    assert!(peak < 200 << 20, "{name}: {} MiB", peak >> 20);
+    eventually(name, async || hostile.attacks() > 0).await;
     hostile.turn(false);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while cache(&score(&host, &digits.body([1])).await) != "HIT" {
-        assert!(tokio::time::Instant::now() < deadline, "{name}: no hit");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    let one = digits.body([1]);
+    eventually(name, async || cache(&score(&host, &one).await) == "HIT").await;
+    let peak = host.peak_memory();
+    assert!(peak < 200 << 20, "{name}: {} MiB", peak >> 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,13 +6,13 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 
-use crate::protocol_cases::{JSON, LateApp, app_with, eventually};
+use crate::protocol_cases::{JSON, LateApp, app_with};
 use crate::support::in_process;
-use functions_host::PATIENCE;
 use functions_host::host::{FunctionsHost, Mode};
 use functions_host::host_options::CORE_TOOLS;
 use functions_host::http1::{self, RawConnection};
 use functions_host::process::Level;
+use functions_host::{PATIENCE, eventually};
 
 const MODES: [Mode; 2] = [Mode::Forwarded, Mode::Proxied];
 const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");

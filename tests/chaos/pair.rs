@@ -1,18 +1,15 @@
 //! Two servers behind one address, of which one is the primary.
 
-use std::future::Future;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
 
 use super::fault::Backend;
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::redis::{RedisOptions, RedisServer};
-use functions_host::PATIENCE;
+use functions_host::eventually;
 use functions_host::host::HostOptions;
 
 /// What the handler knows.
@@ -93,22 +90,9 @@ pub(crate) async fn tell(server: &RedisServer, command: &str) {
 /// Makes one server the other's copy and waits until it is.
 pub(crate) async fn replicate(from: &RedisServer, to: &RedisServer) {
     tell(to, &format!("REPLICAOF 127.0.0.1 {}", from.port())).await;
-    until("the replica is in step", || async {
+    eventually("the replica is in step", || async {
         let info = to.command(&[b"INFO", b"replication"]).await.text();
         info.contains("master_link_status:up")
     })
     .await;
-}
-
-/// Waits until `is_met`.
-///
-/// # Panics
-///
-/// If it is not within 10 s.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, is_met: impl Fn() -> F) {
-    let give_up = Instant::now() + PATIENCE;
-    while !is_met().await {
-        assert!(Instant::now() < give_up, "not within 10 s: {what}");
-        sleep(Duration::from_millis(5)).await;
-    }
 }

@@ -4,8 +4,9 @@ use futures_util::future::{FutureExt, ready};
 
 use super::fault::Effect::{Misses, Outage, RefusedWrites};
 use super::fault::Fault;
-use super::pair::{PASSWORD, Pair, USER, replicate, tell, until};
+use super::pair::{PASSWORD, Pair, USER, replicate, tell};
 use crate::support::resp::{self, RespValue};
+use functions_host::eventually;
 
 /// All of them.
 pub(crate) fn list() -> Vec<Fault<Pair>> {
@@ -86,7 +87,7 @@ fn refusals() -> Vec<Fault<Pair>> {
             |p| {
                 async {
                     tell(p.primary(), "CONFIG SET key-load-delay 0").await;
-                    until("all is loaded", || is_loaded(p)).await;
+                    eventually("all is loaded", || is_loaded(p)).await;
                 }
                 .boxed_local()
             },
@@ -152,7 +153,7 @@ async fn fail_to_save(pair: &Pair) {
     let save: [&[u8]; 4] = [b"CONFIG", b"SET", b"save", b"3600 1"];
     primary.command(&save).await;
     tell(primary, "BGSAVE").await;
-    until("saving has failed", || async {
+    eventually("saving has failed", || async {
         let info = primary.command(&[b"INFO", b"persistence"]).await.text();
         info.contains("rdb_last_bgsave_status:err")
     })
@@ -170,7 +171,7 @@ async fn reload_slowly(pair: &Pair) {
     .await;
     let port = primary.port();
     tokio::spawn(async move { resp::pipeline(port, &[&[b"DEBUG", b"RELOAD"]]).await });
-    until("loading has begun", || async { !is_loaded(pair).await }).await;
+    eventually("loading has begun", || async { !is_loaded(pair).await }).await;
 }
 
 async fn is_loaded(pair: &Pair) -> bool {

@@ -12,10 +12,10 @@ use super::fault::{Backend as _, counter};
 use super::form::Form;
 use super::load::{hits, score};
 use super::oracle;
-use super::pair::{Pair, until};
+use super::pair::Pair;
 use crate::support::redis::RedisServer;
-use functions_host::PATIENCE;
 use functions_host::host::{FunctionsHost, HostOptions};
+use functions_host::{PATIENCE, eventually};
 
 /// How many different rows there are.
 const ROWS: u32 = 50_000;
@@ -111,7 +111,7 @@ pub(crate) async fn without_faults(form: Form) {
             misses,
         };
         assert_eq!(counts, expected, "{process} process");
-        until("all is written", || async {
+        eventually("all is written", || async {
             redis.key_count().await == new as i64
         })
         .await;
@@ -260,7 +260,7 @@ async fn break_again_and_again(host: &FunctionsHost, pair: &Pair, run: &Run) -> 
         sleep(run.pause).await;
         pair.primary().resume();
         pair.proxy.pass();
-        until("redis is used again", || async {
+        eventually("redis is used again", || async {
             counter(host, "score_cache_redis_up").await == 1
         })
         .await;

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -13,9 +12,9 @@ use super::{files, folder, model, package, sample, text};
 use crate::protocol_cases::mistakes;
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::funcignore::shipped_files;
-use functions_host::PATIENCE;
 use functions_host::broker::EntityOptions;
 use functions_host::cloud::Cloud;
+use functions_host::eventually;
 use functions_host::host::{FunctionsHost, HostOptions};
 use functions_host::host_config::read_json;
 use functions_host::listener::Listener;
@@ -66,39 +65,32 @@ async fn answers_http(host: &FunctionsHost) {
     assert_eq!(answer.expect_status(200).json(), json!([7]));
 }
 
-async fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "no {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 async fn answers_messages_and_blobs(listener: &Listener, cloud: &Cloud) {
     let scores = json!([[3.0, 5.0, 7.0]]);
     for place in ["score", "score-requests"] {
         let message = ServiceBusMessage::new(BODY).with_id(place);
         cloud.broker.send(place, message).unwrap();
     }
-    let results = wait_for("two results", || {
-        let waiting = cloud.broker.waiting("score-results");
-        (waiting.len() == 2).then_some(waiting)
-    });
-    for message in results.await {
+    eventually("two results", async || {
+        cloud.broker.waiting("score-results").len() == 2
+    })
+    .await;
+    for message in cloud.broker.waiting("score-results") {
         let document: Value = serde_json::from_slice(&message.body).unwrap();
         assert_eq!(document["result"], scores);
     }
     cloud.queues.put("score", BODY).unwrap();
-    let stored = wait_for("stored result", || {
-        cloud.queues.messages("score-results").pop()
-    });
-    let document: Value = serde_json::from_slice(&stored.await.body).unwrap();
+    eventually("a stored result", async || {
+        !cloud.queues.messages("score-results").is_empty()
+    })
+    .await;
+    let stored = cloud.queues.messages("score-results").remove(0);
+    let document: Value = serde_json::from_slice(&stored.body).unwrap();
     assert_eq!(document["result"], scores);
     cloud.blobs.put("incoming/one", BODY);
-    let blob = wait_for("blob", || cloud.blobs.get("scored/one.json")).await;
+    let scored = "scored/one.json";
+    eventually(scored, async || cloud.blobs.get(scored).is_some()).await;
+    let blob = cloud.blobs.get(scored).unwrap();
     let document: Value = serde_json::from_slice(&blob.content).unwrap();
     assert_eq!(document["result"], scores);
     assert_eq!(listener.failures(), [""; 0]);

@@ -85,7 +85,7 @@ async fn l04_a_huge_blob_is_rejected_in_little_memory() {
     let host =
         FunctionsHost::start(&app, [("SCORE_MAX_BODY_BYTES", limit.as_str()), CORE_TOOLS]).await;
     announce(&host, &stored("inbox/small", BODY, json!({}))).await;
-    let before = peak_memory(&host);
+    let before = host.peak_memory();
     for path in ["inbox/huge", "inbox/huge again"] {
         let event = stored(path, "", json!({}));
         let own = format!("127.0.0.1:{}", host.port());
@@ -118,7 +118,7 @@ async fn l04_a_huge_blob_is_rejected_in_little_memory() {
         assert_eq!(rejected["body"], Value::Null);
         assert_eq!(rejected["id"], path);
     }
-    let grown = peak_memory(&host) - before;
+    let grown = host.peak_memory() - before;
     assert!(grown < 32 * MIB, "{} MiB more", grown / MIB);
 }
 
@@ -127,17 +127,6 @@ async fn send_chunk(connection: &RawConnection, bytes: &[u8]) {
     connection.send(line.as_bytes()).await.unwrap();
     connection.send(bytes).await.unwrap();
     connection.send(b"\r\n").await.unwrap();
-}
-
-/// The most memory the handler has had, in bytes.
-fn peak_memory(host: &FunctionsHost) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .unwrap();
-    let kib = line.split_whitespace().nth(1).unwrap();
-    kib.parse::<usize>().unwrap() * 1024
 }
 
 #[tokio::test(flavor = "multi_thread")]

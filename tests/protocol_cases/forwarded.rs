@@ -222,7 +222,7 @@ async fn f12_what_is_no_number_or_far_too_deep_is_a_400_in_bounded_time_and_memo
         value(&objects),
         deep(1_000_000).into_bytes(),
     ];
-    let before = peak_memory(&host);
+    let before = host.peak_memory();
     for body in &bodies {
         for mode in MODES {
             let start = Instant::now();
@@ -236,18 +236,10 @@ async fn f12_what_is_no_number_or_far_too_deep_is_a_400_in_bounded_time_and_memo
             assert!(start.elapsed() < PATIENCE, "{shown}");
         }
     }
-    let grown = peak_memory(&host) - before;
+    let grown = host.peak_memory() - before;
     assert!(grown < 64 << 20, "{grown} bytes more");
     tells_the_flowers(&host.http("POST", "/api/score", &[JSON], FLOWERS).await);
     assert_eq!(host.error_logs(), Vec::<String>::new());
-}
-
-/// The most memory the handler has had so far, in bytes.
-fn peak_memory(host: &FunctionsHost) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
-    kibibytes.unwrap().parse::<u64>().unwrap() << 10
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,19 +1,17 @@
 //! Messages and blobs on their whole way: from a queue or container through host and handler to the outputs.
 
-use std::time::Instant;
-
 use serde_json::{Value, json};
 
 use super::scoring_app::{BODY, app, default_model, original, scores};
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
-use functions_host::PATIENCE;
 use functions_host::broker::EntityOptions;
 use functions_host::cloud::Cloud;
 use functions_host::functions;
 use functions_host::host::{FunctionsHost, HostOptions};
 use functions_host::listener::Listener;
 use functions_host::triggers::ServiceBusMessage;
+use functions_host::{PATIENCE, eventually};
 
 async fn listen(app: &AppRoot, options: HostOptions, cloud: &Cloud) -> Listener {
     let host = FunctionsHost::start(app, options).await;
@@ -27,14 +25,8 @@ fn documents(cloud: &Cloud, queue: &str) -> Vec<Value> {
 }
 
 async fn wait_for_blob(cloud: &Cloud, path: &str) -> Value {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(blob) = cloud.blobs.get(path) {
-            return serde_json::from_slice(&blob.content).unwrap();
-        }
-        assert!(Instant::now() < deadline, "no blob {path}");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    eventually(path, async || cloud.blobs.get(path).is_some()).await;
+    serde_json::from_slice(&cloud.blobs.get(path).unwrap().content).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,11 +101,10 @@ async fn sessions_topics_batches_and_storage_queues_are_served() {
         assert!(ids(session).is_sorted(), "{:?}", ids(session));
     }
     assert_eq!(documents(&cloud, "rejected")[0]["id"], "one-09");
-    let deadline = Instant::now() + PATIENCE;
-    while cloud.queues.messages("stored-results").is_empty() {
-        assert!(Instant::now() < deadline, "{:?}", listener.failures());
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    eventually("a stored result", async || {
+        !cloud.queues.messages("stored-results").is_empty()
+    })
+    .await;
     let stored = cloud.queues.messages("stored-results").remove(0);
     let stored: Value = serde_json::from_slice(&stored.body).unwrap();
     assert_eq!(stored["result"], scores());

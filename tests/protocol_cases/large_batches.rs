@@ -52,19 +52,11 @@ async fn deliver(
         .await
 }
 
-/// The most memory the handler has had, in bytes.
-fn peak_memory(host: &FunctionsHost) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1));
-    kib.unwrap().parse::<usize>().unwrap() * 1024
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_sum_of_bytes_fails_a_batch() {
     let host = FunctionsHost::start(&app(&["affine"]), limits()).await;
     host.wait_for_log("model loaded", PATIENCE).await;
-    let before = peak_memory(&host);
+    let before = host.peak_memory();
     for (count, bytes) in [(32, 3 * MB / SCALE), (1000, 256 * KB / SCALE)] {
         let outcome = deliver(&host, &messages(count, bytes)).await.unwrap();
         let results = outcome.messages("result");
@@ -78,7 +70,7 @@ async fn no_sum_of_bytes_fails_a_batch() {
         }
         assert!(!outcome.outputs.contains_key("rejected"));
     }
-    let grown = peak_memory(&host).saturating_sub(before);
+    let grown = host.peak_memory().saturating_sub(before);
     assert!(grown < 2 * MAX_WAITING, "{grown} bytes more");
     assert_eq!(figure(&host, "score_body_bytes_in_use").await, 0);
 

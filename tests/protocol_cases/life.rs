@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::{JSON, LateApp, app_with, eventually, figure, probe, test_model};
+use super::{JSON, LateApp, app_with, figure, probe, test_model};
 use crate::lifecycle::gives_up;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
 use crate::support::redis::RedisServer;
-use functions_host::PATIENCE;
 use functions_host::host::{FunctionsHost, HostOptions};
 use functions_host::http1::{self, RawConnection};
 use functions_host::port;
+use functions_host::{PATIENCE, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 const PORT_NAMES: [&str; 2] = ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"];

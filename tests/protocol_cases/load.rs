@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{JSON, LateApp, app_with, eventually, figure, probe};
+use super::{JSON, LateApp, app_with, figure, probe};
 use crate::support::redis::RedisServer;
-use functions_host::PATIENCE;
 use functions_host::answer::Answer;
 use functions_host::host::FunctionsHost;
 use functions_host::http1::{self, RawConnection};
+use functions_host::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f09_a_body_that_breaks_off_gives_its_room_back() {

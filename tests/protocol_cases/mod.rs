@@ -17,12 +17,11 @@ mod waits_inside;
 pub(crate) use robustness::mistakes;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use crate::support::app_root::{AppRoot, repository};
 use functions_host::answer::Answer;
 use functions_host::host::FunctionsHost;
-use functions_host::{PATIENCE, http1};
+use functions_host::http1;
 
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -55,19 +54,6 @@ pub(crate) async fn figure(host: &FunctionsHost, name: &str) -> i64 {
     let found = values.find(|(found, _)| found.split('{').next() == Some(name));
     let found = found.unwrap_or_else(|| panic!("no metric {name} in\n{text}"));
     found.1.parse().unwrap()
-}
-
-/// Waits until `holds` says yes.
-///
-/// # Panics
-///
-/// With `what` if it still does not after [`PATIENCE`].
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let give_up = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < give_up, "{what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 /// An app with the model `affine`, whose loading does not end before it is allowed to.

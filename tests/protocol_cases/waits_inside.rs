@@ -6,9 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::scoring_app::{BODY, app};
-use super::{JSON, LateApp, eventually, figure, test_model};
+use super::{JSON, LateApp, figure, test_model};
 use crate::support::redis::RedisServer;
-use functions_host::PATIENCE;
 use functions_host::broker::EntityOptions;
 use functions_host::cloud::Cloud;
 use functions_host::functions::cloud;
@@ -17,6 +16,7 @@ use functions_host::http1::{self, RawConnection};
 use functions_host::invoke::Transport;
 use functions_host::listener::Listener;
 use functions_host::triggers::ServiceBusMessage;
+use functions_host::{PATIENCE, eventually};
 
 /// Much longer than ten tries take.
 const TROUBLE: Duration = Duration::from_secs(6);

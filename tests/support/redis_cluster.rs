@@ -1,17 +1,15 @@
 //! A private Redis cluster on loopback: three primaries with a replica each.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tempfile::TempDir;
-use tokio::time::sleep;
 
 use super::certificates::Certificates;
 use super::redis::{RedisOptions, RedisServer};
 use super::resp::RespValue;
-use functions_host::PATIENCE;
-use functions_host::port;
+use functions_host::{eventually, port};
 
 const PRIMARIES: usize = 3;
 const NODES: usize = 2 * PRIMARIES;
@@ -390,12 +388,4 @@ fn calls(stats: &str, command: &str) -> i64 {
     let line = stats.lines().find_map(|line| line.strip_prefix(&prefix));
     let count = line.and_then(|line| line.split(',').next()?.parse().ok());
     count.unwrap_or(0)
-}
-
-async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition().await {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
 }

@@ -220,6 +220,20 @@ impl FunctionsHost {
         self.process().pid()
     }
 
+    /// The most memory the handler has had so far, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    pub fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("the handler runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes: usize = kibibytes.and_then(|n| n.parse().ok()).expect("a number");
+        kibibytes << 10
+    }
+
     /// All lines the handler has written, over all its starts.
     ///
     /// # Panics

@@ -74,6 +74,22 @@ pub mod triggers;
 /// that a busy machine makes the tests slower and nothing else.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// Waits until `holds` says yes.
+///
+/// # Panics
+///
+/// With `what` if it does not within [`PATIENCE`].
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let give_up = std::time::Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(
+            std::time::Instant::now() < give_up,
+            "not within {PATIENCE:?}: {what}"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+}
+
 /// The root of the workspace, where host.json, the sample models and the recordings lie.
 pub fn repository() -> std::path::PathBuf {
     let mut workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();

@@ -3,15 +3,13 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 
-use super::PATIENCE;
+use super::eventually;
 use super::recording::{Reply, Request};
 
 /// What the probe of a host gets, and each request that no reply is left for.
@@ -103,7 +101,8 @@ impl Recorder {
     ///
     /// If they do not come.
     pub async fn wait_for_requests(&self, count: usize) {
-        until(|| lock(&self.noted.requests).len() >= count).await;
+        let have_come = async || lock(&self.noted.requests).len() >= count;
+        eventually("that many requests", have_come).await;
     }
 
     /// Waits until as many bytes of bodies have come.
@@ -112,7 +111,8 @@ impl Recorder {
     ///
     /// If they do not come.
     pub async fn wait_for_body(&self, bytes: usize) {
-        until(|| self.noted.received.load(Ordering::SeqCst) >= bytes).await;
+        let have_come = async || self.noted.received.load(Ordering::SeqCst) >= bytes;
+        eventually("that many bytes", have_come).await;
     }
 
     /// Waits until the host closes a connection whose answer is held.
@@ -121,7 +121,7 @@ impl Recorder {
     ///
     /// If it does not.
     pub async fn wait_until_abandoned(&self) {
-        until(|| self.noted.abandoned.load(Ordering::SeqCst) > 0).await;
+        eventually("an abandoned answer", async || self.is_abandoned()).await;
     }
 
     /// Whether the host has closed a connection whose answer is held.
@@ -224,14 +224,6 @@ async fn read_into(
     noted.received.fetch_add(length, Ordering::SeqCst);
     body.extend(piece);
     Some(())
-}
-
-async fn until(mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it does not come");
-        sleep(Duration::from_millis(2)).await;
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

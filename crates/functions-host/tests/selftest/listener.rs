@@ -1,12 +1,11 @@
 //! Tests of the stand-in triggers themselves: this program plays a handler that obeys the messages it gets.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::host::play_handler;
-use functions_host::PATIENCE;
 use functions_host::app_folder::AppFolder;
 use functions_host::broker::EntityOptions;
 use functions_host::cloud::Cloud;
@@ -17,6 +16,7 @@ use functions_host::listener::Listener;
 use functions_host::outputs::guess_base64;
 use functions_host::supervisor::State;
 use functions_host::triggers::ServiceBusMessage;
+use functions_host::{PATIENCE, eventually};
 
 const POISON: &str = "webjobs-blobtrigger-poison";
 
@@ -121,14 +121,6 @@ fn texts(cloud: &Cloud, queue: &str) -> Vec<String> {
     messages.iter().map(ServiceBusMessage::text).collect()
 }
 
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_go_through_to_the_outputs_and_are_completed() {
     let cloud = functions::cloud(EntityOptions::default());
@@ -217,7 +209,7 @@ async fn batches_go_one_at_a_time_and_single_messages_side_by_side() {
             send(&cloud, queue, &format!("sleep 400 {number}"));
         }
     }
-    eventually("all hands busy", || {
+    eventually("all hands busy", async || {
         cloud.broker.locked("messages").len() == 4
     })
     .await;
@@ -242,7 +234,7 @@ async fn locks_of_single_messages_are_renewed_and_those_of_batches_are_not() {
     assert_eq!(listener.failures(), [""; 0]);
 
     send(&cloud, "batches", "sleep 2000");
-    eventually("a lost lock", || !listener.failures().is_empty()).await;
+    eventually("a lost lock", async || !listener.failures().is_empty()).await;
     assert!(cloud.broker.counters("batches").lock_lost > 0);
     assert!(cloud.broker.counters("batches").expired > 0);
     assert_eq!(cloud.broker.counters("batches").renewed, 0);
@@ -259,7 +251,7 @@ async fn renewal_ends_after_its_time() {
     });
     let _listener = listen(&app, &cloud).await;
     send(&cloud, "messages", "sleep 6000");
-    eventually("a lost lock", || {
+    eventually("a lost lock", async || {
         cloud.broker.counters("messages").lock_lost > 0
     })
     .await;
@@ -286,7 +278,7 @@ async fn a_killed_child_is_started_again_and_its_messages_come_again() {
     let listener = listen(&app(), &cloud).await;
     for round in 0..4 {
         send(&cloud, "messages", &format!("sleep 300 {round}"));
-        eventually("it is in work", || {
+        eventually("it is in work", async || {
             cloud.broker.locked("messages").len() == 1
         })
         .await;
@@ -323,7 +315,7 @@ async fn a_signal_counts_as_a_crash_and_exit_code_200_does_not() {
     }
     for restarts in 4..=5 {
         listener.supervisor().signal_child(Signal::SIGABRT);
-        eventually("restarted", || {
+        eventually("restarted", async || {
             listener.supervisor().restarts() == restarts
                 && listener.supervisor().state() == State::Initialized
         })
@@ -351,7 +343,7 @@ async fn locks_of_a_dead_host_expire_and_the_next_host_gets_the_messages() {
     let app = app();
     let first = listen(&app, &cloud).await;
     send(&cloud, "messages", "sleep 100");
-    eventually("it is in work", || {
+    eventually("it is in work", async || {
         cloud.broker.locked("messages").len() == 1
     })
     .await;
@@ -375,7 +367,7 @@ async fn a_function_timeout_kills_the_child_with_all_it_works_on() {
     cloud.broker.wait_until_empty("messages", PATIENCE).await;
     assert_eq!(cloud.broker.dead_letters("messages").len(), 1);
     assert!(listener.failures()[0].contains("Timeout value"));
-    eventually("restarted", || listener.supervisor().restarts() == 1).await;
+    eventually("restarted", async || listener.supervisor().restarts() == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -402,7 +394,10 @@ async fn stored_messages_are_tried_five_times_and_then_poison() {
     for body in ["a", "fail", "fail-before 5", "bad"] {
         cloud.queues.put("stored", body).unwrap();
     }
-    eventually("all is done", || cloud.queues.messages("stored").is_empty()).await;
+    eventually("all is done", async || {
+        cloud.queues.messages("stored").is_empty()
+    })
+    .await;
     let texts = |queue: &str| -> Vec<String> {
         let messages = cloud.queues.messages(queue);
         messages.iter().map(|message| message.text()).collect()
@@ -437,13 +432,13 @@ async fn blobs_are_handled_once_per_version_from_both_sources() {
             let blob = cloud.blobs.get(path);
             blob.is_some_and(|blob| blob.content == content)
         };
-        eventually("scored", || has("results/a b.json", b"one")).await;
-        eventually("rejected", || has("rejected/c.json", b"no")).await;
+        eventually("scored", async || has("results/a b.json", b"one")).await;
+        eventually("rejected", async || has("rejected/c.json", b"no")).await;
         cloud.blobs.repeat_event(&first);
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(listener.invocations(), 2, "not again");
         cloud.blobs.put("inbox/a b", "two");
-        eventually("scored again", || has("results/a b.json", b"two")).await;
+        eventually("scored again", async || has("results/a b.json", b"two")).await;
         drop(listener);
         let listener = listen(&app, &cloud).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -457,7 +452,7 @@ async fn a_failing_blob_is_tried_five_times_and_named_in_the_poison_queue() {
     let cloud = functions::cloud(EntityOptions::default());
     let listener = listen(&app(), &cloud).await;
     let version = cloud.blobs.put("inbox/x", "fail");
-    eventually("poison", || !cloud.queues.messages(POISON).is_empty()).await;
+    eventually("poison", async || !cloud.queues.messages(POISON).is_empty()).await;
     assert_eq!(listener.invocations(), 5);
     let note = cloud.queues.messages(POISON).remove(0).text();
     let note: Value = serde_json::from_str(&note).unwrap();
@@ -478,7 +473,7 @@ async fn an_output_into_the_watched_container_triggers_again() {
     let cloud = functions::cloud(EntityOptions::default());
     let _listener = listen(&app, &cloud).await;
     cloud.blobs.put("inbox/a", "one");
-    eventually("a chain", || cloud.blobs.names("inbox").len() > 4).await;
+    eventually("a chain", async || cloud.blobs.names("inbox").len() > 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -489,7 +484,7 @@ async fn a_blob_that_is_gone_or_was_replaced_is_skipped() {
     cloud.blobs.delete("inbox/gone");
     cloud.blobs.put("inbox/new", "two");
     let listener = listen(&app, &cloud).await;
-    eventually("scored", || !cloud.blobs.names("results").is_empty()).await;
+    eventually("scored", async || !cloud.blobs.names("results").is_empty()).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(listener.failures(), [""; 0]);
     assert_eq!(cloud.blobs.names("results"), ["new.json"]);
