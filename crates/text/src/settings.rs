@@ -47,7 +47,7 @@ impl Truncate {
 
 /// What a text model does with texts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// What shapes a stored vector.
     pub stored: Stored,
     /// Whether vectors are answered with length 1.
