@@ -4,6 +4,7 @@ mod body;
 mod caller;
 mod embeddings;
 mod envelope;
+mod guard;
 mod head;
 mod info;
 mod metrics;
