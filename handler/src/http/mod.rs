@@ -14,6 +14,7 @@ mod reply;
 mod request;
 mod route;
 mod server;
+mod share;
 mod target;
 mod timing;
 mod upload;
