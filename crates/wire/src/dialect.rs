@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use crate::describe::Parts;
 use crate::json::output::{self, Bare, ByRow, Output};
 use crate::rows::columns::Context;
-use crate::{Body, Encoded, Limits};
+use crate::{Body, Bounds, Encoded};
 pub(crate) use members::Members;
 pub(crate) use open_inference::Asked;
 
@@ -93,12 +93,12 @@ pub(crate) struct Request<'a> {
     /// The bytes behind the JSON.
     pub(crate) binary: &'a [u8],
     pub(crate) metadata: &'a ModelMetadata,
-    pub(crate) limits: Limits,
+    pub(crate) bounds: Bounds<'a>,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn context(&self, target: &'a str) -> Context<'a> {
-        Context::new(self.metadata, self.limits, target)
+        Context::new(self.metadata, self.bounds, target)
     }
 
     /// Rows that are answered in `dialect`, by the method that the request names.
@@ -124,7 +124,7 @@ pub(crate) fn read(
     body: &[u8],
     binary: &[u8],
     metadata: &ModelMetadata,
-    limits: Limits,
+    bounds: Bounds<'_>,
 ) -> Result<Body, ScoreError> {
     let members = Members::read(body, &metadata.signature)?;
     let (member, value) = members.only_inputs(body, &metadata.signature)?;
@@ -137,7 +137,7 @@ pub(crate) fn read(
         members,
         binary,
         metadata,
-        limits,
+        bounds,
     })
 }
 

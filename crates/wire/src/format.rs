@@ -19,7 +19,7 @@ pub(crate) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 pub(crate) const XLS_MAGIC: &[u8] = b"\xd0\xcf\x11\xe0";
 
 /// Whether a body may unpack to much more than its size: pictures and compressed bodies.
-pub fn is_packed(body: &[u8]) -> bool {
+pub(crate) fn is_packed(body: &[u8]) -> bool {
     body.starts_with(gzip::MAGIC) || image::begins_like_one(body)
 }
 

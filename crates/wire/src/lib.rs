@@ -14,21 +14,26 @@ mod sample;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 mod unlike;
+mod watch;
 
-use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError, TensorData};
+use score::{
+    ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError,
+    TensorData,
+};
 
 pub use dialect::AnswerForm;
 pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
 pub use embeddings::{EmbeddingsRequest, VectorEncoding, read_embeddings, write_embeddings};
-pub use format::gzip::{Unpacked, claimed_bytes, unpack, unpacked_bytes};
 pub use format::image::{picture_document, picture_in_words};
+pub use format::is_raw;
 use format::{Format, charset, csv, gzip, image, npy, raw};
-pub use format::{is_packed, is_raw};
 use refusal::{advice, amended, not_an_object};
 use rows::columns::Context;
 pub use sample::{protocol_sample, sample_request, sample_shape};
+use watch::Unwatched;
+pub use watch::Watch;
 
 /// What a body holds.
 #[derive(Debug)]
@@ -66,6 +71,17 @@ impl Body {
         }
     }
 
+    /// How many rows it has or names: the longest first axis of its tensors.
+    pub fn row_count(&self) -> usize {
+        match self {
+            Self::Keys(keys) => keys.len(),
+            Self::Rows(rows) => {
+                let each = rows.inputs.iter().filter_map(|input| input.tensor.rows());
+                each.max().unwrap_or(1)
+            }
+        }
+    }
+
     /// The rows, if the body has them itself.
     pub fn rows(self) -> Option<Decoded> {
         match self {
@@ -95,6 +111,8 @@ pub enum PayloadError {
     UnsupportedType(String),
     /// The unpacked body is larger than the limit.
     TooLarge,
+    /// The [`Watch`] has ended the reading.
+    Stopped,
 }
 
 impl From<ScoreError> for PayloadError {
@@ -141,51 +159,88 @@ pub fn decode(
     metadata: &ModelMetadata,
     limits: Limits,
 ) -> Result<Body, PayloadError> {
-    let unpacked = unpack(body, declared, limits.max_bytes);
-    decode_unpacked(body, unpacked, declared, metadata, limits)
+    decode_watched(body, declared, metadata, limits, &Unwatched)
 }
 
-/// Reads a body that [`unpack`] has taken already, with the same headers.
+/// Reads a body, and asks for the memory that it takes.
 ///
 /// # Errors
-/// As [`decode`].
-pub fn decode_unpacked(
+/// As [`decode`], and [`PayloadError::Stopped`] if the reading is over before its end.
+pub fn decode_watched(
     body: &[u8],
-    unpacked: Unpacked,
     declared: Declared<'_>,
     metadata: &ModelMetadata,
     limits: Limits,
+    watch: &dyn Watch,
 ) -> Result<Body, PayloadError> {
+    let bounds = Bounds { limits, watch };
+    let read = decode_bounded(body, declared, metadata, bounds);
+    match read {
+        Err(_) if watch.is_over() => Err(PayloadError::Stopped),
+        read => read,
+    }
+}
+
+/// What bounds the reading of one body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds<'a> {
+    pub(crate) limits: Limits,
+    pub(crate) watch: &'a dyn Watch,
+}
+
+impl Bounds<'_> {
+    /// The rows that a request may have, where its rows are independent or `model.toml` bounds them.
+    pub(crate) fn max_rows(&self, metadata: &ModelMetadata) -> Option<usize> {
+        let cut_apart = metadata.character.rows.are_cut_apart();
+        let most = cut_apart.then_some(self.limits.max_rows);
+        metadata.options.max_rows.or(most)
+    }
+}
+
+fn decode_bounded(
+    body: &[u8],
+    declared: Declared<'_>,
+    metadata: &ModelMetadata,
+    bounds: Bounds<'_>,
+) -> Result<Body, PayloadError> {
+    let Bounds { limits, watch } = bounds;
     let signature = &metadata.signature;
+    let unpacked = gzip::unpack(body, declared, limits.max_bytes, watch);
+    if watch.is_over() {
+        return Err(PayloadError::Stopped);
+    }
     let inflated = gzip::inflated(body, unpacked, declared, signature)?;
     let body = inflated.as_deref().unwrap_or(body);
-    let text = charset::to_utf8(body, declared)?;
+    let text = charset::to_utf8(body, declared, watch)?;
     let body = &text[..];
     if body.len() > limits.max_bytes {
         return Err(PayloadError::TooLarge);
     }
+    if !watch.take(element_bytes(body, declared, signature)) {
+        return Err(PayloadError::Stopped);
+    }
     let mut by_position = false;
     let format = match Format::of(body, declared) {
         Ok(format) => format,
-        Err(error) => return unwrapped(body, declared, metadata, limits, error),
+        Err(error) => return unwrapped(body, declared, metadata, bounds, error),
     };
     let inputs = match format {
         Format::Json if declared.wrapped && !is_object(body) => {
             let error = not_an_object(body, signature);
-            return unwrapped(body, declared, metadata, limits, error.into());
+            return unwrapped(body, declared, metadata, bounds, error.into());
         }
-        Format::Json => return decode_json(body, declared.json_bytes, metadata, limits),
+        Format::Json => return decode_json(body, declared.json_bytes, metadata, bounds),
         Format::Raw => raw::read(body, declared, signature).map_err(|error| {
             let advice = || [unlike::advice_on_raw(body), gzip::advice(body)].concat();
             amended(error, advice)
         })?,
-        Format::Npy => npy::read(body, signature)?,
+        Format::Npy => npy::read(body, signature, bounds.max_rows(metadata))?,
         Format::Table(form) => {
-            let read = csv::read(Context::new(metadata, limits, "body"), body, form)?;
+            let read = csv::read(Context::new(metadata, bounds, "body"), body, form)?;
             by_position = read.by_position;
             read.inputs
         }
-        Format::Picture => image::read(body, metadata)?,
+        Format::Picture => image::read(body, metadata, watch)?,
     };
     Ok(Body::Rows(Decoded {
         inputs,
@@ -194,18 +249,57 @@ pub fn decode_unpacked(
     }))
 }
 
+/// Bodies whose elements are counted before they are read; smaller ones cost little, whatever is in them.
+const COUNTED_BYTES: usize = 256 << 10;
+
+/// What the elements of a body take at most: there are no more of them than there are separators between them. Pictures and
+/// the strings themselves are not counted: the latter are in the body too.
+fn element_bytes(body: &[u8], declared: Declared<'_>, signature: &ModelSignature) -> usize {
+    if body.len() < COUNTED_BYTES {
+        return 0;
+    }
+    let count = |separators: &[u8]| {
+        let seen = separators.iter().map(|separator| {
+            let blocks = body.chunks(128);
+            let seen = blocks.map(|block| block.iter().filter(|byte| *byte == separator).count());
+            seen.sum::<usize>()
+        });
+        seen.sum::<usize>() + 1
+    };
+    let specs = signature.inputs.iter().chain(&signature.optional);
+    let size = |ty: ElementType| ty.size().unwrap_or(size_of::<String>());
+    let size = specs.map(|spec| size(spec.element_type)).max().unwrap_or(0);
+    let (elements, beside) = match Format::of(body, declared) {
+        Ok(Format::Picture) => (0, 0),
+        Ok(Format::Raw | Format::Npy) => (0, body.len()),
+        Ok(Format::Table(_)) => (count(b",;\t\n\r"), 0),
+        Ok(Format::Json) | Err(_) => {
+            let binary = declared
+                .json_bytes
+                .map_or(0, |length| body.len().saturating_sub(length));
+            // Each binary string has its length in front, in four bytes.
+            (count(b",") + binary / 4, binary)
+        }
+    };
+    elements.saturating_mul(size).saturating_add(beside)
+}
+
 /// Unwraps a message that is not a JSON object and reads it again; returns the error if it has no wrapping.
 fn unwrapped(
     body: &[u8],
     declared: Declared<'_>,
     metadata: &ModelMetadata,
-    limits: Limits,
+    bounds: Bounds<'_>,
     error: PayloadError,
 ) -> Result<Body, PayloadError> {
+    // What is inside is never larger, and is made at most twice.
+    if declared.wrapped && !bounds.watch.take(body.len().saturating_mul(2)) {
+        return Err(PayloadError::Stopped);
+    }
     if declared.wrapped
         && let Some(inner) = unlike::unwrap(body)
     {
-        return decode(&inner, Declared::default(), metadata, limits);
+        return decode_bounded(&inner, Declared::default(), metadata, bounds);
     }
     match error {
         PayloadError::UnsupportedType(message) => {
@@ -224,7 +318,7 @@ fn decode_json(
     body: &[u8],
     json_bytes: Option<usize>,
     metadata: &ModelMetadata,
-    limits: Limits,
+    bounds: Bounds<'_>,
 ) -> Result<Body, PayloadError> {
     let signature = &metadata.signature;
     let (body, binary) = match json_bytes {
@@ -251,7 +345,7 @@ fn decode_json(
         }
         return Ok(open_inference::body_of(read.inputs, asked));
     }
-    Ok(dialect::read(body, binary, metadata, limits)?)
+    Ok(dialect::read(body, binary, metadata, bounds)?)
 }
 
 /// An answer's body, ready to send.
@@ -301,6 +395,44 @@ pub fn encode(
     });
     written.map_err(|error| unwritten(&error))
 }
+
+/// What a response and its answer take at most, before the answer is written.
+pub fn response_bytes(
+    form: &AnswerForm,
+    metadata: &ModelMetadata,
+    response: &InferenceResponse,
+) -> usize {
+    let label = metadata.options.labels.iter().map(String::len).max();
+    let label = label.map_or(0, |longest| size_of::<String>() + 2 * longest);
+    let each = response.outputs.iter().map(|NamedTensor { name, tensor }| {
+        let brackets = 2 * tensor.shape().len() + 1;
+        let (held, written) = match tensor.data() {
+            TensorData::String(texts) => {
+                let bytes: usize = texts.iter().map(String::len).sum();
+                // A control character is written as six.
+                (
+                    bytes + size_of::<String>() * texts.len(),
+                    6 * bytes + 2 * texts.len(),
+                )
+            }
+            data => {
+                let size = data.element_type().size().unwrap_or(1);
+                (
+                    data.len() * size,
+                    data.len() * (MAX_DIGITS[size.ilog2().min(3) as usize] + label),
+                )
+            }
+        };
+        let names = tensor.rows().unwrap_or(1) * (name.len() + 4);
+        held + written + tensor.data().len() * brackets + names
+    });
+    let all: usize = each.sum();
+    // Under two members everything is written twice.
+    all * if form.also.is_some() { 2 } else { 1 }
+}
+
+/// The most characters of a number of 1, 2, 4 and 8 bytes; a half is written as the number of 4 bytes that it is.
+const MAX_DIGITS: [usize; 4] = [5, 16, 16, 26];
 
 fn unwritten(error: &serde_json::Error) -> ScoreError {
     ScoreError::Internal(format!("the answer cannot be written: {error}"))
