@@ -1,16 +1,17 @@
 //! The format of a body, by its first bytes and its declared content type.
 
-pub(crate) mod base64;
 pub(crate) mod charset;
 pub(crate) mod csv;
 pub(crate) mod gzip;
-pub(crate) mod image;
 pub(crate) mod npy;
 pub(crate) mod raw;
 
-use crate::Declared;
-use crate::PayloadError;
-use crate::invalid;
+use score::{ElementType, ModelSignature};
+
+use crate::body::Declared;
+use crate::body::PayloadError;
+use crate::body::invalid;
+use crate::picture;
 
 pub(crate) const NPY_MAGIC: &[u8] = b"\x93NUMPY";
 /// The first bytes of zip archives, and so of .xlsx files.
@@ -20,7 +21,7 @@ pub(crate) const XLS_MAGIC: &[u8] = b"\xd0\xcf\x11\xe0";
 
 /// Whether a body may unpack to much more than its size: pictures and compressed bodies.
 pub(crate) fn is_packed(body: &[u8]) -> bool {
-    body.starts_with(gzip::MAGIC) || image::begins_like_one(body)
+    body.starts_with(gzip::MAGIC) || picture::begins_like_one(body)
 }
 
 /// Whether a content type says that a body is the bytes of a tensor.
@@ -55,7 +56,7 @@ impl Format {
         if body.starts_with(NPY_MAGIC) {
             return Ok(Self::Npy);
         }
-        if image::begins_like_one(body) {
+        if picture::begins_like_one(body) {
             return Ok(Self::Picture);
         }
         if let Some(form) = csv::Form::of(&essence, content_type)? {
@@ -90,4 +91,43 @@ impl Format {
             ))),
         }
     }
+}
+
+/// Bodies whose elements are counted before they are read; smaller ones cost little, whatever is in them.
+const COUNTED_BYTES: usize = 256 << 10;
+
+/// What the elements of a body take at most: there are no more of them than there are separators between them. Pictures and
+/// the strings themselves are not counted: the latter are in the body too.
+pub(crate) fn element_bytes(
+    body: &[u8],
+    declared: Declared<'_>,
+    signature: &ModelSignature,
+) -> usize {
+    if body.len() < COUNTED_BYTES {
+        return 0;
+    }
+    let count = |separators: &[u8]| {
+        let seen = separators.iter().map(|separator| {
+            let blocks = body.chunks(128);
+            let seen = blocks.map(|block| block.iter().filter(|byte| *byte == separator).count());
+            seen.sum::<usize>()
+        });
+        seen.sum::<usize>() + 1
+    };
+    let specs = signature.inputs.iter().chain(&signature.optional);
+    let size = |ty: ElementType| ty.size().unwrap_or(size_of::<String>());
+    let size = specs.map(|spec| size(spec.element_type)).max().unwrap_or(0);
+    let (elements, beside) = match Format::of(body, declared) {
+        Ok(Format::Picture) => (0, 0),
+        Ok(Format::Raw | Format::Npy) => (0, body.len()),
+        Ok(Format::Table(_)) => (count(b",;\t\n\r"), 0),
+        Ok(Format::Json) | Err(_) => {
+            let binary = declared
+                .json_bytes
+                .map_or(0, |length| body.len().saturating_sub(length));
+            // Each binary string has its length in front, in four bytes.
+            (count(b",") + binary / 4, binary)
+        }
+    };
+    elements.saturating_mul(size).saturating_add(beside)
 }

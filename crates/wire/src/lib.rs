@@ -1,6 +1,8 @@
 //! Reads bodies into named tensors, and writes results in the dialect of the request.
 
 pub mod accept;
+mod body;
+mod context;
 pub mod describe;
 pub mod dialect;
 mod embeddings;
@@ -8,146 +10,34 @@ mod embeddings;
 pub mod entry_points;
 mod format;
 mod json;
+mod picture;
 mod refusal;
 mod rows;
 mod sample;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+pub mod schema;
 mod unlike;
 mod watch;
 
-use score::{
-    ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError,
-    TensorData,
-};
+use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError};
 
-pub use dialect::AnswerForm;
+use body::Bounds;
+pub use body::{Declared, Encoded, Limits, PayloadError};
+use body::{amended, invalid, is_object};
+use context::Context;
 pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
+pub use dialect::{AnswerForm, Body, Decoded, response_bytes};
 pub use embeddings::{EmbeddingsRequest, VectorEncoding, read_embeddings, write_embeddings};
-pub use format::image::{picture_document, picture_in_words};
 pub use format::is_raw;
-use format::{Format, charset, csv, gzip, image, npy, raw};
-use refusal::{advice, amended, not_an_object};
-use rows::columns::Context;
+use format::{Format, charset, csv, gzip, npy, raw};
+pub use picture::{picture_document, picture_in_words};
+use refusal::{advice, not_an_object};
 pub use sample::{protocol_sample, sample_request, sample_shape};
 use watch::Unwatched;
 pub use watch::Watch;
-
-/// What a body holds.
-#[derive(Debug)]
-pub enum Body {
-    /// The rows themselves.
-    Rows(Decoded),
-    /// The keys under which the rows lie.
-    Keys(Vec<String>),
-}
-
-impl Body {
-    fn rows_of(inputs: Vec<NamedTensor>, answer: AnswerForm) -> Self {
-        Self::Rows(Decoded {
-            inputs,
-            answer,
-            by_position: false,
-        })
-    }
-
-    /// About how many bytes it takes.
-    pub fn bytes(&self) -> usize {
-        let text = |texts: &[String]| {
-            let held = texts.iter().map(|text| size_of::<String>() + text.len());
-            held.sum()
-        };
-        match self {
-            Self::Keys(keys) => text(keys),
-            Self::Rows(rows) => {
-                let each = rows.inputs.iter().map(|input| match input.tensor.data() {
-                    TensorData::String(texts) => text(texts),
-                    data => data.len() * data.element_type().size().unwrap_or(1),
-                });
-                each.sum()
-            }
-        }
-    }
-
-    /// How many rows it has or names: the longest first axis of its tensors.
-    pub fn row_count(&self) -> usize {
-        match self {
-            Self::Keys(keys) => keys.len(),
-            Self::Rows(rows) => {
-                let each = rows.inputs.iter().filter_map(|input| input.tensor.rows());
-                each.max().unwrap_or(1)
-            }
-        }
-    }
-
-    /// The rows, if the body has them itself.
-    pub fn rows(self) -> Option<Decoded> {
-        match self {
-            Self::Rows(decoded) => Some(decoded),
-            Self::Keys(_) => None,
-        }
-    }
-}
-
-/// The content of a body that has its rows itself.
-#[derive(Debug)]
-pub struct Decoded {
-    /// The tensors, in the order in which the body gives them.
-    pub inputs: Vec<NamedTensor>,
-    /// How to answer the request.
-    pub answer: AnswerForm,
-    /// Whether columns were taken by position, because the model has no names to compare theirs with.
-    pub by_position: bool,
-}
-
-/// Why a body cannot be read.
-#[derive(Debug)]
-pub enum PayloadError {
-    /// The body is malformed or does not fit the model.
-    Invalid(ScoreError),
-    /// The body's content type or coding is not supported.
-    UnsupportedType(String),
-    /// The unpacked body is larger than the limit.
-    TooLarge,
-    /// The [`Watch`] has ended the reading.
-    Stopped,
-}
-
-impl From<ScoreError> for PayloadError {
-    fn from(error: ScoreError) -> Self {
-        Self::Invalid(error)
-    }
-}
-
-/// What a request's headers say about its body and its answer.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Declared<'a> {
-    /// `Content-Type`.
-    pub content_type: Option<&'a str>,
-    /// `Content-Encoding`, which a host that forwards drops.
-    pub content_encoding: Option<&'a str>,
-    /// `Inference-Header-Content-Length`: where JSON ends and binary tensors begin.
-    pub json_bytes: Option<usize>,
-    /// The shape of a raw tensor, such as `1,784`, if the sender names it.
-    pub shape: Option<&'a str>,
-    /// The element type of a raw tensor, such as `FP32` or `float32`, if the sender names it.
-    pub datatype: Option<&'a str>,
-    /// Whether a body that is not a JSON object may be unwrapped once, because clients of queues wrap bodies.
-    pub wrapped: bool,
-}
-
-/// The limits of one body.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The bytes of the body after decompression.
-    pub max_bytes: usize,
-    /// The levels of arrays within arrays.
-    pub max_nesting: usize,
-    /// The number of keys, unless the model has a `max_rows` of its own.
-    pub max_rows: usize,
-}
 
 /// Reads a body.
 ///
@@ -181,22 +71,6 @@ pub fn decode_watched(
     }
 }
 
-/// What bounds the reading of one body.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds<'a> {
-    pub(crate) limits: Limits,
-    pub(crate) watch: &'a dyn Watch,
-}
-
-impl Bounds<'_> {
-    /// The rows that a request may have, where its rows are independent or `model.toml` bounds them.
-    pub(crate) fn max_rows(&self, metadata: &ModelMetadata) -> Option<usize> {
-        let cut_apart = metadata.character.rows.are_cut_apart();
-        let most = cut_apart.then_some(self.limits.max_rows);
-        metadata.options.max_rows.or(most)
-    }
-}
-
 fn decode_bounded(
     body: &[u8],
     declared: Declared<'_>,
@@ -216,7 +90,7 @@ fn decode_bounded(
     if body.len() > limits.max_bytes {
         return Err(PayloadError::TooLarge);
     }
-    if !watch.take(element_bytes(body, declared, signature)) {
+    if !watch.take(format::element_bytes(body, declared, signature)) {
         return Err(PayloadError::Stopped);
     }
     let mut by_position = false;
@@ -231,7 +105,7 @@ fn decode_bounded(
         }
         Format::Json => return decode_json(body, declared.json_bytes, metadata, bounds),
         Format::Raw => raw::read(body, declared, signature).map_err(|error| {
-            let advice = || [unlike::advice_on_raw(body), gzip::advice(body)].concat();
+            let advice = || [raw::advice(body), gzip::advice(body)].concat();
             amended(error, advice)
         })?,
         Format::Npy => npy::read(body, signature, bounds.max_rows(metadata))?,
@@ -240,48 +114,13 @@ fn decode_bounded(
             by_position = read.by_position;
             read.inputs
         }
-        Format::Picture => image::read(body, metadata, watch)?,
+        Format::Picture => picture::read(body, metadata, watch)?,
     };
     Ok(Body::Rows(Decoded {
         inputs,
         answer: AnswerForm::bare(),
         by_position,
     }))
-}
-
-/// Bodies whose elements are counted before they are read; smaller ones cost little, whatever is in them.
-const COUNTED_BYTES: usize = 256 << 10;
-
-/// What the elements of a body take at most: there are no more of them than there are separators between them. Pictures and
-/// the strings themselves are not counted: the latter are in the body too.
-fn element_bytes(body: &[u8], declared: Declared<'_>, signature: &ModelSignature) -> usize {
-    if body.len() < COUNTED_BYTES {
-        return 0;
-    }
-    let count = |separators: &[u8]| {
-        let seen = separators.iter().map(|separator| {
-            let blocks = body.chunks(128);
-            let seen = blocks.map(|block| block.iter().filter(|byte| *byte == separator).count());
-            seen.sum::<usize>()
-        });
-        seen.sum::<usize>() + 1
-    };
-    let specs = signature.inputs.iter().chain(&signature.optional);
-    let size = |ty: ElementType| ty.size().unwrap_or(size_of::<String>());
-    let size = specs.map(|spec| size(spec.element_type)).max().unwrap_or(0);
-    let (elements, beside) = match Format::of(body, declared) {
-        Ok(Format::Picture) => (0, 0),
-        Ok(Format::Raw | Format::Npy) => (0, body.len()),
-        Ok(Format::Table(_)) => (count(b",;\t\n\r"), 0),
-        Ok(Format::Json) | Err(_) => {
-            let binary = declared
-                .json_bytes
-                .map_or(0, |length| body.len().saturating_sub(length));
-            // Each binary string has its length in front, in four bytes.
-            (count(b",") + binary / 4, binary)
-        }
-    };
-    elements.saturating_mul(size).saturating_add(beside)
 }
 
 /// Unwraps a message that is not a JSON object and reads it again; returns the error if it has no wrapping.
@@ -308,10 +147,6 @@ fn unwrapped(
         }
         error => Err(error),
     }
-}
-
-fn is_object(body: &[u8]) -> bool {
-    body.trim_ascii_start().starts_with(b"{")
 }
 
 fn decode_json(
@@ -348,27 +183,6 @@ fn decode_json(
     Ok(dialect::read(body, binary, metadata, bounds)?)
 }
 
-/// An answer's body, ready to send.
-#[derive(Debug)]
-pub struct Encoded {
-    /// The bytes of the body.
-    pub body: Vec<u8>,
-    /// The content type of the bytes.
-    pub content_type: &'static str,
-    /// Where JSON ends and binary tensors begin, if there are any.
-    pub json_bytes: Option<usize>,
-}
-
-impl Encoded {
-    fn json(body: Vec<u8>) -> Self {
-        Self {
-            body,
-            content_type: "application/json",
-            json_bytes: None,
-        }
-    }
-}
-
 /// Writes the answer, as a numpy array if the request accepts one.
 ///
 /// # Errors
@@ -396,53 +210,8 @@ pub fn encode(
     written.map_err(|error| unwritten(&error))
 }
 
-/// What a response and its answer take at most, before the answer is written.
-pub fn response_bytes(
-    form: &AnswerForm,
-    metadata: &ModelMetadata,
-    response: &InferenceResponse,
-) -> usize {
-    let label = metadata.options.labels.iter().map(String::len).max();
-    let label = label.map_or(0, |longest| size_of::<String>() + 2 * longest);
-    let each = response.outputs.iter().map(|NamedTensor { name, tensor }| {
-        let brackets = 2 * tensor.shape().len() + 1;
-        let (held, written) = match tensor.data() {
-            TensorData::String(texts) => {
-                let bytes: usize = texts.iter().map(String::len).sum();
-                // A control character is written as six.
-                (
-                    bytes + size_of::<String>() * texts.len(),
-                    6 * bytes + 2 * texts.len(),
-                )
-            }
-            data => {
-                let size = data.element_type().size().unwrap_or(1);
-                (
-                    data.len() * size,
-                    data.len() * (MAX_DIGITS[size.ilog2().min(3) as usize] + label),
-                )
-            }
-        };
-        let names = tensor.rows().unwrap_or(1) * (name.len() + 4);
-        held + written + tensor.data().len() * brackets + names
-    });
-    let all: usize = each.sum();
-    // Under two members everything is written twice.
-    all * if form.also.is_some() { 2 } else { 1 }
-}
-
-/// The most characters of a number of 1, 2, 4 and 8 bytes; a half is written as the number of 4 bytes that it is.
-const MAX_DIGITS: [usize; 4] = [5, 16, 16, 26];
-
 fn unwritten(error: &serde_json::Error) -> ScoreError {
     ScoreError::Internal(format!("the answer cannot be written: {error}"))
-}
-
-fn invalid(message: &str) -> ScoreError {
-    ScoreError::InvalidInput {
-        target: None,
-        message: message.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -35,11 +35,12 @@ impl Watch for Unwatched {
     }
 }
 
-/// The error that ends a reading which is over. No caller sees its text: it becomes [`PayloadError::Stopped`].
-///
-/// [`PayloadError::Stopped`]: crate::PayloadError::Stopped
+/// The error that ends a reading which is over. No caller sees its text: it becomes `PayloadError::Stopped`.
 pub(crate) fn stopped() -> ScoreError {
-    crate::invalid("the body is not read to its end")
+    ScoreError::InvalidInput {
+        target: None,
+        message: "the body is not read to its end".to_owned(),
+    }
 }
 
 /// Takes bytes for something that grows, in steps.

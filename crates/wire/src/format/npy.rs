@@ -7,10 +7,10 @@ use score::{
     Tensor, TensorData, with_elements,
 };
 
-use crate::Encoded;
-use crate::format::raw::only_input;
+use crate::body::Encoded;
+use crate::body::only_input;
+use crate::context::too_many_rows;
 use crate::json::output;
-use crate::rows::columns::too_many_rows;
 
 const TARGET: &str = "body";
 /// The content type of npy bodies and answers.

@@ -8,10 +8,11 @@ use std::borrow::Cow;
 use score::{InputOptions, NamedTensor, ScoreError, Tensor, TensorSpec};
 use serde::{Deserialize, Deserializer};
 
-use super::columns::Context;
-use crate::format::{base64, image};
+use crate::context::Context;
+use crate::json::base64;
 use crate::json::bounded;
 use crate::json::diagnose::Items;
+use crate::picture;
 use crate::watch::{self, Growth, Watch};
 
 /// The most bytes that the tensors of all pictures in one request may take.
@@ -44,7 +45,7 @@ pub(crate) fn read(
     let first = FirstText::of(text)?;
     let default = InputOptions::default();
     let options = context.options_of(spec).unwrap_or(&default);
-    if !image::takes_pictures(spec, options) || !first.may_be_picture(context) {
+    if !picture::takes_pictures(spec, options) || !first.may_be_picture(context) {
         return None;
     }
     let mut leaves = Leaves::new(context);
@@ -73,7 +74,7 @@ pub(crate) fn read_binary(
 ) -> Option<Result<Tensor, ScoreError>> {
     let default = InputOptions::default();
     let options = context.options_of(spec).unwrap_or(&default);
-    if !image::takes_pictures(spec, options) {
+    if !picture::takes_pictures(spec, options) {
         return None;
     }
     let wrong = |reason: String| ScoreError::invalid(target, format!("{target}: {reason}"));
@@ -88,7 +89,7 @@ pub(crate) fn read_binary(
                 "the last element has fewer bytes than its length says".into(),
             )));
         };
-        let added = match image::begins_like_one(picture) {
+        let added = match picture::begins_like_one(picture) {
             true => pictures.add(picture),
             false => pictures.add_binary(picture),
         };
@@ -247,7 +248,7 @@ impl<'a> Pictures<'a> {
     }
 
     fn add(&mut self, picture: &[u8]) -> Result<(), String> {
-        let tensor = image::tensor(
+        let tensor = picture::tensor(
             picture,
             self.spec,
             self.options,
@@ -262,7 +263,7 @@ impl<'a> Pictures<'a> {
             ));
         }
         if let Some(first) = self.rows.first() {
-            if !image::has_rows(self.spec, self.options) {
+            if !picture::has_rows(self.spec, self.options) {
                 return Err(
                     "the model takes one picture at a time; send them one by one".to_owned(),
                 );

@@ -13,7 +13,7 @@ use score::{
 };
 use serde_json::{Value, json};
 
-use crate::format::raw::only_input;
+use crate::body::only_input;
 use crate::watch::Watch;
 
 pub(crate) use unpack::begins_like_one;
