@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::cache::{KeyMaker, ModelDigest, RowStack, UnitKey, encode_row, open, seal};
+use crate::cache::{
+    EntrySecret, KeyMaker, ModelDigest, Namespace, RowStack, Seal, UnitKey, encode_row,
+};
 use crate::rows::Units;
 use crate::tensor::{ElementType, Tensor};
 use crate::text::TextOptions;
@@ -26,16 +28,27 @@ pub fn encode_rows(outputs: &[Tensor], rows: usize) -> Vec<Bytes> {
     (0..rows).map(|row| encode_row(outputs, row)).collect()
 }
 
-/// What Redis gets for each payload.
-pub fn seal_rows(keys: &Keys, payloads: &[Bytes]) -> Vec<Bytes> {
-    let rows = keys.0.iter().zip(payloads);
-    rows.map(|(key, payload)| seal(key, payload)).collect()
-}
+/// How entries are sealed.
+pub struct Sealing(Seal);
 
-/// The payloads of what Redis gave; `None` if one is damaged.
-pub fn open_rows(keys: &Keys, values: &[Bytes]) -> Option<Vec<Bytes>> {
-    let rows = keys.0.iter().zip(values);
-    rows.map(|(key, value)| open(key, value)).collect()
+impl Sealing {
+    /// By a MAC if there is a secret, else by a checksum.
+    pub fn new(secret: Option<&EntrySecret>) -> Self {
+        Self(Seal::new(secret, &Namespace::default()))
+    }
+
+    /// What Redis gets for each payload.
+    pub fn close_rows(&self, keys: &Keys, payloads: &[Bytes]) -> Vec<Bytes> {
+        let rows = keys.0.iter().zip(payloads);
+        rows.map(|(key, payload)| self.0.close(key, payload))
+            .collect()
+    }
+
+    /// The payloads of what Redis gave; `None` if one is damaged.
+    pub fn open_rows(&self, keys: &Keys, values: &[Bytes]) -> Option<Vec<Bytes>> {
+        let rows = keys.0.iter().zip(values);
+        rows.map(|(key, value)| self.0.open(key, value)).collect()
+    }
 }
 
 /// Stacks the payloads of all rows; `None` if one is damaged.

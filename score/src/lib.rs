@@ -37,8 +37,8 @@ mod text;
 
 pub use batch::{BatchLimits, BatchStats};
 pub use cache::{
-    Cache, CacheStats, JointLookUp, ModelDigest, ModelTag, ModelTagError, Namespace,
-    NamespaceError, RemoteOptions,
+    Cache, CacheStats, EntrySecret, EntrySecretError, JointLookUp, ModelDigest, ModelTag,
+    ModelTagError, Namespace, NamespaceError, RemoteOptions,
 };
 pub use cost::{CachePolicy, CostFigures};
 pub use error::{ErrorCode, LoadError, ScoreError};

@@ -75,6 +75,15 @@ impl UnitKey {
     pub(crate) fn unit(&self) -> &[u8; 32] {
         &self.unit
     }
+
+    /// What the key in Redis says of model and unit, as bytes: 8 of the model, 32 of the unit.
+    pub(super) fn bytes(&self) -> [u8; 40] {
+        let mut bytes = [0; 40];
+        let (model, unit) = bytes.split_at_mut(8);
+        model.copy_from_slice(&self.model.0.to_be_bytes());
+        unit.copy_from_slice(&self.unit);
+        bytes
+    }
 }
 
 /// Makes the keys of one request.
