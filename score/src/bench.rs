@@ -7,6 +7,7 @@ use crate::cache::{
 };
 use crate::rows::Units;
 use crate::tensor::{ElementType, Tensor};
+use crate::text::TextOptions;
 
 /// The keys of rows.
 pub struct Keys(Vec<UnitKey>);
@@ -18,7 +19,8 @@ pub fn digest(model: ModelDigest, inputs: &[Tensor], rows: usize) -> Keys {
 
 /// Cuts a request into units, digests included; gives how many are distinct.
 pub fn split(model: ModelDigest, inputs: &[Tensor], rows: usize) -> usize {
-    Units::of_rows(model, inputs, rows).keys.len()
+    let text = TextOptions::default();
+    Units::of_rows(model, inputs, &text, rows).keys.len()
 }
 
 /// The payload of each row.

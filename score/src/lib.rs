@@ -56,4 +56,4 @@ pub use store::{Backoff, Store, StoreEntry, StoreError};
 pub use tensor::{
     ElementType, NamedTensor, Shape, ShapeMismatch, Tensor, TensorData, element_count,
 };
-pub use text::{EMBEDDING, TEXT, TOKENS, TRUNCATED, TextMetadata, finished};
+pub use text::{EMBEDDING, TEXT, TOKENS, TRUNCATED, TextMetadata, TextOptions, Truncate, finished};

@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use super::Endpoint;
-use super::credentials::RedisLogin;
-use super::explain;
+use crate::credentials::RedisLogin;
+use crate::endpoint::Endpoint;
+use crate::explain;
 
 /// Look-ups in a row without an answer in time after which a node is left alone for a while.
 const SILENT_TIMES: u32 = 3;

@@ -11,8 +11,8 @@ use score::{ModelSignature, ScoreError, Tensor, TensorData};
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::body::{Declared, Limits, PayloadError};
 use crate::format::gzip;
-use crate::{Declared, Limits, PayloadError};
 
 /// Characters of a request that a message quotes.
 const MAX_QUOTED: usize = 200;

@@ -63,6 +63,8 @@ struct Settings {
     max_requests: usize,
     /// Whether what is refused fails its call.
     fail_invalid: bool,
+    /// Whether results say what was remembered.
+    reveal: bool,
 }
 
 /// Of the room for bodies, the part that results of batches that came back may take beside it.
@@ -80,6 +82,7 @@ impl Events {
                 max_batch_rows: config.max_batch_rows,
                 max_requests: config.max_requests,
                 fail_invalid: config.fail_invalid,
+                reveal: config.reveal,
             },
         }
     }

@@ -135,7 +135,9 @@ impl Work<'_> {
         };
         let scored = visit.score_until(deadline, call, body).await?;
         let model = visit.model().unwrap_or_default();
-        let text = documents::result(delivery, model, &scored).map_err(|_| Problem::internal())?;
+        let reveal = self.events.settings.reveal;
+        let text = documents::result(delivery, model, &scored, reveal);
+        let text = text.map_err(|_| Problem::internal())?;
         let computed = match scored.cache {
             CacheOutcome::Asked { hits, rows } => hits < rows,
             CacheOutcome::Bypass => true,

@@ -2,7 +2,7 @@
 
 use score::{
     EMBEDDING, InferenceResponse, NamedTensor, TEXT, TOKENS, TRUNCATED, Tensor, TensorData,
-    TextMetadata, finished,
+    TextMetadata, TextOptions, finished,
 };
 use warp::http::HeaderName;
 use wire::{EmbeddingsRequest, Limits, read_embeddings, write_embeddings};
@@ -56,7 +56,9 @@ where
         name: TEXT.to_owned(),
         tensor: texts,
     };
-    let response = visit.score_as_stored(call, vec![input]).await?;
+    let response = visit
+        .score_as_stored(call, vec![input], TextOptions::default())
+        .await?;
     let output = |name: &str| tensor(&response, name).ok_or_else(Problem::internal);
     let stored = output(EMBEDDING)?;
     let tokens = match output(TOKENS)?.data() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use warp::http::{HeaderName, Method};
 
 use super::body::{BodyBytes, ReadRules};
+use super::guard;
 use super::head::Head;
 use super::reply::Reply;
 use super::request;
@@ -51,7 +52,9 @@ pub(super) async fn invoke(
     mut envelope: BodyBytes,
 ) -> Reply {
     match &function.trigger {
-        Trigger::Http { request, response } => {
+        Trigger::Http {
+            request, response, ..
+        } => {
             let outcome = call(app, request, response, host, &envelope.bytes).await;
             outcome.unwrap_or_else(|problem| request::refuse(app, head, problem))
         }
@@ -102,6 +105,13 @@ async fn call(
     let mut head = Head::new(method, call.target(), host.id.to_owned(), header);
     head.json_only = true;
     head.origin = host.origin.or_of_sender(&head.origin).clone();
+    let key = |name: HeaderName| call.header(name.as_str()).map(str::as_bytes);
+    // Without a host, the envelope itself was checked.
+    if app.config.hosted
+        && let Err(problem) = guard::check_key(app, &head, call.target().1, key)
+    {
+        return wrap(response, request::refuse(app, &head, problem));
+    }
     let limit = app.config.max_body_bytes;
     let reply = request::answer(app, &head, || async move {
         if inner.len() > limit {

@@ -6,7 +6,7 @@ mod paths;
 
 use score::{ElementType, ModelMetadata};
 use serde_json::{Map, Value, json};
-use wire::describe::schema::{self, open, reference};
+use wire::schema::{self, open, reference};
 
 use super::reply::ErrorForm;
 use crate::app::App;

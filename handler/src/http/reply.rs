@@ -5,7 +5,7 @@ use serde_json::json;
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
-use crate::problem::Problem;
+use crate::problem::{ErrorCode, Problem};
 
 /// The form of an error, which depends on what callers of a path expect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +35,27 @@ impl Reply {
     /// Text of the given content type.
     pub(super) fn typed(body: Vec<u8>, content_type: &'static str) -> Self {
         // Those of an answer with scores, without growing.
-        let mut headers = HeaderMap::with_capacity(6);
+        let mut headers = HeaderMap::with_capacity(12);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        // Answers are one caller's own, and never what a browser makes of their first bytes.
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Self {
             status: StatusCode::OK,
             headers,
             body: Bytes::from(body),
+        }
+    }
+
+    /// Nothing but a status.
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
         }
     }
 
@@ -83,6 +98,10 @@ impl Reply {
         };
         let mut reply = Self::json(body.to_string().into_bytes());
         reply.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if problem.code == ErrorCode::Unauthorized {
+            // RFC 9110 section 11.6.1; browsers ask people for nothing by it.
+            reply.set_static(header::WWW_AUTHENTICATE, "Bearer realm=\"score\"");
+        }
         if let Some(allow) = problem.allow {
             reply.set(header::ALLOW, allow);
         }

@@ -111,6 +111,10 @@ where
     };
     visit.count(reply.status.as_u16());
     reply.set(REQUEST_ID, &head.request_id);
+    if !app.config.reveal {
+        reply.headers.remove(CACHE);
+        reply.headers.remove(TIMING);
+    }
     reply
 }
 

@@ -99,6 +99,17 @@ pub(super) fn template(path: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether anyone may ask for it, by any name and without a key: probes that tell one word.
+pub(super) fn is_open(method: &Method, path: &str) -> bool {
+    let probe = |route| {
+        matches!(
+            route,
+            Route::HealthLive | Route::HealthReady | Route::Live | Route::Ready
+        )
+    };
+    find(method, path).is_ok_and(probe)
+}
+
 /// What a path of the platform's probes asks, and its route.
 fn health(path: &str) -> Option<(&'static str, Route)> {
     if path.eq_ignore_ascii_case(LIVE) {

@@ -21,9 +21,11 @@ use warp::path::FullPath;
 
 use super::body::{self, ReadRules};
 use super::caller::HostRule;
+use super::guard::{self, Sharing};
 use super::head::Head;
 use super::reply::{Reply, to_response};
 use super::request;
+use super::share;
 use super::upload::Upload;
 use super::workers::Workers;
 use super::{envelope, info, target};
@@ -43,6 +45,8 @@ const LAST_REQUESTS: Duration = Duration::from_millis(100);
 const MAX_HEAD_BYTES: usize = 32 << 10;
 /// How many headers a request may have: the host takes 100 of a client and adds 3 to 7 of its own.
 const MAX_HEADERS: usize = 128;
+/// What a connection has read and not yet handed on, and so the most that hyper takes for a head.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// Accepts connections until `stop` ends, then lets requests in work finish for at most `grace`. Those that come in the first
 /// moments of it are answered too; every answer then says that its connection ends.
@@ -62,11 +66,16 @@ pub(crate) async fn serve(
     let rule = HostRule::new(listen, config.hosted, config.envelopes);
     let routed =
         TowerToHyperService::new(warp::service(routes(app.clone(), rule, stopping.clone())));
-    let service =
-        move |request: Request<Incoming>| match target::check(request.method(), request.uri()) {
-            Ok(()) => Either::Left(routed.call(request)),
-            Err(problem) => Either::Right(ready(Ok(target::refuse(&app, &request, problem)))),
-        };
+    let service = move |mut request: Request<Incoming>| match target::check(
+        request.method(),
+        request.uri(),
+    ) {
+        Ok(()) => {
+            target::settle_host(&mut request);
+            Either::Left(routed.call(request))
+        }
+        Err(problem) => Either::Right(ready(Ok(target::refuse(&app, &request, problem)))),
+    };
     let connections = GracefulShutdown::new();
     tokio::pin!(stop);
     loop {
@@ -76,12 +85,17 @@ pub(crate) async fn serve(
         };
         // Answers are small and whole; waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
-        workers.serve(stream, |stream| {
+        workers.serve(stream, |stream, share| {
+            let (service, share) = (service.clone(), share.clone());
+            let service = service_fn(move |request: Request<Incoming>| {
+                share.limit(share::may_be_long(request.headers()), service(request))
+            });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
                 .max_headers(MAX_HEADERS)
-                .serve_connection(TokioIo::new(stream), service_fn(service.clone()));
+                .max_buf_size(BUFFER_BYTES)
+                .serve_connection(TokioIo::new(stream), service);
             // A client that went away or sent no HTTP is its own affair.
             connections.watch(connection).map(|_| ())
         });
@@ -135,11 +149,16 @@ fn routes(
                 // In a box: warp and hyper move the future of a request several times.
                 Box::pin(async move {
                     let target = (path.as_str(), query.as_str());
-                    let mut reply = match is_probe(&method, target.0) && rule.takes_probe(&headers)
-                    {
-                        true => info::alive(),
-                        false => guarded(&app, rule, method, target, headers, body).await,
+                    let sharing = Sharing::of(&app.config, &headers);
+                    let preflight = guard::preflight(&app.config, &method, &headers);
+                    let mut reply = match preflight {
+                        Some(reply) => reply,
+                        None if is_probe(&method, target.0) && rule.takes_probe(&headers) => {
+                            info::alive()
+                        }
+                        None => guarded(&app, rule, method, target, headers, body).await,
                     };
+                    sharing.tell(&mut reply);
                     if stopping.load(Ordering::Relaxed) {
                         reply.set_static(header::CONNECTION, "close");
                     }
@@ -174,6 +193,9 @@ async fn guarded<B: Buf + Send + 'static>(
         checked.is_ok()
     });
     head.is_envelope = function.is_some();
+    if guard::needs_label(&app.config, &headers) {
+        head.content_encoding.get_or_insert("identity".to_owned());
+    }
     let work = AssertUnwindSafe(answer(app, function, &head, target.1, &headers, body));
     match work.catch_unwind().await {
         Ok(reply) => reply,
@@ -205,11 +227,16 @@ async fn answer<B: Buf + Send + 'static>(
         unanswered.body_is_there();
         Ok(body)
     };
+    // The host's own calls are known by their form.
+    let outside = function.is_none() || !app.config.hosted;
+    let checked = outside.then(|| guard::check(app, head, query, headers));
     let mut reply = if head.path.len() + query.len() + header_bytes(headers) > MAX_HEAD_BYTES {
         let mut reply = request::refuse(app, head, Problem::head_too_large(MAX_HEAD_BYTES));
         // Who sends such heads is not worth a connection.
         reply.set_static(header::CONNECTION, "close");
         reply
+    } else if let Some(Err(problem)) = checked {
+        request::refuse(app, head, problem)
     } else if let Some(function) = function {
         let host = HostCall {
             function: &function.name,

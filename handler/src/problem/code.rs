@@ -10,6 +10,10 @@ pub(crate) enum ErrorCode {
     InvalidInput,
     /// The sender went away before its body was there. It has a status, but none is received.
     ClientClosed,
+    /// No key was sent, or none of this server's.
+    Unauthorized,
+    /// The server does not answer under this name, or not to pages of this origin.
+    Forbidden,
     /// No such path.
     NotFound,
     /// No such model, or no default one.
@@ -61,6 +65,8 @@ impl ErrorCode {
         match self {
             Self::InvalidInput => "invalid_input",
             Self::ClientClosed => "client_closed",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::UnknownModel => "unknown_model",
             Self::FeaturesNotFound => "features_not_found",
@@ -81,6 +87,8 @@ impl ErrorCode {
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::InvalidInput | Self::ClientClosed => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::NotFound | Self::UnknownModel | Self::FeaturesNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::TooLarge => 413,
@@ -110,6 +118,8 @@ impl ErrorCode {
         match self {
             Self::InvalidInput
             | Self::ClientClosed
+            | Self::Unauthorized
+            | Self::Forbidden
             | Self::NotFound
             | Self::UnknownModel
             | Self::FeaturesNotFound

@@ -31,6 +31,13 @@ pub(crate) struct Problem {
 /// How long to wait before the next try where that may help.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
+/// What a caller sent, for an error text: in quotation marks, escaped, and cut.
+pub(crate) fn quoted(text: &str) -> String {
+    let start: String = text.chars().take(MAX_QUOTED).collect();
+    let dots = if start.len() < text.len() { "..." } else { "" };
+    format!("{start:?}{dots}")
+}
+
 impl Problem {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
@@ -42,9 +49,15 @@ impl Problem {
         }
     }
 
+    /// The same about a member or header of the request.
+    pub(crate) fn at(mut self, target: &str) -> Self {
+        self.target = Some(target.to_owned());
+        self
+    }
+
     pub(crate) fn no_such_path(path: &str) -> Self {
-        let path: String = path.chars().take(MAX_QUOTED).collect();
-        let message = format!("nothing is served at {path:?}; scoring is at \"/api/score\"");
+        let path = quoted(path);
+        let message = format!("nothing is served at {path}; scoring is at \"/api/score\"");
         Self::new(ErrorCode::NotFound, message)
     }
 
@@ -100,14 +113,14 @@ impl Problem {
 
     /// For a body in a coding that is not taken. `found` is the header's value.
     pub(crate) fn unknown_coding(found: &str) -> Self {
-        let found: String = found.chars().take(MAX_QUOTED).collect();
+        let found = quoted(found);
         Self {
             accept_encoding: Some("gzip, identity"),
             target: Some("Content-Encoding".to_owned()),
             ..Self::new(
                 ErrorCode::UnsupportedMediaType,
                 format!(
-                    "Content-Encoding {found:?} is not supported; send the body as gzip or identity, one coding at most"
+                    "Content-Encoding {found} is not supported; send the body as gzip or identity, one coding at most"
                 ),
             )
         }
