@@ -8,10 +8,12 @@ pub(crate) mod image;
 pub(crate) mod npy;
 pub(crate) mod raw;
 
-use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError};
+use score::{
+    ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError,
+};
 
 use crate::accept;
-use crate::body::{Declared, Encoded, Limits, PayloadError, invalid};
+use crate::body::{Bounds, Declared, Encoded, PayloadError, invalid};
 
 pub(crate) const NPY_MAGIC: &[u8] = b"\x93NUMPY";
 /// The first bytes of zip archives, and so of .xlsx files.
@@ -35,6 +37,8 @@ pub struct Format {
     pub(crate) is_text: bool,
     /// Whether a small body may unpack to a large one.
     pub(crate) is_packed: bool,
+    /// What the elements of a body take beside its bytes.
+    pub(crate) elements: Elements,
     /// Whether a body is of this format, whatever other type its sender declares; that type in lower case is the second value.
     pub(crate) recognises: fn(&[u8], &str) -> bool,
     /// Reads the body. `None` for a coding, which [`gzip::unpack`] takes off before.
@@ -45,6 +49,17 @@ pub struct Format {
     pub(crate) described: fn(&ModelMetadata) -> Option<String>,
     /// A body for the page, in which `$table` stands for rows as lines of cells.
     pub sample: Option<&'static str>,
+}
+
+/// What bounds the memory that the elements of a body take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Elements {
+    /// There are no more of them than there are of these bytes between them.
+    Separated(&'static [u8]),
+    /// They have as many bytes as the body.
+    AsInBody,
+    /// They are taken into account while they are unpacked.
+    Unpacked,
 }
 
 /// How results are written in a format.
@@ -61,7 +76,7 @@ pub(crate) struct Contents<'a> {
     pub(crate) body: &'a [u8],
     pub(crate) declared: Declared<'a>,
     pub(crate) metadata: &'a ModelMetadata,
-    pub(crate) limits: Limits,
+    pub(crate) bounds: Bounds<'a>,
 }
 
 /// What has been read of a body.
@@ -91,7 +106,7 @@ pub static FORMATS: &[&Format] = &[
 ];
 
 /// Whether a body may unpack to much more than its size: pictures and compressed bodies.
-pub fn is_packed(body: &[u8]) -> bool {
+pub(crate) fn is_packed(body: &[u8]) -> bool {
     let mut packed = FORMATS.iter().filter(|format| format.is_packed);
     packed.any(|format| (format.recognises)(body, ""))
 }
@@ -250,4 +265,44 @@ mod tests {
         assert_eq!(of(b"[1]", "application/json"), None);
         assert_eq!(of(b" {}", "application/x-what"), None);
     }
+}
+
+/// Bodies whose elements are counted before they are read; smaller ones cost little, whatever is in them.
+const COUNTED_BYTES: usize = 256 << 10;
+
+/// What the elements of a body take at most: there are no more of them than there are separators between them. Pictures and
+/// the strings themselves are not counted: the latter are in the body too.
+pub(crate) fn element_bytes(
+    body: &[u8],
+    declared: Declared<'_>,
+    signature: &ModelSignature,
+) -> usize {
+    if body.len() < COUNTED_BYTES {
+        return 0;
+    }
+    let count = |separators: &[u8]| {
+        let seen = separators.iter().map(|separator| {
+            let blocks = body.chunks(128);
+            let seen = blocks.map(|block| block.iter().filter(|byte| *byte == separator).count());
+            seen.sum::<usize>()
+        });
+        seen.sum::<usize>() + 1
+    };
+    let specs = signature.inputs.iter().chain(&signature.optional);
+    let size = |ty: ElementType| ty.size().unwrap_or(size_of::<String>());
+    let size = specs.map(|spec| size(spec.element_type)).max().unwrap_or(0);
+    let format = Format::of(body, declared).unwrap_or_default();
+    let (elements, beside) = match format.map(|format| format.elements) {
+        Some(Elements::Unpacked) => (0, 0),
+        Some(Elements::AsInBody) => (0, body.len()),
+        Some(Elements::Separated(separators)) => (count(separators), 0),
+        None => {
+            let binary = declared
+                .json_bytes
+                .map_or(0, |length| body.len().saturating_sub(length));
+            // Each binary string has its length in front, in four bytes.
+            (count(b",") + binary / 4, binary)
+        }
+    };
+    elements.saturating_mul(size).saturating_add(beside)
 }

@@ -22,6 +22,7 @@ mod refusal;
 mod settled;
 mod small_file;
 mod text_folder;
+mod texts;
 
 pub(crate) use character::examine;
 pub use character::{Character, Evidence};
@@ -35,3 +36,4 @@ pub use options::{FeatureFormat, FeatureOptions, ImageLayout, InputOptions, Miss
 pub use picture::{Background, Resample, Resize};
 pub use refusal::SettingNames;
 pub use small_file::read_small_file;
+pub use texts::{TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted};

@@ -8,7 +8,7 @@ mod separator;
 use csv::StringRecord;
 use score::{ElementType, ModelSignature, ScoreError, TensorSpec};
 
-use super::{Contents, Format, Read, XLS_MAGIC, ZIP_MAGIC};
+use super::{Contents, Elements, Format, Read, XLS_MAGIC, ZIP_MAGIC};
 use crate::body::PayloadError;
 use crate::context::{Context, shown};
 use crate::format::charset::parameter;
@@ -30,6 +30,7 @@ const TABLE: Format = Format {
     aliases: &["application/csv", "text/x-csv", "application/vnd.ms-excel"],
     is_text: true,
     is_packed: false,
+    elements: Elements::Separated(b",;\t\n\r"),
     recognises: |_, _| false,
     read: Some(|contents| read_declared(contents, false)),
     writing: None,
@@ -86,7 +87,7 @@ fn read_declared(contents: &Contents<'_>, tabs: bool) -> Result<Read, PayloadErr
             "content type {content_type:?}: expected a table as text"
         )));
     }
-    let context = Context::new(contents.metadata, contents.limits, "body");
+    let context = Context::new(contents.metadata, contents.bounds, "body");
     Ok(read(context, contents.body, Form { header, tabs })?)
 }
 
@@ -150,6 +151,7 @@ fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreErro
                 "line {line} has {found} fields where the first line has {width}, separated by {by}"
             )));
         }
+        context.may_have_row(count)?;
         rows.push(context, &record)?;
         count += 1;
     }
@@ -231,8 +233,7 @@ impl Rows<'_> {
             }
             tokens.push(notation.token(cell, ty));
         }
-        self.table.push(&tokens, |token| token);
-        Ok(())
+        self.table.push(&tokens, |token| token)
     }
 
     /// Refuses a table whose mistake another separator or decimal sign would explain.

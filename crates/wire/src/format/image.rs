@@ -1,7 +1,8 @@
 //! Bodies that are one picture: PNG, JPEG and WebP.
 
-use super::Format;
+use super::{Elements, Format};
 use crate::picture;
+use crate::watch::Unwatched;
 
 /// `image/png`, `image/jpeg`, `image/webp`
 pub(crate) static PICTURE: Format = Format {
@@ -12,12 +13,16 @@ pub(crate) static PICTURE: Format = Format {
     aliases: &[],
     is_text: false,
     is_packed: true,
+    elements: Elements::Unpacked,
     recognises: |body, _| picture::begins_like_one(body),
-    read: Some(|contents| Ok(picture::read(contents.body, contents.metadata)?.into())),
+    read: Some(|contents| {
+        let watch = contents.bounds.watch;
+        Ok(picture::read(contents.body, contents.metadata, watch)?.into())
+    }),
     writing: None,
     // Shape, type and `model.toml` decide, so the reader is asked.
     described: |metadata| {
-        let takes_one = picture::read(ONE_PIXEL, metadata).is_ok();
+        let takes_one = picture::read(ONE_PIXEL, metadata, &Unwatched).is_ok();
         takes_one.then(|| "One picture.".to_owned())
     },
     sample: None,

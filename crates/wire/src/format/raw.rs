@@ -7,7 +7,7 @@ use score::{
 
 use serde::de::IgnoredAny;
 
-use super::{Format, NPY_MAGIC, gzip};
+use super::{Elements, Format, NPY_MAGIC, gzip};
 use crate::body::{Declared, amended, only_input};
 
 /// `application/octet-stream`
@@ -19,6 +19,7 @@ pub(crate) static OCTETS: Format = Format {
     aliases: &[],
     is_text: false,
     is_packed: false,
+    elements: Elements::AsInBody,
     // Tensors may begin with any bytes, but numpy's files are told by theirs.
     recognises: |body, essence| essence == CONTENT_TYPE && !body.starts_with(NPY_MAGIC),
     read: Some(|contents| {
