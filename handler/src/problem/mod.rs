@@ -82,6 +82,15 @@ impl Problem {
         Self::new(ErrorCode::TooLarge, message)
     }
 
+    /// For a body that takes more memory, once it is read or answered, than there is for all of them.
+    pub(crate) fn beyond_all_memory(bytes: usize) -> Self {
+        let message = format!(
+            "what the body holds takes more than the {bytes} bytes that there are for all requests \
+             (SCORE_MAX_WAITING_BYTES): send fewer rows or smaller pictures at once"
+        );
+        Self::new(ErrorCode::TooLarge, message)
+    }
+
     pub(crate) fn head_too_large(limit: usize) -> Self {
         Self::new(
             ErrorCode::HeadTooLarge,
@@ -178,6 +187,7 @@ impl Problem {
         match error {
             PayloadError::Invalid(error) => error.into(),
             PayloadError::TooLarge => Self::too_large(max_bytes),
+            PayloadError::Stopped => Self::busy("the body was not read to its end"),
             PayloadError::UnsupportedType(message) => {
                 Self::new(ErrorCode::UnsupportedMediaType, message)
             }
