@@ -9,7 +9,7 @@ pub(crate) mod npy;
 pub(crate) mod raw;
 
 use score::{
-    ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError,
+    ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError, quoted,
 };
 
 use crate::accept;
@@ -148,7 +148,8 @@ impl Format {
             Some(b'{') => Ok(None),
             Some(_) if text => Ok(None),
             Some(_) => Err(PayloadError::UnsupportedType(format!(
-                "content type {content_type:?} is not understood; send {}",
+                "content type {} is not understood; send {}",
+                quoted(content_type),
                 accepted()
             ))),
         }

@@ -6,7 +6,7 @@ mod quotes;
 mod separator;
 
 use csv::StringRecord;
-use score::{ElementType, ModelSignature, ScoreError, TensorSpec};
+use score::{ElementType, ModelSignature, ScoreError, TensorSpec, quoted};
 
 use super::{Contents, Elements, Format, Read, XLS_MAGIC, ZIP_MAGIC};
 use crate::body::PayloadError;
@@ -84,7 +84,8 @@ fn read_declared(contents: &Contents<'_>, tabs: bool) -> Result<Read, PayloadErr
         .any(|magic| contents.body.starts_with(magic))
     {
         return Err(PayloadError::UnsupportedType(format!(
-            "content type {content_type:?}: expected a table as text"
+            "content type {}: expected a table as text",
+            quoted(content_type)
         )));
     }
     let context = Context::new(contents.metadata, contents.bounds, "body");
