@@ -2,6 +2,7 @@
 //! browsers, keys.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::lifecycle::gives_up;
 use crate::protocol_cases::{JSON, app_with};
@@ -488,6 +489,22 @@ async fn an_anonymous_function_needs_keys_or_the_word_that_none_are_meant() {
         "SCORE_ALLOW_ANONYMOUS=on",
     ] {
         assert!(said.contains(part), "{said}");
+    }
+    let check = |setting: Option<(&str, &str)>| {
+        let app = anonymous();
+        let mut command = Command::new(app.path().join("bin/handler"));
+        command.arg("check").current_dir(app.path()).env_clear();
+        let output = command.envs(setting).output().unwrap();
+        let problems = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), problems)
+    };
+    let (code, problems) = check(None);
+    assert_eq!(code, Some(1));
+    assert!(problems.contains("authLevel is anonymous"), "{problems}");
+    let keys = ("SCORE_API_KEYS", KEYS);
+    for meant in [keys, ("SCORE_ALLOW_ANONYMOUS", "on")] {
+        let (code, problems) = check(Some(meant));
+        assert_eq!(code, Some(0), "{problems}");
     }
     let meant = in_process::start(&anonymous(), [("SCORE_ALLOW_ANONYMOUS", "on")]).await;
     let answer = meant.http("POST", "/api/score", &[JSON], BODY).await;
