@@ -139,7 +139,7 @@ def test_vectors_are_those_of_python(minilm, say):
     texts += [words(made)[: made.randint(1, 200)] for _ in range(TEXTS - len(texts))]
     expected = list(in_python(minilm / "models/minilm", texts))
     with Handler(minilm, {"SCORE_SESSIONS": "2"}) as handler:
-        found = np.concatenate([vectors(handler, "minilm", part) for part in parts_of(texts, 500)])
+        found = np.concatenate([vectors(handler, "minilm", part) for part in parts_of(texts, 100)])
         worst = max(np.abs(a - b).max() for a, b in zip(found, expected))
         say(f"{len(texts)} texts, largest difference {worst:.1e}")
         assert worst < 1e-5
@@ -207,7 +207,7 @@ def test_a_text_has_the_same_bits_in_any_company(kind, store, tmp_path, say):
     while len(texts) < count:
         texts.append(" ".join(made.choice(PARTS[:40]) for _ in range(made.choice([1, 3, 8, 20, 60, 200]))) + f" {len(texts)}")
     with Handler(tmp_path, {"SCORE_SESSIONS": "2"}) as handler:
-        alone = np.concatenate([vectors(handler, "alone", part) for part in parts_of(texts, 500)])
+        alone = np.concatenate([vectors(handler, "alone", part) for part in parts_of(texts, 100)])
         shared = shared_runs(handler, "free", made)
         assert_same_bits(handler, "free", texts, alone, made)
         say(f"{kind}, stored as {store}: {len(texts)} texts; texts share runs: {shared}")
