@@ -71,7 +71,10 @@ pub(crate) fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read
         ))
     })?;
     let (separator, text) = match form.tabs {
-        true => (Separator::TAB, text),
+        true => {
+            separator::check_width(context, text, &[Separator::TAB], expected_width(context))?;
+            (Separator::TAB, text)
+        }
         false => separator::find(context, text)?,
     };
     quotes::check(context, text, separator)?;
