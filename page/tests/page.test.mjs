@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -120,12 +121,14 @@ describe("the page", { timeout: 120_000 }, () => {
   it("sends a JSON file as JSON, in the dialect that it is written in", async () => {
     const { page, faults, close } = await openModel("/api/score/affine");
     for (const [dialect, text] of [
-      ["data", '{"data": [[1, 2, 3]]}'],
-      ["inputs", '{"Inputs": {"data": [[1, 2, 3]]}}'],
-      ["instances", '{"instances": [[1, 2, 3]]}'],
-      ["v2", '{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}'],
+      ["Azure ML: data", '{"data": [[1, 2, 3]]}'],
+      ["Azure ML: Inputs", '{"Inputs": {"data": [[1, 2, 3]]}}'],
+      ["TensorFlow Serving: instances", '{"instances": [[1, 2, 3]]}'],
+      ["TensorFlow Serving: inputs", '{"inputs": {"x": [[1, 2, 3]]}}'],
+      ["MLflow: inputs", '{"inputs": [[1, 2, 3]]}'],
+      ["Open Inference Protocol: inputs", '{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}'],
     ]) {
-      await page.selectOption("#dialect", "csv");
+      await page.selectOption("#dialect", "text/csv");
       const sent = await answered(page, () => drop(page, "request.json", "", Buffer.from(text)));
       assert.equal(sent.request().headers()["content-type"], "application/json");
       assert.equal(await page.locator("#table td").first().textContent(), "3, 5, 7");
@@ -179,7 +182,9 @@ describe("the page", { timeout: 120_000 }, () => {
 
   it("speaks every dialect", async () => {
     const { page, faults, close } = await openModel("/api/score/affine");
-    for (const dialect of ["data", "inputs", "instances", "v2", "csv"]) {
+    const dialects = await page.locator("#dialect option").allTextContents();
+    assert.equal(dialects.length, 10);
+    for (const dialect of dialects) {
       await page.selectOption("#dialect", dialect);
       await answered(page, () => page.click("#send"));
       assert.equal(await page.locator("#table td").first().textContent(), "1, 1, 1", dialect);
@@ -192,24 +197,24 @@ describe("the page", { timeout: 120_000 }, () => {
     const { page, faults, close } = await openModel();
     const body = page.locator("#body");
     const choose = (dialect) => page.selectOption("#dialect", dialect);
-    await choose("data");
+    await choose("Azure ML: data");
     await body.fill('{"data": "typed"}');
-    await choose("csv");
+    await choose("text/csv");
     assert.match(await body.inputValue(), /^0(,0)+\n$/);
     await body.fill("1,2\n");
-    await choose("data");
+    await choose("Azure ML: data");
     assert.equal(await body.inputValue(), '{"data": "typed"}');
     assert.match(await page.locator("#snippet").textContent(), /"typed"/);
     await page.getByRole("button", { name: "Sample request" }).click();
     assert.match(await body.inputValue(), /^\{\s*"data": \[/);
-    await choose("csv");
+    await choose("text/csv");
     assert.equal(await body.inputValue(), "1,2\n");
     // A drawing is one in all dialects.
     await answered(page, () => page.getByRole("button", { name: "Draw a sample 7" }).click());
     const drawn = await body.inputValue();
     assert.equal(drawn.split(",").length, 784);
-    await choose("data");
-    await choose("csv");
+    await choose("Azure ML: data");
+    await choose("text/csv");
     assert.equal(await body.inputValue(), drawn);
     assertNoFaults(faults);
     await close();
@@ -218,10 +223,11 @@ describe("the page", { timeout: 120_000 }, () => {
   it("shows outputs that are called as members of answers are", async () => {
     const { page, faults, close } = await openModel("/api/score/keras");
     for (const [dialect, body] of Object.entries({
-      data: { data: [[1, 2], [3, 4]] },
-      inputs: { Inputs: { data: [[1, 2], [3, 4]] } },
-      instances: { instances: [[1, 2], [3, 4]] },
-      v2: { inputs: [{ name: "x", shape: [2, 2], datatype: "FP32", data: [1, 2, 3, 4] }] },
+      "Azure ML: data": { data: [[1, 2], [3, 4]] },
+      "Azure ML: Inputs": { Inputs: { data: [[1, 2], [3, 4]] } },
+      "TensorFlow Serving: instances": { instances: [[1, 2], [3, 4]] },
+      "TensorFlow Serving: inputs": { inputs: { x: [[1, 2], [3, 4]] } },
+      "Open Inference Protocol: inputs": { inputs: [{ name: "x", shape: [2, 2], datatype: "FP32", data: [1, 2, 3, 4] }] },
     })) {
       await page.selectOption("#dialect", dialect);
       await page.fill("#body", JSON.stringify(body));
@@ -237,8 +243,8 @@ describe("the page", { timeout: 120_000 }, () => {
   it("shows whole numbers to the last digit", async () => {
     const { page, faults, close } = await openModel("/api/score/identity_int64");
     for (const [dialect, body] of Object.entries({
-      data: '{"data": [[9007199254740993, -9223372036854775807], [7, 9007199254740991]]}',
-      v2: '{"inputs": [{"name": "x", "shape": [2, 2], "datatype": "INT64", "data": [9007199254740993, -9223372036854775807, 7, 9007199254740991]}]}',
+      "Azure ML: data": '{"data": [[9007199254740993, -9223372036854775807], [7, 9007199254740991]]}',
+      "Open Inference Protocol: inputs": '{"inputs": [{"name": "x", "shape": [2, 2], "datatype": "INT64", "data": [9007199254740993, -9223372036854775807, 7, 9007199254740991]}]}',
     })) {
       await page.selectOption("#dialect", dialect);
       await page.fill("#body", body);
@@ -257,8 +263,10 @@ describe("the page", { timeout: 120_000 }, () => {
 
   it("shows a classifier's map as bars in every dialect", async () => {
     const { page, faults, close } = await openModel("/api/score/zipmap");
-    assert.equal(await page.locator("#dialect").inputValue(), "data");
-    for (const dialect of ["data", "inputs", "instances", "v2", "csv"]) {
+    assert.equal(await page.locator("#dialect").inputValue(), "Azure ML: data");
+    const dialects = await page.locator("#dialect option").allTextContents();
+    assert.equal(dialects.length, 10);
+    for (const dialect of dialects) {
       await page.selectOption("#dialect", dialect);
       await answered(page, () => page.click("#send"));
       const { label, shares } = await readAnswer(page);
@@ -443,6 +451,74 @@ describe("the page", { timeout: 120_000 }, () => {
     const stored = await page.evaluate(() => localStorage.length + sessionStorage.length + document.cookie.length);
     assert.equal(stored, 0);
     await context.close();
+  });
+
+  it("takes the key out of the address where the page shows an error", async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    for (const [path, shown] of [["tulip?code=s3cr3t", "tulip"], ["%E0%A4%A?x=1&code=s3cr3t", "%E0%A4%A?x=1"], ["broken?code=s3cr3t", "broken"]]) {
+      await page.goto(`${handler.address}/api/score/${path}`);
+      await page.locator("#page-error").waitFor();
+      assert.equal(page.url(), `${handler.address}/api/score/${shown}`);
+    }
+    await context.close();
+  });
+
+  it("asks for the key where the handler wants one", async () => {
+    const keyed = await startHandler({ SCORE_API_KEYS: "first-key-0123456789" });
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    const address = `${keyed.address}/api/score/affine`;
+    assert.equal((await page.goto(address)).status(), 401);
+    const alert = page.locator("#page-error");
+    await alert.waitFor();
+    assert.match(await alert.textContent(), /^401 unauthorized: this server asks for a key/);
+    await page.getByLabel("Functions key").fill("first-key-0123456789");
+    await page.getByLabel("Functions key").press("Tab");
+    await page.locator("#facts dt").first().waitFor();
+    assert.ok(!(await alert.isVisible()));
+    assert.equal((await page.goto(`${address}?code=wrong`)).status(), 401);
+    await alert.waitFor();
+    assert.match(await alert.textContent(), /not one of this server's/);
+    assert.equal(page.url(), address);
+    assert.equal((await page.goto(`${address}?code=first-key-0123456789`)).status(), 200);
+    await context.close();
+    keyed.stop();
+  });
+
+  it("lets pages of listed origins call, and no others", async () => {
+    const page = createServer((_, answer) => answer.setHeader("content-type", "text/html").end("<title>app</title>"));
+    await new Promise((resolve) => page.listen(0, "127.0.0.1", resolve));
+    const origin = `http://app.example:${page.address().port}`;
+    const keyed = await startHandler({ SCORE_API_KEYS: "first-key-0123456789", SCORE_CORS_ORIGINS: origin });
+    // Another site, as far as the browser knows; and a name of that site's for this machine.
+    const app = await startBrowser("--host-resolver-rules=MAP app.example 127.0.0.1, MAP evil.example 127.0.0.1");
+    const call = async (from, url) => {
+      const tab = await app.newPage();
+      await tab.goto(from);
+      const found = await tab.evaluate(async ([url]) => {
+        try {
+          const headers = { "content-type": "application/json", authorization: "Bearer first-key-0123456789", "x-stainless-os": "Linux" };
+          const answer = await fetch(url, { method: "POST", headers, body: '{"data":[[1,2,3]]}' });
+          return [answer.status, await answer.text(), answer.headers.get("x-cache"), answer.headers.get("x-request-id") !== null];
+        } catch (error) {
+          return [0, error.name, null, false];
+        }
+      }, [url]);
+      await tab.close();
+      return found;
+    };
+    const target = `${keyed.address}/api/score/affine`;
+    assert.deepEqual(await call(origin, target), [200, "[[3.0,5.0,7.0]]", "MISS", true]);
+    const evil = origin.replace("app.", "evil.");
+    assert.deepEqual(await call(evil, target), [0, "TypeError", null, false]);
+    // A name that an attacker has moved to this address, so that the browser takes the page for the server's own.
+    const rebound = target.replace("127.0.0.1", "evil.example");
+    const tab = await app.newPage();
+    assert.equal((await tab.goto(rebound)).status(), 403);
+    await app.close();
+    page.close();
+    keyed.stop();
   });
 
   it("asks for the key where the host wants one", async () => {
