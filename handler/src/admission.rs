@@ -12,6 +12,7 @@ use score::{Backoff, InferenceResponse, NamedTensor, Scorer};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout_at};
 use tracing::{Span, debug, error};
+use wire::text_api::{Embed, TextRequest};
 
 use crate::counters::Counters;
 use crate::limits::{Decoding, Permits};
@@ -111,6 +112,24 @@ impl<'a> Visit<'a> {
         let (_permit, found) = self.admit(when_full, call).await?;
         let features = found.models.features();
         scoring::score((settings, decoding), features, &found.scorer, call, body).await
+    }
+
+    /// Reads the body of a request for texts; also takes room for what was read, if that is much.
+    ///
+    /// # Errors
+    /// [`Problem`] says what is wrong with the body.
+    pub(crate) async fn read_texts(
+        &self,
+        embed: &Embed,
+        call: Call<'_>,
+        body: &[u8],
+    ) -> Result<(TextRequest, Option<impl Sized + use<>>), Problem> {
+        let Admission {
+            scoring: settings,
+            decoding,
+            ..
+        } = self.admission;
+        scoring::read_texts((settings, decoding), embed, call, body).await
     }
 
     /// Finds the model of that name if it takes texts; without a name the only one that does, or the default one.

@@ -8,6 +8,7 @@ use score::{
     ModelMetadata, NamedTensor, ScoreError, Scorer, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
+use wire::text_api::{Embed, TextRequest};
 use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits, Unpacked};
 
 use crate::blocking;
@@ -163,6 +164,32 @@ pub(crate) async fn score(
     };
     log(settings, call, &metadata.name, response.rows, &scored);
     Ok(scored)
+}
+
+/// Reads the body of a request for texts. The second part of the result is room for what was read, if that is much.
+///
+/// # Errors
+/// [`Problem`] says what is wrong with the body.
+pub(crate) async fn read_texts(
+    (settings, decoding): (&Settings, &Decoding),
+    embed: &Embed,
+    call: Call<'_>,
+    body: &[u8],
+) -> Result<(TextRequest, Option<impl Sized + use<>>), Problem> {
+    let limits = settings.limits;
+    let (turn, unpacked) = match Decoding::small(body, call.declared, limits.max_bytes) {
+        Some(unpacked) => (None, unpacked),
+        None => {
+            let turn = decoding.turn(body, call.declared, limits.max_bytes);
+            let (turn, unpacked) = Box::pin(turn).await?;
+            (Some(turn), unpacked)
+        }
+    };
+    let large = body.len() >= blocking::LARGE_BYTES || wire::is_packed(body);
+    let read = blocking::apart_if(large, || embed.read(body, unpacked, call.declared, limits));
+    let request = read.map_err(|error| Problem::from_texts(error, limits.max_bytes))?;
+    let room = turn.map(|turn| turn.end(request.bytes()));
+    Ok((request, room))
 }
 
 /// Scores texts; vectors stay as they are stored.

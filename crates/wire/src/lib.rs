@@ -3,9 +3,9 @@
 pub mod accept;
 pub mod describe;
 pub mod dialect;
-mod embeddings;
 #[cfg(any(test, feature = "samples"))]
 pub mod entry_points;
+pub mod error_form;
 mod format;
 mod json;
 mod refusal;
@@ -13,6 +13,7 @@ mod rows;
 mod sample;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+pub mod text_api;
 mod unlike;
 
 use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError, TensorData};
@@ -21,7 +22,6 @@ pub use dialect::AnswerForm;
 pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
-pub use embeddings::{EmbeddingsRequest, VectorEncoding, read_embeddings, write_embeddings};
 pub use format::gzip::{Unpacked, claimed_bytes, unpack, unpacked_bytes};
 pub use format::image::{picture_document, picture_in_words};
 use format::{Format, charset, csv, gzip, image, npy, raw};

@@ -49,7 +49,7 @@ pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
             return Ok(word(status, state));
         }
         // They have ways of their own.
-        Route::Score(_) | Route::Embeddings | Route::Metrics => return Err(Problem::internal()),
+        Route::Score(_) | Route::Text(_) | Route::Metrics => return Err(Problem::internal()),
     };
     Ok(Reply::json(document.to_string().into_bytes()))
 }

@@ -2,7 +2,6 @@
 
 mod body;
 mod caller;
-mod embeddings;
 mod envelope;
 mod head;
 mod info;
@@ -14,6 +13,7 @@ mod request;
 mod route;
 mod server;
 mod target;
+mod texts;
 mod timing;
 mod upload;
 mod workers;

@@ -1,22 +1,11 @@
 //! Answers.
 
 use bytes::Bytes;
-use serde_json::json;
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use warp::reply::Response;
+use wire::error_form::{ErrorForm, Refusal};
 
 use crate::problem::Problem;
-
-/// The form of an error, which depends on what callers of a path expect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ErrorForm {
-    /// Our own: an object with code, message and target.
-    Own,
-    /// The Open Inference Protocol's: a text.
-    OpenInference,
-    /// OpenAI's: an object with message, type, param and code.
-    OpenAi,
-}
 
 /// One answer, before it takes the form in which the request came.
 #[derive(Debug)]
@@ -57,30 +46,17 @@ impl Reply {
     }
 
     /// The answer to a request that got no result, in the form the caller expects.
-    pub(super) fn refusal(problem: Problem, request_id: &str, form: ErrorForm) -> Self {
-        let (status, retry_after) = (problem.status(), problem.retry_after_seconds());
-        let code = problem.code.as_str();
-        let body = match form {
-            ErrorForm::OpenInference => json!({ "error": problem.message }),
-            ErrorForm::OpenAi => {
-                let kind = if status < 500 {
-                    "invalid_request_error"
-                } else {
-                    "server_error"
-                };
-                json!({ "error": {
-                    "message": problem.message, "type": kind, "param": problem.target, "code": code,
-                } })
-            }
-            ErrorForm::Own => {
-                let mut error = json!({ "code": code, "message": problem.message });
-                if let Some(target) = problem.target {
-                    error["target"] = target.into();
-                }
-                error["request_id"] = request_id.into();
-                json!({ "error": error })
-            }
+    pub(super) fn refusal(problem: Problem, request_id: &str, form: &ErrorForm) -> Self {
+        let refusal = Refusal {
+            kind: problem.code.kind(),
+            status: problem.status(),
+            code: problem.code.as_str(),
+            message: &problem.message,
+            target: problem.target.as_deref(),
+            request_id,
         };
+        let (status, body) = ((form.status)(&refusal), (form.write)(&refusal));
+        let retry_after = problem.retry_after_seconds();
         let mut reply = Self::json(body.to_string().into_bytes());
         reply.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if let Some(allow) = problem.allow {

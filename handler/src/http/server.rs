@@ -24,6 +24,7 @@ use super::caller::HostRule;
 use super::head::Head;
 use super::reply::{Reply, to_response};
 use super::request;
+use super::route::Paths;
 use super::upload::Upload;
 use super::workers::Workers;
 use super::{envelope, info, target};
@@ -174,6 +175,9 @@ async fn guarded<B: Buf + Send + 'static>(
         checked.is_ok()
     });
     head.is_envelope = function.is_some();
+    if !app.config.hosted {
+        head.paths = Paths::AtRootToo;
+    }
     let work = AssertUnwindSafe(answer(app, function, &head, target.1, &headers, body));
     match work.catch_unwind().await {
         Ok(reply) => reply,

@@ -41,6 +41,8 @@ pub(crate) struct Models {
 pub(crate) enum NoModel {
     /// Models are still being loaded.
     Loading,
+    /// Several would do, and none is named; the text names them.
+    Unnamed(String),
     /// There is none of that name, or no default; the text names those there are.
     Unknown(String),
     /// It failed to load.
@@ -53,22 +55,31 @@ impl Models {
     /// # Errors
     /// If there is no such model; the text names those that take texts.
     pub(crate) fn taking_texts(&self, name: Option<&str>) -> Result<&Arc<Scorer>, NoModel> {
-        let takes = |scorer: &Arc<Scorer>| scorer.metadata().text.is_some();
-        let all: Vec<&Arc<Scorer>> = self.slots.values().flatten().filter(|s| takes(s)).collect();
-        if let (None, [only]) = (name, &all[..]) {
-            return Ok(only);
-        }
-        if name.is_some() || self.default.is_some() {
-            // A message quotes it.
-            let name: Option<String> = name.map(|name| name.chars().take(200).collect());
-            let found = self.get(name.as_deref())?;
-            if takes(found) {
-                return Ok(found);
+        let takes = |scorer: &&Arc<Scorer>| scorer.metadata().text.is_some();
+        let taking = || self.slots.values().flatten().filter(takes);
+        let mut some = taking();
+        match (name, some.next(), some.next()) {
+            (None, Some(only), None) => return Ok(only),
+            (None, None, _) if self.default.is_none() => {
+                return Err(NoModel::Unknown("no model takes texts".to_owned()));
+            }
+            (None, Some(_), Some(_)) if self.default.is_none() => {}
+            _ => {
+                // A message quotes it.
+                let name: Option<String> = name.map(|name| name.chars().take(200).collect());
+                let found = self.get(name.as_deref())?;
+                if takes(&found) {
+                    return Ok(found);
+                }
+                if let Some(name) = name {
+                    let message = format!("model {name:?} takes no texts");
+                    return Err(NoModel::Unknown(message));
+                }
             }
         }
-        let names: Vec<&str> = all.iter().map(|scorer| &*scorer.metadata().name).collect();
-        Err(NoModel::Unknown(format!(
-            "name a model that takes texts as \"model\"; there are: {}",
+        let names: Vec<&str> = taking().map(|scorer| &*scorer.metadata().name).collect();
+        Err(NoModel::Unnamed(format!(
+            "name the model that is to take the texts: {}",
             names.join(", ")
         )))
     }

@@ -3,20 +3,16 @@
 use score::ModelMetadata;
 use serde_json::{Map, Value, json};
 use wire::describe::schema::{open, reference};
+use wire::error_form::{self, ErrorForm};
 
 use super::{bodies, header_references};
 use crate::http::metrics;
-use crate::http::reply::ErrorForm;
-use crate::http::route::{PREFIX, error_form};
+use crate::http::route::{PREFIX, Paths};
 use crate::models::Models;
 
 /// A name in the components that differs from form to form.
-pub(super) fn name_in(form: ErrorForm, name: &str) -> String {
-    match form {
-        ErrorForm::Own => name.to_owned(),
-        ErrorForm::OpenInference => format!("Protocol{name}"),
-        ErrorForm::OpenAi => format!("OpenAi{name}"),
-    }
+pub(super) fn name_in(form: &ErrorForm, name: &str) -> String {
+    format!("{}{name}", form.name)
 }
 
 /// What may go wrong: status, name in the components, when.
@@ -135,7 +131,7 @@ struct Operation<'a> {
     summary: &'static str,
     /// The group in which readers see it: a model's name.
     tag: &'a str,
-    form: ErrorForm,
+    form: &'static ErrorForm,
 }
 
 impl<'a> Operation<'a> {
@@ -145,7 +141,7 @@ impl<'a> Operation<'a> {
             id: id.to_owned(),
             summary,
             tag: "server",
-            form: error_form(path),
+            form: Paths::BelowPrefix.error_form(path),
         }
     }
 
@@ -172,9 +168,9 @@ impl<'a> Operation<'a> {
     fn scoring(self, metadata: &'a ModelMetadata) -> Value {
         let name = &metadata.name;
         let component = |kind: &str, part: &str| json!({ "$ref": format!("#/components/{kind}/{name}.{part}") });
-        let (request, answer, parameters): (_, _, &[&str]) = match self.form {
-            ErrorForm::OpenInference => ("protocol", "protocol", &["CacheControl", "JsonLength"]),
-            ErrorForm::Own | ErrorForm::OpenAi => ("request", "answer", &["CacheControl"]),
+        let (request, answer, parameters): (_, _, &[&str]) = match *self.form == error_form::TEXT {
+            true => ("protocol", "protocol", &["CacheControl", "JsonLength"]),
+            false => ("request", "answer", &["CacheControl"]),
         };
         let parameters = parameters.iter();
         let parameters: Vec<Value> = parameters

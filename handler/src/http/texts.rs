@@ -1,0 +1,177 @@
+//! The APIs of text models: one way for all of them, from the table in `wire::text_api`.
+
+use std::time::{Duration, Instant};
+
+use score::{
+    EMBEDDING, InferenceResponse, NamedTensor, TEXT, TOKENS, TRUNCATED, Tensor, TensorData,
+    TextMetadata, finished,
+};
+use warp::http::HeaderName;
+use wire::text_api::{Embed, Embedded, Operation, TextRequest};
+
+use super::body::BodyBytes;
+use super::head::{Head, check_coding};
+use super::reply::Reply;
+use super::request::set_cache;
+use super::route::TextTarget;
+use crate::admission::Visit;
+use crate::blocking;
+use crate::problem::{ErrorCode, Problem};
+
+/// How many texts of the request were cut.
+const TRUNCATED_COUNT: HeaderName = HeaderName::from_static("x-truncated");
+/// Answers from this size on are written beside the other work of their thread.
+const LARGE_ELEMENTS: usize = 32 << 10;
+
+/// Answers a request that brings texts.
+///
+/// # Errors
+/// [`Problem`] says whether the body, the load or this program is at fault.
+pub(super) async fn answer<F>(
+    head: &Head,
+    target: &TextTarget,
+    read_body: impl FnOnce() -> F,
+    visit: &mut Visit<'_>,
+) -> Result<Reply, Problem>
+where
+    F: Future<Output = Result<BodyBytes, Problem>>,
+{
+    let Operation::Embed(embed) = &target.route.operation;
+    check_coding(head.content_encoding.as_deref())?;
+    let call = head.call();
+    let body = read_body().await?;
+    // The room is held until the answer is written.
+    let (mut request, _room) = visit.read_texts(embed, call, &body.bytes).await?;
+    drop(body);
+    let named = target.model.as_deref().or(request.model.as_deref());
+    let scorer = visit.find_texts(named).await?;
+    let metadata = scorer.metadata();
+    let text = metadata.text.as_ref().ok_or_else(Problem::internal)?;
+    let wanted = Wanted::of(&request, text)?;
+    let texts = std::mem::take(&mut request.texts);
+    let answer = Answer {
+        embed,
+        request: &request,
+        model: &metadata.name,
+        wanted,
+        refuses: text.truncate == "refuse",
+        since: head.received,
+    };
+    if texts.is_empty() {
+        // Records that all are mistaken.
+        return Ok(Reply::json(answer.written(&[], 0, &[], &[])));
+    }
+    let rows = vec![texts.len()];
+    let texts = Tensor::new(rows, TensorData::String(texts)).map_err(|_| Problem::internal())?;
+    let input = NamedTensor {
+        name: TEXT.to_owned(),
+        tensor: texts,
+    };
+    let scored = visit.score_as_stored(call, vec![input]);
+    let response = match embed.budget {
+        None => scored.await?,
+        Some(budget) => {
+            let deadline = (head.received + budget).into();
+            let scored = tokio::time::timeout_at(deadline, scored).await;
+            scored.map_err(|_| beyond(budget))??
+        }
+    };
+    let mut reply = answer.reply(&response)?;
+    set_cache(&mut reply, response.cache);
+    Ok(reply)
+}
+
+/// For a request that its client would not have waited for any longer.
+fn beyond(budget: Duration) -> Problem {
+    let message = format!(
+        "not done within {budget:?}, and the client waits no longer; what is done is stored, so that the next try takes less"
+    );
+    Problem::new(ErrorCode::Timeout, message)
+}
+
+/// The form of vectors that a request asks for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    dimensions: usize,
+    normalize: bool,
+}
+
+impl Wanted {
+    fn of(request: &TextRequest, text: &TextMetadata) -> Result<Self, Problem> {
+        let options = &request.options;
+        let most = text.max_dimensions;
+        match options.dimensions {
+            Some(wanted) if wanted > most => {
+                let mut problem = Problem::bad_request(format!(
+                    "dimensions: {wanted} is more than the {most} of the model; ask for {most} or fewer"
+                ));
+                problem.target = Some("dimensions".to_owned());
+                Err(problem)
+            }
+            wanted => Ok(Self {
+                dimensions: wanted.unwrap_or(text.dimensions),
+                normalize: options.normalize.unwrap_or(text.normalize),
+            }),
+        }
+    }
+}
+
+/// What an answer is made of beside the vectors.
+struct Answer<'a> {
+    embed: &'a Embed,
+    request: &'a TextRequest,
+    model: &'a str,
+    wanted: Wanted,
+    refuses: bool,
+    since: Instant,
+}
+
+impl Answer<'_> {
+    /// The answer in the API's form.
+    fn reply(&self, response: &InferenceResponse) -> Result<Reply, Problem> {
+        let stored = tensor(response, EMBEDDING)?;
+        let (TensorData::Int64(tokens), TensorData::Bool(truncated)) = (
+            tensor(response, TOKENS)?.data(),
+            tensor(response, TRUNCATED)?.data(),
+        ) else {
+            return Err(Problem::internal());
+        };
+        let Wanted {
+            dimensions,
+            normalize,
+        } = self.wanted;
+        let body = blocking::apart_if(stored.data().len() >= LARGE_ELEMENTS, || {
+            let vectors = finished(stored, dimensions, normalize)?;
+            let TensorData::Float32(values) = vectors.data() else {
+                return None;
+            };
+            let width = vectors.row_shape().iter().product();
+            Some(self.written(values, width, tokens, truncated))
+        });
+        let mut reply = Reply::json(body.ok_or_else(Problem::internal)?);
+        let cut = truncated.iter().filter(|cut| **cut).count();
+        if cut > 0 {
+            reply.set(TRUNCATED_COUNT, &cut.to_string());
+        }
+        Ok(reply)
+    }
+
+    fn written(&self, values: &[f32], width: usize, tokens: &[i64], truncated: &[bool]) -> Vec<u8> {
+        let embedded = Embedded {
+            model: self.model,
+            values,
+            width,
+            tokens,
+            truncated,
+            refuses: self.refuses,
+            took: self.since.elapsed(),
+        };
+        self.embed.write(self.request, &embedded)
+    }
+}
+
+fn tensor<'a>(response: &'a InferenceResponse, name: &str) -> Result<&'a Tensor, Problem> {
+    let output = response.outputs.iter().find(|output| output.name == name);
+    let tensor = output.map(|output| &output.tensor);
+    tensor.ok_or_else(Problem::internal)
+}
