@@ -2,17 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
 use crate::support::app_root::repository;
 
 /// The crates whose modules are compared, and where their sources lie.
-const CRATES: [(&str, &str); 2] = [("score", "score/src"), ("handler", "handler/src")];
+const CRATES: [(&str, &str); 4] = [
+    ("score", "score/src"),
+    ("wire", "crates/wire/src"),
+    ("redis_store", "crates/redis-store/src"),
+    ("handler", "handler/src"),
+];
 
 /// Crates of the workspace that are compared like modules.
-const LIBRARIES: [&str; 3] = ["score", "wire", "redis_store"];
+const LIBRARIES: [&str; 4] = ["score", "wire", "redis_store", "text"];
 
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
@@ -26,27 +31,48 @@ fn code(path: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The Rust files of a module, without its tests.
-fn files(path: &Path, found: &mut Vec<std::path::PathBuf>) {
-    let is_test = |name: &str| matches!(name, "tests" | "tests.rs" | "document.rs" | "bench.rs");
-    for entry in fs::read_dir(path).unwrap() {
+/// The Rust files of a crate, without the modules that are compiled for tests and benchmarks only.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let of_tests = Regex::new(
+        r#"#\[cfg\((?:test|feature = "bench"|any\(test[^\n]*\))\)\]\n(?:#\[[^\n]*\n)*(?:pub )?mod (\w+);"#,
+    )
+    .unwrap();
+    let all = rust_files(root);
+    let mut left_out = BTreeSet::new();
+    for path in &all {
+        let text = fs::read_to_string(path).unwrap();
+        let module = path.with_extension("");
+        let folder = match module.file_name().and_then(|name| name.to_str()) {
+            Some("lib" | "main" | "mod") => module.parent().unwrap(),
+            _ => &module,
+        };
+        let names = of_tests.captures_iter(&text);
+        left_out.extend(names.map(|name| folder.join(&name[1])));
+    }
+    let is_left_out = |path: &PathBuf| {
+        let path = path.with_extension("");
+        path.ancestors().any(|path| left_out.contains(path))
+    };
+    let kept = all.into_iter().filter(|path| !is_left_out(path));
+    kept.collect()
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if is_test(&name) {
-            continue;
-        }
         if path.is_dir() {
-            files(&path, found);
-        } else if name.ends_with(".rs") {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
             found.push(path);
         }
     }
+    found
 }
 
 /// What the modules right below the root of a crate name of each other, and of [`LIBRARIES`].
 fn imports(root: &Path) -> Imports {
-    let mut all = Vec::new();
-    files(root, &mut all);
+    let all = files(root);
     let module = |path: &Path| {
         let first = path.strip_prefix(root).unwrap().components().next();
         let first = first.unwrap().as_os_str().to_string_lossy().into_owned();

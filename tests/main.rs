@@ -25,6 +25,7 @@ mod azure_sdks;
 mod bad_input;
 mod cache_command;
 mod cache_policy;
+mod cache_secret;
 mod check_elf;
 mod cluster;
 mod deployment;

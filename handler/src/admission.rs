@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use score::{Backoff, InferenceResponse, NamedTensor, Scorer};
+use score::{Backoff, InferenceResponse, NamedTensor, Scorer, TextOptions};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout_at};
 use tracing::{Span, debug, error};
@@ -154,9 +154,10 @@ impl<'a> Visit<'a> {
         &mut self,
         call: Call<'_>,
         inputs: Vec<NamedTensor>,
+        text: TextOptions,
     ) -> Result<InferenceResponse, Problem> {
         let (_permit, found) = self.admit(WhenFull::Refuse, call).await?;
-        scoring::score_as_stored(&found.scorer, call, inputs).await
+        scoring::score_as_stored(&found.scorer, call, inputs, text).await
     }
 
     /// As [`Visit::score`], tried again until the deadline as long as trying again may help.

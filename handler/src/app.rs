@@ -107,6 +107,7 @@ fn open_memo(config: &Config) -> anyhow::Result<Cache> {
         budget: config.redis_timeout,
         ttl: config.cache_ttl,
         namespace: config.cache_namespace.clone(),
+        secret: config.cache_secret.clone(),
     };
     Ok(Cache::new(config.l1_bytes, Some((store, options))))
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use score::{
     CacheOutcome, CacheUse, FeatureStore, InferenceRequest, InferenceResponse, JointLookUp,
-    ModelMetadata, NamedTensor, ScoreError, Scorer, Timings,
+    ModelMetadata, NamedTensor, ScoreError, Scorer, TextOptions, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
 use wire::text_api::{Embed, TextRequest};
@@ -134,6 +134,7 @@ pub(crate) async fn score(
         inputs,
         cache: call.cache,
         joint: call.joint.cloned(),
+        text: TextOptions::default(),
     };
     let response = scorer.score(request).await.map_err(|error| {
         log_details(call.id, &error);
@@ -200,11 +201,13 @@ pub(crate) async fn score_as_stored(
     scorer: &Scorer,
     call: Call<'_>,
     inputs: Vec<NamedTensor>,
+    text: TextOptions,
 ) -> Result<InferenceResponse, Problem> {
     let request = InferenceRequest {
         inputs,
         cache: call.cache,
         joint: None,
+        text,
     };
     let response = scorer.score_as_stored(request).await.map_err(|error| {
         log_details(call.id, &error);

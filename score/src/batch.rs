@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures_util::TryFutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -167,8 +168,10 @@ impl Batcher {
             let inputs = Arranged {
                 tensors: tensors.map(|input| input.take_rows(&mine)).collect(),
                 given: Vec::new(),
+                text: inputs.text.clone(),
             };
-            self.queued(inputs, mine.len(), place.clone())
+            let part = self.queued(inputs, mine.len(), place.clone());
+            part.map_err(move |error| error.at_rows(|row| Some(first + row)))
         });
         let ran: Vec<Ran> = parts.buffered(self.sessions).try_collect().await?;
         let Some(first) = ran.first() else {

@@ -2,9 +2,12 @@
 
 use bytes::Bytes;
 
-use crate::cache::{KeyMaker, ModelDigest, RowStack, UnitKey, encode_row, open, seal};
+use crate::cache::{
+    EntrySecret, KeyMaker, ModelDigest, Namespace, RowStack, Seal, UnitKey, encode_row,
+};
 use crate::rows::Units;
 use crate::tensor::{ElementType, Tensor};
+use crate::text::TextOptions;
 
 /// The keys of rows.
 pub struct Keys(Vec<UnitKey>);
@@ -16,7 +19,8 @@ pub fn digest(model: ModelDigest, inputs: &[Tensor], rows: usize) -> Keys {
 
 /// Cuts a request into units, digests included; gives how many are distinct.
 pub fn split(model: ModelDigest, inputs: &[Tensor], rows: usize) -> usize {
-    Units::of_rows(model, inputs, rows).keys.len()
+    let text = TextOptions::default();
+    Units::of_rows(model, inputs, &text, rows).keys.len()
 }
 
 /// The payload of each row.
@@ -24,16 +28,27 @@ pub fn encode_rows(outputs: &[Tensor], rows: usize) -> Vec<Bytes> {
     (0..rows).map(|row| encode_row(outputs, row)).collect()
 }
 
-/// What Redis gets for each payload.
-pub fn seal_rows(keys: &Keys, payloads: &[Bytes]) -> Vec<Bytes> {
-    let rows = keys.0.iter().zip(payloads);
-    rows.map(|(key, payload)| seal(key, payload)).collect()
-}
+/// How entries are sealed.
+pub struct Sealing(Seal);
 
-/// The payloads of what Redis gave; `None` if one is damaged.
-pub fn open_rows(keys: &Keys, values: &[Bytes]) -> Option<Vec<Bytes>> {
-    let rows = keys.0.iter().zip(values);
-    rows.map(|(key, value)| open(key, value)).collect()
+impl Sealing {
+    /// By a MAC if there is a secret, else by a checksum.
+    pub fn new(secret: Option<&EntrySecret>) -> Self {
+        Self(Seal::new(secret, &Namespace::default()))
+    }
+
+    /// What Redis gets for each payload.
+    pub fn close_rows(&self, keys: &Keys, payloads: &[Bytes]) -> Vec<Bytes> {
+        let rows = keys.0.iter().zip(payloads);
+        rows.map(|(key, payload)| self.0.close(key, payload))
+            .collect()
+    }
+
+    /// The payloads of what Redis gave; `None` if one is damaged.
+    pub fn open_rows(&self, keys: &Keys, values: &[Bytes]) -> Option<Vec<Bytes>> {
+        let rows = keys.0.iter().zip(values);
+        rows.map(|(key, value)| self.0.open(key, value)).collect()
+    }
 }
 
 /// Stacks the payloads of all rows; `None` if one is damaged.

@@ -1,5 +1,6 @@
 //! What can go wrong while scoring, and whose fault it is.
 
+use std::fmt;
 use std::time::Duration;
 
 /// The kind of a [`ScoreError`]: what the edge of the program needs to choose a status and a retry.
@@ -41,6 +42,16 @@ pub enum ScoreError {
     /// The model itself refused the values, for example an index out of range.
     #[error("the model could not process these values: {0}")]
     ModelRejected(String),
+    /// A text is longer than the model's limit, and is to be refused then.
+    #[error("text {row} {}; the model sees at most {limit}: shorten it, or let it be cut", TooLong(*.tokens))]
+    TextTooLong {
+        /// Its row in the request.
+        row: usize,
+        /// Its tokens, special tokens included; `None` for one that has too many characters to count them.
+        tokens: Option<usize>,
+        /// Tokens that the model sees.
+        limit: usize,
+    },
     /// More rows are waiting than the limit allows.
     #[error("too many rows are waiting to be scored; try again shortly")]
     Overloaded,
@@ -61,13 +72,39 @@ impl ScoreError {
         }
     }
 
+    /// The same where the rows it counts are the given ones of another count.
+    pub(crate) fn at_rows(self, row_of: impl Fn(usize) -> Option<usize>) -> Self {
+        match self {
+            Self::TextTooLong { row, tokens, limit } => Self::TextTooLong {
+                row: row_of(row).unwrap_or(row),
+                tokens,
+                limit,
+            },
+            other => other,
+        }
+    }
+
     /// The kind of this error.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::InvalidInput { .. } | Self::ModelRejected(_) => ErrorCode::InvalidInput,
+            Self::InvalidInput { .. } | Self::ModelRejected(_) | Self::TextTooLong { .. } => {
+                ErrorCode::InvalidInput
+            }
             Self::Overloaded => ErrorCode::Overloaded,
             Self::TimedOut(_) => ErrorCode::Timeout,
             Self::Internal(_) => ErrorCode::Internal,
+        }
+    }
+}
+
+/// How long a text is.
+struct TooLong(Option<usize>);
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(tokens) => write!(f, "has {tokens} tokens"),
+            None => f.write_str("has too many characters to count its tokens"),
         }
     }
 }

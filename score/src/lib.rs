@@ -37,8 +37,8 @@ mod text;
 
 pub use batch::{BatchLimits, BatchStats};
 pub use cache::{
-    Cache, CacheStats, JointLookUp, ModelDigest, ModelTag, ModelTagError, Namespace,
-    NamespaceError, RemoteOptions,
+    Cache, CacheStats, EntrySecret, EntrySecretError, JointLookUp, ModelDigest, ModelTag,
+    ModelTagError, Namespace, NamespaceError, RemoteOptions,
 };
 pub use cost::{CachePolicy, CostFigures};
 pub use error::{ErrorCode, LoadError, ScoreError};
@@ -56,4 +56,4 @@ pub use store::{Backoff, Store, StoreEntry, StoreError};
 pub use tensor::{
     ElementType, NamedTensor, Shape, ShapeMismatch, Tensor, TensorData, element_count,
 };
-pub use text::{EMBEDDING, TEXT, TOKENS, TRUNCATED, TextMetadata, finished};
+pub use text::{EMBEDDING, TEXT, TOKENS, TRUNCATED, TextMetadata, TextOptions, Truncate, finished};

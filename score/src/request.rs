@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::cache::JointLookUp;
 use crate::tensor::NamedTensor;
+use crate::text::TextOptions;
 
 /// What a request may do with remembered results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +27,8 @@ pub struct InferenceRequest {
     pub cache: CacheUse,
     /// For one of several requests whose look-ups in the shared store are made together.
     pub joint: Option<JointLookUp>,
+    /// What it asks of a text model; any other model takes no notice.
+    pub text: TextOptions,
 }
 
 /// How much of an answer was remembered.

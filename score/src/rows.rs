@@ -13,6 +13,7 @@ use crate::cache::{
 };
 use crate::signature::{Arranged, ModelSignature};
 use crate::tensor::{ElementType, Tensor};
+use crate::text::TextOptions;
 
 /// The distinct units of a request with their keys. Rows that are equal share one unit.
 #[derive(Debug)]
@@ -29,8 +30,14 @@ pub(crate) struct Units {
 
 impl Units {
     /// Cuts `rows` rows of `inputs` apart.
-    pub(crate) fn of_rows(model: ModelDigest, inputs: &[Tensor], rows: usize) -> Self {
-        let keys = KeyMaker::for_rows(model, inputs).rows(inputs, rows);
+    pub(crate) fn of_rows(
+        model: ModelDigest,
+        inputs: &[Tensor],
+        text: &TextOptions,
+        rows: usize,
+    ) -> Self {
+        let maker = KeyMaker::for_rows(model, inputs);
+        let keys = maker.asking(text).rows(inputs, rows);
         let mut units = Self {
             keys: Vec::with_capacity(rows),
             first_row: Vec::with_capacity(rows),
@@ -52,13 +59,19 @@ impl Units {
 
     /// Takes the request as one unit that counts as `rows` rows.
     pub(crate) fn whole(model: ModelDigest, inputs: &Arranged, rows: usize) -> Self {
-        let mut maker = KeyMaker::for_whole(model, &inputs.tensors, &inputs.given);
+        let maker = KeyMaker::for_whole(model, &inputs.tensors, &inputs.given);
+        let mut maker = maker.asking(&inputs.text);
         Self {
             keys: vec![maker.whole(&inputs.tensors)],
             first_row: vec![0],
             unit_of_row: vec![0; rows],
             whole: true,
         }
+    }
+
+    /// The first row of a unit.
+    pub(crate) fn row_of(&self, unit: usize) -> Option<usize> {
+        self.first_row.get(unit).copied()
     }
 
     /// Whether the request is one unit.
@@ -89,6 +102,7 @@ impl Units {
         Arranged {
             tensors: tensors.map(|input| input.take_rows(&rows)).collect(),
             given: Vec::new(),
+            text: inputs.text.clone(),
         }
     }
 
@@ -150,7 +164,8 @@ mod tests {
 
     fn units(inputs: &[Tensor]) -> Units {
         let model = ModelDigest::new(&blake3::hash(b"m"), "1");
-        Units::of_rows(model, inputs, inputs[0].rows().unwrap())
+        let rows = inputs[0].rows().unwrap();
+        Units::of_rows(model, inputs, &TextOptions::default(), rows)
     }
 
     #[test]

@@ -206,9 +206,10 @@ impl Scorer {
         &self,
         request: InferenceRequest,
     ) -> Result<InferenceResponse, ScoreError> {
-        let inputs = self.metadata.signature.arrange(request.inputs)?;
-        if self.metadata.text.is_none() {
-            refuse_nul(&self.metadata.signature, &inputs)?;
+        let mut inputs = self.metadata.signature.arrange(request.inputs)?;
+        match &self.metadata.text {
+            None => refuse_nul(&self.metadata.signature, &inputs)?,
+            Some(known) => inputs.text = request.text.other_than(known),
         }
         let independent = self.is_cuttable(&inputs);
         let rows = self.count_rows(&inputs, independent)?;
@@ -272,7 +273,7 @@ impl Scorer {
     fn units(&self, inputs: &Arranged, rows: usize, by_rows: bool) -> Units {
         let digest = self.metadata.digest;
         match by_rows {
-            true => Units::of_rows(digest, &inputs.tensors, rows),
+            true => Units::of_rows(digest, &inputs.tensors, &inputs.text, rows),
             false => Units::whole(digest, inputs, rows),
         }
     }

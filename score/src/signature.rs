@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::error::ScoreError;
 use crate::tensor::{ElementType, NamedTensor, Tensor};
+use crate::text::TextOptions;
 
 /// One axis of a declared shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,6 +235,8 @@ pub(crate) struct Arranged {
     pub(crate) tensors: Vec<Tensor>,
     /// Which optional inputs were given, as ascending indices into [`ModelSignature::optional`].
     pub(crate) given: Vec<usize>,
+    /// What the request asks of a text model.
+    pub(crate) text: TextOptions,
 }
 
 impl ModelSignature {
@@ -333,6 +336,7 @@ impl ModelSignature {
         Ok(Arranged {
             given: optional.collect(),
             tensors: slots.into_iter().flatten().collect(),
+            text: TextOptions::default(),
         })
     }
 }

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use serde::{Deserialize, Serialize};
+
 use crate::tensor::{NamedTensor, Tensor, TensorData};
 
 /// The input of a text model.
@@ -16,6 +18,53 @@ pub const EMBEDDING: &str = "embedding";
 pub const TOKENS: &str = "tokens";
 /// The output that says whether a part of the text was cut off, bool `[N]`.
 pub const TRUNCATED: &str = "truncated";
+
+/// What becomes of a text that is longer than the model's limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Truncate {
+    /// Its end is cut off.
+    Right,
+    /// Its beginning is cut off.
+    Left,
+    /// It is refused.
+    Refuse,
+}
+
+impl Truncate {
+    /// As in `model.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Left => "left",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+/// What one request asks of a text model instead of what the model does otherwise. It is part of the key of each text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TextOptions {
+    /// What is put in front of each text, instead of the model's prompt; may be empty.
+    pub prompt: Option<String>,
+    /// What becomes of longer texts.
+    pub truncate: Option<Truncate>,
+}
+
+impl TextOptions {
+    /// Whether the request asks for nothing.
+    pub fn is_empty(&self) -> bool {
+        self.prompt.is_none() && self.truncate.is_none()
+    }
+
+    /// The same without what the model does anyway, so that it has the same keys as without options.
+    pub(crate) fn other_than(self, known: &TextMetadata) -> Self {
+        Self {
+            prompt: self.prompt.filter(|prompt| *prompt != known.prompt),
+            truncate: self.truncate.filter(|truncate| *truncate != known.truncate),
+        }
+    }
+}
 
 /// What is known about a text model.
 #[derive(Debug, Clone)]
@@ -34,8 +83,8 @@ pub struct TextMetadata {
     pub max_tokens: usize,
     /// Characters of a text that are tokenized.
     pub max_chars: usize,
-    /// What becomes of longer texts: `right`, `left` (where they are cut) or `refuse`.
-    pub truncate: &'static str,
+    /// What becomes of longer texts.
+    pub truncate: Truncate,
     /// What is put in front of each text.
     pub prompt: String,
     /// Prompts by name.

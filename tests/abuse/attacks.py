@@ -16,6 +16,8 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Callable
 
+import connections
+
 BODY_BYTES = 32 << 20
 ROW = "[" + ",".join("0" for _ in range(784)) + "]"
 
@@ -271,6 +273,15 @@ ATTACKS = [
     Attack("nested JSON", deep_nesting),
     Attack("a million empty messages", many_messages),
     Attack("standard output is not read", busy_with_logs, {"SCORE_LOG_FILTER": "debug"}, is_mute=True),
+    Attack("heads that hardly come", connections.slow_heads),
+    Attack("bodies that hardly come", connections.slow_bodies),
+    Attack("bodies that stop half-way", connections.stalled_bodies),
+    Attack("pipelines without a reader", connections.unread_pipelines),
+    Attack("answers that are hardly read", connections.hardly_read_answers),
+    Attack("pipelines of 126 kB", connections.pipelines),
+    Attack("pipelines of one row", connections.small_pipelines),
+    Attack("idle connections", connections.idle_connections),
+    Attack("connections that come and go", connections.churn),
     Attack("Redis nests its replies", some_requests, redis=answering(nested_reply)),
     Attack("Redis answers 300 MiB", some_requests, redis=answering(huge_reply)),
 ]

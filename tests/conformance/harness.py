@@ -1,16 +1,10 @@
 """Starts the built handler on model folders, and speaks its dialects with nothing but the standard library and numpy."""
 
 import ctypes
-import http.client
 import json
 import math
-import os
 import re
-import socket
 import struct
-import subprocess
-import threading
-import time
 from pathlib import Path
 
 import ml_dtypes
@@ -18,9 +12,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = Path(os.environ.get("SCORE_HANDLER", ROOT / "target/debug/handler"))
-RUNTIME = Path(os.environ.get("ORT_DYLIB_PATH", ROOT / "bin/libonnxruntime.so.1"))
+from program import PROGRAM, ROOT, Handler  # The tests take these from here.
+
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 # The Open Inference Protocol's name of a type, numpy's, and how ONNX Runtime's Python package writes it.
@@ -45,123 +38,6 @@ DATATYPE_OF = {dtype: name for name, (dtype, _) in TYPES.items()}
 
 def datatype_of(array):
     return "BYTES" if array.dtype.kind in "OUST" else DATATYPE_OF[array.dtype]
-
-
-# --- the program ---
-
-
-class Answer:
-    def __init__(self, status, headers, body):
-        self.status, self.headers, self.body = status, headers, body
-
-    @property
-    def json(self):
-        return json.loads(self.body, parse_constant=no_json)
-
-    def ok(self):
-        assert self.status == 200, f"status {self.status}: {self.body[:600]!r}"
-        return self
-
-
-def no_json(word):
-    """Python's own parser takes NaN and Infinity, which are not JSON."""
-    raise AssertionError(f"the answer is not JSON: it holds {word}")
-
-
-class Handler:
-    """The program on a port of its own, in an app root with `models/`."""
-
-    def __init__(self, app_root, settings=None, patience=120):
-        self.app_root = Path(app_root)
-        self.settings = settings or {}
-        self.patience = patience
-        self.local = threading.local()
-        self.log_file = self.app_root / "log.txt"
-
-    def __enter__(self):
-        # Between the probe and the start another process may take the port.
-        for _ in range(5):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.port = probe.getsockname()[1]
-            self._start()
-            if self._wait_until_ready():
-                return self
-            self.__exit__()
-        raise AssertionError(f"the handler did not start:\n{self.log()[-3000:]}")
-
-    def _start(self):
-        kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LC_ALL", "LOCPATH") if key in os.environ}
-        environment = kept | {
-            "SCORE_PORT": str(self.port),
-            "SCORE_MODEL_DIR": "models",
-            "SCORE_SESSIONS": "1",
-            "FUNCTIONS_APP_ROOT_PATH": str(self.app_root),
-            "ORT_DYLIB_PATH": str(RUNTIME),
-            **self.settings,
-        }
-        with open(self.log_file, "wb") as log:
-            self.process = subprocess.Popen(
-                [str(PROGRAM)], cwd=self.app_root, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-
-    def _wait_until_ready(self):
-        deadline = time.monotonic() + 300
-        while self.process.poll() is None and time.monotonic() < deadline:
-            try:
-                if self.get("/v2/health/ready").status == 200:
-                    return True
-            except OSError:
-                self.local.connection = None
-            time.sleep(0.05)
-        return False
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def alive(self):
-        return self.process.poll() is None
-
-    def log(self):
-        return self.log_file.read_text(errors="replace")
-
-    @property
-    def url(self):
-        return f"127.0.0.1:{self.port}/api/score"
-
-    def send(self, method, path, body=None, headers=None):
-        """One request below /api/score, on this thread's connection."""
-        for attempt in (1, 2):
-            connection = getattr(self.local, "connection", None)
-            fresh = connection is None
-            if fresh:
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.patience)
-                self.local.connection = connection
-            try:
-                connection.request(method, f"/api/score{path}", body=body, headers=headers or {})
-                response = connection.getresponse()
-                return Answer(response.status, response.headers, response.read())
-            except (http.client.HTTPException, OSError):
-                connection.close()
-                self.local.connection = None
-                # A kept connection may have been closed meanwhile; a new one has no excuse.
-                if fresh or attempt == 2:
-                    raise
-        return None
-
-    def get(self, path=""):
-        return self.send("GET", path)
-
-    def post(self, path, body, content_type="application/json", **headers):
-        headers = {"content-type": content_type} | {k.replace("_", "-"): v for k, v in headers.items()}
-        if not isinstance(body, bytes):
-            body = json.dumps(body, allow_nan=False).encode()
-        return self.send("POST", path, body, headers)
 
 
 # --- models ---

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use divan::{Bencher, black_box};
-use score::bench::{Keys, encode_rows, open_rows, seal_rows, stack_rows};
+use score::bench::{Keys, Sealing, encode_rows, stack_rows};
 
 use crate::samples::{self, Answer, ROWS};
 
@@ -20,18 +20,26 @@ fn encode_row(bencher: Bencher<'_, '_>) {
     bencher.bench(|| encode_rows(black_box(&outputs), ROWS));
 }
 
-#[divan::bench]
-fn seal(bencher: Bencher<'_, '_>) {
-    let (keys, payloads) = (keys(), payloads());
-    bencher.bench(|| seal_rows(&keys, black_box(&payloads)));
+/// Without a secret, and with one.
+fn sealings() -> [Sealing; 2] {
+    let secret = "s".repeat(32).parse().unwrap();
+    [Sealing::new(None), Sealing::new(Some(&secret))]
 }
 
-#[divan::bench]
-fn open(bencher: Bencher<'_, '_>) {
+#[divan::bench(args = [false, true])]
+fn seal(bencher: Bencher<'_, '_>, signed: bool) {
+    let (keys, payloads) = (keys(), payloads());
+    let sealing = &sealings()[usize::from(signed)];
+    bencher.bench(|| sealing.close_rows(&keys, black_box(&payloads)));
+}
+
+#[divan::bench(args = [false, true])]
+fn open(bencher: Bencher<'_, '_>, signed: bool) {
     let keys = keys();
-    let values = seal_rows(&keys, &payloads());
-    open_rows(&keys, &values).unwrap();
-    bencher.bench(|| open_rows(&keys, black_box(&values)));
+    let sealing = &sealings()[usize::from(signed)];
+    let values = sealing.close_rows(&keys, &payloads());
+    sealing.open_rows(&keys, &values).unwrap();
+    bencher.bench(|| sealing.open_rows(&keys, black_box(&values)));
 }
 
 #[divan::bench]

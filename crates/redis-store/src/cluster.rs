@@ -15,13 +15,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use super::Endpoint;
-use super::credentials::RedisLogin;
-use super::logins::Logins;
-use super::node::Node;
-use super::renewal;
-use super::slots::{self, Shard};
-use super::table::Table;
+use crate::credentials::RedisLogin;
+use crate::endpoint::Endpoint;
+use crate::logins::Logins;
+use crate::node::Node;
+use crate::renewal;
+use crate::slots::{self, Shard};
+use crate::table::Table;
 
 /// Pauses between two looks at the slot table, however many redirections and errors ask for one; longer while looking
 /// changes nothing, and short enough to notice a promoted replica soon.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use super::credentials::RedisCredentials;
+use crate::credentials::RedisCredentials;
 
 const PLAIN_PORT: u16 = 6379;
 /// Azure Cache for Redis listens for TLS here.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::config::{
+use crate::config::{
     CACHE_TLS_PORT, CONNECT_TIMEOUT, KEEP_ALIVE, MANAGED_PORT, RedisConfig, RedisConfigError,
     RedisTls, database, host_and_port, malformed,
 };

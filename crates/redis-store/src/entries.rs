@@ -10,8 +10,9 @@ use fred::types::Key;
 use futures_util::future::{join_all, try_join};
 use tokio::time::timeout;
 
-use super::cluster::is_redirection;
-use super::{RedisConfig, RedisStore};
+use crate::RedisStore;
+use crate::cluster::is_redirection;
+use crate::config::RedisConfig;
 use score::{ModelTag, Namespace, Store, StoreError};
 
 /// Keys that Redis looks at before it serves others again.

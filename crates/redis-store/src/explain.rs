@@ -5,7 +5,7 @@
 
 use fred::error::{Error as FredError, ErrorKind};
 
-use super::config::RedisConfig;
+use crate::config::RedisConfig;
 use score::StoreError;
 
 /// Longer texts of a server are cut.

@@ -12,7 +12,7 @@ use score::Backoff;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::credentials::{RedisCredentials, RedisCredentialsError, RedisLogin};
+use crate::credentials::{RedisCredentials, RedisCredentialsError, RedisLogin};
 
 /// Developers' tools start whole interpreters; an endpoint of the platform answers within milliseconds.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(8);

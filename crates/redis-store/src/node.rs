@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use super::credentials::RedisLogin;
-use super::explain;
-use super::logins::Logins;
+use crate::credentials::RedisLogin;
+use crate::explain;
+use crate::logins::Logins;
 
 /// Look-ups in a row without an answer in time after which a node is left alone for a while.
 const SILENT_TIMES: u32 = 3;

@@ -14,9 +14,9 @@ use score::Backoff;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::credentials::RedisLogin;
-use super::logins::Logins;
-use super::node::Node;
+use crate::credentials::RedisLogin;
+use crate::logins::Logins;
+use crate::node::Node;
 
 /// Azure asks for a new login this long before the old one ends, at the latest.
 const MARGIN: Duration = Duration::from_secs(180);

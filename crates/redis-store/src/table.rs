@@ -9,9 +9,9 @@ use fred::util::redis_keyslot;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use super::Endpoint;
-use super::node::Node;
-use super::slots::Shard;
+use crate::endpoint::Endpoint;
+use crate::node::Node;
+use crate::slots::Shard;
 
 /// How long a node that is new in the table is waited for; a dead one must not hold up the others.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(1);

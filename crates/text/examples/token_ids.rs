@@ -5,7 +5,8 @@
 use std::error::Error;
 use std::io::{BufWriter, Write};
 
-use text::{Stored, Tokenizer, Truncate};
+use score::{TextOptions, Truncate};
+use text::{Stored, Tokenizer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,10 +25,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         lower_case: false,
     };
     let tokenizer = Tokenizer::new(&std::fs::read(file)?, &settings)?;
+    let options = TextOptions::default();
     let mut out = BufWriter::new(std::io::stdout().lock());
     for line in std::io::stdin().lines() {
         let text: String = serde_json::from_str(&line?)?;
-        let ids = tokenizer.tokenize(&text)?.ids;
+        let ids = tokenizer.tokenize(&text, &options)?.ids;
         writeln!(out, "{}", serde_json::to_string(&ids)?)?;
     }
     out.flush()?;

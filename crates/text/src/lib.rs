@@ -22,5 +22,5 @@ mod tokenizer;
 
 pub use folder::TextFolder;
 pub use pooling::Pooling;
-pub use settings::{Stored, Truncate};
-pub use tokenizer::{Tokenized, Tokenizer};
+pub use settings::Stored;
+pub use tokenizer::{TokenizeError, Tokenized, Tokenizer};

@@ -166,7 +166,7 @@ impl TextModel {
                     shared.highest_id
                 ),
             ),
-            RunError::Failed(reason) => wrong(&folder.file, reason),
+            other => wrong(&folder.file, other.to_string()),
         };
         let first = self.embed(&[&text]).map_err(failed)?;
         let again = self.embed(&[&text]).map_err(failed)?;
@@ -244,7 +244,7 @@ fn metadata(
         dimensions,
         max_tokens: stored.max_tokens,
         max_chars: stored.max_chars,
-        truncate: stored.truncate.as_str(),
+        truncate: stored.truncate,
         prompt: stored.prompt.clone(),
         prompts: settings.prompts.clone(),
         tokenizer: shared.tokenizer.kind(),

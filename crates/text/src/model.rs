@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use score::{
     EMBEDDING, ElementType, Model, ModelSignature, OnnxModel, RunError, TEXT, TOKENS, TRUNCATED,
-    Tensor, TensorData, TensorSpec,
+    Tensor, TensorData, TensorSpec, TextOptions,
 };
 
 use crate::company::Company;
@@ -12,7 +12,7 @@ use crate::dense::Dense;
 use crate::graph::Graph;
 use crate::runs::plan;
 use crate::settings::Settings;
-use crate::tokenizer::{Tokenized, Tokenizer};
+use crate::tokenizer::{TokenizeError, Tokenized, Tokenizer};
 
 /// What all sessions of a model share.
 pub(crate) struct Shared {
@@ -61,14 +61,27 @@ impl Model for TextModel {
     }
 
     fn run(&mut self, inputs: &[Tensor], _given: &[usize]) -> Result<Vec<Tensor>, RunError> {
+        self.run_texts(inputs, &TextOptions::default())
+    }
+
+    fn run_texts(
+        &mut self,
+        inputs: &[Tensor],
+        options: &TextOptions,
+    ) -> Result<Vec<Tensor>, RunError> {
         let Some(TensorData::String(texts)) = inputs.first().map(Tensor::data) else {
             return Err(RunError::Failed("expected texts".to_owned()));
         };
         let tokenizer = &self.shared.tokenizer;
-        let texts = texts.iter().map(|text| tokenizer.tokenize(text));
-        let texts: Vec<Tokenized> = texts
-            .collect::<Result<_, String>>()
-            .map_err(RunError::Rejected)?;
+        let tokenize = |(row, text): (usize, &String)| match tokenizer.tokenize(text, options) {
+            Ok(text) => Ok(text),
+            Err(TokenizeError::TooLong { tokens, limit }) => {
+                Err(RunError::TextTooLong { row, tokens, limit })
+            }
+            Err(TokenizeError::Failed(reason)) => Err(RunError::Rejected(reason)),
+        };
+        let texts = texts.iter().enumerate().map(tokenize);
+        let texts: Vec<Tokenized> = texts.collect::<Result<_, RunError>>()?;
         let lengths: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
         let budget = self.shared.settings.batch_tokens;
         let mut vectors: Vec<Vec<f32>> = vec![Vec::new(); texts.len()];

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use score::{LoadError, ModelFolder};
+use score::{LoadError, ModelFolder, Truncate};
 use serde::Deserialize;
 
 use crate::pooling::Pooling;
-use crate::settings::Truncate;
 
 /// What `[text]` may say. Everything is optional; what is given overrules the files of the folder.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use score::{LoadError, ModelFolder};
-use serde::{Deserialize, Serialize};
+use score::{LoadError, ModelFolder, Truncate};
+use serde::Serialize;
 
 use crate::config::{
     Module, PoolingFile, PromptConfig, SentenceConfig, TokenizerConfig, TransformerConfig,
@@ -21,29 +21,6 @@ const CHARS_PER_TOKEN: usize = 64;
 const BATCH_TOKENS: usize = 128;
 /// More is a slip: no model sees so many.
 const MAX_TOKENS: usize = 1 << 20;
-
-/// What becomes of a text that is longer than the model's limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Truncate {
-    /// Its end is cut off.
-    Right,
-    /// Its beginning is cut off.
-    Left,
-    /// It is refused.
-    Refuse,
-}
-
-impl Truncate {
-    /// As in `model.toml`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Right => "right",
-            Self::Left => "left",
-            Self::Refuse => "refuse",
-        }
-    }
-}
 
 /// What a text model does with texts.
 #[derive(Debug, Clone, PartialEq)]

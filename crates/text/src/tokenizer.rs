@@ -2,10 +2,33 @@
 
 use std::borrow::Cow;
 
+use score::{TextOptions, Truncate};
 use tokenizers::models::ModelWrapper;
-use tokenizers::{Encoding, TruncationDirection, TruncationParams};
+use tokenizers::{Encoding, PostProcessor, TruncationDirection};
 
-use crate::settings::{Stored, Truncate};
+use crate::settings::Stored;
+
+/// Why a text has no tokens for the model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenizeError {
+    /// It is longer than the model's limit, and is to be refused then.
+    #[error("the text is longer than {limit} tokens")]
+    TooLong {
+        /// Its tokens, special tokens included; `None` for one with too many characters to count them.
+        tokens: Option<usize>,
+        /// Tokens that the model sees.
+        limit: usize,
+    },
+    /// The tokenizer's own words.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<String> for TokenizeError {
+    fn from(reason: String) -> Self {
+        Self::Failed(reason)
+    }
+}
 
 /// A text as the model gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +47,8 @@ pub struct Tokenized {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     settings: Stored,
-    /// Tokens of the prompt, if they do not take part in pooling.
-    skipped: usize,
+    /// How many special tokens a text gets.
+    special: usize,
 }
 
 impl Tokenizer {
@@ -35,44 +58,34 @@ impl Tokenizer {
     /// # Errors
     /// If it is no tokenizer, or the limit leaves no room for a text.
     pub fn new(file: &[u8], settings: &Stored) -> Result<Self, String> {
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(file).map_err(|error| in_words(&*error))?;
+        let inner = tokenizers::Tokenizer::from_bytes(file);
+        let mut inner = inner.map_err(|error| in_words(&*error))?;
         inner.with_padding(None);
-        let inner_error = |error: tokenizers::Error| in_words(&*error);
-        inner.with_truncation(None).map_err(inner_error)?;
-        let special = inner.encode_fast("", true).map_err(inner_error)?.len();
+        let without = inner.with_truncation(None);
+        without.map_err(|error| in_words(&*error))?;
+        let processor = inner.get_post_processor();
+        let special = processor.map_or(0, |processor| processor.added_tokens(false));
         if settings.max_tokens <= special {
             return Err(format!(
                 "max_tokens: {} leave no room for a text beside {special} special tokens",
                 settings.max_tokens
             ));
         }
-        let truncation = TruncationParams {
-            max_length: settings.max_tokens,
-            direction: match settings.truncate {
-                Truncate::Left => TruncationDirection::Left,
-                Truncate::Right | Truncate::Refuse => TruncationDirection::Right,
-            },
-            ..TruncationParams::default()
-        };
-        inner
-            .with_truncation(Some(truncation))
-            .map_err(inner_error)?;
-        let mut new = Self {
+        Ok(Self {
             inner,
             settings: settings.clone(),
-            skipped: 0,
-        };
-        if !settings.include_prompt && !settings.prompt.is_empty() {
-            new.skipped = new.prompt_tokens()?;
-        }
-        Ok(new)
+            special,
+        })
     }
 
-    /// As sentence-transformers counts them: with what stands in front, without a special token behind.
-    fn prompt_tokens(&self) -> Result<usize, String> {
-        let ids = self.encode(&self.settings.prompt)?;
-        let ids = ids.get_ids();
+    /// How many tokens of a prompt do not take part in pooling. As sentence-transformers counts them: with what stands in
+    /// front, without a special token behind.
+    fn skipped(&self, prompt: &str) -> Result<usize, String> {
+        if self.settings.include_prompt || prompt.is_empty() {
+            return Ok(0);
+        }
+        let (encoding, _) = self.encode(prompt, TruncationDirection::Right)?;
+        let ids = encoding.get_ids();
         let is_special = |id: &u32| {
             let added = self.inner.get_added_tokens_decoder();
             added.get(id).is_some_and(|token| token.special)
@@ -100,41 +113,39 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// The tokens of a text, with its prompt, cut to the model's limits.
+    /// The tokens of a text, with the prompt in front, cut to the model's limits.
     ///
     /// # Errors
     /// If the text is longer than the limit and longer texts are refused, or the tokenizer fails.
-    pub fn tokenize(&self, text: &str) -> Result<Tokenized, String> {
-        let text = self.prepared(text);
-        let bounded = self.bounded(&text);
-        let too_long = |tokens: &dyn std::fmt::Display| {
-            let most = self.settings.max_tokens;
-            format!(
-                "a text of {tokens} tokens is longer than the model's {most}; shorten it, or let it be cut"
-            )
+    pub fn tokenize(&self, text: &str, options: &TextOptions) -> Result<Tokenized, TokenizeError> {
+        let prompt = options.prompt.as_ref().unwrap_or(&self.settings.prompt);
+        let truncate = options.truncate.unwrap_or(self.settings.truncate);
+        let limit = self.settings.max_tokens;
+        let text = self.prepared(prompt, text);
+        let direction = match truncate {
+            Truncate::Left => TruncationDirection::Left,
+            Truncate::Right | Truncate::Refuse => TruncationDirection::Right,
         };
-        let refuse = self.settings.truncate == Truncate::Refuse;
+        let bounded = self.bounded(&text, direction);
+        let refuse = truncate == Truncate::Refuse;
         if refuse && bounded.len() < text.len() {
-            return Err(too_long(&format_args!(
-                "more than {} characters and as many",
-                self.settings.max_chars
-            )));
+            let tokens = None;
+            return Err(TokenizeError::TooLong { tokens, limit });
         }
-        let encoding = self.encode(bounded)?;
-        let dropped = encoding.get_overflowing();
-        if refuse && !dropped.is_empty() {
-            return Err(too_long(&format_args!("more than {}", encoding.len())));
+        let (encoding, tokens) = self.encode(bounded, direction)?;
+        if refuse && tokens > limit {
+            let tokens = Some(tokens);
+            return Err(TokenizeError::TooLong { tokens, limit });
         }
         Ok(Tokenized {
             ids: encoding.get_ids().to_vec(),
             types: encoding.get_type_ids().to_vec(),
-            cut: bounded.len() < text.len() || !dropped.is_empty(),
-            skipped: self.skipped,
+            cut: bounded.len() < text.len() || tokens > limit,
+            skipped: self.skipped(prompt)?,
         })
     }
 
-    fn prepared<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let prompt = &self.settings.prompt;
+    fn prepared<'a>(&self, prompt: &str, text: &'a str) -> Cow<'a, str> {
         let text = match prompt.is_empty() {
             true => Cow::Borrowed(text),
             false => Cow::Owned(format!("{prompt}{text}")),
@@ -147,27 +158,38 @@ impl Tokenizer {
 
     /// The part of a text that is tokenized at all: a megabyte would take half a second and 100 MB, for tokens that are
     /// cut off again.
-    fn bounded<'a>(&self, text: &'a str) -> &'a str {
+    fn bounded<'a>(&self, text: &'a str, direction: TruncationDirection) -> &'a str {
         let most = self.settings.max_chars;
         if text.len() <= most {
             return text;
         }
-        match self.settings.truncate {
-            Truncate::Left => {
+        match direction {
+            TruncationDirection::Left => {
                 let first = text.char_indices().rev().nth(most - 1);
                 &text[first.map_or(0, |(at, _)| at)..]
             }
-            Truncate::Right | Truncate::Refuse => {
+            TruncationDirection::Right => {
                 let end = text.char_indices().nth(most);
                 &text[..end.map_or(text.len(), |(at, _)| at)]
             }
         }
     }
 
-    fn encode(&self, text: &str) -> Result<Encoding, String> {
+    /// The tokens of a text cut to the limit, special tokens included; and how many there were before.
+    fn encode(
+        &self,
+        text: &str,
+        direction: TruncationDirection,
+    ) -> Result<(Encoding, usize), String> {
         // One text at a time: more would start a pool of threads, and gain nothing.
-        let encoding = self.inner.encode_fast(text, true);
-        encoding.map_err(|error| in_words(&*error))
+        let encoding = self.inner.encode_fast(text, false);
+        let mut encoding = encoding.map_err(|error| in_words(&*error))?;
+        let tokens = encoding.len() + self.special;
+        // The tokenizer's own truncation knows one direction for all texts.
+        encoding.truncate(self.settings.max_tokens - self.special, 0, direction);
+        encoding.take_overflowing();
+        let whole = self.inner.post_process(encoding, None, true);
+        Ok((whole.map_err(|error| in_words(&*error))?, tokens))
     }
 }
 
@@ -179,4 +201,84 @@ fn in_words(error: &(dyn std::error::Error + Send + Sync)) -> String {
         .chars()
         .take(300)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/data/text/tiny/tokenizer.json"
+    );
+
+    fn tokenizer(max_tokens: usize, include_prompt: bool) -> Tokenizer {
+        let settings = Stored {
+            pooling: None,
+            pooling_is_set: false,
+            include_prompt,
+            prompt: "it is ".to_owned(),
+            max_tokens,
+            max_chars: 64 * max_tokens,
+            truncate: Truncate::Right,
+            lower_case: false,
+        };
+        Tokenizer::new(&std::fs::read(FILE).unwrap(), &settings).unwrap()
+    }
+
+    fn options(prompt: &str, truncate: Option<Truncate>) -> TextOptions {
+        TextOptions {
+            prompt: Some(prompt.to_owned()),
+            truncate,
+        }
+    }
+
+    #[test]
+    fn a_request_may_bring_its_prompt_and_say_where_texts_are_cut() {
+        let tokenizer = tokenizer(8, true);
+        let ids = |text: &str, options| tokenizer.tokenize(text, &options).unwrap();
+        let plain = ids("the ferry", options("", None));
+        let prompted = ids("the ferry", TextOptions::default());
+        assert_eq!(prompted, ids("it is the ferry", options("", None)));
+        assert_ne!(plain, prompted);
+        let all = "one two three four five six seven";
+        let right = ids(all, options("", Some(Truncate::Right)));
+        let left = ids(all, options("", Some(Truncate::Left)));
+        assert!(right.cut && left.cut && right.ids.len() == 8 && left.ids.len() == 8);
+        // The special tokens stay at both ends.
+        assert_eq!((right.ids[0], right.ids[7]), (left.ids[0], left.ids[7]));
+        assert_ne!(right.ids, left.ids);
+        let refused = |text: &str| tokenizer.tokenize(text, &options("", Some(Truncate::Refuse)));
+        assert_eq!(refused("the ferry").unwrap(), plain);
+        let limit = 8;
+        let TokenizeError::TooLong {
+            tokens: Some(tokens),
+            limit: 8,
+        } = refused(all).unwrap_err()
+        else {
+            panic!("the text is too long");
+        };
+        assert!(tokens > limit);
+        let endless = refused(&"a ".repeat(1000)).unwrap_err();
+        assert_eq!(
+            endless,
+            TokenizeError::TooLong {
+                tokens: None,
+                limit
+            }
+        );
+    }
+
+    #[test]
+    fn the_prompt_of_a_request_stays_out_of_pooling_where_the_models_does() {
+        let tokenizer = tokenizer(32, false);
+        let skipped = |prompt: &str| {
+            let text = tokenizer.tokenize("the ferry", &options(prompt, None));
+            text.unwrap().skipped
+        };
+        assert_eq!(skipped(""), 0);
+        let own = tokenizer.tokenize("the ferry", &TextOptions::default());
+        assert_eq!(own.unwrap().skipped, skipped("it is "));
+        assert!(skipped("it is it is ") > skipped("it is "));
+    }
 }

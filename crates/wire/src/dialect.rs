@@ -1,7 +1,9 @@
 //! The dialects of JSON bodies. Each is one file with its rows of [`DIALECTS`]; everything else, the OpenAPI document
 //! and docs/requests.md included, is derived from that table.
 
+mod answer;
 pub(crate) mod azure_ml;
+mod content;
 pub(crate) mod fast;
 pub(crate) mod keys;
 mod members;
@@ -10,18 +12,18 @@ pub(crate) mod mlflow;
 pub(crate) mod open_inference;
 pub(crate) mod tensorflow_serving;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError};
-use serde::{Serialize, Serializer};
+use score::{ModelMetadata, NamedTensor, ScoreError};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::describe::Parts;
-use crate::json::output::{self, Bare, ByRow, Output};
-use crate::rows::columns::Context;
-use crate::{Body, Encoded, Limits};
+use crate::body::{Encoded, Limits};
+use crate::context::Context;
+use crate::schema::parts::Parts;
+pub(crate) use answer::Answer;
+pub use answer::AnswerForm;
+pub use content::{Body, Decoded};
 pub(crate) use members::Members;
 pub(crate) use open_inference::Asked;
 
@@ -139,100 +141,6 @@ pub(crate) fn read(
         metadata,
         limits,
     })
-}
-
-/// How a request is to be answered.
-#[derive(Debug)]
-pub struct AnswerForm {
-    pub(crate) dialect: &'static Dialect,
-    /// The declared output to answer with, if the request asks for one other than the model's usual outputs.
-    pub(crate) output: Option<usize>,
-    /// A second member to answer under, if the request may be of either of two dialects.
-    pub(crate) also: Option<&'static str>,
-    /// The options of a request in the Open Inference Protocol.
-    pub(crate) asked: Option<Asked>,
-}
-
-impl AnswerForm {
-    pub(crate) fn of(dialect: &'static Dialect) -> Self {
-        Self {
-            dialect,
-            output: None,
-            also: None,
-            asked: None,
-        }
-    }
-
-    /// The bare result, as for bodies that are not JSON.
-    pub fn bare() -> Self {
-        Self::of(&azure_ml::DATA)
-    }
-
-    /// The answer for rows that are stored under keys.
-    pub fn of_stored_rows() -> Self {
-        Self::of(&keys::KEYS)
-    }
-
-    /// Whether the rows do not come from the caller, so that no error may quote them.
-    pub fn rows_are_stored(&self) -> bool {
-        std::ptr::eq(self.dialect, &keys::KEYS)
-    }
-
-    /// The declared outputs to answer with.
-    pub(crate) fn outputs<'a>(&'a self, metadata: &'a ModelMetadata) -> &'a [usize] {
-        match &self.output {
-            Some(output) => std::slice::from_ref(output),
-            None => &metadata.default_outputs,
-        }
-    }
-}
-
-/// Results, and the form in which to answer with them.
-pub(crate) struct Answer<'a> {
-    pub(crate) form: &'a AnswerForm,
-    pub(crate) metadata: &'a ModelMetadata,
-    pub(crate) response: &'a InferenceResponse,
-}
-
-impl<'a> Answer<'a> {
-    /// The outputs to answer with.
-    fn outputs(&self) -> Vec<Output<'a>> {
-        let declared = self.form.outputs(self.metadata);
-        output::chosen(self.metadata, declared, self.response)
-    }
-
-    /// Writes `{"<member>": ...}`, and the same under the second member if the request may be of two dialects.
-    fn under(&self, member: &'static str) -> serde_json::Result<Encoded> {
-        let outputs = &self.outputs()[..];
-        let members = std::iter::once(member).chain(self.form.also);
-        let values = members.map(|member| {
-            let by_row = member == "predictions";
-            (member, Under { outputs, by_row })
-        });
-        let document: BTreeMap<_, _> = values.collect();
-        serde_json::to_vec(&document).map(Encoded::json)
-    }
-}
-
-/// Outputs under one member.
-struct Under<'a> {
-    outputs: &'a [Output<'a>],
-    /// Whether several outputs with the same rows become one object for each row.
-    by_row: bool,
-}
-
-impl Serialize for Under<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { outputs, by_row } = *self;
-        let rows = outputs.first().and_then(|output| output.value.rows());
-        let same = outputs.iter().all(|output| output.value.rows() == rows);
-        match rows {
-            Some(rows) if by_row && outputs.len() > 1 && same => {
-                ByRow { outputs, rows }.serialize(serializer)
-            }
-            _ => Bare(outputs).serialize(serializer),
-        }
-    }
 }
 
 #[cfg(test)]

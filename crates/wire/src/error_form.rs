@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::describe::schema::open;
+use crate::schema::open;
 
 /// The kinds of refusals that forms tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,16 +1,15 @@
 //! The format of a body, by its first bytes and its declared content type.
 
-pub(crate) mod base64;
 pub(crate) mod charset;
 pub(crate) mod csv;
 pub(crate) mod gzip;
-pub(crate) mod image;
 pub(crate) mod npy;
 pub(crate) mod raw;
 
-use crate::Declared;
-use crate::PayloadError;
-use crate::invalid;
+use crate::body::Declared;
+use crate::body::PayloadError;
+use crate::body::invalid;
+use crate::picture;
 
 pub(crate) const NPY_MAGIC: &[u8] = b"\x93NUMPY";
 /// The first bytes of zip archives, and so of .xlsx files.
@@ -20,7 +19,7 @@ pub(crate) const XLS_MAGIC: &[u8] = b"\xd0\xcf\x11\xe0";
 
 /// Whether a body may unpack to much more than its size: pictures and compressed bodies.
 pub fn is_packed(body: &[u8]) -> bool {
-    body.starts_with(gzip::MAGIC) || image::begins_like_one(body)
+    body.starts_with(gzip::MAGIC) || picture::begins_like_one(body)
 }
 
 /// Whether a content type says that a body is the bytes of a tensor.
@@ -55,7 +54,7 @@ impl Format {
         if body.starts_with(NPY_MAGIC) {
             return Ok(Self::Npy);
         }
-        if image::begins_like_one(body) {
+        if picture::begins_like_one(body) {
             return Ok(Self::Picture);
         }
         if let Some(form) = csv::Form::of(&essence, content_type)? {

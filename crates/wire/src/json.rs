@@ -1,8 +1,11 @@
 //! JSON: read in one pass where it is plain, once more with words for a mistake, and written.
 
+pub(crate) mod base64;
 pub(crate) mod bounded;
 pub(crate) mod diagnose;
 pub(crate) mod element;
+pub(crate) mod missing;
+pub(crate) mod names;
 pub(crate) mod nested;
 pub(crate) mod number;
 pub(crate) mod number_array;

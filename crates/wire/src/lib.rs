@@ -1,6 +1,8 @@
 //! Reads bodies into named tensors, and writes results in the dialect of the request.
 
 pub mod accept;
+mod body;
+mod context;
 pub mod describe;
 pub mod dialect;
 #[cfg(any(test, feature = "samples"))]
@@ -8,128 +10,31 @@ pub mod entry_points;
 pub mod error_form;
 mod format;
 mod json;
+mod picture;
 mod refusal;
 mod rows;
 mod sample;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+pub mod schema;
 pub mod text_api;
 mod unlike;
 
-use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError, TensorData};
+use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError};
 
-pub use dialect::AnswerForm;
+pub use body::{Declared, Encoded, Limits, PayloadError};
+use body::{amended, invalid, is_object};
+use context::Context;
 pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
+pub use dialect::{AnswerForm, Body, Decoded};
 pub use format::gzip::{Unpacked, claimed_bytes, unpack, unpacked_bytes};
-pub use format::image::{picture_document, picture_in_words};
-use format::{Format, charset, csv, gzip, image, npy, raw};
+use format::{Format, charset, csv, gzip, npy, raw};
 pub use format::{is_packed, is_raw};
-use refusal::{advice, amended, not_an_object};
-use rows::columns::Context;
+pub use picture::{picture_document, picture_in_words};
+use refusal::{advice, not_an_object};
 pub use sample::{protocol_sample, sample_request, sample_shape};
-
-/// What a body holds.
-#[derive(Debug)]
-pub enum Body {
-    /// The rows themselves.
-    Rows(Decoded),
-    /// The keys under which the rows lie.
-    Keys(Vec<String>),
-}
-
-impl Body {
-    fn rows_of(inputs: Vec<NamedTensor>, answer: AnswerForm) -> Self {
-        Self::Rows(Decoded {
-            inputs,
-            answer,
-            by_position: false,
-        })
-    }
-
-    /// About how many bytes it takes.
-    pub fn bytes(&self) -> usize {
-        let text = |texts: &[String]| {
-            let held = texts.iter().map(|text| size_of::<String>() + text.len());
-            held.sum()
-        };
-        match self {
-            Self::Keys(keys) => text(keys),
-            Self::Rows(rows) => {
-                let each = rows.inputs.iter().map(|input| match input.tensor.data() {
-                    TensorData::String(texts) => text(texts),
-                    data => data.len() * data.element_type().size().unwrap_or(1),
-                });
-                each.sum()
-            }
-        }
-    }
-
-    /// The rows, if the body has them itself.
-    pub fn rows(self) -> Option<Decoded> {
-        match self {
-            Self::Rows(decoded) => Some(decoded),
-            Self::Keys(_) => None,
-        }
-    }
-}
-
-/// The content of a body that has its rows itself.
-#[derive(Debug)]
-pub struct Decoded {
-    /// The tensors, in the order in which the body gives them.
-    pub inputs: Vec<NamedTensor>,
-    /// How to answer the request.
-    pub answer: AnswerForm,
-    /// Whether columns were taken by position, because the model has no names to compare theirs with.
-    pub by_position: bool,
-}
-
-/// Why a body cannot be read.
-#[derive(Debug)]
-pub enum PayloadError {
-    /// The body is malformed or does not fit the model.
-    Invalid(ScoreError),
-    /// The body's content type or coding is not supported.
-    UnsupportedType(String),
-    /// The unpacked body is larger than the limit.
-    TooLarge,
-}
-
-impl From<ScoreError> for PayloadError {
-    fn from(error: ScoreError) -> Self {
-        Self::Invalid(error)
-    }
-}
-
-/// What a request's headers say about its body and its answer.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Declared<'a> {
-    /// `Content-Type`.
-    pub content_type: Option<&'a str>,
-    /// `Content-Encoding`, which a host that forwards drops.
-    pub content_encoding: Option<&'a str>,
-    /// `Inference-Header-Content-Length`: where JSON ends and binary tensors begin.
-    pub json_bytes: Option<usize>,
-    /// The shape of a raw tensor, such as `1,784`, if the sender names it.
-    pub shape: Option<&'a str>,
-    /// The element type of a raw tensor, such as `FP32` or `float32`, if the sender names it.
-    pub datatype: Option<&'a str>,
-    /// Whether a body that is not a JSON object may be unwrapped once, because clients of queues wrap bodies.
-    pub wrapped: bool,
-}
-
-/// The limits of one body.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The bytes of the body after decompression.
-    pub max_bytes: usize,
-    /// The levels of arrays within arrays.
-    pub max_nesting: usize,
-    /// The number of keys, unless the model has a `max_rows` of its own.
-    pub max_rows: usize,
-}
 
 /// Reads a body.
 ///
@@ -176,7 +81,7 @@ pub fn decode_unpacked(
         }
         Format::Json => return decode_json(body, declared.json_bytes, metadata, limits),
         Format::Raw => raw::read(body, declared, signature).map_err(|error| {
-            let advice = || [unlike::advice_on_raw(body), gzip::advice(body)].concat();
+            let advice = || [raw::advice(body), gzip::advice(body)].concat();
             amended(error, advice)
         })?,
         Format::Npy => npy::read(body, signature)?,
@@ -185,7 +90,7 @@ pub fn decode_unpacked(
             by_position = read.by_position;
             read.inputs
         }
-        Format::Picture => image::read(body, metadata)?,
+        Format::Picture => picture::read(body, metadata)?,
     };
     Ok(Body::Rows(Decoded {
         inputs,
@@ -214,10 +119,6 @@ fn unwrapped(
         }
         error => Err(error),
     }
-}
-
-fn is_object(body: &[u8]) -> bool {
-    body.trim_ascii_start().starts_with(b"{")
 }
 
 fn decode_json(
@@ -254,27 +155,6 @@ fn decode_json(
     Ok(dialect::read(body, binary, metadata, limits)?)
 }
 
-/// An answer's body, ready to send.
-#[derive(Debug)]
-pub struct Encoded {
-    /// The bytes of the body.
-    pub body: Vec<u8>,
-    /// The content type of the bytes.
-    pub content_type: &'static str,
-    /// Where JSON ends and binary tensors begin, if there are any.
-    pub json_bytes: Option<usize>,
-}
-
-impl Encoded {
-    fn json(body: Vec<u8>) -> Self {
-        Self {
-            body,
-            content_type: "application/json",
-            json_bytes: None,
-        }
-    }
-}
-
 /// Writes the answer, as a numpy array if the request accepts one.
 ///
 /// # Errors
@@ -304,13 +184,6 @@ pub fn encode(
 
 fn unwritten(error: &serde_json::Error) -> ScoreError {
     ScoreError::Internal(format!("the answer cannot be written: {error}"))
-}
-
-fn invalid(message: &str) -> ScoreError {
-    ScoreError::InvalidInput {
-        target: None,
-        message: message.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use score::{ModelSignature, ScoreError};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::invalid;
-use crate::is_object;
+use crate::body::invalid;
+use crate::body::is_object;
 use crate::json::bounded;
 use crate::unlike;
 
@@ -30,23 +30,6 @@ pub(crate) fn advice(body: &[u8], signature: &ModelSignature) -> String {
     advice
         .map(|advice| format!("; {advice}"))
         .unwrap_or_default()
-}
-
-/// The same error with `words` appended.
-pub(crate) fn amended(error: ScoreError, words: impl FnOnce() -> String) -> ScoreError {
-    match error {
-        ScoreError::InvalidInput { target, message } => ScoreError::InvalidInput {
-            target,
-            message: message + &words(),
-        },
-        error => error,
-    }
-}
-
-/// Words for members in another letter case, as .NET writes them by itself.
-pub(crate) fn misspelt(object: &str, members: &[&'static str]) -> String {
-    let other = unlike::other_case(object.as_bytes(), members);
-    other.map(|other| format!("; {other}")).unwrap_or_default()
 }
 
 /// The error for a body that is not valid JSON.

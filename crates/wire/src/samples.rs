@@ -50,3 +50,12 @@ pub fn metadata(signature: ModelSignature) -> ModelMetadata {
         load_time: Duration::ZERO,
     }
 }
+
+/// The inputs of a model with columns: a number, a text, and a factor that a request may leave out.
+pub fn passengers() -> ModelSignature {
+    let age = spec("age", ElementType::Float32, &[-1, 1]);
+    let sex = spec("sex", ElementType::String, &[-1]);
+    let mut signature = ModelSignature::of_tensors(vec![age, sex], vec![]);
+    signature.optional = vec![spec("factor", ElementType::Float64, &[])];
+    signature
+}

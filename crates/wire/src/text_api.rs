@@ -14,9 +14,10 @@ use std::time::Duration;
 use score::ScoreError;
 use serde_json::Value;
 
+use crate::body::{Declared, Limits, PayloadError};
 use crate::error_form::ErrorForm;
+use crate::format::gzip::Unpacked;
 use crate::format::{charset, gzip};
-use crate::{Declared, Limits, PayloadError, Unpacked};
 use search_skill::Record;
 pub use vectors::VectorEncoding;
 
@@ -104,7 +105,7 @@ impl TextApi {
     pub fn errors_below(first: &str) -> Option<&'static ErrorForm> {
         let owner = TEXT_APIS.iter().find(|api| {
             let mut routes = api.routes.iter();
-            routes.any(|route| route.path.first() == Some(&first))
+            first != MODEL && routes.any(|route| route.path.first() == Some(&first))
         });
         owner.map(|api| api.errors)
     }

@@ -2,19 +2,15 @@
 
 mod data_contract;
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::fmt;
-
 use score::ModelSignature;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::IgnoredAny;
 
-use crate::Declared;
+use crate::body::Declared;
+use crate::format::charset;
 use crate::format::is_packed;
 use crate::format::raw;
 use crate::format::{NPY_MAGIC, XLS_MAGIC, ZIP_MAGIC};
-use crate::format::{base64, charset};
-use crate::json::bounded;
+use crate::json::base64;
 
 /// The body inside a wrapping that clients of queues put around it, where there is only one way to read that: JSON, a
 /// numpy array, a picture or gzip in base64, JSON inside a JSON string, and what .NET's data contract serializer makes of
@@ -184,85 +180,6 @@ fn string_with_json(text: &[u8]) -> Option<String> {
     }
     let inner: String = serde_json::from_slice(text).ok()?;
     inner.trim_start().starts_with('{').then_some(inner)
-}
-
-/// The end of an error text for a body that was declared as raw elements and cannot be read as such.
-pub(crate) fn advice_on_raw(body: &[u8]) -> &'static str {
-    let object = body.trim_ascii_start().starts_with(b"{");
-    if object && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
-        "; it is a JSON object: send it with Content-Type: application/json"
-    } else {
-        ""
-    }
-}
-
-/// The end of an error text for a string that holds several numbers where one is expected.
-pub(crate) fn flattened(token: &str) -> &'static str {
-    let numbers = token.trim_matches('"').split(' ');
-    let several = token.starts_with('"') && token.contains(' ');
-    if several && numbers.take(4).all(|part| part.parse::<f64>().is_ok()) {
-        "; PowerShell's ConvertTo-Json writes lists so beyond its depth: add -Depth 10"
-    } else {
-        ""
-    }
-}
-
-/// The end of an error text for an object with numbers for names where an array is expected.
-pub(crate) fn numbered(name: &str) -> &'static str {
-    match name {
-        "0" | "1" => {
-            "; JSON.stringify writes a typed array in this form, and PHP's json_encode an array with gaps: send a list \
-             (Array.from, array_values)"
-        }
-        "value" | "Count" => {
-            "; Windows PowerShell's ConvertTo-Json writes a list in this form: convert the whole object at once, with -Depth 10"
-        }
-        _ => "",
-    }
-}
-
-/// Whether an object has one of these members, in any letter case, with underscores or without.
-pub(crate) fn has_member(object: &[u8], known: &[&'static str]) -> bool {
-    let mut names = BTreeSet::new();
-    let text = std::str::from_utf8(object).unwrap_or_default();
-    // An object with too many members, or none at all, has those that were read.
-    let _ = bounded::each_name(text, "", &mut names);
-    let mut names = names.iter();
-    names.any(|name| known.iter().any(|known| plain(known) == plain(name)))
-}
-
-fn plain(name: &str) -> String {
-    name.replace('_', "").to_ascii_lowercase()
-}
-
-/// The end of an error text: the first member whose name differs from one of `known` in letter case or underscores only.
-pub(crate) fn other_case(object: &[u8], known: &[&'static str]) -> Option<String> {
-    let mut json = serde_json::Deserializer::from_slice(object);
-    let (found, right) = json.deserialize_map(OtherCase(known)).ok()??;
-    Some(format!("{found:?} is not known; spell it {right:?}"))
-}
-
-struct OtherCase<'k>(&'k [&'static str]);
-
-impl<'de> Visitor<'de> for OtherCase<'_> {
-    type Value = Option<(String, &'static str)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(name) = members.next_key::<Cow<'de, str>>()? {
-            members.next_value::<IgnoredAny>()?;
-            let is_other = |right: &&&str| **right != name && plain(right) == plain(&name);
-            if found.is_none() && name.len() < 40 {
-                let right = self.0.iter().find(is_other);
-                found = right.map(|right| (name.into_owned(), *right));
-            }
-        }
-        Ok(found)
-    }
 }
 
 #[cfg(test)]

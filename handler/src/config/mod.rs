@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use redis_store::RedisConfig;
-use score::{CachePolicy, Namespace, SettingNames};
+use score::{CachePolicy, EntrySecret, Namespace, SettingNames};
 
 pub use environment::Environment;
 pub use setting::{Fallback, Kind, Secret, Setting};
@@ -147,6 +147,8 @@ pub struct Config {
     pub cache_ttl: Option<Duration>,
     /// The first part of every key in Redis.
     pub cache_namespace: Namespace,
+    /// What signs the results in Redis.
+    pub cache_secret: Option<EntrySecret>,
     /// Bytes of the in-process cache.
     pub l1_bytes: u64,
     /// The shared store.
@@ -242,6 +244,7 @@ fn config(reader: &mut Reader<'_>) -> Config {
         cache: reader.value(&table::CACHE_POLICY),
         cache_ttl: reader.value(&table::CACHE_TTL),
         cache_namespace: reader.value(&table::CACHE_NAMESPACE),
+        cache_secret: reader.value(&table::CACHE_SECRET),
         l1_bytes: reader.value(&table::L1_BYTES),
         redis,
         redis_remarks,

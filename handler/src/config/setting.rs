@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use score::{Namespace, NamespaceError};
+use score::{EntrySecret, EntrySecretError, Namespace, NamespaceError};
 
 /// Longer times are slips, and would overflow the clock.
 const MAX_TIME: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
@@ -288,6 +288,16 @@ pub(super) const fn namespace(setting: Setting) -> Typed<Namespace> {
         parse: |_, text| {
             text.parse()
                 .map_err(|error: NamespaceError| error.to_string())
+        },
+    }
+}
+
+pub(super) const fn entry_secret(setting: Setting) -> Typed<Option<EntrySecret>> {
+    Typed {
+        setting,
+        parse: |_, text| {
+            let secret = text.parse().map(Some);
+            secret.map_err(|error: EntrySecretError| error.to_string())
         },
     }
 }

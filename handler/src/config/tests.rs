@@ -71,6 +71,30 @@ fn reports_every_mistake_at_once_and_no_secret() {
 }
 
 #[test]
+fn a_secret_that_could_be_guessed_is_refused_and_none_is_shown() {
+    let long = "hunter2!".repeat(4);
+    let unresolved = "@Microsoft.KeyVault(SecretUri=https://hunter2.vault.azure.net/secrets/s)";
+    for (secret, expected) in [
+        (&long[1..], "expected at least 32 characters"),
+        (unresolved, "Key Vault"),
+    ] {
+        let mistakes = read(&[("SCORE_CACHE_SECRET", secret)]).unwrap_err();
+        let mistake = &mistakes[0];
+        assert!(
+            mistake.starts_with("SCORE_CACHE_SECRET: expected "),
+            "{mistake}"
+        );
+        assert!(
+            mistake.contains(expected) && !mistake.contains("hunter2"),
+            "{mistake}"
+        );
+    }
+    let config = read(&[("SCORE_CACHE_SECRET", &long)]).unwrap();
+    assert!(config.cache_secret.is_some() && !format!("{config:?}").contains("hunter2"));
+    assert!(read(&[]).unwrap().cache_secret.is_none());
+}
+
+#[test]
 fn entra_needs_an_address_with_tls_and_without_a_password() {
     let with = |url: &str| {
         let settings = [("REDIS_AUTH", "entra"), ("REDIS_URL", url)];

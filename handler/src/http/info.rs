@@ -141,7 +141,7 @@ pub(crate) fn text_document(text: &TextMetadata) -> Value {
         "max_dimensions": text.max_dimensions,
         "max_tokens": text.max_tokens,
         "max_chars": text.max_chars,
-        "truncate": text.truncate,
+        "truncate": text.truncate.as_str(),
         "prompt": text.prompt,
         "prompts": text.prompts,
         "batch_tokens": text.batch_tokens,

@@ -12,6 +12,7 @@ mod reply;
 mod request;
 mod route;
 mod server;
+mod share;
 mod target;
 mod texts;
 mod timing;

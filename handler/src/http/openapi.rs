@@ -6,8 +6,8 @@ mod paths;
 
 use score::{ElementType, ModelMetadata};
 use serde_json::{Map, Value, json};
-use wire::describe::schema::{self, open, reference};
 use wire::error_form::{self, ErrorForm};
+use wire::schema::{self, open, reference};
 
 use crate::app::App;
 use crate::models::{Models, NoModel};

@@ -25,6 +25,7 @@ use super::head::Head;
 use super::reply::{Reply, to_response};
 use super::request;
 use super::route::Paths;
+use super::share;
 use super::upload::Upload;
 use super::workers::Workers;
 use super::{envelope, info, target};
@@ -44,6 +45,8 @@ const LAST_REQUESTS: Duration = Duration::from_millis(100);
 const MAX_HEAD_BYTES: usize = 32 << 10;
 /// How many headers a request may have: the host takes 100 of a client and adds 3 to 7 of its own.
 const MAX_HEADERS: usize = 128;
+/// What a connection has read and not yet handed on, and so the most that hyper takes for a head.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// Accepts connections until `stop` ends, then lets requests in work finish for at most `grace`. Those that come in the first
 /// moments of it are answered too; every answer then says that its connection ends.
@@ -77,12 +80,17 @@ pub(crate) async fn serve(
         };
         // Answers are small and whole; waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
-        workers.serve(stream, |stream| {
+        workers.serve(stream, |stream, share| {
+            let (service, share) = (service.clone(), share.clone());
+            let service = service_fn(move |request: Request<Incoming>| {
+                share.limit(share::may_be_long(request.headers()), service(request))
+            });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
                 .max_headers(MAX_HEADERS)
-                .serve_connection(TokioIo::new(stream), service_fn(service.clone()));
+                .max_buf_size(BUFFER_BYTES)
+                .serve_connection(TokioIo::new(stream), service);
             // A client that went away or sent no HTTP is its own affair.
             connections.watch(connection).map(|_| ())
         });

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use score::{
-    EMBEDDING, InferenceResponse, NamedTensor, TEXT, TOKENS, TRUNCATED, Tensor, TensorData,
-    TextMetadata, finished,
+    EMBEDDING, InferenceResponse, NamedTensor, ScoreError, TEXT, TOKENS, TRUNCATED, Tensor,
+    TensorData, TextMetadata, TextOptions, Truncate, finished,
 };
 use warp::http::HeaderName;
-use wire::text_api::{Embed, Embedded, Operation, TextRequest};
+use wire::text_api::{Embed, Embedded, Operation, Side, TextRequest};
 
 use super::body::BodyBytes;
 use super::head::{Head, check_coding};
@@ -48,13 +48,14 @@ where
     let metadata = scorer.metadata();
     let text = metadata.text.as_ref().ok_or_else(Problem::internal)?;
     let wanted = Wanted::of(&request, text)?;
+    let options = options(&request, text)?;
     let texts = std::mem::take(&mut request.texts);
     let answer = Answer {
         embed,
         request: &request,
         model: &metadata.name,
         wanted,
-        refuses: text.truncate == "refuse",
+        refuses: text.truncate == Truncate::Refuse,
         since: head.received,
     };
     if texts.is_empty() {
@@ -67,7 +68,7 @@ where
         name: TEXT.to_owned(),
         tensor: texts,
     };
-    let scored = visit.score_as_stored(call, vec![input]);
+    let scored = visit.score_as_stored(call, vec![input], options);
     let response = match embed.budget {
         None => scored.await?,
         Some(budget) => {
@@ -102,11 +103,10 @@ impl Wanted {
         let most = text.max_dimensions;
         match options.dimensions {
             Some(wanted) if wanted > most => {
-                let mut problem = Problem::bad_request(format!(
+                let message = format!(
                     "dimensions: {wanted} is more than the {most} of the model; ask for {most} or fewer"
-                ));
-                problem.target = Some("dimensions".to_owned());
-                Err(problem)
+                );
+                Err(ScoreError::invalid("dimensions", message).into())
             }
             wanted => Ok(Self {
                 dimensions: wanted.unwrap_or(text.dimensions),
@@ -114,6 +114,55 @@ impl Wanted {
             }),
         }
     }
+}
+
+/// What a request asks of the model for its texts.
+fn options(request: &TextRequest, text: &TextMetadata) -> Result<TextOptions, Problem> {
+    let options = &request.options;
+    let truncate = match (options.truncate, options.truncation_side) {
+        (Some(false), _) => Some(Truncate::Refuse),
+        (_, Some(Side::Left)) => Some(Truncate::Left),
+        (_, Some(Side::Right)) => Some(Truncate::Right),
+        // On the model's side, if it has one.
+        (Some(true), None) if text.truncate == Truncate::Refuse => Some(Truncate::Right),
+        (_, None) => None,
+    };
+    let prompt = match (&options.prompt_name, &options.input_type) {
+        (Some(name), _) => Some(named_prompt(name, text)?),
+        (None, Some(kind)) => typed_prompt(kind, text),
+        (None, None) => None,
+    };
+    Ok(TextOptions {
+        prompt: prompt.map(str::to_owned),
+        truncate,
+    })
+}
+
+fn named_prompt<'t>(name: &str, text: &'t TextMetadata) -> Result<&'t str, Problem> {
+    if let Some(prompt) = text.prompts.get(name) {
+        return Ok(prompt);
+    }
+    let name: String = name.chars().take(200).collect();
+    let known: Vec<&str> = text.prompts.keys().map(String::as_str).collect();
+    let known = match known[..] {
+        [] => "the model has none".to_owned(),
+        _ => format!("the model has: {}", known.join(", ")),
+    };
+    let message = format!("prompt_name: there is no prompt {name:?}; {known}");
+    Err(ScoreError::invalid("prompt_name", message).into())
+}
+
+/// The prompt for texts of that kind, by the names that models give it; the model's own if it has none.
+fn typed_prompt<'t>(kind: &str, text: &'t TextMetadata) -> Option<&'t str> {
+    let names: &[&str] = match kind {
+        "query" | "search_query" => &["query", "search_query"],
+        "document" | "passage" | "search_document" => {
+            &["document", "passage", "search_document", "corpus"]
+        }
+        _ => return text.prompts.get(kind).map(String::as_str),
+    };
+    let mut prompts = names.iter().filter_map(|name| text.prompts.get(*name));
+    prompts.next().map(String::as_str)
 }
 
 /// What an answer is made of beside the vectors.

@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::warn;
 
+use super::share::Share;
+
 /// All threads, in the order in which connections are given to them.
 pub(crate) struct Workers {
     all: Vec<Worker>,
@@ -23,6 +25,7 @@ struct Worker {
     handle: Handle,
     /// How many connections it has.
     connections: Arc<AtomicUsize>,
+    share: Arc<Share>,
 }
 
 /// A connection among those of its thread, until it is dropped.
@@ -65,6 +68,7 @@ impl Workers {
         let all = all.map(|handle| Worker {
             handle: handle.clone(),
             connections: Arc::default(),
+            share: Arc::default(),
         });
         Ok(Self {
             all: all.collect(),
@@ -79,8 +83,11 @@ impl Workers {
     }
 
     /// Lets the thread with the fewest connections serve this one; among equals the first, which also talks to Redis.
-    pub(crate) fn serve<F>(&self, stream: TcpStream, connection: impl FnOnce(TcpStream) -> F)
-    where
+    pub(super) fn serve<F>(
+        &self,
+        stream: TcpStream,
+        connection: impl FnOnce(TcpStream, &Arc<Share>) -> F,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let fewest = |worker: &&Worker| worker.connections.load(Ordering::Relaxed);
@@ -97,7 +104,7 @@ impl Workers {
             }
         };
         let counted = Counted::new(&worker.connections);
-        let serving = connection(stream);
+        let serving = connection(stream, &worker.share);
         // The connection ends the task: when its client closes it, when it was idle for too long, or when the server tells all
         // of them to shut down. What is left then ends with the runtime.
         worker.handle.spawn(async move {
@@ -130,7 +137,7 @@ mod tests {
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (tell, mut told) = mpsc::channel(1);
         let (end, ended) = oneshot::channel();
-        workers.serve(accepted.unwrap().0, |stream| async move {
+        workers.serve(accepted.unwrap().0, |stream, _| async move {
             tell.send(thread::current().id()).await.unwrap();
             let _ = ended.await;
             drop((stream, client));
@@ -148,7 +155,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-            workers.serve(accepted.unwrap().0, |stream| async move {
+            workers.serve(accepted.unwrap().0, |stream, _| async move {
                 tell.send(()).await.unwrap();
                 tokio::task::block_in_place(|| finished.recv().unwrap());
                 drop((stream, client));

@@ -11,6 +11,8 @@ pub(crate) enum ErrorCode {
     InvalidInput,
     /// The body holds nothing to work on.
     NothingToDo,
+    /// A text has more tokens than the model sees, and is not to be cut.
+    TextTooLong,
     /// The sender went away before its body was there. It has a status, but none is received.
     ClientClosed,
     /// No such path.
@@ -63,6 +65,7 @@ impl ErrorCode {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::InvalidInput | Self::NothingToDo => "invalid_input",
+            Self::TextTooLong => "text_too_long",
             Self::ClientClosed => "client_closed",
             Self::NotFound => "not_found",
             Self::UnknownModel => "unknown_model",
@@ -86,7 +89,7 @@ impl ErrorCode {
             Self::InvalidInput | Self::NothingToDo | Self::ClientClosed => 400,
             Self::NotFound | Self::UnknownModel | Self::FeaturesNotFound => 404,
             Self::MethodNotAllowed => 405,
-            Self::TooLarge => 413,
+            Self::TooLarge | Self::TextTooLong => 413,
             Self::UnsupportedMediaType => 415,
             Self::FeaturesInvalid => 422,
             Self::HeadTooLarge => 431,
@@ -113,6 +116,7 @@ impl ErrorCode {
         match self {
             Self::NothingToDo => RefusalKind::Empty,
             Self::InvalidInput => RefusalKind::Invalid,
+            Self::TextTooLong => RefusalKind::TooLong,
             Self::TooLarge => RefusalKind::TooLarge,
             Self::NotFound | Self::UnknownModel | Self::FeaturesNotFound => RefusalKind::NotFound,
             Self::Overloaded | Self::Timeout | Self::Loading => RefusalKind::Busy,
@@ -133,6 +137,7 @@ impl ErrorCode {
         match self {
             Self::InvalidInput
             | Self::NothingToDo
+            | Self::TextTooLong
             | Self::ClientClosed
             | Self::NotFound
             | Self::UnknownModel

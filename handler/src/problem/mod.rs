@@ -198,7 +198,10 @@ impl Problem {
 
 impl From<ScoreError> for Problem {
     fn from(error: ScoreError) -> Self {
-        let code = ErrorCode::from(error.code());
+        let code = match error {
+            ScoreError::TextTooLong { .. } => ErrorCode::TextTooLong,
+            _ => ErrorCode::from(error.code()),
+        };
         if code == ErrorCode::Internal {
             return Self::internal();
         }

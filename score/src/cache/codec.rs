@@ -1,20 +1,12 @@
 //! The bytes of a remembered result.
 //!
 //! A *payload* holds the outputs of one unit, one after the other: element type (`u8`), number of axes (`u8`), each
-//! axis (`u32`), then the elements (little-endian; strings with a `u32` length). In Redis it is *sealed*: two magic
-//! bytes, a version byte and a checksum that covers the key, so that an entry which was cut, changed, copied under
-//! another key or written by another program is never taken for a result.
+//! axis (`u32`), then the elements (little-endian; strings with a `u32` length). In Redis it is sealed (`seal`).
 
 use bytes::{Buf, BufMut, Bytes};
 
-use super::key::UnitKey;
 use crate::signature::TensorSpec;
 use crate::tensor::{ElementType, Shape, Tensor, TensorData};
-
-const MAGIC: [u8; 2] = *b"SM";
-const VERSION: u8 = 1;
-const CHECKSUM_BYTES: usize = 16;
-const HEADER_BYTES: usize = MAGIC.len() + 1 + CHECKSUM_BYTES;
 
 /// The payload of one row of `outputs`, whose axis 0 is the row.
 pub(crate) fn encode_row(outputs: &[Tensor], row: usize) -> Bytes {
@@ -159,42 +151,9 @@ impl RowStack {
     }
 }
 
-/// The payload as it is written to Redis under `key`.
-pub(crate) fn seal(key: &UnitKey, payload: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
-    out.put_slice(&MAGIC);
-    out.put_u8(VERSION);
-    out.put_slice(&checksum(key, payload));
-    out.put_slice(payload);
-    Bytes::from(out)
-}
-
-/// The payload of a value found in Redis under `key`, if it is one of ours and undamaged.
-pub(crate) fn open(key: &UnitKey, value: &Bytes) -> Option<Bytes> {
-    let (header, payload) = value.split_at_checked(HEADER_BYTES)?;
-    let valid =
-        header[..2] == MAGIC && header[2] == VERSION && header[3..] == checksum(key, payload);
-    // A copy of its own, since the value may be a slice of a larger network buffer.
-    valid.then(|| Bytes::copy_from_slice(payload))
-}
-
-/// How many bytes of a sealed value are payload.
-pub(super) fn payload_bytes(value: &Bytes) -> usize {
-    value.len().saturating_sub(HEADER_BYTES)
-}
-
-fn checksum(key: &UnitKey, payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let mut hasher = blake3::Hasher::new_keyed(key.unit());
-    hasher.update(payload);
-    let mut sum = [0; CHECKSUM_BYTES];
-    sum.copy_from_slice(&hasher.finalize().as_bytes()[..CHECKSUM_BYTES]);
-    sum
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::key::{KeyMaker, ModelDigest};
 
     fn outputs() -> Vec<Tensor> {
         vec![
@@ -214,12 +173,6 @@ mod tests {
         ElementType::String,
     ];
 
-    fn key(value: f32) -> UnitKey {
-        let inputs = [Tensor::new(vec![1, 1], TensorData::Float32(vec![value])).unwrap()];
-        let model = ModelDigest::new(&blake3::hash(b"m"), "1");
-        KeyMaker::for_rows(model, &inputs).rows(&inputs, 1)[0]
-    }
-
     #[test]
     fn a_row_comes_back_as_it_was() {
         let row = decode(&encode_row(&outputs(), 0), &TYPES).unwrap();
@@ -227,26 +180,6 @@ mod tests {
         assert_eq!(row[0].shape(), [0usize; 0]);
         assert_eq!(row[1].data(), &TensorData::Float32(vec![0.25, 0.75]));
         assert_eq!(row[2].data(), &TensorData::String(vec!["a".into()]));
-    }
-
-    #[test]
-    fn every_truncation_and_every_flipped_byte_is_noticed() {
-        let sealed = seal(&key(1.0), &encode_row(&outputs(), 1));
-        assert!(open(&key(1.0), &sealed).is_some());
-        for length in 0..sealed.len() {
-            assert!(open(&key(1.0), &sealed.slice(..length)).is_none());
-        }
-        for position in 0..sealed.len() {
-            let mut bytes = sealed.to_vec();
-            bytes[position] ^= 0x40;
-            assert!(open(&key(1.0), &Bytes::from(bytes)).is_none());
-        }
-    }
-
-    #[test]
-    fn an_entry_copied_under_another_key_is_refused() {
-        let sealed = seal(&key(1.0), &encode_row(&outputs(), 0));
-        assert!(open(&key(2.0), &sealed).is_none());
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! docs/cache.md is right to the byte: its examples are what the code writes and reads, and what its rules give.
 
-use super::codec::{decode, encode_row, encode_whole, open, seal};
+use super::codec::{decode, encode_row, encode_whole};
+use super::seal::{EntrySecret, Seal};
 use super::*;
 use crate::model::{ModelFolder, find_models};
 use crate::tensor::{ElementType, Tensor, TensorData};
 
 const DOCUMENT: &str = include_str!("../../../docs/cache.md");
 const BUILD: &str = "ORT 1.24.0";
+const SECRET: &str = "an example: 32 characters or more";
 
 /// The text of the fenced block with these words behind its fence.
 fn block(words: &str) -> &'static str {
@@ -71,9 +73,12 @@ fn key() -> UnitKey {
 fn the_example_is_what_the_code_writes_and_reads() {
     let (key, entry) = (key(), Bytes::from(bytes("hex entry")));
     assert_eq!(key.to_redis(&Namespace::default()), block("text").trim());
-    assert_eq!(seal(&key, &encode_row(&outputs(), 1)), entry);
+    assert_eq!(
+        Seal::Checksum.close(&key, &encode_row(&outputs(), 1)),
+        entry
+    );
 
-    let payload = open(&key, &entry).expect("a sound entry");
+    let payload = Seal::Checksum.open(&key, &entry).expect("a sound entry");
     let types = [ElementType::String, ElementType::Float32];
     let row = decode(&payload, &types).expect("two outputs");
     assert_eq!(row[0].data(), &TensorData::String(vec!["café".into()]));
@@ -86,17 +91,27 @@ fn the_example_is_what_the_code_writes_and_reads() {
     assert_eq!(read.expect("one output"), whole);
 }
 
+#[test]
+fn the_signed_example_is_what_the_code_writes_and_reads() {
+    let secret: EntrySecret = SECRET.parse().unwrap();
+    let seal = Seal::new(Some(&secret), &Namespace::default());
+    let (key, payload) = (key(), encode_row(&outputs(), 1));
+    let entry = Bytes::from([bytes("hex signed"), payload.to_vec()].concat());
+    assert_eq!(seal.close(&key, &payload), entry);
+    assert_eq!(seal.open(&key, &entry), Some(payload));
+}
+
 /// Nothing here but BLAKE3 and the document's own bytes and rules.
 #[test]
 fn the_rules_give_the_example() {
     let digest = |parts: &[&[u8]]| *blake3::hash(&parts.concat()).as_bytes();
     let files = digest(&[&digest(&[b"model.onnx"]), &digest(&[b"\x3a\x00"])]);
-    let model = digest(&[b"score model", &[0, 2], &files, BUILD.as_bytes()]);
+    let model_digest = digest(&[b"score model", &[0, 2], &files, BUILD.as_bytes()]);
     let common = bytes("hex common");
-    assert_eq!(common[..32], model);
+    assert_eq!(common[..32], model_digest);
 
     let unit = blake3::keyed_hash(&digest(&[&common]), &bytes("hex row"));
-    let model = &blake3::Hash::from_bytes(model).to_hex()[..16];
+    let model = &blake3::Hash::from_bytes(model_digest).to_hex()[..16];
     let key = format!("score:2:{model}:{}", unit.to_hex());
     assert_eq!(key, block("text").trim());
 
@@ -104,6 +119,15 @@ fn the_rules_give_the_example() {
     assert_eq!(&entry[..3], b"SM\x01");
     let checksum = blake3::keyed_hash(unit.as_bytes(), &entry[19..]);
     assert_eq!(entry[3..19], checksum.as_bytes()[..16]);
+
+    let signed = bytes("hex signed");
+    assert_eq!(&signed[..3], b"SM\x02");
+    let (_, context) = DOCUMENT.split_once("with the context\n`").unwrap();
+    let (context, _) = context.split_once('`').unwrap();
+    let secret = [SECRET.as_bytes(), b"\0score"].concat();
+    let message = [&entry[19..], &model_digest[..8], unit.as_bytes()].concat();
+    let mac = blake3::keyed_hash(&blake3::derive_key(context, &secret), &message);
+    assert_eq!(signed[3..], mac.as_bytes()[..16]);
 }
 
 #[test]

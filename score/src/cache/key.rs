@@ -8,6 +8,7 @@ use super::digest;
 use super::namespace::{ModelTag, Namespace};
 use crate::signature::Rows;
 use crate::tensor::Tensor;
+use crate::text::{TextOptions, Truncate};
 
 /// Changes whenever the meaning of a key or of a stored value changes: older entries are then never found.
 pub(super) const FORMAT_VERSION: u8 = 2;
@@ -74,6 +75,15 @@ impl UnitKey {
     pub(crate) fn unit(&self) -> &[u8; 32] {
         &self.unit
     }
+
+    /// What the key in Redis says of model and unit, as bytes: 8 of the model, 32 of the unit.
+    pub(super) fn bytes(&self) -> [u8; 40] {
+        let mut bytes = [0; 40];
+        let (model, unit) = bytes.split_at_mut(8);
+        model.copy_from_slice(&self.model.0.to_be_bytes());
+        unit.copy_from_slice(&self.unit);
+        bytes
+    }
 }
 
 /// Makes the keys of one request.
@@ -93,6 +103,25 @@ impl KeyMaker {
     /// For a request that is one unit; `given` says which optional inputs are among its tensors.
     pub(crate) fn for_whole(model: ModelDigest, inputs: &[Tensor], given: &[usize]) -> Self {
         Self::new(model, b'w', inputs, given, Tensor::shape)
+    }
+
+    /// The same for a request that asks this of a text model. Without options the keys stay what they were before there
+    /// were any.
+    pub(crate) fn asking(mut self, options: &TextOptions) -> Self {
+        if options.is_empty() {
+            return self;
+        }
+        let mut asked = Vec::with_capacity(64);
+        asked.put_u8(match options.truncate {
+            None => b'-',
+            Some(Truncate::Right) => b'r',
+            Some(Truncate::Left) => b'l',
+            Some(Truncate::Refuse) => b'x',
+        });
+        asked.put_u8(options.prompt.is_some().into());
+        asked.put_slice(options.prompt.as_deref().unwrap_or_default().as_bytes());
+        self.common = *blake3::keyed_hash(&self.common, &asked).as_bytes();
+        self
     }
 
     fn new(
@@ -224,6 +253,33 @@ mod tests {
         ];
         for other in others {
             assert_ne!(other, key);
+        }
+    }
+
+    #[test]
+    fn what_a_request_asks_of_texts_changes_the_key() {
+        let model = digest(b"m", "1.31");
+        let base = [Tensor::new(vec![1], TensorData::String(vec!["a".into()])).unwrap()];
+        let key = |prompt: Option<&str>, truncate| {
+            let options = TextOptions {
+                prompt: prompt.map(str::to_owned),
+                truncate,
+            };
+            let mut maker = KeyMaker::for_rows(model, &base).asking(&options);
+            maker.rows(&base, 1)[0]
+        };
+        assert_eq!(key(None, None), row_key(model, &base, 0));
+        let different = [
+            key(None, None),
+            key(Some("query: "), None),
+            key(Some(""), None),
+            key(None, Some(Truncate::Left)),
+            key(None, Some(Truncate::Right)),
+            key(None, Some(Truncate::Refuse)),
+            key(Some("query: "), Some(Truncate::Left)),
+        ];
+        for (place, one) in different.iter().enumerate() {
+            assert!(!different[..place].contains(one), "{place}");
         }
     }
 

@@ -7,6 +7,7 @@ mod key;
 mod local;
 mod namespace;
 mod remote;
+mod seal;
 mod single_flight;
 
 use std::sync::Arc;
@@ -15,10 +16,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 
-#[cfg(feature = "bench")]
-pub(crate) use codec::open;
-#[cfg(any(test, feature = "bench"))]
-pub(crate) use codec::seal;
 pub(crate) use codec::{RowStack, can_encode, decode, encode_row, encode_whole, fits};
 pub use joint::JointLookUp;
 pub use key::ModelDigest;
@@ -26,6 +23,9 @@ pub(crate) use key::{KeyMaker, UnitKey};
 use local::LocalTier;
 pub use namespace::{ModelTag, ModelTagError, Namespace, NamespaceError};
 use remote::Remote;
+#[cfg(any(test, feature = "bench"))]
+pub(crate) use seal::Seal;
+pub use seal::{EntrySecret, EntrySecretError};
 use single_flight::Flights;
 pub(crate) use single_flight::{Arrival, Landing, Lead};
 
@@ -41,6 +41,8 @@ pub struct RemoteOptions {
     pub ttl: Option<Duration>,
     /// Where in the store the entries lie.
     pub namespace: Namespace,
+    /// Signs the entries; without it who can write to the store can forge results.
+    pub secret: Option<EntrySecret>,
 }
 
 /// How far a look-up goes, and a result.

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Span, info_span, warn};
 
-use super::codec;
 use super::key::UnitKey;
+use super::seal::{self, Seal};
 use super::{CacheStats, RemoteOptions};
 use crate::store::{Store, StoreEntry, StoreError, SupervisedStore, Supervisor, Use, spread_out};
 
@@ -35,6 +35,7 @@ struct Pending {
 /// The shared tier of one cache.
 pub(super) struct Remote {
     supervisor: Supervisor,
+    seal: Seal,
     options: RemoteOptions,
     stats: CacheStats,
     writes: mpsc::UnboundedSender<Pending>,
@@ -65,6 +66,7 @@ impl Remote {
         };
         Self {
             supervisor,
+            seal: Seal::new(options.secret.as_ref(), &options.namespace),
             options,
             stats,
             writes,
@@ -102,7 +104,7 @@ impl Remote {
     }
 
     fn open(&self, key: &UnitKey, value: &Bytes) -> Option<Bytes> {
-        let payload = codec::open(key, value);
+        let payload = self.seal.open(key, value);
         if payload.is_none() {
             self.stats.damaged.inc();
         }
@@ -131,7 +133,7 @@ impl Remote {
         let ttl = ttl.or(self.options.ttl);
         let sealed = fitting.into_iter().map(|(key, payload)| StoreEntry {
             key: key.to_redis(&self.options.namespace),
-            value: codec::seal(key, payload),
+            value: self.seal.close(key, payload),
             ttl: ttl.map(|ttl| spread_out(ttl, TTL_SPREAD)),
         });
         // Fails only while the runtime is being shut down.
@@ -150,7 +152,7 @@ fn entry_bytes(payload_bytes: usize) -> usize {
 fn waiting_bytes(entries: &[StoreEntry]) -> usize {
     let payloads = entries
         .iter()
-        .map(|entry| codec::payload_bytes(&entry.value));
+        .map(|entry| seal::payload_bytes(&entry.value));
     payloads.map(entry_bytes).sum()
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::subscriber::{DefaultGuard, set_default};
 use tracing::{Dispatch, Level, span};
 
-use super::codec::seal;
+use super::seal::Seal;
 use super::*;
 use crate::store::{StoreEntry, StoreError};
 use crate::tensor::{Tensor, TensorData};
@@ -160,6 +160,11 @@ fn payload(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }
 
+/// An entry without a secret.
+fn seal(key: &UnitKey, payload: &[u8]) -> Bytes {
+    Seal::Checksum.close(key, payload)
+}
+
 /// As large as a value sent to the store may be.
 fn largest(value: i64) -> (UnitKey, Bytes) {
     (key(value), Bytes::from(vec![7; MIB]))
@@ -170,6 +175,7 @@ fn options(ttl: Option<Duration>) -> RemoteOptions {
         budget: BUDGET,
         ttl,
         namespace: Namespace::default(),
+        secret: None,
     }
 }
 

@@ -220,7 +220,9 @@ impl Scorer {
         wanted: &[usize],
     ) -> Result<bool, ScoreError> {
         let some = recall.units.take(inputs, wanted);
-        let ran = self.run(some, wanted.len()).await?;
+        let ran = self.run(some, wanted.len()).await;
+        let ran =
+            ran.map_err(|error| error.at_rows(|row| recall.units.row_of(*wanted.get(row)?)))?;
         recall.timings = recall.timings.and(&ran);
         Ok(self.remember(recall, wanted, &ran.outputs))
     }

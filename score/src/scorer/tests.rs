@@ -19,6 +19,7 @@ use crate::model::RunError;
 use crate::signature::{Dim, TensorSpec};
 use crate::store::{Store, StoreEntry, StoreError};
 use crate::tensor::ElementType;
+use crate::text::TextOptions;
 
 /// The inputs of every run of a model, in order.
 #[derive(Clone, Default)]
@@ -187,6 +188,7 @@ fn request_using(cache: CacheUse, values: &[f32]) -> InferenceRequest {
         inputs: vec![named("x", column(values))],
         cache,
         joint: None,
+        text: TextOptions::default(),
     }
 }
 
@@ -428,6 +430,7 @@ async fn a_remembered_whole_that_is_nonsense_is_computed_anew_and_replaced() {
     let inputs = Arranged {
         tensors: vec![column(&[1.0, 3.0])],
         given: vec![],
+        text: TextOptions::default(),
     };
     let key = Units::whole(scorer.metadata().digest, &inputs, 1).keys[0];
     let nonsense = Bytes::from_static(b"nonsense");

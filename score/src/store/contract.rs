@@ -101,6 +101,7 @@ pub struct StoreEntry {
 ///     budget: Duration::from_millis(20),
 ///     ttl: None,
 ///     namespace: "example".parse().unwrap(),
+///     secret: None,
 /// };
 /// // No in-process tier, and this store. The supervisor connects on a task of its own.
 /// let cache = Cache::new(0, Some((Arc::new(InMemory::default()), options)));

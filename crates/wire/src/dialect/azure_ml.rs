@@ -8,14 +8,14 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{Answer, Dialect, alone};
-use crate::Encoded;
-use crate::describe::schema::{any_of, closed, open};
-use crate::describe::{Parts, rows_by_name};
+use crate::body::Encoded;
+use crate::body::amended;
+use crate::context::Context;
 use crate::json::bounded;
 use crate::json::output::Bare;
-use crate::refusal::amended;
-use crate::rows::columns::Context;
 use crate::rows::tabular;
+use crate::schema::parts::{Parts, rows_by_name};
+use crate::schema::{any_of, closed, open};
 
 /// `{"data": rows}`
 pub(crate) static DATA: Dialect = Dialect {

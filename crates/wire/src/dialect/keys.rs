@@ -18,15 +18,15 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{Dialect, alone, azure_ml};
-use crate::Body;
-use crate::Declared;
-use crate::describe::Parts;
-use crate::describe::schema::{any_of, open};
+use crate::body::Declared;
+use crate::dialect::Body;
 use crate::format::NPY_MAGIC;
 use crate::format::npy;
 use crate::format::raw;
 use crate::json::diagnose::Items;
 use crate::rows::tabular::{self, Context};
+use crate::schema::parts::Parts;
+use crate::schema::{any_of, open};
 
 const TARGET: &str = "keys";
 

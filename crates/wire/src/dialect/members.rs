@@ -7,9 +7,9 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use serde_json::value::RawValue;
 
 use super::DIALECTS;
-use crate::invalid;
+use crate::body::invalid;
+use crate::json::names;
 use crate::refusal::malformed;
-use crate::unlike;
 
 /// The known members of a body. Values stay text until the model says how to read them.
 pub(crate) struct Members<'a>(Vec<(&'static str, &'a RawValue)>);
@@ -91,7 +91,7 @@ impl<'a> Members<'a> {
             return Err(ScoreError::invalid(*name, message));
         }
         let expected = expected();
-        Err(invalid(&match unlike::other_case(body, &names) {
+        Err(invalid(&match names::other_case(body, &names) {
             Some(found) => format!("{found}; {expected}; the model takes {takes}"),
             None => format!("{expected}; the model takes {takes}"),
         }))

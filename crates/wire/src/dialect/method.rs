@@ -9,7 +9,7 @@ use score::{ElementType, ModelMetadata, OutputForm, ScoreError, TensorSpec};
 use serde::Deserialize;
 
 use super::Members;
-use crate::rows::columns::shown;
+use crate::context::shown;
 
 /// The declared output that the method selects; `None` for the model's usual outputs.
 ///

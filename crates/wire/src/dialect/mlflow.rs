@@ -9,15 +9,17 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{AnswerForm, Dialect, Request, alone, azure_ml, method};
-use crate::Body;
-use crate::describe::schema::{any_of, open};
-use crate::describe::{Parts, predictions, split};
+use crate::body::amended;
+use crate::context::Context;
+use crate::dialect::Body;
 use crate::json::bounded::{MAX_NAMES, compact, each};
+use crate::json::names::misspelt;
 use crate::json::parse;
-use crate::refusal::{amended, misspelt};
-use crate::rows::columns::{Context, Layout};
+use crate::rows::columns::Layout;
 use crate::rows::pictures;
 use crate::rows::tabular;
+use crate::schema::parts::{Parts, predictions, split};
+use crate::schema::{any_of, open};
 
 /// The members that name a method.
 const PARAMETERS: &[&str] = &["params"];

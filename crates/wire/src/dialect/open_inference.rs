@@ -8,6 +8,7 @@ mod answer;
 mod asked;
 mod classes;
 pub(crate) mod fast;
+pub(crate) mod schema;
 
 use score::{
     ElementType, ModelSignature, NamedTensor, ScoreError, Shape, Tensor, TensorData, TensorSpec,
@@ -19,16 +20,17 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{AnswerForm, Dialect, Members, Request};
-use crate::Body;
+use crate::body::amended;
+use crate::context::{Context, shown};
+use crate::dialect::Body;
 use crate::json::bounded::{AtMost, each};
 use crate::json::diagnose::{self, Items};
+use crate::json::names;
+use crate::json::names::misspelt;
 use crate::json::nested::{self, Plan};
 use crate::json::parse;
-use crate::refusal::{amended, misspelt};
-use crate::rows::columns::{Context, shown};
 use crate::rows::pictures;
 use crate::rows::tabular::as_column;
-use crate::unlike;
 pub(crate) use asked::Asked;
 
 /// `{"inputs": [{...}]}`
@@ -65,7 +67,7 @@ fn names_a_tensor(list: &RawValue) -> bool {
     let mut found = true;
     let items = Items(|_, first: &str| {
         // As it is, or as .NET writes it by itself.
-        found = unlike::has_member(first.as_bytes(), MEMBERS);
+        found = names::has_member(first.as_bytes(), MEMBERS);
         false
     });
     // Only the first value is looked at; it ends with an error there.

@@ -7,11 +7,12 @@ use serde_json::Value;
 use score::ScoreError;
 
 use super::{AnswerForm, Dialect, Request, alone, method};
-use crate::Body;
-use crate::describe::schema::{closed, open};
-use crate::describe::{Parts, predictions, rows_by_name};
-use crate::refusal::{amended, lower_case_inputs};
+use crate::body::amended;
+use crate::dialect::Body;
+use crate::refusal::lower_case_inputs;
 use crate::rows::tabular;
+use crate::schema::parts::{Parts, predictions, rows_by_name};
+use crate::schema::{closed, open};
 
 /// `{"instances": [...]}`
 pub(crate) static INSTANCES: Dialect = Dialect {

@@ -174,7 +174,7 @@ fn predict_proba_answers_with_the_probabilities() {
 #[test]
 fn pictures_as_base64_are_what_they_are_as_bodies() {
     let model = classifier(vec![spec("pixels", ElementType::Uint8, &[-1, 8, 8, 3])]);
-    let picture = crate::format::base64::decode(PNG.as_bytes()).unwrap();
+    let picture = crate::json::base64::decode(PNG.as_bytes()).unwrap();
     let Ok(Body::Rows(decoded)) = crate::decode(&picture, Declared::default(), &model, LIMITS)
     else {
         panic!("a picture");
@@ -249,7 +249,7 @@ fn pictures_as_base64_are_what_they_are_as_bodies() {
 #[test]
 fn pictures_in_a_binary_tensor_come_behind_their_lengths() {
     let model = classifier(vec![spec("pixels", ElementType::Uint8, &[-1, 8, 8, 3])]);
-    let picture = crate::format::base64::decode(PNG.as_bytes()).unwrap();
+    let picture = crate::json::base64::decode(PNG.as_bytes()).unwrap();
     let length = u32::try_from(picture.len()).unwrap().to_le_bytes();
     let tensor = [&length[..], &picture, &length, &picture].concat();
     let size = tensor.len();

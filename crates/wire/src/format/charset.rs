@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
-use crate::Declared;
-use crate::PayloadError;
-use crate::format::image;
+use crate::body::Declared;
+use crate::body::PayloadError;
+use crate::body::invalid;
 use crate::format::{NPY_MAGIC, is_raw};
-use crate::invalid;
+use crate::picture;
 
 /// The value of a parameter of a content type, RFC 9110 section 5.6.6.
 pub(crate) fn parameter<'a>(content_type: &'a str, name: &str) -> Option<&'a str> {
@@ -70,7 +70,7 @@ fn is_text(content_type: &str, body: &[u8]) -> bool {
         .get(..6)
         .is_some_and(|start| start.eq_ignore_ascii_case("image/"));
     let binary = picture || is("application/octet-stream") || is("application/x-npy");
-    !binary && !body.starts_with(NPY_MAGIC) && !image::begins_like_one(body)
+    !binary && !body.starts_with(NPY_MAGIC) && !picture::begins_like_one(body)
 }
 
 fn without_mark(body: &[u8], said: Option<&'static Encoding>) -> &'static Encoding {

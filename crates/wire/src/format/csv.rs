@@ -8,8 +8,9 @@ mod separator;
 use csv::StringRecord;
 use score::{ElementType, NamedTensor, ScoreError};
 
+use crate::context::{Context, shown};
 use crate::format::charset::parameter;
-use crate::rows::columns::{Context, Layout, expected_width, shown};
+use crate::rows::columns::{Layout, expected_width};
 use crate::rows::tabular::Table;
 use header::Header;
 use separator::Separator;

@@ -5,12 +5,12 @@ use std::io::{self, Read};
 use flate2::read::MultiGzDecoder;
 use score::ModelSignature;
 
-use crate::Declared;
-use crate::PayloadError;
+use crate::body::Declared;
+use crate::body::PayloadError;
+use crate::body::invalid;
 use crate::format::NPY_MAGIC;
 use crate::format::is_raw;
 use crate::format::raw;
-use crate::invalid;
 
 /// The first bytes of every gzip body.
 pub(crate) const MAGIC: &[u8] = &[0x1f, 0x8b];

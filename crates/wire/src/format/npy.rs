@@ -7,8 +7,8 @@ use score::{
     Tensor, TensorData, with_elements,
 };
 
-use crate::Encoded;
-use crate::format::raw::only_input;
+use crate::body::Encoded;
+use crate::body::only_input;
 use crate::json::output;
 
 const TARGET: &str = "body";

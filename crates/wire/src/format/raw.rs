@@ -5,7 +5,9 @@ use score::{
     TensorSpec, element_count,
 };
 
-use crate::Declared;
+use serde::de::IgnoredAny;
+
+use crate::body::{Declared, only_input};
 
 const TARGET: &str = "body";
 
@@ -120,21 +122,6 @@ fn element_size(spec: &TensorSpec) -> Result<usize, ScoreError> {
     size.ok_or_else(|| wrong(spec, "strings cannot be sent as raw bytes"))
 }
 
-/// The input for a body that names none.
-pub(crate) fn only_input(signature: &ModelSignature) -> Result<&TensorSpec, ScoreError> {
-    match &signature.inputs[..] {
-        [spec] => Ok(spec),
-        specs => Err(ScoreError::invalid(
-            TARGET,
-            format!(
-                "a body without names needs a model with one input; this one has {}: {}",
-                specs.len(),
-                signature.describe_inputs()
-            ),
-        )),
-    }
-}
-
 fn shape(spec: &TensorSpec, bytes: usize) -> Result<(Shape, usize), ScoreError> {
     let size = element_size(spec)?;
     let Some(dims) = &spec.shape else {
@@ -169,4 +156,14 @@ fn shape(spec: &TensorSpec, bytes: usize) -> Result<(Shape, usize), ScoreError> 
         Dim::Dynamic(_) => length,
     });
     Ok((shape.collect(), bytes / size))
+}
+
+/// The end of an error text for a body that was declared as raw elements and cannot be read as such.
+pub(crate) fn advice(body: &[u8]) -> &'static str {
+    let object = body.trim_ascii_start().starts_with(b"{");
+    if object && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+        "; it is a JSON object: send it with Content-Type: application/json"
+    } else {
+        ""
+    }
 }

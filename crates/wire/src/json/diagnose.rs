@@ -6,9 +6,9 @@ use score::{ScoreError, Shape, Tensor, TensorSpec};
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::context::{Context, shown};
 use crate::json::element::{Element, with_element_type};
-use crate::rows::cells;
-use crate::rows::columns::{Context, shown};
+use crate::json::missing;
 
 /// Reads nested arrays of elements of the input's type, as deep as they go, up to `max_nesting` levels. The shape is the
 /// one numpy would give: `[]` has shape `[0]`.
@@ -133,7 +133,7 @@ impl<T: Element> Reader<'_, T> {
         if token.starts_with('{') && !T::IN_OBJECTS {
             return Err(self.wrong("expected a value, got an object"));
         }
-        let missing = T::NAN.filter(|_| cells::is_missing(token));
+        let missing = T::NAN.filter(|_| missing::is_missing(token));
         let element = match (T::parse(token), missing) {
             (Ok(element), _) => element,
             (Err(_), Some(nan)) if self.takes_missing => nan,

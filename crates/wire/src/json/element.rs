@@ -6,10 +6,9 @@ use half::{bf16, f16};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::format::base64;
+use crate::json::base64;
 use crate::json::number::Number;
 use crate::json::scanner::Scanner;
-use crate::unlike;
 
 /// An element type as JSON carries it.
 pub(crate) trait Element: Sized + 'static {
@@ -298,7 +297,7 @@ fn finite<F: Copy + Into<f64>>(value: Option<F>, token: &str, ty: &str) -> Resul
 fn unfit(token: &str, expected: &str) -> String {
     let shown: String = token.chars().take(40).collect();
     let dots = if shown.len() < token.len() { "..." } else { "" };
-    let hint = unlike::flattened(token);
+    let hint = flattened(token);
     format!("expected {expected}, got {shown}{dots}{hint}")
 }
 
@@ -355,6 +354,17 @@ macro_rules! with_element_type {
     };
 }
 pub(crate) use with_element_type;
+
+/// The end of an error text for a string that holds several numbers where one is expected.
+pub(crate) fn flattened(token: &str) -> &'static str {
+    let numbers = token.trim_matches('"').split(' ');
+    let several = token.starts_with('"') && token.contains(' ');
+    if several && numbers.take(4).all(|part| part.parse::<f64>().is_ok()) {
+        "; PowerShell's ConvertTo-Json writes lists so beyond its depth: add -Depth 10"
+    } else {
+        ""
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -436,5 +446,13 @@ mod tests {
             Ok("🧀 \u{2028}\"".into())
         );
         assert!(String::parse("5").is_err());
+    }
+
+    #[test]
+    fn lists_that_powershell_has_flattened_are_told() {
+        assert!(flattened(r#""1 2.5 -3""#).contains("-Depth"));
+        for other in [r#""1""#, r#""a b""#, r#"" ""#, "null", "1"] {
+            assert_eq!(flattened(other), "", "{other}");
+        }
     }
 }

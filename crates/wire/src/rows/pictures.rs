@@ -8,10 +8,11 @@ use std::borrow::Cow;
 use score::{InputOptions, NamedTensor, ScoreError, Tensor, TensorSpec};
 use serde::{Deserialize, Deserializer};
 
-use super::columns::Context;
-use crate::format::{base64, image};
+use crate::context::Context;
+use crate::json::base64;
 use crate::json::bounded;
 use crate::json::diagnose::Items;
+use crate::picture;
 
 /// The most bytes that the tensors of all pictures in one request may take.
 const MAX_TENSOR_BYTES: usize = 192 << 20;
@@ -43,7 +44,7 @@ pub(crate) fn read(
     let first = FirstText::of(text)?;
     let default = InputOptions::default();
     let options = context.options_of(spec).unwrap_or(&default);
-    if !image::takes_pictures(spec, options) || !first.may_be_picture(context) {
+    if !picture::takes_pictures(spec, options) || !first.may_be_picture(context) {
         return None;
     }
     let mut leaves = Vec::new();
@@ -70,7 +71,7 @@ pub(crate) fn read_binary(
 ) -> Option<Result<Tensor, ScoreError>> {
     let default = InputOptions::default();
     let options = context.options_of(spec).unwrap_or(&default);
-    if !image::takes_pictures(spec, options) {
+    if !picture::takes_pictures(spec, options) {
         return None;
     }
     let wrong = |reason: String| ScoreError::invalid(target, format!("{target}: {reason}"));
@@ -85,7 +86,7 @@ pub(crate) fn read_binary(
                 "the last element has fewer bytes than its length says".into(),
             )));
         };
-        let unpacked = (!image::begins_like_one(picture)).then(|| base64::decode(picture));
+        let unpacked = (!picture::begins_like_one(picture)).then(|| base64::decode(picture));
         let unpacked = unpacked.flatten();
         if let Err(reason) = pictures.add(unpacked.as_deref().unwrap_or(picture)) {
             return Some(Err(wrong(reason)));
@@ -188,7 +189,7 @@ impl<'a> Pictures<'a> {
     }
 
     fn add(&mut self, picture: &[u8]) -> Result<(), String> {
-        let tensor = image::tensor(picture, self.spec, self.options, &mut self.pixels)?;
+        let tensor = picture::tensor(picture, self.spec, self.options, &mut self.pixels)?;
         let element = self.spec.element_type.size().unwrap_or(1);
         self.bytes += tensor.data().len() * element;
         if self.bytes > MAX_TENSOR_BYTES {
@@ -197,7 +198,7 @@ impl<'a> Pictures<'a> {
             ));
         }
         if let Some(first) = self.rows.first() {
-            if !image::has_rows(self.spec, self.options) {
+            if !picture::has_rows(self.spec, self.options) {
                 return Err(
                     "the model takes one picture at a time; send them one by one".to_owned(),
                 );

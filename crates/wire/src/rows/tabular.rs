@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use score::{ElementType, NamedTensor, ScoreError, Tensor, TensorSpec};
 use serde_json::value::RawValue;
 
-pub(crate) use super::columns::Context;
+use crate::body::amended;
+pub(crate) use crate::context::Context;
+use crate::context::{list, shown};
 use crate::json::bounded::{self, each};
+use crate::json::names;
 use crate::json::nested::{self, Plan};
 use crate::json::{diagnose, parse};
-use crate::refusal::amended;
-use crate::rows::columns::{Layout, Part, list, shown};
+use crate::rows::columns::{Layout, Part};
 use crate::rows::pictures;
-use crate::unlike;
 
 /// Reads rows: nested arrays (one input), an object of arrays by input name, an array of objects by input name, or an
 /// array of rows with one value for each input.
@@ -136,7 +137,7 @@ fn layout_of_members<'a, N: AsRef<str>>(
         amended(error, || {
             let mut unknown = names.iter().map(AsRef::as_ref);
             let unknown = unknown.find(|name| !context.knows(name, false));
-            unknown.map_or("", unlike::numbered).to_owned()
+            unknown.map_or("", names::numbered).to_owned()
         })
     })
 }

@@ -13,8 +13,9 @@ use super::vectors::{array, text};
 use super::{
     Embed, Embedded, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding,
 };
-use crate::describe::schema::open;
-use crate::{Limits, error_form};
+use crate::body::Limits;
+use crate::error_form;
+use crate::schema::open;
 
 /// Ollama's API.
 pub(super) static OLLAMA: TextApi = TextApi {

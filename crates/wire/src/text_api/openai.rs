@@ -13,8 +13,9 @@ use super::vectors::{array, text};
 use super::{
     Embed, Embedded, MODEL, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding,
 };
-use crate::describe::schema::open;
-use crate::{Limits, error_form};
+use crate::body::Limits;
+use crate::error_form;
+use crate::schema::open;
 
 /// OpenAI's API.
 pub(super) static OPENAI: TextApi = TextApi {

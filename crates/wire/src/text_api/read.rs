@@ -9,7 +9,7 @@ use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor
 use serde::{Deserialize, Deserializer};
 
 use super::{TextError, TextRequest};
-use crate::Limits;
+use crate::body::Limits;
 
 /// Characters of a request that a message quotes.
 const MAX_QUOTED: usize = 200;

@@ -16,8 +16,9 @@ use super::vectors::{array, text};
 use super::{
     Embed, Embedded, Form, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding,
 };
-use crate::describe::schema::open;
-use crate::{Limits, error_form};
+use crate::body::Limits;
+use crate::error_form;
+use crate::schema::open;
 
 /// A skill waits 30 seconds for its answer, unless its definition says otherwise.
 const BUDGET: Duration = Duration::from_secs(25);

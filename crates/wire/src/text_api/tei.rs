@@ -16,8 +16,9 @@ use super::vectors::array;
 use super::{
     Embed, Embedded, Form, MODEL, Operation, Side, TextApi, TextError, TextRequest, TextRoute,
 };
-use crate::describe::schema::open;
-use crate::{Limits, error_form};
+use crate::body::Limits;
+use crate::error_form;
+use crate::schema::open;
 
 /// text-embeddings-inference.
 pub(super) static TEI: TextApi = TextApi {

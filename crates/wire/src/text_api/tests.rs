@@ -128,3 +128,193 @@ mod openai {
         assert!(base64.contains(r#""embedding":"zczMPQAAAMA=""#), "{base64}");
     }
 }
+
+mod tei {
+    use super::*;
+
+    #[test]
+    fn what_clients_send_is_read() {
+        let one = read("embed", r#"{"inputs":"hello"}"#).unwrap();
+        assert_eq!(one.texts, ["hello"]);
+        assert_eq!(one.options.normalize, Some(true));
+        let body = r#"{"inputs":["hello","world"],"parameters":{"normalize":false,"parameters":{"inputs":"x"}},
+            "truncate":true,"truncation_direction":"Left","prompt_name":"query","dimensions":null}"#;
+        let many = read("minilm/embed", body).unwrap();
+        assert_eq!(many.texts, ["hello", "world"]);
+        let options = many.options;
+        assert_eq!(
+            (options.normalize, options.truncate),
+            (Some(false), Some(true))
+        );
+        assert_eq!(options.truncation_side, Some(Side::Left));
+        assert_eq!(options.prompt_name.as_deref(), Some("query"));
+        let body =
+            r#"{"inputs":{"source_sentence":"hello","sentences":["hi","bye"]},"parameters":null}"#;
+        for path in ["embed", "similarity"] {
+            let alike = read(path, body).unwrap();
+            assert_eq!(alike.texts, ["hello", "hi", "bye"]);
+            assert_eq!(written(path, &alike), "[-0.0]");
+        }
+        assert_eq!(written("embed", &one), "[[0.1,-2.0],[1e-9,0.0]]");
+    }
+
+    #[test]
+    fn mistakes_name_their_member() {
+        for (path, body, said) in [
+            ("embed", r#"{"inputs":[]}"#, "inputs: expected a text"),
+            ("embed", r#"{}"#, "inputs: expected a text"),
+            ("embed", r#"{"inputs":[[1]]}"#, "found token ids"),
+            (
+                "embed",
+                r#"{"inputs":7}"#,
+                "inputs: inputs: invalid type: integer",
+            ),
+            (
+                "embed",
+                r#"{"inputs":"a","truncation_direction":"up"}"#,
+                r#"truncation_direction: expected "left" or "right"; found "up""#,
+            ),
+            (
+                "embed",
+                r#"{"inputs":"a","parameters":{"dimensions":0}}"#,
+                "parameters: parameters: dimensions: expected a number of 1 or more",
+            ),
+            (
+                "embed",
+                r#"{"inputs":"a","parameters":[]}"#,
+                "parameters: invalid type",
+            ),
+            ("similarity", r#"{"inputs":"a"}"#, "source_sentence"),
+            (
+                "similarity",
+                r#"{"inputs":{"sentences":["a"]}}"#,
+                "inputs: source_sentence: expected a text",
+            ),
+            (
+                "similarity",
+                r#"{"inputs":{"source_sentence":"a","sentences":[]}}"#,
+                "inputs.sentences: expected a text",
+            ),
+        ] {
+            let found = read(path, body).unwrap_err();
+            assert!(found.contains(said), "{body}: {found}");
+        }
+    }
+}
+
+mod ollama {
+    use super::*;
+
+    #[test]
+    fn what_clients_send_is_read() {
+        let body = r#"{"model":"minilm:latest","input":["hello","world"],"options":null,"truncate":false,"dimensions":2,
+            "keep_alive":"5m","CustomHeaders":{}}"#;
+        let request = read("api/embed", body).unwrap();
+        assert_eq!(request.texts, ["hello", "world"]);
+        assert_eq!(request.model.as_deref(), Some("minilm"));
+        assert_eq!(request.options.truncate, Some(false));
+        assert_eq!(
+            written("api/embed", &request),
+            r#"{"model":"m","embeddings":[[0.1,-2.0],[1e-9,0.0]],"total_duration":5000,"load_duration":0,"prompt_eval_count":7}"#
+        );
+        let old = read("api/embeddings", r#"{"model":"minilm","prompt":"hello"}"#).unwrap();
+        assert_eq!(old.texts, ["hello"]);
+        let found = read("api/embed", r#"{"model":"minilm"}"#).unwrap_err();
+        assert!(found.contains("input: expected a text"), "{found}");
+    }
+}
+
+mod search_skill {
+    use super::*;
+
+    #[test]
+    fn records_are_answered_each_for_itself() {
+        let body = r#"{"values":[{"recordId":"a","data":{"text":"one","language":"en"}},{"recordId":"b","data":{"text":null}},
+            {"data":{"text":"two"},"recordId":"c"}]}"#;
+        let request = read("skill", body).unwrap();
+        assert_eq!(request.texts, ["one", "two"]);
+        let answer: Value = serde_json::from_str(&written("skill", &request)).unwrap();
+        let cut = "the text is longer than the model takes; a part of it was cut off";
+        let numbers = |a: f32, b: f32| serde_json::json!({ "vector": [a, b] });
+        assert_eq!(
+            answer["values"][1]["errors"][0]["message"],
+            "data: expected a text as \"text\"; found none"
+        );
+        assert_eq!(answer["values"][1]["data"], serde_json::json!({}));
+        assert_eq!(answer["values"][0]["data"], numbers(0.1, -2.0));
+        assert_eq!(answer["values"][0]["warnings"], serde_json::json!([]));
+        assert_eq!(answer["values"][2]["recordId"], "c");
+        assert_eq!(answer["values"][2]["warnings"][0]["message"], cut);
+        assert_eq!(answer["values"][2]["errors"], serde_json::json!([]));
+    }
+
+    #[test]
+    fn a_text_of_another_kind_is_a_mistake_of_its_record() {
+        for data in [
+            r#"{"text":7}"#,
+            r#"{"text":["a"]}"#,
+            r#"{"text":{"a":[1]}}"#,
+            r#"{"text":true}"#,
+            r#"{"text":-1.5}"#,
+            r#"{"txt":"a"}"#,
+            "null",
+            "{}",
+        ] {
+            let body = format!(
+                r#"{{"values":[{{"recordId":"a","data":{data}}},{{"recordId":"b","data":{{"text":"b"}}}}]}}"#
+            );
+            let request = read("skill/minilm", &body).unwrap();
+            assert_eq!(request.texts, ["b"], "{data}");
+        }
+        for (body, said) in [
+            (
+                r#"{"values":[]}"#,
+                "values: values: expected a list of records",
+            ),
+            (r#"{}"#, "values: values: expected a list of records"),
+            (r#"{"values":{}}"#, "values: values: invalid type: map"),
+            (
+                r#"{"values":[{"data":{"text":"a"}}]}"#,
+                "record 0: \"recordId\" is missing",
+            ),
+            (
+                r#"{"values":[{"recordId":7,"data":{"text":"a"}}]}"#,
+                "values: values: invalid type: integer",
+            ),
+            (r#"{"values":["a"]}"#, "expected a record such as"),
+        ] {
+            let found = read("skill", body).unwrap_err();
+            assert!(found.contains(said), "{body}: {found}");
+        }
+    }
+}
+
+#[test]
+fn routes_are_found_by_their_segments() {
+    let found = |path: &[&'static str]| TextApi::find(path).map(|call| (call.route.id, call.model));
+    assert_eq!(found(&["embed"]), Some(("embed", None)));
+    assert_eq!(
+        found(&["minilm", "embed"]),
+        Some(("embed_of", Some("minilm")))
+    );
+    assert_eq!(
+        found(&["openai", "deployments", "m", "embeddings"]),
+        Some(("deployment_embeddings", Some("m")))
+    );
+    assert_eq!(found(&["", "embed"]), None);
+    assert_eq!(found(&["minilm"]), None);
+    for name in ["embed", "skill", "v1", "openai", "api", "v2", "metrics"] {
+        assert!(is_reserved(name), "{name}");
+    }
+    assert!(!is_reserved("minilm") && !is_reserved("{model}"));
+}
+
+#[test]
+fn names_of_routes_are_unique() {
+    let routes = TEXT_APIS.iter().flat_map(|api| api.routes);
+    let mut ids: Vec<&str> = routes.map(|route| route.id).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
+}

@@ -181,30 +181,3 @@ fn a_body_is_told_what_it_looks_like() {
         assert!(fits, "{}: {advice}", String::from_utf8_lossy(body));
     }
 }
-
-#[test]
-fn names_in_another_letter_case_are_found() {
-    const KNOWN: &[&str] = &["data", "Inputs", "input_data"];
-    let found = |object: &str| other_case(object.as_bytes(), KNOWN);
-    for (object, right) in [
-        (r#"{"x": {"Data": 1}, "Data": [1]}"#, "data"),
-        (r#"{"inputs": {}}"#, "Inputs"),
-        (r#"{"inputData": {}}"#, "input_data"),
-        (r#"{"InputData": {}}"#, "input_data"),
-        (r#"{"dat\u0041": {}}"#, "data"),
-    ] {
-        let words = found(object).unwrap();
-        assert!(words.ends_with(&format!("spell it {right:?}")), "{words}");
-    }
-    for object in [r#"{"data": 1}"#, r#"{"rows": 1}"#, "[]", "{\"Data\":"] {
-        assert_eq!(found(object), None, "{object}");
-    }
-}
-
-#[test]
-fn lists_that_powershell_has_flattened_are_told() {
-    assert!(flattened(r#""1 2.5 -3""#).contains("-Depth"));
-    for other in [r#""1""#, r#""a b""#, r#"" ""#, "null", "1"] {
-        assert_eq!(flattened(other), "", "{other}");
-    }
-}

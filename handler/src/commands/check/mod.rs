@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use score::{
     Cache, CacheUse, InferenceRequest, LoadError, ModelFolder, ModelMetadata, ModelPlace, Runtime,
-    ScoreError, Scorer, find_models,
+    ScoreError, Scorer, TextOptions, find_models,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -194,6 +194,7 @@ async fn try_sample(scorer: &Scorer, request: &Value, config: &Config) -> Sample
         inputs: decoded.inputs,
         cache: CacheUse::Bypass,
         joint: None,
+        text: TextOptions::default(),
     };
     let answer = match scorer.score(request).await {
         Ok(response) => wire::encode(&decoded.answer, None, metadata, &response),

@@ -74,7 +74,12 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
 fn texts_in_words(text: &TextMetadata) -> String {
     let mut words = format!(
         "{}: {} tokens at most ({}), cut: {}; pooling {}; {} dimensions",
-        text.task, text.max_tokens, text.tokenizer, text.truncate, text.pooling, text.dimensions
+        text.task,
+        text.max_tokens,
+        text.tokenizer,
+        text.truncate.as_str(),
+        text.pooling,
+        text.dimensions
     );
     if text.dimensions < text.max_dimensions {
         words.push_str(&format!(" of {}", text.max_dimensions));

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use score::{CachePolicy, Namespace};
+use score::{CachePolicy, EntrySecret, Namespace};
 
 use super::super::redis::RedisAuth;
 use super::super::setting::Fallback::{Described, Value};
 use super::super::setting::{
-    Kind, Secret, Setting, Typed, choice, namespace, number, optional_path, text, time,
-    time_or_zero,
+    Kind, Secret, Setting, Typed, choice, entry_secret, namespace, number, optional_path, text,
+    time, time_or_zero,
 };
 use super::{Group, settings};
 
@@ -37,6 +37,16 @@ settings! { CACHE, "Cache":
         applies: "with Redis",
         meaning: "The first part of every key in Redis. Results stored under another namespace are not found.",
         see: "cache.md",
+        ..Setting::USUAL
+    });
+    CACHE_SECRET: Option<EntrySecret> = entry_secret(Setting {
+        name: "SCORE_CACHE_SECRET",
+        kind: Kind::Text("32 characters or more, such as `openssl rand -hex 32` prints"),
+        applies: "with Redis",
+        meaning: "Signs the results in Redis, so that who can write to Redis cannot forge scores. Results that were stored with \
+                  another secret, or without one, are computed again.",
+        see: "cache.md#who-can-write-to-redis",
+        secret: Secret::Whole,
         ..Setting::USUAL
     });
     L1_BYTES: u64 = number("bytes", 0, Setting {

@@ -1,6 +1,6 @@
 //! What the models answer to the document's own example requests.
 
-use score::{CacheUse, InferenceRequest, Scorer};
+use score::{CacheUse, InferenceRequest, Scorer, TextOptions};
 use serde_json::Value;
 use wire::{Declared, Limits};
 
@@ -32,6 +32,7 @@ async fn score(scorer: &Scorer, body: &[u8], limits: Limits) -> Option<Value> {
         inputs: decoded.inputs,
         cache: CacheUse::Bypass,
         joint: None,
+        text: TextOptions::default(),
     };
     let response = scorer.score(request).await.ok()?;
     let encoded = wire::encode(&decoded.answer, None, metadata, &response).ok()?;

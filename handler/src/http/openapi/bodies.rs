@@ -2,7 +2,7 @@
 
 use score::{Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec};
 use serde_json::{Value, json};
-use wire::describe::schema::reference;
+use wire::schema::reference;
 use wire::{Declared, Limits, protocol_sample, sample_request};
 
 use super::header_references;

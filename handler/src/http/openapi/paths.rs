@@ -2,8 +2,8 @@
 
 use score::ModelMetadata;
 use serde_json::{Map, Value, json};
-use wire::describe::schema::{open, reference};
 use wire::error_form::{self, ErrorForm};
+use wire::schema::{open, reference};
 
 use super::{bodies, header_references};
 use crate::http::metrics;

@@ -24,6 +24,7 @@ impl FakeStore {
             budget: Duration::from_secs(60),
             ttl: None,
             namespace: Namespace::default(),
+            secret: None,
         };
         Arc::new(Cache::new(0, Some((self.clone(), options))))
     }
@@ -119,7 +120,7 @@ async fn an_entry_of_another_shape_or_type_is_a_miss_and_damaged() {
         crate::cache::KeyMaker::for_rows(scorer.metadata().digest, &inputs).rows(&inputs, 1)
     };
     for (round, payload) in [forged, other_type].into_iter().enumerate() {
-        let value = crate::cache::seal(&units[0], &payload);
+        let value = crate::cache::Seal::Checksum.close(&units[0], &payload);
         for stored in store.values.lock().unwrap().values_mut() {
             *stored = value.clone();
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Unfit, stacked};
 use crate::json::element::{Element, with_element_type};
-use crate::rows::cells::is_missing_cell;
+use crate::json::missing::is_missing_cell;
 
 /// The fields that make up a row, and how to read them.
 pub struct HashReader<'a> {

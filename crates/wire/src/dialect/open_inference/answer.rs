@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::super::Answer;
 use super::asked::{AskedOutput, Parameters, Source};
 use super::classes::classes;
-use crate::Encoded;
+use crate::body::Encoded;
 use crate::json::output::item_shapes;
 use crate::json::write::Flat;
 

@@ -8,9 +8,9 @@ use serde::ser::{self, SerializeMap};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::context::shown;
 use crate::json::bounded::{MAX_ECHO_BYTES, compact, each};
 use crate::json::parse;
-use crate::rows::columns::shown;
 
 /// The options of a request.
 #[derive(Debug)]

@@ -4,8 +4,9 @@ use csv::StringRecord;
 use score::{ElementType, ScoreError};
 
 use super::separator::Separator;
-use crate::rows::cells::is_missing_cell;
-use crate::rows::columns::{Context, Layout, expected_width, list};
+use crate::context::{Context, list};
+use crate::json::missing::is_missing_cell;
+use crate::rows::columns::{Layout, expected_width};
 
 /// What the first line of a table is.
 pub(super) enum Header<'a> {

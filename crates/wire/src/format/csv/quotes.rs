@@ -3,7 +3,7 @@
 use score::ScoreError;
 
 use super::separator::Separator;
-use crate::rows::columns::Context;
+use crate::context::Context;
 
 /// Refuses fields that begin with a quote and do not end with one: the reader of the lines would make one text of what
 /// follows, or of several lines, without a word.

@@ -4,8 +4,9 @@ use csv::StringRecord;
 use score::{ElementType, ScoreError};
 
 use super::next;
+use crate::context::Context;
 use crate::rows::cells::Notation;
-use crate::rows::columns::{Context, Layout, expected_width};
+use crate::rows::columns::{Layout, expected_width};
 
 /// What separates the fields of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! JSON Schemas of elements, tensors and objects.
 
+pub(crate) mod parts;
+
 use score::{Dim, ElementType, TensorSpec};
 use serde_json::{Value, json};
 

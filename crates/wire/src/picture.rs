@@ -11,7 +11,7 @@ use score::{
 };
 use serde_json::{Value, json};
 
-use crate::format::raw::only_input;
+use crate::body::only_input;
 
 pub(crate) use unpack::begins_like_one;
 

@@ -1,0 +1,104 @@
+//! How a request is to be answered, and what all dialects write alike.
+
+use std::collections::BTreeMap;
+
+use score::{InferenceResponse, ModelMetadata};
+use serde::{Serialize, Serializer};
+
+use super::{Asked, Dialect, azure_ml, keys};
+use crate::body::Encoded;
+use crate::json::output::{self, Bare, ByRow, Output};
+
+/// How a request is to be answered.
+#[derive(Debug)]
+pub struct AnswerForm {
+    pub(crate) dialect: &'static Dialect,
+    /// The declared output to answer with, if the request asks for one other than the model's usual outputs.
+    pub(crate) output: Option<usize>,
+    /// A second member to answer under, if the request may be of either of two dialects.
+    pub(crate) also: Option<&'static str>,
+    /// The options of a request in the Open Inference Protocol.
+    pub(crate) asked: Option<Asked>,
+}
+
+impl AnswerForm {
+    pub(crate) fn of(dialect: &'static Dialect) -> Self {
+        Self {
+            dialect,
+            output: None,
+            also: None,
+            asked: None,
+        }
+    }
+
+    /// The bare result, as for bodies that are not JSON.
+    pub fn bare() -> Self {
+        Self::of(&azure_ml::DATA)
+    }
+
+    /// The answer for rows that are stored under keys.
+    pub fn of_stored_rows() -> Self {
+        Self::of(&keys::KEYS)
+    }
+
+    /// Whether the rows do not come from the caller, so that no error may quote them.
+    pub fn rows_are_stored(&self) -> bool {
+        std::ptr::eq(self.dialect, &keys::KEYS)
+    }
+
+    /// The declared outputs to answer with.
+    pub(crate) fn outputs<'a>(&'a self, metadata: &'a ModelMetadata) -> &'a [usize] {
+        match &self.output {
+            Some(output) => std::slice::from_ref(output),
+            None => &metadata.default_outputs,
+        }
+    }
+}
+
+/// Results, and the form in which to answer with them.
+pub(crate) struct Answer<'a> {
+    pub(crate) form: &'a AnswerForm,
+    pub(crate) metadata: &'a ModelMetadata,
+    pub(crate) response: &'a InferenceResponse,
+}
+
+impl<'a> Answer<'a> {
+    /// The outputs to answer with.
+    pub(super) fn outputs(&self) -> Vec<Output<'a>> {
+        let declared = self.form.outputs(self.metadata);
+        output::chosen(self.metadata, declared, self.response)
+    }
+
+    /// Writes `{"<member>": ...}`, and the same under the second member if the request may be of two dialects.
+    pub(super) fn under(&self, member: &'static str) -> serde_json::Result<Encoded> {
+        let outputs = &self.outputs()[..];
+        let members = std::iter::once(member).chain(self.form.also);
+        let values = members.map(|member| {
+            let by_row = member == "predictions";
+            (member, Under { outputs, by_row })
+        });
+        let document: BTreeMap<_, _> = values.collect();
+        serde_json::to_vec(&document).map(Encoded::json)
+    }
+}
+
+/// Outputs under one member.
+struct Under<'a> {
+    outputs: &'a [Output<'a>],
+    /// Whether several outputs with the same rows become one object for each row.
+    by_row: bool,
+}
+
+impl Serialize for Under<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { outputs, by_row } = *self;
+        let rows = outputs.first().and_then(|output| output.value.rows());
+        let same = outputs.iter().all(|output| output.value.rows() == rows);
+        match rows {
+            Some(rows) if by_row && outputs.len() > 1 && same => {
+                ByRow { outputs, rows }.serialize(serializer)
+            }
+            _ => Bare(outputs).serialize(serializer),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+"""A handler with a text model under the name `minilm`, for clients that people use. Nothing here knows how it is written."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from array import array
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "conformance"))
+from program import ROOT, Handler
+
+# So that programs that were started are also stopped when this process is told to end.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+TINY = ROOT / "tests/data/text/tiny"
+MODEL = "minilm"
+REFERENCE = [(row["text"], row["vector"]) for row in json.loads((ROOT / "tests/data/text/tiny.json").read_text())]
+
+
+def app_root(folder, **models):
+    for name, source in models.items():
+        shutil.copytree(source, folder / "models" / name)
+    return folder
+
+
+class Server:
+    """Where it listens, and what it must answer."""
+
+    def __init__(self, handler):
+        self.handler = handler
+        self.root = f"http://127.0.0.1:{handler.port}"
+        self.score = f"{self.root}/api/score"
+        self.openai = f"{self.score}/v1"
+
+    def vectors(self, texts):
+        """By the plainest route, which other tests hold to what onnxruntime gives in Python."""
+        return self.handler.post(f"/{MODEL}", {"data": list(texts)}).ok().json
+
+
+class Narrow(Server):
+    """Takes one request at a time, and one waits as long as Redis is frozen."""
+
+    def __init__(self, handler, redis):
+        super().__init__(handler)
+        self.redis = redis
+        # Once something is found there, Redis is connected.
+        while handler.post("", {"data": ["first"]}).ok().headers["x-cache"] != "HIT":
+            time.sleep(0.01)
+
+    @contextmanager
+    def busy(self):
+        """Every request is refused until what this gives is called."""
+        thaw = partial(self.redis.send_signal, signal.SIGCONT)
+        self.redis.send_signal(signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                # Ends when the connection to Redis is given up; the look-up on the next one lasts for all of REDIS_TIMEOUT.
+                self.handler.post("", {"data": ["given up"]})
+                held = pool.submit(self.hold)
+                while self.handler.post("", {}).status != 503:
+                    assert not held.done(), "no request is held"
+                yield thaw
+            finally:
+                thaw()
+
+    def hold(self):
+        # Refused itself if it meets one of those that ask whether it is there.
+        while self.handler.post("", {"data": ["held"]}).status == 503:
+            pass
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    root = app_root(tmp_path_factory.mktemp("app"), **{MODEL: os.environ.get("CLIENTS_MODEL", TINY)})
+    with Handler(root, {"SCORE_SESSIONS": "2"}) as handler:
+        yield Server(handler)
+
+
+@pytest.fixture(scope="session")
+def narrow(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("narrow")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as redis:
+        try:
+            settings = {"REDIS_URL": f"redis://127.0.0.1:{port}", "REDIS_TIMEOUT": "20s", "SCORE_L1_BYTES": "0"}
+            root = app_root(folder, **{MODEL: TINY})
+            with Handler(root, {"SCORE_MAX_REQUESTS": "1", **settings}) as handler:
+                yield Narrow(handler, redis)
+        finally:
+            redis.send_signal(signal.SIGCONT)
+            redis.terminate()
+
+
+def bits(vectors):
+    """As float32, in which base64 and decimal digits are the same numbers."""
+    return [array("f", vector) for vector in vectors]
+
+
+def close(found, expected, tolerance=1e-6):
+    found, expected = [list(map(list, vectors)) for vectors in (found, expected)]
+    assert [len(vector) for vector in found] == [len(vector) for vector in expected]
+    worst = max(abs(a - b) for one, other in zip(found, expected) for a, b in zip(one, other))
+    assert worst <= tolerance, f"differs by {worst}"
