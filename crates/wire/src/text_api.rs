@@ -1,6 +1,7 @@
 //! The APIs of text models. Each is one file with its row of [`TEXT_APIS`]; routes, the forms of errors, the OpenAPI
 //! document and the table in docs/requests.md are derived from that table.
 
+mod models;
 mod ollama;
 mod openai;
 mod read;
@@ -11,7 +12,7 @@ mod vectors;
 use std::fmt;
 use std::time::Duration;
 
-use score::ScoreError;
+use score::{ModelMetadata, ScoreError};
 use serde_json::Value;
 
 use crate::body::{Declared, Limits, PayloadError};
@@ -28,6 +29,10 @@ pub const MODEL: &str = "{model}";
 pub struct TextApi {
     /// The server or service whose clients use it.
     pub name: &'static str,
+    /// Its section in docs/text.md.
+    pub section: &'static str,
+    /// What its routes are for, in the documentation.
+    pub purpose: &'static str,
     /// The form of errors at its routes.
     pub errors: &'static ErrorForm,
     /// Its routes.
@@ -50,6 +55,46 @@ pub struct TextRoute {
 pub enum Operation {
     /// POST: texts in, their vectors or what follows from them out.
     Embed(Embed),
+    /// GET: what is told about models.
+    Tell(Tell),
+}
+
+/// What is told about models.
+pub struct Tell {
+    /// Which models.
+    pub about: About,
+    pub(crate) write: fn(&[Served<'_>]) -> Value,
+    /// The schema of an answer.
+    pub answer_schema: fn() -> Value,
+}
+
+/// Models that an answer is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// All that serve.
+    All,
+    /// The one that the path names, whatever it takes.
+    Any,
+    /// One that takes texts: the one that the path names, or the usual one.
+    Texts,
+}
+
+/// A model that serves.
+#[derive(Debug, Clone, Copy)]
+pub struct Served<'a> {
+    /// What is known about it.
+    pub metadata: &'a ModelMetadata,
+    /// When it was loaded, in seconds since 1970.
+    pub since: u64,
+    /// How many texts a request may bring.
+    pub max_texts: usize,
+}
+
+impl Tell {
+    /// The answer.
+    pub fn write(&self, models: &[Served<'_>]) -> Value {
+        (self.write)(models)
+    }
 }
 
 /// How texts are read and their vectors are answered.
@@ -71,9 +116,9 @@ pub struct Embed {
 /// All APIs. The first route that fits a path serves it.
 pub static TEXT_APIS: &[&TextApi] = &[
     &openai::OPENAI,
-    &tei::TEI,
-    &search_skill::SEARCH_SKILL,
     &ollama::OLLAMA,
+    &search_skill::SEARCH_SKILL,
+    &tei::TEI,
 ];
 
 /// A route that a path belongs to.
@@ -99,6 +144,29 @@ impl TextApi {
         let model = route.path.iter().position(|segment| *segment == MODEL);
         let model = model.and_then(|at| path.get(at)).copied();
         Some(TextCall { api, route, model })
+    }
+
+    /// Its row in the documentation's table of paths.
+    pub fn documentation(&self) -> String {
+        let routes = self.routes.iter().filter(|route| !route.path.is_empty());
+        let routes = routes.map(|route| {
+            let method = match route.takes_texts() {
+                true => "POST",
+                false => "GET",
+            };
+            format!("`{method} /api/score/{}`", route.template())
+        });
+        let routes: Vec<String> = routes.collect();
+        let Self {
+            name,
+            section,
+            purpose,
+            ..
+        } = self;
+        format!(
+            "| {} | [{name}](text.md#{section}): {purpose} |",
+            routes.join(", ")
+        )
     }
 
     /// The form of errors below the first segment of a path, if that belongs to an API.
@@ -130,6 +198,7 @@ impl TextRoute {
     pub fn takes_texts(&self) -> bool {
         match self.operation {
             Operation::Embed(_) => true,
+            Operation::Tell(_) => false,
         }
     }
 

@@ -3,6 +3,7 @@
 mod answers;
 mod bodies;
 mod paths;
+mod texts;
 
 use score::{ElementType, ModelMetadata};
 use serde_json::{Map, Value, json};
@@ -100,6 +101,7 @@ fn headers() -> Value {
         "X-Request-Id": text("The id under which the log has this request."),
         "Inference-Header-Content-Length": number("Where the JSON ends and binary tensors begin."),
         "Retry-After": number("Seconds after which another try may succeed."),
+        "X-Truncated": number("How many texts were cut."),
         "Allow": text("The methods the path takes."),
     })
 }
@@ -120,7 +122,7 @@ fn responses(loaded: &[&ModelMetadata]) -> Map<String, Value> {
         ]
     });
     for form in forms(loaded) {
-        for (status, name, description) in PROBLEMS {
+        for (status, _, name, description) in PROBLEMS {
             all.insert(name_in(form, name), problem(status, description, form));
         }
     }

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use score::{
-    EMBEDDING, InferenceResponse, NamedTensor, ScoreError, TEXT, TOKENS, TRUNCATED, Tensor,
+    EMBEDDING, InferenceResponse, NamedTensor, ScoreError, Scorer, TEXT, TOKENS, TRUNCATED, Tensor,
     TensorData, TextMetadata, TextOptions, Truncate, finished,
 };
+use serde_json::Value;
 use warp::http::HeaderName;
-use wire::text_api::{Embed, Embedded, Operation, Side, TextRequest};
+use wire::Limits;
+use wire::text_api::{About, Embed, Embedded, Operation, Served, Side, TextRequest};
 
 use super::body::BodyBytes;
 use super::head::{Head, check_coding};
@@ -16,6 +18,7 @@ use super::request::set_cache;
 use super::route::TextTarget;
 use crate::admission::Visit;
 use crate::blocking;
+use crate::models::Models;
 use crate::problem::{ErrorCode, Problem};
 
 /// How many texts of the request were cut.
@@ -36,7 +39,9 @@ pub(super) async fn answer<F>(
 where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
-    let Operation::Embed(embed) = &target.route.operation;
+    let Operation::Embed(embed) = &target.route.operation else {
+        return Err(Problem::internal());
+    };
     check_coding(head.content_encoding.as_deref())?;
     let call = head.call();
     let body = read_body().await?;
@@ -80,6 +85,34 @@ where
     let mut reply = answer.reply(&response)?;
     set_cache(&mut reply, response.cache);
     Ok(reply)
+}
+
+/// What a route tells about models.
+///
+/// # Errors
+/// If there is no such model, or models are still being loaded.
+pub(super) fn tell(models: &Models, target: &TextTarget, limits: Limits) -> Result<Value, Problem> {
+    let Operation::Tell(tell) = &target.route.operation else {
+        return Err(Problem::internal());
+    };
+    let name = target.model.as_deref();
+    let scorers: Vec<&Scorer> = match tell.about {
+        About::All => models.loaded().map(|(_, scorer)| scorer).collect(),
+        About::Any => vec![models.get(name)?],
+        About::Texts => vec![models.taking_texts(name)?],
+    };
+    let served: Vec<Served<'_>> = scorers
+        .into_iter()
+        .map(|scorer| {
+            let metadata = scorer.metadata();
+            Served {
+                metadata,
+                since: models.since(),
+                max_texts: metadata.options.max_rows.unwrap_or(limits.max_rows),
+            }
+        })
+        .collect();
+    Ok(tell.write(&served))
 }
 
 /// For a request that its client would not have waited for any longer.

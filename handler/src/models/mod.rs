@@ -7,6 +7,7 @@ mod runtime;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use score::{FeatureStore, Scorer};
 
@@ -34,6 +35,8 @@ pub(crate) struct Models {
     default: Option<String>,
     features: Option<FeatureStore>,
     runtime: String,
+    /// When they were loaded.
+    since: SystemTime,
 }
 
 /// Why there is no model to score with.
@@ -133,6 +136,12 @@ impl Models {
     /// Where rows lie that requests name by key; `None` if no model takes keys, or no Redis is set.
     pub(crate) fn features(&self) -> Option<&FeatureStore> {
         self.features.as_ref()
+    }
+
+    /// When they were loaded, in seconds since 1970.
+    pub(crate) fn since(&self) -> u64 {
+        let since = self.since.duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
     }
 
     /// What ONNX Runtime says of its build.

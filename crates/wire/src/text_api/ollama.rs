@@ -20,6 +20,8 @@ use crate::schema::open;
 /// Ollama's API.
 pub(super) static OLLAMA: TextApi = TextApi {
     name: "Ollama",
+    section: "ollama",
+    purpose: "vectors of texts",
     errors: &error_form::OLLAMA,
     routes: &[
         TextRoute {

@@ -12,6 +12,7 @@ use super::read::{Member, Members, read, without_texts};
 use super::vectors::{array, text};
 use super::{
     Embed, Embedded, MODEL, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding,
+    models,
 };
 use crate::body::Limits;
 use crate::error_form;
@@ -20,6 +21,8 @@ use crate::schema::open;
 /// OpenAI's API.
 pub(super) static OPENAI: TextApi = TextApi {
     name: "OpenAI",
+    section: "openais-clients",
+    purpose: "embeddings, also in the forms of Azure OpenAI and Azure.AI.Inference; the models, also for KServe V1 and TensorFlow Serving",
     errors: &error_form::OPENAI,
     routes: &[
         embeddings(&["v1", "embeddings"], "embeddings"),
@@ -31,6 +34,30 @@ pub(super) static OPENAI: TextApi = TextApi {
         embeddings(&["openai", "v1", "embeddings"], "azure_embeddings"),
         // Azure.AI.Inference.
         embeddings(&["embeddings"], "inference_embeddings"),
+        TextRoute {
+            path: &["v1", "models"],
+            id: "list_models",
+            summary: "The models that serve, for clients of OpenAI, KServe V1 and TensorFlow Serving",
+            operation: models::MODELS,
+        },
+        TextRoute {
+            path: &["v1", "models", MODEL],
+            id: "model",
+            summary: "One model, for clients of OpenAI, KServe V1 and TensorFlow Serving",
+            operation: models::MODEL,
+        },
+        TextRoute {
+            path: &["openai", "v1", "models"],
+            id: "azure_list_models",
+            summary: "The models that serve",
+            operation: models::MODELS,
+        },
+        TextRoute {
+            path: &["openai", "v1", "models", MODEL],
+            id: "azure_model",
+            summary: "One model",
+            operation: models::MODEL,
+        },
     ],
 };
 

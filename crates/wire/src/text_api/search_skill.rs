@@ -28,6 +28,8 @@ const MAX_ID: usize = 200;
 /// The custom skill and vectorizer.
 pub(super) static SEARCH_SKILL: TextApi = TextApi {
     name: "Azure AI Search",
+    section: "azure-ai-search",
+    purpose: "a custom skill and a vectorizer",
     errors: &error_form::OWN,
     routes: &[
         TextRoute {

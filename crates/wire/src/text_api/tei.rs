@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use score::Truncate;
 use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
@@ -14,7 +15,8 @@ use super::VectorEncoding;
 use super::read::{Member, Members, Texts, read, without_texts, wrong};
 use super::vectors::array;
 use super::{
-    Embed, Embedded, Form, MODEL, Operation, Side, TextApi, TextError, TextRequest, TextRoute,
+    About, Embed, Embedded, Form, MODEL, Operation, Served, Side, Tell, TextApi, TextError,
+    TextRequest, TextRoute,
 };
 use crate::body::Limits;
 use crate::error_form;
@@ -23,6 +25,8 @@ use crate::schema::open;
 /// text-embeddings-inference.
 pub(super) static TEI: TextApi = TextApi {
     name: "text-embeddings-inference",
+    section: "text-embeddings-inference",
+    purpose: "vectors of texts and how similar they are",
     errors: &error_form::HUGGING_FACE,
     routes: &[
         TextRoute {
@@ -42,6 +46,18 @@ pub(super) static TEI: TextApi = TextApi {
             id: "embed_of",
             summary: "Vectors of texts",
             operation: EMBED,
+        },
+        TextRoute {
+            path: &["info"],
+            id: "info",
+            summary: "What the text model is and takes",
+            operation: INFO,
+        },
+        TextRoute {
+            path: &[MODEL, "info"],
+            id: "info_of",
+            summary: "What the text model is and takes",
+            operation: INFO,
         },
         TextRoute {
             path: &["similarity"],
@@ -77,6 +93,47 @@ const SIMILARITY: Operation = Operation::Embed(Embed {
     request_schema: similarity_schema,
     answer_schema: || json!({ "type": "array", "items": { "type": "number" } }),
 });
+
+const INFO: Operation = Operation::Tell(Tell {
+    about: About::Texts,
+    write: |models| models.first().map_or(Value::Null, info),
+    answer_schema: info_schema,
+});
+
+fn info(model: &Served<'_>) -> Value {
+    let metadata = model.metadata;
+    let Some(text) = &metadata.text else {
+        return Value::Null;
+    };
+    json!({
+        "model_id": metadata.name,
+        "model_sha": metadata.digest.to_hex(),
+        "model_dtype": "float32",
+        "model_type": { "embedding": { "pooling": text.pooling } },
+        "max_input_length": text.max_tokens,
+        "max_batch_tokens": text.batch_tokens,
+        "max_client_batch_size": model.max_texts,
+        "auto_truncate": text.truncate != Truncate::Refuse,
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+fn info_schema() -> Value {
+    let text = || json!({ "type": "string" });
+    let number = || json!({ "type": "integer", "minimum": 1 });
+    let members = [
+        ("model_id", text()),
+        ("model_sha", text()),
+        ("model_dtype", text()),
+        ("model_type", json!({ "type": "object" })),
+        ("max_input_length", number()),
+        ("max_batch_tokens", number()),
+        ("max_client_batch_size", number()),
+        ("auto_truncate", json!({ "type": "boolean" })),
+        ("version", text()),
+    ];
+    open(members, 9)
+}
 
 fn read_inputs(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {
     let request = read::<Request>(body, limits)?;

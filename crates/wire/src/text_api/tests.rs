@@ -7,6 +7,7 @@ fn embed(path: &str) -> &'static Embed {
     let call = TextApi::find(&segments).unwrap();
     match &call.route.operation {
         Operation::Embed(embed) => embed,
+        Operation::Tell(_) => panic!("{path} takes no texts"),
     }
 }
 
@@ -153,7 +154,7 @@ mod tei {
         for path in ["embed", "similarity"] {
             let alike = read(path, body).unwrap();
             assert_eq!(alike.texts, ["hello", "hi", "bye"]);
-            assert_eq!(written(path, &alike), "[-0.0]");
+            assert_eq!(written(path, &alike), "[0.049937617]");
         }
         assert_eq!(written("embed", &one), "[[0.1,-2.0],[1e-9,0.0]]");
     }
@@ -235,7 +236,7 @@ mod search_skill {
         assert_eq!(request.texts, ["one", "two"]);
         let answer: Value = serde_json::from_str(&written("skill", &request)).unwrap();
         let cut = "the text is longer than the model takes; a part of it was cut off";
-        let numbers = |a: f32, b: f32| serde_json::json!({ "vector": [a, b] });
+        let numbers = |a: f64, b: f64| serde_json::json!({ "vector": [a, b] });
         assert_eq!(
             answer["values"][1]["errors"][0]["message"],
             "data: expected a text as \"text\"; found none"
@@ -317,4 +318,15 @@ fn names_of_routes_are_unique() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), count);
+}
+
+#[test]
+fn the_documentation_has_the_routes_of_every_api() {
+    let text = include_str!("../../../../docs/requests.md");
+    for api in TEXT_APIS {
+        let row = api.documentation();
+        assert!(text.contains(&row), "docs/requests.md lacks the row\n{row}");
+        let sections = include_str!("../../../../docs/text.md");
+        assert!(sections.contains(&format!("(#{})", api.section)), "{api:?}");
+    }
 }
