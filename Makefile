@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run run-text build build-portable runtime page test test-load test-page abuse test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-guard bench-micro lint clean
+.PHONY: help run run-text build build-portable runtime page test test-load test-page abuse test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-text bench-guard bench-micro lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,11 @@ deploy-check-short: ## the same for one kind of deployment, as in CI
 bench: build ## compare bin/handler with a minimal program, Node and Azure ML's server (benches/README.md)
 	@scripts/setup-bench.sh
 	@python3 benches/bench.py
+	@python3 benches/text.py
+
+bench-text: build ## the part of it that compares embeddings of texts, with FastAPI and Node (4 minutes)
+	@scripts/setup-bench.sh
+	@python3 benches/text.py
 
 bench-guard: build ## count the instructions of bin/handler per request; fail if there are more than stored
 	@scripts/setup.sh redis-server=redis-server vgdb=valgrind

@@ -8,7 +8,7 @@ work=target/bench
 scripts/setup.sh redis-server=redis-server node=nodejs npm=npm
 
 install_node() {
-  local peer=benches/peers/node folder=$work/node wanted
+  local peer=$1 folder=$work/$2 wanted
   wanted="$(node --version) $(cksum <"$peer/package-lock.json")"
   mkdir -p "$folder"
   if [[ ! -f $folder/.installed || $(<"$folder/.installed") != "$wanted" ]]; then
@@ -33,7 +33,10 @@ make_models() {
 
 scripts/install-python.sh "$work/python" benches/requirements.txt
 scripts/install-python.sh "$work/azureml" benches/peers/azureml/requirements.txt
-install_node
+scripts/install-python.sh "$work/texts-fastapi" benches/peers/texts/fastapi/requirements.txt
+install_node benches/peers/node node
+install_node benches/peers/texts/node texts-node
+scripts/make-minilm.sh
 make_models
 scripts/fetch-onnxruntime.sh
 cargo build --release --locked --package limit

@@ -32,7 +32,7 @@ const FOREIGN: [&str; 6] = [
 ];
 
 /// The program as an operator runs it: in the app folder, with these settings and nothing else.
-fn program(app: &AppRoot, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
+pub(crate) fn program(app: &AppRoot, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
     let mut command = Command::new(app.path().join("bin/handler"));
     command
         .args(arguments)

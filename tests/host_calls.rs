@@ -233,7 +233,8 @@ async fn stand_alone<const N: usize>(settings: [(&str, &str); N]) -> FunctionsHo
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_host_there_are_no_envelopes_unless_a_setting_says_so() {
-    let closed = stand_alone([]).await;
+    // The name by which the stand-in forwards.
+    let closed = stand_alone([("SCORE_ALLOWED_HOSTS", "app.example")]).await;
     let open = stand_alone([("SCORE_ENVELOPES", "on")]).await;
     for one in recorded("envelope/service-bus-one-binary") {
         assert_unknown(&one.case, &one.send(closed.port()).await);

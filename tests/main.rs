@@ -34,6 +34,7 @@ mod feature_hashes;
 mod features;
 mod features_in_messages;
 mod features_outages;
+mod guard;
 mod health;
 mod host_calls;
 mod hostile_redis;

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::cache_command::program;
 use crate::support::app_root::AppRoot;
 use crate::support::digits::Digits;
 use crate::support::redis::{RedisOptions, RedisServer};
@@ -137,6 +138,84 @@ async fn a_wrong_password_and_a_missing_one() {
     let missing = redis.url().replace(":right@", "");
     let said = ["NOAUTH", "needs a password"];
     complains([("REDIS_URL", missing.as_str())], &said).await;
+}
+
+/// A server without passwords, which answers every command with this text.
+async fn server_that_says(reply: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let reply = reply.clone();
+            tokio::spawn(async move {
+                let mut commands = [0; 4096];
+                while client.read(&mut commands).await? > 0 {
+                    client.write_all(reply.as_bytes()).await?;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_repeat_the_password_are_not_quoted() {
+    const PASSWORD: &str = "hunter2+/hunter2";
+    let app = AppRoot::with_sample();
+    for reply in [
+        // Redis 4 to 7, with AUTH renamed to "".
+        "-ERR unknown command `AUTH`, with args beginning with: `hunter2+/hunter2`, \r\n",
+        "-ERR unknown command 'AUTH', with args beginning with: 'hunter2+/hunter2' \r\n",
+        // Proxies and other servers.
+        "-ERR unsupported command: AUTH hunter2+/hunter2\r\n",
+        "-ERR invalid password hunter2+/hun...\r\n",
+        "-WRONGPASS hunter2+/hunter2 is wrong\r\n",
+        "-NOAUTH hunter2+/hunter2\r\n",
+        "+you said AUTH hunter2+/hunter2\r\n",
+        "AUTH hunter2+/hunter2 is no command\r\n",
+        "HTTP/1.1 400 Bad Request\r\n\r\nAUTH hunter2+/hunter2",
+    ] {
+        let port = server_that_says(reply.to_owned()).await;
+        let text = format!("127.0.0.1:{port},password={PASSWORD}");
+        let address = ("REDIS_CONNECTION_STRING", text.as_str());
+        let options = HostOptions::from([address, ("SCORE_LOG_FILTER", "trace")]);
+        let host = FunctionsHost::start(&app, options).await;
+        host.wait_for_log("redis cannot be used", PATIENCE).await;
+        no_secret(&host, "hunter2");
+        let output = program(&app, &[address], &["cache", "stats"]).output();
+        let output = output.await.expect("it starts");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(
+            !output.status.success() && !said.contains("hunter2"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_no_pair_ends_the_program_and_is_not_repeated() {
+    let app = AppRoot::with_sample();
+    for text in [
+        "127.0.0.1:6379,hunter2",
+        "127.0.0.1:6379,password=ab,hunter2.example.net",
+    ] {
+        for arguments in [&[][..], &["cache", "stats"], &["settings"]] {
+            let mut program = program(&app, &[("REDIS_CONNECTION_STRING", text)], arguments);
+            let output = program.output().await.expect("it starts");
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            assert!(
+                said.contains("expected host:port or key=value"),
+                "{arguments:?}: {said}"
+            );
+            assert!(
+                !output.status.success() && !said.contains("hunter2"),
+                "{said}"
+            );
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

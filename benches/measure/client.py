@@ -11,7 +11,8 @@ from array import array
 from . import BenchError
 from .processes import SIGNALS
 
-STALL_SECONDS = 5
+# A model of texts may take many seconds for one request.
+STALL_SECONDS = 60
 WARM_UP_SECONDS = 0.15
 # The end of a header as all servers here write it.
 CLOSES = b"onnection: close\r\n"

@@ -23,13 +23,13 @@ def summarize(cells, rounds):
     return summary
 
 
-def show(result):
+def show(result, scenarios=SCENARIOS):
     machine = result["machine"]
     print(
         f"{machine['cores']} cores ({machine['processor']}), load {machine['load_at_start']:.1f} at the start, "
         f"{machine['stolen_percent']:.1f} % of the CPU time taken by the machine's host"
     )
-    show_cells(result["cells"])
+    show_cells(result["cells"], scenarios)
     if result["start"]:
         print(f"\n{'start (medians)':<40}{'GET / ms':>11}{'score ms':>11}{'RSS MiB':>11}{'anon. MiB':>11}")
     for who, start in result["start"].items():
@@ -58,10 +58,10 @@ def span(ratio):
     return f"{ratio['low']:.2f}-{ratio['high']:.2f}"
 
 
-def show_cells(cells):
+def show_cells(cells, scenarios):
     columns = ["req/s", "p50 ms", "p99 ms", "max ms", "CPU us", "client us"]
     print(f"\n{'scenario':<36}{'c':>4}  {'server':<9}" + "".join(f"{column:>11}" for column in columns))
-    order = [scenario.title for scenario in SCENARIOS]
+    order = [scenario.title for scenario in scenarios]
     last = None
     for cell in sorted(cells, key=lambda cell: (order.index(cell["scenario"]), cell["concurrency"])):
         row = cell["scenario"], cell["concurrency"]

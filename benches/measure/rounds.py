@@ -44,6 +44,7 @@ class Bench:
         self.lasting = {}
 
     def known_rows(self, kind, model):
+        """One request for each row that is known before a round."""
         return self.digits.requests(score_path(kind, "JSON", model), "JSON", model, rows=1, new=0)
 
     # --- starts
@@ -81,7 +82,7 @@ class Bench:
         turn = number * len(self.cells) // self.options.rounds
         order = (self.cells[turn:] + self.cells[:turn])[:: -1 if number % 2 else 1]
         models = sorted({cell.scenario.model for cell in self.cells})
-        figures, memory, run_seconds = {}, {}, {model: seconds_of_one_run(model) for model in models}
+        figures, memory, run_seconds = {}, {}, {model: self.seconds_of_one_run(model) for model in models}
         with contextlib.ExitStack() as stack:
             running = self.start_all(stack)
             for cell in order:
@@ -92,6 +93,10 @@ class Bench:
                 memory[kind] = {"rss_mib": rss, "anonymous_mib": anonymous}
                 self.look_for_trouble(kind, server)
         return Round(figures, memory, run_seconds)
+
+    def seconds_of_one_run(self, model):
+        command = [LIMIT, "time", "--library", LIBRARY, "--model", model_file(model)]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     def end(self):
         for server in self.lasting.values():
@@ -133,13 +138,19 @@ class Bench:
             answer = ask(connection, request.pieces[0])
         return b"\r\nx-cache: HIT\r\n" in answer or not KINDS[server.kind].tells_cache
 
-    def measure_cell(self, server, cell):
-        scenario, concurrency = cell.scenario, cell.concurrency
+    def requests(self, server, cell):
+        """What the connections of a cell ask for in turn, and what makes of a number the bytes that make a row new."""
+        scenario = cell.scenario
         path = score_path(cell.kind, scenario.form, scenario.model)
         rows = {"rows": scenario.rows, "new": scenario.new, "spaced": KINDS[cell.kind].spaced}
         # The handler takes envelopes only where they are addressed to its own port.
         host = f"localhost:{server.port}"
         requests = self.digits.requests(path, scenario.form, scenario.model, **rows, host=host)
+        return requests, FORMS[scenario.form].stamp
+
+    def measure_cell(self, server, cell):
+        scenario, concurrency = cell.scenario, cell.concurrency
+        requests, stamp = self.requests(server, cell)
         cache = None
         if scenario.cache and KINDS[cell.kind].tells_cache:
             line = '"x-cache":"{}"' if scenario.form == "envelope" else "\r\nx-cache: {}\r\n"
@@ -150,7 +161,7 @@ class Bench:
             for index in range(clients):
                 connections = concurrency // clients + (index < concurrency % clients)
                 numbers = iter(range(self.next_number + index, 100_000_000, clients))
-                load = (server.port, connections, requests, FORMS[scenario.form].stamp, cache, numbers)
+                load = (server.port, connections, requests, stamp, cache, numbers)
                 pipes.append(self.start_client(stack, load))
             for pipe in pipes:
                 received(pipe, scenario.title)
@@ -209,11 +220,6 @@ class Bench:
             name, _, value = line.partition(" ")
             if name in counters and value != "0":
                 self.remarks.append(f"server {kind!r}: {name} is {value}")
-
-
-def seconds_of_one_run(model):
-    command = [LIMIT, "time", "--library", LIBRARY, "--model", model_file(model)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def summarize_starts(starts):

@@ -75,14 +75,7 @@ def judge(rounds, starts, everything):
 
     If `everything` was measured, a target without figures is one that this build cannot be asked about.
     """
-    judged = []
-    for target in targets():
-        try:
-            ratios = [target.ratio(one) for one in rounds]
-        except KeyError:
-            ratios = []
-        if ratios or everything:
-            judged.append(judgement(target, ratios))
+    judged = judge_rounds(targets(), rounds, everything)
     for bound, figure, text in (
         (1.2, "scored_ms", "exec to the first correct score, to the limit"),
         (1.3, "rss_mib", "resident memory after it, to the limit"),
@@ -91,6 +84,18 @@ def judge(rounds, starts, everything):
             pairs = zip(starts[OURS]["starts"], starts[LIMIT_NAME]["starts"])
             ratios = [one[figure] / other[figure] for one, other in pairs]
             judged.append(judgement(Target(text, True, bound, None), ratios))
+    return judged
+
+
+def judge_rounds(listed, rounds, everything):
+    judged = []
+    for target in listed:
+        try:
+            ratios = [target.ratio(one) for one in rounds]
+        except KeyError:
+            ratios = []
+        if ratios or everything:
+            judged.append(judgement(target, ratios))
     return judged
 
 

@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use score::{Backoff, InferenceResponse, NamedTensor, Scorer, TextOptions};
 use tokio::sync::SemaphorePermit;
@@ -15,7 +16,7 @@ use tracing::{Span, debug, error};
 use wire::text_api::{Embed, TextRequest};
 
 use crate::counters::Counters;
-use crate::limits::{Decoding, Permits};
+use crate::limits::{Charge, Decoding, Given, Permits};
 use crate::models::{Models, NoModel, Registry, Wanted};
 use crate::problem::Problem;
 use crate::scoring::{self, Call, Scored, Settings};
@@ -102,7 +103,7 @@ impl<'a> Visit<'a> {
         &mut self,
         when_full: WhenFull,
         call: Call<'_>,
-        body: &[u8],
+        body: Given<'_>,
     ) -> Result<Scored, Problem> {
         let Admission {
             scoring: settings,
@@ -114,16 +115,16 @@ impl<'a> Visit<'a> {
         scoring::score((settings, decoding), features, &found.scorer, call, body).await
     }
 
-    /// Reads the body of a request for texts; also takes room for what was read, if that is much.
+    /// Reads the body of a request for texts, and the memory that it takes.
     ///
     /// # Errors
     /// [`Problem`] says what is wrong with the body.
     pub(crate) async fn read_texts(
         &self,
-        embed: &Embed,
+        embed: &'static Embed,
         call: Call<'_>,
-        body: &[u8],
-    ) -> Result<(TextRequest, Option<impl Sized + use<>>), Problem> {
+        body: Given<'_>,
+    ) -> Result<(TextRequest, Charge), Problem> {
         let Admission {
             scoring: settings,
             decoding,
@@ -168,11 +169,14 @@ impl<'a> Visit<'a> {
         &mut self,
         deadline: tokio::time::Instant,
         call: Call<'_>,
-        body: &[u8],
+        body: &Bytes,
     ) -> Result<Scored, Problem> {
         let mut pauses = PAUSES;
         loop {
-            let attempt = timeout_at(deadline, self.score(WhenFull::Wait, call, body));
+            let attempt = timeout_at(
+                deadline,
+                self.score(WhenFull::Wait, call, Given::Shared(body.clone())),
+            );
             let problem = match attempt.await {
                 Ok(Err(problem)) if problem.is_temporary() => problem,
                 Ok(outcome) => return outcome,

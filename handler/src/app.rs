@@ -16,13 +16,15 @@ use crate::counters::Counters;
 use crate::event::Events;
 use crate::limits::{BodyLimits, Decoding, Permits, body_limits};
 use crate::models::Registry;
-use crate::protocol::{Function, Trigger, read_functions};
+use crate::protocol::{Function, Trigger, read_functions, refuse_open};
 use crate::scoring::Settings;
 
 /// The state of the process. Shared by all requests.
 pub(crate) struct App {
     pub(crate) config: Config,
     functions: Vec<Function>,
+    /// Whether callers need one of the keys: with a host only if it asks for none itself.
+    pub(crate) asks_key: bool,
     /// The way to the models, and what is counted on it.
     pub(crate) admission: Arc<Admission>,
     /// Room for bodies.
@@ -45,6 +47,7 @@ impl App {
         if config.fail_invalid {
             refuse_failing_batches(&functions)?;
         }
+        let asks_key = asks_key(&config, &functions)?;
         let memo = Arc::new(open_memo(&config)?);
         let (models, loading) = Registry::start(&config, &memo)?;
         let admission = Admission {
@@ -59,6 +62,7 @@ impl App {
         };
         let app = Self {
             functions,
+            asks_key,
             admission: Arc::new(admission),
             bodies: BodyLimits::new(config.max_waiting_bytes, config.timeout),
             memo,
@@ -73,6 +77,25 @@ impl App {
     pub(crate) fn function(&self, name: &str) -> Option<&Function> {
         self.functions.iter().find(|function| function.name == name)
     }
+}
+
+/// Whether this program asks callers for a key.
+///
+/// # Errors
+/// If under a host nothing would, and that is not what the settings say.
+fn asks_key(config: &Config, functions: &[Function]) -> anyhow::Result<bool> {
+    let has_keys = !config.api_keys.is_empty();
+    if !config.hosted {
+        return Ok(has_keys);
+    }
+    refuse_open(functions, config.means_open())?;
+    let open = functions.iter().any(Function::is_open);
+    if has_keys && !open {
+        warn!(
+            "SCORE_API_KEYS has no effect: the host asks for its own keys, since no authLevel is anonymous"
+        );
+    }
+    Ok(has_keys && open)
 }
 
 /// One bad message must not fail the others of its batch, and a batch fails as a whole.

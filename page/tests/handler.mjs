@@ -50,6 +50,7 @@ export async function startHandler(settings = {}) {
     mkdirSync(join(root, "models", name), { recursive: true });
     copyFileSync(join(repository, `tests/data/models/${name}.onnx`), join(root, "models", name, "model.onnx"));
   }
+  symlinkSync(join(repository, "tests/data/text/tiny"), join(root, "models/tiny"));
   mkdirSync(join(root, "models/broken"));
   writeFileSync(join(root, "models/broken/model.onnx"), "no model at all");
   const port = await freePort();

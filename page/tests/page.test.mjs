@@ -65,6 +65,8 @@ describe("the page", { timeout: 120_000 }, () => {
     const first = await readAnswer(page);
     assert.equal(first.label, "7");
     assert.equal(first.cache, "X-Cache: MISS");
+    assert.equal(await page.locator("#writing").isVisible(), false);
+    assert.equal(await page.locator("#language option[value=openai]").count(), 0);
     assert.equal(first.shares.length, 10);
     assert.equal(first.shares.indexOf(Math.max(...first.shares)), 7);
     assert.ok(first.shares[7] > 80, `${first.shares}`);
@@ -358,6 +360,57 @@ describe("the page", { timeout: 120_000 }, () => {
     await page.getByRole("button", { name: "Sample request" }).click();
     await answered(page, () => page.click("#send"));
     assert.ok(!(await page.locator("#error").isVisible()));
+    await close();
+  });
+
+  it("shows the vectors of texts, and how near they are", async () => {
+    const { page, faults, close } = await openModel("/api/score/tiny");
+    assert.equal(await page.locator("#drawing").isVisible(), false);
+    await page.fill("#texts", "the red dog\n\nthe red dog\nan invoice for käse 🧀");
+    for (const cache of ["X-Cache: MISS", "X-Cache: HIT"]) {
+      const sent = await answered(page, () => page.locator("#texts").press("Control+Enter"));
+      assert.deepEqual(JSON.parse(sent.request().postData()).inputs[0].data, ["the red dog", "the red dog", "an invoice for käse 🧀"]);
+      assert.equal(await page.locator("#label").textContent(), "3 vectors");
+      assert.equal(await page.locator("#cache").textContent(), cache);
+      const [first, second, third] = await page.locator("#vectors li").allTextContents();
+      assert.match(first, /^the red dog8 dimensions, norm 1\.0000, .*5 tokens/);
+      assert.match(second, /cosine to the one before 1\.0000/);
+      assert.match(third, /^an invoice for käse 🧀8 dimensions, norm 1\.0000, cosine to the one before 0\.\d{4}/);
+    }
+    const drawn = (canvas) => canvas.width === 8 && canvas.getContext("2d").getImageData(0, 0, 8, 1).data.some((shade) => shade > 0);
+    assert.ok(await page.locator("#vectors canvas").first().evaluate(drawn));
+    assert.match(await page.locator("#vectors canvas").first().getAttribute("aria-label"), /^Numbers from -0\.\d+ to 0\.\d+$/);
+    // One after another.
+    await page.fill("#texts", "the red dog");
+    await answered(page, () => page.click("#send"));
+    assert.equal(await page.locator("#label").textContent(), "1 vector");
+    assert.match(await page.locator("#vectors li").textContent(), /cosine to the one before 0\.\d{4}/);
+    // A list has room for line breaks; a long text is cut.
+    await page.fill("#texts", JSON.stringify(["two\nlines", "invoice ".repeat(50)]));
+    const sent = await answered(page, () => page.click("#send"));
+    assert.deepEqual(JSON.parse(sent.request().postData()).inputs[0].data[0], "two\nlines");
+    await page.selectOption("#language", "openai");
+    const code = await page.locator("#snippet").textContent();
+    assert.ok(code.includes(`base_url="${handler.address}/api/score/v1"`) && code.includes('model="tiny", input=["two\\nlines", '), code);
+    assert.match(await page.locator("#facts").textContent(), /32 tokens at most \(WordPiece\), cut: right; pooling mean; 8 dimensions, normalized/);
+    assert.match(await page.locator("#vectors li").nth(1).textContent(), /32 tokens, cut to the model's limit/);
+    assertNoFaults(faults);
+    await close();
+  });
+
+  it("leaves no answer beside an error that came after it", async () => {
+    const { page, close } = await openModel("/api/score/tiny");
+    await page.fill("#texts", "the cat");
+    await answered(page, () => page.click("#send"));
+    await page.fill("#body", '{"data": [1');
+    await answered(page, () => page.click("#send"));
+    assert.match(await page.locator("#request").getByRole("alert").textContent(), /400/);
+    assert.equal(await page.locator("#headline").textContent(), "No answer.");
+    for (const part of ["#vectors li", "#timing li", "#bars li"]) assert.equal(await page.locator(part).count(), 0, part);
+    for (const part of ["#table", "#raw-part"]) assert.equal(await page.locator(part).isVisible(), false, part);
+    await page.fill("#texts", "the cat");
+    await answered(page, () => page.click("#send"));
+    assert.equal(await page.locator("#label").textContent(), "1 vector");
     await close();
   });
 

@@ -58,6 +58,19 @@ pub enum ScoreError {
     /// The result was not ready in time.
     #[error("not scored within {0:?}")]
     TimedOut(Duration),
+    /// The results of all texts were not ready in time; those that were are stored.
+    #[error(
+        "not scored within {timeout:?}: {stored} of {texts} different texts are done and stored; send the request again for the \
+         rest, or send fewer texts at once"
+    )]
+    TextsTimedOut {
+        /// The time there was.
+        timeout: Duration,
+        /// Texts that are known now.
+        stored: usize,
+        /// All texts of the request that differ.
+        texts: usize,
+    },
     /// A bug or a failure of the runtime; details belong in the log.
     #[error("{0}")]
     Internal(String),
@@ -91,7 +104,7 @@ impl ScoreError {
                 ErrorCode::InvalidInput
             }
             Self::Overloaded => ErrorCode::Overloaded,
-            Self::TimedOut(_) => ErrorCode::Timeout,
+            Self::TimedOut(_) | Self::TextsTimedOut { .. } => ErrorCode::Timeout,
             Self::Internal(_) => ErrorCode::Internal,
         }
     }

@@ -47,7 +47,8 @@ pub use histogram::{RowCounts, Times};
 pub use model::{
     Background, Character, Evidence, FeatureFormat, FeatureOptions, ImageLayout, InputOptions,
     MissingValues, Model, ModelFiles, ModelFolder, ModelOptions, ModelPlace, OnnxModel, Resample,
-    Resize, RunError, Runtime, SettingNames, check_name, find_models, read_small_file,
+    Resize, RunError, Runtime, SettingNames, TextModel, TextSession, Token, TokenizeError,
+    Tokenized, Wanted, check_name, find_models, read_small_file,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 pub use scorer::{ModelMetadata, Scorer, ScorerOptions, ScorerStats, check_options};

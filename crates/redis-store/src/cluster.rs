@@ -61,9 +61,9 @@ impl Cluster {
     ) -> Result<Self, FredError> {
         let attempts = servers.iter().map(|(host, port)| {
             let client = endpoint.client(host, *port, true);
-            let (logins, clustered) = (endpoint.logins.clone(), endpoint.config.clustered);
+            let (endpoint, clustered) = (endpoint.clone(), endpoint.config.clustered);
             Box::pin(async move {
-                let mut node = Node::start(host, *port, client?, logins);
+                let mut node = Node::start(host, *port, client?, endpoint);
                 node.connected_at_once().await?;
                 let shards = match shards_of(&node).await {
                     Ok(shards) => shards,

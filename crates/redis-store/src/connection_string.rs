@@ -47,6 +47,9 @@ const IGNORED: [&str; 24] = [
     "version",
     "writeBuffer",
 ];
+/// What is said of a part that is neither a host nor a pair. It may be a password, or the rest of one.
+const WRITE_PASSWORDS: &str = "a password is written password=..., and one with a comma in it cannot be written in this form: set \
+                               REDIS_URL instead, with %2C for the comma";
 /// Keys for kinds of servers that this client does not know.
 const UNSUPPORTED: [&str; 3] = ["proxy", "serviceName", "tunnel"];
 
@@ -56,8 +59,10 @@ impl RedisConfig {
     /// understood or was assumed, for the log.
     ///
     /// # Errors
-    /// [`RedisConfigError::Malformed`] naming the key whose value is wrong.
+    /// [`RedisConfigError::Malformed`] naming the key whose value is wrong, or the number of a part that is neither a host
+    /// nor a pair. No part is repeated, since it may be a secret.
     pub fn from_connection_string(text: &str) -> Result<(Self, Vec<String>), RedisConfigError> {
+        refuse_url(text)?;
         let mut remarks = Vec::new();
         let mut endpoints = Vec::new();
         let mut ssl = None;
@@ -80,7 +85,11 @@ impl RedisConfig {
             }
             // Keys end in `=`, so only the first one separates.
             let Some((key, value)) = part.split_once('=') else {
-                endpoints.push(part);
+                // Behind a password it is the rest of one that has a comma in it.
+                if config.password.is_some() {
+                    return Err(neither_host_nor_pair(position));
+                }
+                endpoints.push((position, part));
                 continue;
             };
             match key.trim().to_ascii_lowercase().as_str() {
@@ -101,17 +110,72 @@ impl RedisConfig {
                 key => remarks.push(unknown_pair(position + 1, key)),
             }
         }
+        let several = endpoints.len() > 1;
+        let strangers = endpoints
+            .iter()
+            .find(|(_, part)| !is_endpoint(part, several));
+        if let Some((position, _)) = strangers {
+            return Err(neither_host_nor_pair(*position));
+        }
+        let endpoints: Vec<&str> = endpoints.into_iter().map(|(_, part)| part).collect();
         let encrypted = ssl.unwrap_or_else(|| guessed_tls(&endpoints, &mut remarks));
         config.hosts = endpoints
             .into_iter()
             .map(|endpoint| host_and_port(endpoint, encrypted))
             .collect::<Result<_, _>>()?;
         if config.hosts.is_empty() {
-            return Err(malformed("expected host:port first, then key=value pairs"));
+            return Err(malformed(
+                "expected host:port first, then key=value pairs, with commas between them",
+            ));
         }
         config.clustered = config.hosts.len() > 1;
         config.tls = encrypted.then_some(tls);
         Ok((config, remarks))
+    }
+}
+
+fn refuse_url(text: &str) -> Result<(), RedisConfigError> {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme.trim());
+    match scheme.is_some_and(|s| s.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-')) {
+        true => Err(malformed("this is a URL; set REDIS_URL instead")),
+        false => Ok(()),
+    }
+}
+
+fn neither_host_nor_pair(position: usize) -> RedisConfigError {
+    malformed(format!(
+        "part {}: expected host:port or key=value; {WRITE_PASSWORDS}",
+        position + 1
+    ))
+}
+
+/// Whether a part is certainly a host, and no password whose key was forgotten: it has a port; or it is the only one and a
+/// name with dots, an address or `localhost`.
+fn is_endpoint(part: &str, several: bool) -> bool {
+    let (host, port) = match part.rsplit_once(':') {
+        Some((host, port)) if !part.ends_with(']') => (host, Some(port)),
+        _ => (part, None),
+    };
+    let is_address = host.starts_with('[') && host.ends_with(']');
+    let is_name_part = |label: &str| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        (1..=63).contains(&label.len()) && label.bytes().all(plain)
+    };
+    let is_name = host
+        .strip_suffix('.')
+        .unwrap_or(host)
+        .split('.')
+        .all(is_name_part);
+    // `password:1234` and the like.
+    let is_key =
+        is_one_of(&UNDERSTOOD, host) || is_one_of(&IGNORED, host) || is_one_of(&UNSUPPORTED, host);
+    match port {
+        Some(port) => (is_address || is_name && !is_key) && port.parse::<u16>().is_ok(),
+        None => {
+            let is_known =
+                is_address || host.contains('.') || host.eq_ignore_ascii_case("localhost");
+            !several && is_known && (is_address || is_name)
+        }
     }
 }
 
@@ -227,6 +291,86 @@ mod tests {
             remarks("h:1,s3cret+/="),
             ["part 2 is not a known key=value pair"]
         );
+    }
+
+    /// As people write them, in questions and bug reports about StackExchange.Redis, ioredis, redis-rb and others; their
+    /// password is `hunter2`, or begins or ends with it.
+    #[test]
+    fn a_password_in_the_wrong_place_is_neither_a_host_nor_repeated() {
+        for (text, expected) in [
+            // A password without its key.
+            ("h:6380,hunter2,ssl=True", "part 2"),
+            ("h.example.net,hunter2", "part"),
+            ("hunter2,h:6380,ssl=True", "part 1"),
+            ("hunter2", "part 1"),
+            ("hunter2,ssl=True", "part 1"),
+            ("h:6380, hunter2:efgh ,ssl=True", "part 2"),
+            // A password with a comma.
+            ("h:16872,password=abcd,hunter2", "part 3"),
+            ("h:6380,password=abcd,hunter2:6379,ssl=True", "part 3"),
+            ("h:6380,password=*9?9pi?aK,hunter2_fAKSH,ssl=True", "part 3"),
+            ("password=abcd,hunter2.example.net,ssl=True", "part 2"),
+            ("server1,password=xyz,hunter2,password=abc", "part 3"),
+            // Other signs between or in the parts.
+            (
+                "h:6380;password=hunter2;ssl=True",
+                "with commas between them",
+            ),
+            (
+                "h:6380 password=hunter2 ssl=True",
+                "with commas between them",
+            ),
+            ("h:6380,password:hunter2,ssl=True", "part 2"),
+            ("h:6380,PASSWORD:7002,ssl=True", "part 2"),
+            ("h,6380,password=hunter2", "part 1"),
+            ("h:6380:hunter2", "part 1"),
+            ("h/hunter2", "part 1"),
+            // URLs, and pieces of them.
+            ("redis://:hunter2@h:6380", "this is a URL"),
+            (
+                "rediss://:sJ3RAYkWN8SlBu4y1+hunter2=@h:6380",
+                "this is a URL",
+            ),
+            ("redis://h:6380?password=hunter2&tls=true", "this is a URL"),
+            ("user:hunter2@h:6380", "part 1"),
+            (":hunter2@h:6380,ssl=True", "part 1"),
+            ("hunter2@h.example.net", "part 1"),
+            // Nothing but a password, or an empty host.
+            ("password=hunter2,ssl=True", "expected host:port first"),
+            (",ssl=true,password=hunter2", "expected host:port first"),
+            ("sJ3RAYkWN8SlBu4y1+hunter2=", "expected host:port first"),
+        ] {
+            let error = RedisConfig::from_connection_string(text)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_addresses_and_one_of_them_alone() {
+        for (text, expected) in [
+            ("localhost", &["localhost:6379"][..]),
+            ("127.0.0.1,password=p", &["127.0.0.1:6379"]),
+            ("[::1]", &["::1:6379"]),
+            (
+                "ssl=False,my_cache.example.net.:7000",
+                &["my_cache.example.net.:7000"],
+            ),
+            (
+                "redis0:6380,[::1]:6381,10.0.0.1:6382,allowAdmin=true",
+                &["redis0:6380", "::1:6381", "10.0.0.1:6382"],
+            ),
+        ] {
+            let (config, _) = RedisConfig::from_connection_string(text).unwrap();
+            let hosts: Vec<_> = config
+                .hosts
+                .iter()
+                .map(|(host, port)| format!("{host}:{port}"))
+                .collect();
+            assert_eq!(hosts, expected, "{text}");
+        }
     }
 
     #[test]

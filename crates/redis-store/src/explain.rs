@@ -10,6 +10,10 @@ use score::StoreError;
 
 /// Longer texts of a server are cut.
 const MAX_QUOTED: usize = 200;
+/// As many characters as tell a password.
+const KNOWN_BY: usize = 6;
+/// Longer words, in bytes, are tokens. Redis itself repeats at most 128 bytes.
+const MAX_WORD: usize = 64;
 
 /// Why there is no connection. Secrets never appear in the library's own texts, and a server's are redacted.
 pub(super) fn connecting(config: &RedisConfig, error: &FredError) -> StoreError {
@@ -129,21 +133,31 @@ fn presented_names(fault: &str) -> String {
     }
 }
 
-/// What the server or the library says, without the password.
-fn redacted(config: &RedisConfig, error: &FredError) -> String {
-    let mut text = without_arguments(plain_text(error.details())).to_owned();
-    for password in config.password.iter().filter(|p| !p.is_empty()) {
-        text = text.replace(password.as_str(), "***");
+/// What the server or the library says, fit for a log: no longer than that, and up to the first secret in it.
+pub(super) fn redacted(config: &RedisConfig, error: &FredError) -> String {
+    let text = without_arguments(plain_text(error.details()));
+    let password = config.password.as_deref().unwrap_or_default();
+    // A server may have cut what it repeats, so the beginning of a password stands for all of it.
+    let end = password.char_indices().nth(KNOWN_BY);
+    let start = end.map_or(password, |(end, _)| &password[..end]);
+    match text.find(start).filter(|_| !start.is_empty()) {
+        Some(position) => quotable(&format!("{}***", &text[..position])),
+        None => quotable(text),
     }
-    quotable(&text)
 }
 
-/// A text of a server, fit for a log.
+/// A text of a server, fit for a log if it does not hold a password that was set. Tokens that serve as passwords are
+/// longer than any word.
 pub(super) fn quotable(text: &str) -> String {
     let text = without_arguments(text);
+    let word = text.split_whitespace().find(|word| word.len() > MAX_WORD);
+    let text = match word.and_then(|word| text.find(word)) {
+        Some(start) => format!("{}***", &text[..start]),
+        None => text.to_owned(),
+    };
     match text.char_indices().nth(MAX_QUOTED) {
         Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
+        None => text,
     }
 }
 
@@ -194,7 +208,7 @@ mod tests {
 
     #[test]
     fn servers_texts_are_cut_and_hold_no_secret() {
-        let config = RedisConfig::from_url("redis://:s3cret@h").unwrap();
+        let config = RedisConfig::from_url("redis://:s3cret-and-more@h").unwrap();
         let text = |details: &str| {
             redacted(
                 &config,
@@ -203,8 +217,11 @@ mod tests {
         };
         let unknown = "ERR unknown command 'AUTH', with args beginning with: 's3cr' ";
         assert_eq!(text(unknown), "ERR unknown command 'AUTH'");
-        assert_eq!(text("ERR s3cret is wrong"), "ERR *** is wrong");
-        assert_eq!(text(&"é".repeat(300)), "é".repeat(200) + "...");
+        assert_eq!(text("ERR s3cret is wrong"), "ERR ***");
+        assert_eq!(text("ERR s3cret-a"), "ERR ***");
+        let token = "eyJ0".repeat(30);
+        assert_eq!(text(&format!("ERR no {token} here")), "ERR no ***");
+        assert_eq!(text(&"é ".repeat(300)), "é ".repeat(100) + "...");
     }
 
     #[test]

@@ -19,8 +19,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use crate::credentials::RedisLogin;
+use crate::endpoint::Endpoint;
 use crate::explain;
-use crate::logins::Logins;
 
 /// Look-ups in a row without an answer in time after which a node is left alone for a while.
 const SILENT_TIMES: u32 = 3;
@@ -47,14 +47,9 @@ pub(super) struct Node {
 
 impl Node {
     /// Starts to connect.
-    pub(super) fn start(
-        host: &str,
-        port: u16,
-        client: Client,
-        logins: Option<Arc<Logins>>,
-    ) -> Self {
+    pub(super) fn start(host: &str, port: u16, client: Client, endpoint: Arc<Endpoint>) -> Self {
         let task = AbortOnDropHandle::new(client.connect());
-        let events = tokio::spawn(watch_events(client.clone(), logins));
+        let events = tokio::spawn(watch_events(client.clone(), endpoint));
         Self {
             host: host.to_owned(),
             port,
@@ -211,15 +206,15 @@ impl Node {
 
 /// The client makes lost connections again by itself; it must not do so with a login that was just refused. Ends with
 /// the client.
-async fn watch_events(client: Client, logins: Option<Arc<Logins>>) {
+async fn watch_events(client: Client, endpoint: Arc<Endpoint>) {
     let mut errors = client.error_rx();
     loop {
         match errors.recv().await {
             Ok((error, server)) => {
                 let server = server.map(|server| server.to_string());
-                let reason = explain::quotable(error.details());
+                let reason = explain::redacted(&endpoint.config, &error);
                 debug!(server, kind = ?error.kind(), reason, "redis connection lost or refused");
-                if let (ErrorKind::Auth, Some(logins)) = (error.kind(), &logins) {
+                if let (ErrorKind::Auth, Some(logins)) = (error.kind(), &endpoint.logins) {
                     logins.refuse();
                 }
             }

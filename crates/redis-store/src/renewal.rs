@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::credentials::RedisLogin;
+use crate::explain;
 use crate::logins::Logins;
 use crate::node::Node;
 
@@ -58,7 +59,7 @@ async fn renew(
                 }
                 // Connections that are being made again get the new login anyway.
                 Err(error) if *error.kind() != ErrorKind::Auth => return login,
-                Err(error) => error.details().to_owned(),
+                Err(error) => explain::quotable(error.details()),
             },
             Err(error) => error.to_string(),
         };

@@ -34,7 +34,7 @@ impl Table {
     /// The table of `shards`, which are in order. Nodes that are known stay connected, new ones are given a moment to
     /// get there.
     pub(super) async fn join(
-        endpoint: &Endpoint,
+        endpoint: &Arc<Endpoint>,
         shards: Vec<Shard>,
         known: &[Arc<Node>],
     ) -> Result<Self, FredError> {
@@ -56,7 +56,7 @@ impl Table {
                 Some(node) => node.clone(),
                 None => {
                     let client = endpoint.client(host, *port, false)?;
-                    let node = Arc::new(Node::start(host, *port, client, endpoint.logins.clone()));
+                    let node = Arc::new(Node::start(host, *port, client, endpoint.clone()));
                     new.push(node.clone());
                     node
                 }

@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use crate::body::{Declared, Limits, PayloadError};
 use crate::error_form::ErrorForm;
-use crate::format::gzip::Unpacked;
 use crate::format::{charset, gzip};
+use crate::watch::Watch;
 use search_skill::Record;
 pub use vectors::VectorEncoding;
 
@@ -349,23 +349,43 @@ impl<'a> Embedded<'a> {
 }
 
 impl Embed {
-    /// Reads a body that [`crate::unpack`] has taken already. Members that are not known pass, as do members that are null.
+    /// Reads a body, and asks for the memory that it takes. Members that are not known pass, as do members that are null.
     ///
     /// # Errors
     /// [`TextError`] names the member, what was found and what was expected.
     pub fn read(
         &self,
         body: &[u8],
-        unpacked: Unpacked,
         declared: Declared<'_>,
         limits: Limits,
+        watch: &dyn Watch,
     ) -> Result<TextRequest, TextError> {
+        let read = self.read_bounded(body, declared, limits, watch);
+        match read {
+            Err(_) if watch.is_over() => Err(PayloadError::Stopped.into()),
+            read => read,
+        }
+    }
+
+    fn read_bounded(
+        &self,
+        body: &[u8],
+        declared: Declared<'_>,
+        limits: Limits,
+        watch: &dyn Watch,
+    ) -> Result<TextRequest, TextError> {
+        let unpacked = gzip::unpack(body, declared, limits.max_bytes, watch);
         let signature = score::ModelSignature::default();
         let inflated = gzip::inflated(body, unpacked, declared, &signature)?;
         let body = inflated.as_deref().unwrap_or(body);
-        let text = charset::to_utf8(body, declared)?;
+        let text = charset::to_utf8(body, declared, watch)?;
         if text.len() > limits.max_bytes {
             return Err(PayloadError::TooLarge.into());
+        }
+        // The shortest text takes three bytes of a body.
+        let texts = limits.max_rows.min(text.len() / 3);
+        if !watch.take(text.len() + texts * 2 * size_of::<String>()) {
+            return Err(PayloadError::Stopped.into());
         }
         (self.read)(&text, limits)
     }

@@ -3,6 +3,7 @@
 //! `table` has a row for each setting, `setting` says what a row is and makes values of texts, `reader` reads row by row and
 //! collects mistakes. Everything else gets a [`Config`] and never sees the environment.
 
+mod callers;
 mod environment;
 mod hint;
 mod reader;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use redis_store::RedisConfig;
 use score::{CachePolicy, EntrySecret, Namespace, SettingNames};
 
+pub(crate) use callers::{ApiKeys, HostNames, Origins};
 pub use environment::Environment;
 pub use setting::{Fallback, Kind, Secret, Setting};
 pub use table::{Group, SETTINGS};
@@ -97,6 +99,16 @@ pub struct Config {
     pub hosted: bool,
     /// From which requests the envelopes of functions are taken.
     pub envelopes: Envelopes,
+    /// The keys of callers; none where callers need none.
+    pub(crate) api_keys: ApiKeys,
+    /// Whether callers without a key are meant where nothing asks for one.
+    pub(crate) allow_anonymous: bool,
+    /// Names of this server beside those of its loopback address.
+    pub(crate) allowed_hosts: HostNames,
+    /// Origins whose pages may call from a browser.
+    pub(crate) cors_origins: Origins,
+    /// Whether callers are told what was remembered, and how long each step took.
+    pub(crate) reveal: bool,
     /// The folder of host.json, function folders and models.
     pub app_root: PathBuf,
     /// The folder of model folders.
@@ -189,6 +201,11 @@ impl Config {
         Self::read(&set.collect())
     }
 
+    /// Whether functions may be anonymous: callers send keys of this program's, or none are wanted.
+    pub(crate) fn means_open(&self) -> bool {
+        self.allow_anonymous || !self.api_keys.is_empty()
+    }
+
     /// Reads the settings.
     ///
     /// # Errors
@@ -213,10 +230,18 @@ fn config(reader: &mut Reader<'_>) -> Config {
     let app_root = reader.value(&table::APP_ROOT);
     let (redis, redis_remarks) = redis::read(reader);
     let mut remarks = misspelled(reader.environment);
+    let api_keys = callers::read_keys(reader);
+    let beyond = !hosted && !listen.ip().is_loopback();
+    remarks.extend(callers::remarks(reader, &api_keys, hosted, beyond));
     Config {
         listen,
         hosted,
         envelopes: envelopes(reader, hosted),
+        api_keys,
+        allow_anonymous: reader.value(&table::ALLOW_ANONYMOUS),
+        allowed_hosts: reader.value(&table::ALLOWED_HOSTS),
+        cors_origins: reader.value(&table::CORS_ORIGINS),
+        reveal: reader.value(&table::REVEAL),
         model_dir: app_root.join(reader.value(&table::MODEL_DIR)),
         default_model: reader.value(&table::DEFAULT_MODEL),
         custom_ops: reader.value(&table::CUSTOM_OPS),

@@ -65,8 +65,10 @@ pub enum Kind {
     Number {
         /// What is counted, in the plural.
         unit: &'static str,
-        /// The smallest number that is taken. There is no largest but what the machine can count.
+        /// The smallest number that is taken.
         minimum: u64,
+        /// The largest, if it is smaller than what the machine can count.
+        maximum: Option<u64>,
     },
     /// A port number.
     Port,
@@ -84,9 +86,14 @@ impl Kind {
     /// What is expected, as an error or a table says it.
     pub fn expected(&self) -> String {
         match self {
-            Self::Number { unit, minimum } => {
-                format!("a whole number of {unit}, {minimum} or more")
-            }
+            Self::Number {
+                unit,
+                minimum,
+                maximum,
+            } => match maximum {
+                None => format!("a whole number of {unit}, {minimum} or more"),
+                Some(maximum) => format!("a whole number of {unit}, {minimum} to {maximum}"),
+            },
             Self::Port => "a port number, 0 to 65535".to_owned(),
             Self::Time => "a time with its unit, such as 50ms, 30s or 24h".to_owned(),
             Self::TimeOrZero => "a time with its unit, such as 30s or 24h, or 0".to_owned(),
@@ -165,7 +172,28 @@ pub(super) const fn number<T: TryFrom<u64>>(
     minimum: u64,
     setting: Setting,
 ) -> Typed<T> {
-    let kind = Kind::Number { unit, minimum };
+    let kind = Kind::Number {
+        unit,
+        minimum,
+        maximum: None,
+    };
+    Typed {
+        setting: Setting { kind, ..setting },
+        parse: parse_number,
+    }
+}
+
+pub(super) const fn number_between<T: TryFrom<u64>>(
+    unit: &'static str,
+    minimum: u64,
+    maximum: u64,
+    setting: Setting,
+) -> Typed<T> {
+    let kind = Kind::Number {
+        unit,
+        minimum,
+        maximum: Some(maximum),
+    };
     Typed {
         setting: Setting { kind, ..setting },
         parse: parse_number,
@@ -177,7 +205,11 @@ pub(super) const fn optional_number<T: TryFrom<u64>>(
     minimum: u64,
     setting: Setting,
 ) -> Typed<Option<T>> {
-    let kind = Kind::Number { unit, minimum };
+    let kind = Kind::Number {
+        unit,
+        minimum,
+        maximum: None,
+    };
     Typed {
         setting: Setting { kind, ..setting },
         parse: |setting, text| parse_number(setting, text).map(Some),
@@ -314,11 +346,13 @@ pub(super) const fn log_filter(setting: Setting) -> Typed<String> {
 }
 
 fn parse_number<T: TryFrom<u64>>(setting: &Setting, text: &str) -> Result<T, String> {
-    let minimum = match setting.kind {
-        Kind::Number { minimum, .. } => minimum,
-        _ => 0,
+    let taken = match setting.kind {
+        Kind::Number {
+            minimum, maximum, ..
+        } => minimum..=maximum.unwrap_or(u64::MAX),
+        _ => 0..=u64::MAX,
     };
-    let number = text.parse().ok().filter(|number| *number >= minimum);
+    let number = text.parse().ok().filter(|number| taken.contains(number));
     number
         .and_then(|number: u64| T::try_from(number).ok())
         .ok_or_else(|| setting.kind.expected())

@@ -19,6 +19,13 @@ struct ResultDocument<'a> {
     origin: Origin<'a>,
     model: &'a str,
     result: &'a RawValue,
+    #[serde(flatten)]
+    course: Option<Course>,
+}
+
+/// How the result came about.
+#[derive(Serialize)]
+struct Course {
     cache: Cache,
     timings_ms: Map<String, Value>,
 }
@@ -73,7 +80,27 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// The result of one message or blob, on one line.
+impl Course {
+    fn of(scored: &Scored) -> Self {
+        let (hits, rows) = match scored.cache {
+            CacheOutcome::Asked { hits, rows } => (Some(hits), Some(rows)),
+            CacheOutcome::Bypass => (None, None),
+        };
+        let timings = scored.times.millis();
+        Self {
+            cache: Cache {
+                status: CacheStatus(scored.cache).word(),
+                hits,
+                rows,
+            },
+            timings_ms: timings
+                .map(|(name, ms)| (name.to_owned(), ms.into()))
+                .collect(),
+        }
+    }
+}
+
+/// The result of one message or blob, on one line. `reveal`: whether it says what was remembered, and how long each step took.
 ///
 /// # Errors
 /// If the answer is not JSON.
@@ -81,24 +108,13 @@ pub(super) fn result(
     delivery: &Delivery,
     model: &str,
     scored: &Scored,
+    reveal: bool,
 ) -> Result<String, serde_json::Error> {
-    let (hits, rows) = match scored.cache {
-        CacheOutcome::Asked { hits, rows } => (Some(hits), Some(rows)),
-        CacheOutcome::Bypass => (None, None),
-    };
-    let timings = scored.times.millis();
     serde_json::to_string(&ResultDocument {
         origin: Origin::of(delivery),
         model,
         result: serde_json::from_slice(&scored.answer.body)?,
-        cache: Cache {
-            status: CacheStatus(scored.cache).word(),
-            hits,
-            rows,
-        },
-        timings_ms: timings
-            .map(|(name, ms)| (name.to_owned(), ms.into()))
-            .collect(),
+        course: reveal.then(|| Course::of(scored)),
     })
 }
 

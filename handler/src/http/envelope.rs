@@ -6,12 +6,13 @@ use std::sync::Arc;
 use warp::http::{HeaderName, Method};
 
 use super::body::{BodyBytes, ReadRules};
+use super::guard;
 use super::head::Head;
 use super::reply::Reply;
 use super::request;
 use crate::app::App;
 use crate::blocking;
-use crate::event::{self, Batch, Brought, Held, HostCall};
+use crate::event::{self, Answered, Batch, Brought, Held, HostCall};
 use crate::problem::Problem;
 use crate::protocol::{
     Function, HttpRequestData, HttpResponseData, Invocation, InvocationResponse, Source, Trigger,
@@ -51,7 +52,9 @@ pub(super) async fn invoke(
     mut envelope: BodyBytes,
 ) -> Reply {
     match &function.trigger {
-        Trigger::Http { request, response } => {
+        Trigger::Http {
+            request, response, ..
+        } => {
             let outcome = call(app, request, response, host, &envelope.bytes).await;
             outcome.unwrap_or_else(|problem| request::refuse(app, head, problem))
         }
@@ -77,7 +80,11 @@ pub(super) async fn invoke(
                     event::invoke(on_app, trigger, host, one, held).await
                 }
             };
-            let reply = outcome.and_then(|answer| blocking::apart(size, || written(&answer)));
+            let reply = outcome.and_then(|Answered { response, held }| {
+                let mut reply = blocking::apart(size, || written(&response))?;
+                reply.held = held;
+                Ok(reply)
+            });
             reply.unwrap_or_else(|problem| request::failure(head, problem))
         }
     }
@@ -91,6 +98,9 @@ async fn call(
     host: HostCall<'_>,
     envelope: &[u8],
 ) -> Result<Reply, Problem> {
+    let mut held = app.admission.decoding.charge();
+    // The body is taken out of it.
+    held.settle(envelope.len())?;
     let (call, inner) = blocking::apart(envelope.len(), || {
         let call = read_call(request, envelope)?;
         let body = call.body();
@@ -102,6 +112,13 @@ async fn call(
     let mut head = Head::new(method, call.target(), host.id.to_owned(), header);
     head.json_only = true;
     head.origin = host.origin.or_of_sender(&head.origin).clone();
+    let key = |name: HeaderName| call.header(name.as_str()).map(str::as_bytes);
+    // Without a host, the envelope itself was checked.
+    if app.config.hosted
+        && let Err(problem) = guard::check_key(app, &head, call.target().1, key)
+    {
+        return wrap(response, request::refuse(app, &head, problem));
+    }
     let limit = app.config.max_body_bytes;
     let reply = request::answer(app, &head, || async move {
         if inner.len() > limit {
@@ -111,7 +128,12 @@ async fn call(
         }
     })
     .await;
-    wrap(response, reply)
+    // It is copied twice on its way into the answer.
+    held.settle(reply.body.len().saturating_mul(4))?;
+    let mut reply = wrap(response, reply)?;
+    held.settle(reply.body.len())?;
+    reply.held = Some(held);
+    Ok(reply)
 }
 
 /// The caller's request inside an envelope.

@@ -122,7 +122,7 @@ impl Head {
 }
 
 /// The value of a query parameter.
-fn query_value(query: &str, name: &str) -> Option<String> {
+pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(key, _)| *key == name)?;
     let value = percent_decode_str(value).decode_utf8().ok()?;

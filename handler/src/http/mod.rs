@@ -3,6 +3,7 @@
 mod body;
 mod caller;
 mod envelope;
+mod guard;
 mod head;
 mod info;
 mod metrics;

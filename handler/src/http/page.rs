@@ -38,10 +38,8 @@ fn reply() -> Reply {
     reply.body = Bytes::from_static(PAGE);
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         // The address may hold a Functions key.
         (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
     ] {
         reply.set(name, value);
     }

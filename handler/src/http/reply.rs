@@ -5,7 +5,8 @@ use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 use wire::error_form::{ErrorForm, Refusal};
 
-use crate::problem::Problem;
+use crate::limits::Charge;
+use crate::problem::{ErrorCode, Problem};
 
 /// One answer, before it takes the form in which the request came.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// The memory of the body, to be held until it is written.
+    pub(super) held: Option<Charge>,
 }
 
 impl Reply {
@@ -24,12 +27,29 @@ impl Reply {
     /// Text of the given content type.
     pub(super) fn typed(body: Vec<u8>, content_type: &'static str) -> Self {
         // Those of an answer with scores, without growing.
-        let mut headers = HeaderMap::with_capacity(6);
+        let mut headers = HeaderMap::with_capacity(12);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        // Answers are one caller's own, and never what a browser makes of their first bytes.
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Self {
             status: StatusCode::OK,
             headers,
             body: Bytes::from(body),
+            held: None,
+        }
+    }
+
+    /// Nothing but a status.
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            held: None,
         }
     }
 
@@ -59,6 +79,10 @@ impl Reply {
         let retry_after = problem.retry_after_seconds();
         let mut reply = Self::json(body.to_string().into_bytes());
         reply.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if problem.code == ErrorCode::Unauthorized {
+            // RFC 9110 section 11.6.1; browsers ask people for nothing by it.
+            reply.set_static(header::WWW_AUTHENTICATE, "Bearer realm=\"score\"");
+        }
         if let Some(allow) = problem.allow {
             reply.set(header::ALLOW, allow);
         }

@@ -112,6 +112,10 @@ where
     };
     visit.count(reply.status.as_u16());
     reply.set(REQUEST_ID, &head.request_id);
+    if !app.config.reveal {
+        reply.headers.remove(CACHE);
+        reply.headers.remove(TIMING);
+    }
     reply
 }
 
@@ -196,9 +200,10 @@ where
 {
     check_coding(head.content_encoding.as_deref())?;
     visit.find_early()?;
-    let body = read_body().await?;
+    let mut body = read_body().await?;
+    let given = body.given();
     // Only now: a sender that takes its time must not hold the permit of one that does not.
-    let scored = visit.score(WhenFull::Refuse, head.call(), &body.bytes);
+    let scored = visit.score(WhenFull::Refuse, head.call(), given);
     Ok(scored_reply(scored.await?))
 }
 
@@ -241,6 +246,7 @@ fn scored_reply(scored: Scored) -> Reply {
     if let Some(timing) = server_timing(scored.times.steps()) {
         reply.headers.insert(TIMING, timing);
     }
+    reply.held = Some(scored.held);
     if scored.by_position {
         reply.set_static(COLUMNS, "by-position");
     }

@@ -176,6 +176,17 @@ impl Paths {
         };
         wanted.ok_or_else(|| Problem::method_not_allowed(get.is_some(), post.is_some()))
     }
+
+    /// Whether anyone may ask for it, by any name and without a key: probes that tell one word.
+    pub(super) fn is_open(self, method: &Method, path: &str) -> bool {
+        let probe = |route| {
+            matches!(
+                route,
+                Route::HealthLive | Route::HealthReady | Route::Live | Route::Ready
+            )
+        };
+        self.find(method, path).is_ok_and(probe)
+    }
 }
 
 /// The rest of a path that is the prefix or below it.

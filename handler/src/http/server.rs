@@ -21,6 +21,7 @@ use warp::path::FullPath;
 
 use super::body::{self, ReadRules};
 use super::caller::HostRule;
+use super::guard::{self, Sharing};
 use super::head::Head;
 use super::reply::{Reply, to_response};
 use super::request;
@@ -66,11 +67,16 @@ pub(crate) async fn serve(
     let rule = HostRule::new(listen, config.hosted, config.envelopes);
     let routed =
         TowerToHyperService::new(warp::service(routes(app.clone(), rule, stopping.clone())));
-    let service =
-        move |request: Request<Incoming>| match target::check(request.method(), request.uri()) {
-            Ok(()) => Either::Left(routed.call(request)),
-            Err(problem) => Either::Right(ready(Ok(target::refuse(&app, &request, problem)))),
-        };
+    let service = move |mut request: Request<Incoming>| match target::check(
+        request.method(),
+        request.uri(),
+    ) {
+        Ok(()) => {
+            target::settle_host(&mut request);
+            Either::Left(routed.call(request))
+        }
+        Err(problem) => Either::Right(ready(Ok(target::refuse(&app, &request, problem)))),
+    };
     let connections = GracefulShutdown::new();
     tokio::pin!(stop);
     loop {
@@ -144,11 +150,16 @@ fn routes(
                 // In a box: warp and hyper move the future of a request several times.
                 Box::pin(async move {
                     let target = (path.as_str(), query.as_str());
-                    let mut reply = match is_probe(&method, target.0) && rule.takes_probe(&headers)
-                    {
-                        true => info::alive(),
-                        false => guarded(&app, rule, method, target, headers, body).await,
+                    let sharing = Sharing::of(&app.config, &headers);
+                    let preflight = guard::preflight(&app.config, &method, &headers);
+                    let mut reply = match preflight {
+                        Some(reply) => reply,
+                        None if is_probe(&method, target.0) && rule.takes_probe(&headers) => {
+                            info::alive()
+                        }
+                        None => guarded(&app, rule, method, target, headers, body).await,
                     };
+                    sharing.tell(&mut reply);
                     if stopping.load(Ordering::Relaxed) {
                         reply.set_static(header::CONNECTION, "close");
                     }
@@ -186,6 +197,9 @@ async fn guarded<B: Buf + Send + 'static>(
     if !app.config.hosted {
         head.paths = Paths::AtRootToo;
     }
+    if guard::needs_label(&app.config, &headers) {
+        head.content_encoding.get_or_insert("identity".to_owned());
+    }
     let work = AssertUnwindSafe(answer(app, function, &head, target.1, &headers, body));
     match work.catch_unwind().await {
         Ok(reply) => reply,
@@ -217,11 +231,16 @@ async fn answer<B: Buf + Send + 'static>(
         unanswered.body_is_there();
         Ok(body)
     };
+    // The host's own calls are known by their form.
+    let outside = function.is_none() || !app.config.hosted;
+    let checked = outside.then(|| guard::check(app, head, query, headers));
     let mut reply = if head.path.len() + query.len() + header_bytes(headers) > MAX_HEAD_BYTES {
         let mut reply = request::refuse(app, head, Problem::head_too_large(MAX_HEAD_BYTES));
         // Who sends such heads is not worth a connection.
         reply.set_static(header::CONNECTION, "close");
         reply
+    } else if let Some(Err(problem)) = checked {
+        request::refuse(app, head, problem)
     } else if let Some(function) = function {
         let host = HostCall {
             function: &function.name,

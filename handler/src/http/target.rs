@@ -1,7 +1,7 @@
 //! What a request asks for must be a path: refused here is what no route can be compared with.
 
 use hyper::body::Incoming;
-use warp::http::{Method, Request, Uri, header};
+use warp::http::{HeaderValue, Method, Request, Uri, header};
 use warp::reply::Response;
 
 use super::head::Head;
@@ -30,6 +30,16 @@ pub(super) fn check(method: &Method, uri: &Uri) -> Result<(), Problem> {
     Err(Problem::bad_request(
         "the request's target has no path; expected one such as \"/api/score\"",
     ))
+}
+
+/// Of a whole URL, its host counts instead of the header's: RFC 9112 section 3.2.2.
+pub(super) fn settle_host<B>(request: &mut Request<B>) {
+    let Some(authority) = request.uri().authority() else {
+        return;
+    };
+    if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+        request.headers_mut().insert(header::HOST, host);
+    }
 }
 
 /// The answer to a request whose target is refused.

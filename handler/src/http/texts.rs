@@ -18,6 +18,7 @@ use super::request::set_cache;
 use super::route::TextTarget;
 use crate::admission::Visit;
 use crate::blocking;
+use crate::limits::Charge;
 use crate::models::Models;
 use crate::problem::{ErrorCode, Problem};
 
@@ -44,9 +45,8 @@ where
     };
     check_coding(head.content_encoding.as_deref())?;
     let call = head.call();
-    let body = read_body().await?;
-    // The room is held until the answer is written.
-    let (mut request, _room) = visit.read_texts(embed, call, &body.bytes).await?;
+    let mut body = read_body().await?;
+    let (mut request, held) = visit.read_texts(embed, call, body.given()).await?;
     drop(body);
     let named = target.model.as_deref().or(request.model.as_deref());
     let scorer = visit.find_texts(named).await?;
@@ -82,7 +82,7 @@ where
             scored.map_err(|_| beyond(budget))??
         }
     };
-    let mut reply = answer.reply(&response)?;
+    let mut reply = answer.reply(&response, held)?;
     set_cache(&mut reply, response.cache);
     Ok(reply)
 }
@@ -210,7 +210,7 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     /// The answer in the API's form.
-    fn reply(&self, response: &InferenceResponse) -> Result<Reply, Problem> {
+    fn reply(&self, response: &InferenceResponse, mut held: Charge) -> Result<Reply, Problem> {
         let stored = tensor(response, EMBEDDING)?;
         let (TensorData::Int64(tokens), TensorData::Bool(truncated)) = (
             tensor(response, TOKENS)?.data(),
@@ -222,6 +222,8 @@ impl Answer<'_> {
             dimensions,
             normalize,
         } = self.wanted;
+        let (rows, encoding) = (tokens.len(), self.request.encoding);
+        held.reach(encoding.bytes(rows * (dimensions + 64)))?;
         let body = blocking::apart_if(stored.data().len() >= LARGE_ELEMENTS, || {
             let vectors = finished(stored, dimensions, normalize)?;
             let TensorData::Float32(values) = vectors.data() else {
@@ -230,7 +232,10 @@ impl Answer<'_> {
             let width = vectors.row_shape().iter().product();
             Some(self.written(values, width, tokens, truncated))
         });
-        let mut reply = Reply::json(body.ok_or_else(Problem::internal)?);
+        let body = body.ok_or_else(Problem::internal)?;
+        held.settle(body.len())?;
+        let mut reply = Reply::json(body);
+        reply.held = Some(held);
         let cut = truncated.iter().filter(|cut| **cut).count();
         if cut > 0 {
             reply.set(TRUNCATED_COUNT, &cut.to_string());

@@ -15,6 +15,10 @@ pub(crate) enum ErrorCode {
     TextTooLong,
     /// The sender went away before its body was there. It has a status, but none is received.
     ClientClosed,
+    /// No key was sent, or none of this server's.
+    Unauthorized,
+    /// The server does not answer under this name, or not to pages of this origin.
+    Forbidden,
     /// No such path.
     NotFound,
     /// No such model, or no default one.
@@ -67,6 +71,8 @@ impl ErrorCode {
             Self::InvalidInput | Self::NothingToDo => "invalid_input",
             Self::TextTooLong => "text_too_long",
             Self::ClientClosed => "client_closed",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::UnknownModel => "unknown_model",
             Self::FeaturesNotFound => "features_not_found",
@@ -87,6 +93,8 @@ impl ErrorCode {
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::InvalidInput | Self::NothingToDo | Self::ClientClosed => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::NotFound | Self::UnknownModel | Self::FeaturesNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::TooLarge | Self::TextTooLong => 413,
@@ -125,7 +133,9 @@ impl ErrorCode {
             | Self::FeaturesUnavailable
             | Self::NoFeatureStore => RefusalKind::Unavailable,
             Self::Internal => RefusalKind::Internal,
-            Self::ClientClosed
+            Self::Unauthorized
+            | Self::Forbidden
+            | Self::ClientClosed
             | Self::MethodNotAllowed
             | Self::HeadTooLarge
             | Self::UnsupportedMediaType => RefusalKind::Other,
@@ -139,6 +149,8 @@ impl ErrorCode {
             | Self::NothingToDo
             | Self::TextTooLong
             | Self::ClientClosed
+            | Self::Unauthorized
+            | Self::Forbidden
             | Self::NotFound
             | Self::UnknownModel
             | Self::FeaturesNotFound

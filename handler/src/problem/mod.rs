@@ -32,6 +32,13 @@ pub(crate) struct Problem {
 /// How long to wait before the next try where that may help.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
+/// What a caller sent, for an error text: in quotation marks, escaped, and cut.
+pub(crate) fn quoted(text: &str) -> String {
+    let start: String = text.chars().take(MAX_QUOTED).collect();
+    let dots = if start.len() < text.len() { "..." } else { "" };
+    format!("{start:?}{dots}")
+}
+
 impl Problem {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
@@ -43,9 +50,15 @@ impl Problem {
         }
     }
 
+    /// The same about a member or header of the request.
+    pub(crate) fn at(mut self, target: &str) -> Self {
+        self.target = Some(target.to_owned());
+        self
+    }
+
     pub(crate) fn no_such_path(path: &str) -> Self {
-        let path: String = path.chars().take(MAX_QUOTED).collect();
-        let message = format!("nothing is served at {path:?}; scoring is at \"/api/score\"");
+        let path = quoted(path);
+        let message = format!("nothing is served at {path}; scoring is at \"/api/score\"");
         Self::new(ErrorCode::NotFound, message)
     }
 
@@ -80,6 +93,15 @@ impl Problem {
         Self::new(ErrorCode::TooLarge, message)
     }
 
+    /// For a body that takes more memory, once it is read or answered, than there is for all of them.
+    pub(crate) fn beyond_all_memory(bytes: usize) -> Self {
+        let message = format!(
+            "what the body holds takes more than the {bytes} bytes that there are for all requests \
+             (SCORE_MAX_WAITING_BYTES): send fewer rows or smaller pictures at once"
+        );
+        Self::new(ErrorCode::TooLarge, message)
+    }
+
     pub(crate) fn head_too_large(limit: usize) -> Self {
         Self::new(
             ErrorCode::HeadTooLarge,
@@ -101,14 +123,14 @@ impl Problem {
 
     /// For a body in a coding that is not taken. `found` is the header's value.
     pub(crate) fn unknown_coding(found: &str) -> Self {
-        let found: String = found.chars().take(MAX_QUOTED).collect();
+        let found = quoted(found);
         Self {
             accept_encoding: Some("gzip, identity"),
             target: Some("Content-Encoding".to_owned()),
             ..Self::new(
                 ErrorCode::UnsupportedMediaType,
                 format!(
-                    "Content-Encoding {found:?} is not supported; send the body as gzip or identity, one coding at most"
+                    "Content-Encoding {found} is not supported; send the body as gzip or identity, one coding at most"
                 ),
             )
         }
@@ -176,6 +198,7 @@ impl Problem {
         match error {
             PayloadError::Invalid(error) => error.into(),
             PayloadError::TooLarge => Self::too_large(max_bytes),
+            PayloadError::Stopped => Self::busy("the body was not read to its end"),
             PayloadError::UnsupportedType(message) => {
                 Self::new(ErrorCode::UnsupportedMediaType, message)
             }

@@ -21,6 +21,15 @@ pub(super) struct Access {
     pub(super) route: String,
 }
 
+impl Access {
+    /// Whether a caller without a key reaches scores by it.
+    pub(super) fn opens_scores(&self) -> bool {
+        let first = self.route.split('/').next().unwrap_or_default();
+        let leads_there = first.eq_ignore_ascii_case("score") || first.contains('{');
+        self.anonymous && (leads_there || free_part(&self.route).is_some())
+    }
+}
+
 /// Refuses an anonymous function through which a caller without a key could reach functions that ask for one.
 ///
 /// # Errors

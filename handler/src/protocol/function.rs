@@ -19,6 +19,13 @@ pub(crate) struct Function {
     pub(crate) trigger: Trigger,
 }
 
+impl Function {
+    /// Whether callers without a key of the host's reach scores by it.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.trigger, Trigger::Http { is_open: true, .. })
+    }
+}
+
 /// What sets a function off, with the names of the bindings that matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Trigger {
@@ -28,6 +35,8 @@ pub(crate) enum Trigger {
         request: String,
         /// The member of `Outputs` that holds the answer; `$return` stands for `ReturnValue`.
         response: String,
+        /// Whether callers without a key of the host's reach scores by it.
+        is_open: bool,
     },
     /// A message or a blob, answered through output bindings.
     Event(EventTrigger),
@@ -167,6 +176,22 @@ pub(crate) fn read_functions(app_root: &Path) -> anyhow::Result<Vec<Function>> {
     Ok(functions)
 }
 
+/// Refuses functions by which anyone may score. `meant`: this program asks for keys of its own, or the settings say that none
+/// are wanted.
+///
+/// # Errors
+/// Names the function and the ways out.
+pub(crate) fn refuse_open(functions: &[Function], meant: bool) -> anyhow::Result<()> {
+    let open = functions.iter().find(|function| function.is_open());
+    match open {
+        Some(Function { name, .. }) if !meant => bail!(
+            "{name}/function.json: authLevel is anonymous, so that anyone may score. Set authLevel to function; or set \
+             SCORE_API_KEYS, and callers send one of those keys; or set SCORE_ALLOW_ANONYMOUS=on if that is meant"
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// The function, and who may call it if it is an HTTP function.
 fn parse(name: &str, text: &str) -> anyhow::Result<(Function, Option<Access>)> {
     // Editors on Windows may put a byte-order mark first.
@@ -185,7 +210,8 @@ fn parse(name: &str, text: &str) -> anyhow::Result<(Function, Option<Access>)> {
         route: trigger.route.clone().unwrap_or_else(|| name.to_owned()),
     });
     let trigger = if is_http {
-        http(trigger, &bindings)?
+        let is_open = access.as_ref().is_some_and(Access::opens_scores);
+        http(trigger, &bindings, is_open)?
     } else if let Some(source) = Source::of(&trigger.kind) {
         Trigger::Event(event(source, trigger, &bindings)?)
     } else {
@@ -198,7 +224,7 @@ fn parse(name: &str, text: &str) -> anyhow::Result<(Function, Option<Access>)> {
     Ok((Function { name, trigger }, access))
 }
 
-fn http(trigger: &Binding, bindings: &[Binding]) -> anyhow::Result<Trigger> {
+fn http(trigger: &Binding, bindings: &[Binding], is_open: bool) -> anyhow::Result<Trigger> {
     let response = bindings
         .iter()
         .find(|binding| binding.kind.eq_ignore_ascii_case("http") && binding.is_output());
@@ -208,6 +234,7 @@ fn http(trigger: &Binding, bindings: &[Binding]) -> anyhow::Result<Trigger> {
     Ok(Trigger::Http {
         request: trigger.name.clone(),
         response: response.name.clone(),
+        is_open,
     })
 }
 
@@ -274,7 +301,10 @@ mod tests {
         let (function, access) = parse("score_http", text).unwrap();
         // Without a level, the host asks for a function key.
         assert!(!access.unwrap().anonymous);
-        let Trigger::Http { request, response } = function.trigger else {
+        let Trigger::Http {
+            request, response, ..
+        } = function.trigger
+        else {
             panic!("an httpTrigger");
         };
         assert_eq!((request.as_str(), response.as_str()), ("call", "$return"));

@@ -1,5 +1,6 @@
 use super::*;
-use crate::{PayloadError, unpack};
+use crate::PayloadError;
+use crate::watch::Unwatched;
 
 /// The route of a path, which must take texts.
 fn embed(path: &str) -> &'static Embed {
@@ -18,8 +19,7 @@ fn read(path: &str, body: &str) -> Result<TextRequest, String> {
         max_rows: 3,
     };
     let (body, declared) = (body.as_bytes(), Declared::default());
-    let unpacked = unpack(body, declared, limits.max_bytes);
-    let read = embed(path).read(body, unpacked, declared, limits);
+    let read = embed(path).read(body, declared, limits, &Unwatched);
     read.map_err(|error| match error {
         TextError::Empty(ScoreError::InvalidInput { target, message })
         | TextError::Payload(PayloadError::Invalid(ScoreError::InvalidInput { target, message })) =>

@@ -18,7 +18,7 @@ pub enum VectorEncoding {
 
 impl VectorEncoding {
     /// About how many bytes so many numbers take.
-    pub(super) fn bytes(self, numbers: usize) -> usize {
+    pub fn bytes(self, numbers: usize) -> usize {
         match self {
             Self::Float => numbers * FLOAT_BYTES,
             Self::Base64 => numbers * 16 / 3 + 8,

@@ -18,7 +18,7 @@ use super::model_source::ModelSource;
 use crate::config::{Config, SETTING_NAMES};
 use crate::limits::body_limits;
 use crate::models::{Loadable, below, find_runtime, scorer_options};
-use crate::protocol::read_functions;
+use crate::protocol::{read_functions, refuse_open};
 use crate::telemetry::logging::{answer, complain};
 
 /// Runs the command.
@@ -35,7 +35,8 @@ pub(crate) fn run(arguments: &CheckArguments, config: &Config) -> anyhow::Result
     let mut problems = Vec::new();
     let places = match arguments.models.is_empty() {
         true => {
-            let functions = read_functions(&config.app_root);
+            let functions = read_functions(&config.app_root)
+                .and_then(|functions| refuse_open(&functions, config.means_open()));
             problems.extend(functions.err().map(|error| format!("{error:#}")));
             places_in(&config)?
         }

@@ -18,7 +18,7 @@ use super::check::{self, CheckedModel};
 use super::model_source::ModelSource;
 use crate::config::Config;
 use crate::models::{find_runtime, library_in};
-use crate::protocol::read_functions;
+use crate::protocol::{read_functions, refuse_open};
 use crate::telemetry::logging::{answer, complain};
 use app_folder::Parts;
 use elf::{Cpu, Glibc};
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &PackageArguments, config: &Config) -> anyhow::Resu
         triggers: &triggers,
     };
     app_folder::write(folder.path(), &parts)?;
-    read_functions(folder.path())?;
+    refuse_open(&read_functions(folder.path())?, config.means_open())?;
     machine.check_models(folder.path(), &library, config)?;
     let shipped = app_folder::shipped(folder.path())?;
     let mut report = sizes(folder.path(), &shipped)?;

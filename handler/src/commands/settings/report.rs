@@ -110,7 +110,11 @@ impl Row<'_> {
 
 fn row<'a>(group: &'static str, setting: &Setting, environment: &'a Environment) -> Row<'a> {
     let (kind, unit, minimum, maximum) = match setting.kind {
-        Kind::Number { unit, minimum } => ("number", Some(unit), Some(minimum), None),
+        Kind::Number {
+            unit,
+            minimum,
+            maximum,
+        } => ("number", Some(unit), Some(minimum), maximum),
         Kind::Port => ("port", None, Some(0), Some(u64::from(u16::MAX))),
         Kind::Time | Kind::TimeOrZero => ("time", None, None, None),
         Kind::Words(_) => ("word", None, None, None),

@@ -4,12 +4,14 @@
 //! docs/settings.md written again by `handler settings --markdown`.
 
 mod cache;
+mod callers;
 mod platform;
 mod requests;
 mod serving;
 
 use super::setting::Setting;
 pub(super) use cache::*;
+pub(super) use callers::*;
 pub(super) use platform::*;
 pub(super) use requests::*;
 pub(super) use serving::*;
@@ -25,7 +27,7 @@ pub struct Group {
 
 /// Every setting that this program or a library in it reads, in the order in which they are shown.
 pub const SETTINGS: &[Group] = &[
-    MODELS, LISTENING, LIMITS, MESSAGES, CACHE, REDIS, LOGS, TRACES, PLATFORM,
+    MODELS, LISTENING, CALLERS, LIMITS, MESSAGES, CACHE, REDIS, LOGS, TRACES, PLATFORM,
 ];
 
 /// The settings of all groups.

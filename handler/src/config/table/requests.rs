@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::OnInvalid;
 use super::super::setting::Fallback::Value;
-use super::super::setting::{Setting, Typed, choice, number, text, time};
+use super::super::setting::{Setting, Typed, choice, number, number_between, text, time};
 use super::{Group, settings};
 
 settings! { LIMITS, "Limits of requests":
@@ -34,7 +34,7 @@ settings! { LIMITS, "Limits of requests":
         meaning: "Rows of one request, for models whose rows are independent. `max_rows` in model.toml sets it for one model.",
         ..Setting::USUAL
     });
-    MAX_NESTING: usize = number("levels", 1, Setting {
+    MAX_NESTING: usize = number_between("levels", 1, 128, Setting {
         name: "SCORE_MAX_NESTING",
         default: Value("16"),
         meaning: "Levels of arrays within arrays in one body.",
