@@ -151,6 +151,8 @@ impl Paths {
         }
         match rest.segments[..] {
             ["v2", ..] => &error_form::TEXT,
+            // The prefix of functions, too.
+            ["api", ..] if rest.at_root => &error_form::OWN,
             [first, ..] => TextApi::errors_below(first).unwrap_or(&error_form::OWN),
             [] => &error_form::OWN,
         }

@@ -52,6 +52,10 @@ pub(crate) enum NoModel {
     Broken(String),
 }
 
+fn no_texts() -> NoModel {
+    NoModel::Unknown("no model takes texts".to_owned())
+}
+
 impl Models {
     /// The model of that name if it takes texts; without a name the only one that does, or the default one.
     ///
@@ -63,10 +67,8 @@ impl Models {
         let mut some = taking();
         match (name, some.next(), some.next()) {
             (None, Some(only), None) => return Ok(only),
-            (None, None, _) if self.default.is_none() => {
-                return Err(NoModel::Unknown("no model takes texts".to_owned()));
-            }
             (None, Some(_), Some(_)) if self.default.is_none() => {}
+            (None, None, _) if self.default.is_none() => return Err(no_texts()),
             _ => {
                 // A message quotes it.
                 let name: Option<String> = name.map(|name| name.chars().take(200).collect());
@@ -75,16 +77,18 @@ impl Models {
                     return Ok(found);
                 }
                 if let Some(name) = name {
-                    let message = format!("model {name:?} takes no texts");
-                    return Err(NoModel::Unknown(message));
+                    return Err(NoModel::Unknown(format!("model {name:?} takes no texts")));
                 }
             }
         }
         let names: Vec<&str> = taking().map(|scorer| &*scorer.metadata().name).collect();
-        Err(NoModel::Unnamed(format!(
-            "name the model that is to take the texts: {}",
-            names.join(", ")
-        )))
+        match names[..] {
+            [] => Err(no_texts()),
+            _ => Err(NoModel::Unnamed(format!(
+                "name the model that is to take the texts: {}",
+                names.join(", ")
+            ))),
+        }
     }
 
     /// The model of that name, or the default one.
