@@ -44,6 +44,8 @@ pub(super) struct Head {
     pub(super) is_envelope: bool,
     /// Where paths lie.
     pub(super) paths: Paths,
+    /// Whether the address has a key.
+    pub(super) has_code: bool,
 }
 
 impl Head {
@@ -96,6 +98,7 @@ impl Head {
             json_only: false,
             is_envelope: false,
             paths: Paths::BelowPrefix,
+            has_code: query.contains("code="),
         }
     }
 

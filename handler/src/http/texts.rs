@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use score::{
     EMBEDDING, InferenceResponse, NamedTensor, ScoreError, Scorer, TEXT, TOKENS, TRUNCATED, Tensor,
-    TensorData, TextMetadata, TextOptions, Truncate, finished,
+    TensorData, TextMetadata, TextOptions, Truncate, finished, quoted,
 };
 use serde_json::Value;
 use warp::http::HeaderName;
@@ -175,13 +175,12 @@ fn named_prompt<'t>(name: &str, text: &'t TextMetadata) -> Result<&'t str, Probl
     if let Some(prompt) = text.prompts.get(name) {
         return Ok(prompt);
     }
-    let name: String = name.chars().take(200).collect();
     let known: Vec<&str> = text.prompts.keys().map(String::as_str).collect();
     let known = match known[..] {
         [] => "the model has none".to_owned(),
         _ => format!("the model has: {}", known.join(", ")),
     };
-    let message = format!("prompt_name: there is no prompt {name:?}; {known}");
+    let message = format!("prompt_name: there is no prompt {}; {known}", quoted(name));
     Err(ScoreError::invalid("prompt_name", message).into())
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use score::{FeatureStore, Scorer};
+use score::{FeatureStore, Scorer, quoted};
 
 pub(crate) use folder::Loadable;
 use load::load_models;
@@ -70,14 +70,13 @@ impl Models {
             (None, Some(_), Some(_)) if self.default.is_none() => {}
             (None, None, _) if self.default.is_none() => return Err(no_texts()),
             _ => {
-                // A message quotes it.
-                let name: Option<String> = name.map(|name| name.chars().take(200).collect());
-                let found = self.get(name.as_deref())?;
+                let found = self.get(name)?;
                 if takes(&found) {
                     return Ok(found);
                 }
                 if let Some(name) = name {
-                    return Err(NoModel::Unknown(format!("model {name:?} takes no texts")));
+                    let name = quoted(name);
+                    return Err(NoModel::Unknown(format!("model {name} takes no texts")));
                 }
             }
         }
@@ -108,7 +107,8 @@ impl Models {
                 "model {name:?} could not be loaded: {reason}"
             ))),
             None => Err(NoModel::Unknown(format!(
-                "there is no model {name:?}; there are: {}",
+                "there is no model {}; there are: {}",
+                quoted(name),
                 known()
             ))),
         }
@@ -120,7 +120,8 @@ impl Models {
         let (name, served) = (&scorer.metadata().name, &scorer.metadata().version);
         match wanted.version {
             Some(wanted) if wanted != served => Err(NoModel::Unknown(format!(
-                "model {name:?} has no version {wanted:?}; version {served:?} is served"
+                "model {name:?} has no version {}; version {served:?} is served",
+                quoted(wanted)
             ))),
             _ => Ok(scorer),
         }
