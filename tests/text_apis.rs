@@ -106,6 +106,48 @@ async fn every_api_answers_from_one_entry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_told_and_turned_back_into_texts() {
+    let host = host().await;
+    let body = json!({ "inputs": "the cat", "prompt_name": null });
+    let tokens = post(&host, "tokenize", body.to_string()).await;
+    let tokens = tokens.expect_status(200).at("/0");
+    let tokens = tokens.as_array().unwrap();
+    let plain: Vec<&Value> = tokens.iter().filter(|t| t["special"] == false).collect();
+    assert_eq!(plain.last().unwrap()["text"], "cat");
+    assert_eq!(tokens[0]["start"], json!(null));
+    let ids: Vec<&Value> = tokens.iter().map(|token| &token["id"]).collect();
+    for ids in [json!(ids), json!([ids])] {
+        let body = json!({ "ids": ids });
+        let texts = post(&host, "tiny/decode", body.to_string()).await;
+        let text = texts.expect_status(200).at("/0");
+        assert!(text.as_str().unwrap().contains("the cat"), "{text}");
+    }
+    let all = post(&host, "embed_all", r#"{"inputs":["the cat","a"]}"#).await;
+    let all = all.expect_status(200).json();
+    assert_eq!(all.as_array().unwrap().len(), 2);
+    assert_eq!(all[0].as_array().unwrap().len(), tokens.len());
+    assert!(all[0][0][0].is_number());
+    for (path, body, status) in [
+        ("decode", r#"{"ids":[]}"#, 400),
+        ("decode", r#"{"ids":[1,[2]]}"#, 422),
+        ("decode", r#"{"ids":["a"]}"#, 422),
+        ("decode", r#"{"ids":[-1]}"#, 422),
+        ("decode", r#"{"ids":[4294967296]}"#, 422),
+        ("decode", r#"{"ids":[4000000000]}"#, 422),
+        ("tokenize", r#"{"inputs":[]}"#, 400),
+        (
+            "tokenize",
+            r#"{"inputs":{"source_sentence":"a","sentences":["b"]}}"#,
+            422,
+        ),
+        ("embed_all", r#"{"inputs":7}"#, 422),
+    ] {
+        let answer = post(&host, path, body).await.expect_status(status);
+        assert!(answer.at("/error").is_string(), "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn models_are_listed_for_all_clients_in_one_answer() {
     let host = host().await;
     for path in ["v1/models", "openai/v1/models?api-version=1"] {

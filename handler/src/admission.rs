@@ -161,6 +161,15 @@ impl<'a> Visit<'a> {
         scoring::score_as_stored(&found.scorer, call, inputs, text).await
     }
 
+    /// A permit for other work with a model that [`Visit::find_texts`] has found.
+    ///
+    /// # Errors
+    /// If no permit is free.
+    pub(crate) async fn permit(&mut self, call: Call<'_>) -> Result<SemaphorePermit<'a>, Problem> {
+        let admitted = self.admit(WhenFull::Refuse, call).await;
+        admitted.map(|(permit, _)| permit)
+    }
+
     /// As [`Visit::score`], tried again until the deadline as long as trying again may help.
     ///
     /// # Errors

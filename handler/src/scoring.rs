@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use score::{
     CacheOutcome, CacheUse, FeatureStore, InferenceRequest, InferenceResponse, JointLookUp,
-    ModelMetadata, NamedTensor, ScoreError, Scorer, TextOptions, Timings,
+    ModelMetadata, NamedTensor, ScoreError, Scorer, TRUNCATED, TensorData, TextOptions, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
 use wire::text_api::{Embed, TextRequest};
@@ -57,6 +57,8 @@ pub(crate) struct Scored {
     pub(crate) answer: Encoded,
     /// Whether its columns were named, but nothing said what the model calls them, so that their order counted.
     pub(crate) by_position: bool,
+    /// How many texts were cut.
+    pub(crate) truncated: usize,
     /// How much of it was remembered.
     pub(crate) cache: CacheOutcome,
     /// Where the time went.
@@ -155,12 +157,25 @@ pub(crate) async fn score(
     let scored = Scored {
         answer,
         by_position,
+        truncated: match metadata.text {
+            Some(_) => truncated(&response),
+            None => 0,
+        },
         cache: response.cache,
         times,
         held,
     };
     log(settings, call, &metadata.name, response.rows, &scored);
     Ok(scored)
+}
+
+/// How many texts a text model has cut.
+pub(crate) fn truncated(response: &InferenceResponse) -> usize {
+    let output = response.outputs.iter().find(|o| o.name == TRUNCATED);
+    match output.map(|output| output.tensor.data()) {
+        Some(TensorData::Bool(cut)) => cut.iter().filter(|cut| **cut).count(),
+        _ => 0,
+    }
 }
 
 /// Reads the body of a request for texts, and the memory that it takes.

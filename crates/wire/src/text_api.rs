@@ -12,7 +12,7 @@ mod vectors;
 use std::fmt;
 use std::time::Duration;
 
-use score::{ModelMetadata, ScoreError};
+use score::{ModelMetadata, ScoreError, Tensor, Token};
 use serde_json::Value;
 
 use crate::body::{Declared, Limits, PayloadError};
@@ -106,11 +106,24 @@ pub struct Embed {
     /// How long its clients wait, if that is shorter than a request may take.
     pub budget: Option<Duration>,
     pub(crate) read: fn(&[u8], Limits) -> Result<TextRequest, TextError>,
-    pub(crate) write: fn(&TextRequest, &Embedded<'_>) -> Vec<u8>,
+    /// What is made of the texts, and how it is written.
+    pub write: Write,
     /// The schema of a request.
     pub request_schema: fn() -> Value,
     /// The schema of an answer.
     pub answer_schema: fn() -> Value,
+}
+
+/// What is made of texts, and how that is written.
+pub enum Write {
+    /// Their vectors. These have the dimensions and the length that the request asks for.
+    Vectors(fn(&TextRequest, &Embedded<'_>) -> Vec<u8>),
+    /// The vectors of their tokens, a matrix for each text.
+    TokenVectors(fn(&[Tensor]) -> Vec<u8>),
+    /// Their tokens.
+    Tokens(fn(&[Vec<Token>]) -> Vec<u8>),
+    /// The texts of token ids.
+    Texts(fn(&[String]) -> Vec<u8>),
 }
 
 /// All APIs. The first route that fits a path serves it.
@@ -247,6 +260,10 @@ pub struct TextRequest {
     pub options: TextOptions,
     /// How vectors are to be written.
     pub encoding: VectorEncoding,
+    /// Lists of token ids, for a request that brings them instead of texts.
+    pub ids: Vec<Vec<u32>>,
+    /// Whether special tokens are part of the answer.
+    pub special: Option<bool>,
     pub(crate) form: Form,
 }
 
@@ -287,7 +304,9 @@ impl TextRequest {
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
         let texts = self.texts.iter();
-        texts.map(|text| size_of::<String>() + text.len()).sum()
+        let texts: usize = texts.map(|text| size_of::<String>() + text.len()).sum();
+        let ids = self.ids.iter();
+        texts + ids.map(|ids| size_of_val(&ids[..])).sum::<usize>()
     }
 }
 
@@ -388,11 +407,6 @@ impl Embed {
             return Err(PayloadError::Stopped.into());
         }
         (self.read)(&text, limits)
-    }
-
-    /// Writes the answer. Its vectors have the dimensions and the length that the request asks for.
-    pub fn write(&self, request: &TextRequest, embedded: &Embedded<'_>) -> Vec<u8> {
-        (self.write)(request, embedded)
     }
 }
 

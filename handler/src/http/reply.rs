@@ -8,6 +8,9 @@ use wire::error_form::{ErrorForm, Refusal};
 use crate::limits::Charge;
 use crate::problem::{ErrorCode, Problem};
 
+/// How many texts of the request were cut.
+const TRUNCATED: HeaderName = HeaderName::from_static("x-truncated");
+
 /// One answer, before it takes the form in which the request came.
 #[derive(Debug)]
 pub(super) struct Reply {
@@ -57,6 +60,13 @@ impl Reply {
     pub(super) fn set(&mut self, name: HeaderName, value: &str) {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.insert(name, value);
+        }
+    }
+
+    /// Says how many texts were cut, if any.
+    pub(super) fn set_truncated(&mut self, count: usize) {
+        if count > 0 {
+            self.set(TRUNCATED, &count.to_string());
         }
     }
 

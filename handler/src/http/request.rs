@@ -254,6 +254,7 @@ fn scored_reply(scored: Scored) -> Reply {
         reply.headers.insert(TIMING, timing);
     }
     reply.held = Some(scored.held);
+    reply.set_truncated(scored.truncated);
     if scored.by_position {
         reply.set_static(COLUMNS, "by-position");
     }

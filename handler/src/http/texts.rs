@@ -7,9 +7,8 @@ use score::{
     TensorData, TextMetadata, TextOptions, Truncate, finished, quoted,
 };
 use serde_json::Value;
-use warp::http::HeaderName;
 use wire::Limits;
-use wire::text_api::{About, Embed, Embedded, Operation, Served, Side, TextRequest};
+use wire::text_api::{About, Embedded, Operation, Served, Side, TextRequest, Write};
 
 use super::body::BodyBytes;
 use super::head::{Head, check_coding};
@@ -22,8 +21,6 @@ use crate::limits::Charge;
 use crate::models::Models;
 use crate::problem::{ErrorCode, Problem};
 
-/// How many texts of the request were cut.
-const TRUNCATED_COUNT: HeaderName = HeaderName::from_static("x-truncated");
 /// Answers from this size on are written beside the other work of their thread.
 const LARGE_ELEMENTS: usize = 32 << 10;
 
@@ -55,8 +52,17 @@ where
     let wanted = Wanted::of(&request, text)?;
     let options = options(&request, text)?;
     let texts = std::mem::take(&mut request.texts);
+    let write = match embed.write {
+        Write::Vectors(write) => write,
+        ref other => {
+            let _permit = visit.permit(call).await?;
+            let asked = (request, texts, options);
+            let body = Box::pin(of_tokens(other, &scorer, asked)).await?;
+            return Ok(Reply::json(body));
+        }
+    };
     let answer = Answer {
-        embed,
+        write,
         request: &request,
         model: &metadata.name,
         wanted,
@@ -85,6 +91,28 @@ where
     let mut reply = answer.reply(&response, held)?;
     set_cache(&mut reply, response.cache);
     Ok(reply)
+}
+
+/// The answer of a route that is about tokens.
+async fn of_tokens(
+    write: &Write,
+    scorer: &Scorer,
+    (request, texts, options): (TextRequest, Vec<String>, TextOptions),
+) -> Result<Vec<u8>, Problem> {
+    match write {
+        Write::Vectors(_) => Err(Problem::internal()),
+        Write::TokenVectors(write) => Ok(write(&scorer.token_vectors(texts, options).await?)),
+        Write::Tokens(write) => {
+            let special = request.special.unwrap_or(true);
+            Ok(write(
+                &scorer.tokenize(texts, options.prompt, special).await?,
+            ))
+        }
+        Write::Texts(write) => {
+            let skip_special = !request.special.unwrap_or(false);
+            Ok(write(&scorer.decode(request.ids, skip_special).await?))
+        }
+    }
 }
 
 /// What a route tells about models.
@@ -199,7 +227,7 @@ fn typed_prompt<'t>(kind: &str, text: &'t TextMetadata) -> Option<&'t str> {
 
 /// What an answer is made of beside the vectors.
 struct Answer<'a> {
-    embed: &'a Embed,
+    write: fn(&TextRequest, &Embedded<'_>) -> Vec<u8>,
     request: &'a TextRequest,
     model: &'a str,
     wanted: Wanted,
@@ -235,10 +263,7 @@ impl Answer<'_> {
         held.settle(body.len())?;
         let mut reply = Reply::json(body);
         reply.held = Some(held);
-        let cut = truncated.iter().filter(|cut| **cut).count();
-        if cut > 0 {
-            reply.set(TRUNCATED_COUNT, &cut.to_string());
-        }
+        reply.set_truncated(truncated.iter().filter(|cut| **cut).count());
         Ok(reply)
     }
 
@@ -252,7 +277,7 @@ impl Answer<'_> {
             refuses: self.refuses,
             took: self.since.elapsed(),
         };
-        self.embed.write(self.request, &embedded)
+        (self.write)(self.request, &embedded)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Source: "Generate embeddings" in Ollama's API documentation and `EmbedHandler` in its `server/routes.go`: vectors are
 //! scaled to length 1, longer texts are cut unless `truncate` is false.
 
-use std::io::Write;
+use std::io::Write as _;
 
 use serde::de::MapAccess;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::read::{Member, Members, read, without_texts};
 use super::vectors::{array, text};
 use super::{
-    Embed, Embedded, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding,
+    Embed, Embedded, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding, Write,
 };
 use crate::body::Limits;
 use crate::error_form;
@@ -32,7 +32,7 @@ pub(super) static OLLAMA: TextApi = TextApi {
                 sample: r#"{"input": ["The ferry leaves at noon."]}"#,
                 request_schema: || schema("input"),
                 read: read_embed,
-                write: write_embed,
+                write: Write::Vectors(write_embed),
                 answer_schema: embed_schema,
                 ..EMBED
             }),
@@ -45,7 +45,7 @@ pub(super) static OLLAMA: TextApi = TextApi {
                 sample: r#"{"prompt": "The ferry leaves at noon."}"#,
                 request_schema: || schema("prompt"),
                 read: read_one,
-                write: write_one,
+                write: Write::Vectors(write_one),
                 answer_schema: one_schema,
                 ..EMBED
             }),
@@ -58,7 +58,7 @@ const EMBED: Embed = Embed {
     names_model: true,
     budget: None,
     read: read_embed,
-    write: write_embed,
+    write: Write::Vectors(write_embed),
     request_schema: || Value::Null,
     answer_schema: embed_schema,
 };

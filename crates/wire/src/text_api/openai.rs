@@ -3,7 +3,7 @@
 //! Source: "Embeddings" in OpenAI's API reference, and what its clients send: they ask for base64 unless told otherwise, and
 //! read floats where `encoding_format` is absent.
 
-use std::io::Write;
+use std::io::Write as _;
 
 use serde::de::MapAccess;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use super::read::{Member, Members, read, without_texts};
 use super::vectors::{array, text};
 use super::{
     Embed, Embedded, MODEL, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding,
-    models,
+    Write, models,
 };
 use crate::body::Limits;
 use crate::error_form;
@@ -75,7 +75,7 @@ const EMBEDDINGS: Operation = Operation::Embed(Embed {
     names_model: true,
     budget: None,
     read: read_embeddings,
-    write: write_embeddings,
+    write: Write::Vectors(write_embeddings),
     request_schema,
     answer_schema,
 });

@@ -15,6 +15,7 @@ use super::read::{Member, Members, read, wrong};
 use super::vectors::{array, text};
 use super::{
     Embed, Embedded, Form, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding,
+    Write,
 };
 use crate::body::Limits;
 use crate::error_form;
@@ -52,7 +53,7 @@ const SKILL: Operation = Operation::Embed(Embed {
     names_model: false,
     budget: Some(BUDGET),
     read: read_records,
-    write: write_records,
+    write: Write::Vectors(write_records),
     request_schema,
     answer_schema,
 });

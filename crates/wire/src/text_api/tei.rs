@@ -4,6 +4,8 @@
 //! what its clients send: `@huggingface/inference` posts to the address it is given, without a path of its own, and puts
 //! options beside `inputs` or below `parameters`.
 
+mod tokens;
+
 use std::fmt;
 
 use score::Truncate;
@@ -16,7 +18,7 @@ use super::read::{Member, Members, Texts, read, without_texts, wrong};
 use super::vectors::array;
 use super::{
     About, Embed, Embedded, Form, MODEL, Operation, Served, Side, Tell, TextApi, TextError,
-    TextRequest, TextRoute,
+    TextRequest, TextRoute, Write,
 };
 use crate::body::Limits;
 use crate::error_form;
@@ -26,7 +28,7 @@ use crate::schema::open;
 pub(super) static TEI: TextApi = TextApi {
     name: "text-embeddings-inference",
     section: "text-embeddings-inference",
-    purpose: "vectors of texts and how similar they are",
+    purpose: "vectors of texts and of their tokens, similarity, tokens",
     errors: &error_form::HUGGING_FACE,
     routes: &[
         TextRoute {
@@ -60,6 +62,42 @@ pub(super) static TEI: TextApi = TextApi {
             operation: INFO,
         },
         TextRoute {
+            path: &["embed_all"],
+            id: "embed_all",
+            summary: "The vectors of all tokens of texts",
+            operation: tokens::EMBED_ALL,
+        },
+        TextRoute {
+            path: &[MODEL, "embed_all"],
+            id: "embed_all_of",
+            summary: "The vectors of all tokens of texts",
+            operation: tokens::EMBED_ALL,
+        },
+        TextRoute {
+            path: &["tokenize"],
+            id: "tokenize",
+            summary: "The tokens of texts",
+            operation: tokens::TOKENIZE,
+        },
+        TextRoute {
+            path: &[MODEL, "tokenize"],
+            id: "tokenize_of",
+            summary: "The tokens of texts",
+            operation: tokens::TOKENIZE,
+        },
+        TextRoute {
+            path: &["decode"],
+            id: "decode",
+            summary: "The texts of token ids",
+            operation: tokens::DECODE,
+        },
+        TextRoute {
+            path: &[MODEL, "decode"],
+            id: "decode_of",
+            summary: "The texts of token ids",
+            operation: tokens::DECODE,
+        },
+        TextRoute {
             path: &["similarity"],
             id: "similarity",
             summary: "How similar sentences are to one of them",
@@ -79,7 +117,7 @@ const EMBED: Operation = Operation::Embed(Embed {
     names_model: false,
     budget: None,
     read: read_inputs,
-    write: write_vectors,
+    write: Write::Vectors(write_vectors),
     request_schema: embed_schema,
     answer_schema: vectors_schema,
 });
@@ -89,7 +127,7 @@ const SIMILARITY: Operation = Operation::Embed(Embed {
     names_model: false,
     budget: None,
     read: read_sentences,
-    write: write_vectors,
+    write: Write::Vectors(write_vectors),
     request_schema: similarity_schema,
     answer_schema: || json!({ "type": "array", "items": { "type": "number" } }),
 });
@@ -168,6 +206,7 @@ impl Members for Request {
         "prompt_name",
         "normalize",
         "dimensions",
+        "add_special_tokens",
     ];
 
     fn defaults(request: &mut TextRequest) {
@@ -194,6 +233,7 @@ impl Members for Request {
                 options.truncation_side = member.word(&sides)?;
             }
             "prompt_name" => options.prompt_name = member.optional("the name of a prompt")?,
+            "add_special_tokens" => request.special = member.flag()?,
             "normalize" => options.normalize = Some(member.flag()?.unwrap_or(true)),
             "dimensions" => options.dimensions = member.dimensions()?,
             _ => member.skip()?,

@@ -40,7 +40,10 @@ fn written(path: &str, request: &TextRequest) -> String {
         refuses: false,
         took: Duration::from_micros(5),
     };
-    String::from_utf8(embed(path).write(request, &embedded)).unwrap()
+    let Write::Vectors(write) = embed(path).write else {
+        panic!("{path} answers no vectors");
+    };
+    String::from_utf8(write(request, &embedded)).unwrap()
 }
 
 mod openai {
