@@ -9,7 +9,6 @@ use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 
 use super::head::{Head, query_value};
 use super::reply::Reply;
-use super::route;
 use crate::app::App;
 use crate::config::Config;
 use crate::problem::{ErrorCode, Problem};
@@ -64,7 +63,7 @@ fn check_host(config: &Config, head: &Head, headers: &HeaderMap) -> Result<(), P
     let known = host
         .to_str()
         .is_ok_and(|host| config.allowed_hosts.take(host));
-    if known || route::is_open(&head.method, &head.path) {
+    if known || head.paths.is_open(&head.method, &head.path) {
         return Ok(());
     }
     let found = quoted(&String::from_utf8_lossy(host.as_bytes()));
@@ -141,7 +140,9 @@ pub(super) fn check_key<'a>(
     ];
     let mut sent = sent.into_iter().flatten().peekable();
     let none = sent.peek().is_none();
-    if sent.any(|key| app.config.api_keys.admit(key)) || route::is_open(&head.method, &head.path) {
+    if sent.any(|key| app.config.api_keys.admit(key))
+        || head.paths.is_open(&head.method, &head.path)
+    {
         return Ok(());
     }
     let message = match (none, authorization) {
