@@ -111,7 +111,7 @@ fn shared_origin<'a>(config: &Config, headers: &'a HeaderMap) -> Option<&'a Head
     known.then_some(origin)
 }
 
-/// Whether a body that is not labelled as gzip is taken as it is: a page needs nobody's leave for such a body, and a small one
+/// Whether a body that is not labelled as gzip is taken as it is: a page needs no permission for such a body, and a small one
 /// can become a large one. A forwarding host takes the label off, so that it proves nothing there.
 pub(super) fn needs_label(config: &Config, headers: &HeaderMap) -> bool {
     !config.hosted && headers.contains_key(header::ORIGIN)
