@@ -28,8 +28,10 @@ const file = byId<HTMLInputElement>("file");
 const language = byId<HTMLSelectElement>("language");
 const picturePreview = byId<HTMLImageElement>("preview");
 
+// Before anything that may fail.
+const sentKey = takeKey();
 const { base, model: named } = place();
-const server = new Server(base, takeKey());
+const server = new Server(base, sentKey);
 const figures = new Figures(server);
 const board = new Board(drawn);
 

@@ -69,10 +69,10 @@ export async function startHandler(settings = {}) {
   return { address: `http://127.0.0.1:${port}`, stop };
 }
 
-export async function startBrowser() {
+export async function startBrowser(...more) {
   const executablePath = needed(process.env.CHROMIUM ?? "/usr/bin/chromium", "apt-get install chromium");
   // As root, which containers run tests as, Chromium starts without its sandbox only.
-  return chromium.launch({ executablePath, args: process.getuid?.() === 0 ? ["--no-sandbox"] : [] });
+  return chromium.launch({ executablePath, args: [...(process.getuid?.() === 0 ? ["--no-sandbox"] : []), ...more] });
 }
 
 /** A page, and what went wrong in it: script errors, console errors, violations of the policy. */

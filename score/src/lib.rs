@@ -41,7 +41,7 @@ pub use cache::{
     ModelTagError, Namespace, NamespaceError, RemoteOptions,
 };
 pub use cost::{CachePolicy, CostFigures};
-pub use error::{ErrorCode, LoadError, ScoreError};
+pub use error::{ErrorCode, LoadError, ScoreError, quoted, shortened};
 pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore};
 pub use histogram::{RowCounts, Times};
 pub use model::{

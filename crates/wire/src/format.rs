@@ -6,7 +6,7 @@ pub(crate) mod gzip;
 pub(crate) mod npy;
 pub(crate) mod raw;
 
-use score::{ElementType, ModelSignature};
+use score::{ElementType, ModelSignature, quoted};
 
 use crate::body::Declared;
 use crate::body::PayloadError;
@@ -65,7 +65,8 @@ impl Format {
                 .any(|magic| body.starts_with(magic));
             return match workbook {
                 true => Err(PayloadError::UnsupportedType(format!(
-                    "content type {content_type:?}: expected a table as text"
+                    "content type {}: expected a table as text",
+                    quoted(content_type)
                 ))),
                 false => Ok(Self::Table(form)),
             };
@@ -86,8 +87,9 @@ impl Format {
             Some(b'{') => Ok(Self::Json),
             Some(_) if text => Ok(Self::Json),
             Some(_) => Err(PayloadError::UnsupportedType(format!(
-                "content type {content_type:?} is not understood; send application/json, text/csv, text/tab-separated-values, \
-                 application/octet-stream, application/x-npy, image/png, image/jpeg or image/webp"
+                "content type {} is not understood; send application/json, text/csv, text/tab-separated-values, \
+                 application/octet-stream, application/x-npy, image/png, image/jpeg or image/webp",
+                quoted(content_type)
             ))),
         }
     }

@@ -2,16 +2,13 @@
 
 mod code;
 
-use score::{FeatureError, ScoreError};
+use score::{FeatureError, ScoreError, quoted};
 use wire::{AnswerForm, PayloadError};
 
 pub(crate) use self::code::{ErrorCode, Fault};
 use crate::features::NoRows;
 use crate::models::NoModel;
 use crate::protocol::NotAnInvocation;
-
-/// Characters of a request that a message quotes.
-const MAX_QUOTED: usize = 200;
 
 /// Why there is no result, with everything that its sender is told.
 #[derive(Debug)]
@@ -30,13 +27,6 @@ pub(crate) struct Problem {
 
 /// How long to wait before the next try where that may help.
 const RETRY_AFTER_SECONDS: u32 = 1;
-
-/// What a caller sent, for an error text: in quotation marks, escaped, and cut.
-pub(crate) fn quoted(text: &str) -> String {
-    let start: String = text.chars().take(MAX_QUOTED).collect();
-    let dots = if start.len() < text.len() { "..." } else { "" };
-    format!("{start:?}{dots}")
-}
 
 impl Problem {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
