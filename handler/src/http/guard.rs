@@ -76,10 +76,12 @@ fn check_host(config: &Config, head: &Head, headers: &HeaderMap) -> Result<(), P
 
 /// Refuses what a page of another site sends, unless its origin is one of the setting's.
 fn check_page(config: &Config, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
-    let cross_site = headers
-        .get(FETCH_SITE)
-        .is_some_and(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"));
-    let refused = (cross_site && method == Method::POST) || is_preflight(method, headers);
+    let cross_site = |site: &HeaderValue| site.as_bytes().eq_ignore_ascii_case(b"cross-site");
+    let refused = match *method {
+        Method::POST => headers.get(FETCH_SITE).is_some_and(cross_site),
+        Method::OPTIONS => is_preflight(method, headers),
+        _ => false,
+    };
     if !refused || shared_origin(config, headers).is_some() {
         return Ok(());
     }
@@ -109,7 +111,7 @@ fn shared_origin<'a>(config: &Config, headers: &'a HeaderMap) -> Option<&'a Head
     known.then_some(origin)
 }
 
-/// Whether a body that is not labelled as gzip is taken as it is: a page needs nobody's leave for such a body, and a small one
+/// Whether a body that is not labelled as gzip is taken as it is: a page needs no permission for such a body, and a small one
 /// can become a large one. A forwarding host takes the label off, so that it proves nothing there.
 pub(super) fn needs_label(config: &Config, headers: &HeaderMap) -> bool {
     !config.hosted && headers.contains_key(header::ORIGIN)

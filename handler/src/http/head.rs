@@ -98,7 +98,7 @@ impl Head {
             json_only: false,
             is_envelope: false,
             paths: Paths::BelowPrefix,
-            has_code: query.contains("code="),
+            has_code: !query.is_empty() && query.contains("code="),
         }
     }
 

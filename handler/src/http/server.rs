@@ -103,6 +103,11 @@ pub(crate) async fn serve(
     }
     drop(listener);
     stopping.store(true, Ordering::Relaxed);
+    end(workers, connections, grace).await;
+}
+
+/// Waits for requests in flight, at most `grace`.
+async fn end(workers: &Workers, connections: GracefulShutdown, grace: Duration) {
     let ending = async {
         let last = Instant::now() + LAST_REQUESTS;
         while workers.connections() > 0 && Instant::now() < last {
