@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::members::{Members, Name, Names, READ};
+use super::members::{Members, Name, Names, READ, mended};
 use super::value::{Known, first_of};
 use crate::protocol::Source;
 use crate::telemetry::traces::Origin;
@@ -135,8 +135,11 @@ impl<'a> Metadata<'a> {
         if self.forgeable.contains(name) {
             return None;
         }
-        let text = self.members.0.get(&name)?.get();
-        Some(serde_json::from_str::<String>(text).map_or(Cow::Borrowed(text), Cow::Owned))
+        let text = mended(Cow::Borrowed(self.members.0.get(&name)?.get()));
+        Some(match serde_json::from_str::<String>(&text) {
+            Ok(inner) => mended(Cow::Owned(inner)),
+            Err(_) => text,
+        })
     }
 }
 
@@ -259,6 +262,21 @@ mod tests {
     fn read<T>(metadata: Value, see: impl FnOnce(&Members<'_>) -> T) -> T {
         let text = metadata.to_string();
         see(&Members::read(text.as_bytes()))
+    }
+
+    #[test]
+    fn half_a_pair_elsewhere_leaves_the_model_its_name() {
+        for text in [
+            r#"{"ApplicationProperties":{"model":"iris","x":"\ud800"}}"#,
+            r#"{"ApplicationProperties":{"\udc00":1,"model":"iris"}}"#,
+            r#"{"\ud800":1,"ApplicationProperties":{"model":"iris"}}"#,
+            r#"{"ApplicationProperties":"{\"model\":\"iris\",\"x\":\"\\ud800\"}"}"#,
+            r#"{"ApplicationProperties":"{\"model\":\"iris\",\"x\":\"\ud800\"}"}"#,
+        ] {
+            let members = Members::read(text.as_bytes());
+            let delivery = Metadata::new(&members).single(Source::ServiceBus);
+            assert_eq!(delivery.model.as_deref(), Some("iris"), "{text}");
+        }
     }
 
     #[test]

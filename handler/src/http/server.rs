@@ -25,6 +25,7 @@ use super::guard::{self, Sharing};
 use super::head::Head;
 use super::reply::{Reply, to_response};
 use super::request;
+use super::route::Paths;
 use super::share;
 use super::upload::Upload;
 use super::workers::Workers;
@@ -198,6 +199,9 @@ async fn guarded<B: Buf + Send + 'static>(
         checked.is_ok()
     });
     head.is_envelope = function.is_some();
+    if !app.config.hosted {
+        head.paths = Paths::AtRootToo;
+    }
     if guard::needs_label(&app.config, &headers) {
         head.content_encoding.get_or_insert("identity".to_owned());
     }
