@@ -15,10 +15,10 @@ Try it from another terminal:
 
 It answers [[...]], a vector of 384 numbers. Once more, and the header X-Cache says HIT. Or in Python, after pip install openai:
 
-  from openai import OpenAI
-  client = OpenAI(base_url="http://127.0.0.1:$port/api/score/v1", api_key="none")
-  answer = client.embeddings.with_raw_response.create(model="minilm", input=["The ferry leaves at noon."])
-  print(answer.headers["x-cache"], answer.elapsed, answer.parse().data[0].embedding[:3])
+from openai import OpenAI
+client = OpenAI(base_url="http://127.0.0.1:$port/api/score/v1", api_key="none")
+answer = client.embeddings.with_raw_response.create(model="minilm", input=["The ferry leaves at noon."])
+print(answer.headers["x-cache"], answer.elapsed, answer.parse().data[0].embedding[:3])
 
 Ctrl-C ends the server.
 

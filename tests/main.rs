@@ -52,6 +52,7 @@ mod package;
 mod page;
 mod pictures;
 mod protocol_cases;
+mod quotes;
 mod recorded_requests;
 mod redis_connection;
 mod redis_selftest;

@@ -118,6 +118,16 @@ async fn other_paths_and_errors_stay_as_they_are() {
         assert_eq!(answer.header("content-security-policy"), None);
         answer.json();
     }
+    // Only a page takes the key out of the address bar.
+    for path in ["/api/score/nope?code=k", "/api/score/nope?a=b&code=k"] {
+        let answer = host.http("GET", path, &browser, b"").await;
+        let answer = answer.expect_status(404);
+        let content_type = answer.header("content-type");
+        assert_eq!(content_type, Some("text/html; charset=utf-8"));
+        assert!(answer.header("content-security-policy").is_some());
+        let program = host.http("GET", path, &[], b"").await;
+        assert_eq!(program.at("/error/code"), "unknown_model");
+    }
     let scored = host
         .http("POST", PATHS[0], &browser, br#"{"data": []}"#)
         .await;

@@ -243,7 +243,8 @@ async fn metadata_says_what_becomes_of_texts() {
     let expected = json!({
         "task": "embedding", "tokenizer": "WordPiece", "pooling": "mean", "normalize": true, "dimensions": 4,
         "max_dimensions": 8, "max_tokens": 32, "max_chars": 2048, "truncate": "left", "prompt": "it is ",
-        "prompts": { "query": "it is " }, "batch_tokens": 128, "shared_runs": null,
+        "prompts": { "query": "it is " }, "batch_tokens": 128, "max_texts": 2048, "store": "float32",
+        "shared_runs": null,
     });
     assert_eq!(text, expected);
     let body = json!({ "data": ["the cat"] }).to_string();
@@ -410,5 +411,45 @@ fn folders_as_the_hub_has_them_are_checked_and_served_from_below() {
     assert!(
         said.contains("64 tokens at most (WordPiece), cut: right; pooling cls; 8 dimensions"),
         "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_in_half_the_bytes_are_the_same_on_misses_and_hits() {
+    let app = AppRoot::new();
+    let folder = app.path().join("models/tiny");
+    copy(&tiny(), &folder);
+    fs::write(
+        folder.join("model.toml"),
+        "[text]\nstore = \"float16\"\nmax_texts = 5",
+    )
+    .unwrap();
+    let host = in_process::start(&app, []).await;
+    let body = json!({ "data": texts() }).to_string();
+    let ask = async |cache: &str| {
+        let answer = host
+            .http("POST", "/api/score", &[JSON], body.as_bytes())
+            .await;
+        let answer = answer.expect_status(200);
+        assert_eq!(answer.header("x-cache"), Some(cache));
+        answer.json()
+    };
+    let miss = ask("MISS").await;
+    assert_eq!(miss, ask("HIT").await);
+    for (vector, row) in miss.as_array().unwrap().iter().zip(expected()) {
+        let exact = row["vector"].as_array().unwrap().iter();
+        for (rounded, exact) in vector.as_array().unwrap().iter().zip(exact) {
+            let difference = rounded.as_f64().unwrap() - exact.as_f64().unwrap();
+            assert!(difference.abs() < 1e-3, "{difference}");
+        }
+    }
+    let body = json!({ "data": vec!["a"; 6] }).to_string();
+    let answer = host
+        .http("POST", "/api/score", &[JSON], body.as_bytes())
+        .await;
+    let error = answer.expect_status(400).json().to_string();
+    assert!(
+        error.contains("6 texts in one request; at most 5 are accepted"),
+        "{error}"
     );
 }

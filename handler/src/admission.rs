@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use score::{Backoff, InferenceResponse, NamedTensor, Scorer, TextOptions};
 use tokio::sync::SemaphorePermit;
@@ -14,7 +15,7 @@ use tokio::time::{sleep, timeout_at};
 use tracing::{Span, debug, error};
 
 use crate::counters::Counters;
-use crate::limits::{Decoding, Permits};
+use crate::limits::{Decoding, Given, Permits};
 use crate::models::{Models, NoModel, Registry, Wanted};
 use crate::problem::Problem;
 use crate::scoring::{self, Call, Scored, Settings};
@@ -101,7 +102,7 @@ impl<'a> Visit<'a> {
         &mut self,
         when_full: WhenFull,
         call: Call<'_>,
-        body: &[u8],
+        body: Given<'_>,
     ) -> Result<Scored, Problem> {
         let Admission {
             scoring: settings,
@@ -149,11 +150,14 @@ impl<'a> Visit<'a> {
         &mut self,
         deadline: tokio::time::Instant,
         call: Call<'_>,
-        body: &[u8],
+        body: &Bytes,
     ) -> Result<Scored, Problem> {
         let mut pauses = PAUSES;
         loop {
-            let attempt = timeout_at(deadline, self.score(WhenFull::Wait, call, body));
+            let attempt = timeout_at(
+                deadline,
+                self.score(WhenFull::Wait, call, Given::Shared(body.clone())),
+            );
             let problem = match attempt.await {
                 Ok(Err(problem)) if problem.is_temporary() => problem,
                 Ok(outcome) => return outcome,

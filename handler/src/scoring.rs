@@ -1,6 +1,7 @@
 //! Body in, body out: the one way that requests, messages and blobs take to a model and back.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use score::{
@@ -8,11 +9,11 @@ use score::{
     ModelMetadata, NamedTensor, ScoreError, Scorer, TextOptions, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
-use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits, Unpacked};
+use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits};
 
 use crate::blocking;
 use crate::features;
-use crate::limits::Decoding;
+use crate::limits::{Charge, Decoding, Given};
 use crate::problem::Problem;
 
 /// Answers from this size on are written beside the other work of their thread.
@@ -59,6 +60,8 @@ pub(crate) struct Scored {
     pub(crate) cache: CacheOutcome,
     /// Where the time went.
     pub(crate) times: Times,
+    /// The memory of the answer, to be held until that is written.
+    pub(crate) held: Charge,
 }
 
 /// Where the time of one body went.
@@ -102,24 +105,14 @@ impl Times {
 pub(crate) async fn score(
     (settings, decoding): (&Settings, &Decoding),
     store: Option<&FeatureStore>,
-    scorer: &Scorer,
+    scorer: &Arc<Scorer>,
     call: Call<'_>,
-    body: &[u8],
+    body: Given<'_>,
 ) -> Result<Scored, Problem> {
     let metadata = scorer.metadata();
     let start = Instant::now();
-    let max_bytes = settings.limits.max_bytes;
-    let (turn, unpacked) = match Decoding::small(body, call.declared, max_bytes) {
-        Some(unpacked) => (None, unpacked),
-        None => {
-            // In a box: what only large bodies need would be copied with the future of every request.
-            let (turn, unpacked) = Box::pin(decoding.turn(body, call.declared, max_bytes)).await?;
-            (Some(turn), unpacked)
-        }
-    };
-    let body = decode(settings.limits, metadata, call, body, unpacked)?;
-    // Until the answer is encoded.
-    let _room = turn.map(|turn| turn.end(body.bytes()));
+    let (body, mut held) = decode(settings.limits, decoding, scorer, call, body).await?;
+    held.settle(scoring_bytes(&body, metadata))?;
     let decode = start.elapsed();
 
     let start = Instant::now();
@@ -141,7 +134,9 @@ pub(crate) async fn score(
     })?;
 
     let start = Instant::now();
+    held.reach(wire::response_bytes(&form, metadata, &response))?;
     let answer = encode(&form, metadata, call, &response)?;
+    held.settle(answer.body.len())?;
     let end = Instant::now();
     let times = Times {
         decode,
@@ -161,6 +156,7 @@ pub(crate) async fn score(
         by_position,
         cache: response.cache,
         times,
+        held,
     };
     log(settings, call, &metadata.name, response.rows, &scored);
     Ok(scored)
@@ -196,21 +192,37 @@ pub(crate) async fn score_as_stored(
     Ok(response)
 }
 
-/// The tensors of a body, or the keys of its rows.
-fn decode(
+/// The tensors of a body, or the keys of its rows, and the memory that reading them took.
+async fn decode(
     limits: Limits,
-    metadata: &ModelMetadata,
+    decoding: &Decoding,
+    scorer: &Arc<Scorer>,
     call: Call<'_>,
-    body: &[u8],
-    unpacked: Unpacked,
-) -> Result<Body, Problem> {
-    let large = body.len() >= blocking::LARGE_BYTES || wire::is_packed(body);
-    let body = info_span!("decode", score.bytes = body.len()).in_scope(|| {
-        blocking::apart_if(large, || {
-            wire::decode_unpacked(body, unpacked, call.declared, metadata, limits)
-        })
+    body: Given<'_>,
+) -> Result<(Body, Charge), Problem> {
+    let scorer = scorer.clone();
+    let span = info_span!("decode", score.bytes = body.bytes().len());
+    let read = decoding.read(body, call.declared, move |body, declared, watch| {
+        span.in_scope(|| wire::decode_watched(body, declared, scorer.metadata(), limits, watch))
     });
-    body.map_err(|error| Problem::from_payload(error, limits.max_bytes))
+    let (body, held) = read.await?;
+    let body = body.map_err(|error| Problem::from_payload(error, limits.max_bytes))?;
+    Ok((body, held))
+}
+
+/// What a row costs beside its values where rows are cut apart: its key, what is looked up and what is stored for it.
+const ROW_BYTES: usize = 512;
+
+/// What a body takes while it is scored: its tensors, a copy of the rows that are not remembered, and a copy of those that share
+/// a run.
+fn scoring_bytes(body: &Body, metadata: &ModelMetadata) -> usize {
+    const COPIES: usize = 3;
+    let rows = match metadata.character.rows.are_cut_apart() {
+        true => body.row_count(),
+        false => 0,
+    };
+    let tensors = body.bytes().saturating_mul(COPIES);
+    tensors.saturating_add(rows.saturating_mul(ROW_BYTES))
 }
 
 /// The answer in the dialect of its body.

@@ -2,6 +2,7 @@
 
 import { byId, element, show } from "./dom.ts";
 import type { Model } from "./model.ts";
+import { type Vectors, embeds, showVectors } from "./texts.ts";
 
 /** One output: a value for each row. */
 interface Column {
@@ -14,28 +15,56 @@ export interface Answered {
   headers: Headers;
   /** From sending to the last byte, seen from here. */
   milliseconds: number;
+  /** What was asked for, if it was written as texts. */
+  texts: string[] | null;
 }
 
 const MAX_TABLE_ROWS = 100;
 const MAX_BARS = 100;
 
-export function showAnswer(model: Model, { text, headers, milliseconds }: Answered): void {
+export function showAnswer(model: Model, { text, headers, milliseconds, texts }: Answered): void {
   const columns = readColumns(parse(text), model.answers_with);
+  const vectors = embeds(model) ? readVectors(columns) : null;
+  if (vectors) {
+    emptyAnswer();
+    const label = vectors.rows.length === 1 ? "1 vector" : `${vectors.rows.length} vectors`;
+    writeHeadline(label, vectors.rows.length, headers.get("x-cache"), milliseconds);
+    showVectors(vectors, texts);
+    showRest(text, headers, milliseconds);
+    return;
+  }
   const candidates = columns.map(readBars).filter((found) => found !== null);
   const bars = candidates.find(({ areShares }) => areShares) ?? candidates[0] ?? null;
   showHeadline(model, columns, bars, headers.get("x-cache"), milliseconds);
   showBars(model, bars, columns[0]?.rows.length ?? 0);
   showTable(columns);
+  showRest(text, headers, milliseconds);
+}
+
+function showRest(text: string, headers: Headers, milliseconds: number): void {
   showTiming(headers.get("server-timing"), milliseconds);
   byId("raw").textContent = text;
   byId("raw-part").hidden = false;
 }
 
-export function clearAnswer(): void {
-  byId("headline").replaceChildren("Nothing sent yet.");
-  for (const id of ["bars", "table", "timing", "reading"]) byId(id).replaceChildren();
+/** No answer, and why: none stays beside an error that came after it. */
+export function clearAnswer(why = "Nothing sent yet."): void {
+  emptyAnswer();
+  byId("headline").replaceChildren(why);
+}
+
+function emptyAnswer(): void {
+  for (const id of ["bars", "table", "vectors", "timing", "reading"]) byId(id).replaceChildren();
   byId("table").hidden = true;
   byId("raw-part").hidden = true;
+}
+
+/** The rows of numbers, with what else is told of them. */
+function readVectors(columns: Column[]): Vectors | null {
+  const isVector = (row: unknown): row is number[] => Array.isArray(row) && row.every((value) => typeof value === "number");
+  const named = (name: string) => columns.find((column) => column.name === name)?.rows ?? [];
+  const rows = (columns.find(({ rows: [first] }) => isVector(first))?.rows ?? []).filter(isVector);
+  return rows.length > 0 ? { rows, tokens: named("tokens"), truncated: named("truncated") } : null;
 }
 
 /** Whole numbers beyond 2^53 stay as their digits, where the browser hands out the source: as numbers they were rounded. */
@@ -126,16 +155,19 @@ function showHeadline(
   const first = scalar?.rows[0];
   const likeliest = bars?.areShares ? classNames(model, bars)[bars.values.indexOf(Math.max(...bars.values))] : undefined;
   const label = typeof first === "number" ? (model.labels?.[first] ?? String(first)) : (first ?? likeliest ?? "answered");
-  const parts: Node[] = [element("strong", { id: "label" }, String(label))];
+  writeHeadline(String(label), columns[0]?.rows.length ?? 0, cache, milliseconds);
+}
+
+function writeHeadline(label: string, rows: number, cache: string | null, milliseconds: number): void {
+  const parts: Node[] = [element("strong", { id: "label" }, label)];
   // Beside the board too, as a phone shows only one of the two.
-  const beside: Node[] = [element("strong", {}, String(label))];
+  const beside: Node[] = [element("strong", {}, label)];
   if (cache) {
     const kind = { class: cache.startsWith("HIT") ? "badge hit" : "badge" };
     parts.push(element("span", { ...kind, id: "cache" }, `X-Cache: ${cache}`));
     beside.push(element("span", kind, cache));
   }
   byId("reading").replaceChildren(...beside);
-  const rows = columns[0]?.rows.length ?? 0;
   parts.push(element("span", { class: "quiet" }, `${rows} ${rows === 1 ? "row" : "rows"}, ${milliseconds.toFixed(1)} ms`));
   byId("headline").replaceChildren(...parts);
 }

@@ -10,6 +10,7 @@ import { type Catalogue, type Model, type TensorSpec, describe, loadCatalogue, l
 import { type Grey, scale, toValues } from "./picture.ts";
 import { Refusal, Server, place, takeKey } from "./server.ts";
 import { LANGUAGES, type Language, snippet } from "./snippets.ts";
+import { describeTexts, embeds, forgetVectors, readTexts, writeTexts } from "./texts.ts";
 
 /** Larger pictures are too much for an editor; they can be sent as files. */
 const MAX_DRAWN_SIDE = 64;
@@ -22,12 +23,15 @@ const key = byId<HTMLInputElement>("key");
 const models = byId<HTMLSelectElement>("models");
 const dialect = byId<HTMLSelectElement>("dialect");
 const body = byId<HTMLTextAreaElement>("body");
+const texts = byId<HTMLTextAreaElement>("texts");
 const file = byId<HTMLInputElement>("file");
 const language = byId<HTMLSelectElement>("language");
 const picturePreview = byId<HTMLImageElement>("preview");
 
+// Before anything that may fail.
+const sentKey = takeKey();
 const { base, model: named } = place();
-const server = new Server(base, takeKey());
+const server = new Server(base, sentKey);
 const figures = new Figures(server);
 const board = new Board(drawn);
 
@@ -102,8 +106,13 @@ function present(shown: Model): void {
     const { width, height } = shown.picture;
     preview({ width, height, shades: new Float64Array(width * height) });
   }
+  byId("writing").hidden = !embeds(shown);
+  const languages = Object.entries(LANGUAGES).filter(([name]) => name !== "openai" || embeds(shown));
+  const isOffered = languages.some(([name]) => name === language.value);
+  fillSelect(language, languages, isOffered ? language.value : "curl");
   detach();
   clearAnswer();
+  forgetVectors();
   showError(null);
   typed.clear();
   useSample();
@@ -116,6 +125,7 @@ function presentFacts(shown: Model): void {
     ["Inputs", list(shown.inputs)],
     ...(shown.optional_inputs.length > 0 ? [["Optional inputs", list(shown.optional_inputs)] as [string, string]] : []),
     ["Outputs", list(shown.outputs)],
+    ...(shown.text && embeds(shown) ? [["Texts", describeTexts(shown.text)] as [string, string]] : []),
     ["Answers with", shown.answers_with.join(", ")],
     ["Rows", `${shown.rows.treated}: ${shown.rows.reason}`],
     ["Deterministic", shown.deterministic === null ? "not known" : shown.deterministic ? "yes" : "no"],
@@ -132,6 +142,23 @@ function useSample(): void {
   if (!model) return;
   values = sampleValues(model);
   typed.delete(chosenDialect());
+  if (embeds(model)) texts.value = writeTexts(writtenTexts() ?? []);
+  writeBody();
+}
+
+/** The texts that the body says, unless it was typed or comes from a file. */
+function writtenTexts(): string[] | null {
+  const [input] = model?.inputs ?? [];
+  const own = model && input && embeds(model) && !attached && !typed.has(chosenDialect());
+  return own ? ((values?.[input.name] as string[] | undefined) ?? null) : null;
+}
+
+function takeTexts(): void {
+  const [input] = model?.inputs ?? [];
+  if (!input) return;
+  values = { [input.name]: readTexts(texts.value) };
+  detach();
+  typed.clear();
   writeBody();
 }
 
@@ -150,6 +177,7 @@ function writeSnippet(): void {
     contentType: attached ? contentType(attached) : bodyType(),
     body: attached ? { file: attached.name } : { text: body.value },
     withKey: server.key !== "",
+    embeddings: { baseUrl: `${location.origin}${server.base}/v1`, model: model.name, texts: writtenTexts() ?? readTexts(texts.value) },
   });
 }
 
@@ -218,6 +246,7 @@ async function score(): Promise<void> {
   const turn = ++sent;
   const what = attached ?? body.value;
   const type = attached ? contentType(attached) : bodyType();
+  const written = writtenTexts();
   byId("answer").setAttribute("aria-busy", "true");
   const start = performance.now();
   try {
@@ -226,9 +255,11 @@ async function score(): Promise<void> {
     const milliseconds = performance.now() - start;
     if (turn !== sent || asked !== model) return;
     showError(null);
-    showAnswer(asked, { text, headers: response.headers, milliseconds });
+    showAnswer(asked, { text, headers: response.headers, milliseconds, texts: written });
   } catch (error) {
-    if (turn === sent && asked === model) showError(message(error));
+    if (turn !== sent || asked !== model) return;
+    clearAnswer("No answer.");
+    showError(message(error));
   } finally {
     if (turn === sent) byId("answer").setAttribute("aria-busy", "false");
   }
@@ -277,6 +308,7 @@ byId("detach").addEventListener("click", () => {
   body.focus();
 });
 takeDrops(byId("request"), (dropped) => void attach(dropped));
+texts.addEventListener("input", takeTexts);
 body.addEventListener("input", () => {
   typed.set(chosenDialect(), body.value);
   writeSnippet();
@@ -288,7 +320,6 @@ byId("request").addEventListener("keydown", (event) => {
     void score();
   }
 });
-fillSelect(language, Object.entries(LANGUAGES), "curl");
 language.addEventListener("change", writeSnippet);
 byId("copy").addEventListener("click", () => void copy());
 showSections();

@@ -21,6 +21,17 @@ export interface Picture {
   std: number[];
 }
 
+/** What becomes of a text. */
+export interface TextModel {
+  task: string;
+  tokenizer: string;
+  pooling: string;
+  normalize: boolean;
+  dimensions: number;
+  max_tokens: number;
+  truncate: string;
+}
+
 export interface Model {
   name: string;
   version: string;
@@ -34,6 +45,7 @@ export interface Model {
   memoized: boolean;
   labels?: string[];
   picture?: Picture;
+  text?: TextModel;
   sample_request: { data: unknown } | null;
   cache?: { policy: string };
 }

@@ -6,7 +6,16 @@ const ADDRESS = /^(.*?\/api\/score)(?:\/([^/]+))?\/?$/i;
 export function place(): { base: string; model: string | null } {
   const found = ADDRESS.exec(location.pathname);
   const model = found?.[2];
-  return { base: found?.[1] ?? "/api/score", model: model === undefined ? null : decodeURIComponent(model) };
+  return { base: found?.[1] ?? "/api/score", model: model === undefined ? null : decoded(model) };
+}
+
+/** The text of a part of the address; as it stands there if it is not the escaped form of any text. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 /** Takes the Functions key out of the address, so that neither history nor a shared link holds it. */

@@ -1,6 +1,6 @@
 // The same call as code. The Functions key never stands in it: it is read from the environment.
 
-export const LANGUAGES = { curl: "curl", python: "Python", csharp: "C#" } as const;
+export const LANGUAGES = { curl: "curl", openai: "Python with openai", python: "Python", csharp: "C#" } as const;
 export type Language = keyof typeof LANGUAGES;
 
 export interface Call {
@@ -9,6 +9,8 @@ export interface Call {
   /** The text of the body, or the name of the file that holds it. */
   body: { text: string } | { file: string };
   withKey: boolean;
+  /** The same for OpenAI's client, for models that answer vectors of texts. */
+  embeddings: { baseUrl: string; model: string; texts: string[] };
 }
 
 const VARIABLE = "FUNCTIONS_KEY";
@@ -23,6 +25,8 @@ export function snippet(language: Language, call: Call): string {
   switch (language) {
     case "curl":
       return curl(call);
+    case "openai":
+      return openai(call);
     case "python":
       return python(call);
     case "csharp":
@@ -66,6 +70,19 @@ function python({ url, contentType, body, withKey }: Call): string {
     `request = urllib.request.Request(${literal(url)}, body, headers)`,
     "with urllib.request.urlopen(request) as answer:",
     "    print(answer.headers[\"x-cache\"], answer.read().decode())",
+  ].join("\n");
+}
+
+function openai({ embeddings: { baseUrl, model, texts }, withKey }: Call): string {
+  const key = withKey ? `, default_headers={"x-functions-key": os.environ["${VARIABLE}"]}` : "";
+  return [
+    ...(withKey ? ["import os"] : []),
+    "from openai import OpenAI",
+    "",
+    `client = OpenAI(base_url=${literal(baseUrl)}, api_key="none"${key})`,
+    `answer = client.embeddings.create(model=${literal(model)}, input=[${texts.map(literal).join(", ")}])`,
+    "for row in answer.data:",
+    "    print(len(row.embedding), row.embedding[:4])",
   ].join("\n");
 }
 

@@ -7,6 +7,16 @@ import { answered, openPage, startBrowser, startHandler } from "./handler.mjs";
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SIZES = { phone: { width: 360, height: 740 }, desktop: { width: 1280, height: 900 } };
 
+async function assertAccessible(page, viewport) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  const grave = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  const told = grave.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`);
+  assert.deepEqual(told, []);
+  const widest = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(widest <= viewport.width, `${widest} pixels wide`);
+}
+
 describe("accessibility", { timeout: 120_000 }, () => {
   let handler, browser;
   before(async () => {
@@ -27,13 +37,18 @@ describe("accessibility", { timeout: 120_000 }, () => {
         await page.getByRole("button", { name: "Pause figures" }).click();
         await page.fill("#body", "{");
         await answered(page, () => page.click("#send"));
-        await page.evaluate(AXE);
-        const { violations } = await page.evaluate(() => globalThis.axe.run());
-        const grave = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-        const told = grave.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`);
-        assert.deepEqual(told, []);
-        const widest = await page.evaluate(() => document.documentElement.scrollWidth);
-        assert.ok(widest <= viewport.width, `${widest} pixels wide`);
+        await assertAccessible(page, viewport);
+        await close();
+      });
+
+      it(`has none with texts on a ${size} in ${colorScheme}`, async () => {
+        const options = { viewport, colorScheme, reducedMotion: "reduce" };
+        const { page, close } = await openPage(browser, `${handler.address}/api/score/tiny`, options);
+        await page.fill("#texts", `the cat\n${"longer".repeat(40)}`);
+        await answered(page, () => page.click("#send"));
+        await page.locator("#vectors canvas").first().waitFor();
+        await page.getByRole("button", { name: "Pause figures" }).click();
+        await assertAccessible(page, viewport);
         await close();
       });
     }

@@ -50,6 +50,7 @@ export async function startHandler(settings = {}) {
     mkdirSync(join(root, "models", name), { recursive: true });
     copyFileSync(join(repository, `tests/data/models/${name}.onnx`), join(root, "models", name, "model.onnx"));
   }
+  symlinkSync(join(repository, "tests/data/text/tiny"), join(root, "models/tiny"));
   mkdirSync(join(root, "models/broken"));
   writeFileSync(join(root, "models/broken/model.onnx"), "no model at all");
   const port = await freePort();
@@ -68,10 +69,10 @@ export async function startHandler(settings = {}) {
   return { address: `http://127.0.0.1:${port}`, stop };
 }
 
-export async function startBrowser() {
+export async function startBrowser(...more) {
   const executablePath = needed(process.env.CHROMIUM ?? "/usr/bin/chromium", "apt-get install chromium");
   // As root, which containers run tests as, Chromium starts without its sandbox only.
-  return chromium.launch({ executablePath, args: process.getuid?.() === 0 ? ["--no-sandbox"] : [] });
+  return chromium.launch({ executablePath, args: [...(process.getuid?.() === 0 ? ["--no-sandbox"] : []), ...more] });
 }
 
 /** A page, and what went wrong in it: script errors, console errors, violations of the policy. */

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -65,6 +66,8 @@ describe("the page", { timeout: 120_000 }, () => {
     const first = await readAnswer(page);
     assert.equal(first.label, "7");
     assert.equal(first.cache, "X-Cache: MISS");
+    assert.equal(await page.locator("#writing").isVisible(), false);
+    assert.equal(await page.locator("#language option[value=openai]").count(), 0);
     assert.equal(first.shares.length, 10);
     assert.equal(first.shares.indexOf(Math.max(...first.shares)), 7);
     assert.ok(first.shares[7] > 80, `${first.shares}`);
@@ -361,6 +364,57 @@ describe("the page", { timeout: 120_000 }, () => {
     await close();
   });
 
+  it("shows the vectors of texts, and how near they are", async () => {
+    const { page, faults, close } = await openModel("/api/score/tiny");
+    assert.equal(await page.locator("#drawing").isVisible(), false);
+    await page.fill("#texts", "the red dog\n\nthe red dog\nan invoice for käse 🧀");
+    for (const cache of ["X-Cache: MISS", "X-Cache: HIT"]) {
+      const sent = await answered(page, () => page.locator("#texts").press("Control+Enter"));
+      assert.deepEqual(JSON.parse(sent.request().postData()).inputs[0].data, ["the red dog", "the red dog", "an invoice for käse 🧀"]);
+      assert.equal(await page.locator("#label").textContent(), "3 vectors");
+      assert.equal(await page.locator("#cache").textContent(), cache);
+      const [first, second, third] = await page.locator("#vectors li").allTextContents();
+      assert.match(first, /^the red dog8 dimensions, norm 1\.0000, .*5 tokens/);
+      assert.match(second, /cosine to the one before 1\.0000/);
+      assert.match(third, /^an invoice for käse 🧀8 dimensions, norm 1\.0000, cosine to the one before 0\.\d{4}/);
+    }
+    const drawn = (canvas) => canvas.width === 8 && canvas.getContext("2d").getImageData(0, 0, 8, 1).data.some((shade) => shade > 0);
+    assert.ok(await page.locator("#vectors canvas").first().evaluate(drawn));
+    assert.match(await page.locator("#vectors canvas").first().getAttribute("aria-label"), /^Numbers from -0\.\d+ to 0\.\d+$/);
+    // One after another.
+    await page.fill("#texts", "the red dog");
+    await answered(page, () => page.click("#send"));
+    assert.equal(await page.locator("#label").textContent(), "1 vector");
+    assert.match(await page.locator("#vectors li").textContent(), /cosine to the one before 0\.\d{4}/);
+    // A list has room for line breaks; a long text is cut.
+    await page.fill("#texts", JSON.stringify(["two\nlines", "invoice ".repeat(50)]));
+    const sent = await answered(page, () => page.click("#send"));
+    assert.deepEqual(JSON.parse(sent.request().postData()).inputs[0].data[0], "two\nlines");
+    await page.selectOption("#language", "openai");
+    const code = await page.locator("#snippet").textContent();
+    assert.ok(code.includes(`base_url="${handler.address}/api/score/v1"`) && code.includes('model="tiny", input=["two\\nlines", '), code);
+    assert.match(await page.locator("#facts").textContent(), /32 tokens at most \(WordPiece\), cut: right; pooling mean; 8 dimensions, normalized/);
+    assert.match(await page.locator("#vectors li").nth(1).textContent(), /32 tokens, cut to the model's limit/);
+    assertNoFaults(faults);
+    await close();
+  });
+
+  it("leaves no answer beside an error that came after it", async () => {
+    const { page, close } = await openModel("/api/score/tiny");
+    await page.fill("#texts", "the cat");
+    await answered(page, () => page.click("#send"));
+    await page.fill("#body", '{"data": [1');
+    await answered(page, () => page.click("#send"));
+    assert.match(await page.locator("#request").getByRole("alert").textContent(), /400/);
+    assert.equal(await page.locator("#headline").textContent(), "No answer.");
+    for (const part of ["#vectors li", "#timing li", "#bars li"]) assert.equal(await page.locator(part).count(), 0, part);
+    for (const part of ["#table", "#raw-part"]) assert.equal(await page.locator(part).isVisible(), false, part);
+    await page.fill("#texts", "the cat");
+    await answered(page, () => page.click("#send"));
+    assert.equal(await page.locator("#label").textContent(), "1 vector");
+    await close();
+  });
+
   it("keeps the Functions key out of the address, the code and storage", async () => {
     const secret = "s3cr3t+key/with=signs";
     const seen = [];
@@ -390,6 +444,74 @@ describe("the page", { timeout: 120_000 }, () => {
     const stored = await page.evaluate(() => localStorage.length + sessionStorage.length + document.cookie.length);
     assert.equal(stored, 0);
     await context.close();
+  });
+
+  it("takes the key out of the address where the page shows an error", async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    for (const [path, shown] of [["tulip?code=s3cr3t", "tulip"], ["%E0%A4%A?x=1&code=s3cr3t", "%E0%A4%A?x=1"], ["broken?code=s3cr3t", "broken"]]) {
+      await page.goto(`${handler.address}/api/score/${path}`);
+      await page.locator("#page-error").waitFor();
+      assert.equal(page.url(), `${handler.address}/api/score/${shown}`);
+    }
+    await context.close();
+  });
+
+  it("asks for the key where the handler wants one", async () => {
+    const keyed = await startHandler({ SCORE_API_KEYS: "first-key-0123456789" });
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    const address = `${keyed.address}/api/score/affine`;
+    assert.equal((await page.goto(address)).status(), 401);
+    const alert = page.locator("#page-error");
+    await alert.waitFor();
+    assert.match(await alert.textContent(), /^401 unauthorized: this server asks for a key/);
+    await page.getByLabel("Functions key").fill("first-key-0123456789");
+    await page.getByLabel("Functions key").press("Tab");
+    await page.locator("#facts dt").first().waitFor();
+    assert.ok(!(await alert.isVisible()));
+    assert.equal((await page.goto(`${address}?code=wrong`)).status(), 401);
+    await alert.waitFor();
+    assert.match(await alert.textContent(), /not one of this server's/);
+    assert.equal(page.url(), address);
+    assert.equal((await page.goto(`${address}?code=first-key-0123456789`)).status(), 200);
+    await context.close();
+    keyed.stop();
+  });
+
+  it("lets pages of listed origins call, and no others", async () => {
+    const page = createServer((_, answer) => answer.setHeader("content-type", "text/html").end("<title>app</title>"));
+    await new Promise((resolve) => page.listen(0, "127.0.0.1", resolve));
+    const origin = `http://app.example:${page.address().port}`;
+    const keyed = await startHandler({ SCORE_API_KEYS: "first-key-0123456789", SCORE_CORS_ORIGINS: origin });
+    // Another site, as far as the browser knows; and a name of that site's for this machine.
+    const app = await startBrowser("--host-resolver-rules=MAP app.example 127.0.0.1, MAP evil.example 127.0.0.1");
+    const call = async (from, url) => {
+      const tab = await app.newPage();
+      await tab.goto(from);
+      const found = await tab.evaluate(async ([url]) => {
+        try {
+          const headers = { "content-type": "application/json", authorization: "Bearer first-key-0123456789", "x-stainless-os": "Linux" };
+          const answer = await fetch(url, { method: "POST", headers, body: '{"data":[[1,2,3]]}' });
+          return [answer.status, await answer.text(), answer.headers.get("x-cache"), answer.headers.get("x-request-id") !== null];
+        } catch (error) {
+          return [0, error.name, null, false];
+        }
+      }, [url]);
+      await tab.close();
+      return found;
+    };
+    const target = `${keyed.address}/api/score/affine`;
+    assert.deepEqual(await call(origin, target), [200, "[[3.0,5.0,7.0]]", "MISS", true]);
+    const evil = origin.replace("app.", "evil.");
+    assert.deepEqual(await call(evil, target), [0, "TypeError", null, false]);
+    // A name that an attacker has moved to this address, so that the browser takes the page for the server's own.
+    const rebound = target.replace("127.0.0.1", "evil.example");
+    const tab = await app.newPage();
+    assert.equal((await tab.goto(rebound)).status(), 403);
+    await app.close();
+    page.close();
+    keyed.stop();
   });
 
   it("asks for the key where the host wants one", async () => {

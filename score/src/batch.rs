@@ -3,6 +3,7 @@
 mod job;
 mod queue;
 mod session;
+mod texts;
 mod wait;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use futures_util::TryFutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -24,6 +24,9 @@ pub(crate) use job::Ran;
 use queue::Queue;
 pub use session::BatchStats;
 use session::Session;
+#[cfg(test)]
+pub(crate) use texts::fake;
+pub(crate) use texts::{RanTexts, TextBatcher, TextResults, refusal};
 use wait::Wait;
 
 /// How work waits and travels.
@@ -168,10 +171,8 @@ impl Batcher {
             let inputs = Arranged {
                 tensors: tensors.map(|input| input.take_rows(&mine)).collect(),
                 given: Vec::new(),
-                text: inputs.text.clone(),
             };
-            let part = self.queued(inputs, mine.len(), place.clone());
-            part.map_err(move |error| error.at_rows(|row| Some(first + row)))
+            self.queued(inputs, mine.len(), place.clone())
         });
         let ran: Vec<Ran> = parts.buffered(self.sessions).try_collect().await?;
         let Some(first) = ran.first() else {

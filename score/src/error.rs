@@ -3,6 +3,33 @@
 use std::fmt;
 use std::time::Duration;
 
+/// Characters of a sender's text that an error quotes.
+const MAX_QUOTED: usize = 200;
+
+/// What a sender made up, for an error text: in quotation marks, with escapes for control characters, and cut.
+pub fn quoted(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}
+
+/// The words of a library that quote what a sender made up: without their middle where they are long, because their end says
+/// what was expected and where.
+pub fn shortened(words: impl fmt::Display) -> String {
+    const KEPT: usize = MAX_QUOTED / 2;
+    let words = words.to_string();
+    let start = words.char_indices().nth(KEPT).map(|(end, _)| end);
+    let end = words.char_indices().rev().nth(KEPT).map(|(start, _)| start);
+    match (start, end) {
+        (Some(start), Some(end)) if words.len() > 2 * MAX_QUOTED && start < end => {
+            let (start, end) = (words.get(..start), words.get(end..));
+            [start.unwrap_or_default(), end.unwrap_or_default()].join(" ... ")
+        }
+        _ => words,
+    }
+}
+
 /// The kind of a [`ScoreError`]: what the edge of the program needs to choose a status and a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
@@ -58,6 +85,19 @@ pub enum ScoreError {
     /// The result was not ready in time.
     #[error("not scored within {0:?}")]
     TimedOut(Duration),
+    /// The results of all texts were not ready in time; those that were are stored.
+    #[error(
+        "not scored within {timeout:?}: {stored} of {texts} different texts are done and stored; send the request again for the \
+         rest, or send fewer texts at once"
+    )]
+    TextsTimedOut {
+        /// The time there was.
+        timeout: Duration,
+        /// Texts that are known now.
+        stored: usize,
+        /// All texts of the request that differ.
+        texts: usize,
+    },
     /// A bug or a failure of the runtime; details belong in the log.
     #[error("{0}")]
     Internal(String),
@@ -91,7 +131,7 @@ impl ScoreError {
                 ErrorCode::InvalidInput
             }
             Self::Overloaded => ErrorCode::Overloaded,
-            Self::TimedOut(_) => ErrorCode::Timeout,
+            Self::TimedOut(_) | Self::TextsTimedOut { .. } => ErrorCode::Timeout,
             Self::Internal(_) => ErrorCode::Internal,
         }
     }
@@ -139,4 +179,26 @@ pub enum LoadError {
         /// Line and meaning of the mistake.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_quoted_in_part() {
+        assert_eq!(quoted("a\n\u{1b}"), r#""a\n\u{1b}""#);
+        assert_eq!(
+            quoted(&"\u{e9}".repeat(201)),
+            format!("\"{}\"...", "\u{e9}".repeat(200))
+        );
+        let long = format!(
+            "invalid type: \"{}\", expected a number",
+            "\u{e9}".repeat(9000)
+        );
+        let shown = shortened(&long);
+        assert!(shown.starts_with("invalid type: \"") && shown.ends_with("expected a number"));
+        assert!(shown.chars().count() < 220, "{shown}");
+        assert_eq!(shortened("short"), "short");
+    }
 }

@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use crate::cache::{
     KeyMaker, ModelDigest, RowStack, UnitKey, can_encode, decode, encode_row, encode_whole,
 };
-use crate::signature::{Arranged, ModelSignature};
+use crate::signature::{Arranged, TensorSpec};
 use crate::tensor::{ElementType, Tensor};
 use crate::text::TextOptions;
 
@@ -59,8 +59,7 @@ impl Units {
 
     /// Takes the request as one unit that counts as `rows` rows.
     pub(crate) fn whole(model: ModelDigest, inputs: &Arranged, rows: usize) -> Self {
-        let maker = KeyMaker::for_whole(model, &inputs.tensors, &inputs.given);
-        let mut maker = maker.asking(&inputs.text);
+        let mut maker = KeyMaker::for_whole(model, &inputs.tensors, &inputs.given);
         Self {
             keys: vec![maker.whole(&inputs.tensors)],
             first_row: vec![0],
@@ -102,7 +101,6 @@ impl Units {
         Arranged {
             tensors: tensors.map(|input| input.take_rows(&rows)).collect(),
             given: Vec::new(),
-            text: inputs.text.clone(),
         }
     }
 
@@ -120,13 +118,13 @@ impl Units {
     }
 
     /// Puts the outputs of all rows together from the payloads of the distinct units. `None` if a payload is not what
-    /// the signature says or if rows have different shapes, which cannot be stacked.
+    /// `outputs` says or if rows have different shapes, which cannot be stacked.
     pub(crate) fn join(
         &self,
-        signature: &ModelSignature,
+        outputs: &[TensorSpec],
         payloads: &[Option<Bytes>],
     ) -> Option<Vec<Tensor>> {
-        let types = output_types(signature);
+        let types: Vec<ElementType> = outputs.iter().map(|o| o.element_type).collect();
         if self.whole {
             return decode(payloads.first()?.as_ref()?, &types);
         }
@@ -138,14 +136,10 @@ impl Units {
     }
 }
 
-fn output_types(signature: &ModelSignature) -> Vec<ElementType> {
-    signature.outputs.iter().map(|o| o.element_type).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signature::{Dim, TensorSpec};
+    use crate::signature::{Dim, ModelSignature};
     use crate::tensor::TensorData;
 
     fn signature() -> ModelSignature {
@@ -174,7 +168,7 @@ mod tests {
         assert_eq!(units.keys.len(), 2);
         let computed = units.payloads(&matrix(&[10., 11., 20., 21.]), 2).unwrap();
         let payloads: Vec<_> = computed.into_iter().map(Some).collect();
-        let joined = units.join(&signature(), &payloads).unwrap();
+        let joined = units.join(&signature().outputs, &payloads).unwrap();
         assert_eq!(joined, matrix(&[10., 11., 20., 21., 10., 11.]));
         assert_eq!(units.count_rows(|unit| unit == 0), 2);
     }
@@ -187,11 +181,16 @@ mod tests {
             &[Tensor::new(vec![1, 3], TensorData::Float32(vec![0.; 3])).unwrap()],
             0,
         );
-        let join =
-            |a: &Bytes, b: &Bytes| units.join(&signature(), &[Some(a.clone()), Some(b.clone())]);
+        let join = |a: &Bytes, b: &Bytes| {
+            units.join(&signature().outputs, &[Some(a.clone()), Some(b.clone())])
+        };
         assert!(join(&good, &good).is_some());
         assert!(join(&good, &wide).is_none());
         assert!(join(&good, &good.slice(..5)).is_none());
-        assert!(units.join(&signature(), &[Some(good), None]).is_none());
+        assert!(
+            units
+                .join(&signature().outputs, &[Some(good), None])
+                .is_none()
+        );
     }
 }

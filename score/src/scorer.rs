@@ -2,25 +2,27 @@
 
 mod load;
 mod recall;
+mod texts;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
-use crate::batch::{BatchLimits, BatchStats, Batcher, Ran};
+use crate::batch::{BatchLimits, BatchStats, Batcher, Ran, TextBatcher};
 use crate::cache::{Cache, ModelDigest};
 use crate::cost::{Available, CachePolicy, CostFigures, Costs, Decision, Plan};
 use crate::error::ScoreError;
 use crate::histogram::Times;
-use crate::model::{Character, Evidence, Model, ModelOptions};
+use crate::model::{Character, Evidence, Model, ModelOptions, TextModel, TextSession};
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 use crate::rows::Units;
-use crate::signature::{Arranged, ModelSignature, Rows};
+use crate::signature::{Arranged, ModelSignature, Rows, TensorSpec};
 use crate::tensor::{NamedTensor, Tensor, TensorData};
-use crate::text::TextMetadata;
+use crate::text::{TextMetadata, TextOptions};
 pub use load::check_options;
 use recall::Recall;
+use texts::Progress;
 
 /// How a model is run.
 #[derive(Debug, Clone, Copy)]
@@ -114,10 +116,20 @@ pub struct ScorerStats {
 pub struct Scorer {
     metadata: ModelMetadata,
     options: ScorerOptions,
-    batcher: Batcher,
+    engine: Engine,
+    /// The outputs as they are remembered.
+    stored: Vec<TensorSpec>,
     cache: Arc<Cache>,
     costs: Costs,
     stats: ScorerStats,
+}
+
+/// What computes.
+enum Engine {
+    /// The sessions of a model of tensors.
+    Tensors(Batcher),
+    /// Those of a text model.
+    Texts(TextBatcher),
 }
 
 impl Scorer {
@@ -136,18 +148,63 @@ impl Scorer {
         let stats = ScorerStats::default();
         let sessions = stats.batch.clone();
         let batcher = Batcher::start(&metadata.name, models, rows, options.batch, sessions)?;
+        Ok(Self::with_engine(
+            metadata,
+            Engine::Tensors(batcher),
+            options,
+            cache,
+            stats,
+        ))
+    }
+
+    /// The same for the sessions of a text model, which share `model`. `metadata` has to say what is known of the texts.
+    ///
+    /// # Errors
+    /// If the system starts no more threads.
+    pub fn start_texts(
+        metadata: ModelMetadata,
+        model: Arc<dyn TextModel>,
+        sessions: Vec<Box<dyn TextSession>>,
+        options: ScorerOptions,
+        cache: Arc<Cache>,
+    ) -> std::io::Result<Self> {
+        let stats = ScorerStats::default();
+        let (name, sessions_did) = (&metadata.name, stats.batch.clone());
+        let batcher = TextBatcher::start(name, model, sessions, options.batch, sessions_did)?;
+        Ok(Self::with_engine(
+            metadata,
+            Engine::Texts(batcher),
+            options,
+            cache,
+            stats,
+        ))
+    }
+
+    fn with_engine(
+        metadata: ModelMetadata,
+        engine: Engine,
+        options: ScorerOptions,
+        cache: Arc<Cache>,
+        stats: ScorerStats,
+    ) -> Self {
         let costs = Costs::new(match metadata.memoize {
             true => options.cache,
             false => CachePolicy::Off,
         });
-        Ok(Self {
+        let outputs = &metadata.signature.outputs;
+        let stored = match &metadata.text {
+            Some(text) => text.stored_outputs(outputs),
+            None => outputs.clone(),
+        };
+        Self {
             metadata,
             options,
-            batcher,
+            engine,
+            stored,
             cache,
             costs,
             stats,
-        })
+        }
     }
 
     /// What is known about the model.
@@ -172,7 +229,10 @@ impl Scorer {
 
     /// Rows that wait for a session or are in one.
     pub fn waiting_rows(&self) -> usize {
-        self.batcher.waiting_rows()
+        match &self.engine {
+            Engine::Tensors(batcher) => batcher.waiting_rows(),
+            Engine::Texts(batcher) => batcher.waiting_texts(),
+        }
     }
 
     /// Scores a request: all rows or none.
@@ -195,10 +255,20 @@ impl Scorer {
         &self,
         request: InferenceRequest,
     ) -> Result<InferenceResponse, ScoreError> {
-        let work = self.score_in_time(request);
-        match tokio::time::timeout(self.options.timeout, work).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(ScoreError::TimedOut(self.options.timeout)),
+        let timeout = self.options.timeout;
+        match &self.engine {
+            Engine::Tensors(_) => {
+                let work = self.score_in_time(request);
+                let outcome = tokio::time::timeout(timeout, work).await;
+                outcome.unwrap_or(Err(ScoreError::TimedOut(timeout)))
+            }
+            Engine::Texts(batcher) => {
+                let progress = Progress::default();
+                // In a box: the futures of other requests would be as large.
+                let work = Box::pin(self.score_texts(batcher, request, &progress));
+                let outcome = tokio::time::timeout(timeout, work).await;
+                outcome.unwrap_or_else(|_| Err(progress.timed_out(timeout)))
+            }
         }
     }
 
@@ -206,11 +276,8 @@ impl Scorer {
         &self,
         request: InferenceRequest,
     ) -> Result<InferenceResponse, ScoreError> {
-        let mut inputs = self.metadata.signature.arrange(request.inputs)?;
-        match &self.metadata.text {
-            None => refuse_nul(&self.metadata.signature, &inputs)?,
-            Some(known) => inputs.text = request.text.other_than(known),
-        }
+        let inputs = self.metadata.signature.arrange(request.inputs)?;
+        refuse_nul(&self.metadata.signature, &inputs)?;
         let independent = self.is_cuttable(&inputs);
         let rows = self.count_rows(&inputs, independent)?;
         let cache = match self.may_remember() {
@@ -273,7 +340,7 @@ impl Scorer {
     fn units(&self, inputs: &Arranged, rows: usize, by_rows: bool) -> Units {
         let digest = self.metadata.digest;
         match by_rows {
-            true => Units::of_rows(digest, &inputs.tensors, &inputs.text, rows),
+            true => Units::of_rows(digest, &inputs.tensors, &TextOptions::default(), rows),
             false => Units::whole(digest, inputs, rows),
         }
     }
@@ -334,20 +401,43 @@ impl Scorer {
             }
         }
         let rows = rows.map_or(1, |(_, rows)| rows);
-        let limit = self
-            .metadata
-            .options
-            .max_rows
-            .unwrap_or(self.options.max_rows);
+        let limit = self.row_limit();
         if rows > limit {
-            return Err(too_many_rows(rows, limit));
+            return Err(self.too_many_rows(rows, limit));
         }
         Ok(rows)
     }
 
+    /// Rows that one request may have.
+    fn row_limit(&self) -> usize {
+        let general = self.options.max_rows;
+        let texts = self.metadata.text.as_ref().map(|text| text.max_texts);
+        let own = self
+            .metadata
+            .options
+            .max_rows
+            .or(texts.map(|most| most.min(general)));
+        own.unwrap_or(general)
+    }
+
+    fn too_many_rows(&self, rows: usize, limit: usize) -> ScoreError {
+        match self.metadata.text {
+            None => too_many_rows(rows, limit),
+            Some(_) => ScoreError::invalid(
+                "inputs",
+                format!(
+                    "{rows} texts in one request; at most {limit} are accepted: send them in several requests"
+                ),
+            ),
+        }
+    }
+
     async fn run(&self, inputs: Arranged, rows: usize) -> Result<Ran, ScoreError> {
         let start = Instant::now();
-        let ran = self.batcher.run(inputs, rows).await?;
+        let Engine::Tensors(batcher) = &self.engine else {
+            return Err(ScoreError::Internal("texts have no tensors".to_owned()));
+        };
+        let ran = batcher.run(inputs, rows).await?;
         self.costs.ran(ran.rows, ran.infer, start.elapsed());
         self.stats.computed_rows.inc_by(rows as u64);
         Ok(ran)

@@ -4,7 +4,6 @@ use std::fmt;
 
 use crate::error::ScoreError;
 use crate::tensor::{ElementType, NamedTensor, Tensor};
-use crate::text::TextOptions;
 
 /// One axis of a declared shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,8 +234,6 @@ pub(crate) struct Arranged {
     pub(crate) tensors: Vec<Tensor>,
     /// Which optional inputs were given, as ascending indices into [`ModelSignature::optional`].
     pub(crate) given: Vec<usize>,
-    /// What the request asks of a text model.
-    pub(crate) text: TextOptions,
 }
 
 impl ModelSignature {
@@ -336,7 +333,6 @@ impl ModelSignature {
         Ok(Arranged {
             given: optional.collect(),
             tensors: slots.into_iter().flatten().collect(),
-            text: TextOptions::default(),
         })
     }
 }

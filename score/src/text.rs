@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-use crate::tensor::{NamedTensor, Tensor, TensorData};
+use crate::signature::{Dim, TensorSpec};
+use crate::tensor::{ElementType, NamedTensor, Tensor, TensorData};
 
 /// The input of a text model.
 pub const TEXT: &str = "text";
@@ -93,11 +94,28 @@ pub struct TextMetadata {
     pub tokenizer: &'static str,
     /// Tokens of one run.
     pub batch_tokens: usize,
+    /// Texts of one request.
+    pub max_texts: usize,
+    /// How the numbers of a vector are stored: as float32 or float16.
+    pub stored_as: ElementType,
     /// Whether texts share runs: only where every bit was found equal. Empty until that is known.
     pub company: Arc<OnceLock<bool>>,
 }
 
 impl TextMetadata {
+    /// The model's outputs as they are stored.
+    pub(crate) fn stored_outputs(&self, outputs: &[TensorSpec]) -> Vec<TensorSpec> {
+        let stored = |spec: &TensorSpec| match spec.name == EMBEDDING {
+            false => spec.clone(),
+            true => TensorSpec {
+                name: spec.name.clone(),
+                element_type: self.stored_as,
+                shape: Some(vec![Dim::Dynamic(None), Dim::Fixed(self.max_dimensions)]),
+            },
+        };
+        outputs.iter().map(stored).collect()
+    }
+
     /// Turns the stored vectors among these outputs into answers.
     pub fn finish(&self, outputs: &mut [NamedTensor]) {
         let embedding = outputs.iter_mut().find(|output| output.name == EMBEDDING);
@@ -109,11 +127,20 @@ impl TextMetadata {
     }
 }
 
-/// The first `dimensions` numbers of each stored vector, scaled to length 1 if `normalize` says so. `None` for what is no
-/// matrix of float32.
+/// The first `dimensions` numbers of each stored vector as float32, scaled to length 1 if `normalize` says so. `None` for
+/// what is no matrix of float32 or float16.
 pub fn finished(stored: &Tensor, dimensions: usize, normalize: bool) -> Option<Tensor> {
-    let (&[rows, width], TensorData::Float32(values)) = (stored.shape(), stored.data()) else {
+    let &[rows, width] = stored.shape() else {
         return None;
+    };
+    let widened: Vec<f32>;
+    let values: &[f32] = match stored.data() {
+        TensorData::Float32(values) => values,
+        TensorData::Float16(values) => {
+            widened = values.iter().map(|value| value.to_f32()).collect();
+            &widened
+        }
+        _ => return None,
     };
     let dimensions = dimensions.min(width);
     let mut finished = Vec::with_capacity(rows * dimensions);

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::io::{BufWriter, Write};
 
 use score::{TextOptions, Truncate};
-use text::{Stored, Tokenizer};
+use text::{Stored, StoredAs, Tokenizer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         max_chars: max_tokens * 64,
         truncate: Truncate::Right,
         lower_case: false,
+        store: StoredAs::Float32,
     };
     let tokenizer = Tokenizer::new(&std::fs::read(file)?, &settings)?;
     let options = TextOptions::default();

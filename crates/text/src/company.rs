@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::tokenizer::Tokenized;
+use score::Tokenized;
 
 /// Lengths in tokens that are tried.
 const LENGTHS: [usize; 9] = [2, 5, 8, 13, 20, 32, 64, 128, 256];

@@ -101,6 +101,8 @@ mod tests {
             ("[text]\nmax_tokens = 31", false),
             ("[text]\nmax_chars = 31", false),
             ("[text]\npooling = \"cls\"", false),
+            ("[text]\nstore = \"float32\"\nmax_texts = 5", true),
+            ("[text]\nstore = \"float16\"", false),
         ] {
             write("model.toml", name);
             assert_eq!(digest() == first, same, "{name}");

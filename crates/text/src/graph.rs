@@ -2,10 +2,10 @@
 
 use score::{
     Dim, ElementType, LoadError, ModelFolder, ModelSignature, Tensor, TensorData, TensorSpec,
+    Tokenized,
 };
 
 use crate::settings::Stored;
-use crate::tokenizer::Tokenized;
 
 /// What the ONNX file takes and gives.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub(crate) struct Graph {
     pub(crate) output: usize,
     /// Whether that is one vector for each text already.
     pub(crate) is_pooled: bool,
+    /// The output with a vector for each token, if there is one.
+    pub(crate) token_output: Option<usize>,
 }
 
 /// What an input holds.
@@ -99,13 +101,17 @@ impl Graph {
                 "text.max_tokens: {most} is more than the {length} tokens of the ONNX file's inputs; set it to {length} or less"
             )));
         }
-        let (output, is_pooled) = output(folder, signature, settings)?;
+        let Outputs {
+            chosen: (output, is_pooled),
+            tokens: token_output,
+        } = outputs(folder, signature, settings)?;
         Ok(Self {
             inputs,
             length,
             takes_several: rows.is_none(),
             output,
             is_pooled,
+            token_output,
         })
     }
 
@@ -142,11 +148,19 @@ impl Graph {
     }
 }
 
-fn output(
+/// Outputs that hold vectors.
+struct Outputs {
+    /// The one that answers come from, and whether it holds one vector for each text.
+    chosen: (usize, bool),
+    /// The one with a vector for each token.
+    tokens: Option<usize>,
+}
+
+fn outputs(
     folder: &ModelFolder,
     signature: &ModelSignature,
     settings: &Stored,
-) -> Result<(usize, bool), LoadError> {
+) -> Result<Outputs, LoadError> {
     let float = |spec: &TensorSpec| {
         let ty = spec.element_type;
         matches!(
@@ -189,7 +203,10 @@ fn output(
             "text.pooling is needed: neither modules.json nor 1_Pooling/config.json says how the vectors of tokens become \
              one; put pooling = \"mean\", \"cls\" or \"lasttoken\" into [text] of model.toml, as the model was trained",
         )),
-        Some(found) => Ok(*found),
+        Some(chosen) => Ok(Outputs {
+            chosen: *chosen,
+            tokens: tokens.map(|(output, _)| *output),
+        }),
     }
 }
 
@@ -221,6 +238,7 @@ mod tests {
             takes_several: true,
             output: 0,
             is_pooled: false,
+            token_output: Some(0),
         };
         let text = |ids: &[u32]| Tokenized {
             ids: ids.to_vec(),

@@ -16,11 +16,11 @@ mod load;
 mod model;
 mod options;
 mod pooling;
-mod runs;
 mod settings;
 mod tokenizer;
 
 pub use folder::TextFolder;
+pub use options::StoredAs;
 pub use pooling::Pooling;
 pub use settings::Stored;
-pub use tokenizer::{TokenizeError, Tokenized, Tokenizer};
+pub use tokenizer::Tokenizer;

@@ -5,22 +5,29 @@ use std::thread;
 use std::time::Instant;
 
 use score::{
-    Cache, Character, Evidence, LoadError, Model, ModelDigest, ModelFolder, ModelMetadata,
-    OnnxModel, Rows, RunError, Runtime, Scorer, ScorerOptions, TextMetadata, check_options,
+    Cache, Character, ElementType, Evidence, LoadError, Model, ModelDigest, ModelFolder,
+    ModelMetadata, OnnxModel, Rows, RunError, Runtime, Scorer, ScorerOptions, TextMetadata,
+    TextSession, Tokenized, check_options,
 };
 
 use crate::company::Company;
 use crate::config::wrong;
 use crate::folder::TextFolder;
 use crate::graph::Graph;
-use crate::model::{Shared, TextModel, signature};
+use crate::model::{Session, Shared, signature};
+use crate::options::StoredAs;
 use crate::settings::Padding;
-use crate::tokenizer::{Tokenized, Tokenizer};
+use crate::tokenizer::Tokenizer;
 
 /// What the weights of all sessions of a model may take. Beyond it there are fewer sessions, with several threads each.
 const MAX_WEIGHT_BYTES: u64 = 1 << 30;
-/// Texts of several requests that one session takes at once: more would wait for each other while other sessions idle.
-const MAX_BATCH_TEXTS: usize = 16;
+
+/// A model whose sessions are open.
+struct Loaded {
+    metadata: ModelMetadata,
+    shared: Arc<Shared>,
+    sessions: Vec<Box<dyn TextSession>>,
+}
 
 impl TextFolder {
     /// Loads the tokenizer and the ONNX file and starts a scorer. Blocks; not for an async thread. If the ONNX file was
@@ -32,7 +39,7 @@ impl TextFolder {
     pub fn load(
         self,
         runtime: &Runtime,
-        mut options: ScorerOptions,
+        options: ScorerOptions,
         cache: Arc<Cache>,
     ) -> Result<Scorer, LoadError> {
         let folder = self.folder.clone();
@@ -41,19 +48,17 @@ impl TextFolder {
             let read = first.take().map_or_else(|| Self::read(folder), Ok)?;
             read.load_sessions(runtime, options)
         })?;
-        let (metadata, models) = loaded;
-        let batch = &mut options.batch;
-        batch.max_batch_rows = batch.max_batch_rows.min(MAX_BATCH_TEXTS);
-        Scorer::start(metadata, models, options, cache)
+        let Loaded {
+            metadata,
+            shared,
+            sessions,
+        } = loaded;
+        Scorer::start_texts(metadata, shared, sessions, options, cache)
             .map_err(|error| wrong(&folder.file, error.to_string()))
     }
 
     /// Opens the sessions and tries the first one out.
-    fn load_sessions(
-        self,
-        runtime: &Runtime,
-        options: ScorerOptions,
-    ) -> Result<(ModelMetadata, Vec<Box<dyn Model>>), LoadError> {
+    fn load_sessions(self, runtime: &Runtime, options: ScorerOptions) -> Result<Loaded, LoadError> {
         let start = Instant::now();
         let (folder, digest) = (self.folder.clone(), self.digest());
         let (sessions, threads) = sessions_and_threads(folder.bytes, options);
@@ -66,7 +71,7 @@ impl TextFolder {
         let tokenizer = tokenizer.unwrap_or_else(|_| Err("loading it panicked".to_owned()));
         let tokenizer = tokenizer.map_err(|reason| wrong(&file, reason))?;
         let (first, deterministic, text) = self.first_session(onnx?, tokenizer)?;
-        let signature = first.signature().clone();
+        let signature = signature(text.dimensions);
         let default_outputs = match folder.options.outputs {
             // Vectors alone, unless `model.toml` asks for more.
             None => check_options(&folder, &signature)?
@@ -76,13 +81,11 @@ impl TextFolder {
             Some(_) => check_options(&folder, &signature)?,
         };
         let shared = first.shared.clone();
-        let mut models: Vec<Box<dyn Model>> = vec![Box::new(first)];
+        let mut all: Vec<Box<dyn TextSession>> = vec![Box::new(first)];
         for _ in 1..sessions {
             let shared = shared.clone();
-            models.push(Box::new(TextModel {
-                onnx: open()?,
-                shared,
-            }));
+            let onnx = open()?;
+            all.push(Box::new(Session { onnx, shared }));
         }
         let metadata = ModelMetadata {
             name: folder.name.clone(),
@@ -96,7 +99,11 @@ impl TextFolder {
             digest: ModelDigest::new(&digest, runtime.build()),
             load_time: start.elapsed(),
         };
-        Ok((metadata, models))
+        Ok(Loaded {
+            metadata,
+            shared,
+            sessions: all,
+        })
     }
 
     /// The first session, whether it gives the same vector twice, and what is known of the model.
@@ -104,7 +111,7 @@ impl TextFolder {
         self,
         onnx: OnnxModel,
         tokenizer: Tokenizer,
-    ) -> Result<(TextModel, bool, TextMetadata), LoadError> {
+    ) -> Result<(Session, bool, TextMetadata), LoadError> {
         let Self {
             folder,
             settings,
@@ -121,11 +128,10 @@ impl TextFolder {
             true => Company::new(settings.stored.max_tokens, settings.batch_tokens),
             false => Company::never(),
         };
-        let mut model = TextModel {
+        let mut model = Session {
             onnx,
             shared: Arc::new(Shared {
                 highest_id: tokenizer.highest_id(),
-                signature: signature(0),
                 // What the ONNX file pools has been through all modules.
                 dense: if graph.is_pooled { Vec::new() } else { dense },
                 tokenizer,
@@ -136,17 +142,12 @@ impl TextFolder {
             }),
         };
         let (width, deterministic) = model.try_out(&folder)?;
-        let shared = &mut model.shared;
-        let text = metadata(&folder, shared, width)?;
-        // Nothing else shares it yet.
-        if let Some(shared) = Arc::get_mut(shared) {
-            shared.signature = signature(text.dimensions);
-        }
+        let text = metadata(&folder, &model.shared, width)?;
         Ok((model, deterministic, text))
     }
 }
 
-impl TextModel {
+impl Session {
     /// Runs a text whose token has the highest id of the tokenizer: a model with a smaller vocabulary refuses it. Returns
     /// how many numbers a vector has, and whether it is the same twice.
     fn try_out(&mut self, folder: &ModelFolder) -> Result<(usize, bool), LoadError> {
@@ -249,6 +250,11 @@ fn metadata(
         prompts: settings.prompts.clone(),
         tokenizer: shared.tokenizer.kind(),
         batch_tokens: settings.batch_tokens,
+        max_texts: settings.max_texts,
+        stored_as: match stored.store {
+            StoredAs::Float32 => ElementType::Float32,
+            StoredAs::Float16 => ElementType::Float16,
+        },
         company: shared.company.found(),
     })
 }

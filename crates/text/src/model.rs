@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use half::f16;
 use score::{
     EMBEDDING, ElementType, Model, ModelSignature, OnnxModel, RunError, TEXT, TOKENS, TRUNCATED,
-    Tensor, TensorData, TensorSpec, TextOptions,
+    Tensor, TensorData, TensorSpec, TextModel, TextOptions, TextSession, Token, TokenizeError,
+    Tokenized, Wanted,
 };
 
 use crate::company::Company;
 use crate::dense::Dense;
 use crate::graph::Graph;
-use crate::runs::plan;
+use crate::options::StoredAs;
 use crate::settings::Settings;
-use crate::tokenizer::{TokenizeError, Tokenized, Tokenizer};
+use crate::tokenizer::Tokenizer;
 
 /// What all sessions of a model share.
 pub(crate) struct Shared {
@@ -25,11 +27,10 @@ pub(crate) struct Shared {
     /// The highest id that the tokenizer gives.
     pub(crate) highest_id: u32,
     pub(crate) company: Company,
-    pub(crate) signature: ModelSignature,
 }
 
 /// One session of a text model.
-pub(crate) struct TextModel {
+pub(crate) struct Session {
     pub(crate) onnx: OnnxModel,
     pub(crate) shared: Arc<Shared>,
 }
@@ -55,58 +56,43 @@ pub(crate) fn signature(dimensions: usize) -> ModelSignature {
     )
 }
 
-impl Model for TextModel {
-    fn signature(&self) -> &ModelSignature {
-        &self.shared.signature
+impl TextModel for Shared {
+    fn tokenize(&self, text: &str, options: &TextOptions) -> Result<Tokenized, TokenizeError> {
+        self.tokenizer.tokenize(text, options)
     }
 
-    fn run(&mut self, inputs: &[Tensor], _given: &[usize]) -> Result<Vec<Tensor>, RunError> {
-        self.run_texts(inputs, &TextOptions::default())
+    fn run_slots(&self) -> Option<usize> {
+        let allowed = self.company.is_allowed();
+        allowed.then_some(self.settings.batch_tokens)
     }
 
-    fn run_texts(
-        &mut self,
-        inputs: &[Tensor],
-        options: &TextOptions,
-    ) -> Result<Vec<Tensor>, RunError> {
-        let Some(TensorData::String(texts)) = inputs.first().map(Tensor::data) else {
-            return Err(RunError::Failed("expected texts".to_owned()));
-        };
-        let tokenizer = &self.shared.tokenizer;
-        let tokenize = |(row, text): (usize, &String)| match tokenizer.tokenize(text, options) {
-            Ok(text) => Ok(text),
-            Err(TokenizeError::TooLong { tokens, limit }) => {
-                Err(RunError::TextTooLong { row, tokens, limit })
+    fn tokens(
+        &self,
+        text: &str,
+        prompt: Option<&str>,
+        special: bool,
+    ) -> Result<Vec<Token>, TokenizeError> {
+        self.tokenizer.tokens(text, prompt, special)
+    }
+
+    fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizeError> {
+        self.tokenizer.decode(ids, skip_special)
+    }
+}
+
+impl TextSession for Session {
+    fn run(&mut self, texts: &[&Tokenized], wanted: Wanted) -> Result<Vec<Vec<Tensor>>, RunError> {
+        match wanted {
+            Wanted::Outputs => {
+                let vectors = self.embed(texts)?;
+                let outputs = texts.iter().zip(vectors);
+                let store = self.shared.settings.stored.store;
+                outputs
+                    .map(|(text, vector)| outputs_of(text, vector, store))
+                    .collect()
             }
-            Err(TokenizeError::Failed(reason)) => Err(RunError::Rejected(reason)),
-        };
-        let texts = texts.iter().enumerate().map(tokenize);
-        let texts: Vec<Tokenized> = texts.collect::<Result<_, RunError>>()?;
-        let lengths: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
-        let budget = self.shared.settings.batch_tokens;
-        let mut vectors: Vec<Vec<f32>> = vec![Vec::new(); texts.len()];
-        for run in plan(&lengths, budget, self.shared.company.is_allowed()) {
-            let these: Vec<&Tokenized> = run.iter().map(|text| &texts[*text]).collect();
-            for (text, vector) in run.into_iter().zip(self.embed(&these)?) {
-                vectors[text] = vector;
-            }
+            Wanted::TokenVectors => self.token_vectors(texts),
         }
-        let rows = texts.len();
-        let dimensions = vectors.first().map_or(0, Vec::len);
-        let tensor = |shape, data| {
-            let tensor = Tensor::new(shape, data);
-            tensor.map_err(|_| RunError::Failed("vectors of texts differ in length".to_owned()))
-        };
-        let tokens: Vec<i64> = lengths.into_iter().map(|length| length as i64).collect();
-        let cut: Vec<bool> = texts.iter().map(|text| text.cut).collect();
-        Ok(vec![
-            tensor(
-                vec![rows, dimensions],
-                TensorData::Float32(vectors.concat()),
-            )?,
-            tensor(vec![rows], TensorData::Int64(tokens))?,
-            tensor(vec![rows], TensorData::Bool(cut))?,
-        ])
     }
 
     fn after_run(&mut self) {
@@ -116,21 +102,97 @@ impl Model for TextModel {
     }
 }
 
-impl TextModel {
-    /// The vectors of texts that share a run, as they are stored.
+/// The outputs of one text, as tensors of one row.
+fn outputs_of(
+    text: &Tokenized,
+    vector: Vec<f32>,
+    store: StoredAs,
+) -> Result<Vec<Tensor>, RunError> {
+    let width = vector.len();
+    let vector = match store {
+        StoredAs::Float32 => TensorData::Float32(vector),
+        StoredAs::Float16 => TensorData::Float16(narrowed(&vector)?),
+    };
+    let tokens = TensorData::Int64(vec![text.ids.len() as i64]);
+    Ok(vec![
+        tensor(vec![1, width], vector)?,
+        tensor(vec![1], tokens)?,
+        tensor(vec![1], TensorData::Bool(vec![text.cut]))?,
+    ])
+}
+
+/// The nearest numbers of float16.
+fn narrowed(vector: &[f32]) -> Result<Vec<f16>, RunError> {
+    let narrow: Vec<f16> = vector.iter().map(|value| f16::from_f32(*value)).collect();
+    let too_large = |(wide, narrow): (&f32, &f16)| wide.is_finite() && narrow.is_infinite();
+    match vector.iter().zip(&narrow).any(too_large) {
+        false => Ok(narrow),
+        true => Err(RunError::Failed(
+            "a number of the vector is too large for float16; set store = \"float32\" in [text] of model.toml".to_owned(),
+        )),
+    }
+}
+
+fn tensor(shape: Vec<usize>, data: TensorData) -> Result<Tensor, RunError> {
+    let tensor = Tensor::new(shape, data);
+    tensor.map_err(|error| RunError::Failed(error.to_string()))
+}
+
+impl Session {
+    /// The vectors of texts that share a run, before they are rounded for the store.
     pub(crate) fn embed(&mut self, texts: &[&Tokenized]) -> Result<Vec<Vec<f32>>, RunError> {
+        let (output, is_pooled) = (self.shared.graph.output, self.shared.graph.is_pooled);
+        let ran = self.values_of(output, is_pooled, texts)?;
+        let shared = &self.shared;
+        let pooling = shared.settings.stored.pooling.as_ref();
+        let pooling = pooling.filter(|_| !is_pooled);
+        let vectors = texts.iter().zip(ran.values.chunks_exact(ran.each));
+        let vectors = vectors.map(|(text, values)| match pooling {
+            None => Ok(values.to_vec()),
+            Some(pooling) => {
+                let tokens = &values[..text.ids.len() * ran.width];
+                shared.behind(pooling.pool(tokens, ran.width, text.skipped))
+            }
+        });
+        vectors.collect()
+    }
+
+    /// A matrix with the vectors of its tokens for each text.
+    fn token_vectors(&mut self, texts: &[&Tokenized]) -> Result<Vec<Vec<Tensor>>, RunError> {
+        let output = self.shared.graph.token_output.ok_or_else(|| {
+            RunError::Rejected(
+                "its ONNX file gives one vector for each text, and none for tokens".to_owned(),
+            )
+        })?;
+        let ran = self.values_of(output, false, texts)?;
+        let matrices = texts.iter().zip(ran.values.chunks_exact(ran.each));
+        let matrices = matrices.map(|(text, values)| {
+            let tokens = text.ids.len();
+            let values = values[..tokens * ran.width].to_vec();
+            let matrix = tensor(vec![tokens, ran.width], TensorData::Float32(values))?;
+            Ok(vec![matrix])
+        });
+        matrices.collect()
+    }
+
+    /// The numbers of one output.
+    fn values_of(
+        &mut self,
+        output: usize,
+        is_pooled: bool,
+        texts: &[&Tokenized],
+    ) -> Result<Values, RunError> {
         let shared = &self.shared;
         let (inputs, slots) = shared.graph.feed(texts, shared.padding);
         let mut outputs = self.onnx.run(&inputs, &[])?;
-        if shared.graph.output >= outputs.len() {
+        if output >= outputs.len() {
             return Err(RunError::Failed(
                 "the output with the vectors is missing".to_owned(),
             ));
         }
-        let (shape, data) = outputs.swap_remove(shared.graph.output).into_parts();
+        let (shape, data) = outputs.swap_remove(output).into_parts();
         let values = floats(data).ok_or_else(|| RunError::Failed("expected floats".to_owned()))?;
-        let each = values.len() / texts.len().max(1);
-        let fits = match (shared.graph.is_pooled, &shape[..]) {
+        let fits = match (is_pooled, &shape[..]) {
             (true, [rows, width]) => *rows == texts.len() && *width > 0,
             (false, [rows, tokens, width]) => {
                 *rows == texts.len() && *tokens == slots && *width > 0
@@ -143,19 +205,21 @@ impl TextModel {
                 "the output with the vectors has the shape {shape:?} for {rows} texts of {slots} tokens"
             )));
         }
-        let pooling = shared.settings.stored.pooling.as_ref();
-        let pooling = pooling.filter(|_| !shared.graph.is_pooled);
-        let vectors = texts.iter().zip(values.chunks_exact(each));
-        let vectors = vectors.map(|(text, values)| match pooling {
-            None => Ok(values.to_vec()),
-            Some(pooling) => {
-                let width = each / slots;
-                let tokens = &values[..text.ids.len() * width];
-                shared.behind(pooling.pool(tokens, width, text.skipped))
-            }
-        });
-        vectors.collect()
+        Ok(Values {
+            each: values.len() / texts.len().max(1),
+            width: shape.last().copied().unwrap_or(0),
+            values,
+        })
     }
+}
+
+/// The numbers of an output for the texts of a run.
+struct Values {
+    values: Vec<f32>,
+    /// Numbers of a text.
+    each: usize,
+    /// Numbers of a vector.
+    width: usize,
 }
 
 impl Shared {

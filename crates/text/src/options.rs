@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use score::{LoadError, ModelFolder, Truncate};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::pooling::Pooling;
 
@@ -34,6 +34,21 @@ pub(crate) struct TextOptions {
     pub(crate) dimensions: Option<usize>,
     /// Tokens of one run, padding included.
     pub(crate) batch_tokens: Option<usize>,
+    /// Texts of one request.
+    pub(crate) max_texts: Option<usize>,
+    /// How the numbers of a vector are stored.
+    pub(crate) store: Option<StoredAs>,
+}
+
+/// How the numbers of a vector are stored, and so how exact answers are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoredAs {
+    /// In 4 bytes.
+    #[default]
+    Float32,
+    /// In 2 bytes: 3 to 4 digits.
+    Float16,
 }
 
 /// What a text model is for.
@@ -67,6 +82,7 @@ impl TextOptions {
             ("max_chars", self.max_chars),
             ("dimensions", self.dimensions),
             ("batch_tokens", self.batch_tokens),
+            ("max_texts", self.max_texts),
         ] {
             if number == Some(0) {
                 return Err(format!("{key}: expected 1 or more; found 0"));
@@ -92,7 +108,7 @@ mod tests {
         let all = read(
             "task = \"embedding\"\nfile = \"onnx/model.onnx\"\npooling = \"lasttoken\"\nnormalize = false\nmax_tokens = 8\n\
              max_chars = 9\ntruncate = \"refuse\"\nprompt = \"query: \"\ndimensions = 64\nbatch_tokens = 256\n\
-             [prompts]\nquery = \"query: \"",
+             max_texts = 9\nstore = \"float16\"\n[prompts]\nquery = \"query: \"",
         )
         .unwrap();
         assert_eq!(all.truncate, Some(Truncate::Refuse));
@@ -103,6 +119,8 @@ mod tests {
             ("pooling = \"median\"", "\"median\""),
             ("task = \"rerank\"", "unknown variant `rerank`"),
             ("truncate = \"middle\"", "unknown variant `middle`"),
+            ("store = \"int8\"", "unknown variant `int8`"),
+            ("max_texts = 0", "max_texts: expected 1 or more"),
         ] {
             let message = read(wrong).unwrap_err();
             assert!(message.contains(reason), "{wrong}: {message}");

@@ -10,7 +10,7 @@ use crate::config::{
     Module, PoolingFile, PromptConfig, SentenceConfig, TokenizerConfig, TransformerConfig,
     read_pooling, wrong,
 };
-use crate::options::TextOptions;
+use crate::options::{StoredAs, TextOptions};
 use crate::pooling::Pooling;
 
 /// Characters of a text that are tokenized, for each token that the model sees. No common language has longer tokens on
@@ -19,6 +19,8 @@ const CHARS_PER_TOKEN: usize = 64;
 /// Where the gain of common runs ends: there the weights are read often enough, and what is computed leaves the
 /// processor's cache.
 const BATCH_TOKENS: usize = 128;
+/// Texts of one request: 10,000 take longer than a request may.
+const MAX_TEXTS: usize = 2048;
 /// More is a slip: no model sees so many.
 const MAX_TOKENS: usize = 1 << 20;
 
@@ -35,6 +37,8 @@ pub(crate) struct Settings {
     pub dimensions: Option<usize>,
     /// Tokens of one run, padding included; a longer text runs alone.
     pub batch_tokens: usize,
+    /// Texts of one request.
+    pub max_texts: usize,
     /// The filler for shorter texts of a run. It is masked, so it changes no vector.
     pub(crate) padding: Padding,
     /// Numbers of a token's vector, as the pooling's config says.
@@ -60,6 +64,13 @@ pub struct Stored {
     pub truncate: Truncate,
     /// Whether texts are written in lower case before they are tokenized.
     pub lower_case: bool,
+    /// How its numbers are stored. Float32 left no trace in digests before there was a choice.
+    #[serde(skip_serializing_if = "is_float32")]
+    pub store: StoredAs,
+}
+
+fn is_float32(store: &StoredAs) -> bool {
+    *store == StoredAs::Float32
 }
 
 /// The filler for shorter texts.
@@ -179,11 +190,13 @@ impl Settings {
                     .unwrap_or(max_tokens.saturating_mul(CHARS_PER_TOKEN)),
                 truncate,
                 lower_case: sentence.do_lower_case.unwrap_or(false),
+                store: options.store.unwrap_or_default(),
             },
             normalize: options.normalize.unwrap_or(modules.normalize),
             prompts,
             dimensions: options.dimensions,
             batch_tokens: options.batch_tokens.unwrap_or(BATCH_TOKENS),
+            max_texts: options.max_texts.unwrap_or(MAX_TEXTS),
             padding,
         })
     }

@@ -2,46 +2,11 @@
 
 use std::borrow::Cow;
 
-use score::{TextOptions, Truncate};
+use score::{TextOptions, Token, TokenizeError, Tokenized, Truncate};
 use tokenizers::models::ModelWrapper;
 use tokenizers::{Encoding, PostProcessor, TruncationDirection};
 
 use crate::settings::Stored;
-
-/// Why a text has no tokens for the model.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TokenizeError {
-    /// It is longer than the model's limit, and is to be refused then.
-    #[error("the text is longer than {limit} tokens")]
-    TooLong {
-        /// Its tokens, special tokens included; `None` for one with too many characters to count them.
-        tokens: Option<usize>,
-        /// Tokens that the model sees.
-        limit: usize,
-    },
-    /// The tokenizer's own words.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl From<String> for TokenizeError {
-    fn from(reason: String) -> Self {
-        Self::Failed(reason)
-    }
-}
-
-/// A text as the model gets it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tokenized {
-    /// The ids of its tokens, special tokens included.
-    pub ids: Vec<u32>,
-    /// For each token, which of two texts it belongs to.
-    pub types: Vec<u32>,
-    /// Whether a part of the text was cut off.
-    pub cut: bool,
-    /// How many of the first tokens belong to a prompt that does not take part in pooling.
-    pub skipped: usize,
-}
 
 /// Turns texts into tokens as the model's `tokenizer.json` says. One serves all sessions of a model.
 pub struct Tokenizer {
@@ -145,6 +110,59 @@ impl Tokenizer {
         })
     }
 
+    /// The tokens of a text, which is not cut, in words. `prompt` is put in front of it instead of the model's own.
+    ///
+    /// # Errors
+    /// What the tokenizer says.
+    pub fn tokens(
+        &self,
+        text: &str,
+        prompt: Option<&str>,
+        special: bool,
+    ) -> Result<Vec<Token>, TokenizeError> {
+        let text = self.prepared(prompt.unwrap_or(&self.settings.prompt), text);
+        let encoding = self.inner.encode_char_offsets(text.as_ref(), special);
+        let encoding = encoding.map_err(|error| in_words(&*error))?;
+        // Where each code point begins, and the end.
+        let starts = text.char_indices().map(|(at, _)| at);
+        let starts: Vec<usize> = starts.chain([text.len()]).collect();
+        let part = |(from, to): (usize, usize)| {
+            let bytes = starts.get(from).zip(starts.get(to));
+            bytes.and_then(|(from, to)| text.get(*from..*to))
+        };
+        let ids = encoding.get_ids().iter().zip(encoding.get_tokens());
+        let where_from = encoding
+            .get_offsets()
+            .iter()
+            .zip(encoding.get_special_tokens_mask());
+        let token = |((id, name), (at, mask)): ((&u32, &String), (&(usize, usize), &u32))| {
+            let special = *mask == 1;
+            Token {
+                id: *id,
+                special,
+                at: *at,
+                text: match special {
+                    true => name.clone(),
+                    false => part(*at).unwrap_or_default().to_owned(),
+                },
+                name: name.clone(),
+            }
+        };
+        Ok(ids.zip(where_from).map(token).collect())
+    }
+
+    /// The text of these ids, with or without special tokens.
+    ///
+    /// # Errors
+    /// If an id is not in the vocabulary, which the tokenizer itself would pass over.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizeError> {
+        if let Some(id) = ids.iter().find(|id| self.inner.id_to_token(**id).is_none()) {
+            return Err(format!("id {id} is not in the vocabulary of the model").into());
+        }
+        let text = self.inner.decode(ids, skip_special);
+        text.map_err(|error| in_words(&*error).into())
+    }
+
     fn prepared<'a>(&self, prompt: &str, text: &'a str) -> Cow<'a, str> {
         let text = match prompt.is_empty() {
             true => Cow::Borrowed(text),
@@ -206,6 +224,7 @@ fn in_words(error: &(dyn std::error::Error + Send + Sync)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::StoredAs;
 
     const FILE: &str = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -222,6 +241,7 @@ mod tests {
             max_chars: 64 * max_tokens,
             truncate: Truncate::Right,
             lower_case: false,
+            store: StoredAs::Float32,
         };
         Tokenizer::new(&std::fs::read(FILE).unwrap(), &settings).unwrap()
     }

@@ -1,7 +1,9 @@
 //! What all readers and writers share: what a request says of its body, the limits, why a body cannot be read, and an answer's
 //! body.
 
-use score::{ModelSignature, ScoreError, TensorSpec};
+use score::{ModelMetadata, ModelSignature, ScoreError, TensorSpec};
+
+use crate::watch::Watch;
 
 /// Why a body cannot be read.
 #[derive(Debug)]
@@ -12,6 +14,8 @@ pub enum PayloadError {
     UnsupportedType(String),
     /// The unpacked body is larger than the limit.
     TooLarge,
+    /// The watch over the reading has ended it.
+    Stopped,
 }
 
 impl From<ScoreError> for PayloadError {
@@ -105,5 +109,21 @@ impl Encoded {
             content_type: "application/json",
             json_bytes: None,
         }
+    }
+}
+
+/// What bounds the reading of one body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds<'a> {
+    pub(crate) limits: Limits,
+    pub(crate) watch: &'a dyn Watch,
+}
+
+impl Bounds<'_> {
+    /// The rows that a request may have, where its rows are independent or `model.toml` bounds them.
+    pub(crate) fn max_rows(&self, metadata: &ModelMetadata) -> Option<usize> {
+        let cut_apart = metadata.character.rows.are_cut_apart();
+        let most = cut_apart.then_some(self.limits.max_rows);
+        metadata.options.max_rows.or(most)
     }
 }

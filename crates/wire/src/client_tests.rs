@@ -34,6 +34,7 @@ fn read(
         Err(PayloadError::Invalid(error)) => Err(error.to_string()),
         Err(PayloadError::UnsupportedType(message)) => Err(message),
         Err(PayloadError::TooLarge) => Err("too large".into()),
+        Err(PayloadError::Stopped) => Err("stopped".into()),
     }
 }
 

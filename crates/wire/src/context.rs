@@ -4,7 +4,17 @@ use std::collections::BTreeMap;
 
 use score::{InputOptions, ModelMetadata, ModelSignature, ScoreError, TensorSpec};
 
-use crate::body::Limits;
+use crate::body::Bounds;
+use crate::watch::{self, Watch};
+
+/// Rows between two looks at whether the reading is over.
+const WATCHED_ROWS: usize = 256;
+
+/// The error for more rows than are accepted, of which not all have been counted.
+pub(crate) fn too_many_rows(most: usize) -> ScoreError {
+    let message = format!("more than {most} rows in one request; at most {most} are accepted");
+    ScoreError::invalid("inputs", message)
+}
 
 /// What a reader of rows needs beside the text.
 #[derive(Clone, Copy)]
@@ -13,16 +23,21 @@ pub(crate) struct Context<'a> {
     /// What `model.toml` says about inputs.
     pub(crate) options: &'a BTreeMap<String, InputOptions>,
     pub(crate) max_nesting: usize,
+    /// The rows that a request may have, where its rows are independent or `model.toml` bounds them.
+    pub(crate) max_rows: Option<usize>,
+    pub(crate) watch: &'a dyn Watch,
     /// The member that holds the rows, such as `data`.
     pub(crate) target: &'a str,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(metadata: &'a ModelMetadata, limits: Limits, target: &'a str) -> Self {
+    pub(crate) fn new(metadata: &'a ModelMetadata, bounds: Bounds<'a>, target: &'a str) -> Self {
         Self {
             signature: &metadata.signature,
             options: &metadata.options.inputs,
-            max_nesting: limits.max_nesting,
+            max_nesting: bounds.limits.max_nesting,
+            max_rows: bounds.max_rows(metadata),
+            watch: bounds.watch,
             target,
         }
     }
@@ -61,6 +76,20 @@ impl<'a> Context<'a> {
             let mut others = self.columns_of(spec).iter().chain(self.aliases_of(spec));
             same(&spec.name) || others.any(same)
         })
+    }
+
+    /// Called once for each row, before it is kept.
+    ///
+    /// # Errors
+    /// [`ScoreError::InvalidInput`] if it is one row too many, or the reading is over.
+    pub(crate) fn may_have_row(self, index: usize) -> Result<(), ScoreError> {
+        if self.max_rows.is_some_and(|most| index >= most) {
+            return Err(too_many_rows(index));
+        }
+        match index % WATCHED_ROWS == WATCHED_ROWS - 1 && self.watch.is_over() {
+            true => Err(watch::stopped()),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn wrong(self, message: impl AsRef<str>) -> ScoreError {

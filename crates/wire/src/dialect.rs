@@ -18,11 +18,11 @@ use score::{ModelMetadata, NamedTensor, ScoreError};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::body::{Encoded, Limits};
+use crate::body::{Bounds, Encoded};
 use crate::context::Context;
 use crate::schema::parts::Parts;
 pub(crate) use answer::Answer;
-pub use answer::AnswerForm;
+pub use answer::{AnswerForm, response_bytes};
 pub use content::{Body, Decoded};
 pub(crate) use members::Members;
 pub(crate) use open_inference::Asked;
@@ -95,12 +95,12 @@ pub(crate) struct Request<'a> {
     /// The bytes behind the JSON.
     pub(crate) binary: &'a [u8],
     pub(crate) metadata: &'a ModelMetadata,
-    pub(crate) limits: Limits,
+    pub(crate) bounds: Bounds<'a>,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn context(&self, target: &'a str) -> Context<'a> {
-        Context::new(self.metadata, self.limits, target)
+        Context::new(self.metadata, self.bounds, target)
     }
 
     /// Rows that are answered in `dialect`, by the method that the request names.
@@ -126,7 +126,7 @@ pub(crate) fn read(
     body: &[u8],
     binary: &[u8],
     metadata: &ModelMetadata,
-    limits: Limits,
+    bounds: Bounds<'_>,
 ) -> Result<Body, ScoreError> {
     let members = Members::read(body, &metadata.signature)?;
     let (member, value) = members.only_inputs(body, &metadata.signature)?;
@@ -139,7 +139,7 @@ pub(crate) fn read(
         members,
         binary,
         metadata,
-        limits,
+        bounds,
     })
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::body::{Declared, Limits, PayloadError};
 use crate::format::gzip;
+use crate::watch::Unwatched;
 
 /// Characters of a request that a message quotes.
 const MAX_QUOTED: usize = 200;
@@ -49,7 +50,7 @@ pub fn read_embeddings(
     limits: Limits,
 ) -> Result<EmbeddingsRequest, PayloadError> {
     let signature = ModelSignature::default();
-    let unpacked = gzip::unpack(body, declared, limits.max_bytes);
+    let unpacked = gzip::unpack(body, declared, limits.max_bytes, &Unwatched);
     let inflated = gzip::inflated(body, unpacked, declared, &signature)?;
     let body = inflated.as_deref().unwrap_or(body);
     let mut reader = serde_json::Deserializer::from_slice(body);

@@ -6,6 +6,8 @@ pub(crate) mod gzip;
 pub(crate) mod npy;
 pub(crate) mod raw;
 
+use score::{ElementType, ModelSignature, quoted};
+
 use crate::body::Declared;
 use crate::body::PayloadError;
 use crate::body::invalid;
@@ -18,7 +20,7 @@ pub(crate) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 pub(crate) const XLS_MAGIC: &[u8] = b"\xd0\xcf\x11\xe0";
 
 /// Whether a body may unpack to much more than its size: pictures and compressed bodies.
-pub fn is_packed(body: &[u8]) -> bool {
+pub(crate) fn is_packed(body: &[u8]) -> bool {
     body.starts_with(gzip::MAGIC) || picture::begins_like_one(body)
 }
 
@@ -63,7 +65,8 @@ impl Format {
                 .any(|magic| body.starts_with(magic));
             return match workbook {
                 true => Err(PayloadError::UnsupportedType(format!(
-                    "content type {content_type:?}: expected a table as text"
+                    "content type {}: expected a table as text",
+                    quoted(content_type)
                 ))),
                 false => Ok(Self::Table(form)),
             };
@@ -84,9 +87,49 @@ impl Format {
             Some(b'{') => Ok(Self::Json),
             Some(_) if text => Ok(Self::Json),
             Some(_) => Err(PayloadError::UnsupportedType(format!(
-                "content type {content_type:?} is not understood; send application/json, text/csv, text/tab-separated-values, \
-                 application/octet-stream, application/x-npy, image/png, image/jpeg or image/webp"
+                "content type {} is not understood; send application/json, text/csv, text/tab-separated-values, \
+                 application/octet-stream, application/x-npy, image/png, image/jpeg or image/webp",
+                quoted(content_type)
             ))),
         }
     }
+}
+
+/// Bodies whose elements are counted before they are read; smaller ones cost little, whatever is in them.
+const COUNTED_BYTES: usize = 256 << 10;
+
+/// What the elements of a body take at most: there are no more of them than there are separators between them. Pictures and
+/// the strings themselves are not counted: the latter are in the body too.
+pub(crate) fn element_bytes(
+    body: &[u8],
+    declared: Declared<'_>,
+    signature: &ModelSignature,
+) -> usize {
+    if body.len() < COUNTED_BYTES {
+        return 0;
+    }
+    let count = |separators: &[u8]| {
+        let seen = separators.iter().map(|separator| {
+            let blocks = body.chunks(128);
+            let seen = blocks.map(|block| block.iter().filter(|byte| *byte == separator).count());
+            seen.sum::<usize>()
+        });
+        seen.sum::<usize>() + 1
+    };
+    let specs = signature.inputs.iter().chain(&signature.optional);
+    let size = |ty: ElementType| ty.size().unwrap_or(size_of::<String>());
+    let size = specs.map(|spec| size(spec.element_type)).max().unwrap_or(0);
+    let (elements, beside) = match Format::of(body, declared) {
+        Ok(Format::Picture) => (0, 0),
+        Ok(Format::Raw | Format::Npy) => (0, body.len()),
+        Ok(Format::Table(_)) => (count(b",;\t\n\r"), 0),
+        Ok(Format::Json) | Err(_) => {
+            let binary = declared
+                .json_bytes
+                .map_or(0, |length| body.len().saturating_sub(length));
+            // Each binary string has its length in front, in four bytes.
+            (count(b",") + binary / 4, binary)
+        }
+    };
+    elements.saturating_mul(size).saturating_add(beside)
 }

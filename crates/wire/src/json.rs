@@ -13,7 +13,7 @@ pub(crate) mod output;
 pub(crate) mod scanner;
 pub(crate) mod write;
 
-use score::ScoreError;
+use score::{ScoreError, shortened};
 use serde::Deserialize;
 
 /// Reads a text of JSON.
@@ -22,5 +22,5 @@ use serde::Deserialize;
 /// [`ScoreError::InvalidInput`] with `target`, the place of the text in the request.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(text: &'a str, target: &str) -> Result<T, ScoreError> {
     serde_json::from_str(text)
-        .map_err(|error| ScoreError::invalid(target, format!("{target}: {error}")))
+        .map_err(|error| ScoreError::invalid(target, format!("{target}: {}", shortened(error))))
 }

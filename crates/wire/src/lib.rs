@@ -18,23 +18,26 @@ mod sample;
 pub mod samples;
 pub mod schema;
 mod unlike;
+mod watch;
 
 use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError};
 
+use body::Bounds;
 pub use body::{Declared, Encoded, Limits, PayloadError};
 use body::{amended, invalid, is_object};
 use context::Context;
 pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
-pub use dialect::{AnswerForm, Body, Decoded};
+pub use dialect::{AnswerForm, Body, Decoded, response_bytes};
 pub use embeddings::{EmbeddingsRequest, VectorEncoding, read_embeddings, write_embeddings};
-pub use format::gzip::{Unpacked, claimed_bytes, unpack, unpacked_bytes};
+pub use format::is_raw;
 use format::{Format, charset, csv, gzip, npy, raw};
-pub use format::{is_packed, is_raw};
 pub use picture::{picture_document, picture_in_words};
 use refusal::{advice, not_an_object};
 pub use sample::{protocol_sample, sample_request, sample_shape};
+use watch::Unwatched;
+pub use watch::Watch;
 
 /// Reads a body.
 ///
@@ -46,51 +49,72 @@ pub fn decode(
     metadata: &ModelMetadata,
     limits: Limits,
 ) -> Result<Body, PayloadError> {
-    let unpacked = unpack(body, declared, limits.max_bytes);
-    decode_unpacked(body, unpacked, declared, metadata, limits)
+    decode_watched(body, declared, metadata, limits, &Unwatched)
 }
 
-/// Reads a body that [`unpack`] has taken already, with the same headers.
+/// Reads a body, and asks for the memory that it takes.
 ///
 /// # Errors
-/// As [`decode`].
-pub fn decode_unpacked(
+/// As [`decode`], and [`PayloadError::Stopped`] if the reading is over before its end.
+pub fn decode_watched(
     body: &[u8],
-    unpacked: Unpacked,
     declared: Declared<'_>,
     metadata: &ModelMetadata,
     limits: Limits,
+    watch: &dyn Watch,
 ) -> Result<Body, PayloadError> {
+    let bounds = Bounds { limits, watch };
+    let read = decode_bounded(body, declared, metadata, bounds);
+    match read {
+        Err(_) if watch.is_over() => Err(PayloadError::Stopped),
+        read => read,
+    }
+}
+
+fn decode_bounded(
+    body: &[u8],
+    declared: Declared<'_>,
+    metadata: &ModelMetadata,
+    bounds: Bounds<'_>,
+) -> Result<Body, PayloadError> {
+    let Bounds { limits, watch } = bounds;
     let signature = &metadata.signature;
+    let unpacked = gzip::unpack(body, declared, limits.max_bytes, watch);
+    if watch.is_over() {
+        return Err(PayloadError::Stopped);
+    }
     let inflated = gzip::inflated(body, unpacked, declared, signature)?;
     let body = inflated.as_deref().unwrap_or(body);
-    let text = charset::to_utf8(body, declared)?;
+    let text = charset::to_utf8(body, declared, watch)?;
     let body = &text[..];
     if body.len() > limits.max_bytes {
         return Err(PayloadError::TooLarge);
     }
+    if !watch.take(format::element_bytes(body, declared, signature)) {
+        return Err(PayloadError::Stopped);
+    }
     let mut by_position = false;
     let format = match Format::of(body, declared) {
         Ok(format) => format,
-        Err(error) => return unwrapped(body, declared, metadata, limits, error),
+        Err(error) => return unwrapped(body, declared, metadata, bounds, error),
     };
     let inputs = match format {
         Format::Json if declared.wrapped && !is_object(body) => {
             let error = not_an_object(body, signature);
-            return unwrapped(body, declared, metadata, limits, error.into());
+            return unwrapped(body, declared, metadata, bounds, error.into());
         }
-        Format::Json => return decode_json(body, declared.json_bytes, metadata, limits),
+        Format::Json => return decode_json(body, declared.json_bytes, metadata, bounds),
         Format::Raw => raw::read(body, declared, signature).map_err(|error| {
             let advice = || [raw::advice(body), gzip::advice(body)].concat();
             amended(error, advice)
         })?,
-        Format::Npy => npy::read(body, signature)?,
+        Format::Npy => npy::read(body, signature, bounds.max_rows(metadata))?,
         Format::Table(form) => {
-            let read = csv::read(Context::new(metadata, limits, "body"), body, form)?;
+            let read = csv::read(Context::new(metadata, bounds, "body"), body, form)?;
             by_position = read.by_position;
             read.inputs
         }
-        Format::Picture => picture::read(body, metadata)?,
+        Format::Picture => picture::read(body, metadata, watch)?,
     };
     Ok(Body::Rows(Decoded {
         inputs,
@@ -104,13 +128,17 @@ fn unwrapped(
     body: &[u8],
     declared: Declared<'_>,
     metadata: &ModelMetadata,
-    limits: Limits,
+    bounds: Bounds<'_>,
     error: PayloadError,
 ) -> Result<Body, PayloadError> {
+    // What is inside is never larger, and is made at most twice.
+    if declared.wrapped && !bounds.watch.take(body.len().saturating_mul(2)) {
+        return Err(PayloadError::Stopped);
+    }
     if declared.wrapped
         && let Some(inner) = unlike::unwrap(body)
     {
-        return decode(&inner, Declared::default(), metadata, limits);
+        return decode_bounded(&inner, Declared::default(), metadata, bounds);
     }
     match error {
         PayloadError::UnsupportedType(message) => {
@@ -125,7 +153,7 @@ fn decode_json(
     body: &[u8],
     json_bytes: Option<usize>,
     metadata: &ModelMetadata,
-    limits: Limits,
+    bounds: Bounds<'_>,
 ) -> Result<Body, PayloadError> {
     let signature = &metadata.signature;
     let (body, binary) = match json_bytes {
@@ -152,7 +180,7 @@ fn decode_json(
         }
         return Ok(open_inference::body_of(read.inputs, asked));
     }
-    Ok(dialect::read(body, binary, metadata, limits)?)
+    Ok(dialect::read(body, binary, metadata, bounds)?)
 }
 
 /// Writes the answer, as a numpy array if the request accepts one.

@@ -4,6 +4,8 @@ mod plan;
 mod scaled;
 mod unpack;
 
+use std::cell::Cell;
+
 use plan::{Plan, layout_name};
 use score::{
     ElementType, ImageLayout, InputOptions, ModelMetadata, NamedTensor, Resize, ScoreError, Tensor,
@@ -12,22 +14,28 @@ use score::{
 use serde_json::{Value, json};
 
 use crate::body::only_input;
+use crate::watch::Watch;
 
 pub(crate) use unpack::begins_like_one;
 
 const TARGET: &str = "body";
+/// Why a picture is not decoded whose reading is over. No caller sees it.
+const STOPPED: &str = "the picture is not decoded";
 
 /// Decodes a picture into one row of the model's one input.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] if the body is not a picture or is too large, or the input's shape is not that of a picture.
-pub(crate) fn read(body: &[u8], metadata: &ModelMetadata) -> Result<Vec<NamedTensor>, ScoreError> {
+pub(crate) fn read(
+    body: &[u8],
+    metadata: &ModelMetadata,
+    watch: &dyn Watch,
+) -> Result<Vec<NamedTensor>, ScoreError> {
     let spec = only_input(&metadata.signature)?;
     let default = InputOptions::default();
     let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
-    let tensor = tensor(body, spec, options, &mut { u64::MAX })
-        .map_err(|reason| ScoreError::invalid(TARGET, reason));
-    let tensor = tensor?;
+    let tensor = tensor(body, spec, options, &mut { u64::MAX }, watch);
+    let tensor = tensor.map_err(|reason| ScoreError::invalid(TARGET, reason))?;
     spec.check(&tensor, TARGET)?;
     let name = spec.name.clone();
     Ok(vec![NamedTensor { name, tensor }])
@@ -43,7 +51,8 @@ pub(crate) fn has_rows(spec: &TensorSpec, options: &InputOptions) -> bool {
     Plan::new(spec, options).is_ok_and(|plan| plan.has_rows())
 }
 
-/// Decodes a picture into one row of an input, and subtracts its pixels from those that the request may still use.
+/// Decodes a picture into one row of an input, and subtracts its pixels from those that the request may still use. Memory for
+/// its pixels and for the row is taken before it is decoded; that of the row is kept.
 ///
 /// # Errors
 /// What is wrong with the picture, and what to send instead.
@@ -52,13 +61,16 @@ pub(crate) fn tensor(
     spec: &TensorSpec,
     options: &InputOptions,
     pixels: &mut u64,
+    watch: &dyn Watch,
 ) -> Result<Tensor, String> {
     let plan = Plan::new(spec, options)?;
     if !holds_samples(spec.element_type) {
         return Err(format!("input {:?}: a picture cannot be {spec}", spec.name));
     }
     let most = *pixels;
-    let unpacked = unpack::unpack(body, |sides| {
+    let element = spec.element_type.size().unwrap_or(1);
+    let costs = Cell::new([0, 0]);
+    let unpacked = unpack::unpack(body, |sides, bytes| {
         let own = u64::from(sides[0]) * u64::from(sides[1]);
         if own > most {
             return Err(
@@ -66,8 +78,22 @@ pub(crate) fn tensor(
                     .to_owned(),
             );
         }
-        plan.sides(sides).map(|_| ())
+        let sides = plan.sides(sides)?;
+        let (decoding, row) = (
+            plan.working_bytes(bytes, &sides),
+            plan.row_bytes(&sides, element),
+        );
+        costs.set([decoding, row]);
+        match watch.take(decoding.saturating_add(row)) {
+            true => Ok(()),
+            false => Err(STOPPED.to_owned()),
+        }
     })?;
+    let still_wanted = || match watch.is_over() {
+        true => Err(STOPPED.to_owned()),
+        false => Ok(()),
+    };
+    still_wanted()?;
     let background = options.background.map_or([u8::MAX; 3], |b| b.colour());
     let (picture, orientation) = unpacked.with_channels(plan.channels, background);
     *pixels = most.saturating_sub(u64::from(picture.width()) * u64::from(picture.height()));
@@ -76,8 +102,10 @@ pub(crate) fn tensor(
         orientation,
     ))?;
     let resample = options.resample.unwrap_or_default();
+    still_wanted()?;
     let picture = scaled::scaled(picture, orientation, sides.scaled, resample)?;
     let samples = scaled::middle(picture, sides.cut);
+    still_wanted()?;
     let area = sides.cut[0] as usize * sides.cut[1] as usize;
     let position = |index: usize| match plan.layout {
         ImageLayout::Chw => (index % area) * plan.channels + index / area,
@@ -89,6 +117,8 @@ pub(crate) fn tensor(
     });
     let data = elements(ordered, spec.element_type, options)
         .ok_or_else(|| format!("input {:?}: a picture cannot be {spec}", spec.name))?;
+    drop(samples);
+    watch.give_back(costs.get()[0]);
     Tensor::new(plan.shape(sides.cut), data).map_err(|error| error.to_string())
 }
 

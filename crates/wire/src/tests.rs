@@ -35,6 +35,7 @@ fn decode_one(ty: ElementType, shape: &[i64], body: &str) -> Result<TensorData, 
         Err(PayloadError::Invalid(error)) => Err(error.to_string()),
         Err(PayloadError::UnsupportedType(message)) => Err(message),
         Err(PayloadError::TooLarge) => Err("too large".into()),
+        Err(PayloadError::Stopped) => Err("stopped".into()),
     }
 }
 
@@ -194,6 +195,8 @@ fn the_quick_and_the_careful_way_read_the_same() {
             signature: &signature,
             options: &Default::default(),
             max_nesting: 16,
+            max_rows: None,
+            watch: &crate::watch::Unwatched,
             target: "data",
         };
         let careful =

@@ -11,6 +11,7 @@ use crate::format::is_packed;
 use crate::format::raw;
 use crate::format::{NPY_MAGIC, XLS_MAGIC, ZIP_MAGIC};
 use crate::json::base64;
+use crate::watch::Unwatched;
 
 /// The body inside a wrapping that clients of queues put around it, where there is only one way to read that: JSON, a
 /// numpy array, a picture or gzip in base64, JSON inside a JSON string, and what .NET's data contract serializer makes of
@@ -161,7 +162,7 @@ fn base64_with_json(text: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let is_json = |bytes: &Vec<u8>| {
-        let text = charset::to_utf8(bytes, Declared::default());
+        let text = charset::to_utf8(bytes, Declared::default(), &Unwatched);
         text.is_ok_and(|text| serde_json::from_slice::<IgnoredAny>(&text).is_ok())
     };
     base64::decode(text).filter(is_json)

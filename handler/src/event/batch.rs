@@ -6,9 +6,10 @@ use super::members::Members;
 use super::payloads::{self, Payload};
 use crate::protocol::{BatchReader, EventTrigger, NotAnInvocation};
 
-/// Base64 adds a third and strings inside strings escape some characters twice. What is larger than a body may be, but
+/// Strings inside strings escape some characters twice, and base64 adds a third. What is larger than a body may be, but
 /// not by that much, is read, so that it can be refused with its body.
 const TEXT_FACTOR: usize = 4;
+const BASE64_FACTOR: usize = 2;
 /// What each message costs beside its bytes.
 const ITEM_BYTES: usize = 64;
 // Bounds what a list of empty messages takes.
@@ -40,7 +41,11 @@ pub(crate) struct BatchIntake {
 impl BatchIntake {
     /// For the messages of a function; `max_body_bytes` is what each may have.
     pub(crate) fn new(trigger: &EventTrigger, max_body_bytes: usize) -> Self {
-        let max_item = max_body_bytes.saturating_mul(TEXT_FACTOR);
+        let factor = match trigger.binary {
+            true => BASE64_FACTOR,
+            false => TEXT_FACTOR,
+        };
+        let max_item = max_body_bytes.saturating_mul(factor);
         Self {
             reader: BatchReader::new(&trigger.binding, max_item, max_body_bytes.max(1 << 20)),
             is_binary: trigger.binary,

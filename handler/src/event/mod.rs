@@ -26,7 +26,7 @@ pub(crate) use self::batch::{Batch, BatchIntake};
 use crate::admission::Admission;
 use crate::blocking;
 use crate::config::Config;
-use crate::limits::Room;
+use crate::limits::{Charge, Room};
 use crate::problem::Problem;
 use crate::protocol::{
     EventTrigger, Invocation, InvocationResponse, NotAnInvocation, Output, OutputForm, Source,
@@ -120,7 +120,18 @@ struct About {
     computed: bool,
     /// Under which its result is kept if its batch fails.
     kept_as: Option<kept::Key>,
+    /// The memory of its result or rejection.
+    held: Option<Charge>,
 }
+
+/// What a call is answered with, and the memory that takes.
+pub(crate) struct Answered {
+    pub(crate) response: InvocationResponse,
+    pub(crate) held: Option<Charge>,
+}
+
+/// How often a result is there until its call is answered: by itself, in the output, and in the answer.
+const COPIES: usize = 3;
 
 /// What a call brings.
 pub(crate) enum Brought<'a> {
@@ -158,7 +169,7 @@ pub(crate) async fn invoke(
     host: HostCall<'_>,
     brought: Brought<'_>,
     held: Held,
-) -> Result<InvocationResponse, Problem> {
+) -> Result<Answered, Problem> {
     let work = Work::new((events, admission), trigger, host);
     // It is not entered until it is known what it is a part of.
     let span = work.span();
@@ -166,10 +177,15 @@ pub(crate) async fn invoke(
         Brought::One(envelope) => envelope.len(),
         Brought::Many(batch) => batch.as_ref().map_or(0, Batch::bytes),
     };
-    let items = blocking::apart(bytes, || match brought {
-        Brought::One(envelope) => read(trigger, envelope).map(|item| vec![item]),
-        Brought::Many(batch) => Ok(batch?.into_items(trigger)),
-    });
+    // For what is taken out of an envelope; the messages of a batch have their room already.
+    let mut payload = admission.decoding.charge();
+    let items = match brought {
+        Brought::One(envelope) => payload
+            .settle(envelope.len())
+            .and_then(|()| blocking::apart(bytes, || read(trigger, envelope)))
+            .map(|item| vec![item]),
+        Brought::Many(batch) => blocking::apart(bytes, || Ok(batch?.into_items(trigger))),
+    };
     let items = match items {
         Ok(items) => items,
         Err(problem) => {
@@ -213,7 +229,7 @@ pub(crate) fn refuse_oversized(
     trigger: &EventTrigger,
     host: HostCall<'_>,
     tail: &[u8],
-) -> Result<InvocationResponse, Problem> {
+) -> Result<Answered, Problem> {
     let members = delivery::find_metadata(tail).unwrap_or_default();
     let delivery = Metadata::new(&members).single(trigger.source);
     let work = Work::new((events, admission), trigger, host);
@@ -228,6 +244,7 @@ pub(crate) fn refuse_oversized(
         ms: work.ms(),
         computed: false,
         kept_as: None,
+        held: None,
     };
     work.finish(vec![(about, work.reject(&delivery, problem, None))])
 }
@@ -318,7 +335,7 @@ impl<'a> Work<'a> {
     }
 
     /// Counts what became of each message. If one of them fails the call does, and all of them come again.
-    fn finish(&self, outcomes: Vec<Outcome>) -> Result<InvocationResponse, Problem> {
+    fn finish(&self, outcomes: Vec<Outcome>) -> Result<Answered, Problem> {
         let failed = outcomes.iter().find(|(_, settled)| settled.is_err());
         let of_call = failed.map(|(_, settled)| status(settled));
         for (about, settled) in &outcomes {
@@ -379,10 +396,14 @@ impl<'a> Work<'a> {
     }
 
     /// The answer that makes the host write all documents.
-    fn respond(&self, settled: Vec<(About, Settled)>) -> InvocationResponse {
-        let mut response = InvocationResponse::default();
+    fn respond(&self, settled: Vec<(About, Settled)>) -> Answered {
+        let (mut response, mut all) = (InvocationResponse::default(), None);
         let (mut results, mut rejected) = (Vec::new(), Vec::new());
-        for (about, settled) in settled {
+        for (mut about, settled) in settled {
+            if let Some(held) = about.held.take() {
+                all.get_or_insert_with(|| self.admission.decoding.charge())
+                    .merge(held);
+            }
             match settled {
                 Settled::Scored(document) => results.push(document),
                 Settled::Rejected { document, line, .. } => {
@@ -414,7 +435,10 @@ impl<'a> Work<'a> {
         if let Some(output) = &self.trigger.rejected {
             put(&mut response, output, rejected);
         }
-        response
+        Answered {
+            response,
+            held: all,
+        }
     }
 }
 

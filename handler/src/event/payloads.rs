@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -16,8 +17,8 @@ use crate::protocol::Item;
 /// One body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Payload {
-    /// Its exact bytes.
-    Bytes(Vec<u8>),
+    /// Its exact bytes, which its reader may share.
+    Bytes(Bytes),
     /// What came is not base64, although the binding is binary.
     NotBase64(String),
     /// It was too large to be read.
@@ -44,9 +45,9 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 pub(super) fn one(value: &RawValue, binary: bool) -> Payload {
     match serde_json::from_str::<Text<'_>>(value.get()) {
         Ok(Text(text)) if binary => from_base64(text.as_bytes()),
-        Ok(Text(text)) => Payload::Bytes(unwrapped(text.as_bytes())),
+        Ok(Text(text)) => Payload::Bytes(unwrapped(text.as_bytes()).into()),
         // An object where a string is expected: the host has parsed the body already.
-        Err(_) => Payload::Bytes(value.get().as_bytes().to_vec()),
+        Err(_) => Payload::Bytes(value.get().as_bytes().to_vec().into()),
     }
 }
 
@@ -72,21 +73,21 @@ pub(super) fn of_item(item: Item<'_>, binary: bool) -> Payload {
             is_alone: true,
             text,
             ..
-        } => Payload::Bytes(unwrapped(text)),
-        Item { text, .. } => Payload::Bytes(text.to_vec()),
+        } => Payload::Bytes(unwrapped(text).into()),
+        Item { text, .. } => Payload::Bytes(text.to_vec().into()),
     }
 }
 
 fn from_base64(text: &[u8]) -> Payload {
     let decoded = blocking::apart(text.len(), || BASE64_STANDARD.decode(text));
     if let Ok(bytes) = decoded {
-        return Payload::Bytes(bytes);
+        return Payload::Bytes(bytes.into());
     }
     // Some encoders break lines.
     let mut kept = text.to_vec();
     kept.retain(|byte| !byte.is_ascii_whitespace());
     match BASE64_STANDARD.decode(&kept) {
-        Ok(bytes) => Payload::Bytes(bytes),
+        Ok(bytes) => Payload::Bytes(bytes.into()),
         Err(_) => Payload::NotBase64(String::from_utf8_lossy(&kept).into_owned()),
     }
 }
@@ -100,7 +101,7 @@ mod tests {
     }
 
     fn bytes(text: &str) -> Payload {
-        Payload::Bytes(text.as_bytes().to_vec())
+        Payload::Bytes(text.as_bytes().to_vec().into())
     }
 
     #[test]
@@ -139,9 +140,9 @@ mod tests {
     fn base64_may_be_broken_into_lines_but_not_be_damaged() {
         assert_eq!(
             one(&raw(r#""AQ\r\nID""#), true),
-            Payload::Bytes(vec![1, 2, 3])
+            Payload::Bytes(vec![1, 2, 3].into())
         );
-        assert_eq!(one(&raw(r#""""#), true), Payload::Bytes(vec![]));
+        assert_eq!(one(&raw(r#""""#), true), Payload::Bytes(Bytes::new()));
         for damaged in ["AQI", "AQID=", "-_8=", "AQI*"] {
             let value = raw(&serde_json::to_string(damaged).unwrap());
             assert_eq!(one(&value, true), Payload::NotBase64(damaged.to_owned()));
@@ -163,7 +164,10 @@ mod tests {
         };
         assert_eq!(of_item(alone, false), bytes("a"));
         assert_eq!(of_item(item("\"a\""), false), bytes("\"a\""));
-        assert_eq!(of_item(item("AQ\nID"), true), Payload::Bytes(vec![1, 2, 3]));
+        assert_eq!(
+            of_item(item("AQ\nID"), true),
+            Payload::Bytes(vec![1, 2, 3].into())
+        );
         assert_eq!(
             of_item(item("n o"), true),
             Payload::NotBase64("no".to_owned())

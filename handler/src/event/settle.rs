@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use score::{CacheOutcome, CacheUse};
 use tokio::time::Instant;
 use tracing::{Span, debug};
@@ -9,9 +10,10 @@ use wire::Declared;
 
 use super::delivery::Delivery;
 use super::payloads::Payload;
-use super::{About, Outcome, Settled, Work, documents, kept};
+use super::{About, COPIES, Outcome, Settled, Work, documents, kept};
 use crate::admission::{Visit, caught};
 use crate::blocking;
+use crate::limits::Charge;
 use crate::models::Wanted;
 use crate::problem::Problem;
 use crate::protocol::Source;
@@ -27,6 +29,7 @@ struct Document {
     computed: bool,
     /// Whether it was kept from an earlier delivery.
     recalled: bool,
+    held: Charge,
 }
 
 impl Work<'_> {
@@ -58,7 +61,7 @@ impl Work<'_> {
             }
             Payload::NotBase64(text) => {
                 let problem = Problem::bad_request("the body is not base64, as its binding says");
-                (Some(text.into_bytes()), Err(problem))
+                (Some(text.into_bytes().into()), Err(problem))
             }
             Payload::Cut => {
                 let problem = Problem::too_large(self.events.settings.max_body_bytes);
@@ -71,15 +74,19 @@ impl Work<'_> {
         {
             Span::current().record("otel.status_code", "ERROR");
         }
+        let (settled, held) = match outcome {
+            Ok(document) => (Ok(document.text), Some((document.computed, document.held))),
+            Err(problem) => (Err(problem), None),
+        };
         let about = About {
             index,
             model: visit.model().map(str::to_owned),
             ms: scoring::millis(visit.took()),
-            computed: outcome.as_ref().is_ok_and(|document| document.computed),
+            computed: held.as_ref().is_some_and(|(computed, _)| *computed),
             kept_as,
+            held: held.map(|(_, held)| held),
         };
-        let outcome = outcome.map(|document| document.text);
-        (about, self.settled(&delivery, body.as_deref(), outcome))
+        self.charged(about, self.settled(&delivery, body.as_deref(), settled))
     }
 
     fn visit<'d>(&'d self, delivery: &'d Delivery, since: Instant) -> Visit<'d> {
@@ -101,15 +108,18 @@ impl Work<'_> {
         visit: &mut Visit<'_>,
         index: Option<usize>,
         delivery: &Delivery,
-        body: &[u8],
+        body: &Bytes,
         deadline: Instant,
     ) -> Result<Document, Problem> {
         if index.is_some() && !self.events.kept.is_empty() {
             let kept = self.events.kept.take(&self.key(delivery, body));
             if let Some(text) = kept {
                 debug!(id = self.host.id, index, "result of an earlier delivery");
+                let mut held = self.admission.decoding.charge();
+                held.settle(text.len().saturating_mul(COPIES))?;
                 return Ok(Document {
                     text,
+                    held,
                     computed: false,
                     recalled: true,
                 });
@@ -133,11 +143,12 @@ impl Work<'_> {
             json_only: true,
             joint: self.joint.as_ref(),
         };
-        let scored = visit.score_until(deadline, call, body).await?;
+        let mut scored = visit.score_until(deadline, call, body).await?;
         let model = visit.model().unwrap_or_default();
         let reveal = self.events.settings.reveal;
         let text = documents::result(delivery, model, &scored, reveal);
         let text = text.map_err(|_| Problem::internal())?;
+        scored.held.settle(text.len().saturating_mul(COPIES))?;
         let computed = match scored.cache {
             CacheOutcome::Asked { hits, rows } => hits < rows,
             CacheOutcome::Bypass => true,
@@ -146,7 +157,23 @@ impl Work<'_> {
             text,
             computed,
             recalled: false,
+            held: scored.held,
         })
+    }
+
+    /// What it becomes, once there is memory for a rejection too.
+    fn charged(&self, mut about: About, settled: Result<Settled, Problem>) -> Outcome {
+        let Ok(Settled::Rejected { document, .. }) = &settled else {
+            return (about, settled);
+        };
+        let mut held = self.admission.decoding.charge();
+        match held.settle(document.len().saturating_mul(COPIES)) {
+            Ok(()) => {
+                about.held = Some(held);
+                (about, settled)
+            }
+            Err(problem) => (about, Err(problem)),
+        }
     }
 
     /// Whether it has a result, a refusal, or fails with its call.

@@ -14,10 +14,9 @@ use tracing::{Instrument, debug, warn};
 
 use super::delivery::Delivery;
 use super::payloads::Payload;
-use super::{Held, Outcome, Settled, Work};
+use super::{Answered, Held, Outcome, Settled, Work};
 use crate::blocking;
 use crate::problem::Problem;
-use crate::protocol::InvocationResponse;
 use crate::scoring;
 
 /// Messages in work while it is not known what their model costs.
@@ -99,7 +98,7 @@ impl Work<'_> {
         items: Vec<(Delivery, Payload)>,
         bytes: usize,
         mut held: Held,
-    ) -> Result<InvocationResponse, Problem> {
+    ) -> Result<Answered, Problem> {
         let settings = &self.events.settings;
         let time = match self.trigger.many {
             true => settings.message_batch_timeout,

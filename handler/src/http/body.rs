@@ -5,15 +5,16 @@
 
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::error;
 use warp::http::{HeaderMap, header};
 
 use super::upload::{self, Upload};
+use crate::blocking::LARGE_BYTES;
 use crate::event::{Batch, BatchIntake};
-use crate::limits::{BodyLimits, Room};
+use crate::limits::{BodyLimits, Given, Room};
 use crate::problem::{ErrorCode, Problem};
 use crate::protocol::{EventTrigger, NotAnInvocation};
 
@@ -66,11 +67,21 @@ pub(super) struct BodyBytes {
     pub(super) room: Option<Room>,
 }
 
+impl BodyBytes {
+    /// For a reader; large ones are taken out, so that they can be shared with the thread that reads them.
+    pub(super) fn given(&mut self) -> Given<'_> {
+        match self.bytes.len() < LARGE_BYTES {
+            true => Given::Small(&self.bytes),
+            false => Given::Shared(self.bytes.split().freeze()),
+        }
+    }
+}
+
 impl From<Vec<u8>> for BodyBytes {
     /// A part of a body whose room is taken already.
     fn from(bytes: Vec<u8>) -> Self {
         Self {
-            bytes: BytesMut::from(&bytes[..]),
+            bytes: Bytes::from(bytes).into(),
             is_tail: false,
             batch: None,
             since: Instant::now(),

@@ -12,7 +12,7 @@ use super::reply::Reply;
 use super::request;
 use crate::app::App;
 use crate::blocking;
-use crate::event::{self, Batch, Brought, Held, HostCall};
+use crate::event::{self, Answered, Batch, Brought, Held, HostCall};
 use crate::problem::Problem;
 use crate::protocol::{
     Function, HttpRequestData, HttpResponseData, Invocation, InvocationResponse, Source, Trigger,
@@ -80,7 +80,11 @@ pub(super) async fn invoke(
                     event::invoke(on_app, trigger, host, one, held).await
                 }
             };
-            let reply = outcome.and_then(|answer| blocking::apart(size, || written(&answer)));
+            let reply = outcome.and_then(|Answered { response, held }| {
+                let mut reply = blocking::apart(size, || written(&response))?;
+                reply.held = held;
+                Ok(reply)
+            });
             reply.unwrap_or_else(|problem| request::failure(head, problem))
         }
     }
@@ -94,6 +98,9 @@ async fn call(
     host: HostCall<'_>,
     envelope: &[u8],
 ) -> Result<Reply, Problem> {
+    let mut held = app.admission.decoding.charge();
+    // The body is taken out of it.
+    held.settle(envelope.len())?;
     let (call, inner) = blocking::apart(envelope.len(), || {
         let call = read_call(request, envelope)?;
         let body = call.body();
@@ -121,7 +128,12 @@ async fn call(
         }
     })
     .await;
-    wrap(response, reply)
+    // It is copied twice on its way into the answer.
+    held.settle(reply.body.len().saturating_mul(4))?;
+    let mut reply = wrap(response, reply)?;
+    held.settle(reply.body.len())?;
+    reply.held = Some(held);
+    Ok(reply)
 }
 
 /// The caller's request inside an envelope.

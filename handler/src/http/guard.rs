@@ -3,6 +3,7 @@
 //! A browser is the attacker's tool here: any page may send requests to a server on the same machine or network, and may give
 //! that server's address a name of its own (DNS rebinding), after which it may read the answers too.
 
+use score::quoted;
 use tracing::debug;
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
@@ -11,7 +12,7 @@ use super::reply::Reply;
 use super::route;
 use crate::app::App;
 use crate::config::Config;
-use crate::problem::{ErrorCode, Problem, quoted};
+use crate::problem::{ErrorCode, Problem};
 
 /// The headers in which clients send keys: those of OpenAI, Azure OpenAI and Azure Functions.
 const API_KEY: HeaderName = HeaderName::from_static("api-key");

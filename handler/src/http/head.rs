@@ -41,6 +41,8 @@ pub(super) struct Head {
     pub(super) json_only: bool,
     /// Whether it is an envelope of the host.
     pub(super) is_envelope: bool,
+    /// Whether the address has a key.
+    pub(super) has_code: bool,
 }
 
 impl Head {
@@ -92,6 +94,7 @@ impl Head {
             },
             json_only: false,
             is_envelope: false,
+            has_code: query.contains("code="),
         }
     }
 

@@ -145,6 +145,8 @@ pub(crate) fn text_document(text: &TextMetadata) -> Value {
         "prompt": text.prompt,
         "prompts": text.prompts,
         "batch_tokens": text.batch_tokens,
+        "max_texts": text.max_texts,
+        "store": text.stored_as.as_str(),
         "shared_runs": text.company.get(),
     })
 }

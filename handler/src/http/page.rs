@@ -1,12 +1,14 @@
 //! The page where a person tries the model. Its sources and how it is built: `page/README.md`.
 
 use bytes::Bytes;
-use warp::http::header;
+use warp::http::{Method, header};
 use wire::accept::weight;
 
+use super::head::Head;
 use super::reply::Reply;
-use super::route::Route;
+use super::route::{self, Route};
 use crate::models::{NoModel, Registry};
+use crate::problem::{ErrorCode, Problem};
 
 /// One self-contained document: styles and script are within.
 const PAGE: &[u8] = include_bytes!("page/index.html");
@@ -33,17 +35,32 @@ pub(super) fn find(models: &Registry, route: &Route, accept: Option<&str>) -> Op
     Some(reply())
 }
 
+/// Whether a person gets the page with an error: to send a key, or because only a page takes one out of the address bar.
+pub(super) fn is_beside_error(enabled: bool, head: &Head, problem: &Problem) -> bool {
+    let wanted = || head.accept.as_deref().is_some_and(prefers_html);
+    let read = [Method::GET, Method::HEAD].contains(&head.method);
+    let for_key = head.has_code || problem.code == ErrorCode::Unauthorized;
+    let beside = || route::find(&head.method, &head.path).is_ok_and(|at| is_beside(enabled, &at));
+    read && for_key && wanted() && beside()
+}
+
 fn reply() -> Reply {
-    let mut reply = Reply::typed(Vec::new(), "text/html; charset=utf-8");
+    let mut reply = Reply::typed(Vec::new(), "text/html");
+    put_into(&mut reply);
+    reply
+}
+
+/// Makes the page of an answer, whose status and other headers stay.
+pub(super) fn put_into(reply: &mut Reply) {
     reply.body = Bytes::from_static(PAGE);
     for (name, value) in [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         // The address may hold a Functions key.
         (header::REFERRER_POLICY, "no-referrer"),
     ] {
         reply.set(name, value);
     }
-    reply
 }
 
 /// Whether `Accept` weighs HTML higher than JSON; `*/*` alone does not.

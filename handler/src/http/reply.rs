@@ -5,6 +5,7 @@ use serde_json::json;
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
+use crate::limits::Charge;
 use crate::problem::{ErrorCode, Problem};
 
 /// The form of an error, which depends on what callers of a path expect.
@@ -24,6 +25,8 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// The memory of the body, to be held until it is written.
+    pub(super) held: Option<Charge>,
 }
 
 impl Reply {
@@ -47,6 +50,7 @@ impl Reply {
             status: StatusCode::OK,
             headers,
             body: Bytes::from(body),
+            held: None,
         }
     }
 
@@ -56,6 +60,7 @@ impl Reply {
             status,
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            held: None,
         }
     }
 

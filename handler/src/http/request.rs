@@ -106,7 +106,7 @@ where
         Err(problem) if problem.is_client_closed() => return refuse(app, head, problem),
         outcome => {
             visit.end(&outcome);
-            outcome.unwrap_or_else(|problem| refusal(head, visit.model(), problem))
+            outcome.unwrap_or_else(|problem| refusal(app, head, visit.model(), problem))
         }
     };
     visit.count(reply.status.as_u16());
@@ -127,7 +127,7 @@ pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
     }
     let route = route::find(&head.method, &head.path).ok();
     let function = function_name(app, head, route.as_ref());
-    let mut reply = refusal(head, None, problem);
+    let mut reply = refusal(app, head, None, problem);
     let counters = &app.admission.counters;
     counters.count(function, None, reply.status.as_u16());
     reply.set(REQUEST_ID, &head.request_id);
@@ -144,14 +144,21 @@ pub(super) fn closed(app: &App, head: &Head, during: &'static str) {
 
 /// The answer to a call whose messages have failed; they are counted already, each for itself.
 pub(super) fn failure(head: &Head, problem: Problem) -> Reply {
-    let mut reply = refusal(head, None, problem);
+    report(head, None, &problem);
+    let form = route::error_form(&head.path);
+    let mut reply = Reply::refusal(problem, &head.request_id, form);
     reply.set(REQUEST_ID, &head.request_id);
     reply
 }
 
-fn refusal(head: &Head, model: Option<&str>, problem: Problem) -> Reply {
+fn refusal(app: &App, head: &Head, model: Option<&str>, problem: Problem) -> Reply {
     report(head, model, &problem);
-    Reply::refusal(problem, &head.request_id, route::error_form(&head.path))
+    let with_page = page::is_beside_error(app.config.page, head, &problem);
+    let mut reply = Reply::refusal(problem, &head.request_id, route::error_form(&head.path));
+    if with_page {
+        page::put_into(&mut reply);
+    }
+    reply
 }
 
 /// The function a request belongs to, for metrics: of its own name, `score` for what is to be scored by the public path,
@@ -203,9 +210,10 @@ where
 {
     check_coding(head.content_encoding.as_deref())?;
     visit.find_early()?;
-    let body = read_body().await?;
+    let mut body = read_body().await?;
+    let given = body.given();
     // Only now: a sender that takes its time must not hold the permit of one that does not.
-    let scored = visit.score(WhenFull::Refuse, head.call(), &body.bytes);
+    let scored = visit.score(WhenFull::Refuse, head.call(), given);
     Ok(scored_reply(scored.await?))
 }
 
@@ -248,6 +256,7 @@ fn scored_reply(scored: Scored) -> Reply {
     if let Some(timing) = server_timing(scored.times.steps()) {
         reply.headers.insert(TIMING, timing);
     }
+    reply.held = Some(scored.held);
     if scored.by_position {
         reply.set_static(COLUMNS, "by-position");
     }

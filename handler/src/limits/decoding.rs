@@ -1,209 +1,298 @@
-//! Room for what large bodies become: bytes once they are unpacked, and the tensors that are read from them.
-//!
-//! Bodies as they came have room of their own ([`BodyLimits`](super::BodyLimits)), which they keep while they wait here: one
-//! account for both would let bodies that wait to be read keep the room that reading them takes.
+//! Where bodies are read: small ones at once, others on a thread of their own, as many at a time as there are cores.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::available_parallelism;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
-use wire::{Declared, Unpacked};
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tracing::Span;
+use wire::{Declared, Watch};
 
-use super::BodyLimits;
-use crate::blocking::{self, LARGE_BYTES};
+use super::account::{Account, Charge};
+use crate::blocking::LARGE_BYTES;
 use crate::problem::Problem;
 
-/// What reading makes of one byte, at most: an element has two bytes of text or more, and eight in a tensor or fewer. A raw
-/// tensor is copied once, so that this is more than it takes; text in cells takes about as much.
-const FACTOR: usize = 4;
-/// How long a body waits for its turn and for room before it is refused.
-const WAIT: Duration = Duration::from_secs(1);
+/// How long a body waits for its turn, and then for memory, before it is refused: overload is told at once.
+const WAIT: Duration = Duration::from_millis(80);
+/// What a body may take beside a small factor of its bytes and be read at once.
+const LIGHT_BYTES: usize = 1 << 20;
 
-/// Bounds how many large bodies are read at once, and what they become.
+/// Bounds how many large bodies are read at once, and what all bodies become.
 #[derive(Debug)]
 pub(crate) struct Decoding {
     /// As many turns as there are cores: more would only take more memory.
     turns: Arc<Semaphore>,
-    /// In units of [`BodyLimits::UNIT`] bytes.
-    room: Arc<Semaphore>,
-    units: usize,
-}
-
-/// A turn to read a body, and the room for what it becomes.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    turn: OwnedSemaphorePermit,
-    room: OwnedSemaphorePermit,
+    account: Arc<Account>,
 }
 
 impl Decoding {
-    /// Room for so many bytes.
+    /// Memory for so many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
-        let units = bytes
-            .div_ceil(BodyLimits::UNIT)
-            .min(Semaphore::MAX_PERMITS)
-            .min(u32::MAX as usize);
         let cores = available_parallelism().map_or(1, usize::from);
         Self {
             turns: Arc::new(Semaphore::new(cores)),
-            room: Arc::new(Semaphore::new(units)),
-            units,
+            account: Arc::new(Account::new(bytes)),
         }
     }
 
-    /// What a body unpacks to if it is small, packed and unpacked; `None` if it needs a turn.
-    pub(crate) fn small(body: &[u8], declared: Declared<'_>, max_bytes: usize) -> Option<Unpacked> {
-        if wire::claimed_bytes(body) >= LARGE_BYTES {
-            return None;
-        }
-        let most = max_bytes.min(LARGE_BYTES - 1);
-        match wire::unpack(body, declared, most) {
-            Unpacked::More if most < max_bytes => None,
-            unpacked => Some(unpacked),
-        }
+    /// Memory for what is not read here; none yet, and none is waited for.
+    pub(crate) fn charge(&self) -> Charge {
+        Charge::new(self.account.clone(), None)
     }
 
-    /// What a body unpacks to, and a turn to read it, with room for all that it can become if it has `max_bytes` bytes or
-    /// fewer. One that would take more than there is takes all of it.
+    /// Reads a body, and returns with what was read the memory it takes. Where `read` asks for more than a little, it is
+    /// called a second time, in its turn and apart; it is asked to end if the caller goes away meanwhile.
     ///
     /// # Errors
-    /// 503 if there is none within a second.
-    pub(crate) async fn turn(
+    /// 503 if there is neither a turn nor memory in time, 413 if it takes more memory than there is.
+    pub(crate) async fn read<T, R>(
         &self,
-        body: &[u8],
+        body: Given<'_>,
         declared: Declared<'_>,
-        max_bytes: usize,
-    ) -> Result<(Turn, Unpacked), Problem> {
-        let until = Instant::now() + WAIT;
-        let turn = timeout_at(until, self.turns.clone().acquire_owned()).await;
-        let turn = turn.ok().and_then(Result::ok).ok_or_else(full)?;
-        let claimed = wire::claimed_bytes(body).min(max_bytes);
-        let mut room = self.room_for(body, claimed, until).await?;
-        let unpack = |most| blocking::apart_if(true, || wire::unpack(body, declared, most));
-        let mut unpacked = unpack(claimed);
-        if claimed < max_bytes && matches!(unpacked, Unpacked::More) {
-            let counted = blocking::apart_if(true, || wire::unpacked_bytes(body, max_bytes));
-            // Two that kept theirs while they wait for more would wait for each other.
-            drop(room);
-            room = self.room_for(body, counted, until).await?;
-            unpacked = unpack(max_bytes);
+        read: R,
+    ) -> Result<(T, Charge), Problem>
+    where
+        T: Send + 'static,
+        R: Fn(&[u8], Declared<'_>, &dyn Watch) -> T + Send + 'static,
+    {
+        let bytes = body.bytes();
+        if bytes.len() < LARGE_BYTES {
+            let light = Light::default();
+            let value = read(bytes, declared, &light);
+            if !light.is_over() {
+                return Ok((value, self.charge()));
+            }
         }
-        Ok((Turn { turn, room }, unpacked))
+        // In a box: what only large bodies need would be copied with the future of every request.
+        Box::pin(self.read_apart(body.kept(), Headers::of(declared), read)).await
     }
 
-    /// Room to read a body that unpacks to so many bytes.
-    async fn room_for(
+    async fn read_apart<T, R>(
         &self,
-        body: &[u8],
-        unpacked: usize,
-        until: Instant,
-    ) -> Result<OwnedSemaphorePermit, Problem> {
-        let beside = if unpacked == body.len() { 0 } else { unpacked };
-        let needed = unpacked.saturating_mul(FACTOR).saturating_add(beside);
-        let units = needed.div_ceil(BodyLimits::UNIT).min(self.units);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let room = timeout_at(until, self.room.clone().acquire_many_owned(units)).await;
-        room.ok().and_then(Result::ok).ok_or_else(full)
+        body: Bytes,
+        headers: Headers,
+        read: R,
+    ) -> Result<(T, Charge), Problem>
+    where
+        T: Send + 'static,
+        R: Fn(&[u8], Declared<'_>, &dyn Watch) -> T + Send + 'static,
+    {
+        let turn = timeout(WAIT, self.turns.clone().acquire_owned()).await;
+        let turn = turn.ok().and_then(Result::ok);
+        let turn = turn.ok_or_else(|| Problem::busy("too many large bodies are being read"))?;
+        let charge = Charge::new(self.account.clone(), Some(Instant::now() + WAIT));
+        let charge = Arc::new(charge);
+        let (span, watch) = (Span::current(), charge.clone());
+        let reading = spawn_blocking(move || {
+            let value = span.in_scope(|| read(&body, headers.declared(), &*watch));
+            drop(turn);
+            value
+        });
+        let value = UntilAbandoned {
+            charge: &charge,
+            reading,
+        }
+        .end()
+        .await?;
+        if let Some(refusal) = charge.refusal() {
+            return Err(refusal);
+        }
+        let charge = Arc::into_inner(charge).ok_or_else(Problem::internal)?;
+        Ok((value, charge))
     }
 }
 
-impl Turn {
-    /// Ends the turn; what was read has so many bytes, whose room is kept until the return value is dropped.
-    pub(crate) fn end(self, bytes: usize) -> OwnedSemaphorePermit {
-        let Self { turn, mut room } = self;
-        drop(turn);
-        let kept = bytes.div_ceil(BodyLimits::UNIT);
-        drop(room.split(room.num_permits().saturating_sub(kept)));
-        room
+/// A reading that is told to end if it is not waited for any more.
+struct UntilAbandoned<'a, T> {
+    charge: &'a Charge,
+    reading: tokio::task::JoinHandle<T>,
+}
+
+impl<T> UntilAbandoned<'_, T> {
+    async fn end(mut self) -> Result<T, Problem> {
+        match (&mut self.reading).await {
+            Ok(value) => Ok(value),
+            // Caught where every panic of a request is.
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Err(_) => Err(Problem::internal()),
+        }
     }
 }
 
-fn full() -> Problem {
-    Problem::busy("too many large bodies are being read")
+impl<T> Drop for UntilAbandoned<'_, T> {
+    fn drop(&mut self) {
+        self.charge.abandon();
+    }
+}
+
+/// A body that is to be read.
+#[derive(Debug)]
+pub(crate) enum Given<'a> {
+    /// Bytes that are copied if the body is read apart.
+    Small(&'a [u8]),
+    /// Bytes that are shared.
+    Shared(Bytes),
+}
+
+impl Given<'_> {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Small(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    fn kept(self) -> Bytes {
+        match self {
+            Self::Small(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// What [`Declared`] borrows.
+struct Headers {
+    texts: [Option<String>; 4],
+    json_bytes: Option<usize>,
+    wrapped: bool,
+}
+
+impl Headers {
+    fn of(declared: Declared<'_>) -> Self {
+        let Declared {
+            content_type,
+            content_encoding,
+            json_bytes,
+            shape,
+            datatype,
+            wrapped,
+        } = declared;
+        Self {
+            texts: [content_type, content_encoding, shape, datatype]
+                .map(|text| text.map(str::to_owned)),
+            json_bytes,
+            wrapped,
+        }
+    }
+
+    fn declared(&self) -> Declared<'_> {
+        let [content_type, content_encoding, shape, datatype] = &self.texts;
+        Declared {
+            content_type: content_type.as_deref(),
+            content_encoding: content_encoding.as_deref(),
+            json_bytes: self.json_bytes,
+            shape: shape.as_deref(),
+            datatype: datatype.as_deref(),
+            wrapped: self.wrapped,
+        }
+    }
+}
+
+/// Lets a body take a little, and ends the reading of one that asks for more.
+#[derive(Debug, Default)]
+struct Light {
+    taken: AtomicUsize,
+    over: AtomicBool,
+}
+
+impl Watch for Light {
+    fn take(&self, bytes: usize) -> bool {
+        let taken = self.taken.load(Ordering::Relaxed).saturating_add(bytes);
+        self.taken.store(taken, Ordering::Relaxed);
+        let fits = taken <= LIGHT_BYTES;
+        if !fits {
+            self.over.store(true, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// Not a second time: what is decoded takes time as well.
+    fn give_back(&self, _bytes: usize) {}
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
+    use std::sync::mpsc;
 
     use super::*;
 
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
+    fn decoding(bytes: usize) -> Decoding {
+        Decoding::new(bytes)
+    }
+
+    fn small() -> Given<'static> {
+        Given::Small(b"{}")
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_packed_body_has_room_for_what_it_unpacks_to_whatever_it_claims() {
-        const MAX: usize = 1 << 20;
-        let decoding = Decoding::new(64 << 20);
-        let small = |body: &[u8]| Decoding::small(body, Declared::default(), MAX);
-        let fits = small(&gzip(&vec![b' '; LARGE_BYTES - 1])).unwrap();
-        assert!(matches!(fits, Unpacked::Whole(Ok(bytes)) if bytes.len() == LARGE_BYTES - 1));
-        let large = vec![b' '; 2 * LARGE_BYTES];
-        // The last member claims to be small.
-        let members = [gzip(&large), gzip(b"{}")].concat();
-        for (body, bytes) in [(gzip(&large), large.len()), (members, large.len() + 2)] {
-            assert!(small(&body).is_none());
-            let read = decoding.turn(&body, Declared::default(), MAX).await;
-            let (turn, unpacked) = read.unwrap();
-            assert!(matches!(unpacked, Unpacked::Whole(Ok(unpacked)) if unpacked.len() == bytes));
-            let units = (bytes * (FACTOR + 1)).div_ceil(BodyLimits::UNIT);
-            assert_eq!(turn.room.num_permits(), units);
-        }
-        let bomb = gzip(&vec![b' '; MAX + 1]);
-        let (_turn, unpacked) = decoding
-            .turn(&bomb, Declared::default(), MAX)
-            .await
-            .unwrap();
-        assert!(matches!(unpacked, Unpacked::More));
-        // Where so little may come, more is too large and needs no turn.
-        let refused = Decoding::small(&gzip(&[b' '; 4096]), Declared::default(), 1000);
-        assert!(matches!(refused, Some(Unpacked::More)));
-    }
-
-    #[tokio::test(start_paused = true, flavor = "current_thread")]
-    async fn what_a_body_was_read_into_keeps_its_room_and_no_more() {
-        let decoding = Decoding::new(8 << 20);
-        let turns = decoding.turns.available_permits();
-        let all = decoding.units;
-        let room = decoding.room.clone().acquire_many_owned(all as u32).await;
-        let turn = decoding.turns.clone().acquire_owned().await.unwrap();
-        let turn = Turn {
-            turn,
-            room: room.unwrap(),
+    async fn a_body_that_asks_for_more_than_a_little_is_read_apart() {
+        let decoding = decoding(4 * LIGHT_BYTES);
+        let declared = Declared {
+            content_type: Some("text/csv"),
+            ..Declared::default()
         };
-        assert_eq!(decoding.room.available_permits(), 0);
-        let kept = turn.end(BodyLimits::UNIT + 1);
-        assert_eq!(decoding.turns.available_permits(), turns);
-        assert_eq!(decoding.room.available_permits(), all - 2);
-        drop(kept);
-        assert_eq!(decoding.room.available_permits(), all);
+        let here = std::thread::current().id();
+        let taking = |bytes| {
+            move |_: &[u8], declared: Declared<'_>, watch: &dyn Watch| {
+                assert_eq!(declared.content_type, Some("text/csv"));
+                (watch.take(bytes), std::thread::current().id())
+            }
+        };
+        let read = decoding.read(small(), declared, taking(LIGHT_BYTES)).await;
+        assert_eq!(read.unwrap().0, (true, here));
+        let read = decoding
+            .read(small(), declared, taking(2 * LIGHT_BYTES))
+            .await;
+        let ((taken, thread), charge) = read.unwrap();
+        assert!(taken && thread != here);
+        assert_eq!(decoding.account.in_use(), 2 * LIGHT_BYTES);
+        let refused = decoding
+            .read(small(), declared, taking(3 * LIGHT_BYTES))
+            .await;
+        assert_eq!(refused.unwrap_err().status(), 503);
+        drop(charge);
+        assert_eq!(decoding.account.in_use(), 0);
+        let never = decoding
+            .read(small(), declared, taking(5 * LIGHT_BYTES))
+            .await;
+        assert_eq!(never.unwrap_err().status(), 413);
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn large_bodies_wait_for_a_turn_and_are_refused_after_a_second() {
-        let decoding = Decoding::new(64 << 20);
-        let body = vec![b' '; LARGE_BYTES];
-        let turn = async || decoding.turn(&body, Declared::default(), 1 << 20).await;
-        assert!(Decoding::small(&body, Declared::default(), 1 << 20).is_none());
-        assert!(Decoding::small(&body[1..], Declared::default(), 1 << 20).is_some());
+    async fn large_bodies_take_turns_and_end_once_their_callers_are_gone() {
+        let decoding = Arc::new(decoding(1 << 20));
+        let body = Bytes::from(vec![b' '; LARGE_BYTES]);
+        let (began, begins) = mpsc::channel();
         let turns = decoding.turns.available_permits();
-        let mut held = Vec::new();
+        let read = || {
+            let (decoding, body, began) = (decoding.clone(), body.clone(), began.clone());
+            tokio::spawn(async move {
+                let until_over = move |_: &[u8], _: Declared<'_>, watch: &dyn Watch| {
+                    began.send(()).unwrap();
+                    while !watch.is_over() {
+                        std::thread::yield_now();
+                    }
+                };
+                let read = decoding.read(Given::Shared(body), Declared::default(), until_over);
+                read.await.map(|_| ())
+            })
+        };
+        let held: Vec<_> = (0..turns).map(|_| read()).collect();
         for _ in 0..turns {
-            held.push(turn().await.unwrap());
+            tokio::task::block_in_place(|| begins.recv()).unwrap();
         }
-        let taken = turns * FACTOR * LARGE_BYTES / BodyLimits::UNIT;
-        assert_eq!(decoding.room.available_permits(), decoding.units - taken);
-        let refused = turn().await.unwrap_err();
-        assert_eq!(refused.status(), 503);
-        held.pop();
-        assert!(turn().await.is_ok());
+        assert_eq!(read().await.unwrap().unwrap_err().status(), 503);
+        held.iter().for_each(tokio::task::JoinHandle::abort);
+        let all = decoding.turns.acquire_many(turns as u32).await;
+        assert!(all.is_ok());
     }
 }

@@ -1,5 +1,6 @@
 //! How much may be in work at once.
 
+mod account;
 mod decoding;
 mod permits;
 mod room;
@@ -8,7 +9,8 @@ use wire::Limits;
 
 use crate::config::Config;
 
-pub(crate) use decoding::Decoding;
+pub(crate) use account::Charge;
+pub(crate) use decoding::{Decoding, Given};
 pub(crate) use permits::Permits;
 pub(crate) use room::{BodyLimits, Room};
 

@@ -8,7 +8,7 @@ mod runtime;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use score::{FeatureStore, Scorer};
+use score::{FeatureStore, Scorer, quoted};
 
 pub(crate) use folder::Loadable;
 use load::load_models;
@@ -59,9 +59,7 @@ impl Models {
             return Ok(only);
         }
         if name.is_some() || self.default.is_some() {
-            // A message quotes it.
-            let name: Option<String> = name.map(|name| name.chars().take(200).collect());
-            let found = self.get(name.as_deref())?;
+            let found = self.get(name)?;
             if takes(found) {
                 return Ok(found);
             }
@@ -90,7 +88,8 @@ impl Models {
                 "model {name:?} could not be loaded: {reason}"
             ))),
             None => Err(NoModel::Unknown(format!(
-                "there is no model {name:?}; there are: {}",
+                "there is no model {}; there are: {}",
+                quoted(name),
                 known()
             ))),
         }
@@ -102,7 +101,8 @@ impl Models {
         let (name, served) = (&scorer.metadata().name, &scorer.metadata().version);
         match wanted.version {
             Some(wanted) if wanted != served => Err(NoModel::Unknown(format!(
-                "model {name:?} has no version {wanted:?}; version {served:?} is served"
+                "model {name:?} has no version {}; version {served:?} is served",
+                quoted(wanted)
             ))),
             _ => Ok(scorer),
         }

@@ -2,16 +2,13 @@
 
 mod code;
 
-use score::{FeatureError, ScoreError};
+use score::{FeatureError, ScoreError, quoted};
 use wire::{AnswerForm, PayloadError};
 
 pub(crate) use self::code::{ErrorCode, Fault};
 use crate::features::NoRows;
 use crate::models::NoModel;
 use crate::protocol::NotAnInvocation;
-
-/// Characters of a request that a message quotes.
-const MAX_QUOTED: usize = 200;
 
 /// Why there is no result, with everything that its sender is told.
 #[derive(Debug)]
@@ -30,13 +27,6 @@ pub(crate) struct Problem {
 
 /// How long to wait before the next try where that may help.
 const RETRY_AFTER_SECONDS: u32 = 1;
-
-/// What a caller sent, for an error text: in quotation marks, escaped, and cut.
-pub(crate) fn quoted(text: &str) -> String {
-    let start: String = text.chars().take(MAX_QUOTED).collect();
-    let dots = if start.len() < text.len() { "..." } else { "" };
-    format!("{start:?}{dots}")
-}
 
 impl Problem {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
@@ -88,6 +78,15 @@ impl Problem {
         let message = format!(
             "one call brings more than {bytes} bytes (SCORE_MAX_WAITING_BYTES): raise that, or set a smaller \
              maxMessageBatchSize in host.json"
+        );
+        Self::new(ErrorCode::TooLarge, message)
+    }
+
+    /// For a body that takes more memory, once it is read or answered, than there is for all of them.
+    pub(crate) fn beyond_all_memory(bytes: usize) -> Self {
+        let message = format!(
+            "what the body holds takes more than the {bytes} bytes that there are for all requests \
+             (SCORE_MAX_WAITING_BYTES): send fewer rows or smaller pictures at once"
         );
         Self::new(ErrorCode::TooLarge, message)
     }
@@ -188,6 +187,7 @@ impl Problem {
         match error {
             PayloadError::Invalid(error) => error.into(),
             PayloadError::TooLarge => Self::too_large(max_bytes),
+            PayloadError::Stopped => Self::busy("the body was not read to its end"),
             PayloadError::UnsupportedType(message) => {
                 Self::new(ErrorCode::UnsupportedMediaType, message)
             }

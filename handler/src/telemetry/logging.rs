@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tracing::{Level, Subscriber, debug, warn};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::writer::MakeWriterExt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -18,6 +18,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use super::printable::{OneLine, printable};
 use super::traces::Traces;
 use crate::config::{Config, LogFormat};
 
@@ -52,8 +53,8 @@ impl Telemetry {
 /// The two outputs.
 #[derive(Clone)]
 struct Outputs {
-    out: NonBlocking,
-    error: NonBlocking,
+    out: OneLine,
+    error: OneLine,
 }
 
 impl Outputs {
@@ -68,6 +69,7 @@ impl Outputs {
         let (out, out_guard) = builder("log").finish(io::stdout());
         let (error, error_guard) = builder("log errors").finish(io::stderr());
         DROPPED.get_or_init(|| [out.error_counter(), error.error_counter()]);
+        let (out, error) = (OneLine(out), OneLine(error));
         (Self { out, error }, [out_guard, error_guard])
     }
 }
@@ -139,7 +141,8 @@ pub fn complain(prefix: &str, lines: impl IntoIterator<Item = impl Display>) {
     let mut out = io::stderr().lock();
     for line in lines {
         // With standard error closed there is no other output left.
-        let _ = writeln!(out, "{prefix}{line}");
+        let line = line.to_string();
+        let _ = writeln!(out, "{prefix}{}", printable(&line, true));
     }
 }
 
@@ -149,6 +152,6 @@ pub fn complain(prefix: &str, lines: impl IntoIterator<Item = impl Display>) {
 /// If standard output is closed or cannot be written.
 pub(crate) fn answer(text: &str) -> anyhow::Result<()> {
     io::stdout()
-        .write_all(text.as_bytes())
+        .write_all(printable(text, true).as_bytes())
         .context("standard output cannot be written")
 }

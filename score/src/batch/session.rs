@@ -121,7 +121,6 @@ impl Session {
                     })
                     .collect(),
                 given: inputs.given.clone(),
-                text: inputs.text.clone(),
             };
             let outputs = self.run_once(&alone)?;
             if outputs.iter().any(|output| output.rows() != Some(1)) {
@@ -148,7 +147,6 @@ impl Session {
         let inputs = Arranged {
             tensors,
             given: Vec::new(),
-            text: jobs[0].inputs.text.clone(),
         };
         let rows: usize = jobs.iter().map(|job| job.rows).sum();
         let spans: Vec<Span> = jobs.iter_mut().map(|job| job.wait.end(rows)).collect();
@@ -195,15 +193,11 @@ impl Session {
 
     /// A panic below is this job's failure; the thread and its session go on.
     fn run_once(&mut self, inputs: &Arranged) -> Result<Vec<Tensor>, ScoreError> {
-        match catch_unwind(AssertUnwindSafe(|| match inputs.text.is_empty() {
-            true => self.model.run(&inputs.tensors, &inputs.given),
-            false => self.model.run_texts(&inputs.tensors, &inputs.text),
+        match catch_unwind(AssertUnwindSafe(|| {
+            self.model.run(&inputs.tensors, &inputs.given)
         })) {
             Ok(Ok(outputs)) => Ok(outputs),
             Ok(Err(RunError::Rejected(reason))) => Err(ScoreError::ModelRejected(reason)),
-            Ok(Err(RunError::TextTooLong { row, tokens, limit })) => {
-                Err(ScoreError::TextTooLong { row, tokens, limit })
-            }
             Ok(Err(RunError::Failed(reason))) => Err(ScoreError::Internal(reason)),
             Err(_) => Err(ScoreError::Internal("the model's run panicked".to_owned())),
         }

@@ -14,7 +14,6 @@ use crate::histogram::Times;
 use crate::model::RunError;
 use crate::signature::ModelSignature;
 use crate::tensor::TensorData;
-use crate::text::TextOptions;
 
 /// A row that the model refuses, together with every row that shares its run.
 const REFUSED: i64 = -1;
@@ -66,7 +65,6 @@ fn arranged(tensor: Tensor) -> Arranged {
     Arranged {
         tensors: vec![tensor],
         given: vec![],
-        text: TextOptions::default(),
     }
 }
 

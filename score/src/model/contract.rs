@@ -2,7 +2,6 @@
 
 use crate::signature::ModelSignature;
 use crate::tensor::Tensor;
-use crate::text::TextOptions;
 
 /// Why one run gave no result.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -10,16 +9,6 @@ pub enum RunError {
     /// The model cannot work with these values; other values may be fine. The caller gets to read the text.
     #[error("{0}")]
     Rejected(String),
-    /// A text is longer than the model's limit, and the request or the model wants it refused then.
-    #[error("text {row} is longer than the {limit} tokens that the model sees")]
-    TextTooLong {
-        /// Its row in the run.
-        row: usize,
-        /// Its tokens, special tokens included, if they were counted.
-        tokens: Option<usize>,
-        /// Tokens that the model sees.
-        limit: usize,
-    },
     /// The runtime or the program failed. The text is logged, and callers hear of an internal error only.
     #[error("{0}")]
     Failed(String),
@@ -124,18 +113,6 @@ pub trait Model: Send {
     /// # Errors
     /// [`RunError`] says whether the values or the runtime are at fault.
     fn run(&mut self, inputs: &[Tensor], given: &[usize]) -> Result<Vec<Tensor>, RunError>;
-
-    /// The same for a text model, with what the request asks of it. No other model gets options.
-    ///
-    /// # Errors
-    /// As [`Model::run`].
-    fn run_texts(
-        &mut self,
-        inputs: &[Tensor],
-        _options: &TextOptions,
-    ) -> Result<Vec<Tensor>, RunError> {
-        self.run(inputs, &[])
-    }
 
     /// Called on the session's thread when the results of a run are on their way, for what need not delay them. Not called
     /// behind runs on the thread of a request.

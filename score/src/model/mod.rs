@@ -21,6 +21,7 @@ mod refusal;
 mod settled;
 mod small_file;
 mod text_folder;
+mod texts;
 
 pub(crate) use character::examine;
 pub use character::{Character, Evidence};
@@ -34,3 +35,4 @@ pub use options::{FeatureFormat, FeatureOptions, ImageLayout, InputOptions, Miss
 pub use picture::{Background, Resample, Resize};
 pub use refusal::SettingNames;
 pub use small_file::read_small_file;
+pub use texts::{TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted};

@@ -17,14 +17,14 @@ use crate::tensor::Tensor;
 
 /// The units of a request with what is known of them so far.
 pub(super) struct Recall {
-    units: Units,
+    pub(super) units: Units,
     /// Where results are remembered.
-    tiers: Tiers,
+    pub(super) tiers: Tiers,
     /// For each unit, its payload.
-    found: Vec<Option<Bytes>>,
+    pub(super) found: Vec<Option<Bytes>>,
     /// For each unit, whether this request computed it.
-    computed: Vec<bool>,
-    timings: Timings,
+    pub(super) computed: Vec<bool>,
+    pub(super) timings: Timings,
 }
 
 impl Recall {
@@ -43,12 +43,12 @@ impl Recall {
         }
     }
 
-    fn missing(&self) -> Vec<usize> {
+    pub(super) fn missing(&self) -> Vec<usize> {
         let units = 0..self.found.len();
         units.filter(|unit| self.found[*unit].is_none()).collect()
     }
 
-    fn outcome(&self) -> CacheOutcome {
+    pub(super) fn outcome(&self) -> CacheOutcome {
         CacheOutcome::Asked {
             hits: self.units.count_rows(|unit| !self.computed[unit]),
             rows: self.units.rows(),
@@ -58,13 +58,13 @@ impl Recall {
 
 /// Missing units, by who computes them.
 #[derive(Default)]
-struct Shares<'a> {
+pub(super) struct Shares<'a> {
     /// Units others may wait for, and the way to tell them.
-    lead: Option<(Lead<'a>, Vec<usize>)>,
+    pub(super) lead: Option<(Lead<'a>, Vec<usize>)>,
     /// Units to compute here.
-    mine: Vec<usize>,
+    pub(super) mine: Vec<usize>,
     /// Units that another request computes.
-    others: Vec<(usize, Landing)>,
+    pub(super) others: Vec<(usize, Landing)>,
 }
 
 impl Scorer {
@@ -83,7 +83,7 @@ impl Scorer {
             score.near = Empty,
             score.found = Empty
         );
-        let (outputs, is_row) = (&self.metadata.signature.outputs, !units.are_whole());
+        let (outputs, is_row) = (&self.stored, !units.are_whole());
         let fits = |payload: &[u8]| fits(payload, outputs, is_row);
         let looking = self.cache.look_up(&units.keys, tiers, joint, fits);
         let answer = looking.instrument(span.clone()).await;
@@ -145,12 +145,11 @@ impl Scorer {
             }
             land(shares.lead, &recall.found);
             if !shares.others.is_empty() {
-                let waiting = arrived(shares.others, &mut recall);
-                sharing &= waiting.instrument(info_span!("shared wait")).await;
+                sharing &= arrived(shares.others, &mut recall).await;
             }
             missing = recall.missing();
         }
-        match recall.units.join(&self.metadata.signature, &recall.found) {
+        match recall.units.join(&self.stored, &recall.found) {
             Some(outputs) => Ok(Scored {
                 outputs,
                 cache: recall.outcome(),
@@ -161,7 +160,12 @@ impl Scorer {
     }
 
     /// Finds out which of the missing units another request is already computing.
-    fn share(&self, recall: &mut Recall, missing: Vec<usize>, sharing: bool) -> Shares<'_> {
+    pub(super) fn share(
+        &self,
+        recall: &mut Recall,
+        missing: Vec<usize>,
+        sharing: bool,
+    ) -> Shares<'_> {
         if !sharing {
             return Shares {
                 mine: missing,
@@ -220,9 +224,7 @@ impl Scorer {
         wanted: &[usize],
     ) -> Result<bool, ScoreError> {
         let some = recall.units.take(inputs, wanted);
-        let ran = self.run(some, wanted.len()).await;
-        let ran =
-            ran.map_err(|error| error.at_rows(|row| recall.units.row_of(*wanted.get(row)?)))?;
+        let ran = self.run(some, wanted.len()).await?;
         recall.timings = recall.timings.and(&ran);
         Ok(self.remember(recall, wanted, &ran.outputs))
     }
@@ -267,13 +269,13 @@ impl Scorer {
     }
 }
 
-fn land(lead: Option<(Lead<'_>, Vec<usize>)>, found: &[Option<Bytes>]) {
+pub(super) fn land(lead: Option<(Lead<'_>, Vec<usize>)>, found: &[Option<Bytes>]) {
     if let Some((lead, units)) = lead {
         lead.land(units.iter().map(|unit| found[*unit].clone()));
     }
 }
 
-fn fail(lead: Option<(Lead<'_>, Vec<usize>)>) {
+pub(super) fn fail(lead: Option<(Lead<'_>, Vec<usize>)>) {
     if let Some((lead, _)) = lead {
         lead.fail();
     }
@@ -281,16 +283,19 @@ fn fail(lead: Option<(Lead<'_>, Vec<usize>)>) {
 
 /// Waits for what others compute. `false` if one of them failed: what is still missing is then computed without waiting
 /// for anybody else.
-async fn arrived(others: Vec<(usize, Landing)>, recall: &mut Recall) -> bool {
+pub(super) async fn arrived(others: Vec<(usize, Landing)>, recall: &mut Recall) -> bool {
     let start = Instant::now();
     let mut all_well = true;
-    for (unit, landing) in others {
-        match landing.arrival().await {
-            Arrival::Payload(payload) => recall.found[unit] = Some(payload),
-            Arrival::Abandoned => {}
-            Arrival::Failed => all_well = false,
+    let waiting = async {
+        for (unit, landing) in others {
+            match landing.arrival().await {
+                Arrival::Payload(payload) => recall.found[unit] = Some(payload),
+                Arrival::Abandoned => {}
+                Arrival::Failed => all_well = false,
+            }
         }
-    }
+    };
+    waiting.instrument(info_span!("shared wait")).await;
     recall.timings.queue += start.elapsed();
     all_well
 }

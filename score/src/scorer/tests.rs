@@ -4,6 +4,7 @@ mod inputs;
 mod loading;
 mod shared_store;
 mod sharing;
+mod texts;
 mod values;
 
 use std::sync::{Mutex, mpsc};
@@ -430,7 +431,6 @@ async fn a_remembered_whole_that_is_nonsense_is_computed_anew_and_replaced() {
     let inputs = Arranged {
         tensors: vec![column(&[1.0, 3.0])],
         given: vec![],
-        text: TextOptions::default(),
     };
     let key = Units::whole(scorer.metadata().digest, &inputs, 1).keys[0];
     let nonsense = Bytes::from_static(b"nonsense");

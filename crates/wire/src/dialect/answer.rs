@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use score::{InferenceResponse, ModelMetadata};
+use score::{InferenceResponse, ModelMetadata, NamedTensor, TensorData};
 use serde::{Serialize, Serializer};
 
 use super::{Asked, Dialect, azure_ml, keys};
@@ -102,3 +102,41 @@ impl Serialize for Under<'_> {
         }
     }
 }
+
+/// What a response and its answer take at most, before the answer is written.
+pub fn response_bytes(
+    form: &AnswerForm,
+    metadata: &ModelMetadata,
+    response: &InferenceResponse,
+) -> usize {
+    let label = metadata.options.labels.iter().map(String::len).max();
+    let label = label.map_or(0, |longest| size_of::<String>() + 2 * longest);
+    let each = response.outputs.iter().map(|NamedTensor { name, tensor }| {
+        let brackets = 2 * tensor.shape().len() + 1;
+        let (held, written) = match tensor.data() {
+            TensorData::String(texts) => {
+                let bytes: usize = texts.iter().map(String::len).sum();
+                // A control character is written as six.
+                (
+                    bytes + size_of::<String>() * texts.len(),
+                    6 * bytes + 2 * texts.len(),
+                )
+            }
+            data => {
+                let size = data.element_type().size().unwrap_or(1);
+                (
+                    data.len() * size,
+                    data.len() * (MAX_DIGITS[size.ilog2().min(3) as usize] + label),
+                )
+            }
+        };
+        let names = tensor.rows().unwrap_or(1) * (name.len() + 4);
+        held + written + tensor.data().len() * brackets + names
+    });
+    let all: usize = each.sum();
+    // Under two members everything is written twice.
+    all * if form.also.is_some() { 2 } else { 1 }
+}
+
+/// The most characters of a number of 1, 2, 4 and 8 bytes; a half is written as the number of 4 bytes that it is.
+const MAX_DIGITS: [usize; 4] = [5, 16, 16, 26];

@@ -40,6 +40,17 @@ impl Body {
         }
     }
 
+    /// How many rows it has or names: the longest first axis of its tensors.
+    pub fn row_count(&self) -> usize {
+        match self {
+            Self::Keys(keys) => keys.len(),
+            Self::Rows(rows) => {
+                let each = rows.inputs.iter().filter_map(|input| input.tensor.rows());
+                each.max().unwrap_or(1)
+            }
+        }
+    }
+
     /// The rows, if the body has them itself.
     pub fn rows(self) -> Option<Decoded> {
         match self {

@@ -27,6 +27,7 @@ use crate::json::diagnose::Items;
 use crate::rows::tabular::{self, Context};
 use crate::schema::parts::Parts;
 use crate::schema::{any_of, open};
+use crate::watch::Unwatched;
 
 const TARGET: &str = "keys";
 
@@ -40,7 +41,7 @@ pub(crate) static KEYS: Dialect = Dialect {
     recognises: alone,
     read: |request| {
         let max_rows = request.metadata.options.max_rows;
-        let max_keys = max_rows.unwrap_or(request.limits.max_rows);
+        let max_keys = max_rows.unwrap_or(request.bounds.limits.max_rows);
         keys(request.value, max_keys).map(Body::Keys)
     },
     write: azure_ml::write_bare,
@@ -190,6 +191,8 @@ pub fn no_rows(
         signature,
         options: &BTreeMap::new(),
         max_nesting,
+        max_rows: None,
+        watch: &Unwatched,
         target: TARGET,
     };
     tabular::read_text(context, "[]")
@@ -255,6 +258,8 @@ impl RowReader<'_> {
             signature: &self.row,
             options: &self.options.inputs,
             max_nesting: self.max_nesting,
+            max_rows: None,
+            watch: &Unwatched,
             target: "",
         };
         let read = tabular::read_text(context, &format!("[{}]", value.get()));
@@ -284,10 +289,10 @@ impl RowReader<'_> {
 
     /// The tensor of one row, written with or without the axis of rows.
     fn read_npy(&self, value: &[u8]) -> Option<Vec<NamedTensor>> {
-        let with_axis = npy::read(value, &self.row);
+        let with_axis = npy::read(value, &self.row, None);
         with_axis.ok().or_else(|| {
             let bare = ModelSignature::of_tensors(vec![bare(self.row.inputs.first()?)], Vec::new());
-            let read = npy::read(value, &bare).ok()?.into_iter();
+            let read = npy::read(value, &bare, None).ok()?.into_iter();
             let rows = read.map(|NamedTensor { name, tensor }| {
                 let shape = [&[1], tensor.shape()].concat();
                 let tensor = tensor.reshaped(shape).ok()?;

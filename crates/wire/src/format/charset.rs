@@ -9,6 +9,10 @@ use crate::body::PayloadError;
 use crate::body::invalid;
 use crate::format::{NPY_MAGIC, is_raw};
 use crate::picture;
+use crate::watch::Watch;
+
+/// The bytes in UTF-8 that one byte of another encoding becomes, at most.
+const GROWTH: usize = 3;
 
 /// The value of a parameter of a content type, RFC 9110 section 5.6.6.
 pub(crate) fn parameter<'a>(content_type: &'a str, name: &str) -> Option<&'a str> {
@@ -25,6 +29,7 @@ pub(crate) fn parameter<'a>(content_type: &'a str, name: &str) -> Option<&'a str
 pub(crate) fn to_utf8<'a>(
     body: &'a [u8],
     declared: Declared<'_>,
+    watch: &dyn Watch,
 ) -> Result<Cow<'a, [u8]>, PayloadError> {
     let content_type = declared.content_type.unwrap_or_default();
     if is_raw(content_type) {
@@ -50,6 +55,9 @@ pub(crate) fn to_utf8<'a>(
     let text = body.get(start..).unwrap_or_default();
     if encoding == UTF_8 {
         return Ok(Cow::Borrowed(text));
+    }
+    if !watch.take(text.len().saturating_mul(GROWTH)) {
+        return Err(PayloadError::Stopped);
     }
     match encoding.decode_without_bom_handling_and_without_replacement(text) {
         Some(Cow::Borrowed(text)) => Ok(Cow::Borrowed(text.as_bytes())),
@@ -115,13 +123,14 @@ fn unknown(label: &str) -> PayloadError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::Unwatched;
 
     fn read(content_type: &str, body: &[u8]) -> Result<String, String> {
         let declared = Declared {
             content_type: Some(content_type),
             ..Declared::default()
         };
-        match to_utf8(body, declared) {
+        match to_utf8(body, declared, &Unwatched) {
             Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
             Err(PayloadError::UnsupportedType(message)) => Err(format!("415 {message}")),
             Err(other) => Err(format!("{other:?}")),
@@ -219,7 +228,7 @@ mod tests {
             .collect();
         let integers: Vec<u8> = [49i32, 50].iter().flat_map(|v| v.to_le_bytes()).collect();
         for body in [floats, integers, vec![0, 7, 0, 8], b"1\x002".to_vec()] {
-            let read = to_utf8(&body, Declared::default()).unwrap();
+            let read = to_utf8(&body, Declared::default(), &Unwatched).unwrap();
             assert_eq!(&*read, &body[..]);
         }
     }
@@ -232,7 +241,7 @@ mod tests {
                 content_type: Some(content_type),
                 ..Declared::default()
             };
-            assert_eq!(&*to_utf8(body, declared).unwrap(), body);
+            assert_eq!(&*to_utf8(body, declared, &Unwatched).unwrap(), body);
         }
     }
 }

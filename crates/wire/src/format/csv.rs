@@ -106,6 +106,7 @@ pub(crate) fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read
                 "line {line} has {found} fields where the first line has {width}, separated by {by}"
             )));
         }
+        context.may_have_row(count)?;
         rows.push(context, &record)?;
         count += 1;
     }
@@ -187,8 +188,7 @@ impl Rows<'_> {
             }
             tokens.push(notation.token(cell, ty));
         }
-        self.table.push(&tokens, |token| token);
-        Ok(())
+        self.table.push(&tokens, |token| token)
     }
 
     /// Refuses a table whose mistake another separator or decimal sign would explain.

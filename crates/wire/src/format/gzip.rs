@@ -11,18 +11,19 @@ use crate::body::invalid;
 use crate::format::NPY_MAGIC;
 use crate::format::is_raw;
 use crate::format::raw;
+use crate::watch::Watch;
 
 /// The first bytes of every gzip body.
 pub(crate) const MAGIC: &[u8] = &[0x1f, 0x8b];
 /// The first bytes, with the only method of compression that gzip defines.
 const MAGIC_AND_DEFLATE: &[u8] = &[0x1f, 0x8b, 8];
 
-/// DEFLATE makes at most so many bytes of one: <https://zlib.net/zlib_tech.html>.
-const MAX_RATIO: usize = 1032;
+/// The bytes that are unpacked at a time: as many as are there, within these bounds.
+const PIECE_BYTES: [usize; 2] = [64 << 10, 1 << 20];
 
 /// What came of unpacking a body.
 #[derive(Debug)]
-pub enum Unpacked {
+pub(crate) enum Unpacked {
     /// It is not compressed with gzip.
     Plain,
     /// The bytes of all its members, or why it is not valid gzip.
@@ -31,43 +32,37 @@ pub enum Unpacked {
     More,
 }
 
-/// How many bytes a body has once it is unpacked, as its last bytes claim (RFC 1952, 2.3.1: `ISIZE`). There may be more: the
-/// number is that of the last member alone, and it comes from the sender.
-pub fn claimed_bytes(body: &[u8]) -> usize {
-    match body.last_chunk() {
-        Some(size) if body.starts_with(MAGIC_AND_DEFLATE) => {
-            let claimed = u32::from_le_bytes(*size) as usize;
-            claimed.clamp(body.len(), body.len().saturating_mul(MAX_RATIO))
-        }
-        _ => body.len(),
-    }
-}
-
-/// How many bytes a body has once it is unpacked, without keeping them; counts to the first fault, and to about `enough`.
-pub fn unpacked_bytes(body: &[u8], enough: usize) -> usize {
-    if !body.starts_with(MAGIC_AND_DEFLATE) {
-        return body.len();
-    }
-    let mut reader = MultiGzDecoder::new(body);
-    let (mut piece, mut seen) = ([0; 4096], 0);
-    while seen < enough
-        && let Ok(read @ 1..) = reader.read(&mut piece)
-    {
-        seen += read;
-    }
-    seen.max(body.len())
-}
-
-/// Unpacks a gzip body to at most so many bytes. Checksums and lengths are compared while reading.
-pub fn unpack(body: &[u8], declared: Declared<'_>, max_bytes: usize) -> Unpacked {
+/// Unpacks a gzip body to at most so many bytes, and takes memory for it as it grows. Checksums and lengths are compared while
+/// reading.
+pub(crate) fn unpack(
+    body: &[u8],
+    declared: Declared<'_>,
+    max_bytes: usize,
+    watch: &dyn Watch,
+) -> Unpacked {
     if !body.starts_with(MAGIC) || says(declared, "identity") {
         return Unpacked::Plain;
     }
-    let mut inflated = Vec::new();
-    let mut reader = MultiGzDecoder::new(body).take(max_bytes as u64 + 1);
-    match reader.read_to_end(&mut inflated) {
-        Ok(read) if read > max_bytes => Unpacked::More,
-        read => Unpacked::Whole(read.map(|_| inflated)),
+    let (mut inflated, mut reader) = (Vec::new(), MultiGzDecoder::new(body));
+    let [least, most] = PIECE_BYTES;
+    loop {
+        let piece = inflated.len().clamp(least, most);
+        if watch.is_over() || !watch.take(piece) {
+            return Unpacked::Whole(Err(io::ErrorKind::OutOfMemory.into()));
+        }
+        match reader
+            .by_ref()
+            .take(piece as u64)
+            .read_to_end(&mut inflated)
+        {
+            Err(error) => return Unpacked::Whole(Err(error)),
+            Ok(_) if inflated.len() > max_bytes => return Unpacked::More,
+            Ok(read) if read < piece => {
+                watch.give_back(piece - read);
+                return Unpacked::Whole(Ok(inflated));
+            }
+            Ok(_) => {}
+        }
     }
 }
 
@@ -128,6 +123,8 @@ mod tests {
 
     use super::*;
     use crate::samples::spec;
+    use crate::watch::Unwatched;
+    use crate::watch::tests::Budget;
 
     const MAX_BYTES: usize = 1 << 20;
 
@@ -159,7 +156,7 @@ mod tests {
         signature: &ModelSignature,
         max_bytes: usize,
     ) -> Result<Option<Vec<u8>>, PayloadError> {
-        let unpacked = unpack(body, declared, max_bytes);
+        let unpacked = unpack(body, declared, max_bytes, &Unwatched);
         inflated(body, unpacked, declared, signature)
     }
 
@@ -237,38 +234,31 @@ mod tests {
     }
 
     #[test]
-    fn what_a_body_unpacks_to_is_counted_to_a_limit() {
-        assert_eq!(unpacked_bytes(b"{}", MAX_BYTES), 2);
-        let packed = gzip(&vec![0; 2 * MAX_BYTES]);
-        assert_eq!(unpacked_bytes(&packed, 4 * MAX_BYTES), 2 * MAX_BYTES);
-        let some = unpacked_bytes(&packed, MAX_BYTES);
-        assert!((MAX_BYTES..=MAX_BYTES + 4096).contains(&some), "{some}");
-        let members = [&packed[..], &packed, b"more"].concat();
-        assert!(unpacked_bytes(&members, usize::MAX) >= 4 * MAX_BYTES);
-    }
-
-    #[test]
-    fn a_claim_is_the_last_members_and_no_more_than_can_be_true() {
-        assert_eq!(claimed_bytes(b"{}"), 2);
-        assert_eq!(claimed_bytes(&MAGIC_AND_DEFLATE[..3]), 3);
+    fn all_members_of_a_body_are_unpacked_to_a_limit() {
         let zeros = gzip(&vec![0; 2 * MAX_BYTES]);
-        assert_eq!(claimed_bytes(&zeros), 2 * MAX_BYTES);
-        let mut small = zeros.clone();
-        let end = small.len();
-        small[end - 4..].fill(0);
-        assert_eq!(claimed_bytes(&small), end);
-        let mut large = gzip(b"{}");
-        let end = large.len();
-        large[end - 4..].fill(0xff);
-        assert_eq!(claimed_bytes(&large), end * MAX_RATIO);
         let members = [&zeros[..], &gzip(&[7; 64])].concat();
-        assert_eq!(claimed_bytes(&members), members.len());
-        let unpacked = |most| unpack(&members, octets(None), most);
+        let unpacked = |most| unpack(&members, octets(None), most, &Unwatched);
         assert!(matches!(unpacked(2 * MAX_BYTES + 63), Unpacked::More));
         let whole = unpacked(2 * MAX_BYTES + 64);
         assert!(matches!(whole, Unpacked::Whole(Ok(bytes)) if bytes.len() == 2 * MAX_BYTES + 64));
-        let identity = unpack(&members, octets(Some("identity")), MAX_BYTES);
+        let identity = unpack(&members, octets(Some("identity")), MAX_BYTES, &Unwatched);
         assert!(matches!(identity, Unpacked::Plain));
+    }
+
+    #[test]
+    fn memory_is_taken_while_a_body_is_unpacked() {
+        let bomb = gzip(&vec![0; 16 * MAX_BYTES]);
+        let watch = Budget::of(4 * MAX_BYTES);
+        let unpacked = unpack(&bomb, octets(None), usize::MAX, &watch);
+        assert!(matches!(unpacked, Unpacked::Whole(Err(_))) && watch.is_over());
+        let watch = Budget::of(4 * MAX_BYTES);
+        unpack(
+            &gzip(&vec![0; 3 * MAX_BYTES]),
+            octets(None),
+            usize::MAX,
+            &watch,
+        );
+        assert_eq!(watch.left(), MAX_BYTES);
     }
 
     #[test]

@@ -11,19 +11,21 @@ use score::{
 
 use crate::body::Encoded;
 use crate::body::only_input;
+use crate::context::too_many_rows;
 use crate::json::output;
 
 const TARGET: &str = "body";
 /// The content type of npy bodies and answers.
 pub(crate) const CONTENT_TYPE: &str = "application/x-npy";
 
-/// Reads an array for the model's one input.
+/// Reads an array for the model's one input, of at most `max_rows` rows.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] if the body is not an npy file, or its type or shape does not fit.
 pub(crate) fn read(
     body: &[u8],
     signature: &ModelSignature,
+    max_rows: Option<usize>,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let wrong = |message: String| ScoreError::invalid(TARGET, message);
     let spec = only_input(signature)?;
@@ -39,6 +41,11 @@ pub(crate) fn read(
         return Err(wrong(format!(
             "the file does not hold a shape of {shape:?}"
         )));
+    }
+    if let (Some(most), Some(rows)) = (max_rows, shape.first())
+        && *rows > most
+    {
+        return Err(too_many_rows(most));
     }
     let fortran = file.order() == Order::Fortran && shape.len() > 1;
     // The types must be the same: narrowing numbers here would change them silently.
@@ -243,7 +250,7 @@ mod tests {
             let signature = signature(data.element_type());
             let tensor = Tensor::new(vec![2, 3], data).unwrap();
             let body = write(&tensor).unwrap();
-            let read = read(&body, &signature).unwrap();
+            let read = read(&body, &signature, None).unwrap();
             assert_eq!(read[0].tensor, tensor);
         }
     }
@@ -257,7 +264,7 @@ mod tests {
             body.extend(header.as_bytes());
             let start = std::time::Instant::now();
             assert!(
-                read(&body, &signature(ElementType::Float32)).is_err(),
+                read(&body, &signature(ElementType::Float32), None).is_err(),
                 "{unit}"
             );
             assert!(start.elapsed().as_secs() < 5, "{unit}");
@@ -276,7 +283,7 @@ mod tests {
             .unwrap();
         writer.extend([1.0, 4.0, 2.0, 5.0, 3.0, 6.0]).unwrap();
         writer.finish().unwrap();
-        let read = read(&body, &signature(ElementType::Float32)).unwrap();
+        let read = read(&body, &signature(ElementType::Float32), None).unwrap();
         let expected = TensorData::Float32(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         assert_eq!(read[0].tensor.data(), &expected);
     }
@@ -286,7 +293,7 @@ mod tests {
         let tensor = Tensor::new(vec![1, 3], TensorData::Float64(vec![1.0; 3])).unwrap();
         let body = write(&tensor).unwrap();
         let refused = |body: &[u8]| {
-            let outcome = read(body, &signature(ElementType::Float32));
+            let outcome = read(body, &signature(ElementType::Float32), None);
             outcome.unwrap_err().to_string()
         };
         assert!(refused(&body).contains("<f8"), "{}", refused(&body));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 
-use score::ScoreError;
+use score::{ScoreError, shortened};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -35,7 +35,9 @@ pub(crate) fn each<'a>(
     let length = serde_json::Deserializer::from_str(text).deserialize_seq(items);
     match mistake {
         Some(mistake) => Err(mistake),
-        None => length.map_err(|error| ScoreError::invalid(target, format!("{target}: {error}"))),
+        None => length.map_err(|error| {
+            ScoreError::invalid(target, format!("{target}: {}", shortened(error)))
+        }),
     }
 }
 
@@ -92,7 +94,7 @@ pub(crate) fn each_name(
 ) -> Result<(), ScoreError> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let read = reader.deserialize_map(NamesVisitor(names));
-    read.map_err(|error| ScoreError::invalid(target, format!("{target}: {error}")))
+    read.map_err(|error| ScoreError::invalid(target, format!("{target}: {}", shortened(error))))
 }
 
 struct NamesVisitor<'a>(&'a mut BTreeSet<String>);

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::context::{Context, shown};
 use crate::json::element::{Element, with_element_type};
 use crate::json::missing;
+use crate::watch;
 
 /// Reads nested arrays of elements of the input's type, as deep as they go, up to `max_nesting` levels. The shape is the
 /// one numpy would give: `[]` has shape `[0]`.
@@ -32,6 +33,7 @@ pub(crate) fn read_array(
             max_nesting: context.max_nesting,
             takes_missing: options.is_some_and(|options| options.missing.is_some()),
             columns: context.columns_of(spec),
+            context,
         };
         reader.read(text).map(|()| {
             let shape: Shape = reader.lengths.into_iter().flatten().collect();
@@ -40,6 +42,9 @@ pub(crate) fn read_array(
     })?;
     Tensor::new(shape, data).map_err(|error| ScoreError::invalid(target, error.to_string()))
 }
+
+/// Elements between two looks at whether the reading is over.
+const WATCHED_ELEMENTS: usize = 4096;
 
 /// Passes the elements of an array on one by one, as text, until it is told to stop; returns their number.
 pub(crate) struct Items<F>(pub(crate) F);
@@ -76,6 +81,7 @@ struct Reader<'a, T> {
     takes_missing: bool,
     /// The names of columns, for mistakes.
     columns: &'a [String],
+    context: Context<'a>,
 }
 
 impl<T: Element> Reader<'_, T> {
@@ -145,7 +151,10 @@ impl<T: Element> Reader<'_, T> {
             }
         };
         self.elements.push(element);
-        Ok(())
+        match self.elements.len().is_multiple_of(WATCHED_ELEMENTS) && self.context.watch.is_over() {
+            true => Err(watch::stopped()),
+            false => Ok(()),
+        }
     }
 
     /// The name of the column at the current position, if it has one.

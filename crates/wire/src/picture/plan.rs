@@ -143,6 +143,24 @@ impl Plan {
         Ok(Sides { scaled, cut })
     }
 
+    /// What decoding and scaling take beside the row, for a picture whose pixels take `bytes`: they are there twice while their
+    /// type changes or they are scaled, and once more where the decoder keeps a part of them.
+    pub(super) fn working_bytes(&self, bytes: u64, sides: &Sides) -> usize {
+        const COPIES: u64 = 3;
+        let area = |[width, height]: [u32; 2]| u64::from(width).saturating_mul(u64::from(height));
+        let scaled = area(sides.scaled).saturating_add(area(sides.cut));
+        let scaled = scaled.saturating_mul(self.channels as u64);
+        let all = bytes.saturating_mul(COPIES).saturating_add(scaled);
+        usize::try_from(all).unwrap_or(usize::MAX)
+    }
+
+    /// What the row takes, with `element` bytes for each value.
+    pub(super) fn row_bytes(&self, sides: &Sides, element: usize) -> usize {
+        let [width, height] = sides.cut.map(|side| side as usize);
+        let values = width.saturating_mul(height).saturating_mul(self.channels);
+        values.saturating_mul(element)
+    }
+
     /// The tensor's shape.
     pub(super) fn shape(&self, [width, height]: [u32; 2]) -> Shape {
         let (width, height) = (width as usize, height as usize);

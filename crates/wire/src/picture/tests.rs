@@ -5,6 +5,7 @@ use score::{Background, Resample, TensorSpec};
 
 use super::*;
 use crate::samples::spec;
+use crate::watch::Unwatched;
 
 fn fixture(name: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/pictures");
@@ -17,9 +18,13 @@ fn samples(
     shape: &[i64],
     options: &InputOptions,
 ) -> Result<(Vec<usize>, Vec<u8>), String> {
-    let tensor = tensor(body, &spec("x", ElementType::Uint8, shape), options, &mut {
-        u64::MAX
-    })?;
+    let tensor = tensor(
+        body,
+        &spec("x", ElementType::Uint8, shape),
+        options,
+        &mut { u64::MAX },
+        &Unwatched,
+    )?;
     let (shape, data) = tensor.into_parts();
     match data {
         TensorData::Uint8(samples) => Ok((shape, samples)),
@@ -250,7 +255,7 @@ fn axes_are_told_by_what_is_said_by_lengths_and_by_names() {
         (["batch", "num_channels", "height", "width"], [1, 3, 4, 6]),
         (["N", "H", "W", "C"], [1, 4, 6, 3]),
     ] {
-        let found = tensor(&body, &named(names), &none, &mut { u64::MAX }).unwrap();
+        let found = tensor(&body, &named(names), &none, &mut { u64::MAX }, &Unwatched).unwrap();
         assert_eq!(found.shape(), expected);
     }
 }

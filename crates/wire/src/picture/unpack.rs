@@ -24,13 +24,14 @@ pub(crate) fn begins_like_one(body: &[u8]) -> bool {
         || (body.starts_with(b"RIFF") && body.get(8..12) == Some(b"WEBP"))
 }
 
-/// Decodes a picture. `fits` is asked before, with the width and height that the picture has when it is upright.
+/// Decodes a picture. `fits` is asked before, with the width and height that the picture has when it is upright, and the bytes
+/// that its pixels take.
 ///
 /// # Errors
 /// What is wrong with the bytes, which bound they exceed, or what `fits` says.
 pub(super) fn unpack(
     body: &[u8],
-    fits: impl Fn([u32; 2]) -> Result<(), String>,
+    fits: impl Fn([u32; 2], u64) -> Result<(), String>,
 ) -> Result<Unpacked, String> {
     let format = match image::guess_format(body) {
         Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => format,
@@ -51,7 +52,7 @@ fn no_picture(reason: &str) -> String {
 fn decode(
     body: &[u8],
     format: ImageFormat,
-    fits: impl Fn([u32; 2]) -> Result<(), String>,
+    fits: impl Fn([u32; 2], u64) -> Result<(), String>,
 ) -> Result<Unpacked, String> {
     let mut reader = ImageReader::with_format(Cursor::new(body), format);
     let mut limits = Limits::default();
@@ -68,7 +69,7 @@ fn decode(
     }
     // What cannot be read as metadata does not turn the picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    fits(upright([width, height], orientation))?;
+    fits(upright([width, height], orientation), decoder.total_bytes())?;
     match format {
         ImageFormat::Jpeg if !has_end(body) => return Err(no_picture("its end is missing")),
         ImageFormat::WebP if has_frames_beyond(body, [width, height]) => {

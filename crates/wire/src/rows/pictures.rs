@@ -13,6 +13,7 @@ use crate::json::base64;
 use crate::json::bounded;
 use crate::json::diagnose::Items;
 use crate::picture;
+use crate::watch::{self, Growth, Watch};
 
 /// The most bytes that the tensors of all pictures in one request may take.
 const MAX_TENSOR_BYTES: usize = 192 << 20;
@@ -47,14 +48,16 @@ pub(crate) fn read(
     if !picture::takes_pictures(spec, options) || !first.may_be_picture(context) {
         return None;
     }
-    let mut leaves = Vec::new();
-    collect(text, 0, &mut leaves)?;
-    let mut pictures = Pictures::new(spec, options);
+    let mut leaves = Leaves::new(context);
+    if let Err(none) = leaves.collect(text, 0) {
+        return none.map(Err);
+    }
+    let leaves = leaves.texts;
+    let mut pictures = Pictures::new(context, spec, options);
     let mut all = leaves.into_iter().enumerate();
     let read = all.try_for_each(|(index, leaf)| {
         let place = format!("{target}[{index}]");
-        let picture = decode(&leaf).ok_or_else(|| "the text is not base64".to_owned());
-        let added = picture.and_then(|picture| pictures.add(&picture));
+        let added = pictures.add_encoded(&leaf);
         added.map_err(|reason| ScoreError::invalid(place.clone(), format!("{place}: {reason}")))
     });
     Some(read.and_then(|()| pictures.finish(target)))
@@ -75,7 +78,7 @@ pub(crate) fn read_binary(
         return None;
     }
     let wrong = |reason: String| ScoreError::invalid(target, format!("{target}: {reason}"));
-    let mut pictures = Pictures::new(spec, options);
+    let mut pictures = Pictures::new(context, spec, options);
     while !bytes.is_empty() {
         let element = bytes.split_first_chunk::<4>().and_then(|(length, rest)| {
             let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
@@ -86,9 +89,11 @@ pub(crate) fn read_binary(
                 "the last element has fewer bytes than its length says".into(),
             )));
         };
-        let unpacked = (!picture::begins_like_one(picture)).then(|| base64::decode(picture));
-        let unpacked = unpacked.flatten();
-        if let Err(reason) = pictures.add(unpacked.as_deref().unwrap_or(picture)) {
+        let added = match picture::begins_like_one(picture) {
+            true => pictures.add(picture),
+            false => pictures.add_binary(picture),
+        };
+        if let Err(reason) = added {
             return Some(Err(wrong(reason)));
         }
         bytes = rest;
@@ -141,27 +146,52 @@ impl<'a> FirstText<'a> {
     }
 }
 
-/// The texts in arrays and in objects of one member; `None` if there is anything else.
-fn collect<'a>(text: &'a str, depth: usize, leaves: &mut Vec<Cow<'a, str>>) -> Option<()> {
-    match text.as_bytes().first()? {
-        b'"' => {
-            leaves.push(serde_json::from_str::<Text<'_>>(text).ok()?.0);
-            Some(())
+/// The texts in arrays and in objects of one member.
+struct Leaves<'a> {
+    context: Context<'a>,
+    growth: Growth<'a>,
+    texts: Vec<Cow<'a, str>>,
+}
+
+impl<'a> Leaves<'a> {
+    fn new(context: Context<'a>) -> Self {
+        Self {
+            context,
+            growth: Growth::new(context.watch),
+            texts: Vec::new(),
         }
-        _ if depth == MAX_DEPTH => None,
-        b'[' => {
-            let items = Items(|_, item| collect(item, depth + 1, leaves).is_some());
-            let mut json = serde_json::Deserializer::from_str(text);
-            json.deserialize_seq(items).ok()?;
-            json.end().ok()
+    }
+
+    /// The error is empty if there is anything else in the text.
+    fn collect(&mut self, text: &'a str, depth: usize) -> Result<(), Option<ScoreError>> {
+        match text.as_bytes().first().ok_or(None)? {
+            b'"' => {
+                let Text(text) = serde_json::from_str(text).map_err(|_| None)?;
+                self.context.may_have_row(self.texts.len())?;
+                self.growth
+                    .reach((self.texts.len() + 1) * size_of::<Cow<'_, str>>())?;
+                self.texts.push(text);
+                Ok(())
+            }
+            _ if depth == MAX_DEPTH => Err(None),
+            b'[' => {
+                let mut error = None;
+                let items = Items(|_, item| {
+                    let collected = self.collect(item, depth + 1);
+                    collected.map_err(|none| error = none).is_ok()
+                });
+                let mut json = serde_json::Deserializer::from_str(text);
+                json.deserialize_seq(items).map_err(|_| error)?;
+                json.end().map_err(|_| None)
+            }
+            b'{' => {
+                let members = bounded::members(text, "").map_err(|_| None)?;
+                let is_alone = members.len() == 1;
+                let only = members.into_values().next().filter(|_| is_alone);
+                self.collect(only.ok_or(None)?.get(), depth + 1)
+            }
+            _ => Err(None),
         }
-        b'{' => {
-            let members = bounded::members(text, "").ok()?;
-            let is_alone = members.len() == 1;
-            let only = members.into_values().next().filter(|_| is_alone)?;
-            collect(only.get(), depth + 1, leaves)
-        }
-        _ => None,
     }
 }
 
@@ -170,6 +200,7 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Adds up pictures that become the rows of one tensor.
 struct Pictures<'a> {
+    watch: &'a dyn Watch,
     spec: &'a TensorSpec,
     options: &'a InputOptions,
     rows: Vec<Tensor>,
@@ -178,8 +209,9 @@ struct Pictures<'a> {
 }
 
 impl<'a> Pictures<'a> {
-    fn new(spec: &'a TensorSpec, options: &'a InputOptions) -> Self {
+    fn new(context: Context<'a>, spec: &'a TensorSpec, options: &'a InputOptions) -> Self {
         Self {
+            watch: context.watch,
             spec,
             options,
             rows: Vec::new(),
@@ -188,8 +220,41 @@ impl<'a> Pictures<'a> {
         }
     }
 
+    /// Adds a picture in base64.
+    fn add_encoded(&mut self, text: &str) -> Result<(), String> {
+        let taken = self.take_for(text.len())?;
+        let picture = decode(text).ok_or_else(|| "the text is not base64".to_owned())?;
+        self.add(&picture)?;
+        self.watch.give_back(taken);
+        Ok(())
+    }
+
+    /// Adds a picture that may be in base64.
+    fn add_binary(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let taken = self.take_for(bytes.len())?;
+        let picture = base64::decode(bytes);
+        self.add(picture.as_deref().unwrap_or(bytes))?;
+        self.watch.give_back(taken);
+        Ok(())
+    }
+
+    /// Takes the memory to decode so much base64: a copy without line breaks, and what comes out.
+    fn take_for(&self, bytes: usize) -> Result<usize, String> {
+        let taken = bytes.saturating_mul(2);
+        match self.watch.take(taken) {
+            true => Ok(taken),
+            false => Err(watch::stopped().to_string()),
+        }
+    }
+
     fn add(&mut self, picture: &[u8]) -> Result<(), String> {
-        let tensor = picture::tensor(picture, self.spec, self.options, &mut self.pixels)?;
+        let tensor = picture::tensor(
+            picture,
+            self.spec,
+            self.options,
+            &mut self.pixels,
+            self.watch,
+        )?;
         let element = self.spec.element_type.size().unwrap_or(1);
         self.bytes += tensor.data().len() * element;
         if self.bytes > MAX_TENSOR_BYTES {
@@ -216,6 +281,10 @@ impl<'a> Pictures<'a> {
     }
 
     fn finish(mut self, target: &str) -> Result<Tensor, ScoreError> {
+        // Together they are there twice for a while.
+        if self.rows.len() > 1 && !self.watch.take(self.bytes) {
+            return Err(watch::stopped());
+        }
         let tensor = match self.rows.len() {
             1 => self.rows.pop(),
             _ => Tensor::stack(&self.rows),

@@ -9,11 +9,12 @@ use crate::body::amended;
 pub(crate) use crate::context::Context;
 use crate::context::{list, shown};
 use crate::json::bounded::{self, each};
+use crate::json::diagnose;
 use crate::json::names;
 use crate::json::nested::{self, Plan};
-use crate::json::{diagnose, parse};
 use crate::rows::columns::{Layout, Part};
 use crate::rows::pictures;
+use crate::watch::Growth;
 
 /// Reads rows: nested arrays (one input), an object of arrays by input name, an array of objects by input name, or an
 /// array of rows with one value for each input.
@@ -79,6 +80,7 @@ pub(crate) fn read_rows<N: AsRef<str>>(
     let mut table = Table::new(context, layout);
     let mut values: Vec<&str> = Vec::with_capacity(names.len());
     each(text, target, |position, row| {
+        context.may_have_row(position)?;
         let place = format!("{target}[{position}]");
         values.clear();
         // No more values are kept than there are names, but all are counted.
@@ -97,8 +99,7 @@ pub(crate) fn read_rows<N: AsRef<str>>(
             );
             return Err(ScoreError::invalid(place, message));
         }
-        table.push(&values, |value| value);
-        Ok(())
+        table.push(&values, |value| value)
     })?;
     table.finish()
 }
@@ -149,11 +150,20 @@ fn rows_of(
     names: &[String],
     values: &[&RawValue],
 ) -> Result<String, ScoreError> {
-    let mut columns: Vec<Vec<&RawValue>> = Vec::with_capacity(part.columns.len());
+    let mut columns: Vec<Vec<&str>> = Vec::with_capacity(part.columns.len());
+    let (mut growth, mut kept) = (Growth::new(context.watch), 0);
     for column in &part.columns {
         let name = &names[*column];
         let place = format!("{}.{name}", context.target);
-        let column: Vec<&RawValue> = parse(values[*column].get(), &place)?;
+        let mut cells: Vec<&str> = Vec::new();
+        each(values[*column].get(), &place, |position, cell| {
+            context.may_have_row(position)?;
+            kept += 1;
+            growth.reach(kept * size_of::<&str>())?;
+            cells.push(cell);
+            Ok(())
+        })?;
+        let column = cells;
         let count = columns.first().map_or(column.len(), Vec::len);
         if column.len() != count {
             let found = column.len();
@@ -163,10 +173,11 @@ fn rows_of(
         columns.push(column);
     }
     let count = columns.first().map_or(0, Vec::len);
-    let mut text = String::from("[");
+    let (mut text, mut growth) = (String::from("["), Growth::new(context.watch));
     for row in 0..count {
-        let cells = columns.iter().map(|column| column[row].get());
+        let cells = columns.iter().map(|column| column[row]);
         push_row(&mut text, row, cells);
+        growth.reach(text.len())?;
     }
     text.push(']');
     Ok(text)
@@ -188,14 +199,14 @@ fn read_objects(
     let mut table = Table::new(context, layout);
     // One row after the other: together they would cost many times their text.
     each(text, target, |position, row| {
+        context.may_have_row(position)?;
         let row = bounded::members(row, &format!("{target}[{position}]"))?;
         // A map returns its members in the order of their names.
         if !row.keys().eq(&names) {
             return Err(unlike_rows(context, text));
         }
         let values: Vec<&RawValue> = row.values().copied().collect();
-        table.push(&values, |value| value.get());
-        Ok(())
+        table.push(&values, |value| value.get())
     })?;
     table.finish()
 }
@@ -227,6 +238,7 @@ fn names_of_rows(context: Context<'_>, text: &str) -> Result<Vec<String>, ScoreE
     let Context { target, .. } = context;
     let mut names = BTreeSet::new();
     each(text, target, |position, row| {
+        context.may_have_row(position)?;
         let place = format!("{target}[{position}]");
         bounded::each_name(row, &place, &mut names)
     })?;
@@ -238,6 +250,9 @@ pub(crate) struct Table<'a> {
     context: Context<'a>,
     layout: Layout<'a>,
     texts: Vec<String>,
+    growth: Growth<'a>,
+    /// The length of all texts together.
+    length: usize,
     rows: usize,
 }
 
@@ -247,22 +262,34 @@ impl<'a> Table<'a> {
             context,
             texts: vec![String::from("["); layout.parts.len()],
             layout,
+            growth: Growth::new(context.watch),
+            length: 0,
             rows: 0,
         }
     }
 
     /// One row: a value of JSON for every column of the layout.
-    pub(crate) fn push<V>(&mut self, values: &[V], text: impl Fn(&V) -> &str) {
+    ///
+    /// # Errors
+    /// If there is no memory for it, or the reading is over.
+    pub(crate) fn push<V>(
+        &mut self,
+        values: &[V],
+        text: impl Fn(&V) -> &str,
+    ) -> Result<(), ScoreError> {
         for (part, rows) in self.layout.parts.iter().zip(&mut self.texts) {
             let cells = part.columns.iter().map(|column| text(&values[*column]));
+            let before = rows.len();
             if part.whole {
                 rows.push_str(if self.rows == 0 { "" } else { "," });
                 cells.for_each(|cell| rows.push_str(cell));
             } else {
                 push_row(rows, self.rows, cells);
             }
+            self.length += rows.len() - before;
         }
         self.rows += 1;
+        self.growth.reach(self.length)
     }
 
     pub(crate) fn finish(self) -> Result<Vec<NamedTensor>, ScoreError> {

@@ -30,6 +30,7 @@ fn inputs_by_name(
         Err(PayloadError::Invalid(error)) => Err(error.to_string()),
         Err(PayloadError::UnsupportedType(message)) => Err(message),
         Err(PayloadError::TooLarge) => Err("too large".into()),
+        Err(PayloadError::Stopped) => Err("stopped".into()),
     }
 }
 

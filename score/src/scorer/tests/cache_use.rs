@@ -27,7 +27,7 @@ async fn refresh_overwrites_whichever_way_will_be_looked_for() {
     assert!(scorer.cache.at_hand(&whole.keys[0]).is_none());
     scorer.score(request).await.unwrap();
     let payload = scorer.cache.at_hand(&whole.keys[0]).unwrap();
-    let outputs = whole.join(&scorer.metadata.signature, &[Some(payload)]);
+    let outputs = whole.join(&scorer.stored, &[Some(payload)]);
     assert_eq!(floats(&outputs.unwrap()[0]), [10.0, 20.0]);
 }
 

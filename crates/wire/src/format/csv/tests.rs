@@ -29,6 +29,8 @@ fn read_as(
         signature,
         options,
         max_nesting: 16,
+        max_rows: None,
+        watch: &crate::watch::Unwatched,
         target: "body",
     };
     let essence = content_type.split(';').next().unwrap();

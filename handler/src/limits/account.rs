@@ -1,0 +1,225 @@
+//! Memory for what bodies become: what is unpacked and read, what scoring makes of it, and answers until they are written.
+//!
+//! Bodies as they came have memory of their own ([`BodyLimits`](super::BodyLimits)), which they keep while they wait here: one
+//! account for both would let bodies that wait to be read keep the memory that reading them takes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+use wire::Watch;
+
+use crate::problem::Problem;
+
+/// So many bytes, for all requests and messages together.
+#[derive(Debug)]
+pub(crate) struct Account {
+    all: usize,
+    free: Mutex<usize>,
+    given_back: Condvar,
+}
+
+impl Account {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self {
+            all: bytes,
+            free: Mutex::new(bytes),
+            given_back: Condvar::new(),
+        }
+    }
+
+    /// Bytes that are taken now.
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> usize {
+        self.all - *self.free.lock()
+    }
+
+    fn take(&self, bytes: usize, until: Option<Instant>) -> bool {
+        let mut free = self.free.lock();
+        while *free < bytes {
+            let Some(until) = until.filter(|_| bytes <= self.all) else {
+                return false;
+            };
+            if self.given_back.wait_until(&mut free, until).timed_out() && *free < bytes {
+                return false;
+            }
+        }
+        *free -= bytes;
+        true
+    }
+
+    /// Why one charge does not get so many bytes in all.
+    fn refusal(&self, bytes: usize) -> Problem {
+        match bytes > self.all {
+            true => Problem::beyond_all_memory(self.all),
+            false => Problem::busy("the bodies of other requests take too much memory"),
+        }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        *self.free.lock() += bytes;
+        self.given_back.notify_all();
+    }
+}
+
+/// What one request or message has taken, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    account: Arc<Account>,
+    bytes: AtomicUsize,
+    /// Until when a reader on a thread of its own waits for memory; `None` to be refused at once.
+    until: Option<Instant>,
+    /// What it would have had when memory was refused; zero if none was.
+    refused_at: AtomicUsize,
+    /// Whether its caller went away.
+    abandoned: AtomicBool,
+}
+
+impl Charge {
+    /// Nothing yet; what has to wait for memory waits until then.
+    pub(super) fn new(account: Arc<Account>, until: Option<Instant>) -> Self {
+        Self {
+            account,
+            bytes: AtomicUsize::new(0),
+            until,
+            refused_at: AtomicUsize::new(0),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
+    /// Holds so many bytes from now on, more or less than before.
+    ///
+    /// # Errors
+    /// 503 if there are not so many more, 413 if there never are.
+    pub(crate) fn settle(&mut self, bytes: usize) -> Result<(), Problem> {
+        let held = *self.bytes.get_mut();
+        match bytes.checked_sub(held) {
+            None => self.give_back(held - bytes),
+            Some(more) if !self.account.take(more, None) => {
+                return Err(self.account.refusal(bytes));
+            }
+            Some(more) => *self.bytes.get_mut() += more,
+        }
+        Ok(())
+    }
+
+    /// Holds so many bytes at least.
+    ///
+    /// # Errors
+    /// As [`Charge::settle`].
+    pub(crate) fn reach(&mut self, bytes: usize) -> Result<(), Problem> {
+        match bytes > *self.bytes.get_mut() {
+            true => self.settle(bytes),
+            false => Ok(()),
+        }
+    }
+
+    /// Holds what the other one holds too.
+    pub(crate) fn merge(&mut self, mut other: Self) {
+        *self.bytes.get_mut() += std::mem::take(other.bytes.get_mut());
+    }
+
+    /// Why its reading is over, if memory was refused.
+    pub(super) fn refusal(&self) -> Option<Problem> {
+        let wanted = self.refused_at.load(Ordering::Relaxed);
+        (wanted > 0).then(|| self.account.refusal(wanted))
+    }
+
+    /// Ends the reading: its caller is gone.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Watch for Charge {
+    fn take(&self, bytes: usize) -> bool {
+        let taken = self.account.take(bytes, self.until);
+        if taken {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        } else {
+            let held = self.bytes.load(Ordering::Relaxed);
+            self.refused_at
+                .store(held.saturating_add(bytes), Ordering::Relaxed);
+        }
+        taken
+    }
+
+    fn give_back(&self, bytes: usize) {
+        let before = self
+            .bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                Some(held.saturating_sub(bytes))
+            });
+        self.account.give_back(before.unwrap_or(0).min(bytes));
+    }
+
+    fn is_over(&self) -> bool {
+        self.refused_at.load(Ordering::Relaxed) > 0 || self.abandoned.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.account.give_back(*self.bytes.get_mut());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn charge(account: &Arc<Account>, wait: Option<Duration>) -> Charge {
+        Charge::new(account.clone(), wait.map(|wait| Instant::now() + wait))
+    }
+
+    #[test]
+    fn what_is_taken_is_given_back_and_no_more() {
+        let account = Arc::new(Account::new(1000));
+        let mut first = charge(&account, None);
+        first.settle(600).unwrap();
+        let mut second = charge(&account, None);
+        assert_eq!(second.settle(401).unwrap_err().status(), 503);
+        assert_eq!(second.settle(1001).unwrap_err().status(), 413);
+        second.reach(400).unwrap();
+        assert_eq!(second.reach(401).unwrap_err().status(), 503);
+        second.reach(1).unwrap();
+        first.settle(1).unwrap();
+        assert_eq!(account.in_use(), 401);
+        second.give_back(1000);
+        assert_eq!(account.in_use(), 1);
+        drop((first, second));
+        assert_eq!(account.in_use(), 0);
+    }
+
+    #[test]
+    fn a_reader_waits_for_memory_a_while() {
+        let account = Arc::new(Account::new(1000));
+        let mut held = charge(&account, None);
+        held.settle(900).unwrap();
+        let reader = charge(&account, Some(Duration::from_secs(60)));
+        std::thread::scope(|scope| {
+            let taken = scope.spawn(|| reader.take(500));
+            held.settle(500).unwrap();
+            assert!(taken.join().unwrap());
+        });
+        let impatient = charge(&account, Some(Duration::from_millis(1)));
+        assert!(!impatient.take(200) && impatient.is_over());
+        assert_eq!(impatient.refusal().unwrap().status(), 503);
+        drop((held, reader));
+        let alone = charge(&account, Some(Duration::from_secs(60)));
+        assert!(alone.take(800) && !alone.take(1001));
+        assert_eq!(alone.refusal().unwrap().status(), 413);
+    }
+
+    #[test]
+    fn a_reading_ends_once_its_caller_is_gone() {
+        let account = Arc::new(Account::new(1000));
+        let reader = charge(&account, None);
+        assert!(!reader.is_over());
+        reader.abandon();
+        assert!(reader.is_over() && reader.refusal().is_none());
+    }
+}

@@ -1,0 +1,92 @@
+// Texts for a model that takes them, and the vectors that it answers.
+
+import { byId, element } from "./dom.ts";
+import type { Model, TextModel } from "./model.ts";
+
+const MAX_VECTORS = 100;
+const STRIP_HEIGHT = 28;
+
+/** Texts are the model's one input, and vectors its answer. */
+export function embeds(model: Model): boolean {
+  return model.text?.task === "embedding" && model.inputs.length === 1;
+}
+
+export function describeTexts({ tokenizer, max_tokens, truncate, pooling, dimensions, normalize }: TextModel): string {
+  const vector = `${dimensions} dimensions${normalize ? ", normalized" : ""}`;
+  return `${max_tokens} tokens at most (${tokenizer}), cut: ${truncate}; pooling ${pooling}; ${vector}`;
+}
+
+/** One text a line, or a JSON list where texts have line breaks of their own. */
+export function readTexts(typed: string): string[] {
+  try {
+    const list: unknown = JSON.parse(typed);
+    if (Array.isArray(list) && list.length > 0 && list.every((text) => typeof text === "string")) return list;
+  } catch {
+    // Lines, then.
+  }
+  const lines = typed.split("\n").filter((line) => line.trim() !== "");
+  return lines.length > 0 ? lines : [""];
+}
+
+export function writeTexts(texts: string[]): string {
+  return texts.some((text) => text.includes("\n")) ? JSON.stringify(texts) : texts.join("\n");
+}
+
+export interface Vectors {
+  rows: number[][];
+  /** Of each row; empty where the answer does not say. */
+  tokens: unknown[];
+  truncated: unknown[];
+}
+
+/** Compared with the first of the next answer. */
+let last: number[] | null = null;
+
+export function forgetVectors(): void {
+  last = null;
+}
+
+const norm = (vector: number[]): number => Math.hypot(...vector);
+
+function cosine(one: number[], other: number[]): number | null {
+  const product = one.reduce((sum, number, index) => sum + number * (other[index] ?? 0), 0);
+  const length = norm(one) * norm(other);
+  return one.length === other.length && length > 0 ? product / length : null;
+}
+
+export function showVectors({ rows, tokens, truncated }: Vectors, texts: string[] | null): void {
+  const items = rows.slice(0, MAX_VECTORS).map((vector, row) => {
+    const before = rows[row - 1] ?? last;
+    const near = before ? cosine(vector, before) : null;
+    const facts = [
+      `${vector.length} dimensions`,
+      `norm ${norm(vector).toFixed(4)}`,
+      ...(near === null ? [] : [`cosine to the one before ${near.toFixed(4)}`]),
+      ...(tokens[row] === undefined ? [] : [`${tokens[row]} tokens`]),
+      ...(truncated[row] === true ? ["cut to the model's limit"] : []),
+    ];
+    const name = texts?.[row] ?? `text ${row + 1}`;
+    return element("li", {}, element("span", { class: "text" }, name), strip(vector), element("span", { class: "quiet" }, facts.join(", ")));
+  });
+  const more = rows.length - MAX_VECTORS;
+  if (more > 0) items.push(element("li", {}, `and ${more} more`));
+  byId("vectors").replaceChildren(...items);
+  last = rows.at(-1) ?? last;
+}
+
+/** A stripe for each number: one colour for those above 0, another below, stronger the further from it. */
+function strip(vector: number[]): HTMLCanvasElement {
+  const [least, most] = [Math.min(...vector), Math.max(...vector)];
+  const label = `Numbers from ${least.toPrecision(3)} to ${most.toPrecision(3)}`;
+  const canvas = element("canvas", { class: "strip", role: "img", "aria-label": label });
+  canvas.width = vector.length;
+  canvas.height = STRIP_HEIGHT;
+  const context = canvas.getContext("2d");
+  const largest = Math.max(-least, most) || 1;
+  vector.forEach((number, index) => {
+    if (!context) return;
+    context.fillStyle = `hsl(${number < 0 ? 28 : 210} 90% 55% / ${Math.abs(number) / largest})`;
+    context.fillRect(index, 0, 1, STRIP_HEIGHT);
+  });
+  return canvas;
+}

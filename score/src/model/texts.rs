@@ -1,0 +1,107 @@
+//! What a text model has to do: the contract between the queue of texts and a tokenizer with its sessions.
+
+use super::RunError;
+use crate::tensor::Tensor;
+use crate::text::TextOptions;
+
+/// A text as the model gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokenized {
+    /// The ids of its tokens, special tokens included.
+    pub ids: Vec<u32>,
+    /// For each token, which of two texts it belongs to.
+    pub types: Vec<u32>,
+    /// Whether a part of the text was cut off.
+    pub cut: bool,
+    /// How many of the first tokens belong to a prompt that does not take part in pooling.
+    pub skipped: usize,
+}
+
+/// Why a text has no tokens for the model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenizeError {
+    /// It is longer than the model's limit, and is to be refused then.
+    #[error("the text is longer than {limit} tokens")]
+    TooLong {
+        /// Its tokens, special tokens included; `None` for one with too many characters to count them.
+        tokens: Option<usize>,
+        /// Tokens that the model sees.
+        limit: usize,
+    },
+    /// The tokenizer's own words.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<String> for TokenizeError {
+    fn from(reason: String) -> Self {
+        Self::Failed(reason)
+    }
+}
+
+/// A token as people read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// Its name in the vocabulary, such as `##ing`.
+    pub name: String,
+    /// Whether it stands for no part of the text, such as `[CLS]`.
+    pub special: bool,
+    /// Where it begins and ends in the text, in Unicode code points as Python counts them. The prompt is part of the text.
+    pub at: (usize, usize),
+    /// That part of the text; the name of a special token.
+    pub text: String,
+}
+
+/// What is wanted of texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wanted {
+    /// The outputs of the model's signature.
+    Outputs,
+    /// A single tensor for each text, float32 `[tokens,width]`: the vectors of its tokens.
+    TokenVectors,
+}
+
+/// What all sessions of a text model share. Its functions compute; they are called on threads that may block.
+pub trait TextModel: Send + Sync {
+    /// The tokens of a text, with its prompt, cut to the model's limits.
+    ///
+    /// # Errors
+    /// If the text is longer than the limit and longer texts are refused, or the tokenizer fails.
+    fn tokenize(&self, text: &str, options: &TextOptions) -> Result<Tokenized, TokenizeError>;
+
+    /// How many tokens a run of several texts may have at present, padding included; `None` while each text has to run alone
+    /// to get the same bits in every company. A longer text always runs alone.
+    fn run_slots(&self) -> Option<usize>;
+
+    /// The tokens of a text, which is not cut, in words. `prompt` is put in front of it instead of the model's own.
+    ///
+    /// # Errors
+    /// What the tokenizer says.
+    fn tokens(
+        &self,
+        text: &str,
+        prompt: Option<&str>,
+        special: bool,
+    ) -> Result<Vec<Token>, TokenizeError>;
+
+    /// The text of these ids, with or without special tokens.
+    ///
+    /// # Errors
+    /// If an id is not in the vocabulary.
+    fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizeError>;
+}
+
+/// One session of a text model, on a thread of its own.
+pub trait TextSession: Send {
+    /// Runs texts together. Returns for each of them what is wanted: the outputs of the model's signature as tensors of one
+    /// row, or the vectors of its tokens.
+    ///
+    /// # Errors
+    /// [`RunError`] says whether the texts or the runtime are at fault.
+    fn run(&mut self, texts: &[&Tokenized], wanted: Wanted) -> Result<Vec<Vec<Tensor>>, RunError>;
+
+    /// Called when the results of a run are on their way, for what need not delay them.
+    fn after_run(&mut self) {}
+}
