@@ -87,6 +87,14 @@ pub fn stored(data: &[u8]) {
     }
 }
 
+/// A request for embeddings.
+pub fn embeddings(data: &[u8]) {
+    let Ok(read) = crate::read_embeddings(data, Declared::default(), LIMITS) else {
+        return;
+    };
+    drop(read);
+}
+
 /// The header `Accept`.
 pub fn accept(data: &[u8]) {
     let text = String::from_utf8_lossy(data);

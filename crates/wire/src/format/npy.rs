@@ -306,8 +306,8 @@ mod tests {
         let tensor = Tensor::new(vec![1, 3], TensorData::Float32(vec![1.0; 3])).unwrap();
         let file = write(&tensor).unwrap();
         let signature = signature(ElementType::Float32);
-        assert!(read(&file, &signature).is_ok());
-        let refused = |body: &[u8]| read(body, &signature).unwrap_err().to_string();
+        assert!(read(&file, &signature, None).is_ok());
+        let refused = |body: &[u8]| read(body, &signature, None).unwrap_err().to_string();
         let twice = refused(&[&*file, &*file].concat());
         let expected = format!("found {} more bytes; send one array", file.len());
         assert!(twice.contains(&expected), "{twice}");
@@ -316,6 +316,6 @@ mod tests {
             let cut = refused(&file[..length]);
             assert!(cut.contains("the file is cut"), "{length}: {cut}");
         }
-        assert!(read(&[], &signature).is_err());
+        assert!(read(&[], &signature, None).is_err());
     }
 }
