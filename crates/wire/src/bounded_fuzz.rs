@@ -24,6 +24,6 @@ fn no_accept_header_is_more_than_the_parser_expects() {
 }
 
 #[test]
-fn no_request_for_embeddings_is_more_than_the_reader_expects() {
-    run("embeddings", entry_points::embeddings);
+fn no_request_of_an_api_of_texts_is_more_than_its_reader_expects() {
+    run("texts", entry_points::texts);
 }

@@ -87,12 +87,14 @@ pub fn stored(data: &[u8]) {
     }
 }
 
-/// A request for embeddings.
-pub fn embeddings(data: &[u8]) {
-    let Ok(read) = crate::read_embeddings(data, Declared::default(), LIMITS) else {
-        return;
-    };
-    drop(read);
+/// A request of each API of texts.
+pub fn texts(data: &[u8]) {
+    for route in crate::text_api::TEXT_APIS.iter().flat_map(|api| api.routes) {
+        if let crate::text_api::Operation::Embed(embed) = &route.operation {
+            // A request that is refused is as good as one that is read here.
+            drop((embed.read)(data, LIMITS));
+        }
+    }
 }
 
 /// The header `Accept`.

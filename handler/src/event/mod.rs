@@ -10,6 +10,7 @@ mod kept;
 mod members;
 mod payloads;
 mod settle;
+mod value;
 mod window;
 
 use std::time::Duration;
@@ -17,7 +18,6 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use score::JointLookUp;
-use serde_json::Value;
 use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug, info, info_span};
@@ -29,7 +29,8 @@ use crate::config::Config;
 use crate::limits::{Charge, Room};
 use crate::problem::Problem;
 use crate::protocol::{
-    EventTrigger, Invocation, InvocationResponse, NotAnInvocation, Output, OutputForm, Source,
+    Answer, EventTrigger, Invocation, InvocationResponse, NotAnInvocation, Output, OutputForm,
+    Source,
 };
 use crate::scoring;
 use crate::telemetry::traces::Origin;
@@ -106,6 +107,7 @@ enum Settled {
         document: String,
         line: String,
         status: u16,
+        held: Charge,
     },
 }
 
@@ -120,14 +122,14 @@ struct About {
     computed: bool,
     /// Under which its result is kept if its batch fails.
     kept_as: Option<kept::Key>,
-    /// The memory of its result or rejection.
+    /// The memory of its result.
     held: Option<Charge>,
 }
 
 /// What a call is answered with, and the memory that takes.
 pub(crate) struct Answered {
     pub(crate) response: InvocationResponse,
-    pub(crate) held: Option<Charge>,
+    pub(crate) held: Charge,
 }
 
 /// How often a result is there until its call is answered: by itself, in the output, and in the answer.
@@ -397,16 +399,22 @@ impl<'a> Work<'a> {
 
     /// The answer that makes the host write all documents.
     fn respond(&self, settled: Vec<(About, Settled)>) -> Answered {
-        let (mut response, mut all) = (InvocationResponse::default(), None);
+        let mut response = InvocationResponse::default();
+        let mut all = self.admission.decoding.charge();
         let (mut results, mut rejected) = (Vec::new(), Vec::new());
         for (mut about, settled) in settled {
             if let Some(held) = about.held.take() {
-                all.get_or_insert_with(|| self.admission.decoding.charge())
-                    .merge(held);
+                all.merge(held);
             }
             match settled {
                 Settled::Scored(document) => results.push(document),
-                Settled::Rejected { document, line, .. } => {
+                Settled::Rejected {
+                    document,
+                    line,
+                    held,
+                    ..
+                } => {
+                    all.merge(held);
                     rejected.push(document);
                     let About {
                         index, model, ms, ..
@@ -456,9 +464,9 @@ fn describe(span: &Span, source: Source, delivery: &Delivery) {
 fn put(response: &mut InvocationResponse, output: &Output, documents: Vec<String>) {
     let value = match output.form {
         _ if documents.is_empty() => return,
-        OutputForm::Messages => Value::from(documents),
-        OutputForm::Blob => BASE64_STANDARD.encode(documents.concat()).into(),
-        OutputForm::TextBlob => documents.concat().into(),
+        OutputForm::Messages => Answer::Messages(documents),
+        OutputForm::Blob => Answer::Text(BASE64_STANDARD.encode(documents.concat())),
+        OutputForm::TextBlob => Answer::Text(documents.concat()),
     };
     response.put(&output.binding, value);
 }

@@ -39,6 +39,8 @@ pub(crate) static OPEN_INFERENCE: Dialect = Dialect {
     member: "inputs",
     body: r#"`{"inputs": [{"name": "x", "shape": [1,784], "datatype": "FP32", "data": [...]}]}`, data flat or nested; `"outputs": [{"name": ...}]` to choose"#,
     answer: r#"`{"model_name", "outputs": [{"name", "datatype", "shape", "data"}]}`"#,
+    sample: r#"{"inputs":"$tensors"}"#,
+    under: None,
     options: &["id", "outputs", "parameters"],
     recognises,
     read: read_body,
@@ -161,6 +163,9 @@ fn read_input(
         let message = format!("input {name:?}: shape {given:?} is too large");
         ScoreError::invalid(target, message)
     })?;
+    if let Some(rows) = shape.first() {
+        context.may_have_rows(*rows)?;
+    }
     let data_target = &format!("{target}.data");
     let data = read_data(context, spec, &input, count, binary, data_target)?;
     let got = data.len();
