@@ -117,4 +117,37 @@ mod tests {
         write("tokenizer.json", &format!("{tokenizer} "));
         assert_ne!(digest(), first);
     }
+
+    #[test]
+    fn the_digest_covers_what_a_dense_module_does_with_its_weights() {
+        let root = tempfile::tempdir().unwrap();
+        let weights = [0, 0, 128, 63].repeat(6);
+        let bias =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2], &weights[..8]);
+        let weight = safetensors::tensor::TensorView::new(
+            safetensors::Dtype::F32,
+            vec![2, 2],
+            &weights[8..],
+        );
+        let tensors = [
+            ("linear.bias", bias.unwrap()),
+            ("linear.weight", weight.unwrap()),
+        ];
+        let file = safetensors::serialize(tensors, None).unwrap();
+        fs::write(root.path().join("model.safetensors"), file).unwrap();
+        let digests = [("Tanh", true, false), ("Identity", true, false), ("Tanh", false, false), ("Tanh", true, true)]
+            .map(|(activation, bias, residual)| {
+                let config = format!(
+                    "{{\"in_features\": 2, \"out_features\": 2, \"bias\": {bias}, \"use_residual\": {residual}, \
+                     \"activation_function\": \"torch.nn.modules.activation.{activation}\"}}"
+                );
+                fs::write(root.path().join("config.json"), config).unwrap();
+                let mut digest = blake3::Hasher::new();
+                Dense::read(root.path(), &mut digest).unwrap();
+                digest.finalize()
+            });
+        for (one, digest) in digests.iter().enumerate() {
+            assert!(!digests[..one].contains(digest), "{one}");
+        }
+    }
 }
