@@ -71,11 +71,11 @@ impl Graph {
                     inputs.push((*role, spec.element_type))
                 }
                 _ => {
-                    let takes = signature.describe_inputs();
+                    let name: String = spec.name.chars().take(100).collect();
                     return refuse(format!(
                         "expected the inputs of a text model, input_ids, attention_mask, token_type_ids and position_ids as \
-                         int64 [?,?]; found {takes}; to serve these tensors as they are, set task = \"tensors\" in [text] of \
-                         model.toml"
+                         int64 [?,?]; found {name:?} {spec}; export the model for feature extraction, without a cache of keys \
+                         and values, or set task = \"tensors\" in [text] of model.toml to serve its tensors as they are"
                     ));
                 }
             }
@@ -113,6 +113,11 @@ impl Graph {
             is_pooled,
             token_output,
         })
+    }
+
+    /// Whether every text is padded to the same length, so that none gains from company.
+    pub(crate) fn is_padded(&self) -> bool {
+        self.length.is_some()
     }
 
     /// The tensors of one run; and how many slots each text has.

@@ -24,7 +24,10 @@ impl Tokenizer {
     /// If it is no tokenizer, or the limit leaves no room for a text.
     pub fn new(file: &[u8], settings: &Stored) -> Result<Self, String> {
         let inner = tokenizers::Tokenizer::from_bytes(file);
-        let mut inner = inner.map_err(|error| in_words(&*error))?;
+        let mut inner = inner.map_err(|error| {
+            let reason = in_words(&*error);
+            format!("expected a tokenizer of kind WordPiece, BPE, Unigram or WordLevel: {reason}")
+        })?;
         inner.with_padding(None);
         let without = inner.with_truncation(None);
         without.map_err(|error| in_words(&*error))?;
