@@ -9,10 +9,11 @@ use regex::Regex;
 use crate::support::app_root::repository;
 
 /// The crates whose modules are compared, and where their sources lie.
-const CRATES: [(&str, &str); 4] = [
+const CRATES: [(&str, &str); 5] = [
     ("score", "score/src"),
     ("wire", "crates/wire/src"),
     ("redis_store", "crates/redis-store/src"),
+    ("text", "crates/text/src"),
     ("handler", "handler/src"),
 ];
 

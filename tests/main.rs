@@ -41,6 +41,7 @@ mod hostile_redis;
 mod http_edge;
 mod http_formats;
 mod http_trigger;
+mod keys;
 mod lifecycle;
 mod logs;
 mod memo;

@@ -15,6 +15,8 @@ export interface Answered {
   headers: Headers;
   /** From sending to the last byte, seen from here. */
   milliseconds: number;
+  /** The member that holds the results in the dialect of the request. */
+  under: string | null;
   /** What was asked for, if it was written as texts. */
   texts: string[] | null;
 }
@@ -22,8 +24,8 @@ export interface Answered {
 const MAX_TABLE_ROWS = 100;
 const MAX_BARS = 100;
 
-export function showAnswer(model: Model, { text, headers, milliseconds, texts }: Answered): void {
-  const columns = readColumns(parse(text), model.answers_with);
+export function showAnswer(model: Model, { text, headers, milliseconds, under, texts }: Answered): void {
+  const columns = readColumns(parse(text), model.answers_with, under);
   const vectors = embeds(model) ? readVectors(columns) : null;
   if (vectors) {
     emptyAnswer();
@@ -84,13 +86,13 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** All dialects come down to columns of rows. */
-function readColumns(document: unknown, outputs: string[]): Column[] {
+function readColumns(document: unknown, outputs: string[], under: string | null): Column[] {
   if (isObject(document)) {
     if (isOpenInference(document.outputs)) return document.outputs.map(openInferenceColumn);
     // An output may be called as a wrapper is; then all outputs are here, and nothing is wrapped.
     const isBare = outputs.every((name) => name in document);
-    const [wrapped] = ["Results", "predictions"].filter((name) => name in document);
-    if (wrapped && !isBare) return readColumns(document[wrapped], outputs);
+    const [wrapped] = [under, "Results", "predictions"].filter((name) => name !== null && name in document);
+    if (wrapped && (wrapped === under || !isBare)) return readColumns(document[wrapped], outputs, null);
     return Object.entries(document).map(([name, rows]) => ({ name, rows: Array.isArray(rows) ? rows : [rows] }));
   }
   const isRow = (value: unknown) => isObject(value) && Object.keys(value).every((name) => outputs.includes(name));

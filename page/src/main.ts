@@ -1,7 +1,7 @@
 // Puts the parts together: which model, what is sent, what came back.
 
 import { clearAnswer, showAnswer, showError } from "./answer.ts";
-import { DIALECTS, type Dialect, type Values, dialectOf, nest, sampleValues, write } from "./body.ts";
+import { type Dialect, FIRST, PROTOCOL, type Values, dialectOf, memberOfAnswer, nest, offered, sampleValues, typeOf, write } from "./body.ts";
 import { byId, element, fillSelect, show } from "./dom.ts";
 import { Board, preview } from "./drawing.ts";
 import { Figures } from "./figures.ts";
@@ -91,13 +91,12 @@ function present(shown: Model): void {
   entitle(shown.name, `version ${shown.version}`);
   presentFacts(shown);
   const accepted = catalogue.get(shown.name) ?? [];
-  const offered = (Object.keys(DIALECTS) as Dialect[]).filter((name) => name !== "csv" || accepted.includes("text/csv"));
   // All outputs can be asked for in this dialect alone.
   const answers = shown.answers_with;
   // A map or a sequence is two tensors, of which the other bears a name within its own.
   const belongs = (name: string) => answers.some((own) => name === own || name.startsWith(`${own}.`));
-  const chosen = shown.outputs.every(({ name }) => belongs(name)) ? "data" : "v2";
-  fillSelect(dialect, offered.map((name) => [name, DIALECTS[name]]), chosen);
+  const chosen = shown.outputs.every(({ name }) => belongs(name)) ? FIRST : PROTOCOL;
+  fillSelect(dialect, offered(shown, accepted).map((name) => [name, name]), chosen);
   file.accept = pickable(accepted);
   const side = Math.max(shown.picture?.width ?? Infinity, shown.picture?.height ?? Infinity);
   byId("drawing").hidden = side > MAX_DRAWN_SIDE;
@@ -164,7 +163,7 @@ function takeTexts(): void {
 
 function writeBody(): void {
   if (!model) return;
-  const written = values ? write(chosenDialect(), model, values) : "";
+  const written = values ? (write(chosenDialect(), model, values) ?? "") : "";
   body.value = typed.get(chosenDialect()) ?? written;
   body.placeholder = values ? "" : "The model's rows are too large for a sample.";
   writeSnippet();
@@ -186,7 +185,7 @@ function chosenDialect(): Dialect {
 }
 
 function bodyType(): string {
-  return chosenDialect() === "csv" ? "text/csv" : "application/json";
+  return typeOf(chosenDialect());
 }
 
 function drawn(grey: Grey | null): void {
@@ -246,6 +245,7 @@ async function score(): Promise<void> {
   const turn = ++sent;
   const what = attached ?? body.value;
   const type = attached ? contentType(attached) : bodyType();
+  const under = attached ? null : memberOfAnswer(chosenDialect());
   const written = writtenTexts();
   byId("answer").setAttribute("aria-busy", "true");
   const start = performance.now();
@@ -255,7 +255,7 @@ async function score(): Promise<void> {
     const milliseconds = performance.now() - start;
     if (turn !== sent || asked !== model) return;
     showError(null);
-    showAnswer(asked, { text, headers: response.headers, milliseconds, texts: written });
+    showAnswer(asked, { text, headers: response.headers, milliseconds, under, texts: written });
   } catch (error) {
     if (turn !== sent || asked !== model) return;
     clearAnswer("No answer.");

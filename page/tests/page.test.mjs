@@ -121,12 +121,14 @@ describe("the page", { timeout: 120_000 }, () => {
   it("sends a JSON file as JSON, in the dialect that it is written in", async () => {
     const { page, faults, close } = await openModel("/api/score/affine");
     for (const [dialect, text] of [
-      ["data", '{"data": [[1, 2, 3]]}'],
-      ["inputs", '{"Inputs": {"data": [[1, 2, 3]]}}'],
-      ["instances", '{"instances": [[1, 2, 3]]}'],
-      ["v2", '{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}'],
+      ["Azure ML: data", '{"data": [[1, 2, 3]]}'],
+      ["Azure ML: Inputs", '{"Inputs": {"data": [[1, 2, 3]]}}'],
+      ["TensorFlow Serving: instances", '{"instances": [[1, 2, 3]]}'],
+      ["TensorFlow Serving: inputs", '{"inputs": {"x": [[1, 2, 3]]}}'],
+      ["MLflow: inputs", '{"inputs": [[1, 2, 3]]}'],
+      ["Open Inference Protocol: inputs", '{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}'],
     ]) {
-      await page.selectOption("#dialect", "csv");
+      await page.selectOption("#dialect", "text/csv");
       const sent = await answered(page, () => drop(page, "request.json", "", Buffer.from(text)));
       assert.equal(sent.request().headers()["content-type"], "application/json");
       assert.equal(await page.locator("#table td").first().textContent(), "3, 5, 7");
@@ -180,7 +182,9 @@ describe("the page", { timeout: 120_000 }, () => {
 
   it("speaks every dialect", async () => {
     const { page, faults, close } = await openModel("/api/score/affine");
-    for (const dialect of ["data", "inputs", "instances", "v2", "csv"]) {
+    const dialects = await page.locator("#dialect option").allTextContents();
+    assert.equal(dialects.length, 10);
+    for (const dialect of dialects) {
       await page.selectOption("#dialect", dialect);
       await answered(page, () => page.click("#send"));
       assert.equal(await page.locator("#table td").first().textContent(), "1, 1, 1", dialect);
@@ -193,24 +197,24 @@ describe("the page", { timeout: 120_000 }, () => {
     const { page, faults, close } = await openModel();
     const body = page.locator("#body");
     const choose = (dialect) => page.selectOption("#dialect", dialect);
-    await choose("data");
+    await choose("Azure ML: data");
     await body.fill('{"data": "typed"}');
-    await choose("csv");
+    await choose("text/csv");
     assert.match(await body.inputValue(), /^0(,0)+\n$/);
     await body.fill("1,2\n");
-    await choose("data");
+    await choose("Azure ML: data");
     assert.equal(await body.inputValue(), '{"data": "typed"}');
     assert.match(await page.locator("#snippet").textContent(), /"typed"/);
     await page.getByRole("button", { name: "Sample request" }).click();
     assert.match(await body.inputValue(), /^\{\s*"data": \[/);
-    await choose("csv");
+    await choose("text/csv");
     assert.equal(await body.inputValue(), "1,2\n");
     // A drawing is one in all dialects.
     await answered(page, () => page.getByRole("button", { name: "Draw a sample 7" }).click());
     const drawn = await body.inputValue();
     assert.equal(drawn.split(",").length, 784);
-    await choose("data");
-    await choose("csv");
+    await choose("Azure ML: data");
+    await choose("text/csv");
     assert.equal(await body.inputValue(), drawn);
     assertNoFaults(faults);
     await close();
@@ -219,10 +223,11 @@ describe("the page", { timeout: 120_000 }, () => {
   it("shows outputs that are called as members of answers are", async () => {
     const { page, faults, close } = await openModel("/api/score/keras");
     for (const [dialect, body] of Object.entries({
-      data: { data: [[1, 2], [3, 4]] },
-      inputs: { Inputs: { data: [[1, 2], [3, 4]] } },
-      instances: { instances: [[1, 2], [3, 4]] },
-      v2: { inputs: [{ name: "x", shape: [2, 2], datatype: "FP32", data: [1, 2, 3, 4] }] },
+      "Azure ML: data": { data: [[1, 2], [3, 4]] },
+      "Azure ML: Inputs": { Inputs: { data: [[1, 2], [3, 4]] } },
+      "TensorFlow Serving: instances": { instances: [[1, 2], [3, 4]] },
+      "TensorFlow Serving: inputs": { inputs: { x: [[1, 2], [3, 4]] } },
+      "Open Inference Protocol: inputs": { inputs: [{ name: "x", shape: [2, 2], datatype: "FP32", data: [1, 2, 3, 4] }] },
     })) {
       await page.selectOption("#dialect", dialect);
       await page.fill("#body", JSON.stringify(body));
@@ -238,8 +243,8 @@ describe("the page", { timeout: 120_000 }, () => {
   it("shows whole numbers to the last digit", async () => {
     const { page, faults, close } = await openModel("/api/score/identity_int64");
     for (const [dialect, body] of Object.entries({
-      data: '{"data": [[9007199254740993, -9223372036854775807], [7, 9007199254740991]]}',
-      v2: '{"inputs": [{"name": "x", "shape": [2, 2], "datatype": "INT64", "data": [9007199254740993, -9223372036854775807, 7, 9007199254740991]}]}',
+      "Azure ML: data": '{"data": [[9007199254740993, -9223372036854775807], [7, 9007199254740991]]}',
+      "Open Inference Protocol: inputs": '{"inputs": [{"name": "x", "shape": [2, 2], "datatype": "INT64", "data": [9007199254740993, -9223372036854775807, 7, 9007199254740991]}]}',
     })) {
       await page.selectOption("#dialect", dialect);
       await page.fill("#body", body);
@@ -258,8 +263,10 @@ describe("the page", { timeout: 120_000 }, () => {
 
   it("shows a classifier's map as bars in every dialect", async () => {
     const { page, faults, close } = await openModel("/api/score/zipmap");
-    assert.equal(await page.locator("#dialect").inputValue(), "data");
-    for (const dialect of ["data", "inputs", "instances", "v2", "csv"]) {
+    assert.equal(await page.locator("#dialect").inputValue(), "Azure ML: data");
+    const dialects = await page.locator("#dialect option").allTextContents();
+    assert.equal(dialects.length, 10);
+    for (const dialect of dialects) {
       await page.selectOption("#dialect", dialect);
       await answered(page, () => page.click("#send"));
       const { label, shares } = await readAnswer(page);

@@ -48,7 +48,7 @@ describe("the code on the page", { timeout: 60_000 }, () => {
 
   it("sends a body that begins like a file's name as it is", async () => {
     const { page, close } = await openPage(browser, `${handler.address}/api/score/identity_string`);
-    await page.selectOption("#dialect", "csv");
+    await page.selectOption("#dialect", "text/csv");
     await page.fill("#body", "@alice,1\n");
     await runShown(page, /\[\["@alice","1"\]\]/);
     await close();

@@ -37,6 +37,13 @@ pub struct Dialect {
     pub body: &'static str,
     /// The answer to that body, in Markdown.
     pub answer: &'static str,
+    /// A request in this dialect, as JSON in which these words stand for values: `$rows` (the values of the model's one input, or
+    /// an object by input name), `$columns` (an object by name), `$records` (a list of rows as objects), `$list` (the
+    /// values of the one input, or records), `$names` (those of several inputs) and `$cells` (rows in that order), `$tensors`
+    /// (the Open Inference Protocol's list).
+    pub sample: &'static str,
+    /// The member of an answer that holds the results; `None` if they are bare or have a form of their own.
+    pub under: Option<&'static str>,
     /// Members beside [`Dialect::member`] that change how a body is read or answered.
     pub options: &'static [&'static str],
     /// Whether a body with [`Dialect::member`] is of this dialect, if several dialects have that member.

@@ -24,18 +24,17 @@ use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError};
 
 use body::Bounds;
 pub use body::{Declared, Encoded, Limits, PayloadError};
-use body::{amended, invalid, is_object};
-use context::Context;
+use body::{invalid, is_object};
 pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
 pub use dialect::{AnswerForm, Body, Decoded, response_bytes};
 pub use embeddings::{EmbeddingsRequest, VectorEncoding, read_embeddings, write_embeddings};
-pub use format::is_raw;
-use format::{Format, charset, csv, gzip, npy, raw};
+use format::{Contents, Read, charset, gzip};
+pub use format::{FORMATS, Format, is_raw};
 pub use picture::{picture_document, picture_in_words};
 use refusal::{advice, not_an_object};
-pub use sample::{protocol_sample, sample_request, sample_shape};
+pub use sample::{protocol_sample, sample_in, sample_request, sample_shape};
 use watch::Unwatched;
 pub use watch::Watch;
 
@@ -93,28 +92,31 @@ fn decode_bounded(
     if !watch.take(format::element_bytes(body, declared, signature)) {
         return Err(PayloadError::Stopped);
     }
-    let mut by_position = false;
     let format = match Format::of(body, declared) {
         Ok(format) => format,
         Err(error) => return unwrapped(body, declared, metadata, bounds, error),
     };
-    let inputs = match format {
-        Format::Json if declared.wrapped && !is_object(body) => {
+    let Some(read) = format.and_then(|format| format.read) else {
+        if declared.wrapped && !is_object(body) {
             let error = not_an_object(body, signature);
             return unwrapped(body, declared, metadata, bounds, error.into());
         }
-        Format::Json => return decode_json(body, declared.json_bytes, metadata, bounds),
-        Format::Raw => raw::read(body, declared, signature).map_err(|error| {
-            let advice = || [raw::advice(body), gzip::advice(body)].concat();
-            amended(error, advice)
-        })?,
-        Format::Npy => npy::read(body, signature, bounds.max_rows(metadata))?,
-        Format::Table(form) => {
-            let read = csv::read(Context::new(metadata, bounds, "body"), body, form)?;
-            by_position = read.by_position;
-            read.inputs
+        return decode_json(body, declared.json_bytes, metadata, bounds);
+    };
+    let read = read(&Contents {
+        body,
+        declared,
+        metadata,
+        bounds,
+    });
+    let Read {
+        inputs,
+        by_position,
+    } = match read {
+        Err(error @ PayloadError::UnsupportedType(_)) => {
+            return unwrapped(body, declared, metadata, bounds, error);
         }
-        Format::Picture => picture::read(body, metadata, watch)?,
+        read => read?,
     };
     Ok(Body::Rows(Decoded {
         inputs,
@@ -183,7 +185,7 @@ fn decode_json(
     Ok(dialect::read(body, binary, metadata, bounds)?)
 }
 
-/// Writes the answer, as a numpy array if the request accepts one.
+/// Writes the answer: in the dialect of the request, or in a format that the request accepts, such as a numpy array.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] if the outputs cannot be written as the caller wants them.
@@ -193,13 +195,10 @@ pub fn encode(
     metadata: &ModelMetadata,
     response: &InferenceResponse,
 ) -> Result<Encoded, ScoreError> {
-    let wants_npy = accept.is_some_and(|accept| {
-        let weight = accept::weight_if_named(accept, npy::CONTENT_TYPE);
-        weight > 0.0 && weight >= accept::weight(accept, "application/json")
-    });
     // The Open Inference Protocol has binary tensors of its own.
-    if wants_npy && form.asked.is_none() {
-        return npy::answer(form.outputs(metadata), metadata, response);
+    let accept = accept.filter(|_| form.asked.is_none());
+    if let Some(writing) = accept.and_then(format::accepted_writing) {
+        return (writing.write)(form.outputs(metadata), metadata, response);
     }
     let write = form.dialect.write;
     let written = write(&Answer {

@@ -159,15 +159,15 @@ fn a_table_is_a_matrix_and_an_array_keeps_its_shape() {
     let metadata = samples::metadata(ModelSignature::of_tensors(vec![], x.to_vec()));
     let npy = encode(
         &AnswerForm::bare(),
-        Some(npy::CONTENT_TYPE),
+        Some(format::npy::CONTENT_TYPE),
         &metadata,
         &response,
     )
     .unwrap();
-    let read = read_all(&x, typed(npy::CONTENT_TYPE), &npy.body).unwrap();
+    let read = read_all(&x, typed(format::npy::CONTENT_TYPE), &npy.body).unwrap();
     assert_eq!(read[0].tensor, array);
     let wide = [undeclared("x", ElementType::Float64)];
-    let refusal = read_all(&wide, typed(npy::CONTENT_TYPE), &npy.body).unwrap_err();
+    let refusal = read_all(&wide, typed(format::npy::CONTENT_TYPE), &npy.body).unwrap_err();
     assert!(
         refusal.contains("expected float64 of any shape, got an array of dtype '<f4'"),
         "{refusal}"

@@ -1,6 +1,7 @@
 use score::{CacheOutcome, ElementType, ModelSignature, Tensor, TensorData, TensorSpec, Timings};
 
 use super::*;
+use crate::context::Context;
 use crate::samples::{metadata, spec};
 
 fn signature(inputs: Vec<TensorSpec>) -> ModelSignature {

@@ -102,6 +102,11 @@ impl HostNames {
 
     /// Whether a request may ask for it: `host` is what its `Host` says, with any port.
     pub(crate) fn take(&self, host: &str) -> bool {
+        // What nearly all requests have, without a look at the rest.
+        let usual = |name: &str| host.strip_prefix(name).is_some_and(is_port);
+        if usual("127.0.0.1") || usual("localhost") {
+            return true;
+        }
         let Some(name) = without_port(host) else {
             return false;
         };
@@ -129,16 +134,20 @@ impl HostNames {
     }
 }
 
+/// What may follow a name: nothing, or a colon and digits.
+fn is_port(text: &str) -> bool {
+    let digits = text.strip_prefix(':');
+    text.is_empty() || digits.is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// The name or address of an authority, without brackets and without the dot that may end a name.
 fn without_port(host: &str) -> Option<&str> {
-    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     if let Some(rest) = host.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
-        let port = port.strip_prefix(':').unwrap_or(port);
-        return digits(port).then_some(address);
+        return is_port(port).then_some(address);
     }
-    let (name, port) = host.split_once(':').unwrap_or((host, ""));
-    digits(port).then(|| name.strip_suffix('.').unwrap_or(name))
+    let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+    is_port(port).then(|| name.strip_suffix('.').unwrap_or(name))
 }
 
 /// Origins whose pages may call this server from a browser.

@@ -9,10 +9,10 @@ use std::net::Ipv4Addr;
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::members::{Members, Name, Names, READ};
+use super::members::{Members, Name, Names, READ, mended};
+use super::value::{Known, first_of};
 use crate::protocol::Source;
 use crate::telemetry::traces::Origin;
 
@@ -107,7 +107,7 @@ impl<'a> Metadata<'a> {
             let text = self.json_text((name, false))?;
             // Older hosts do not write strings as JSON.
             let value = serde_json::from_str(&text);
-            Some(value.unwrap_or_else(|_| Value::String(text.into_owned())))
+            Some(value.unwrap_or_else(|_| Known::of_text(&text)))
         })
     }
 
@@ -120,7 +120,7 @@ impl<'a> Metadata<'a> {
         // Taken apart once, not once for every message.
         let lists: BTreeMap<&str, Vec<&RawValue>> = texts
             .iter()
-            .filter_map(|(name, text)| Some((*name, serde_json::from_str(text).ok()?)))
+            .filter_map(|(name, text)| Some((*name, first_of(text, count).ok()?)))
             .collect();
         let of = |position: usize| {
             delivery(source, |name| {
@@ -135,40 +135,46 @@ impl<'a> Metadata<'a> {
         if self.forgeable.contains(name) {
             return None;
         }
-        let text = self.members.0.get(&name)?.get();
-        Some(serde_json::from_str::<String>(text).map_or(Cow::Borrowed(text), Cow::Owned))
+        let text = mended(Cow::Borrowed(self.members.0.get(&name)?.get()));
+        Some(match serde_json::from_str::<String>(&text) {
+            Ok(inner) => mended(Cow::Owned(inner)),
+            Err(_) => text,
+        })
     }
 }
 
-fn delivery(source: Source, get: impl Fn(&'static str) -> Option<Value>) -> Delivery {
+fn delivery(source: Source, get: impl Fn(&'static str) -> Option<Known>) -> Delivery {
+    let whole = |name| get(name).and_then(Known::into_text);
+    let get_text = |name| text(&whole(name)?);
+    let count = |name| whole(name)?.parse().ok();
     match source {
         Source::ServiceBus => {
             let properties = get("ApplicationProperties").or_else(|| get("UserProperties"));
-            let property = |name: &str| text(properties.as_ref()?.get(name)?.clone());
+            let property = |name: &str| text(properties.as_ref()?.property(name)?);
             Delivery {
-                id: get("MessageId").and_then(text),
-                correlation_id: get("CorrelationId").and_then(text),
+                id: get_text("MessageId"),
+                correlation_id: get_text("CorrelationId"),
                 origin: Origin {
                     parent: parent(property("Diagnostic-Id"), property("traceparent")),
                     state: property("tracestate"),
                 },
-                content_type: get("ContentType").and_then(text),
+                content_type: get_text("ContentType"),
                 model: property("model"),
-                delivery_count: get("DeliveryCount").and_then(count),
+                delivery_count: count("DeliveryCount"),
             }
         }
         Source::StorageQueue => Delivery {
-            id: get("Id").and_then(text),
-            delivery_count: get("DequeueCount").and_then(count),
+            id: get_text("Id"),
+            delivery_count: count("DequeueCount"),
             ..Delivery::default()
         },
         Source::Blob => {
             // Percent-encoded, and so up to nine times as long as the name.
-            let id = get("Uri").and_then(|uri| blob_name(uri.as_str()?));
-            let declared = get("Properties").and_then(|p| text(p.get("ContentType")?.clone()));
+            let id = whole("Uri").and_then(|uri| blob_name(&uri));
+            let declared = get("Properties").and_then(|p| text(p.property("ContentType")?));
             Delivery {
                 content_type: blob_type(declared, id.as_deref().unwrap_or_default()),
-                model: get("Metadata").and_then(|own| text(own.get("model")?.clone())),
+                model: get("Metadata").and_then(|own| text(own.property("model")?)),
                 id,
                 ..Delivery::default()
             }
@@ -186,17 +192,8 @@ fn parent(diagnostic_id: Option<String>, traceparent: Option<String>) -> Option<
     }
 }
 
-fn text(value: Value) -> Option<String> {
-    let text = match value {
-        Value::String(text) => text,
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    (!text.is_empty() && text.len() <= MAX_TEXT_BYTES).then_some(text)
-}
-
-fn count(value: Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+fn text(text: &str) -> Option<String> {
+    (!text.is_empty() && text.len() <= MAX_TEXT_BYTES).then(|| text.to_owned())
 }
 
 /// `container/name` of a blob's address.
@@ -258,13 +255,28 @@ pub(super) fn find_metadata(tail: &[u8]) -> Option<Members<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn read<T>(metadata: Value, see: impl FnOnce(&Members<'_>) -> T) -> T {
         let text = metadata.to_string();
         see(&Members::read(text.as_bytes()))
+    }
+
+    #[test]
+    fn half_a_pair_elsewhere_leaves_the_model_its_name() {
+        for text in [
+            r#"{"ApplicationProperties":{"model":"iris","x":"\ud800"}}"#,
+            r#"{"ApplicationProperties":{"\udc00":1,"model":"iris"}}"#,
+            r#"{"\ud800":1,"ApplicationProperties":{"model":"iris"}}"#,
+            r#"{"ApplicationProperties":"{\"model\":\"iris\",\"x\":\"\\ud800\"}"}"#,
+            r#"{"ApplicationProperties":"{\"model\":\"iris\",\"x\":\"\ud800\"}"}"#,
+        ] {
+            let members = Members::read(text.as_bytes());
+            let delivery = Metadata::new(&members).single(Source::ServiceBus);
+            assert_eq!(delivery.model.as_deref(), Some("iris"), "{text}");
+        }
     }
 
     #[test]

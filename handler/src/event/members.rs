@@ -1,9 +1,11 @@
 //! The members of an envelope's `Metadata` that are read.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+use memchr::memchr;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -68,6 +70,68 @@ impl<'de> Deserialize<'de> for Names {
     }
 }
 
+/// JSON in which halves of surrogate pairs are what the host writes for them: `\u{fffd}`. A sender may put one into any name
+/// or value, and readers of JSON refuse all of it then.
+pub(super) fn mended(json: Cow<'_, str>) -> Cow<'_, str> {
+    let halves = halves(json.as_bytes());
+    if halves.is_empty() {
+        return json;
+    }
+    let mut text = json.into_owned();
+    for at in halves.into_iter().rev() {
+        text.replace_range(at..at + 4, "fffd");
+    }
+    Cow::Owned(text)
+}
+
+/// Where the four digits of each escape begin that is half a pair.
+fn halves(json: &[u8]) -> Vec<usize> {
+    let unit = |at: usize| {
+        let digits = std::str::from_utf8(json.get(at..at + 4)?).ok()?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(backslash) = memchr(b'\\', json.get(at..).unwrap_or_default()) {
+        at += backslash + 2;
+        if json.get(at - 1) != Some(&b'u') {
+            continue;
+        }
+        let follows = json.get(at + 4..at + 6) == Some(b"\\u");
+        match unit(at) {
+            Some(0xd800..=0xdbff) if follows && matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => {
+                at += 6;
+            }
+            Some(0xd800..=0xdfff) => found.push(at),
+            _ => {}
+        }
+        at += 4;
+    }
+    found
+}
+
+/// A name, in which halves of surrogate pairs are replaced.
+struct AnyName(String);
+
+impl<'de> Deserialize<'de> for AnyName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(AnyNameVisitor)
+    }
+}
+
+struct AnyNameVisitor;
+
+impl Visitor<'_> for AnyNameVisitor {
+    type Value = AnyName;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_bytes<E>(self, name: &[u8]) -> Result<AnyName, E> {
+        Ok(AnyName(String::from_utf8_lossy(name).into_owned()))
+    }
+}
+
 /// Reads an object, and keeps those of its members whose names are known.
 struct Kept<F, T> {
     known: F,
@@ -94,7 +158,7 @@ where
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
         let mut kept = BTreeMap::new();
-        while let Some(name) = object.next_key::<String>()? {
+        while let Some(AnyName(name)) = object.next_key()? {
             match (self.known)(&name) {
                 Some(name) => {
                     kept.insert(name, object.next_value()?);
@@ -111,6 +175,27 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_pair_costs_nothing_else() {
+        for (json, expected) in [
+            (r#"{"a":"\ud83d\ude00"}"#, None),
+            (r#"{"a":"\\ud800"}"#, None),
+            (r#"{"a":"\u00e9\n"}"#, None),
+            (r#"{"\ud800":"\uDFFF"}"#, Some(r#"{"\ufffd":"\ufffd"}"#)),
+            (
+                r#""\ud83d\ud83d\ude00\\\ud800""#,
+                Some(r#""\ufffd\ud83d\ude00\\\ufffd""#),
+            ),
+            (r#""\ud800\u12""#, Some(r#""\ufffd\u12""#)),
+            (r#""\ud8"#, None),
+        ] {
+            let mended = mended(Cow::Borrowed(json));
+            assert_eq!(mended, expected.unwrap_or(json), "{json}");
+        }
+        let json = r#"{"MessageId":"a","\ud800":1,"Uri":"\udc00"}"#;
+        assert_eq!(Members::read(json.as_bytes()).0.len(), 2);
+    }
 
     #[test]
     fn what_a_sender_makes_up_is_not_kept() {

@@ -10,6 +10,7 @@ mod kept;
 mod members;
 mod payloads;
 mod settle;
+mod value;
 mod window;
 
 use std::time::Duration;
@@ -17,7 +18,6 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use score::JointLookUp;
-use serde_json::Value;
 use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug, info, info_span};
@@ -29,7 +29,8 @@ use crate::config::Config;
 use crate::limits::{Charge, Room};
 use crate::problem::Problem;
 use crate::protocol::{
-    EventTrigger, Invocation, InvocationResponse, NotAnInvocation, Output, OutputForm, Source,
+    Answer, EventTrigger, Invocation, InvocationResponse, NotAnInvocation, Output, OutputForm,
+    Source,
 };
 use crate::scoring;
 use crate::telemetry::traces::Origin;
@@ -456,9 +457,9 @@ fn describe(span: &Span, source: Source, delivery: &Delivery) {
 fn put(response: &mut InvocationResponse, output: &Output, documents: Vec<String>) {
     let value = match output.form {
         _ if documents.is_empty() => return,
-        OutputForm::Messages => Value::from(documents),
-        OutputForm::Blob => BASE64_STANDARD.encode(documents.concat()).into(),
-        OutputForm::TextBlob => documents.concat().into(),
+        OutputForm::Messages => Answer::Messages(documents),
+        OutputForm::Blob => Answer::Text(BASE64_STANDARD.encode(documents.concat())),
+        OutputForm::TextBlob => Answer::Text(documents.concat()),
     };
     response.put(&output.binding, value);
 }

@@ -15,7 +15,8 @@ use crate::blocking;
 use crate::event::{self, Answered, Batch, Brought, Held, HostCall};
 use crate::problem::Problem;
 use crate::protocol::{
-    Function, HttpRequestData, HttpResponseData, Invocation, InvocationResponse, Source, Trigger,
+    Answer, Function, HttpRequestData, HttpResponseData, Invocation, InvocationResponse, Source,
+    Trigger,
 };
 
 /// Base64 adds a third and strings inside strings escape some characters twice; what carries a body within the limit
@@ -149,13 +150,12 @@ fn wrap(binding: &str, reply: Reply) -> Result<Reply, Problem> {
         .iter()
         .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
         .collect();
-    let answer = HttpResponseData {
+    let value = Answer::Http(HttpResponseData {
         status_code: reply.status.as_u16(),
         headers,
         // Everything this program answers is text.
         body: String::from_utf8_lossy(&reply.body).into_owned(),
-    };
-    let value = serde_json::to_value(answer).map_err(|_| Problem::internal())?;
+    });
     let mut answer = InvocationResponse::default();
     answer.put(binding, value);
     written(&answer)

@@ -77,10 +77,12 @@ fn check_host(config: &Config, head: &Head, headers: &HeaderMap) -> Result<(), P
 
 /// Refuses what a page of another site sends, unless its origin is one of the setting's.
 fn check_page(config: &Config, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
-    let cross_site = headers
-        .get(FETCH_SITE)
-        .is_some_and(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"));
-    let refused = (cross_site && method == Method::POST) || is_preflight(method, headers);
+    let cross_site = |site: &HeaderValue| site.as_bytes().eq_ignore_ascii_case(b"cross-site");
+    let refused = match *method {
+        Method::POST => headers.get(FETCH_SITE).is_some_and(cross_site),
+        Method::OPTIONS => is_preflight(method, headers),
+        _ => false,
+    };
     if !refused || shared_origin(config, headers).is_some() {
         return Ok(());
     }

@@ -94,7 +94,7 @@ impl Head {
             },
             json_only: false,
             is_envelope: false,
-            has_code: query.contains("code="),
+            has_code: !query.is_empty() && query.contains("code="),
         }
     }
 

@@ -35,7 +35,10 @@ fn document(models: &Models) -> Value {
             "title": "score",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "Scores ONNX models.",
-            "description": "Every path that scores accepts every dialect. Bodies may be gzip-compressed.",
+            "description": format!(
+                "Every path that scores accepts every dialect. Bodies may be {}-compressed.",
+                codings().join("- or ")
+            ),
         },
         "servers": [{ "url": "/" }],
         "security": [{}, { "functionKey": [] }, { "functionCode": [] }],
@@ -55,6 +58,12 @@ fn document(models: &Models) -> Value {
             "schemas": schemas(&loaded),
         },
     })
+}
+
+/// What bodies may be compressed with.
+fn codings() -> Vec<&'static str> {
+    let all = wire::FORMATS.iter();
+    all.filter_map(|format| format.coding).collect()
 }
 
 /// Components named `<model>.<part>`: no two models have the same, and no other component has a dot in its name.

@@ -15,5 +15,5 @@ pub(crate) use function::{
     EventTrigger, Function, Output, OutputForm, Source, Trigger, read_functions, refuse_open,
 };
 pub(crate) use http_binding::{HttpRequestData, HttpResponseData};
-pub(crate) use invocation::{Invocation, InvocationResponse, NotAnInvocation};
+pub(crate) use invocation::{Answer, Invocation, InvocationResponse, NotAnInvocation};
 pub(crate) use list::Item;

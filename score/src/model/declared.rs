@@ -1,79 +1,13 @@
 //! Which inputs and outputs an ONNX file declares without a shape, and whether its operators bear any number of axes.
 //!
 //! ONNX Runtime knows the shapes too, but `ort` hands out one without axes where none is declared, which is that of a
-//! scalar. Only the members on the way to shapes and operators are declared here; all others are skipped.
-//!
-//! Source: onnx.proto3 of ONNX.
+//! scalar.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use prost::Message;
-
 use super::file_buf;
-
-#[derive(Message)]
-struct Model {
-    #[prost(message, optional, tag = "7")]
-    graph: Option<Graph>,
-    #[prost(message, repeated, tag = "25")]
-    functions: Vec<Function>,
-}
-
-#[derive(Message)]
-struct Function {
-    #[prost(message, repeated, tag = "7")]
-    nodes: Vec<Node>,
-}
-
-#[derive(Message)]
-struct Graph {
-    #[prost(message, repeated, tag = "1")]
-    nodes: Vec<Node>,
-    #[prost(message, repeated, tag = "11")]
-    inputs: Vec<ValueInfo>,
-    #[prost(message, repeated, tag = "12")]
-    outputs: Vec<ValueInfo>,
-}
-
-#[derive(Message)]
-struct Node {
-    #[prost(string, tag = "4")]
-    operator: String,
-    #[prost(message, repeated, tag = "5")]
-    attributes: Vec<Attribute>,
-}
-
-#[derive(Message)]
-struct Attribute {
-    #[prost(message, optional, tag = "6")]
-    graph: Option<Graph>,
-    #[prost(message, repeated, tag = "11")]
-    graphs: Vec<Graph>,
-}
-
-#[derive(Message)]
-struct ValueInfo {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, optional, tag = "2")]
-    ty: Option<Type>,
-}
-
-#[derive(Message)]
-struct Type {
-    #[prost(message, optional, tag = "1")]
-    tensor: Option<TensorType>,
-}
-
-#[derive(Message)]
-struct TensorType {
-    #[prost(message, optional, tag = "2")]
-    shape: Option<Shape>,
-}
-
-#[derive(Message)]
-struct Shape {}
+use super::onnx_proto::{Model, Node, text};
 
 /// Operators whose implementation in ONNX Runtime 1.24 to 1.31 ends the whole process when a tensor has another number of
 /// axes than they need. Found by ONNX's own test cases, run with tensors of all ranks up to 6: see
@@ -119,16 +53,21 @@ impl Undeclared {
             tensor.is_some_and(|tensor| tensor.shape.is_none())
         });
         Self {
-            shapes_of: without_shape.map(|info| info.name.clone()).collect(),
+            shapes_of: without_shape
+                .map(|info| text(&info.name).into_owned())
+                .collect(),
             unchecked: unchecked.map(str::to_owned),
         }
     }
 }
 
 /// The node's operator, or one in its own graphs. Their depth is bounded by that of messages in messages.
-fn unchecked(node: &Node) -> Option<&str> {
-    if UNCHECKED.contains(&node.operator.as_str()) {
-        return Some(&node.operator);
+fn unchecked(node: &Node) -> Option<&'static str> {
+    let own = UNCHECKED
+        .iter()
+        .find(|operator| node.operator == **operator);
+    if own.is_some() {
+        return own.copied();
     }
     let attributes = node.attributes.iter();
     let mut graphs =
@@ -138,11 +77,14 @@ fn unchecked(node: &Node) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::onnx_proto::{
+        Attribute, Function, Graph, Shape, TensorType, Type, ValueInfo,
+    };
     use super::*;
 
     fn info(name: &str, tensor: Option<TensorType>) -> ValueInfo {
         ValueInfo {
-            name: name.to_owned(),
+            name: name.to_owned().into(),
             ty: Some(Type { tensor }),
         }
     }
@@ -153,9 +95,7 @@ mod tests {
             shape: Some(Shape {}),
         };
         let model = Model {
-            functions: vec![],
             graph: Some(Graph {
-                nodes: vec![],
                 inputs: vec![
                     info("scalar", Some(scalar())),
                     info("x", Some(TensorType { shape: None })),
@@ -165,7 +105,9 @@ mod tests {
                     info("y", Some(TensorType { shape: None })),
                     info("z", Some(scalar())),
                 ],
+                ..Graph::default()
             }),
+            ..Model::default()
         };
         let found = Undeclared::of(model);
         assert_eq!(found.shapes_of, ["x", "y"].map(str::to_owned).into());
@@ -175,20 +117,29 @@ mod tests {
     #[test]
     fn an_operator_is_found_wherever_it_is() {
         let node = |operator: &str, graph: Option<Graph>| Node {
-            operator: operator.to_owned(),
+            operator: operator.to_owned().into(),
             attributes: vec![Attribute {
                 graph,
-                graphs: vec![],
+                ..Attribute::default()
             }],
+            ..Node::default()
         };
         let graph = |nodes| Graph {
             nodes,
             ..Graph::default()
         };
         let found = |nodes, functions| {
-            let functions = vec![Function { nodes: functions }];
+            let functions = vec![Function {
+                nodes: functions,
+                ..Function::default()
+            }];
             let graph = Some(graph(nodes));
-            Undeclared::of(Model { graph, functions }).unchecked
+            Undeclared::of(Model {
+                graph,
+                functions,
+                ..Model::default()
+            })
+            .unchecked
         };
         let conv = || node("Conv", None);
         assert_eq!(found(vec![node("Mul", None)], vec![]), None);

@@ -13,6 +13,7 @@ mod made_up;
 mod missing;
 mod onnx;
 mod onnx_file;
+mod onnx_proto;
 mod options;
 mod options_file;
 mod picture;

@@ -1,5 +1,4 @@
-//! What an ONNX file says of itself: its versions, and the files it keeps tensors in. Only the members on the way to
-//! them are declared; all others are skipped.
+//! What an ONNX file says of itself: its versions, and the files it keeps tensors in.
 //!
 //! Source: onnx.proto3 of ONNX, "Versioning" and "External Data".
 
@@ -8,95 +7,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
-use prost::Message;
+use bytes::Bytes;
 
+use super::onnx_proto::{Graph, Model, Node, SparseTensor, Tensor, text};
 use super::{file_buf, kind};
-
-#[derive(Message)]
-struct Model {
-    #[prost(int64, tag = "1")]
-    ir_version: i64,
-    #[prost(message, optional, tag = "7")]
-    graph: Option<Graph>,
-    #[prost(message, repeated, tag = "8")]
-    opsets: Vec<Opset>,
-    #[prost(message, repeated, tag = "25")]
-    functions: Vec<Function>,
-}
-
-// Names are bytes, since the runtime takes files whose names are no UTF-8.
-#[derive(Message)]
-struct Opset {
-    #[prost(bytes = "vec", tag = "1")]
-    domain: Vec<u8>,
-    #[prost(int64, tag = "2")]
-    version: i64,
-}
-
-#[derive(Message)]
-struct Function {
-    #[prost(message, repeated, tag = "7")]
-    nodes: Vec<Node>,
-}
-
-#[derive(Message)]
-struct Graph {
-    #[prost(message, repeated, tag = "1")]
-    nodes: Vec<Node>,
-    #[prost(message, repeated, tag = "5")]
-    initializers: Vec<Tensor>,
-    #[prost(message, repeated, tag = "15")]
-    sparse_initializers: Vec<SparseTensor>,
-}
-
-#[derive(Message)]
-struct Node {
-    #[prost(message, repeated, tag = "5")]
-    attributes: Vec<Attribute>,
-}
-
-#[derive(Message)]
-struct Attribute {
-    #[prost(message, optional, tag = "5")]
-    tensor: Option<Tensor>,
-    #[prost(message, optional, tag = "6")]
-    graph: Option<Graph>,
-    #[prost(message, repeated, tag = "10")]
-    tensors: Vec<Tensor>,
-    #[prost(message, repeated, tag = "11")]
-    graphs: Vec<Graph>,
-    #[prost(message, optional, tag = "22")]
-    sparse_tensor: Option<SparseTensor>,
-    #[prost(message, repeated, tag = "23")]
-    sparse_tensors: Vec<SparseTensor>,
-}
-
-#[derive(Message)]
-struct SparseTensor {
-    #[prost(message, optional, tag = "1")]
-    values: Option<Tensor>,
-    #[prost(message, optional, tag = "2")]
-    indices: Option<Tensor>,
-}
-
-#[derive(Message)]
-struct Tensor {
-    #[prost(message, repeated, tag = "13")]
-    external_data: Vec<Entry>,
-    #[prost(int32, tag = "14")]
-    data_location: i32,
-}
-
-/// The value of `data_location` for tensors in other files. What is left in the entries of others does not count.
-const EXTERNAL: i32 = 1;
-
-#[derive(Message)]
-struct Entry {
-    #[prost(bytes = "vec", tag = "1")]
-    key: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
 
 /// What is of interest of an ONNX file.
 #[derive(Debug, Default, PartialEq)]
@@ -126,7 +40,9 @@ impl OnnxFile {
         let opsets = model.opsets.into_iter();
         Ok(Self {
             ir_version: model.ir_version,
-            opsets: opsets.map(|o| (text(&o.domain), o.version)).collect(),
+            opsets: opsets
+                .map(|o| (text(&o.domain).into_owned(), o.version))
+                .collect(),
             data: data
                 .into_iter()
                 .map(|(location, bytes)| Ok((inside(&location)?, bytes)))
@@ -215,7 +131,7 @@ fn starts_like_onnx(path: &Path) -> bool {
 fn inside(location: &[u8]) -> Result<PathBuf, String> {
     let location = text(location);
     let mut path = PathBuf::new();
-    for part in Path::new(&location).components() {
+    for part in Path::new(&*location).components() {
         match part {
             Component::Normal(name) => path.push(name),
             Component::CurDir => {}
@@ -231,10 +147,6 @@ fn inside(location: &[u8]) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 /// A name as errors quote it.
 fn shortened(name: &str) -> String {
     let start: String = name.chars().take(200).collect();
@@ -242,7 +154,7 @@ fn shortened(name: &str) -> String {
 }
 
 /// Locations as they are written, with the bytes needed.
-type Found = BTreeMap<Vec<u8>, u64>;
+type Found = BTreeMap<Bytes, u64>;
 
 impl Graph {
     fn visit(&self, found: &mut Found) {
@@ -282,7 +194,7 @@ impl SparseTensor {
 
 impl Tensor {
     fn visit(&self, found: &mut Found) {
-        if self.data_location != EXTERNAL {
+        if !self.is_external() {
             return;
         }
         let value = |key: &[u8]| {

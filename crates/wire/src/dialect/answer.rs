@@ -68,18 +68,24 @@ impl<'a> Answer<'a> {
         let declared = self.form.outputs(self.metadata);
         output::chosen(self.metadata, declared, self.response)
     }
+}
 
-    /// Writes `{"<member>": ...}`, and the same under the second member if the request may be of two dialects.
-    pub(super) fn under(&self, member: &'static str) -> serde_json::Result<Encoded> {
-        let outputs = &self.outputs()[..];
-        let members = std::iter::once(member).chain(self.form.also);
-        let values = members.map(|member| {
-            let by_row = member == "predictions";
-            (member, Under { outputs, by_row })
-        });
-        let document: BTreeMap<_, _> = values.collect();
-        serde_json::to_vec(&document).map(Encoded::json)
-    }
+/// Writes the outputs under the dialect's member, [`Dialect::under`], and the same under the second member if the request may be
+/// of two dialects.
+pub(super) fn write_under(answer: &Answer<'_>) -> serde_json::Result<Encoded> {
+    let outputs = &answer.outputs()[..];
+    let members = answer
+        .form
+        .dialect
+        .under
+        .into_iter()
+        .chain(answer.form.also);
+    let values = members.map(|member| {
+        let by_row = member == "predictions";
+        (member, Under { outputs, by_row })
+    });
+    let document: BTreeMap<_, _> = values.collect();
+    serde_json::to_vec(&document).map(Encoded::json)
 }
 
 /// Outputs under one member.

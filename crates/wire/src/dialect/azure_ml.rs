@@ -7,7 +7,7 @@ use score::{NamedTensor, ScoreError};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Answer, Dialect, alone};
+use super::{Answer, Dialect, alone, answer};
 use crate::body::Encoded;
 use crate::body::amended;
 use crate::context::Context;
@@ -23,6 +23,8 @@ pub(crate) static DATA: Dialect = Dialect {
     member: "data",
     body: r#"`{"data": rows}`"#,
     answer: "the bare result, `[7,2]`; an object by output name if there are several outputs",
+    sample: r#"{"data":"$rows"}"#,
+    under: None,
     options: &["method", "GlobalParameters", "params"],
     recognises: alone,
     read: |request| {
@@ -42,6 +44,8 @@ pub(crate) static INPUTS: Dialect = Dialect {
     member: "Inputs",
     body: r#"`{"Inputs": {"data": rows}, "GlobalParameters": ...}`"#,
     answer: r#"`{"Results": [7,2]}`"#,
+    sample: r#"{"Inputs":{"data":"$rows"}}"#,
+    under: Some("Results"),
     options: &["GlobalParameters"],
     recognises: alone,
     read: |request| {
@@ -50,7 +54,7 @@ pub(crate) static INPUTS: Dialect = Dialect {
             read_inputs(request.context("Inputs"), request.value)?,
         )
     },
-    write: |answer| answer.under("Results"),
+    write: answer::write_under,
     request_schema: inputs_schema,
     answer_schema: |parts| closed([("Results", parts.result.clone())], 1),
 };

@@ -37,6 +37,8 @@ pub(crate) static KEYS: Dialect = Dialect {
     member: TARGET,
     body: r#"`{"keys": ["42", "43"]}`: rows that are stored in Redis, see [features by key](features.md)"#,
     answer: "the bare result",
+    sample: r#"{"keys":["42"]}"#,
+    under: None,
     options: &[],
     recognises: alone,
     read: |request| {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{AnswerForm, Dialect, Request, alone, azure_ml, method};
+use super::{AnswerForm, Dialect, Request, alone, answer, azure_ml, method};
 use crate::body::amended;
 use crate::context::Context;
 use crate::dialect::Body;
@@ -30,6 +30,8 @@ pub(crate) static INPUT_DATA: Dialect = Dialect {
     member: "input_data",
     body: r#"`{"input_data": {"columns": [...], "index": [...], "data": rows}}`, `{"input_data": rows}`"#,
     answer: "the bare result",
+    sample: r#"{"input_data":{"columns":"$names","data":"$cells"}}"#,
+    under: None,
     options: PARAMETERS,
     recognises: alone,
     read: |request| read_split_or_rows(&INPUT_DATA, request),
@@ -46,6 +48,7 @@ pub(crate) static DATAFRAME_SPLIT: Dialect = Dialect {
     name: "MLflow",
     member: "dataframe_split",
     body: r#"`{"dataframe_split": {"columns": [...], "index": [...], "data": rows}}`"#,
+    sample: r#"{"dataframe_split":{"columns":"$names","data":"$cells"}}"#,
     request_schema: |parts| Some(open([("dataframe_split", split(parts))], 1)),
     read: |request| read_split_or_rows(&DATAFRAME_SPLIT, request),
     ..SCORING_SERVER
@@ -56,6 +59,7 @@ pub(crate) static DATAFRAME_RECORDS: Dialect = Dialect {
     name: "MLflow",
     member: "dataframe_records",
     body: r#"`{"dataframe_records": [{"age": 22, "sex": "m"}]}`"#,
+    sample: r#"{"dataframe_records":"$records"}"#,
     request_schema: |parts| Some(open([("dataframe_records", parts.rows.clone())], 1)),
     read: |request| {
         let context = request.context("dataframe_records");
@@ -69,6 +73,7 @@ pub(crate) static INPUTS: Dialect = Dialect {
     name: "MLflow",
     member: "inputs",
     body: r#"`{"inputs": rows}`"#,
+    sample: r#"{"inputs":"$list"}"#,
     answer: r#"`{"predictions": [7,2]}`, and the same under `outputs` unless `params` is given"#,
     request_schema: |parts| {
         let list = json!({ "allOf": [parts.rows, { "type": "array" }] });
@@ -83,11 +88,13 @@ const SCORING_SERVER: Dialect = Dialect {
     name: "MLflow",
     member: "",
     body: "",
+    sample: "{}",
+    under: Some("predictions"),
     answer: r#"`{"predictions": [7,2]}`; an object for each row if there are several outputs"#,
     options: PARAMETERS,
     recognises: alone,
     read: read_inputs,
-    write: |answer| answer.under("predictions"),
+    write: answer::write_under,
     request_schema: |_| None,
     answer_schema: predictions_schema,
 };

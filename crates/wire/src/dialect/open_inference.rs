@@ -39,6 +39,8 @@ pub(crate) static OPEN_INFERENCE: Dialect = Dialect {
     member: "inputs",
     body: r#"`{"inputs": [{"name": "x", "shape": [1,784], "datatype": "FP32", "data": [...]}]}`, data flat or nested; `"outputs": [{"name": ...}]` to choose"#,
     answer: r#"`{"model_name", "outputs": [{"name", "datatype", "shape", "data"}]}`"#,
+    sample: r#"{"inputs":"$tensors"}"#,
+    under: None,
     options: &["id", "outputs", "parameters"],
     recognises,
     read: read_body,

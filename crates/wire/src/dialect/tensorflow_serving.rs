@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use score::ScoreError;
 
-use super::{AnswerForm, Dialect, Request, alone, method};
+use super::{AnswerForm, Dialect, Request, alone, answer, method};
 use crate::body::amended;
 use crate::dialect::Body;
 use crate::refusal::lower_case_inputs;
@@ -20,13 +20,15 @@ pub(crate) static INSTANCES: Dialect = Dialect {
     member: "instances",
     body: r#"`{"instances": rows}`"#,
     answer: r#"`{"predictions": [7,2]}`; an object for each row if there are several outputs"#,
+    sample: r#"{"instances":"$list"}"#,
+    under: Some("predictions"),
     options: &["signature_name"],
     recognises: alone,
     read: |request| {
         let inputs = tabular::read(request.context("instances"), request.value)?;
         Ok(Body::rows_of(inputs, AnswerForm::of(&INSTANCES)))
     },
-    write: |answer| answer.under("predictions"),
+    write: answer::write_under,
     request_schema: |parts| Some(open([("instances", parts.rows.clone())], 1)),
     answer_schema: predictions_schema,
 };
@@ -42,13 +44,15 @@ pub(crate) static INPUTS: Dialect = Dialect {
     member: "inputs",
     body: r#"`{"inputs": {"a": [...], "b": [...]}}`"#,
     answer: r#"`{"outputs": [7,2]}`, and the same under `predictions` unless `signature_name` is given"#,
+    sample: r#"{"inputs":"$columns"}"#,
+    under: Some("outputs"),
     options: &["signature_name"],
     recognises: |value, members| {
         let own = members.get("signature_name").is_some();
         own || (value.get().starts_with('{') && members.get("params").is_none())
     },
     read: read_columns,
-    write: |answer| answer.under("outputs"),
+    write: answer::write_under,
     request_schema: |parts| {
         let columns = rows_by_name(&parts.metadata.signature);
         Some(open([("inputs", columns)], 1))

@@ -4,11 +4,8 @@ use std::borrow::Cow;
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
-use crate::body::Declared;
-use crate::body::PayloadError;
-use crate::body::invalid;
-use crate::format::{NPY_MAGIC, is_raw};
-use crate::picture;
+use super::{FORMATS, essence, is_raw};
+use crate::body::{Declared, PayloadError, invalid};
 use crate::watch::Watch;
 
 /// The bytes in UTF-8 that one byte of another encoding becomes, at most.
@@ -72,13 +69,11 @@ pub(crate) fn to_utf8<'a>(
 }
 
 fn is_text(content_type: &str, body: &[u8]) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let is = |name: &str| essence.eq_ignore_ascii_case(name);
-    let picture = essence
-        .get(..6)
-        .is_some_and(|start| start.eq_ignore_ascii_case("image/"));
-    let binary = picture || is("application/octet-stream") || is("application/x-npy");
-    !binary && !body.starts_with(NPY_MAGIC) && !picture::begins_like_one(body)
+    let essence = essence(content_type);
+    let picture = essence.starts_with("image/");
+    let mut binary = FORMATS.iter().filter(|format| !format.is_text);
+    !picture
+        && !binary.any(|format| format.has_type(&essence) || (format.recognises)(body, &essence))
 }
 
 fn without_mark(body: &[u8], said: Option<&'static Encoding>) -> &'static Encoding {

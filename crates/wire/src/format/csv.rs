@@ -6,8 +6,10 @@ mod quotes;
 mod separator;
 
 use csv::StringRecord;
-use score::{ElementType, NamedTensor, ScoreError};
+use score::{ElementType, ModelSignature, ScoreError, TensorSpec, quoted};
 
+use super::{Contents, Elements, Format, Read, XLS_MAGIC, ZIP_MAGIC};
+use crate::body::PayloadError;
 use crate::context::{Context, shown};
 use crate::format::charset::parameter;
 use crate::rows::columns::{Layout, expected_width};
@@ -15,55 +17,99 @@ use crate::rows::tabular::Table;
 use header::Header;
 use separator::Separator;
 
+/// `text/csv`
+pub(crate) static CSV: Format = TABLE;
+
+/// What all tables share, and `text/csv` alone has.
+const TABLE: Format = Format {
+    body: "[a table](#tables-as-text)",
+    answer: "the bare result",
+    content_types: &["text/csv"],
+    coding: None,
+    // Browsers declare CSV as the last type where Excel is installed.
+    aliases: &["application/csv", "text/x-csv", "application/vnd.ms-excel"],
+    is_text: true,
+    is_packed: false,
+    elements: Elements::Separated(b",;\t\n\r"),
+    recognises: |_, _| false,
+    read: Some(|contents| read_declared(contents, false)),
+    writing: None,
+    described: |metadata| is_table(&metadata.signature).then(|| "One row per line.".to_owned()),
+    sample: Some("$table"),
+};
+
+/// `text/tab-separated-values`
+pub(crate) static TSV: Format = Format {
+    body: "[a table](#tables-as-text) with tabs",
+    content_types: &["text/tab-separated-values"],
+    aliases: &[],
+    read: Some(|contents| read_declared(contents, true)),
+    sample: None,
+    ..TABLE
+};
+
 /// What a content type says about a table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Form {
+struct Form {
     /// Whether the first line is a header, if the content type says so.
     header: Option<bool>,
     /// Whether tabs separate cells; otherwise the first line shows the separator.
     tabs: bool,
 }
 
-impl Form {
-    /// The form that a content type declares, if it is a type of tables; `essence` is its lower-case name.
-    ///
-    /// # Errors
-    /// [`ScoreError::InvalidInput`] for a parameter `header` that is neither `present` nor `absent`.
-    pub(crate) fn of(essence: &str, content_type: &str) -> Result<Option<Self>, ScoreError> {
-        let tabs = match essence {
-            // Browsers declare CSV as this type where Excel is installed.
-            "text/csv" | "application/csv" | "text/x-csv" | "application/vnd.ms-excel" => false,
-            "text/tab-separated-values" => true,
-            _ => return Ok(None),
-        };
-        let header = match parameter(content_type, "header") {
-            None => None,
-            Some(word) if word.eq_ignore_ascii_case("present") => Some(true),
-            Some(word) if word.eq_ignore_ascii_case("absent") => Some(false),
-            Some(word) => {
-                let word = shown(word);
-                let message = format!(
-                    "content type: header={word}; expected header=present or header=absent"
-                );
-                return Err(ScoreError::invalid("content-type", message));
-            }
-        };
-        Ok(Some(Self { header, tabs }))
+/// Whether the first line is a header, if the content type says so.
+///
+/// # Errors
+/// [`ScoreError::InvalidInput`] for a parameter `header` that is neither `present` nor `absent`.
+fn header_of(content_type: &str) -> Result<Option<bool>, ScoreError> {
+    match parameter(content_type, "header") {
+        None => Ok(None),
+        Some(word) if word.eq_ignore_ascii_case("present") => Ok(Some(true)),
+        Some(word) if word.eq_ignore_ascii_case("absent") => Ok(Some(false)),
+        Some(word) => {
+            let word = shown(word);
+            let message =
+                format!("content type: header={word}; expected header=present or header=absent");
+            Err(ScoreError::invalid("content-type", message))
+        }
     }
 }
 
-/// A table's tensors.
-pub(crate) struct Read {
-    pub(crate) inputs: Vec<NamedTensor>,
-    /// Whether columns were taken by position, because the model has no names to compare theirs with.
-    pub(crate) by_position: bool,
+fn read_declared(contents: &Contents<'_>, tabs: bool) -> Result<Read, PayloadError> {
+    let content_type = contents.declared.content_type.unwrap_or_default();
+    let header = header_of(content_type)?;
+    let workbook = [ZIP_MAGIC, XLS_MAGIC];
+    if workbook
+        .iter()
+        .any(|magic| contents.body.starts_with(magic))
+    {
+        return Err(PayloadError::UnsupportedType(format!(
+            "content type {}: expected a table as text",
+            quoted(content_type)
+        )));
+    }
+    let context = Context::new(contents.metadata, contents.bounds, "body");
+    Ok(read(context, contents.body, Form { header, tabs })?)
+}
+
+/// Whether each input is a column of a table, or the only one is a matrix.
+fn is_table(signature: &ModelSignature) -> bool {
+    let column = |spec: &TensorSpec| match &spec.shape {
+        Some(dims) => dims.len() == 1 || spec.has_single_values(),
+        None => true,
+    };
+    match &signature.inputs[..] {
+        [] => false,
+        [only] => only.dims().len() == 2 || column(only),
+        all => all.iter().all(column),
+    }
 }
 
 /// Reads a table. Columns named in a header are put into the model's order.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] naming the place; lines of the text count from 1, rows and columns of values from 0.
-pub(crate) fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreError> {
+fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreError> {
     let text = std::str::from_utf8(body).map_err(|error| {
         let at = error.valid_up_to();
         context.wrong(format!(

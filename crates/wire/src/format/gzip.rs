@@ -5,13 +5,26 @@ use std::io::{self, Read};
 use flate2::read::MultiGzDecoder;
 use score::ModelSignature;
 
-use crate::body::Declared;
-use crate::body::PayloadError;
-use crate::body::invalid;
-use crate::format::NPY_MAGIC;
-use crate::format::is_raw;
-use crate::format::raw;
+use super::{Elements, Format, NPY_MAGIC, is_raw, raw};
+use crate::body::{Declared, PayloadError, invalid};
 use crate::watch::Watch;
+
+/// `Content-Encoding: gzip`
+pub(crate) static GZIP: Format = Format {
+    body: "any of these bodies, [compressed](#compressed-bodies), also without the header",
+    answer: "the answer to the body in it",
+    content_types: &[],
+    coding: Some("gzip"),
+    aliases: &[],
+    is_text: false,
+    is_packed: true,
+    elements: Elements::Unpacked,
+    recognises: |body, _| body.starts_with(MAGIC),
+    read: None,
+    writing: None,
+    described: |_| None,
+    sample: None,
+};
 
 /// The first bytes of every gzip body.
 pub(crate) const MAGIC: &[u8] = &[0x1f, 0x8b];

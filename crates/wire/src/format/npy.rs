@@ -3,14 +3,43 @@
 use half::f16;
 use npyz::{NpyFile, Order, WriterBuilder};
 use score::{
-    ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError, Shape,
-    Tensor, TensorData, with_elements,
+    ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, OutputForm,
+    ScoreError, Shape, Tensor, TensorData, TensorSpec, with_elements,
 };
 
-use crate::body::Encoded;
-use crate::body::only_input;
+use super::{Elements, Format, NPY_MAGIC, Writing};
+use crate::body::{Encoded, only_input};
 use crate::context::too_many_rows;
 use crate::json::output;
+
+/// `application/x-npy`
+pub(crate) static NPY: Format = Format {
+    body: "a numpy array for the one input",
+    answer: "the bare result; an array with `Accept: application/x-npy`",
+    content_types: &[CONTENT_TYPE],
+    coding: None,
+    aliases: &[],
+    is_text: false,
+    is_packed: false,
+    elements: Elements::AsInBody,
+    recognises: |body, _| body.starts_with(NPY_MAGIC),
+    read: Some(|contents| {
+        let metadata = contents.metadata;
+        let max_rows = contents.bounds.max_rows(metadata);
+        Ok(read(contents.body, &metadata.signature, max_rows)?.into())
+    }),
+    writing: Some(Writing {
+        write: answer,
+        described: |metadata| {
+            answers(metadata).then_some("A numpy array, if `Accept` asks for it.")
+        },
+    }),
+    described: |metadata| {
+        let spec = only_input(&metadata.signature).ok()?;
+        has_type_of(spec).then(|| format!("A numpy array, {spec}."))
+    },
+    sample: None,
+};
 
 const TARGET: &str = "body";
 /// The content type of npy bodies and answers.
@@ -137,11 +166,32 @@ fn row_major(shape: &[usize], data: &TensorData) -> TensorData {
     })
 }
 
+/// Whether numpy has such elements.
+fn has_type_of(spec: &TensorSpec) -> bool {
+    !matches!(
+        spec.element_type,
+        ElementType::BFloat16 | ElementType::String
+    )
+}
+
+/// Whether a model answers with one tensor that numpy can hold.
+fn answers(metadata: &ModelMetadata) -> bool {
+    let signature = &metadata.signature;
+    let [only] = metadata.default_outputs[..] else {
+        return false;
+    };
+    let form = signature.declared.get(only).map(|output| output.form);
+    match form {
+        Some(OutputForm::Tensor(index)) => signature.outputs.get(index).is_some_and(has_type_of),
+        _ => false,
+    }
+}
+
 /// Writes the one output the model answers with.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] if there are several, or numpy has no such type.
-pub(crate) fn answer(
+fn answer(
     outputs: &[usize],
     metadata: &ModelMetadata,
     response: &InferenceResponse,
@@ -206,7 +256,7 @@ fn write_elements<T: npyz::AutoSerialize + Copy>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use score::{Dim, TensorSpec};
+    use score::Dim;
 
     fn signature(element_type: ElementType) -> ModelSignature {
         let input = TensorSpec {

@@ -7,8 +7,41 @@ use score::{
 
 use serde::de::IgnoredAny;
 
-use crate::body::{Declared, only_input};
+use super::{Elements, Format, NPY_MAGIC, gzip};
+use crate::body::{Declared, amended, only_input};
 
+/// `application/octet-stream`
+pub(crate) static OCTETS: Format = Format {
+    body: "the little-endian bytes of the one input, see [raw bytes](#raw-bytes)",
+    answer: "the bare result",
+    content_types: &[CONTENT_TYPE],
+    coding: None,
+    aliases: &[],
+    is_text: false,
+    is_packed: false,
+    elements: Elements::AsInBody,
+    // Tensors may begin with any bytes, but numpy's files are told by theirs.
+    recognises: |body, essence| essence == CONTENT_TYPE && !body.starts_with(NPY_MAGIC),
+    read: Some(|contents| {
+        let signature = &contents.metadata.signature;
+        let read = read(contents.body, contents.declared, signature);
+        let inputs = read.map_err(|error| {
+            amended(error, || {
+                [advice(contents.body), gzip::advice(contents.body)].concat()
+            })
+        });
+        Ok(inputs?.into())
+    }),
+    writing: None,
+    described: |metadata| {
+        let spec = only_input(&metadata.signature).ok()?;
+        tells_shape(spec).then(|| format!("The little-endian bytes of {spec}."))
+    },
+    sample: None,
+};
+
+/// The content type of raw bytes.
+pub(crate) const CONTENT_TYPE: &str = "application/octet-stream";
 const TARGET: &str = "body";
 
 /// The most characters of a header that an error quotes.
@@ -44,6 +77,15 @@ pub(crate) fn read(
     }
     let name = spec.name.clone();
     Ok(vec![NamedTensor { name, tensor }])
+}
+
+/// Whether the number of bytes tells the shape.
+fn tells_shape(spec: &TensorSpec) -> bool {
+    let free = spec
+        .dims()
+        .iter()
+        .filter(|dim| matches!(dim, Dim::Dynamic(_)));
+    spec.shape.is_some() && spec.element_type.size().is_some() && free.count() <= 1
 }
 
 /// Whether this number of bytes makes up whole rows of the model's one input.
@@ -159,11 +201,31 @@ fn shape(spec: &TensorSpec, bytes: usize) -> Result<(Shape, usize), ScoreError> 
 }
 
 /// The end of an error text for a body that was declared as raw elements and cannot be read as such.
-pub(crate) fn advice(body: &[u8]) -> &'static str {
+fn advice(body: &[u8]) -> &'static str {
     let object = body.trim_ascii_start().starts_with(b"{");
     if object && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
         "; it is a JSON object: send it with Content-Type: application/json"
     } else {
         ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn raw_bytes_need_one_free_axis_at_most_and_elements_of_one_size() {
+        let tells =
+            |element_type, shape: &[i64]| tells_shape(&samples::spec("x", element_type, shape));
+        assert!(tells(ElementType::Float32, &[-1, 3]));
+        assert!(tells(ElementType::Bool, &[]));
+        assert!(!tells(ElementType::Float32, &[-1, -1]));
+        assert!(!tells(ElementType::String, &[-1]));
+        assert!(!tells_shape(&samples::undeclared(
+            "x",
+            ElementType::Float32
+        )));
     }
 }

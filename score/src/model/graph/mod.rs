@@ -4,7 +4,6 @@
 //! and rows are mixed only if some operator certainly brings them together.
 
 mod operators;
-mod proto;
 mod random;
 mod value;
 mod walk;
@@ -12,6 +11,7 @@ mod walk;
 use std::path::Path;
 
 use super::file_buf;
+use super::onnx_proto::Model;
 use crate::signature::{Dim, TensorSpec};
 use value::{Flow, Length, Value};
 
@@ -59,7 +59,7 @@ impl Reading {
         }
     }
 
-    fn of(model: &proto::Model, inputs: &[TensorSpec], has_optional: bool) -> Self {
+    fn of(model: &Model, inputs: &[TensorSpec], has_optional: bool) -> Self {
         let Some(graph) = &model.graph else {
             return Self::nothing(inputs.len());
         };
@@ -69,7 +69,7 @@ impl Reading {
                 origin: Some(index),
                 ..Value::new(Flow::Rows(0, None), dims_of(spec))
             };
-            walk.give(&spec.name, value);
+            walk.give(spec.name.clone().into(), value);
         }
         let outputs = walk.graph(graph);
         // A request may choose the branch that rolls dice.

@@ -1,7 +1,7 @@
 //! Operators that roll dice, wherever they stand in a model.
 
+use super::super::onnx_proto::{Graph, Model, Node, text};
 use super::operators::is_random;
-use super::proto::{Graph, Model, Node};
 use super::value::Cause;
 
 /// The first of them, also one in a branch that is not taken.
@@ -14,8 +14,8 @@ pub(super) fn first_of(model: &Model) -> Option<Cause> {
 /// How deep graphs lie in each other is bounded by the decoder.
 fn in_node(node: &Node) -> Option<Cause> {
     // The third input of Dropout says whether it drops anything.
-    if is_random(&node.operator) || (node.operator == "Dropout" && node.inputs.len() > 2) {
-        return Some(Cause::new(&node.operator, &node.name));
+    if is_random(&text(&node.operator)) || (node.operator == "Dropout" && node.inputs.len() > 2) {
+        return Some(Cause::of(node));
     }
     let graphs = node.attributes.iter().filter_map(|a| a.graph.as_ref());
     graphs

@@ -4,17 +4,20 @@ mod layers;
 mod limits;
 mod nested;
 
-use super::proto::{Attribute, Declared, Function, Graph, Model, Node, Opset, Tensor};
+use super::super::onnx_proto::{Attribute, Function, Graph, Model, Node, Opset, Tensor, ValueInfo};
 use super::*;
 use crate::tensor::ElementType;
+use bytes::Bytes;
 
 /// A node: `y = Operator(a, b) axis=1 perm=1,0`.
 fn node(text: &str) -> Node {
     let (outputs, rest) = text.split_once(" = ").unwrap();
     let (call, attributes) = rest.split_once(')').unwrap();
     let (operator, inputs) = call.split_once('(').unwrap();
-    let names = |text: &str| -> Vec<String> {
-        let names = text.split(',').map(|name| name.trim().to_owned());
+    let names = |text: &str| -> Vec<Bytes> {
+        let names = text
+            .split(',')
+            .map(|name| Bytes::from(name.trim().to_owned()));
         names
             .filter(|name| !text.is_empty() || !name.is_empty())
             .collect()
@@ -27,8 +30,8 @@ fn node(text: &str) -> Node {
             names(inputs)
         },
         outputs: names(outputs),
-        operator: operator.to_owned(),
-        domain: domain.to_owned(),
+        operator: operator.to_owned().into(),
+        domain: domain.to_owned().into(),
         attributes: attributes.split_whitespace().map(attribute).collect(),
         ..Node::default()
     }
@@ -38,7 +41,7 @@ fn attribute(text: &str) -> Attribute {
     let (name, value) = text.split_once('=').unwrap();
     let numbers: Vec<i64> = value.split(',').filter_map(|n| n.parse().ok()).collect();
     Attribute {
-        name: name.to_owned(),
+        name: name.to_owned().into(),
         int: numbers.first().copied().unwrap_or(0),
         text: value.replace('_', ",").replace('>', "->").into(),
         ints: numbers,
@@ -49,7 +52,7 @@ fn attribute(text: &str) -> Attribute {
 fn with_graph(node: Node, name: &str, graph: Graph) -> Node {
     let mut node = node;
     node.attributes.push(Attribute {
-        name: name.to_owned(),
+        name: name.to_owned().into(),
         graph: Some(graph),
         ..Attribute::default()
     });
@@ -67,7 +70,7 @@ fn scalar(name: &str, numbers: &[i64]) -> Tensor {
     Tensor {
         data_type: 7,
         int64_data: numbers.to_vec(),
-        name: name.to_owned(),
+        name: name.to_owned().into(),
         ..Tensor::default()
     }
 }
@@ -76,7 +79,7 @@ fn weights(name: &str, dims: &[i64]) -> Tensor {
     Tensor {
         dims: dims.to_vec(),
         data_type: 1,
-        name: name.to_owned(),
+        name: name.to_owned().into(),
         ..Tensor::default()
     }
 }
@@ -85,8 +88,9 @@ fn graph(inputs: &[&str], nodes: Vec<Node>, outputs: &[&str]) -> Graph {
     let declared = |names: &[&str]| {
         let names = names.iter();
         names
-            .map(|n| Declared {
-                name: (*n).to_owned(),
+            .map(|n| ValueInfo {
+                name: (*n).to_owned().into(),
+                ty: None,
             })
             .collect()
     };
@@ -155,8 +159,9 @@ impl Case {
         let mut graph = graph(&["x"], self.nodes, &["y"]);
         graph.initializers = constants();
         let model = Model {
+            ir_version: 10,
             opsets: vec![Opset {
-                domain: String::new(),
+                domain: Bytes::new(),
                 version: self.opset,
             }],
             graph: Some(graph),

@@ -4,13 +4,18 @@
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
-use super::proto::Tensor;
+use super::super::onnx_proto::{Node, Tensor, text};
 
 /// The operator that decides, as a message names it: `ReduceMean "mean_3"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cause(Arc<str>);
 
 impl Cause {
+    /// The operator of a node, with the node's name.
+    pub(super) fn of(node: &Node) -> Self {
+        Self::new(&text(&node.operator), &text(&node.name))
+    }
+
     pub(crate) fn new(operator: &str, name: &str) -> Self {
         Self(match name {
             "" => operator.into(),

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
+use super::super::onnx_proto::{Attribute, Function, Graph, Model, Node, Opset, text};
 use super::operators::{Call, apply, is_random, select::table_size};
-use super::proto::{Attribute, Function, Graph, Model, Node, Opset};
 use super::value::{Cause, Flow, Length, Together, Value, either, join};
 
 /// Values that are looked at: enough for any honest model, and an end for one made of loops within loops or of functions
@@ -15,12 +17,12 @@ const MAX_VALUES: usize = 1 << 20;
 const MAX_DEPTH: usize = 24;
 
 pub(super) struct Walk<'a> {
-    functions: HashMap<(&'a str, &'a str), &'a Function>,
+    functions: HashMap<(&'a [u8], &'a [u8]), &'a Function>,
     opsets: &'a [Opset],
     /// The attributes of the function around, which its nodes may refer to, also those of its branches and loops.
     given: Rc<[Attribute]>,
     /// The values by name, of the graph at hand last and of those around it before.
-    scopes: Vec<HashMap<String, Value>>,
+    scopes: Vec<HashMap<Bytes, Value>>,
     values: usize,
     depth: usize,
     pub(super) random: Option<Cause>,
@@ -45,13 +47,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Tells what is known of a value.
-    pub(super) fn give(&mut self, name: &str, value: Value) {
+    pub(super) fn give(&mut self, name: Bytes, value: Value) {
         if let Some(scope) = self.scopes.last_mut() {
-            scope.insert(name.to_owned(), value);
+            scope.insert(name, value);
         }
     }
 
-    fn find(&self, name: &str) -> Option<&Value> {
+    fn find(&self, name: &[u8]) -> Option<&Value> {
         self.scopes.iter().rev().find_map(|scope| scope.get(name))
     }
 
@@ -61,11 +63,11 @@ impl<'a> Walk<'a> {
             if self.is_exhausted(1) {
                 break;
             }
-            self.give(&tensor.name, Value::of_tensor(tensor));
+            self.give(tensor.name.clone(), Value::of_tensor(tensor));
         }
         for sparse in &graph.sparse_initializers {
             if let Some(values) = &sparse.values {
-                self.give(&values.name, Value::new(Flow::Constant, None));
+                self.give(values.name.clone(), Value::new(Flow::Constant, None));
             }
         }
         self.nodes(&graph.nodes);
@@ -74,8 +76,8 @@ impl<'a> Walk<'a> {
     }
 
     /// A value that is nowhere made is left out by the runtime, or the file is broken.
-    fn output(&self, name: &str) -> Value {
-        let unknown = || Value::new(Flow::Unclear(Cause::new("output", name), None), None);
+    fn output(&self, name: &[u8]) -> Value {
+        let unknown = || Value::new(Flow::Unclear(Cause::new("output", &text(name)), None), None);
         self.find(name).cloned().unwrap_or_else(unknown)
     }
 
@@ -94,18 +96,18 @@ impl<'a> Walk<'a> {
             let outputs = self.node(node);
             for (name, value) in node.outputs.iter().zip(outputs) {
                 if !name.is_empty() {
-                    self.give(name, value);
+                    self.give(name.clone(), value);
                 }
             }
         }
     }
 
     fn node(&mut self, node: &'a Node) -> Vec<Value> {
-        let operator = match node.domain.as_str() {
-            "" | "ai.onnx" => node.operator.clone(),
-            domain => format!("{domain}.{}", node.operator),
+        let operator = match is_own(&node.domain) {
+            true => text(&node.operator),
+            false => format!("{}.{}", text(&node.domain), text(&node.operator)).into(),
         };
-        let cause = Cause::new(&node.operator, &node.name);
+        let cause = Cause::of(node);
         if is_random(&operator) {
             self.random.get_or_insert_with(|| cause.clone());
         }
@@ -116,7 +118,7 @@ impl<'a> Walk<'a> {
             .iter()
             .map(|name| (!name.is_empty()).then(|| self.output(name)))
             .collect();
-        match operator.as_str() {
+        match &*operator {
             "Constant" => return vec![constant(&attributes)],
             "If" => return self.branches(node, &inputs, &cause),
             "Loop" => return self.repeat(node, &inputs, &cause),
@@ -142,8 +144,7 @@ impl<'a> Walk<'a> {
         apply(&call)
     }
 
-    fn opset(&self, domain: &str) -> i64 {
-        let is_own = |name: &str| name.is_empty() || name == "ai.onnx";
+    fn opset(&self, domain: &[u8]) -> i64 {
         let same =
             |opset: &&Opset| opset.domain == domain || (is_own(&opset.domain) && is_own(domain));
         self.opsets
@@ -316,7 +317,7 @@ impl<'a> Walk<'a> {
             .ok()
             .and_then(|n| given.len().checked_sub(n));
         // Version 8 had a batch axis of its own.
-        let (Some(states), true) = (states, self.opset("") >= 9) else {
+        let (Some(states), true) = (states, self.opset(b"") >= 9) else {
             return unclear();
         };
         let axes = attribute("scan_input_axes").map_or(&[][..], |a| &a.ints);
@@ -428,6 +429,11 @@ fn stack(value: &Value, axis: usize, length: Length, cause: &Cause) -> Value {
     Value::new(flow, dims)
 }
 
+/// Whether a domain is that of ONNX itself.
+fn is_own(domain: &[u8]) -> bool {
+    domain.is_empty() || domain == b"ai.onnx"
+}
+
 fn graph_of<'a>(node: &'a Node, name: &str) -> Option<&'a Graph> {
     let attribute = node.attributes.iter().find(|a| a.name == name)?;
     attribute.graph.as_ref()
@@ -459,7 +465,7 @@ fn constant(attributes: &[Attribute]) -> Value {
             .collect::<Vec<_>>()
     };
     for attribute in attributes {
-        match (attribute.name.as_str(), &attribute.tensor) {
+        match (&*text(&attribute.name), &attribute.tensor) {
             ("value", Some(tensor)) => return Value::of_tensor(tensor),
             ("value_int", _) => return Value::of_numbers(vec![Length::Known(attribute.int)], true),
             ("value_ints", _) => return Value::of_numbers(known(&attribute.ints), false),

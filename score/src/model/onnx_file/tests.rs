@@ -1,8 +1,11 @@
+use prost::Message;
+
+use super::super::onnx_proto::{Attribute, EXTERNAL, Entry, Function, Opset};
 use super::*;
 
 fn tensor(location: &str, offset: u64, length: u64) -> Tensor {
     let entry = |key: &str, value: String| Entry {
-        key: key.into(),
+        key: key.to_owned().into(),
         value: value.into(),
     };
     Tensor {
@@ -12,6 +15,7 @@ fn tensor(location: &str, offset: u64, length: u64) -> Tensor {
             entry("length", length.to_string()),
         ],
         data_location: EXTERNAL,
+        ..Tensor::default()
     }
 }
 
@@ -19,7 +23,7 @@ fn graph(initializer: Tensor, nodes: Vec<Node>) -> Graph {
     Graph {
         nodes,
         initializers: vec![initializer],
-        sparse_initializers: vec![],
+        ..Graph::default()
     }
 }
 
@@ -34,6 +38,7 @@ fn node(inner: Graph) -> Node {
     };
     Node {
         attributes: vec![attribute],
+        ..Node::default()
     }
 }
 
@@ -42,7 +47,7 @@ fn model(graph: Graph) -> Model {
         ir_version: 10,
         graph: Some(graph),
         opsets: vec![Opset {
-            domain: b"ai.onnx.ml".to_vec(),
+            domain: "ai.onnx.ml".into(),
             version: 3,
         }],
         functions: vec![],
@@ -63,6 +68,7 @@ fn tensors_are_found_wherever_they_hang() {
     let mut model = model(graph(tensor("outer", 8, 4), nodes));
     model.functions = vec![Function {
         nodes: vec![node(graph(tensor("outer", 64, 4), vec![]))],
+        ..Function::default()
     }];
     let mut here = tensor("/etc/passwd", 0, 1);
     here.data_location = 0;

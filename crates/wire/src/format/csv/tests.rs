@@ -33,9 +33,10 @@ fn read_as(
         watch: &crate::watch::Unwatched,
         target: "body",
     };
-    let essence = content_type.split(';').next().unwrap();
-    let form = Form::of(essence, content_type).map_err(|error| error.to_string())?;
-    let read = read(context, body.as_bytes(), form.unwrap()).map_err(|error| error.to_string())?;
+    let header = header_of(content_type).map_err(|error| error.to_string())?;
+    let tabs = TSV.has_type(content_type);
+    let form = Form { header, tabs };
+    let read = read(context, body.as_bytes(), form).map_err(|error| error.to_string())?;
     let inputs = read.inputs.into_iter();
     let inputs = inputs.map(|input| (input.name, input.tensor.into_parts().1));
     Ok((inputs.collect(), read.by_position))
@@ -406,3 +407,24 @@ fn missing_values_are_nan_where_the_model_says_so() {
 }
 
 mod separators;
+
+#[test]
+fn a_table_is_one_matrix_or_columns() {
+    let of = |shapes: &[&[i64]]| {
+        let inputs = shapes
+            .iter()
+            .map(|shape| crate::samples::spec("x", ElementType::Int64, shape));
+        is_table(&ModelSignature::of_tensors(inputs.collect(), vec![]))
+    };
+    assert!(of(&[&[-1, 784]]));
+    assert!(of(&[&[-1, 1], &[-1]]));
+    assert!(!of(&[&[-1, 3, 2]]));
+    assert!(!of(&[&[-1, 3], &[-1]]));
+    assert!(!of(&[&[]]));
+    assert!(!of(&[]));
+    let undeclared = crate::samples::undeclared("x", ElementType::Int64);
+    assert!(is_table(&ModelSignature::of_tensors(
+        vec![undeclared],
+        vec![]
+    )));
+}

@@ -14,7 +14,7 @@ mod reduce;
 pub(super) mod select;
 mod shape;
 
-use super::proto::{Attribute, Node};
+use super::super::onnx_proto::{Attribute, Node};
 use super::value::{Cause, Flow, Length, Together, Value, join};
 
 /// One use of an operator.

@@ -55,7 +55,7 @@ fn functions_of_the_model_are_looked_into() {
                 outputs: vec!["o".into()],
                 nodes: nodes(&[line]),
                 opsets: vec![Opset {
-                    domain: String::new(),
+                    domain: Bytes::new(),
                     version: 17,
                 }],
                 ..Function::default()
@@ -129,7 +129,7 @@ fn a_function_hands_its_attributes_on_to_its_branches() {
                 outputs: vec!["o".into()],
                 nodes: vec![choice.clone()],
                 opsets: vec![Opset {
-                    domain: String::new(),
+                    domain: Bytes::new(),
                     version: 17,
                 }],
                 ..Function::default()

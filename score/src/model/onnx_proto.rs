@@ -1,13 +1,20 @@
-//! The members of an ONNX file that say how data flows through a model. All others are skipped, and the bytes of large
-//! tensors too, which are empty here.
+//! The members of an ONNX file that anything here reads. All others are skipped, and the bytes of large tensors too, which are
+//! empty here (see [`file_buf`](super::file_buf)).
+//!
+//! Names are bytes, since the runtime takes files whose names are no UTF-8.
 //!
 //! Source of names and tags: onnx.proto3 of ONNX.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Model {
+    /// The version of the file format.
+    #[prost(int64, tag = "1")]
+    pub(super) ir_version: i64,
     #[prost(message, repeated, tag = "8")]
     pub(super) opsets: Vec<Opset>,
     #[prost(message, optional, tag = "7")]
@@ -18,26 +25,26 @@ pub(super) struct Model {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Opset {
-    #[prost(string, tag = "1")]
-    pub(super) domain: String,
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) domain: Bytes,
     #[prost(int64, tag = "2")]
     pub(super) version: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Function {
-    #[prost(string, tag = "1")]
-    pub(super) name: String,
-    #[prost(string, repeated, tag = "4")]
-    pub(super) inputs: Vec<String>,
-    #[prost(string, repeated, tag = "5")]
-    pub(super) outputs: Vec<String>,
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) name: Bytes,
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub(super) inputs: Vec<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub(super) outputs: Vec<Bytes>,
     #[prost(message, repeated, tag = "7")]
     pub(super) nodes: Vec<Node>,
     #[prost(message, repeated, tag = "9")]
     pub(super) opsets: Vec<Opset>,
-    #[prost(string, tag = "10")]
-    pub(super) domain: String,
+    #[prost(bytes = "bytes", tag = "10")]
+    pub(super) domain: Bytes,
     #[prost(message, repeated, tag = "11")]
     pub(super) defaults: Vec<Attribute>,
 }
@@ -49,40 +56,58 @@ pub(super) struct Graph {
     #[prost(message, repeated, tag = "5")]
     pub(super) initializers: Vec<Tensor>,
     #[prost(message, repeated, tag = "11")]
-    pub(super) inputs: Vec<Declared>,
+    pub(super) inputs: Vec<ValueInfo>,
     #[prost(message, repeated, tag = "12")]
-    pub(super) outputs: Vec<Declared>,
+    pub(super) outputs: Vec<ValueInfo>,
     #[prost(message, repeated, tag = "15")]
     pub(super) sparse_initializers: Vec<SparseTensor>,
 }
 
-/// An input or output; its type is read from the session.
+/// An input or output.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Declared {
-    #[prost(string, tag = "1")]
-    pub(super) name: String,
+pub(super) struct ValueInfo {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) name: Bytes,
+    #[prost(message, optional, tag = "2")]
+    pub(super) ty: Option<Type>,
 }
 
 #[derive(Clone, PartialEq, Message)]
+pub(super) struct Type {
+    #[prost(message, optional, tag = "1")]
+    pub(super) tensor: Option<TensorType>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TensorType {
+    #[prost(message, optional, tag = "2")]
+    pub(super) shape: Option<Shape>,
+}
+
+/// Whether there is one counts; its lengths are read from the session.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Shape {}
+
+#[derive(Clone, PartialEq, Message)]
 pub(super) struct Node {
-    #[prost(string, repeated, tag = "1")]
-    pub(super) inputs: Vec<String>,
-    #[prost(string, repeated, tag = "2")]
-    pub(super) outputs: Vec<String>,
-    #[prost(string, tag = "3")]
-    pub(super) name: String,
-    #[prost(string, tag = "4")]
-    pub(super) operator: String,
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub(super) inputs: Vec<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub(super) outputs: Vec<Bytes>,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(super) name: Bytes,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(super) operator: Bytes,
     #[prost(message, repeated, tag = "5")]
     pub(super) attributes: Vec<Attribute>,
-    #[prost(string, tag = "7")]
-    pub(super) domain: String,
+    #[prost(bytes = "bytes", tag = "7")]
+    pub(super) domain: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Attribute {
-    #[prost(string, tag = "1")]
-    pub(super) name: String,
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) name: Bytes,
     #[prost(int64, tag = "3")]
     pub(super) int: i64,
     #[prost(bytes = "bytes", tag = "4")]
@@ -95,15 +120,25 @@ pub(super) struct Attribute {
     pub(super) ints: Vec<i64>,
     #[prost(bytes = "bytes", repeated, tag = "9")]
     pub(super) texts: Vec<Bytes>,
+    #[prost(message, repeated, tag = "10")]
+    pub(super) tensors: Vec<Tensor>,
+    #[prost(message, repeated, tag = "11")]
+    pub(super) graphs: Vec<Graph>,
+    #[prost(message, optional, tag = "22")]
+    pub(super) sparse_tensor: Option<SparseTensor>,
+    #[prost(message, repeated, tag = "23")]
+    pub(super) sparse_tensors: Vec<SparseTensor>,
     /// The attribute of the function around, whose value this one has.
-    #[prost(string, tag = "21")]
-    pub(super) reference: String,
+    #[prost(bytes = "bytes", tag = "21")]
+    pub(super) reference: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct SparseTensor {
     #[prost(message, optional, tag = "1")]
     pub(super) values: Option<Tensor>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) indices: Option<Tensor>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -116,14 +151,32 @@ pub(super) struct Tensor {
     pub(super) int32_data: Vec<i32>,
     #[prost(int64, repeated, tag = "7")]
     pub(super) int64_data: Vec<i64>,
-    #[prost(string, tag = "8")]
-    pub(super) name: String,
+    #[prost(bytes = "bytes", tag = "8")]
+    pub(super) name: Bytes,
     #[prost(bytes = "bytes", tag = "9")]
     pub(super) raw: Bytes,
-    /// 1 for data outside of the file.
+    /// Where the bytes are, if [`Tensor::is_external`].
+    #[prost(message, repeated, tag = "13")]
+    pub(super) external_data: Vec<Entry>,
     #[prost(int32, tag = "14")]
-    pub(super) location: i32,
+    pub(super) data_location: i32,
 }
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Entry {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) key: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) value: Bytes,
+}
+
+/// A name or another text.
+pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+/// The value of `data_location` for tensors in other files. What is left in the entries of others does not count.
+pub(super) const EXTERNAL: i32 = 1;
 
 /// Longer lists are never shapes, axes or indices of axes.
 const MAX_NUMBERS: usize = 64;
@@ -132,13 +185,18 @@ const INT32: i32 = 6;
 const INT64: i32 = 7;
 
 impl Tensor {
+    /// Whether its bytes are in another file.
+    pub(super) fn is_external(&self) -> bool {
+        self.data_location == EXTERNAL
+    }
+
     /// The numbers in a short list of integers or truth values; `None` for anything else.
     pub(super) fn numbers(&self) -> Option<Vec<i64>> {
         let count = self
             .dims
             .iter()
             .try_fold(1usize, |n, dim| n.checked_mul(usize::try_from(*dim).ok()?))?;
-        if self.dims.len() > 1 || count > MAX_NUMBERS || self.location == 1 {
+        if self.dims.len() > 1 || count > MAX_NUMBERS || self.is_external() {
             return None;
         }
         let raw = &self.raw;
