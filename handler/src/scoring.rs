@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use score::{
     CacheOutcome, CacheUse, FeatureStore, InferenceRequest, InferenceResponse, JointLookUp,
-    ModelMetadata, NamedTensor, ScoreError, Scorer, TextOptions, Timings,
+    ModelMetadata, NamedTensor, ScoreError, Scorer, TRUNCATED, TensorData, TextOptions, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
-use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits};
+use wire::text_api::{Embed, TextRequest};
+use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits, Watch};
 
 use crate::blocking;
 use crate::features;
@@ -56,6 +57,8 @@ pub(crate) struct Scored {
     pub(crate) answer: Encoded,
     /// Whether its columns were named, but nothing said what the model calls them, so that their order counted.
     pub(crate) by_position: bool,
+    /// How many texts were cut.
+    pub(crate) truncated: usize,
     /// How much of it was remembered.
     pub(crate) cache: CacheOutcome,
     /// Where the time went.
@@ -112,7 +115,7 @@ pub(crate) async fn score(
     let metadata = scorer.metadata();
     let start = Instant::now();
     let (body, mut held) = decode(settings.limits, decoding, scorer, call, body).await?;
-    held.settle(scoring_bytes(&body, metadata))?;
+    held.settle(scoring_bytes(body.bytes(), body.row_count(), metadata))?;
     let decode = start.elapsed();
 
     let start = Instant::now();
@@ -120,7 +123,7 @@ pub(crate) async fn score(
         inputs,
         answer: form,
         by_position,
-    } = features::fetch(store, settings.limits, metadata, body).await?;
+    } = fetch(settings.limits, store, metadata, body, &mut held).await?;
     let fetch = form.rows_are_stored().then(|| start.elapsed());
     let request = InferenceRequest {
         inputs,
@@ -154,12 +157,45 @@ pub(crate) async fn score(
     let scored = Scored {
         answer,
         by_position,
+        truncated: match metadata.text {
+            Some(_) => truncated(&response),
+            None => 0,
+        },
         cache: response.cache,
         times,
         held,
     };
     log(settings, call, &metadata.name, response.rows, &scored);
     Ok(scored)
+}
+
+/// How many texts a text model has cut.
+pub(crate) fn truncated(response: &InferenceResponse) -> usize {
+    let output = response.outputs.iter().find(|o| o.name == TRUNCATED);
+    match output.map(|output| output.tensor.data()) {
+        Some(TensorData::Bool(cut)) => cut.iter().filter(|cut| **cut).count(),
+        _ => 0,
+    }
+}
+
+/// Reads the body of a request for texts, and the memory that it takes.
+///
+/// # Errors
+/// [`Problem`] says what is wrong with the body.
+pub(crate) async fn read_texts(
+    (settings, decoding): (&Settings, &Decoding),
+    embed: &'static Embed,
+    call: Call<'_>,
+    body: Given<'_>,
+) -> Result<(TextRequest, Charge), Problem> {
+    let limits = settings.limits;
+    let read = move |body: &[u8], declared: Declared<'_>, watch: &dyn Watch| {
+        embed.read(body, declared, limits, watch)
+    };
+    let (read, mut held) = decoding.read(body, call.declared, read).await?;
+    let request = read.map_err(|error| Problem::from_texts(error, limits.max_bytes))?;
+    held.settle(request.bytes())?;
+    Ok((request, held))
 }
 
 /// Scores texts; vectors stay as they are stored.
@@ -210,18 +246,47 @@ async fn decode(
     Ok((body, held))
 }
 
+/// The rows of a body, from the store if it only names them, and memory for what scoring makes of those.
+async fn fetch(
+    limits: Limits,
+    store: Option<&FeatureStore>,
+    metadata: &ModelMetadata,
+    body: Body,
+    held: &mut Charge,
+) -> Result<Decoded, Problem> {
+    let by_key = matches!(body, Body::Keys(_));
+    let mut refusal = None;
+    let mut take = |bytes| {
+        let taken = held.reach(bytes);
+        taken.map_err(|problem| refusal = Some(problem)).is_ok()
+    };
+    let fetched = features::fetch(store, limits, metadata, body, &mut take).await;
+    let decoded = match (fetched, refusal) {
+        (Err(_), Some(refusal)) => return Err(refusal),
+        (fetched, _) => fetched?,
+    };
+    if by_key {
+        held.settle(scoring_bytes(
+            decoded.bytes(),
+            decoded.row_count(),
+            metadata,
+        ))?;
+    }
+    Ok(decoded)
+}
+
 /// What a row costs beside its values where rows are cut apart: its key, what is looked up and what is stored for it.
 const ROW_BYTES: usize = 512;
 
-/// What a body takes while it is scored: its tensors, a copy of the rows that are not remembered, and a copy of those that share
+/// What the tensors of a body take while it is scored: themselves, a copy of the rows that are not remembered, and a copy of those that share
 /// a run.
-fn scoring_bytes(body: &Body, metadata: &ModelMetadata) -> usize {
+fn scoring_bytes(bytes: usize, rows: usize, metadata: &ModelMetadata) -> usize {
     const COPIES: usize = 3;
     let rows = match metadata.character.rows.are_cut_apart() {
-        true => body.row_count(),
+        true => rows,
         false => 0,
     };
-    let tensors = body.bytes().saturating_mul(COPIES);
+    let tensors = bytes.saturating_mul(COPIES);
     tensors.saturating_add(rows.saturating_mul(ROW_BYTES))
 }
 

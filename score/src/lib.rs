@@ -42,7 +42,7 @@ pub use cache::{
 };
 pub use cost::{CachePolicy, CostFigures};
 pub use error::{ErrorCode, LoadError, ScoreError, quoted, shortened};
-pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore};
+pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore, Fits};
 pub use histogram::{RowCounts, Times};
 pub use model::{
     Background, Character, Evidence, FeatureFormat, FeatureOptions, ImageLayout, InputOptions,

@@ -2,7 +2,6 @@
 
 mod body;
 mod caller;
-mod embeddings;
 mod envelope;
 mod guard;
 mod head;
@@ -16,6 +15,7 @@ mod route;
 mod server;
 mod share;
 mod target;
+mod texts;
 mod timing;
 mod upload;
 mod workers;
