@@ -133,11 +133,11 @@ impl Tokenizer {
             let bytes = starts.get(from).zip(starts.get(to));
             bytes.and_then(|(from, to)| text.get(*from..*to))
         };
-        let specials = encoding.get_special_tokens_mask();
-        let all = encoding.get_ids().iter().zip(encoding.get_tokens());
-        let all = all.zip(encoding.get_offsets()).zip(specials);
-        let tokens = all.map(|(((id, name), at), special)| {
-            let special = *special == 1;
+        let ids = encoding.get_ids().iter().zip(encoding.get_tokens());
+        let offsets = encoding.get_offsets().iter();
+        let masks = encoding.get_special_tokens_mask().iter();
+        let tokens = ids.zip(offsets).zip(masks).map(|(((id, name), at), mask)| {
+            let special = *mask == 1;
             Token {
                 id: *id,
                 special,
