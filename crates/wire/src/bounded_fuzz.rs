@@ -72,6 +72,11 @@ fn no_json_is_more_than_the_readers_expect() {
 }
 
 #[test]
+fn no_texts_are_more_than_the_readers_expect() {
+    run("texts", entry_points::texts);
+}
+
+#[test]
 fn no_body_of_another_format_is_more_than_the_readers_expect() {
     run("formats", entry_points::formats);
 }

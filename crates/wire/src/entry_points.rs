@@ -1,12 +1,16 @@
 //! Every way into this crate for bytes from outside: what the targets in `fuzz/` and the bounded run of
 //! `cargo test` call. None of them may panic on any bytes.
 
+use std::time::Duration;
+
 use score::{
     CacheOutcome, ElementType, FeatureFormat, FeatureOptions, InferenceResponse, ModelMetadata,
     ModelSignature, NamedTensor, Tensor, TensorData, Timings,
 };
 
 use crate::samples::{metadata, spec};
+use crate::text_api::{Embedded, Operation, TEXT_APIS, Write};
+use crate::watch::Unwatched;
 use crate::{AnswerForm, Body, Declared, Limits};
 
 const LIMITS: Limits = Limits {
@@ -45,6 +49,32 @@ pub fn json(data: &[u8]) {
                 ..Declared::default()
             };
             decode(data, declared, &model);
+        }
+    }
+}
+
+/// A body of each API of text models.
+pub fn texts(data: &[u8]) {
+    let routes = TEXT_APIS.iter().flat_map(|api| api.routes);
+    for route in routes {
+        if let Operation::Embed(embed) = &route.operation {
+            let read = embed.read(data, Declared::default(), LIMITS, &Unwatched);
+            let Ok(request) = read else { continue };
+            let count = request.texts.len();
+            if let Write::Vectors(write) = embed.write {
+                write(
+                    &request,
+                    &Embedded {
+                        model: "m",
+                        values: &vec![0.5; 2 * count],
+                        width: 2,
+                        tokens: &vec![1; count],
+                        truncated: &vec![false; count],
+                        refuses: false,
+                        took: Duration::ZERO,
+                    },
+                );
+            }
         }
     }
 }
