@@ -118,7 +118,7 @@ async fn of_tokens(
 ///
 /// # Errors
 /// If there is no such model, or models are still being loaded.
-pub(super) fn tell(models: &Models, target: &TextTarget, limits: Limits) -> Result<Value, Problem> {
+pub(super) fn tell(models: &Models, target: &TextTarget) -> Result<Value, Problem> {
     let Operation::Tell(tell) = &target.route.operation else {
         return Err(Problem::internal());
     };
