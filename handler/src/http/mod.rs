@@ -2,6 +2,8 @@
 
 mod body;
 mod caller;
+mod connection;
+mod connections;
 mod embeddings;
 mod envelope;
 mod guard;
@@ -9,6 +11,7 @@ mod head;
 mod info;
 mod metrics;
 mod openapi;
+mod pace;
 mod page;
 mod reply;
 mod request;
@@ -17,6 +20,7 @@ mod server;
 mod share;
 mod target;
 mod timing;
+mod unread;
 mod upload;
 mod workers;
 

@@ -22,6 +22,8 @@ pub(crate) enum ErrorCode {
     FeaturesNotFound,
     /// The path does not take this method.
     MethodNotAllowed,
+    /// The body came too slowly.
+    TooSlow,
     /// The body is too large.
     TooLarge,
     /// Path, query and headers are too large.
@@ -71,6 +73,7 @@ impl ErrorCode {
             Self::UnknownModel => "unknown_model",
             Self::FeaturesNotFound => "features_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::TooSlow => "too_slow",
             Self::TooLarge | Self::HeadTooLarge => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::FeaturesInvalid => "features_invalid",
@@ -91,6 +94,7 @@ impl ErrorCode {
             Self::Forbidden => 403,
             Self::NotFound | Self::UnknownModel | Self::FeaturesNotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::TooSlow => 408,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::FeaturesInvalid => 422,
@@ -124,6 +128,7 @@ impl ErrorCode {
             | Self::UnknownModel
             | Self::FeaturesNotFound
             | Self::MethodNotAllowed
+            | Self::TooSlow
             | Self::TooLarge
             | Self::HeadTooLarge
             | Self::UnsupportedMediaType => Fault::Caller,

@@ -20,7 +20,7 @@ pub(super) fn name_in(form: ErrorForm, name: &str) -> String {
 }
 
 /// What may go wrong: status, name in the components, when.
-pub(super) const PROBLEMS: [(u16, &str, &str); 8] = [
+pub(super) const PROBLEMS: [(u16, &str, &str); 9] = [
     (
         400,
         "Invalid",
@@ -36,6 +36,7 @@ pub(super) const PROBLEMS: [(u16, &str, &str); 8] = [
         "MethodNotAllowed",
         "The path does not take this method.",
     ),
+    (408, "TooSlow", "The body came too slowly."),
     (413, "TooLarge", "Larger than `SCORE_MAX_BODY_BYTES`."),
     (415, "UnsupportedType", "Of a type that is not understood."),
     (
@@ -50,9 +51,9 @@ pub(super) const PROBLEMS: [(u16, &str, &str); 8] = [
         "Models are still being loaded, or too much work is waiting; or this model could not be loaded; or features cannot be read.",
     ),
 ];
-const OF_SCORING: &[u16] = &[400, 404, 405, 413, 415, 500, 503];
+const OF_SCORING: &[u16] = &[400, 404, 405, 408, 413, 415, 500, 503];
 /// For a model that also takes keys.
-const OF_SCORING_BY_KEY: &[u16] = &[400, 404, 405, 413, 415, 422, 500, 503];
+const OF_SCORING_BY_KEY: &[u16] = &[400, 404, 405, 408, 413, 415, 422, 500, 503];
 const OF_ASKING: &[u16] = &[404, 503];
 
 /// All paths: those without a model's name, those of each model, those of the server.
