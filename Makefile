@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run run-text build build-portable runtime page test test-load test-page abuse test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-text bench-guard bench-micro lint clean
+.PHONY: help run run-text build build-portable runtime page test test-load test-page abuse abuse-short abuse-memory test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-text bench-guard bench-micro lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,8 +39,14 @@ test-load: ## kill and load tests with the release build, with tighter limits
 test-page: ## test the browser page in Chromium
 	@scripts/test-page.sh
 
-abuse: build ## attack bin/handler in every known way, beside an ordinary client, in bounded memory; prints a table
-	@python3 tests/abuse/abuse.py
+abuse: build ## attack bin/handler in every known way, beside an ordinary client, in bounded memory; prints a table (SIZE=2)
+	@python3 tests/abuse/abuse.py --size $(or $(SIZE),1)
+
+abuse-short: build ## the same without the attacks that take long, as in CI
+	@python3 tests/abuse/abuse.py --short
+
+abuse-memory: build ## compare the memory formula of docs/settings.md with measured peaks for three settings
+	@python3 tests/abuse/abuse.py --formula
 
 test-clients: ## embed texts with the client libraries that people use, from PyPI and npm
 	@scripts/test-clients.sh

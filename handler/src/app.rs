@@ -15,7 +15,7 @@ use crate::admission::Admission;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::event::Events;
-use crate::limits::{BodyLimits, Decoding, Permits, body_limits};
+use crate::limits::{BodyLimits, Decoding, Permits, body_limits, decoded_bytes};
 use crate::models::Registry;
 use crate::protocol::{Function, Trigger, read_functions, refuse_open};
 use crate::scoring::Settings;
@@ -54,7 +54,7 @@ impl App {
         let admission = Admission {
             models,
             permits: Permits::new(config.max_requests),
-            decoding: Decoding::new(config.max_waiting_bytes),
+            decoding: Decoding::new(decoded_bytes(&config)),
             counters: Counters::default(),
             scoring: Settings {
                 limits: body_limits(&config),

@@ -19,11 +19,14 @@ pub(crate) enum NoRows {
     Unfit(Unfit),
     /// All values together are larger than a body may be.
     TooLarge(usize),
+    /// There is no memory for them.
+    NoMemory,
     /// The model takes no request without rows.
     Empty(ScoreError),
 }
 
-/// The rows of a body; those it only names are fetched from the store.
+/// The rows of a body; those it only names are fetched from the store. `take` is told how many bytes they take so far, and ends
+/// the reading by `false`.
 ///
 /// # Errors
 /// [`NoRows`]; its texts never hold any part of a stored value.
@@ -32,11 +35,12 @@ pub(crate) async fn fetch(
     limits: Limits,
     metadata: &ModelMetadata,
     body: Body,
+    take: &mut Take<'_>,
 ) -> Result<Decoded, NoRows> {
     match body {
         Body::Rows(decoded) => Ok(decoded),
         Body::Keys(keys) => Ok(Decoded {
-            inputs: rows(store, limits, metadata, &keys).await?,
+            inputs: rows(store, limits, metadata, &keys, take).await?,
             answer: AnswerForm::of_stored_rows(),
             by_position: false,
         }),
@@ -48,6 +52,7 @@ async fn rows(
     limits: Limits,
     metadata: &ModelMetadata,
     keys: &[String],
+    take: &mut Take<'_>,
 ) -> Result<Vec<NamedTensor>, NoRows> {
     let options = &metadata.options;
     let Some(features) = &options.features else {
@@ -63,19 +68,58 @@ async fn rows(
     let store = store.ok_or(NoRows::NoStore)?;
     let span = info_span!("features", score.keys = keys.len());
     if features.format == FeatureFormat::Hash {
-        return hashes(store, &features.prefix, metadata, keys, limits)
+        return hashes(store, &features.prefix, metadata, keys, (limits, take))
             .instrument(span)
             .await;
     }
-    let values = store.get(&features.prefix, keys, features.format);
-    let values = values.instrument(span).await.map_err(NoRows::NotRead)?;
+    let mut budget = Budget::new(limits, take);
+    let mut fits = |bytes| budget.fits(bytes);
+    let values = store.get(&features.prefix, keys, features.format, &mut fits);
+    let values = values.instrument(span).await;
+    let values = values.map_err(|error| budget.reason(error))?;
     // Counted as often as they are asked for: a short list of keys must not make up more than a body could bring.
     let bytes: usize = values.iter().map(|value| value.len()).sum();
-    if bytes > limits.max_bytes {
-        return Err(NoRows::TooLarge(limits.max_bytes));
+    if !budget.fits(bytes) {
+        return Err(budget.reason(FeatureError::TooLarge));
     }
     let read = || wire::read_rows(keys, &values, options, signature, limits.max_nesting);
     blocking::apart(bytes, read).map_err(NoRows::Unfit)
+}
+
+/// Takes memory, so many bytes in all; `false` if there is none.
+pub(crate) type Take<'a> = dyn FnMut(usize) -> bool + Send + 'a;
+
+/// What the values of one request may take.
+struct Budget<'a, 't> {
+    max_bytes: usize,
+    take: &'a mut Take<'t>,
+    /// Whether they are larger than a body may be.
+    is_exceeded: bool,
+}
+
+impl<'a, 't> Budget<'a, 't> {
+    fn new(limits: Limits, take: &'a mut Take<'t>) -> Self {
+        Self {
+            max_bytes: limits.max_bytes,
+            take,
+            is_exceeded: false,
+        }
+    }
+
+    /// The values themselves, the row of each, and all rows together.
+    fn fits(&mut self, bytes: usize) -> bool {
+        const COPIES: usize = 4;
+        self.is_exceeded = bytes > self.max_bytes;
+        !self.is_exceeded && (self.take)(bytes.saturating_mul(COPIES))
+    }
+
+    fn reason(&self, error: FeatureError) -> NoRows {
+        match error {
+            FeatureError::TooLarge if self.is_exceeded => NoRows::TooLarge(self.max_bytes),
+            FeatureError::TooLarge => NoRows::NoMemory,
+            error => NoRows::NotRead(error),
+        }
+    }
 }
 
 /// Bytes that a field of a hash takes on its way at least, so that short ones are bounded too.
@@ -87,7 +131,7 @@ async fn hashes(
     prefix: &str,
     metadata: &ModelMetadata,
     keys: &[String],
-    limits: Limits,
+    (limits, take): (Limits, &mut Take<'_>),
 ) -> Result<Vec<NamedTensor>, NoRows> {
     let reader = HashReader::new(metadata);
     let fields = reader.fields();
@@ -95,12 +139,14 @@ async fn hashes(
     if least > limits.max_bytes {
         return Err(NoRows::TooLarge(limits.max_bytes));
     }
-    let rows = store.get_fields(prefix, keys, &fields).await;
-    let rows = rows.map_err(NoRows::NotRead)?;
+    let mut budget = Budget::new(limits, take);
+    let mut fits = |bytes| budget.fits(bytes + least);
+    let rows = store.get_fields(prefix, keys, &fields, &mut fits).await;
+    let rows = rows.map_err(|error| budget.reason(error))?;
     let values = rows.iter().flatten().flatten();
     let bytes: usize = values.map(|value| value.len()).sum();
-    if bytes > limits.max_bytes {
-        return Err(NoRows::TooLarge(limits.max_bytes));
+    if !budget.fits(bytes + least) {
+        return Err(budget.reason(FeatureError::TooLarge));
     }
     blocking::apart(bytes.max(least), || reader.read(keys, &rows)).map_err(NoRows::Unfit)
 }

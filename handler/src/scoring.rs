@@ -112,7 +112,7 @@ pub(crate) async fn score(
     let metadata = scorer.metadata();
     let start = Instant::now();
     let (body, mut held) = decode(settings.limits, decoding, scorer, call, body).await?;
-    held.settle(scoring_bytes(&body, metadata))?;
+    held.settle(scoring_bytes(body.bytes(), body.row_count(), metadata))?;
     let decode = start.elapsed();
 
     let start = Instant::now();
@@ -120,7 +120,7 @@ pub(crate) async fn score(
         inputs,
         answer: form,
         by_position,
-    } = features::fetch(store, settings.limits, metadata, body).await?;
+    } = fetch(settings.limits, store, metadata, body, &mut held).await?;
     let fetch = form.rows_are_stored().then(|| start.elapsed());
     let request = InferenceRequest {
         inputs,
@@ -210,18 +210,47 @@ async fn decode(
     Ok((body, held))
 }
 
+/// The rows of a body, from the store if it only names them, and memory for what scoring makes of those.
+async fn fetch(
+    limits: Limits,
+    store: Option<&FeatureStore>,
+    metadata: &ModelMetadata,
+    body: Body,
+    held: &mut Charge,
+) -> Result<Decoded, Problem> {
+    let by_key = matches!(body, Body::Keys(_));
+    let mut refusal = None;
+    let mut take = |bytes| {
+        let taken = held.reach(bytes);
+        taken.map_err(|problem| refusal = Some(problem)).is_ok()
+    };
+    let fetched = features::fetch(store, limits, metadata, body, &mut take).await;
+    let decoded = match (fetched, refusal) {
+        (Err(_), Some(refusal)) => return Err(refusal),
+        (fetched, _) => fetched?,
+    };
+    if by_key {
+        held.settle(scoring_bytes(
+            decoded.bytes(),
+            decoded.row_count(),
+            metadata,
+        ))?;
+    }
+    Ok(decoded)
+}
+
 /// What a row costs beside its values where rows are cut apart: its key, what is looked up and what is stored for it.
 const ROW_BYTES: usize = 512;
 
-/// What a body takes while it is scored: its tensors, a copy of the rows that are not remembered, and a copy of those that share
+/// What the tensors of a body take while it is scored: themselves, a copy of the rows that are not remembered, and a copy of those that share
 /// a run.
-fn scoring_bytes(body: &Body, metadata: &ModelMetadata) -> usize {
+fn scoring_bytes(bytes: usize, rows: usize, metadata: &ModelMetadata) -> usize {
     const COPIES: usize = 3;
     let rows = match metadata.character.rows.are_cut_apart() {
-        true => body.row_count(),
+        true => rows,
         false => 0,
     };
-    let tensors = body.bytes().saturating_mul(COPIES);
+    let tensors = bytes.saturating_mul(COPIES);
     tensors.saturating_add(rows.saturating_mul(ROW_BYTES))
 }
 

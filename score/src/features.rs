@@ -64,6 +64,9 @@ pub enum FeatureError {
     /// The store does not answer, or refuses; its log has the reason.
     #[error("features cannot be read at present; try again shortly")]
     Unavailable,
+    /// The values are larger than whoever asked takes them.
+    #[error("the features of these keys are too large together")]
+    TooLarge,
     /// Too many look-ups are in work.
     #[error("too many look-ups of features are in flight; try again shortly")]
     Overloaded,
@@ -158,25 +161,34 @@ impl FeatureStore {
         &self.stats
     }
 
-    /// The values under `prefix` and each key, in the order of `keys`, in one round trip. A key that is given twice is
-    /// read once.
+    /// The values under `prefix` and each key, in the order of `keys`: few in one round trip, many step by step. A key that
+    /// is given twice is read once. After each step `fits` is told how many bytes the values have so far, and ends the
+    /// look-up by `false`.
     ///
     /// # Errors
-    /// [`FeatureError`] says which keys are missing or of another kind, or that the store cannot be asked.
+    /// [`FeatureError`] says which keys are missing or of another kind, that the values are too large, or that the store
+    /// cannot be asked.
     pub async fn get(
         &self,
         prefix: &str,
         keys: &[String],
         format: FeatureFormat,
+        fits: &mut Fits<'_>,
     ) -> Result<Vec<Bytes>, FeatureError> {
         let look_up = LookUp::new(prefix, keys, format, self.supervisor.store().deadline());
         let _place = self.place()?;
         let names = look_up.names();
-        let read = self
-            .supervisor
-            .store()
-            .read(look_up.until, |store, budget| store.get_many(names, budget));
-        let values = self.answered(&look_up, read.await)?;
+        let (mut steps, mut values) = (Steps::new(1), Vec::with_capacity(names.len()));
+        while let Some(step) = names[values.len()..].chunks(steps.keys).next() {
+            let names = step.to_vec();
+            let read = self
+                .supervisor
+                .store()
+                .read(look_up.until, |store, budget| store.get_many(names, budget));
+            let read: Vec<Option<Bytes>> = self.answered(step.len(), read.await)?;
+            steps.read(read.iter().flatten(), fits)?;
+            values.extend(read);
+        }
         // A string that was written between the two looks is missed, as it was not there at the first.
         self.settle(look_up, values, || None).await
     }
@@ -190,6 +202,7 @@ impl FeatureStore {
         prefix: &str,
         keys: &[String],
         fields: &[String],
+        fits: &mut Fits<'_>,
     ) -> Result<Vec<Vec<Option<Bytes>>>, FeatureError> {
         let look_up = LookUp::new(
             prefix,
@@ -198,17 +211,23 @@ impl FeatureStore {
             self.supervisor.store().deadline(),
         );
         let _place = self.place()?;
-        let (names, wanted) = (look_up.names(), fields.to_vec());
-        let read = self
-            .supervisor
-            .store()
-            .read(look_up.until, |store, budget| {
-                store.get_fields(names, wanted, budget)
-            });
-        let rows = self.answered(&look_up, read.await)?.into_iter();
-        // No field at all: Redis answers so where there is no hash.
-        let rows = rows.map(|row| row.iter().any(Option::is_some).then_some(row));
-        self.settle(look_up, rows.collect(), || Some(vec![None; fields.len()]))
+        let names = look_up.names();
+        let (mut steps, mut rows) = (Steps::new(fields.len()), Vec::with_capacity(names.len()));
+        while let Some(step) = names[rows.len()..].chunks(steps.keys).next() {
+            let (names, wanted) = (step.to_vec(), fields.to_vec());
+            let read = self
+                .supervisor
+                .store()
+                .read(look_up.until, |store, budget| {
+                    store.get_fields(names, wanted, budget)
+                });
+            let read = self.answered(step.len(), read.await)?;
+            steps.read(read.iter().flatten().flatten(), fits)?;
+            // No field at all: Redis answers so where there is no hash.
+            let read = read.into_iter();
+            rows.extend(read.map(|row| row.iter().any(Option::is_some).then_some(row)));
+        }
+        self.settle(look_up, rows, || Some(vec![None; fields.len()]))
             .await
     }
 
@@ -219,14 +238,14 @@ impl FeatureStore {
         })
     }
 
-    /// The answer of the store, if it has one for each key.
+    /// The answer of the store, if it has one for each of the keys that were asked for.
     fn answered<T>(
         &self,
-        look_up: &LookUp<'_>,
+        asked: usize,
         answer: Result<Vec<T>, StoreError>,
     ) -> Result<Vec<T>, FeatureError> {
         match answer {
-            Ok(values) if values.len() == look_up.distinct.len() => {
+            Ok(values) if values.len() == asked => {
                 self.refused.store(false, Ordering::Relaxed);
                 return Ok(values);
             }
@@ -308,6 +327,55 @@ impl FeatureStore {
                 Err(FeatureError::Unavailable)
             }
         }
+    }
+}
+
+/// Is told how many bytes the values of a look-up have so far; `false` ends it.
+pub type Fits<'a> = dyn FnMut(usize) -> bool + Send + 'a;
+
+/// How a look-up of many keys goes on. A step reads as many keys as may bring so many bytes, by the size of the values before.
+struct Steps {
+    /// Keys of the next step.
+    keys: usize,
+    /// Keys of any step, at most.
+    most: usize,
+    /// Keys and bytes of the steps so far.
+    read: usize,
+    bytes: usize,
+}
+
+impl Steps {
+    /// Keys of the first step, where rows have few values: most requests are one step.
+    const FIRST: usize = 64;
+    /// Values of the first step, where rows have many: fields of hashes are short.
+    const VALUES: usize = 4096;
+    /// Bytes of a later step, if values are as large as before.
+    const BYTES: usize = 8 << 20;
+
+    /// For that many values under each key.
+    fn new(values: usize) -> Self {
+        let first = (Self::VALUES / values.max(1)).clamp(1, Self::FIRST);
+        Self {
+            keys: first,
+            most: first * 64,
+            read: 0,
+            bytes: 0,
+        }
+    }
+
+    fn read<'v>(
+        &mut self,
+        values: impl Iterator<Item = &'v Bytes>,
+        fits: &mut Fits<'_>,
+    ) -> Result<(), FeatureError> {
+        self.read += self.keys;
+        self.bytes += values.map(Bytes::len).sum::<usize>();
+        if !fits(self.bytes) {
+            return Err(FeatureError::TooLarge);
+        }
+        let each = self.bytes.div_ceil(self.read).max(1);
+        self.keys = (Self::BYTES / each).clamp(1, self.most);
+        Ok(())
     }
 }
 

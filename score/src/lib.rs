@@ -42,13 +42,13 @@ pub use cache::{
 };
 pub use cost::{CachePolicy, CostFigures};
 pub use error::{ErrorCode, LoadError, ScoreError, quoted, shortened};
-pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore};
+pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore, Fits};
 pub use histogram::{RowCounts, Times};
 pub use model::{
     Background, Character, Evidence, FeatureFormat, FeatureOptions, ImageLayout, InputOptions,
     MissingValues, Model, ModelFiles, ModelFolder, ModelOptions, ModelPlace, OnnxModel, Resample,
     Resize, RunError, Runtime, SettingNames, TextModel, TextSession, Token, TokenizeError,
-    Tokenized, Wanted, check_name, find_models, read_small_file,
+    Tokenized, Wanted, check_name, find_models, move_weights_out, read_small_file,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 pub use scorer::{ModelMetadata, Scorer, ScorerOptions, ScorerStats, check_options};

@@ -15,10 +15,16 @@ import time
 from pathlib import Path
 
 import attacks
+import formula
+import memory
 from target import START_SECONDS, Target, Unusable, cgroup, lay_models
 
 PEAK_MIB = 1024
 PROBE_MS = 100
+# So long the others ask at least, so that there are enough probes to tell a percentile of them.
+LEAST_SECONDS = 3
+# How often an attack is tried again for which only times were too long: the machine may have been busy.
+TRIES = 3
 
 
 def bystanders(port):
@@ -29,19 +35,30 @@ def bystanders(port):
     return process
 
 
-def run(attack, size):
+def tried(attack, size):
+    """One attack, and what was wrong; again if only times were."""
+    for _ in range(TRIES):
+        found = run(attack, size)
+        wrong = dict(faults(found))
+        if set(wrong) - {"client", "probe"} or not wrong:
+            break
+    return found, wrong
+
+
+def run(attack, size, settings=()):
     """One attack on a program of its own."""
     with tempfile.TemporaryDirectory(prefix="score-abuse-") as folder:
         temporary = Path(folder)
         lay_models(temporary / "models")
-        env = dict(attack.env)
+        env = {**attack.env, **dict(settings)}
         if attack.redis:
             env["REDIS_URL"] = attacks.listening(attack.redis)
         target = Target(temporary, env, subprocess.PIPE if attack.is_mute else None)
         try:
             wait_until_ready(target)
-            others = bystanders(target.port)
+            others, end = bystanders(target.port), time.monotonic() + LEAST_SECONDS
             attack.run(target, size)
+            time.sleep(max(0, end - time.monotonic()))
             seen, _ = others.communicate("\n", timeout=60)
         finally:
             ended = target.end()
@@ -64,40 +81,42 @@ def wait_until_ready(target):
 def faults(found):
     """What the promise does not allow."""
     if found["ended"] is not None:
-        yield f"ended: {found['ended']}"
+        yield "ended", f"ended: {found['ended']}"
     if found["peak_mib"] > PEAK_MIB:
-        yield "memory"
+        yield "memory", "memory"
     if found["failed"]:
-        yield f"client: {found['first_failure']}"
+        yield "client", f"client: {found['first_failure']}"
     if found["probe_failures"] or found["probe_p99_ms"] > PROBE_MS:
-        yield "probe"
+        yield "probe", "probe"
     if found["panics"]:
-        yield f"{found['panics']} panics"
+        yield "panics", f"{found['panics']} panics"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="only at the size of the reports, not at twice that")
+    parser.add_argument("--short", action="store_true", help="without the attacks that take long")
+    parser.add_argument("--size", type=int, default=1, help="2 for twice the number of everything")
+    parser.add_argument("--formula", action="store_true", help="compare peaks with the formula of docs/settings.md")
     parser.add_argument("--only", default="", help="attacks whose name holds this text")
     options = parser.parse_args()
+    if options.formula:
+        return formula.compare(run, options.only)
     group = cgroup()
     print("memory is bounded by", "a control group" if group else "a sampler, since there is no control group")
     if group:
         group.remove()
     print(f"{'attack':<30}{'size':>5}{'peak MiB':>10}{'probe p99':>11}{'max ms':>8}{'requests':>10}{'failed':>8}  verdict")
     bad = 0
-    for attack in attacks.ATTACKS:
-        if options.only not in attack.name:
+    for attack in attacks.ATTACKS + memory.ATTACKS:
+        if options.only not in attack.name or (options.short and attack.is_long):
             continue
-        for size in (1,) if options.short else (1, 2):
-            found = run(attack, size)
-            wrong = list(faults(found))
-            bad += bool(wrong)
-            print(
-                f"{attack.name:<30}{size:>5}{found['peak_mib']:>10.0f}{found['probe_p99_ms']:>11.1f}"
-                f"{found['probe_max_ms']:>8.0f}{found['requests']:>10}{found['failed']:>8}  {'; '.join(wrong) or 'ok'}",
-                flush=True,
-            )
+        found, wrong = tried(attack, options.size)
+        bad += bool(wrong)
+        print(
+            f"{attack.name:<30}{options.size:>5}{found['peak_mib']:>10.0f}{found['probe_p99_ms']:>11.1f}"
+            f"{found['probe_max_ms']:>8.0f}{found['requests']:>10}{found['failed']:>8}  {'; '.join(wrong.values()) or 'ok'}",
+            flush=True,
+        )
     if bad:
         sys.exit(f"error: {bad} attacks do more than they may")
 

@@ -18,7 +18,6 @@ from typing import Callable
 
 import connections
 
-BODY_BYTES = 32 << 20
 ROW = "[" + ",".join("0" for _ in range(784)) + "]"
 
 
@@ -33,6 +32,8 @@ class Attack:
     redis: Callable | None = None
     # Whether nothing reads what the program writes to standard output.
     is_mute: bool = False
+    # Whether it is left out of the short form: attacks of connections take long, and one of each kind is enough.
+    is_long: bool = False
 
 
 def head(target, path, *more, kind="application/json"):
@@ -92,12 +93,12 @@ def message_parameters(target, size):
 
 def packed_swarm(target, size):
     """64 bodies of 33 kB that unpack to 32 MiB of numbers."""
-    body = gzip.compress(b'{"data":[' + zeros((16 << 20) - 100) + b"]}", 9)
+    body = gzip.compress(b'{"data":[' + zeros(target.body_bytes // 2 - 100) + b"]}", 9)
     at_once(64 * size, lambda _: post(target, "/api/score/identity", body))
 
 
 def plain_swarm(target, size):
-    body = b'{"data":[' + zeros((16 << 20) - 100) + b"]}"
+    body = b'{"data":[' + zeros(target.body_bytes // 2 - 100) + b"]}"
     at_once(8 * size, lambda _: post(target, "/api/score/identity", body))
 
 
@@ -117,7 +118,7 @@ def hold_open(target, count, text, seconds):
 
 
 def announced_bodies(target, size):
-    hold_open(target, 8 * size, head(target, "/api/score", f"Content-Length: {BODY_BYTES}"), 8)
+    hold_open(target, 8 * size, head(target, "/api/score", f"Content-Length: {target.body_bytes}"), 8)
 
 
 def announced_messages(target, size):
@@ -148,7 +149,7 @@ def unread_answers(target, size):
 
 def gone_callers(target, size):
     """Large tables whose senders go away before they are answered."""
-    table = b"a,b\n" + b"1.5,2.5\n" * ((BODY_BYTES - 4) // 8)
+    table = b"a,b\n" + b"1.5,2.5\n" * ((target.body_bytes - 4) // 8)
     at_once(16 * size, lambda _: post(target, "/api/score/identity", table, "text/csv", read=False))
     time.sleep(3)
 
@@ -258,13 +259,13 @@ def listening(serve):
 
 ATTACKS = [
     Attack("names of columns, packed", json_columns),
-    Attack("parameters, packed", json_parameters),
+    Attack("parameters, packed", json_parameters, is_long=True),
     Attack("parameters in a message", message_parameters),
     Attack("64 packed bodies at once", packed_swarm),
     Attack("8 bodies of 32 MiB at once", plain_swarm),
-    Attack("8 bodies that never come", announced_bodies),
+    Attack("8 bodies that never come", announced_bodies, is_long=True),
     Attack("8 messages that never come", announced_messages),
-    Attack("500 heads that never end", idle_connections),
+    Attack("500 heads that never end", idle_connections, is_long=True),
     Attack("answers that are not read", unread_answers),
     Attack("callers that go away", gone_callers),
     Attack("pictures of 4,700 x 4,700", large_pictures),
@@ -272,16 +273,16 @@ ATTACKS = [
     Attack("CONNECT, * and authorities", odd_targets),
     Attack("nested JSON", deep_nesting),
     Attack("a million empty messages", many_messages),
-    Attack("standard output is not read", busy_with_logs, {"SCORE_LOG_FILTER": "debug"}, is_mute=True),
-    Attack("heads that hardly come", connections.slow_heads),
-    Attack("bodies that hardly come", connections.slow_bodies),
+    Attack("standard output is not read", busy_with_logs, {"SCORE_LOG_FILTER": "debug"}, is_mute=True, is_long=True),
+    Attack("heads that hardly come", connections.slow_heads, is_long=True),
+    Attack("bodies that hardly come", connections.slow_bodies, is_long=True),
     Attack("bodies that stop half-way", connections.stalled_bodies),
-    Attack("pipelines without a reader", connections.unread_pipelines),
-    Attack("answers that are hardly read", connections.hardly_read_answers),
-    Attack("pipelines of 126 kB", connections.pipelines),
-    Attack("pipelines of one row", connections.small_pipelines),
-    Attack("idle connections", connections.idle_connections),
-    Attack("connections that come and go", connections.churn),
+    Attack("pipelines without a reader", connections.unread_pipelines, is_long=True),
+    Attack("answers that are hardly read", connections.hardly_read_answers, is_long=True),
+    Attack("pipelines of 126 kB", connections.pipelines, is_long=True),
+    Attack("pipelines of one row", connections.small_pipelines, is_long=True),
+    Attack("idle connections", connections.idle_connections, is_long=True),
+    Attack("connections that come and go", connections.churn, is_long=True),
     Attack("Redis nests its replies", some_requests, redis=answering(nested_reply)),
     Attack("Redis answers 300 MiB", some_requests, redis=answering(huge_reply)),
 ]

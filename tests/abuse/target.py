@@ -11,7 +11,20 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-MODELS = {"mnist": ROOT / "models/mnist", "identity": "identity_float32", "pixels": "pixels"}
+MODELS = {
+    "mnist": ROOT / "models/mnist",
+    "identity": "identity_float32",
+    "wide": "identity_float64",
+    "texts": "identity_string",
+    "named": "identity_float32",
+    "keyed": "identity_float32",
+    "pixels": "pixels",
+}
+OPTIONS = {
+    "pixels": '[inputs.pixel_values]\nlayout = "chw"\n',
+    "named": '[inputs.x]\ncolumns = ["a0", "a1"]\n',
+    "keyed": '[features]\nprefix = "features:"\nformat = "raw"\n',
+}
 START_SECONDS = 30
 SAMPLE_SECONDS = 0.02
 # What infra/main.bicep gives an instance.
@@ -36,7 +49,8 @@ def lay_models(folder):
         else:
             (folder / name).mkdir(parents=True)
             shutil.copy(ROOT / f"tests/data/models/{source}.onnx", folder / name / "model.onnx")
-    (folder / "pixels/model.toml").write_text('[inputs.pixel_values]\nlayout = "chw"\n')
+    for name, options in OPTIONS.items():
+        (folder / name / "model.toml").write_text(options)
 
 
 class Cgroup:
@@ -78,6 +92,7 @@ class Target:
         self.port, self.peak, self.failure = free_port(), 0, None
         self.log = temporary / "handler.log"
         self.group = cgroup()
+        self.body_bytes = int(dict(env).get("SCORE_MAX_BODY_BYTES", 32 << 20))
         settings = {name: value for name, value in os.environ.items() if not name.startswith(("SCORE_", "REDIS_"))}
         settings |= {
             "SCORE_PORT": str(self.port),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from harness import ROOT, Handler, binary_body, infer_binary, open_inference_outputs
@@ -21,6 +22,8 @@ TOKEN_IDS = Path(os.environ.get("TOKEN_IDS_PROGRAM", ROOT / "target/debug/exampl
 MAX_TOKENS = 256
 MAX_CHARS = MAX_TOKENS * 64
 STRINGS = 10_000
+# More of them, if there is time.
+TEXTS = int(os.environ.get("TEXTS", "200"))
 
 PARTS = [
     "the", "quick", "brown", "fox", "unbelievable", "3.14159", "1,000,000", "don't", "I'LL", "foo_bar(baz)", "https://a.b/c?d=e",
@@ -133,47 +136,79 @@ def in_python(folder, texts):
 def test_vectors_are_those_of_python(minilm, say):
     made = random.Random(3)
     texts = odd_strings()[:3] + ["one", "a longer one, of some words", "The ferry leaves at noon. " * 100]
-    texts += [words(made)[: made.randint(1, 200)] for _ in range(60)]
+    texts += [words(made)[: made.randint(1, 200)] for _ in range(TEXTS - len(texts))]
     expected = list(in_python(minilm / "models/minilm", texts))
     with Handler(minilm, {"SCORE_SESSIONS": "2"}) as handler:
-        found = vectors(handler, "minilm", texts)
+        found = np.concatenate([vectors(handler, "minilm", part) for part in parts_of(texts, 100)])
         worst = max(np.abs(a - b).max() for a, b in zip(found, expected))
         say(f"{len(texts)} texts, largest difference {worst:.1e}")
         assert worst < 1e-5
-        # The trial of common runs is made behind answers.
-        shared = None
-        for number in range(300):
-            handler.post("/minilm", {"data": [f"{words(made)} {number}"]}).ok()
-            shared = handler.get("/minilm").ok().json["text"]["shared_runs"]
-            if shared is not None:
-                break
-        say(f"texts share runs after {number + 1} more requests: {shared}")
-        assert shared is not None
-        assert_same_bits(handler, "minilm", texts, found, requests=20)
+        say(f"texts share runs: {shared_runs(handler, 'minilm', made)}")
+        assert_same_bits(handler, "minilm", texts, found, made)
 
 
-def assert_same_bits(handler, model, texts, alone, requests):
-    """Every text in random company, past the cache and through it, by several callers at once."""
-    made = random.Random(5)
-    plans = [made.sample(range(len(texts)), made.randint(1, min(40, len(texts)))) for _ in range(requests)]
+def parts_of(texts, count):
+    return [texts[start : start + count] for start in range(0, len(texts), count)]
+
+
+def shared_runs(handler, model, made):
+    """Whether texts share runs. The trial is made behind answers."""
+    for number in range(1000):
+        shared = handler.get(f"/{model}").ok().json["text"]["shared_runs"]
+        if shared is not None:
+            return shared
+        handler.post(f"/{model}", {"data": [f"{words(made)} {number}"]}).ok()
+    raise AssertionError("after 1,000 requests it is not known whether texts may share runs")
+
+
+def assert_same_bits(handler, model, texts, alone, made):
+    """Every text in random company and order, through the cache and past it, by several callers at once."""
+    order = [*range(len(texts)), *made.sample(range(len(texts)), len(texts) // 2)]
+    made.shuffle(order)
+    plans, start = [], 0
+    while start < len(order):
+        count = made.choice([1, 1, 2, 5, 16, 40])
+        plans.append((order[start : start + count], made.random() < 0.5))
+        start += count
 
     def ask(plan):
-        chosen = [texts[index] for index in plan]
+        places, past = plan
+        chosen = [texts[index] for index in places]
         body, headers = binary_body({"text": np.array(chosen, dtype=object)}, ["embedding"])
-        fresh = {"cache-control": "no-store"} if made.random() < 0.5 else {}
+        fresh = {"cache-control": "no-store"} if past else {}
         answer = handler.send("POST", f"/v2/models/{model}/infer", body, headers | fresh).ok()
         found = open_inference_outputs(answer)["embedding"]
-        return sum(found[place].tobytes() != alone[index].tobytes() for place, index in enumerate(plan))
+        return sum(found[place].tobytes() != alone[index].tobytes() for place, index in enumerate(places))
 
-    with ThreadPoolExecutor(4) as callers:
+    with ThreadPoolExecutor(8) as callers:
         different = sum(callers.map(ask, plans))
-    assert different == 0, f"{different} of {sum(map(len, plans))} vectors have other bits"
+    assert different == 0, f"{different} of {len(order)} vectors have other bits"
 
 
-def test_a_text_has_the_same_bits_in_any_company(tmp_path, say):
-    shutil.copytree(ROOT / "tests/data/text/tiny", tmp_path / "models/tiny")
-    texts = odd_strings()[10:2010]
+def quantized(folder):
+    """Weights of 8 bits, with one scale for a whole run: a vector depends on its company then, if it has any."""
+    file = str(folder / "model.onnx")
+    quantize_dynamic(file, file, weight_type=QuantType.QUInt8)
+
+
+@pytest.mark.parametrize("store", ["float32", "float16"])
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_a_text_has_the_same_bits_in_any_company(kind, store, tmp_path, say):
+    made = random.Random(11)
+    # TEXT_MODEL names the folder of another model, such as all-MiniLM-L6-v2.
+    original = Path(os.environ.get("TEXT_MODEL", ROOT / "tests/data/text/tiny"))
+    for name, options in ("alone", 'rows = "alone"\n'), ("free", ""):
+        shutil.copytree(original, tmp_path / "models" / name)
+        (tmp_path / "models" / name / "model.toml").write_text(f'{options}[text]\nstore = "{store}"\n')
+        if kind == "int8":
+            quantized(tmp_path / "models" / name)
+    count = int(os.environ.get("COMPANY_TEXTS", STRINGS))
+    texts = list(dict.fromkeys(odd_strings()[10:]))[: count // 2]
+    while len(texts) < count:
+        texts.append(" ".join(made.choice(PARTS[:40]) for _ in range(made.choice([1, 3, 8, 20, 60, 200]))) + f" {len(texts)}")
     with Handler(tmp_path, {"SCORE_SESSIONS": "2"}) as handler:
-        alone = np.concatenate([vectors(handler, "tiny", texts[start : start + 500]) for start in range(0, 2000, 500)])
-        assert_same_bits(handler, "tiny", texts, alone, requests=500)
-        say(f"texts share runs: {handler.get('/tiny').ok().json['text']['shared_runs']}")
+        alone = np.concatenate([vectors(handler, "alone", part) for part in parts_of(texts, 100)])
+        shared = shared_runs(handler, "free", made)
+        assert_same_bits(handler, "free", texts, alone, made)
+        say(f"{kind}, stored as {store}: {len(texts)} texts; texts share runs: {shared}")
+        assert shared == (kind == "float32")

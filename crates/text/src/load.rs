@@ -63,12 +63,24 @@ impl TextFolder {
         let (folder, digest) = (self.folder.clone(), self.digest());
         let (sessions, threads) = sessions_and_threads(folder.bytes, options);
         let open = || OnnxModel::load(runtime, &folder, threads);
-        let (onnx, tokenizer) = thread::scope(|scope| {
+        let panicked = || "loading it panicked".to_owned();
+        let (onnx, others, tokenizer) = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| Tokenizer::new(&self.tokenizer, &self.settings.stored));
-            (open(), tokenizer.join())
+            // At the same time: on a machine of two cores the second costs no time.
+            let others: Vec<_> = (1..sessions).map(|_| scope.spawn(open)).collect();
+            let first = open();
+            let lost = |_| Err(wrong(&folder.file, panicked()));
+            let others = others
+                .into_iter()
+                .map(|other| other.join().unwrap_or_else(lost));
+            (
+                first,
+                others.collect::<Result<Vec<OnnxModel>, LoadError>>(),
+                tokenizer.join(),
+            )
         });
         let file = folder.folder.join("tokenizer.json");
-        let tokenizer = tokenizer.unwrap_or_else(|_| Err("loading it panicked".to_owned()));
+        let tokenizer = tokenizer.unwrap_or_else(|_| Err(panicked()));
         let tokenizer = tokenizer.map_err(|reason| wrong(&file, reason))?;
         let (first, deterministic, text) = self.first_session(onnx?, tokenizer)?;
         let signature = signature(text.dimensions);
@@ -82,9 +94,8 @@ impl TextFolder {
         };
         let shared = first.shared.clone();
         let mut all: Vec<Box<dyn TextSession>> = vec![Box::new(first)];
-        for _ in 1..sessions {
+        for onnx in others? {
             let shared = shared.clone();
-            let onnx = open()?;
             all.push(Box::new(Session { onnx, shared }));
         }
         let metadata = ModelMetadata {

@@ -78,6 +78,17 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// Called once the number of rows is known, before they are read.
+    ///
+    /// # Errors
+    /// [`ScoreError::InvalidInput`] if there are too many.
+    pub(crate) fn may_have_rows(self, rows: usize) -> Result<(), ScoreError> {
+        match self.max_rows {
+            Some(most) if rows > most => Err(too_many_rows(most)),
+            _ => Ok(()),
+        }
+    }
+
     /// Called once for each row, before it is kept.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
 //! Models as the command line names them: a folder, or an ONNX file with the files that belong to it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use score::{ModelFiles, ModelFolder, ModelPlace, check_name};
+use score::{ModelFiles, ModelFolder, ModelPlace, check_name, move_weights_out};
 
 /// A model and the files it consists of.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct ModelSource {
     pub(crate) place: Option<ModelPlace>,
     /// Its files, each with its path below `models/<name>`.
     pub(crate) files: ModelFiles,
+    /// The place of a text model's ONNX file below `models/<name>`.
+    text: Option<PathBuf>,
 }
 
 impl ModelSource {
@@ -50,6 +52,24 @@ impl ModelSource {
         }
         Ok(())
     }
+
+    /// Moves the weights of a text model that was copied to `<models>/<name>` into a file of their own, if that is not where
+    /// they are. Each of its sessions maps them then, where it would have a copy. Other models have a single session, or are
+    /// small.
+    ///
+    /// # Errors
+    /// If the copy cannot be read or written.
+    pub(crate) fn move_weights_out(&self, models: &Path) -> anyhow::Result<()> {
+        let Some(place) = &self.text else {
+            return Ok(());
+        };
+        let file = models.join(&self.name).join(place);
+        if let Some(data) = move_weights_out(&file)? {
+            set_mode(&data, 0o644)
+                .with_context(|| format!("{} cannot be written", data.display()))?;
+        }
+        Ok(())
+    }
 }
 
 /// Copies one file and makes its folder. Copies the content of a link: the link would lead nowhere after a deployment.
@@ -78,10 +98,17 @@ fn of_folder(folder: &Path) -> anyhow::Result<ModelSource> {
     let place = ModelPlace::of_folder(folder)?;
     let model = ModelFolder::read(&place)?;
     Ok(ModelSource {
+        text: text_file(&model),
         name: model.name,
         place: Some(place),
         files: model.files,
     })
+}
+
+fn text_file(model: &ModelFolder) -> Option<PathBuf> {
+    let mut files = model.files.files.iter().filter(|_| model.is_text);
+    let (_, place) = files.find(|(from, _)| *from == model.file)?;
+    Some(place.clone())
 }
 
 fn of_file(file: &Path) -> anyhow::Result<ModelSource> {
@@ -92,6 +119,7 @@ fn of_file(file: &Path) -> anyhow::Result<ModelSource> {
         name,
         place: None,
         files: ModelFiles::of_file(file)?,
+        text: None,
     })
 }
 

@@ -107,6 +107,7 @@ enum Settled {
         document: String,
         line: String,
         status: u16,
+        held: Charge,
     },
 }
 
@@ -121,14 +122,14 @@ struct About {
     computed: bool,
     /// Under which its result is kept if its batch fails.
     kept_as: Option<kept::Key>,
-    /// The memory of its result or rejection.
+    /// The memory of its result.
     held: Option<Charge>,
 }
 
 /// What a call is answered with, and the memory that takes.
 pub(crate) struct Answered {
     pub(crate) response: InvocationResponse,
-    pub(crate) held: Option<Charge>,
+    pub(crate) held: Charge,
 }
 
 /// How often a result is there until its call is answered: by itself, in the output, and in the answer.
@@ -398,16 +399,22 @@ impl<'a> Work<'a> {
 
     /// The answer that makes the host write all documents.
     fn respond(&self, settled: Vec<(About, Settled)>) -> Answered {
-        let (mut response, mut all) = (InvocationResponse::default(), None);
+        let mut response = InvocationResponse::default();
+        let mut all = self.admission.decoding.charge();
         let (mut results, mut rejected) = (Vec::new(), Vec::new());
         for (mut about, settled) in settled {
             if let Some(held) = about.held.take() {
-                all.get_or_insert_with(|| self.admission.decoding.charge())
-                    .merge(held);
+                all.merge(held);
             }
             match settled {
                 Settled::Scored(document) => results.push(document),
-                Settled::Rejected { document, line, .. } => {
+                Settled::Rejected {
+                    document,
+                    line,
+                    held,
+                    ..
+                } => {
+                    all.merge(held);
                     rejected.push(document);
                     let About {
                         index, model, ms, ..

@@ -86,7 +86,7 @@ impl Work<'_> {
             kept_as,
             held: held.map(|(_, held)| held),
         };
-        self.charged(about, self.settled(&delivery, body.as_deref(), settled))
+        (about, self.settled(&delivery, body.as_deref(), settled))
     }
 
     fn visit<'d>(&'d self, delivery: &'d Delivery, since: Instant) -> Visit<'d> {
@@ -144,6 +144,8 @@ impl Work<'_> {
             joint: self.joint.as_ref(),
         };
         let mut scored = visit.score_until(deadline, call, body).await?;
+        let bytes = scored.answer.body.len();
+        scored.held.reach(bytes.saturating_mul(1 + COPIES))?;
         let model = visit.model().unwrap_or_default();
         let reveal = self.events.settings.reveal;
         let text = documents::result(delivery, model, &scored, reveal);
@@ -159,21 +161,6 @@ impl Work<'_> {
             recalled: false,
             held: scored.held,
         })
-    }
-
-    /// What it becomes, once there is memory for a rejection too.
-    fn charged(&self, mut about: About, settled: Result<Settled, Problem>) -> Outcome {
-        let Ok(Settled::Rejected { document, .. }) = &settled else {
-            return (about, settled);
-        };
-        let mut held = self.admission.decoding.charge();
-        match held.settle(document.len().saturating_mul(COPIES)) {
-            Ok(()) => {
-                about.held = Some(held);
-                (about, settled)
-            }
-            Err(problem) => (about, Err(problem)),
-        }
     }
 
     /// Whether it has a result, a refusal, or fails with its call.
@@ -217,10 +204,13 @@ impl Work<'_> {
         if self.trigger.rejected.is_none() || self.events.settings.fail_invalid {
             return Err(problem);
         }
-        let document = blocking::apart(body.map_or(0, <[u8]>::len), || {
-            documents::rejected(delivery, &problem, body)
-        });
+        // Base64 of the body, in a document that is copied.
+        let bytes = body.map_or(0, <[u8]>::len);
+        let mut held = self.admission.decoding.charge();
+        held.settle(bytes.saturating_mul(2 * COPIES))?;
+        let document = blocking::apart(bytes, || documents::rejected(delivery, &problem, body));
         let document = document.map_err(|_| Problem::internal())?;
+        held.settle(document.len().saturating_mul(COPIES))?;
         Span::current().record("score.outcome", "rejected");
         // Without the message and the place: they may quote the body.
         let id = delivery.id.as_deref().unwrap_or("without id");
@@ -229,6 +219,7 @@ impl Work<'_> {
             document,
             line,
             status: problem.status(),
+            held,
         })
     }
 }

@@ -89,7 +89,7 @@ pub(super) async fn invoke(
             };
             let reply = outcome.and_then(|Answered { response, held }| {
                 let mut reply = blocking::apart(size, || written(&response))?;
-                reply.held = held;
+                reply.held = Some(held);
                 Ok(reply)
             });
             reply.unwrap_or_else(|problem| request::failure(head, problem))

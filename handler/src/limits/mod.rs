@@ -22,3 +22,11 @@ pub(crate) fn body_limits(config: &Config) -> Limits {
         max_rows: config.max_rows,
     }
 }
+
+/// What all that bodies become may take together: as much as bodies, and enough for one that is as large as one may be.
+pub(crate) fn decoded_bytes(config: &Config) -> usize {
+    /// Elements take up to eight times their text, as zeros in a float64 model do with a copy.
+    const FACTOR: usize = 8;
+    let one = config.max_body_bytes.saturating_mul(FACTOR);
+    config.max_waiting_bytes.max(one)
+}

@@ -246,8 +246,10 @@ impl From<NoRows> for Problem {
                     FeatureError::OtherKind { .. } => Self::unfit_features(message),
                     FeatureError::Unavailable => Self::new(ErrorCode::FeaturesUnavailable, message),
                     FeatureError::Overloaded => Self::busy(message),
+                    FeatureError::TooLarge => Self::new(ErrorCode::TooLarge, message),
                 }
             }
+            NoRows::NoMemory => Self::busy("there is no memory for the features of these keys"),
             NoRows::Unfit(unfit) => Self::unfit_features(unfit.to_string()),
             NoRows::TooLarge(limit) => Self::new(
                 ErrorCode::TooLarge,

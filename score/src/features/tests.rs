@@ -154,7 +154,7 @@ async fn values_come_in_the_order_of_the_keys_and_each_is_read_once() {
     let store = FakeStore::holding(&[("f:a", "1"), ("f:b", "2")]);
     let features = start(&store);
     let values = features
-        .get("f:", &keys(&["b", "a", "b"]), Json)
+        .get("f:", &keys(&["b", "a", "b"]), Json, &mut |_| true)
         .await
         .unwrap();
     assert_eq!(values, ["2", "1", "2"]);
@@ -166,13 +166,16 @@ async fn values_come_in_the_order_of_the_keys_and_each_is_read_once() {
 async fn missing_keys_are_named_once_and_many_are_counted() {
     let features = start(&FakeStore::holding(&[("f:a", "1")]));
     let wanted = keys(&["x", "a", "y", "x"]);
-    let error = features.get("f:", &wanted, Json).await.unwrap_err();
+    let error = features
+        .get("f:", &wanted, Json, &mut |_| true)
+        .await
+        .unwrap_err();
     assert_eq!(error.to_string(), r#"no features are stored for "x", "y""#);
     let stats = features.stats();
     assert_eq!((stats.found.get(), stats.missing.get()), (1, 2));
     let many: Vec<String> = (0..13).map(|n| n.to_string()).collect();
     let error = features
-        .get("f:", &many, Json)
+        .get("f:", &many, Json, &mut |_| true)
         .await
         .unwrap_err()
         .to_string();
@@ -184,7 +187,10 @@ async fn the_first_connection_is_waited_for_but_not_one_that_failed() {
     let store = FakeStore::holding(&[("f:a", "1")]);
     let features = start(&store);
     assert!(
-        features.get("f:", &keys(&["a"]), Json).await.is_ok(),
+        features
+            .get("f:", &keys(&["a"]), Json, &mut |_| true)
+            .await
+            .is_ok(),
         "not yet connected"
     );
 
@@ -192,7 +198,10 @@ async fn the_first_connection_is_waited_for_but_not_one_that_failed() {
     let features = start(&store);
     let start = Instant::now();
     for _ in 0..100 {
-        let error = features.get("f:", &keys(&["a"]), Json).await.unwrap_err();
+        let error = features
+            .get("f:", &keys(&["a"]), Json, &mut |_| true)
+            .await
+            .unwrap_err();
         assert_eq!(error, FeatureError::Unavailable);
     }
     assert!(
@@ -204,7 +213,12 @@ async fn the_first_connection_is_waited_for_but_not_one_that_failed() {
     assert!(store.connects.load(Ordering::Relaxed) < 10);
     store.fail(None);
     tokio::time::sleep(BUDGET).await;
-    assert!(features.get("f:", &keys(&["a"]), Json).await.is_ok());
+    assert!(
+        features
+            .get("f:", &keys(&["a"]), Json, &mut |_| true)
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,46 +226,75 @@ async fn a_store_that_hangs_takes_few_places_and_soon_none() {
     let store = FakeStore::holding(&[("f:a", "1")]);
     let features = start(&store);
     let wanted = keys(&["a"]);
-    features.get("f:", &wanted, Json).await.unwrap();
+    features
+        .get("f:", &wanted, Json, &mut |_| true)
+        .await
+        .unwrap();
     store.hangs.store(true, Ordering::Relaxed);
     let begun = Instant::now();
-    let reads = (0..20).map(|_| features.get("f:", &wanted, Json));
+    let (features, wanted) = (&features, &wanted);
+    let reads =
+        (0..20).map(|_| async move { features.get("f:", wanted, Json, &mut |_| true).await });
     let outcomes = futures_util::future::join_all(reads).await;
     assert_eq!(begun.elapsed(), BUDGET);
     let overloaded = |outcome: &&Result<_, _>| **outcome == Err(FeatureError::Overloaded);
     assert_eq!(outcomes.iter().filter(overloaded).count(), 16);
     let begun = Instant::now();
-    let error = features.get("f:", &wanted, Json).await.unwrap_err();
+    let error = features
+        .get("f:", &wanted, Json, &mut |_| true)
+        .await
+        .unwrap_err();
     assert_eq!(
         (error, begun.elapsed()),
         (FeatureError::Unavailable, Duration::ZERO)
     );
     store.hangs.store(false, Ordering::Relaxed);
     tokio::time::sleep(BUDGET).await;
-    assert!(features.get("f:", &wanted, Json).await.is_ok());
+    assert!(
+        features
+            .get("f:", &wanted, Json, &mut |_| true)
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_does_not_stop_the_next_look_up() {
     let store = FakeStore::holding(&[("f:a", "1")]);
     let features = start(&store);
-    features.get("f:", &keys(&["a"]), Json).await.unwrap();
+    features
+        .get("f:", &keys(&["a"]), Json, &mut |_| true)
+        .await
+        .unwrap();
     store.fail(Some(StoreError::Refused("NOPERM".into())));
     for _ in 0..5 {
-        assert!(features.get("f:", &keys(&["a"]), Json).await.is_err());
+        assert!(
+            features
+                .get("f:", &keys(&["a"]), Json, &mut |_| true)
+                .await
+                .is_err()
+        );
     }
     store.fail(None);
-    assert!(features.get("f:", &keys(&["a"]), Json).await.is_ok());
+    assert!(
+        features
+            .get("f:", &keys(&["a"]), Json, &mut |_| true)
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_what_is_missing_is_asked_for_its_kind() {
     let store = FakeStore::holding(&[("f:a", "1"), ("f:hash", "x=1"), ("f:list", "")]);
     let features = start(&store);
-    features.get("f:", &keys(&["a"]), Json).await.unwrap();
+    features
+        .get("f:", &keys(&["a"]), Json, &mut |_| true)
+        .await
+        .unwrap();
     assert_eq!(store.asked.lock().unwrap().len(), 1);
     let error = features
-        .get("f:", &keys(&["a", "hash", "b"]), Json)
+        .get("f:", &keys(&["a", "hash", "b"]), Json, &mut |_| true)
         .await
         .unwrap_err();
     assert_eq!(error.to_string(), r#"no features are stored for "b""#);
@@ -261,7 +304,7 @@ async fn only_what_is_missing_is_asked_for_its_kind() {
         ("list", "a Redis list; expected a string"),
     ] {
         let error = features
-            .get("f:", &keys(&[key]), Json)
+            .get("f:", &keys(&[key]), Json, &mut |_| true)
             .await
             .unwrap_err()
             .to_string();
@@ -270,7 +313,7 @@ async fn only_what_is_missing_is_asked_for_its_kind() {
     assert_eq!(features.stats().missing.get(), 1);
     store.secretive.store(true, Ordering::Relaxed);
     let error = features
-        .get("f:", &keys(&["hash"]), Json)
+        .get("f:", &keys(&["hash"]), Json, &mut |_| true)
         .await
         .unwrap_err()
         .to_string();
@@ -288,7 +331,11 @@ async fn a_hash_may_lack_any_field_but_has_to_be_one() {
     let get = |names: &[&str]| {
         let names = keys(names);
         let features = &features;
-        async move { features.get_fields("f:", &names, &keys(&["x"])).await }
+        async move {
+            features
+                .get_fields("f:", &names, &keys(&["x"]), &mut |_| true)
+                .await
+        }
     };
     let rows = get(&["b", "a", "b"]).await.unwrap();
     assert_eq!(rows, [vec![None], vec![Some(Bytes::from("1"))], vec![None]]);
@@ -299,4 +346,45 @@ async fn a_hash_may_lack_any_field_but_has_to_be_one() {
         error.contains(r#"stored for "s" are a Redis string; expected a hash"#),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_keys_are_read_in_steps_until_their_values_do_not_fit() {
+    let names: Vec<String> = (0..1000).map(|number| format!("f:{number}")).collect();
+    let values: Vec<(&str, &'static str)> = names
+        .iter()
+        .map(|name| (name.as_str(), "1234567"))
+        .collect();
+    let store = FakeStore::holding(&values);
+    let features = start(&store);
+    let wanted: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+    let mut seen = Vec::new();
+    let read = features
+        .get("f:", &wanted, Json, &mut |bytes| {
+            seen.push(bytes);
+            true
+        })
+        .await;
+    assert_eq!(read.unwrap().len(), 1000);
+    assert_eq!(seen, [7 * Steps::FIRST, 7000]);
+    let read = features
+        .get("f:", &wanted, Json, &mut |bytes| bytes < 100)
+        .await;
+    assert_eq!(read.unwrap_err(), FeatureError::TooLarge);
+    let asked: Vec<usize> = store.asked.lock().unwrap().iter().map(Vec::len).collect();
+    assert_eq!(asked, [Steps::FIRST, 1000 - Steps::FIRST, Steps::FIRST]);
+}
+
+#[test]
+fn a_step_brings_about_as_many_bytes_as_it_may() {
+    let read = |keys_each: usize, bytes: usize| {
+        let mut steps = Steps::new(keys_each);
+        let values = vec![Bytes::from(vec![0; bytes]); steps.keys * keys_each];
+        steps.read(values.iter(), &mut |_| true).unwrap();
+        steps.keys
+    };
+    assert_eq!(read(1, 78 << 10), Steps::BYTES / (78 << 10));
+    assert_eq!(read(1, 16 << 20), 1);
+    assert_eq!(read(1, 0), 64 * Steps::FIRST);
+    assert_eq!((Steps::new(784).keys, Steps::new(10_000).keys), (5, 1));
 }

@@ -3,6 +3,7 @@
 mod character;
 mod contract;
 mod declared;
+mod external_data;
 mod file_buf;
 mod files;
 mod folder;
@@ -27,6 +28,7 @@ mod texts;
 pub(crate) use character::examine;
 pub use character::{Character, Evidence};
 pub use contract::{Model, RunError};
+pub use external_data::move_weights_out;
 pub use files::ModelFiles;
 pub use folder::{ModelFolder, ModelOptions, ModelPlace, check_name, find_models};
 pub(crate) use graph::Reading;

@@ -24,30 +24,17 @@ impl Body {
 
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
-        let text = |texts: &[String]| {
-            let held = texts.iter().map(|text| size_of::<String>() + text.len());
-            held.sum()
-        };
         match self {
-            Self::Keys(keys) => text(keys),
-            Self::Rows(rows) => {
-                let each = rows.inputs.iter().map(|input| match input.tensor.data() {
-                    TensorData::String(texts) => text(texts),
-                    data => data.len() * data.element_type().size().unwrap_or(1),
-                });
-                each.sum()
-            }
+            Self::Keys(keys) => text_bytes(keys),
+            Self::Rows(rows) => rows.bytes(),
         }
     }
 
-    /// How many rows it has or names: the longest first axis of its tensors.
+    /// How many rows it has or names.
     pub fn row_count(&self) -> usize {
         match self {
             Self::Keys(keys) => keys.len(),
-            Self::Rows(rows) => {
-                let each = rows.inputs.iter().filter_map(|input| input.tensor.rows());
-                each.max().unwrap_or(1)
-            }
+            Self::Rows(rows) => rows.row_count(),
         }
     }
 
@@ -69,4 +56,26 @@ pub struct Decoded {
     pub answer: AnswerForm,
     /// Whether columns were taken by position, because the model has no names to compare theirs with.
     pub by_position: bool,
+}
+
+impl Decoded {
+    /// About how many bytes its tensors take.
+    pub fn bytes(&self) -> usize {
+        let each = self.inputs.iter().map(|input| match input.tensor.data() {
+            TensorData::String(texts) => text_bytes(texts),
+            data => data.len() * data.element_type().size().unwrap_or(1),
+        });
+        each.sum()
+    }
+
+    /// How many rows it has: the longest first axis of its tensors.
+    pub fn row_count(&self) -> usize {
+        let each = self.inputs.iter().filter_map(|input| input.tensor.rows());
+        each.max().unwrap_or(1)
+    }
+}
+
+fn text_bytes(texts: &[String]) -> usize {
+    let held = texts.iter().map(|text| size_of::<String>() + text.len());
+    held.sum()
 }

@@ -163,6 +163,9 @@ fn read_input(
         let message = format!("input {name:?}: shape {given:?} is too large");
         ScoreError::invalid(target, message)
     })?;
+    if let Some(rows) = shape.first() {
+        context.may_have_rows(*rows)?;
+    }
     let data_target = &format!("{target}.data");
     let data = read_data(context, spec, &input, count, binary, data_target)?;
     let got = data.len();

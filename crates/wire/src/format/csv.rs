@@ -117,7 +117,10 @@ fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreErro
         ))
     })?;
     let (separator, text) = match form.tabs {
-        true => (Separator::TAB, text),
+        true => {
+            separator::check_width(context, text, &[Separator::TAB], expected_width(context))?;
+            (Separator::TAB, text)
+        }
         false => separator::find(context, text)?,
     };
     quotes::check(context, text, separator)?;

@@ -8,6 +8,8 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 
 /// What the pixels of a picture may take: 64 Mi pixels of colour with 8 bits per channel.
 pub(super) const MAX_UNPACKED_BYTES: u64 = 192 << 20;
+/// What the metadata of a PNG file may unpack to. Colour profiles take up to some megabytes.
+const MAX_METADATA_BYTES: u64 = 8 << 20;
 /// JPEG has no longer sides; the weights of the filters grow with them.
 const MAX_SIDE: u32 = 65_535;
 
@@ -56,7 +58,11 @@ fn decode(
 ) -> Result<Unpacked, String> {
     let mut reader = ImageReader::with_format(Cursor::new(body), format);
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_UNPACKED_BYTES);
+    limits.max_alloc = Some(match format {
+        // Its pixels do not count, but what is unpacked of its metadata before its size is known.
+        ImageFormat::Png => MAX_METADATA_BYTES,
+        _ => MAX_UNPACKED_BYTES,
+    });
     reader.limits(limits);
     let unreadable = |error: ImageError| match error {
         ImageError::Limits(_) => too_large("it"),

@@ -73,7 +73,9 @@ pub(super) fn write(root: &Path, parts: &Parts<'_>) -> anyhow::Result<()> {
     check_mode(&root.join(&executable), &executable)?;
     copy(parts.library, &root.join(LIBRARY), 0o644)?;
     for model in parts.models {
-        model.copy_to(&root.join("models"))?;
+        let models = root.join("models");
+        model.copy_to(&models)?;
+        model.move_weights_out(&models)?;
     }
     Ok(())
 }

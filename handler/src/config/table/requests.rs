@@ -24,8 +24,9 @@ settings! { LIMITS, "Limits of requests":
     MAX_WAITING_BYTES: usize = number("bytes", 1, Setting {
         name: "SCORE_MAX_WAITING_BYTES",
         default: Value("268435456"),
-        meaning: "The size of all bodies together that are being read or scored. Further requests get status 503; messages \
-                  and blobs wait.",
+        meaning: "The size of all bodies together that are being read or scored, and once more that of all they become. \
+                  Further requests get status 503; messages and blobs wait.",
+        see: "settings.md#memory",
         ..Setting::USUAL
     });
     MAX_ROWS: usize = number("rows", 1, Setting {

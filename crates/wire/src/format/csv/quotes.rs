@@ -54,3 +54,55 @@ fn next_quoted(text: &[u8], separator: Separator, line: &mut usize) -> Option<us
     }
     None
 }
+
+/// Whether any line has more fields than that; the reader of the lines would hold all of them before it could tell.
+pub(super) fn is_wider(text: &str, separator: Separator, most: usize) -> bool {
+    if text.len() < most {
+        return false;
+    }
+    let (mut fields, mut starts, mut quoted) = (1, true, false);
+    let mut bytes = text.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        if quoted {
+            // A quote that is written twice does not end the field.
+            quoted = byte != b'"' || bytes.next_if_eq(&b'"').is_some();
+            continue;
+        }
+        quoted = starts && byte == b'"';
+        starts = separator.is(byte) || matches!(byte, b'\n' | b'\r');
+        fields = match byte {
+            b'\n' | b'\r' => 1,
+            _ => fields + usize::from(separator.is(byte)),
+        };
+        if fields > most {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_counted_as_the_reader_of_the_lines_counts_them() {
+        for (text, fields) in [
+            ("1,2,3,4", 4),
+            ("1,2\n1,2,3\n1", 3),
+            ("\"a,b\",c", 2),
+            ("\"a\"\",\",c\n", 2),
+            ("\"a\nb\",c,\"d\n,\",e", 4),
+            ("a\",b,c\"", 3),
+            (",,,", 4),
+        ] {
+            let most = Separator::COMMA
+                .lines(text)
+                .map(|line| line.unwrap().len())
+                .max();
+            assert_eq!(most, Some(fields), "{text}");
+            assert!(is_wider(text, Separator::COMMA, fields - 1), "{text}");
+            assert!(!is_wider(text, Separator::COMMA, fields), "{text}");
+        }
+    }
+}

@@ -4,7 +4,9 @@ use csv::StringRecord;
 use score::{ElementType, ScoreError};
 
 use super::next;
+use super::quotes::is_wider;
 use crate::context::Context;
+use crate::json::bounded::MAX_NAMES;
 use crate::rows::cells::Notation;
 use crate::rows::columns::{Layout, expected_width};
 
@@ -13,7 +15,7 @@ use crate::rows::columns::{Layout, expected_width};
 pub(super) struct Separator(u8);
 
 impl Separator {
-    const COMMA: Self = Self(b',');
+    pub(super) const COMMA: Self = Self(b',');
     const SEMICOLON: Self = Self(b';');
     pub(super) const TAB: Self = Self(b'\t');
 
@@ -57,8 +59,12 @@ pub(super) fn find<'t>(
             sign.is_some_and(|sign| sign.as_bytes() == [separator.0])
         });
     if let Some(said) = said {
-        return Ok((said, text[line.len()..].trim_start_matches(['\n', '\r'])));
+        let table = text[line.len()..].trim_start_matches(['\n', '\r']);
+        check_width(context, table, &[said], expected_width(context))?;
+        return Ok((said, table));
     }
+    let width = expected_width(context);
+    check_width(context, text, &[S::COMMA, S::SEMICOLON, S::TAB], width)?;
     let mut ways = Vec::new();
     for separator in [S::COMMA, S::SEMICOLON, S::TAB] {
         let first = next(context, &mut separator.lines(text))?;
@@ -66,7 +72,6 @@ pub(super) fn find<'t>(
     }
     // A comma is what separates if nothing does.
     ways.retain(|(separator, first)| *separator == S::COMMA || first.len() > 1);
-    let width = expected_width(context);
     let fits = |first: &StringRecord| width.is_some_and(|width| first.len() == width);
     let any_fits = ways.iter().any(|(_, first)| fits(first));
     ways.retain(|(_, first)| {
@@ -87,6 +92,28 @@ pub(super) fn find<'t>(
              send text/tab-separated-values, or name the separator in a line before it, such as sep=;",
         )),
     }
+}
+
+/// Refuses a table whose lines have more fields than any table of the model's.
+pub(super) fn check_width(
+    context: Context<'_>,
+    text: &str,
+    separators: &[Separator],
+    expected: Option<usize>,
+) -> Result<(), ScoreError> {
+    // One more than expected is told by its line.
+    let most = expected
+        .map_or(0, |width| width.saturating_add(1))
+        .max(MAX_NAMES);
+    let wider = separators
+        .iter()
+        .find(|separator| is_wider(text, **separator, most));
+    wider.map_or(Ok(()), |separator| {
+        let by = separator.name();
+        Err(context.wrong(format!(
+            "a line has more than {most} fields, separated by {by}"
+        )))
+    })
 }
 
 /// Whether a first line is a header of names that are known, or a row in which all numbers are such.
