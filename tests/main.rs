@@ -61,6 +61,7 @@ mod redis_selftest;
 mod refusals;
 mod settings;
 mod support;
+mod text_apis;
 mod texts;
 mod trace_collectors;
 mod traces;

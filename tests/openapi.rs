@@ -154,3 +154,41 @@ async fn without_a_default_the_bare_path_only_lists_models() {
 also_forwarded! {
     every_path_answers_and_every_example_scores,
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_apis_of_text_models_are_described_and_answer_their_examples_as_described() {
+    let app = app();
+    app.link_model("tiny", &repository().join("tests/data/text/tiny"));
+    let host = in_process::start(&app, [("SCORE_DEFAULT_MODEL", "mnist")]).await;
+    let document = document(&host).await;
+    let mut count = 0;
+    for (path, method, operation) in operations(&document) {
+        let tag = operation["tags"][0].as_str().unwrap();
+        if tag == "server" || MODELS.contains(&tag) || ["mnist", "tiny"].contains(&tag) {
+            continue;
+        }
+        let body = match method {
+            "get" => String::new(),
+            _ => operation["requestBody"]["content"]["application/json"]["example"].to_string(),
+        };
+        let method = method.to_uppercase();
+        let answer = host.http(&method, path, &[JSON], body.as_bytes()).await;
+        let answer = answer.expect_status(200).json();
+        let content = &operation["responses"]["200"]["content"];
+        let schema = &content["application/json"]["schema"];
+        assert!(jsonschema::is_valid(schema, &answer), "{path}: {answer}");
+        if method == "POST" {
+            let refused = host.http(&method, path, &[JSON], b"{}").await;
+            let response = &operation["responses"][refused.status.to_string()];
+            let content = &resolve(&document, response)["content"];
+            let schema = resolve(&document, &content["application/json"]["schema"]);
+            assert!(
+                jsonschema::is_valid(schema, &refused.json()),
+                "{path}: {}",
+                refused.text()
+            );
+        }
+        count += 1;
+    }
+    assert!(count > 20, "{count}");
+}

@@ -13,9 +13,10 @@ use score::{Backoff, InferenceResponse, NamedTensor, Scorer, TextOptions};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout_at};
 use tracing::{Span, debug, error};
+use wire::text_api::{Embed, TextRequest};
 
 use crate::counters::Counters;
-use crate::limits::{Decoding, Given, Permits};
+use crate::limits::{Charge, Decoding, Given, Permits};
 use crate::models::{Models, NoModel, Registry, Wanted};
 use crate::problem::Problem;
 use crate::scoring::{self, Call, Scored, Settings};
@@ -114,6 +115,24 @@ impl<'a> Visit<'a> {
         scoring::score((settings, decoding), features, &found.scorer, call, body).await
     }
 
+    /// Reads the body of a request for texts, and the memory that it takes.
+    ///
+    /// # Errors
+    /// [`Problem`] says what is wrong with the body.
+    pub(crate) async fn read_texts(
+        &self,
+        embed: &'static Embed,
+        call: Call<'_>,
+        body: Given<'_>,
+    ) -> Result<(TextRequest, Charge), Problem> {
+        let Admission {
+            scoring: settings,
+            decoding,
+            ..
+        } = self.admission;
+        scoring::read_texts((settings, decoding), embed, call, body).await
+    }
+
     /// Finds the model of that name if it takes texts; without a name the only one that does, or the default one.
     ///
     /// # Errors
@@ -140,6 +159,15 @@ impl<'a> Visit<'a> {
     ) -> Result<InferenceResponse, Problem> {
         let (_permit, found) = self.admit(WhenFull::Refuse, call).await?;
         scoring::score_as_stored(&found.scorer, call, inputs, text).await
+    }
+
+    /// A permit for other work with a model that [`Visit::find_texts`] has found.
+    ///
+    /// # Errors
+    /// If no permit is free.
+    pub(crate) async fn permit(&mut self, call: Call<'_>) -> Result<SemaphorePermit<'a>, Problem> {
+        let admitted = self.admit(WhenFull::Refuse, call).await;
+        admitted.map(|(permit, _)| permit)
     }
 
     /// As [`Visit::score`], tried again until the deadline as long as trying again may help.

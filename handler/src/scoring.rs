@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use score::{
     CacheOutcome, CacheUse, FeatureStore, InferenceRequest, InferenceResponse, JointLookUp,
-    ModelMetadata, NamedTensor, ScoreError, Scorer, TextOptions, Timings,
+    ModelMetadata, NamedTensor, ScoreError, Scorer, TRUNCATED, TensorData, TextOptions, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
-use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits};
+use wire::text_api::{Embed, TextRequest};
+use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits, Watch};
 
 use crate::blocking;
 use crate::features;
@@ -56,6 +57,8 @@ pub(crate) struct Scored {
     pub(crate) answer: Encoded,
     /// Whether its columns were named, but nothing said what the model calls them, so that their order counted.
     pub(crate) by_position: bool,
+    /// How many texts were cut.
+    pub(crate) truncated: usize,
     /// How much of it was remembered.
     pub(crate) cache: CacheOutcome,
     /// Where the time went.
@@ -154,12 +157,45 @@ pub(crate) async fn score(
     let scored = Scored {
         answer,
         by_position,
+        truncated: match metadata.text {
+            Some(_) => truncated(&response),
+            None => 0,
+        },
         cache: response.cache,
         times,
         held,
     };
     log(settings, call, &metadata.name, response.rows, &scored);
     Ok(scored)
+}
+
+/// How many texts a text model has cut.
+pub(crate) fn truncated(response: &InferenceResponse) -> usize {
+    let output = response.outputs.iter().find(|o| o.name == TRUNCATED);
+    match output.map(|output| output.tensor.data()) {
+        Some(TensorData::Bool(cut)) => cut.iter().filter(|cut| **cut).count(),
+        _ => 0,
+    }
+}
+
+/// Reads the body of a request for texts, and the memory that it takes.
+///
+/// # Errors
+/// [`Problem`] says what is wrong with the body.
+pub(crate) async fn read_texts(
+    (settings, decoding): (&Settings, &Decoding),
+    embed: &'static Embed,
+    call: Call<'_>,
+    body: Given<'_>,
+) -> Result<(TextRequest, Charge), Problem> {
+    let limits = settings.limits;
+    let read = move |body: &[u8], declared: Declared<'_>, watch: &dyn Watch| {
+        embed.read(body, declared, limits, watch)
+    };
+    let (read, mut held) = decoding.read(body, call.declared, read).await?;
+    let request = read.map_err(|error| Problem::from_texts(error, limits.max_bytes))?;
+    held.settle(request.bytes())?;
+    Ok((request, held))
 }
 
 /// Scores texts; vectors stay as they are stored.

@@ -393,7 +393,7 @@ describe("the page", { timeout: 120_000 }, () => {
     await answered(page, () => page.click("#send"));
     assert.equal(await page.locator("#label").textContent(), "1 vector");
     assert.match(await page.locator("#vectors li").textContent(), /cosine to the one before 0\.\d{4}/);
-    // A list has room for line breaks; a long text is cut.
+    // Texts with line breaks are written as a list; a long text is cut.
     await page.fill("#texts", JSON.stringify(["two\nlines", "invoice ".repeat(50)]));
     const sent = await answered(page, () => page.click("#send"));
     assert.deepEqual(JSON.parse(sent.request().postData()).inputs[0].data[0], "two\nlines");

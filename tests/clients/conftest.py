@@ -24,6 +24,9 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 TINY = ROOT / "tests/data/text/tiny"
 MODEL = "minilm"
+# The folder's prompt for queries; none in that of another model.
+PROMPTS = Path(os.environ.get("CLIENTS_MODEL", TINY)) / "config_sentence_transformers.json"
+QUERY_PROMPT = json.loads(PROMPTS.read_text()).get("prompts", {}).get("query")
 REFERENCE = [(row["text"], row["vector"]) for row in json.loads((ROOT / "tests/data/text/tiny.json").read_text())]
 
 

@@ -91,6 +91,20 @@ def test_an_unknown_model_is_answered_with_those_there_are(server):
     assert caught.value.type == "invalid_request_error" and caught.value.code and MODEL in caught.value.message
 
 
+def test_models(server):
+    client = client_of(server)
+    (model,) = client.models.list().data
+    assert (model.id, model.object) == (MODEL, "model") and model.owned_by and model.created >= 0
+    assert client.models.retrieve(MODEL).id == MODEL
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("unknown")
+
+
+def test_the_root_is_as_good_without_a_host(server):
+    client = openai.OpenAI(base_url=f"{server.root}/v1", api_key="none")
+    assert bits(embeddings(client.embeddings.create(model=MODEL, input=TEXTS))) == bits(server.vectors(TEXTS))
+
+
 def test_unknown_members_are_passed_over(server):
     extra = {"priority": 1, "truncate_prompt_tokens": None, "drop_params": True, "metadata": {"a": [1]}}
     (found,) = embeddings(client_of(server).embeddings.create(model=MODEL, input="hello", extra_body=extra))

@@ -74,14 +74,14 @@ def test_health_and_metadata(client):
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("calculator")
-    assert not client.is_model_ready("nobody")
+    assert not client.is_model_ready("no_model")
     assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "classification"]
     metadata = client.get_model_metadata("calculator")
     assert metadata["name"] == "calculator" and metadata["versions"] == ["1"]
     assert metadata["inputs"][0] == {"name": "a", "datatype": "FP32", "shape": [-1, 4]}
     assert [output["datatype"] for output in metadata["outputs"]] == ["FP32", "FP32", "BOOL"]
-    with pytest.raises(InferenceServerException, match="nobody"):
-        client.get_model_metadata("nobody")
+    with pytest.raises(InferenceServerException, match="no_model"):
+        client.get_model_metadata("no_model")
 
 
 def test_a_version_may_be_named(client):
@@ -183,4 +183,4 @@ def test_errors_are_the_clients_own_exceptions(client):
         client.infer("calculator", [given("a", np.zeros((1, 4), np.float32), True)])
     assert '"b" is missing' in caught.value.message() and "400" in str(caught.value.status())
     with pytest.raises(InferenceServerException):
-        client.infer("nobody", [given("a", np.zeros((1, 4), np.float32), True)])
+        client.infer("no_model", [given("a", np.zeros((1, 4), np.float32), True)])

@@ -93,20 +93,9 @@ impl RedisConfig {
                 continue;
             };
             match key.trim().to_ascii_lowercase().as_str() {
-                "password" => config.password = non_empty(value),
-                "user" => config.username = non_empty(value),
                 "ssl" => ssl = Some(boolean("ssl", value)?),
                 "sslhost" => tls.server_name = non_empty(value),
-                "connecttimeout" => {
-                    let millis = at_least_one("connectTimeout", value, "milliseconds")?;
-                    config.connect_timeout = Duration::from_millis(millis);
-                }
-                "keepalive" => {
-                    let seconds = at_least_one("keepAlive", value, "seconds")?;
-                    config.keep_alive = Duration::from_secs(seconds);
-                }
-                "defaultdatabase" => config.database = database(value)?,
-                key if is_one_of(&IGNORED, key) => {}
+                key if config.set(key, value)? || is_one_of(&IGNORED, key) => {}
                 key => remarks.push(unknown_pair(position + 1, key)),
             }
         }
@@ -131,6 +120,25 @@ impl RedisConfig {
         config.clustered = config.hosts.len() > 1;
         config.tls = encrypted.then_some(tls);
         Ok((config, remarks))
+    }
+
+    /// Takes the value of a key that concerns all hosts alike; `false` if it is another one.
+    fn set(&mut self, key: &str, value: &str) -> Result<bool, RedisConfigError> {
+        match key {
+            "password" => self.password = non_empty(value),
+            "user" => self.username = non_empty(value),
+            "connecttimeout" => {
+                let millis = at_least_one("connectTimeout", value, "milliseconds")?;
+                self.connect_timeout = Duration::from_millis(millis);
+            }
+            "keepalive" => {
+                let seconds = at_least_one("keepAlive", value, "seconds")?;
+                self.keep_alive = Duration::from_secs(seconds);
+            }
+            "defaultdatabase" => self.database = database(value)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }
 

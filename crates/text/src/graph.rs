@@ -10,7 +10,7 @@ use crate::settings::Stored;
 /// What the ONNX file takes and gives.
 #[derive(Debug, Clone)]
 pub(crate) struct Graph {
-    inputs: Vec<(Role, ElementType)>,
+    inputs: Vec<Input>,
     /// The length that every text has to be padded to, if it is fixed.
     length: Option<usize>,
     /// Whether a run may hold several texts.
@@ -61,31 +61,10 @@ impl Graph {
                 reason,
             })
         };
-        let mut inputs = Vec::new();
-        let mut axes: [Option<usize>; 2] = [None; 2];
-        for spec in &signature.inputs {
-            let role = ROLES.iter().find(|(name, _)| *name == spec.name);
-            let whole = matches!(spec.element_type, ElementType::Int64 | ElementType::Int32);
-            match role {
-                Some((_, role)) if whole && spec.dims().len() == 2 => {
-                    inputs.push((*role, spec.element_type))
-                }
-                _ => {
-                    let takes = signature.describe_inputs();
-                    return refuse(format!(
-                        "expected the inputs of a text model, input_ids, attention_mask, token_type_ids and position_ids as \
-                         int64 [?,?]; found {takes}; to serve these tensors as they are, set task = \"tensors\" in [text] of \
-                         model.toml"
-                    ));
-                }
-            }
-            for (axis, dim) in axes.iter_mut().zip(spec.dims()) {
-                if let Dim::Fixed(length) = dim {
-                    *axis = Some(*length);
-                }
-            }
-        }
-        let [rows, length] = axes;
+        let (inputs, [rows, length]) = match roles(signature) {
+            Ok(found) => found,
+            Err(reason) => return refuse(reason),
+        };
         if !inputs.iter().any(|(role, _)| *role == Role::Ids) {
             return refuse("expected an input input_ids; there is none".to_owned());
         }
@@ -223,6 +202,38 @@ fn no_vectors(folder: &ModelFolder, signature: &ModelSignature) -> LoadError {
             outputs.join(", ")
         ),
     }
+}
+
+/// An input with its role and element type.
+type Input = (Role, ElementType);
+
+/// The role of each input, and the lengths of the two axes where they are fixed.
+fn roles(signature: &ModelSignature) -> Result<(Vec<Input>, [Option<usize>; 2]), String> {
+    let mut inputs = Vec::new();
+    let mut axes: [Option<usize>; 2] = [None; 2];
+    for spec in &signature.inputs {
+        let role = ROLES.iter().find(|(name, _)| *name == spec.name);
+        let whole = matches!(spec.element_type, ElementType::Int64 | ElementType::Int32);
+        match role {
+            Some((_, role)) if whole && spec.dims().len() == 2 => {
+                inputs.push((*role, spec.element_type))
+            }
+            _ => {
+                let takes = signature.describe_inputs();
+                return Err(format!(
+                    "expected the inputs of a text model, input_ids, attention_mask, token_type_ids and position_ids as \
+                     int64 [?,?]; found {takes}; to serve these tensors as they are, set task = \"tensors\" in [text] of \
+                     model.toml"
+                ));
+            }
+        }
+        for (axis, dim) in axes.iter_mut().zip(spec.dims()) {
+            if let Dim::Fixed(length) = dim {
+                *axis = Some(*length);
+            }
+        }
+    }
+    Ok((inputs, axes))
 }
 
 #[cfg(test)]

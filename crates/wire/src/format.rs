@@ -39,7 +39,7 @@ pub struct Format {
     pub(crate) is_packed: bool,
     /// What the elements of a body take beside its bytes.
     pub(crate) elements: Elements,
-    /// Whether a body is of this format, whatever other type its sender declares; that type in lower case is the second value.
+    /// Whether a body is of this format, also if its sender declares another type; that type in lower case is the second value.
     pub(crate) recognises: fn(&[u8], &str) -> bool,
     /// Reads the body. `None` for a coding, which [`gzip::unpack`] takes off before.
     pub(crate) read: Option<fn(&Contents<'_>) -> Result<Read, PayloadError>>,
@@ -268,7 +268,7 @@ mod tests {
     }
 }
 
-/// Bodies whose elements are counted before they are read; smaller ones cost little, whatever is in them.
+/// Bodies whose elements are counted before they are read; smaller ones cost little in any case.
 const COUNTED_BYTES: usize = 256 << 10;
 
 /// What the elements of a body take at most: there are no more of them than there are separators between them. Pictures and

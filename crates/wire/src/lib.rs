@@ -5,9 +5,9 @@ mod body;
 mod context;
 pub mod describe;
 pub mod dialect;
-mod embeddings;
 #[cfg(any(test, feature = "samples"))]
 pub mod entry_points;
+pub mod error_form;
 mod format;
 mod json;
 mod picture;
@@ -17,6 +17,7 @@ mod sample;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 pub mod schema;
+pub mod text_api;
 mod unlike;
 mod watch;
 
@@ -29,7 +30,6 @@ pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
 pub use dialect::{AnswerForm, Body, Decoded, response_bytes};
-pub use embeddings::{EmbeddingsRequest, VectorEncoding, read_embeddings, write_embeddings};
 use format::{Contents, Read, charset, gzip};
 pub use format::{FORMATS, Format, is_raw};
 pub use picture::{picture_document, picture_in_words};

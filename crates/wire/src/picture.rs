@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::body::only_input;
 use crate::watch::Watch;
 
+use unpack::Unpacked;
 pub(crate) use unpack::begins_like_one;
 
 const TARGET: &str = "body";
@@ -67,28 +68,8 @@ pub(crate) fn tensor(
     if !holds_samples(spec.element_type) {
         return Err(format!("input {:?}: a picture cannot be {spec}", spec.name));
     }
-    let most = *pixels;
     let element = spec.element_type.size().unwrap_or(1);
-    let costs = Cell::new([0, 0]);
-    let unpacked = unpack::unpack(body, |sides, bytes| {
-        let own = u64::from(sides[0]) * u64::from(sides[1]);
-        if own > most {
-            return Err(
-                "the pictures of one request have too many pixels together; send fewer at once"
-                    .to_owned(),
-            );
-        }
-        let sides = plan.sides(sides)?;
-        let (decoding, row) = (
-            plan.working_bytes(bytes, &sides),
-            plan.row_bytes(&sides, element),
-        );
-        costs.set([decoding, row]);
-        match watch.take(decoding.saturating_add(row)) {
-            true => Ok(()),
-            false => Err(STOPPED.to_owned()),
-        }
-    })?;
+    let (unpacked, decoding) = unpacked(body, &plan, element, *pixels, watch)?;
     let still_wanted = || match watch.is_over() {
         true => Err(STOPPED.to_owned()),
         false => Ok(()),
@@ -96,7 +77,7 @@ pub(crate) fn tensor(
     still_wanted()?;
     let background = options.background.map_or([u8::MAX; 3], |b| b.colour());
     let (picture, orientation) = unpacked.with_channels(plan.channels, background);
-    *pixels = most.saturating_sub(u64::from(picture.width()) * u64::from(picture.height()));
+    *pixels = pixels.saturating_sub(u64::from(picture.width()) * u64::from(picture.height()));
     let sides = plan.sides(unpack::upright(
         [picture.width(), picture.height()],
         orientation,
@@ -118,8 +99,38 @@ pub(crate) fn tensor(
     let data = elements(ordered, spec.element_type, options)
         .ok_or_else(|| format!("input {:?}: a picture cannot be {spec}", spec.name))?;
     drop(samples);
-    watch.give_back(costs.get()[0]);
+    watch.give_back(decoding);
     Tensor::new(plan.shape(sides.cut), data).map_err(|error| error.to_string())
+}
+
+/// Decodes a picture of at most `most` pixels, after taking memory for its pixels and for the row; also tells the bytes that can
+/// be given back once the row is made.
+fn unpacked(
+    body: &[u8],
+    plan: &Plan,
+    element: usize,
+    most: u64,
+    watch: &dyn Watch,
+) -> Result<(Unpacked, usize), String> {
+    let working = Cell::new(0);
+    let unpacked = unpack::unpack(body, |sides, bytes| {
+        let own = u64::from(sides[0]) * u64::from(sides[1]);
+        if own > most {
+            return Err(
+                "the pictures of one request have too many pixels together; send fewer at once"
+                    .to_owned(),
+            );
+        }
+        let sides = plan.sides(sides)?;
+        let decoding = plan.working_bytes(bytes, &sides);
+        let row = plan.row_bytes(&sides, element);
+        working.set(decoding);
+        match watch.take(decoding.saturating_add(row)) {
+            true => Ok(()),
+            false => Err(STOPPED.to_owned()),
+        }
+    })?;
+    Ok((unpacked, working.get()))
 }
 
 /// How a picture becomes a tensor, for clients that make the tensor themselves. `None` for models that take no pictures,

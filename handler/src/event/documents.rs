@@ -18,6 +18,9 @@ struct ResultDocument<'a> {
     #[serde(flatten)]
     origin: Origin<'a>,
     model: &'a str,
+    /// How many texts were cut, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncated: Option<usize>,
     result: &'a RawValue,
     #[serde(flatten)]
     course: Option<Course>,
@@ -113,6 +116,7 @@ pub(super) fn result(
     serde_json::to_string(&ResultDocument {
         origin: Origin::of(delivery),
         model,
+        truncated: (scored.truncated > 0).then_some(scored.truncated),
         result: serde_json::from_slice(&scored.answer.body)?,
         course: reveal.then(|| Course::of(scored)),
     })

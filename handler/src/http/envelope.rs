@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::time::Instant;
 use warp::http::{HeaderName, Method};
 
 use super::body::{BodyBytes, ReadRules};
@@ -58,7 +57,7 @@ pub(super) async fn invoke(
     host: HostCall<'_>,
     mut envelope: BodyBytes,
 ) -> Reply {
-    let mut reply = match &function.trigger {
+    match &function.trigger {
         Trigger::Http {
             request, response, ..
         } => {
@@ -94,14 +93,7 @@ pub(super) async fn invoke(
             });
             reply.unwrap_or_else(|problem| request::failure(head, problem))
         }
-    };
-    drop(envelope);
-    // Waits as the host's calls do. What is scored is not failed for it: the host reads its answers.
-    let room = app
-        .bodies
-        .room(Some(Instant::now() + app.config.send_timeout));
-    let _ = reply.hold(room).await;
-    reply
+    }
 }
 
 /// A public request. The outer answer tells the host that the invocation went well; the caller's own status is inside.

@@ -8,6 +8,7 @@ use tracing::{Level, span_enabled};
 use warp::http::{HeaderMap, HeaderName, Method, header};
 use wire::Declared;
 
+use super::route::Paths;
 use crate::problem::Problem;
 use crate::scoring::Call;
 use crate::telemetry::traces::Origin;
@@ -41,6 +42,8 @@ pub(super) struct Head {
     pub(super) json_only: bool,
     /// Whether it is an envelope of the host.
     pub(super) is_envelope: bool,
+    /// Where paths lie.
+    pub(super) paths: Paths,
     /// Whether the address has a key.
     pub(super) has_code: bool,
 }
@@ -94,6 +97,7 @@ impl Head {
             },
             json_only: false,
             is_envelope: false,
+            paths: Paths::BelowPrefix,
             has_code: !query.is_empty() && query.contains("code="),
         }
     }

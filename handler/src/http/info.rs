@@ -10,6 +10,7 @@ use wire::{picture_document, protocol_tensor_document, sample_request, tensor_do
 use super::openapi;
 use super::reply::Reply;
 use super::route::Route;
+use super::texts;
 use crate::app::App;
 use crate::models::{Models, NoModel, State};
 use crate::problem::Problem;
@@ -53,8 +54,12 @@ pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
             };
             return Ok(word(status, state));
         }
+        Route::Text(target) => {
+            let models = models.when_loaded().await?;
+            texts::tell(&models, target, app.admission.scoring.limits)?
+        }
         // They have ways of their own.
-        Route::Score(_) | Route::Embeddings | Route::Metrics => return Err(Problem::internal()),
+        Route::Score(_) | Route::Metrics => return Err(Problem::internal()),
     };
     Ok(Reply::json(document.to_string().into_bytes()))
 }

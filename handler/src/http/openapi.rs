@@ -3,13 +3,14 @@
 mod answers;
 mod bodies;
 mod paths;
+mod texts;
 
 use bytes::Bytes;
 use score::{ElementType, ModelMetadata};
 use serde_json::{Map, Value, json};
+use wire::error_form::{self, ErrorForm};
 use wire::schema::{self, open, reference};
 
-use super::reply::ErrorForm;
 use crate::app::App;
 use crate::models::{Models, NoModel};
 use crate::problem::ErrorCode;
@@ -110,6 +111,7 @@ fn headers() -> Value {
         "X-Request-Id": text("The id under which the log has this request."),
         "Inference-Header-Content-Length": number("Where the JSON ends and binary tensors begin."),
         "Retry-After": number("Seconds after which another try may succeed."),
+        "X-Truncated": number("How many texts were cut."),
         "Allow": text("The methods the path takes."),
     })
 }
@@ -129,15 +131,15 @@ fn responses(loaded: &[&ModelMetadata]) -> Map<String, Value> {
             ("protocol", bodies::answer(metadata, "protocol_answer")),
         ]
     });
-    for form in [ErrorForm::Own, ErrorForm::OpenInference] {
-        for (status, name, description) in PROBLEMS {
+    for form in forms(loaded) {
+        for (status, _, name, description) in PROBLEMS {
             all.insert(name_in(form, name), problem(status, description, form));
         }
     }
     all
 }
 
-fn problem(status: u16, description: &str, form: ErrorForm) -> Value {
+fn problem(status: u16, description: &str, form: &ErrorForm) -> Value {
     let headers: &[&str] = match status {
         405 => &["X-Request-Id", "Allow"],
         503 => &["X-Request-Id", "Retry-After"],
@@ -158,14 +160,14 @@ fn schemas(loaded: &[&ModelMetadata]) -> Map<String, Value> {
         }
     }
     let shared = [
-        ("Error", error()),
-        ("ProtocolError", open([("error", text())], 1)),
         ("Tensor", tensor()),
         ("Model", model()),
         ("Models", models()),
         ("ProtocolModel", protocol_model()),
     ];
     all.extend(shared.map(|(name, schema)| (name.to_owned(), schema)));
+    let codes = ErrorCode::names();
+    all.extend(forms(loaded).map(|form| (name_in(form, "Error"), (form.schema)(&codes))));
     all
 }
 
@@ -185,18 +187,12 @@ fn list(items: Value) -> Value {
     json!({ "type": "array", "items": items })
 }
 
-fn error() -> Value {
-    let target = json!({ "type": "string", "description": "The position in the request." });
-    let members = [
-        (
-            "code",
-            json!({ "type": "string", "enum": ErrorCode::names() }),
-        ),
-        ("message", text()),
-        ("request_id", text()),
-        ("target", target),
-    ];
-    open([("error", open(members, 3))], 1)
+/// The forms of errors at the paths of these models.
+fn forms(loaded: &[&ModelMetadata]) -> impl Iterator<Item = &'static ErrorForm> {
+    let texts = loaded.iter().any(|metadata| metadata.text.is_some());
+    let always = [&error_form::OWN, &error_form::TEXT];
+    let all = error_form::ERROR_FORMS.iter().copied();
+    all.filter(move |form| texts || always.contains(form))
 }
 
 /// Name, type and shape of one input or output.

@@ -6,7 +6,7 @@ use wire::accept::weight;
 
 use super::head::Head;
 use super::reply::Reply;
-use super::route::{self, Route};
+use super::route::Route;
 use crate::models::{NoModel, Registry};
 use crate::problem::{ErrorCode, Problem};
 
@@ -40,7 +40,11 @@ pub(super) fn is_beside_error(enabled: bool, head: &Head, problem: &Problem) -> 
     let wanted = || head.accept.as_deref().is_some_and(prefers_html);
     let read = [Method::GET, Method::HEAD].contains(&head.method);
     let for_key = head.has_code || problem.code == ErrorCode::Unauthorized;
-    let beside = || route::find(&head.method, &head.path).is_ok_and(|at| is_beside(enabled, &at));
+    let beside = || {
+        head.paths
+            .find(&head.method, &head.path)
+            .is_ok_and(|at| is_beside(enabled, &at))
+    };
     read && for_key && wanted() && beside()
 }
 

@@ -1,23 +1,16 @@
 //! Answers.
 
 use bytes::Bytes;
-use serde_json::json;
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use warp::reply::Response;
+use wire::error_form::{ErrorForm, Refusal};
 
+use super::unread;
 use crate::limits::Charge;
 use crate::problem::{ErrorCode, Problem};
 
-/// The form of an error, which depends on what callers of a path expect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ErrorForm {
-    /// Our own: an object with code, message and target.
-    Own,
-    /// The Open Inference Protocol's: a text.
-    OpenInference,
-    /// OpenAI's: an object with message, type, param and code.
-    OpenAi,
-}
+/// How many texts of the request were cut.
+const TRUNCATED: HeaderName = HeaderName::from_static("x-truncated");
 
 /// One answer, before it takes the form in which the request came.
 #[derive(Debug)]
@@ -71,36 +64,30 @@ impl Reply {
         }
     }
 
+    /// Says how many texts were cut, if any.
+    pub(super) fn set_truncated(&mut self, count: usize) {
+        if count > 0 {
+            self.set(TRUNCATED, &count.to_string());
+        }
+    }
+
     /// Adds a header of a value that is known beforehand.
     pub(super) fn set_static(&mut self, name: HeaderName, value: &'static str) {
         self.headers.insert(name, HeaderValue::from_static(value));
     }
 
     /// The answer to a request that got no result, in the form the caller expects.
-    pub(super) fn refusal(problem: Problem, request_id: &str, form: ErrorForm) -> Self {
-        let (status, retry_after) = (problem.status(), problem.retry_after_seconds());
-        let code = problem.code.as_str();
-        let body = match form {
-            ErrorForm::OpenInference => json!({ "error": problem.message }),
-            ErrorForm::OpenAi => {
-                let kind = if status < 500 {
-                    "invalid_request_error"
-                } else {
-                    "server_error"
-                };
-                json!({ "error": {
-                    "message": problem.message, "type": kind, "param": problem.target, "code": code,
-                } })
-            }
-            ErrorForm::Own => {
-                let mut error = json!({ "code": code, "message": problem.message });
-                if let Some(target) = problem.target {
-                    error["target"] = target.into();
-                }
-                error["request_id"] = request_id.into();
-                json!({ "error": error })
-            }
+    pub(super) fn refusal(problem: Problem, request_id: &str, form: &ErrorForm) -> Self {
+        let refusal = Refusal {
+            kind: problem.code.kind(),
+            status: problem.status(),
+            code: problem.code.as_str(),
+            message: &problem.message,
+            target: problem.target.as_deref(),
+            request_id,
         };
+        let (status, body) = ((form.status)(&refusal), (form.write)(&refusal));
+        let retry_after = problem.retry_after_seconds();
         let mut reply = Self::json(body.to_string().into_bytes());
         reply.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if problem.code == ErrorCode::Unauthorized {
@@ -122,7 +109,8 @@ impl Reply {
 
 /// The form that warp sends.
 pub(super) fn to_response(reply: Reply) -> Response {
-    let mut response = Response::new(reply.body.into());
+    let body = unread::until_written(reply.body, reply.held);
+    let mut response = Response::new(body.into());
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers;
     response

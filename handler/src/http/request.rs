@@ -6,14 +6,15 @@ use score::CacheOutcome;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug, error, info, info_span};
 use warp::http::{HeaderName, Method, header};
+use wire::error_form;
 
 use super::body::BodyBytes;
 use super::head::{Head, JSON_BYTES, check_coding};
 use super::metrics::{self, Sources};
-use super::reply::{ErrorForm, Reply};
-use super::route::{self, Route};
+use super::reply::Reply;
+use super::route::Route;
 use super::timing::server_timing;
-use super::{embeddings, info, page};
+use super::{info, page, texts};
 use crate::admission::{Visit, WhenFull, caught};
 use crate::app::App;
 use crate::counters::UPLOAD;
@@ -72,7 +73,7 @@ fn known(method: &Method) -> Option<&str> {
 
 /// Names as in OpenTelemetry's conventions for HTTP servers and functions.
 fn span(head: &Head) -> Span {
-    let route = route::template(&head.path);
+    let route = head.paths.template(&head.path);
     info_span!(
         "request",
         otel.name = span_name(&head.method, route),
@@ -95,7 +96,7 @@ async fn answer_traced<F>(app: &Arc<App>, head: &Head, read_body: impl FnOnce() 
 where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
-    let route = match route::find(&head.method, &head.path) {
+    let route = match head.paths.find(&head.method, &head.path) {
         Ok(route) => route,
         Err(problem) => return refuse(app, head, problem),
     };
@@ -109,7 +110,7 @@ where
             Ok(body)
         };
         let mut reply = dispatch(app, head, &route, read_body, &mut visit).await?;
-        if let Some(room) = room {
+        if let (Some(room), None) = (room, &reply.held) {
             reply.hold(room).await?;
         }
         Ok(reply)
@@ -135,9 +136,9 @@ pub(super) fn refuse(app: &App, head: &Head, problem: Problem) -> Reply {
     Span::current().record("error.type", problem.code.as_str());
     if problem.is_client_closed() {
         closed(app, head, UPLOAD);
-        return Reply::refusal(problem, &head.request_id, ErrorForm::Own);
+        return Reply::refusal(problem, &head.request_id, &error_form::OWN);
     }
-    let route = route::find(&head.method, &head.path).ok();
+    let route = head.paths.find(&head.method, &head.path).ok();
     let function = function_name(app, head, route.as_ref());
     let mut reply = refusal(app, head, None, problem);
     let counters = &app.admission.counters;
@@ -157,7 +158,7 @@ pub(super) fn closed(app: &App, head: &Head, during: &'static str) {
 /// The answer to a call whose messages have failed; they are counted already, each for itself.
 pub(super) fn failure(head: &Head, problem: Problem) -> Reply {
     report(head, None, &problem);
-    let form = route::error_form(&head.path);
+    let form = head.paths.error_form(&head.path);
     let mut reply = Reply::refusal(problem, &head.request_id, form);
     reply.set(REQUEST_ID, &head.request_id);
     reply
@@ -166,7 +167,7 @@ pub(super) fn failure(head: &Head, problem: Problem) -> Reply {
 fn refusal(app: &App, head: &Head, model: Option<&str>, problem: Problem) -> Reply {
     report(head, model, &problem);
     let with_page = page::is_beside_error(app.config.page, head, &problem);
-    let mut reply = Reply::refusal(problem, &head.request_id, route::error_form(&head.path));
+    let mut reply = Reply::refusal(problem, &head.request_id, head.paths.error_form(&head.path));
     if with_page {
         page::put_into(&mut reply);
     }
@@ -177,8 +178,8 @@ fn refusal(app: &App, head: &Head, model: Option<&str>, problem: Problem) -> Rep
 /// and `info` for everything else there, since probes and scrapes would make failures look rare.
 fn function_name<'a>(app: &'a App, head: &Head, route: Option<&Route>) -> &'a str {
     match route {
-        Some(Route::Score(_) | Route::Embeddings) => "score",
-        _ if route::template(&head.path).is_some() => "info",
+        Some(route) if route.wanted().is_some() => "score",
+        _ if head.paths.template(&head.path).is_some() => "info",
         _ if head.is_envelope => {
             let name = head.path.strip_prefix('/');
             let function = name.and_then(|name| app.function(name));
@@ -200,12 +201,8 @@ where
 {
     match route {
         Route::Score(_) => score(head, read_body, visit).await,
-        Route::Embeddings => {
-            let limits = app.admission.scoring.limits;
-            let answered = embeddings::answer(head, read_body, visit, limits).await;
-            let (mut reply, outcome) = answered?;
-            set_cache(&mut reply, outcome);
-            Ok(reply)
+        Route::Text(target) if target.route.takes_texts() => {
+            texts::answer(head, target, read_body, visit).await
         }
         Route::Metrics => metrics(app, head.accept.as_deref()),
         route => tell(app, head, route).await,
@@ -269,13 +266,14 @@ fn scored_reply(scored: Scored) -> Reply {
         reply.headers.insert(TIMING, timing);
     }
     reply.held = Some(scored.held);
+    reply.set_truncated(scored.truncated);
     if scored.by_position {
         reply.set_static(COLUMNS, "by-position");
     }
     reply
 }
 
-fn set_cache(reply: &mut Reply, outcome: CacheOutcome) {
+pub(super) fn set_cache(reply: &mut Reply, outcome: CacheOutcome) {
     let cache = CacheStatus(outcome);
     match cache.word() {
         "PARTIAL" => reply.set(CACHE, &cache.to_string()),

@@ -2,8 +2,9 @@
 
 use score::Scorer;
 use warp::http::Method;
+use wire::error_form::{self, ErrorForm};
+use wire::text_api::{TextApi, TextRoute};
 
-use super::reply::ErrorForm;
 use crate::models::{Models, NoModel, Wanted};
 use crate::problem::Problem;
 
@@ -13,6 +14,9 @@ pub(super) const PREFIX: &str = "/api/score";
 
 /// The same with that route, as traces name it.
 const TEMPLATE: &str = "/api/score/{*path}";
+
+/// The routes of a server without a host, which answers the same paths without the prefix, as traces name them.
+const AT_ROOT: &str = "/{*path}";
 
 /// The routes of `score_health_live` and `score_health_ready`, which need no key.
 const LIVE: &str = "/api/health/live";
@@ -40,13 +44,20 @@ impl ModelRef {
     }
 }
 
+/// A route of the APIs of text models, and the model that the path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TextTarget {
+    pub(super) route: &'static TextRoute,
+    pub(super) model: Option<String>,
+}
+
 /// What a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route {
     /// Score with a model, or with the default one.
     Score(Option<ModelRef>),
-    /// OpenAI's embeddings; the body may name the model.
-    Embeddings,
+    /// A route of the APIs of text models.
+    Text(TextTarget),
     /// What a model expects, or all of them.
     Describe(Option<String>),
     /// Prometheus text.
@@ -78,36 +89,113 @@ impl Route {
                     .as_ref()
                     .map_or_else(Wanted::default, ModelRef::wanted),
             ),
-            Self::Embeddings => Some(Wanted::default()),
+            Self::Text(target) if target.route.takes_texts() => Some(Wanted {
+                name: target.model.as_deref(),
+                version: None,
+            }),
             _ => None,
         }
     }
 }
 
-/// The rest of a path that is the prefix or below it. The host matches routes in any letter case.
+/// Where paths lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paths {
+    /// Below the prefix, as the host lets them through.
+    BelowPrefix,
+    /// There and at the root, for a server without a host.
+    AtRootToo,
+}
+
+/// A path without what lies in front of all routes.
+struct Rest<'p> {
+    segments: Vec<&'p str>,
+    /// Whether nothing lay in front of it.
+    at_root: bool,
+}
+
+impl Paths {
+    /// The rest of a path that is a route's or may be. The host matches the prefix in any letter case.
+    fn rest(self, path: &str) -> Option<Rest<'_>> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let (rest, at_root) = match (below_prefix(path), self) {
+            (Some(rest), _) => (rest, false),
+            (None, Self::AtRootToo) if health(path).is_none() => (path, true),
+            (None, _) => return None,
+        };
+        let segments = match rest.strip_prefix('/') {
+            Some(rest) => rest.split('/').collect(),
+            None => Vec::new(),
+        };
+        Some(Rest { segments, at_root })
+    }
+
+    /// The route by which the host lets a path through, if there is one.
+    pub(super) fn template(self, path: &str) -> Option<&'static str> {
+        match self.rest(path) {
+            Some(rest) if !rest.at_root => Some(TEMPLATE),
+            Some(rest) => choices(&rest).map(|_| AT_ROOT),
+            None => health(path.strip_suffix('/').unwrap_or(path)).map(|(route, _)| route),
+        }
+    }
+
+    /// The form that errors take at this path.
+    pub(super) fn error_form(self, path: &str) -> &'static ErrorForm {
+        let Some(rest) = self.rest(path) else {
+            return &error_form::OWN;
+        };
+        if let Some(call) = TextApi::find(&rest.segments)
+            && (rest.at_root || !rest.segments.is_empty())
+        {
+            return call.api.errors;
+        }
+        match rest.segments[..] {
+            ["v2", ..] => &error_form::TEXT,
+            // The prefix of functions, too.
+            ["api", ..] if rest.at_root => &error_form::OWN,
+            [first, ..] => TextApi::errors_below(first).unwrap_or(&error_form::OWN),
+            [] => &error_form::OWN,
+        }
+    }
+
+    /// Finds the meaning of a public path.
+    ///
+    /// # Errors
+    /// 404 for an unknown path, 405 for a method the path does not take.
+    pub(super) fn find(self, method: &Method, path: &str) -> Result<Route, Problem> {
+        let Some(rest) = self.rest(path) else {
+            return match (health(path.strip_suffix('/').unwrap_or(path)), method) {
+                (None, _) => Err(Problem::no_such_path(path)),
+                (Some((_, route)), &(Method::GET | Method::HEAD)) => Ok(route),
+                (Some(_), _) => Err(Problem::method_not_allowed(true, false)),
+            };
+        };
+        let (get, post) = choices(&rest).ok_or_else(|| Problem::no_such_path(path))?;
+        let wanted = match *method {
+            Method::GET | Method::HEAD => get.clone(),
+            Method::POST => post.clone(),
+            _ => None,
+        };
+        wanted.ok_or_else(|| Problem::method_not_allowed(get.is_some(), post.is_some()))
+    }
+
+    /// Whether anyone may ask for it, by any name and without a key: probes that tell one word.
+    pub(super) fn is_open(self, method: &Method, path: &str) -> bool {
+        let probe = |route| {
+            matches!(
+                route,
+                Route::HealthLive | Route::HealthReady | Route::Live | Route::Ready
+            )
+        };
+        self.find(method, path).is_ok_and(probe)
+    }
+}
+
+/// The rest of a path that is the prefix or below it.
 fn below_prefix(path: &str) -> Option<&str> {
     let (head, rest) = path.split_at_checked(PREFIX.len())?;
     let ends_there = rest.is_empty() || rest.starts_with('/');
     (ends_there && head.eq_ignore_ascii_case(PREFIX)).then_some(rest)
-}
-
-/// The route by which the host lets a path through, if there is one.
-pub(super) fn template(path: &str) -> Option<&'static str> {
-    match below_prefix(path) {
-        Some(_) => Some(TEMPLATE),
-        None => health(path.strip_suffix('/').unwrap_or(path)).map(|(route, _)| route),
-    }
-}
-
-/// Whether anyone may ask for it, by any name and without a key: probes that tell one word.
-pub(super) fn is_open(method: &Method, path: &str) -> bool {
-    let probe = |route| {
-        matches!(
-            route,
-            Route::HealthLive | Route::HealthReady | Route::Live | Route::Ready
-        )
-    };
-    find(method, path).is_ok_and(probe)
 }
 
 /// What a path of the platform's probes asks, and its route.
@@ -121,53 +209,11 @@ fn health(path: &str) -> Option<(&'static str, Route)> {
     }
 }
 
-/// The form that errors take below this path.
-pub(super) fn error_form(path: &str) -> ErrorForm {
-    let below = |start: &str| {
-        let rest = below_prefix(path).and_then(|rest| rest.strip_prefix(start));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    if below("/v2") {
-        ErrorForm::OpenInference
-    } else if below("/v1/embeddings") {
-        ErrorForm::OpenAi
-    } else {
-        ErrorForm::Own
-    }
-}
-
-/// Finds the meaning of a public path.
-///
-/// # Errors
-/// 404 for an unknown path, 405 for a method the path does not take.
-pub(super) fn find(method: &Method, path: &str) -> Result<Route, Problem> {
-    let named = path;
-    let path = path.strip_suffix('/').unwrap_or(path);
-    let Some(rest) = below_prefix(path) else {
-        return match (health(path), method) {
-            (None, _) => Err(Problem::no_such_path(named)),
-            (Some((_, route)), &(Method::GET | Method::HEAD)) => Ok(route),
-            (Some(_), _) => Err(Problem::method_not_allowed(true, false)),
-        };
-    };
-    let parts: Vec<&str> = match rest.strip_prefix('/') {
-        Some(rest) => rest.split('/').collect(),
-        None => Vec::new(),
-    };
-    let (get, post) = choices(&parts).ok_or_else(|| Problem::no_such_path(path))?;
-    let wanted = match *method {
-        Method::GET | Method::HEAD => get.clone(),
-        Method::POST => post.clone(),
-        _ => None,
-    };
-    wanted.ok_or_else(|| Problem::method_not_allowed(get.is_some(), post.is_some()))
-}
-
-/// What GET and what POST mean for a path below the prefix.
-fn choices(parts: &[&str]) -> Option<(Option<Route>, Option<Route>)> {
+/// What GET and what POST mean for a path.
+fn choices(rest: &Rest<'_>) -> Option<(Option<Route>, Option<Route>)> {
     let get = |route| Some((Some(route), None));
-    match parts {
-        [] => Some((Some(Route::Describe(None)), Some(Route::Score(None)))),
+    match &rest.segments[..] {
+        [] if !rest.at_root => Some((Some(Route::Describe(None)), Some(Route::Score(None)))),
         ["metrics"] => get(Route::Metrics),
         ["openapi.json"] => get(Route::OpenApi),
         ["v2"] => get(Route::Server),
@@ -177,15 +223,29 @@ fn choices(parts: &[&str]) -> Option<(Option<Route>, Option<Route>)> {
             of_model(model, Some(*version), rest)
         }
         ["v2", "models", model, rest @ ..] => of_model(model, None, rest),
-        ["v2", ..] => None,
-        ["v1", "embeddings"] => Some((None, Some(Route::Embeddings))),
-        [model] => {
-            let name = Some((*model).to_owned());
-            let model = model_ref(model, None);
-            Some((Some(Route::Describe(name)), Some(Route::Score(Some(model)))))
-        }
-        _ => None,
+        segments => match (of_text(segments), segments) {
+            (Some(choices), _) => Some(choices),
+            (None, [model]) if !rest.at_root => {
+                let name = Some((*model).to_owned());
+                let model = model_ref(model, None);
+                Some((Some(Route::Describe(name)), Some(Route::Score(Some(model)))))
+            }
+            _ => None,
+        },
     }
+}
+
+/// What GET and what POST mean for a path of the APIs of text models.
+fn of_text(segments: &[&str]) -> Option<(Option<Route>, Option<Route>)> {
+    let call = TextApi::find(segments)?;
+    let route = Route::Text(TextTarget {
+        route: call.route,
+        model: call.model.map(str::to_owned),
+    });
+    Some(match call.route.takes_texts() {
+        true => (None, Some(route)),
+        false => (Some(route), None),
+    })
 }
 
 /// What GET and what POST mean below a model of the Open Inference Protocol.
@@ -215,13 +275,22 @@ mod tests {
     use super::*;
 
     fn found(method: Method, path: &str) -> Result<Route, u16> {
-        find(&method, path).map_err(|problem| problem.status())
+        let found = Paths::BelowPrefix.find(&method, path);
+        found.map_err(|problem| problem.status())
     }
 
     #[test]
     fn finds_models_and_protocol_paths() {
         let iris = || Some(model_ref("iris", None));
         let second = || model_ref("iris", Some("2"));
+        let text = |path: &str| {
+            let segments: Vec<&str> = path.split('/').collect();
+            let call = TextApi::find(&segments).unwrap();
+            Route::Text(TextTarget {
+                route: call.route,
+                model: call.model.map(str::to_owned),
+            })
+        };
         let cases = [
             (Method::POST, "/api/score", Route::Score(None)),
             (Method::POST, "/api/score/", Route::Score(None)),
@@ -247,7 +316,11 @@ mod tests {
             ),
             (Method::GET, "/api/score/v2/health/ready", Route::Ready),
             (Method::GET, "/api/health/live", Route::HealthLive),
-            (Method::POST, "/api/score/v1/embeddings", Route::Embeddings),
+            (
+                Method::POST,
+                "/api/score/v1/embeddings",
+                text("v1/embeddings"),
+            ),
             (Method::HEAD, "/api/Health/READY/", Route::HealthReady),
             (
                 Method::POST,
@@ -263,10 +336,13 @@ mod tests {
     #[test]
     fn public_is_what_lies_below_the_prefix_and_health() {
         for path in ["/api/score", "/API/Score/", "/api/score/a/b"] {
-            assert_eq!(template(path), Some(TEMPLATE), "{path}");
+            assert_eq!(Paths::BelowPrefix.template(path), Some(TEMPLATE), "{path}");
         }
-        assert_eq!(template("/api/health/live"), Some(LIVE));
-        assert_eq!(template("/API/Health/Ready/"), Some(READY));
+        assert_eq!(Paths::BelowPrefix.template("/api/health/live"), Some(LIVE));
+        assert_eq!(
+            Paths::BelowPrefix.template("/API/Health/Ready/"),
+            Some(READY)
+        );
         for path in [
             "/api/scorer",
             "/api/score_http",
@@ -278,7 +354,47 @@ mod tests {
             "/health/live",
             "/score_health_live",
         ] {
-            assert_eq!(template(path), None, "{path}");
+            assert_eq!(Paths::BelowPrefix.template(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn without_a_host_the_same_paths_are_at_the_root() {
+        for path in ["/v1/embeddings", "/v2/health/live", "/metrics"] {
+            let method = match path {
+                "/v1/embeddings" => Method::POST,
+                _ => Method::GET,
+            };
+            let below = Paths::AtRootToo.find(&method, &format!("/api/score{path}"));
+            let at_root = Paths::AtRootToo.find(&method, path);
+            assert_eq!(at_root.unwrap(), below.unwrap(), "{path}");
+            assert_eq!(Paths::AtRootToo.template(path), Some(AT_ROOT), "{path}");
+            assert_eq!(found(method, path), Err(404), "{path}");
+        }
+        for path in ["/iris", "/score_http", "/api/scorer"] {
+            let at_root = Paths::AtRootToo.find(&Method::POST, path);
+            assert_eq!(
+                at_root.map_err(|problem| problem.status()),
+                Err(404),
+                "{path}"
+            );
+            assert_eq!(Paths::AtRootToo.template(path), None, "{path}");
+        }
+        let health = Paths::AtRootToo.find(&Method::GET, READY);
+        assert_eq!(health.unwrap(), Route::HealthReady);
+    }
+
+    #[test]
+    fn errors_have_the_form_of_the_path() {
+        for (path, form) in [
+            ("/api/score", &error_form::OWN),
+            ("/api/score/iris", &error_form::OWN),
+            ("/api/health/live", &error_form::OWN),
+            ("/api/score/v2/models/x", &error_form::TEXT),
+            ("/api/score/v1/embeddings", &error_form::OPENAI),
+            ("/api/score/v1/nothing", &error_form::OPENAI),
+        ] {
+            assert_eq!(Paths::BelowPrefix.error_form(path), form, "{path}");
         }
     }
 

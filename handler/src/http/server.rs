@@ -28,6 +28,7 @@ use super::head::Head;
 use super::pace::Pace;
 use super::reply::{Reply, to_response};
 use super::request;
+use super::route::Paths;
 use super::share;
 use super::upload::Upload;
 use super::workers::Workers;
@@ -114,6 +115,11 @@ pub(crate) async fn serve(
     }
     drop(listener);
     stopping.store(true, Ordering::Relaxed);
+    end(workers, graceful, grace).await;
+}
+
+/// Waits for requests in flight, at most `grace`.
+async fn end(workers: &Workers, graceful: GracefulShutdown, grace: Duration) {
     let ending = async {
         let last = Instant::now() + LAST_REQUESTS;
         while workers.connections() > 0 && Instant::now() < last {
@@ -212,6 +218,9 @@ async fn guarded<B: Buf + Send + 'static>(
         checked.is_ok()
     });
     head.is_envelope = function.is_some();
+    if !app.config.hosted {
+        head.paths = Paths::AtRootToo;
+    }
     if guard::needs_label(&app.config, &headers) {
         head.content_encoding.get_or_insert("identity".to_owned());
     }

@@ -1,4 +1,4 @@
-//! Answers that are not written yet: their bytes count among those of bodies, however long a client takes to read them.
+//! Answers that are not written yet: their memory stays counted, however long a client takes to read them.
 
 use bytes::Bytes;
 
@@ -10,28 +10,35 @@ use crate::problem::Problem;
 const UNCOUNTED_BYTES: usize = 16 << 10;
 
 impl Reply {
-    /// Counts a large answer among the bytes in flight until it is written, or its connection ends. `room` is what the
-    /// request has had.
+    /// Counts a large answer for which nothing is held yet among the bytes of bodies, until it is written or its connection
+    /// ends. `room` is what the request has had.
     ///
     /// # Errors
     /// 503 if there is no room for it.
     pub(super) async fn hold(&mut self, mut room: Room) -> Result<(), Problem> {
         if self.body.len() > UNCOUNTED_BYTES {
             room.complete(self.body.len()).await?;
-            let bytes = std::mem::take(&mut self.body);
-            self.body = Bytes::from_owner(Counted { bytes, _room: room });
+            self.body = until_written(std::mem::take(&mut self.body), Some(room));
         }
         Ok(())
     }
 }
 
-/// The bytes of an answer with their room. hyper drops them when the socket has taken the last one.
-struct Counted {
-    bytes: Bytes,
-    _room: Room,
+/// The bytes of an answer, with what is held for them if there are many: hyper drops them when the socket has taken the last
+/// one, or when the connection ends.
+pub(super) fn until_written<H: Send + 'static>(bytes: Bytes, held: Option<H>) -> Bytes {
+    match held {
+        Some(_held) if bytes.len() > UNCOUNTED_BYTES => Bytes::from_owner(Counted { bytes, _held }),
+        _ => bytes,
+    }
 }
 
-impl AsRef<[u8]> for Counted {
+struct Counted<H> {
+    bytes: Bytes,
+    _held: H,
+}
+
+impl<H> AsRef<[u8]> for Counted<H> {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

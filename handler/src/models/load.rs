@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use redis_store::RedisStore;
@@ -89,6 +89,7 @@ pub(super) fn load_models(config: &Config, memo: &Arc<Cache>) -> anyhow::Result<
         default,
         features,
         runtime: runtime.build().to_owned(),
+        since: SystemTime::now(),
     })
 }
 
@@ -150,6 +151,12 @@ fn announce(name: &str, slot: &ModelSlot) {
                 load_ms = metadata.load_time.as_millis() as u64,
                 "model loaded"
             );
+            if wire::text_api::is_reserved(name) {
+                warn!(
+                    model = name,
+                    "the model's name is a path of its own: reach it at /api/score/v2/models/{name}/infer, or rename its folder"
+                );
+            }
             if let Some(warning) = &metadata.character.warning {
                 warn!(model = name, "{warning}");
             }

@@ -7,6 +7,7 @@ mod runtime;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use score::{FeatureStore, Scorer, quoted};
 
@@ -34,6 +35,8 @@ pub(crate) struct Models {
     default: Option<String>,
     features: Option<FeatureStore>,
     runtime: String,
+    /// When they were loaded.
+    since: SystemTime,
 }
 
 /// Why there is no model to score with.
@@ -41,10 +44,16 @@ pub(crate) struct Models {
 pub(crate) enum NoModel {
     /// Models are still being loaded.
     Loading,
+    /// Several would do, and none is named; the text names them.
+    Unnamed(String),
     /// There is none of that name, or no default; the text names those there are.
     Unknown(String),
     /// It failed to load.
     Broken(String),
+}
+
+fn no_texts() -> NoModel {
+    NoModel::Unknown("no model takes texts".to_owned())
 }
 
 impl Models {
@@ -53,22 +62,32 @@ impl Models {
     /// # Errors
     /// If there is no such model; the text names those that take texts.
     pub(crate) fn taking_texts(&self, name: Option<&str>) -> Result<&Arc<Scorer>, NoModel> {
-        let takes = |scorer: &Arc<Scorer>| scorer.metadata().text.is_some();
-        let all: Vec<&Arc<Scorer>> = self.slots.values().flatten().filter(|s| takes(s)).collect();
-        if let (None, [only]) = (name, &all[..]) {
-            return Ok(only);
-        }
-        if name.is_some() || self.default.is_some() {
-            let found = self.get(name)?;
-            if takes(found) {
-                return Ok(found);
+        let takes = |scorer: &&Arc<Scorer>| scorer.metadata().text.is_some();
+        let taking = || self.slots.values().flatten().filter(takes);
+        let mut some = taking();
+        match (name, some.next(), some.next()) {
+            (None, Some(only), None) => return Ok(only),
+            (None, Some(_), Some(_)) if self.default.is_none() => {}
+            (None, None, _) if self.default.is_none() => return Err(no_texts()),
+            _ => {
+                let found = self.get(name)?;
+                if takes(&found) {
+                    return Ok(found);
+                }
+                if let Some(name) = name {
+                    let name = quoted(name);
+                    return Err(NoModel::Unknown(format!("model {name} takes no texts")));
+                }
             }
         }
-        let names: Vec<&str> = all.iter().map(|scorer| &*scorer.metadata().name).collect();
-        Err(NoModel::Unknown(format!(
-            "name a model that takes texts as \"model\"; there are: {}",
-            names.join(", ")
-        )))
+        let names: Vec<&str> = taking().map(|scorer| &*scorer.metadata().name).collect();
+        match names[..] {
+            [] => Err(no_texts()),
+            _ => Err(NoModel::Unnamed(format!(
+                "name the model that is to take the texts: {}",
+                names.join(", ")
+            ))),
+        }
     }
 
     /// The model of that name, or the default one.
@@ -122,6 +141,12 @@ impl Models {
     /// Where rows lie that requests name by key; `None` if no model takes keys, or no Redis is set.
     pub(crate) fn features(&self) -> Option<&FeatureStore> {
         self.features.as_ref()
+    }
+
+    /// When they were loaded, in seconds since 1970.
+    pub(crate) fn since(&self) -> u64 {
+        let since = self.since.duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
     }
 
     /// What ONNX Runtime says of its build.

@@ -2,12 +2,17 @@
 
 use score::ErrorCode as ScoreCode;
 use strum::VariantArray;
+use wire::error_form::RefusalKind;
 
 /// The kind of a [`Problem`](super::Problem). Two kinds may have the same name, if callers need not tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
 pub(crate) enum ErrorCode {
     /// The body is malformed or does not fit the model.
     InvalidInput,
+    /// The body holds nothing to work on.
+    NothingToDo,
+    /// A text has more tokens than the model sees, and is not to be cut.
+    TextTooLong,
     /// The sender went away before its body was there. It has a status, but none is received.
     ClientClosed,
     /// No key was sent, or none of this server's.
@@ -65,7 +70,8 @@ impl ErrorCode {
     /// The stable name in error bodies, rejections, spans and the log.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::InvalidInput => "invalid_input",
+            Self::InvalidInput | Self::NothingToDo => "invalid_input",
+            Self::TextTooLong => "text_too_long",
             Self::ClientClosed => "client_closed",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
@@ -89,13 +95,13 @@ impl ErrorCode {
     /// The status of HTTP, RFC 9110 and RFC 6585.
     pub(crate) fn status(self) -> u16 {
         match self {
-            Self::InvalidInput | Self::ClientClosed => 400,
+            Self::InvalidInput | Self::NothingToDo | Self::ClientClosed => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::NotFound | Self::UnknownModel | Self::FeaturesNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::TooSlow => 408,
-            Self::TooLarge => 413,
+            Self::TooLarge | Self::TextTooLong => 413,
             Self::UnsupportedMediaType => 415,
             Self::FeaturesInvalid => 422,
             Self::HeadTooLarge => 431,
@@ -117,10 +123,36 @@ impl ErrorCode {
         )
     }
 
+    /// Its kind, as far as the forms of errors tell kinds apart.
+    pub(crate) fn kind(self) -> RefusalKind {
+        match self {
+            Self::NothingToDo => RefusalKind::Empty,
+            Self::InvalidInput => RefusalKind::Invalid,
+            Self::TextTooLong => RefusalKind::TooLong,
+            Self::TooLarge => RefusalKind::TooLarge,
+            Self::NotFound | Self::UnknownModel | Self::FeaturesNotFound => RefusalKind::NotFound,
+            Self::Overloaded | Self::Timeout | Self::Loading => RefusalKind::Busy,
+            Self::ModelNotLoaded
+            | Self::FeaturesInvalid
+            | Self::FeaturesUnavailable
+            | Self::NoFeatureStore => RefusalKind::Unavailable,
+            Self::Internal => RefusalKind::Internal,
+            Self::Unauthorized
+            | Self::Forbidden
+            | Self::ClientClosed
+            | Self::MethodNotAllowed
+            | Self::TooSlow
+            | Self::HeadTooLarge
+            | Self::UnsupportedMediaType => RefusalKind::Other,
+        }
+    }
+
     /// Who has to change something.
     pub(crate) fn fault(self) -> Fault {
         match self {
             Self::InvalidInput
+            | Self::NothingToDo
+            | Self::TextTooLong
             | Self::ClientClosed
             | Self::Unauthorized
             | Self::Forbidden

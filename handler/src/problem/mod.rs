@@ -5,6 +5,7 @@ mod code;
 use std::time::Duration;
 
 use score::{FeatureError, ScoreError, quoted};
+use wire::text_api::TextError;
 use wire::{AnswerForm, PayloadError};
 
 pub(crate) use self::code::{ErrorCode, Fault};
@@ -216,9 +217,25 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// For texts that cannot be read; `max_bytes` is the limit that their body may have exceeded.
+    pub(crate) fn from_texts(error: TextError, max_bytes: usize) -> Self {
+        match error {
+            TextError::Empty(error) => Self {
+                code: ErrorCode::NothingToDo,
+                ..error.into()
+            },
+            TextError::Payload(error) => Self::from_payload(error, max_bytes),
+        }
+    }
+}
+
 impl From<ScoreError> for Problem {
     fn from(error: ScoreError) -> Self {
-        let code = ErrorCode::from(error.code());
+        let code = match error {
+            ScoreError::TextTooLong { .. } => ErrorCode::TextTooLong,
+            _ => ErrorCode::from(error.code()),
+        };
         if code == ErrorCode::Internal {
             return Self::internal();
         }
@@ -274,6 +291,10 @@ impl From<NoModel> for Problem {
                 let message = "models are still being loaded; try again shortly";
                 Self::new(ErrorCode::Loading, message)
             }
+            NoModel::Unnamed(message) => Self {
+                target: Some("model".to_owned()),
+                ..Self::bad_request(message)
+            },
             NoModel::Unknown(message) => Self::new(ErrorCode::UnknownModel, message),
             NoModel::Broken(message) => Self::new(ErrorCode::ModelNotLoaded, message),
         }

@@ -160,11 +160,7 @@ fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreErro
         count += 1;
     }
     if count == 0 {
-        let by = separator.name();
-        return Err(context.wrong(format!(
-            "the only line was taken for a header, its fields separated by {by}, and no row follows; where it is a row, \
-             say so: text/csv; header=absent"
-        )));
+        return Err(no_row(context, separator));
     }
     let inputs = rows.table.finish()?;
     let by_position = by_position && width > 1;
@@ -172,6 +168,15 @@ fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreErro
         inputs,
         by_position,
     })
+}
+
+/// The error for a header without rows.
+fn no_row(context: Context<'_>, separator: Separator) -> ScoreError {
+    let by = separator.name();
+    context.wrong(format!(
+        "the only line was taken for a header, its fields separated by {by}, and no row follows; where it is a row, say so: \
+         text/csv; header=absent"
+    ))
 }
 
 /// The error for a table without a header whose first line has another width than the model; the separator may be wrong.

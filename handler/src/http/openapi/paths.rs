@@ -2,59 +2,92 @@
 
 use score::ModelMetadata;
 use serde_json::{Map, Value, json};
+use wire::error_form::{self, ErrorForm, Refusal, RefusalKind};
 use wire::schema::{open, reference};
 
-use super::{bodies, header_references};
+use super::{bodies, header_references, texts};
 use crate::http::metrics;
-use crate::http::reply::ErrorForm;
-use crate::http::route::{PREFIX, error_form};
+use crate::http::route::{PREFIX, Paths};
 use crate::models::Models;
 
 /// A name in the components that differs from form to form.
-pub(super) fn name_in(form: ErrorForm, name: &str) -> String {
-    match form {
-        ErrorForm::Own => name.to_owned(),
-        ErrorForm::OpenInference => format!("Protocol{name}"),
-        ErrorForm::OpenAi => format!("OpenAi{name}"),
-    }
+pub(super) fn name_in(form: &ErrorForm, name: &str) -> String {
+    format!("{}{name}", form.name)
 }
 
-/// What may go wrong: status, name in the components, when.
-pub(super) const PROBLEMS: [(u16, &str, &str); 9] = [
+/// The status of a kind of problem, which differs from form to form.
+fn status_in(form: &ErrorForm, kind: RefusalKind, status: u16) -> u16 {
+    (form.status)(&Refusal {
+        kind,
+        status,
+        code: "",
+        message: "",
+        target: None,
+        request_id: "",
+    })
+}
+
+/// What may go wrong: status, kind, name in the components, when.
+pub(super) const PROBLEMS: [(u16, RefusalKind, &str, &str); 9] = [
     (
         400,
+        RefusalKind::Invalid,
         "Invalid",
         "Malformed, or does not fit the model; all rows are scored or none.",
     ),
     (
         404,
+        RefusalKind::NotFound,
         "NotFound",
         "No such model or path, or no features under a key.",
     ),
     (
         405,
+        RefusalKind::Other,
         "MethodNotAllowed",
         "The path does not take this method.",
     ),
-    (408, "TooSlow", "The body came too slowly."),
-    (413, "TooLarge", "Larger than `SCORE_MAX_BODY_BYTES`."),
-    (415, "UnsupportedType", "Of a type that is not understood."),
+    (
+        408,
+        RefusalKind::Other,
+        "TooSlow",
+        "The body came too slowly.",
+    ),
+    (
+        413,
+        RefusalKind::TooLarge,
+        "TooLarge",
+        "Larger than `SCORE_MAX_BODY_BYTES`.",
+    ),
+    (
+        415,
+        RefusalKind::Other,
+        "UnsupportedType",
+        "Of a type that is not understood.",
+    ),
     (
         422,
+        RefusalKind::Unavailable,
         "FeaturesInvalid",
         "What is stored under a key does not fit the model.",
     ),
-    (500, "Internal", "Failed inside the server."),
+    (
+        500,
+        RefusalKind::Internal,
+        "Internal",
+        "Failed inside the server.",
+    ),
     (
         503,
+        RefusalKind::Busy,
         "Unavailable",
         "Models are still being loaded, or too much work is waiting; or this model could not be loaded; or features cannot be read.",
     ),
 ];
-const OF_SCORING: &[u16] = &[400, 404, 405, 408, 413, 415, 500, 503];
+pub(super) const OF_SCORING: &[u16] = &[400, 404, 405, 408, 413, 415, 500, 503];
 /// For a model that also takes keys.
 const OF_SCORING_BY_KEY: &[u16] = &[400, 404, 405, 408, 413, 415, 422, 500, 503];
-const OF_ASKING: &[u16] = &[404, 503];
+pub(super) const OF_ASKING: &[u16] = &[404, 503];
 
 /// All paths: those without a model's name, those of each model, those of the server.
 pub(super) fn paths(models: &Models, loaded: &[&ModelMetadata]) -> Map<String, Value> {
@@ -64,6 +97,7 @@ pub(super) fn paths(models: &Models, loaded: &[&ModelMetadata]) -> Map<String, V
         .into_iter()
         .chain(named)
         .chain(of_server())
+        .chain(texts::paths(models, loaded))
         .collect()
 }
 
@@ -131,31 +165,31 @@ fn flag(name: &str) -> Value {
 }
 
 /// What GET or POST does on one path.
-struct Operation<'a> {
+pub(super) struct Operation<'a> {
     id: String,
     summary: &'static str,
     /// The group in which readers see it: a model's name.
     tag: &'a str,
-    form: ErrorForm,
+    form: &'static ErrorForm,
 }
 
 impl<'a> Operation<'a> {
     /// One of the server as a whole, with errors in the form of its path.
-    fn at(path: &str, id: &str, summary: &'static str) -> Self {
+    pub(super) fn at(path: &str, id: &str, summary: &'static str) -> Self {
         Self {
             id: id.to_owned(),
             summary,
             tag: "server",
-            form: error_form(path),
+            form: Paths::BelowPrefix.error_form(path),
         }
     }
 
-    fn of(self, model: &'a str) -> Self {
+    pub(super) fn of(self, model: &'a str) -> Self {
         Self { tag: model, ..self }
     }
 
     /// A GET answered with this content.
-    fn asking(self, content: Value, problems: &[u16]) -> Value {
+    pub(super) fn asking(self, content: Value, problems: &[u16]) -> Value {
         let answer = json!({
             "description": self.summary,
             "headers": header_references(&["X-Request-Id"]),
@@ -173,9 +207,9 @@ impl<'a> Operation<'a> {
     fn scoring(self, metadata: &'a ModelMetadata) -> Value {
         let name = &metadata.name;
         let component = |kind: &str, part: &str| json!({ "$ref": format!("#/components/{kind}/{name}.{part}") });
-        let (request, answer, parameters): (_, _, &[&str]) = match self.form {
-            ErrorForm::OpenInference => ("protocol", "protocol", &["CacheControl", "JsonLength"]),
-            ErrorForm::Own | ErrorForm::OpenAi => ("request", "answer", &["CacheControl"]),
+        let (request, answer, parameters): (_, _, &[&str]) = match *self.form == error_form::TEXT {
+            true => ("protocol", "protocol", &["CacheControl", "JsonLength"]),
+            false => ("request", "answer", &["CacheControl"]),
         };
         let parameters = parameters.iter();
         let parameters: Vec<Value> = parameters
@@ -194,13 +228,20 @@ impl<'a> Operation<'a> {
         operation
     }
 
-    fn with(self, answer: Value, problems: &[u16]) -> Value {
+    pub(super) fn with(self, answer: Value, problems: &[u16]) -> Value {
         let mut responses = Map::from_iter([("200".to_owned(), answer)]);
-        for (status, name, _) in PROBLEMS {
+        for (status, kind, name, _) in PROBLEMS {
             if problems.contains(&status) {
                 let name = name_in(self.form, name);
                 let response = json!({ "$ref": format!("#/components/responses/{name}") });
-                responses.insert(status.to_string(), response);
+                let other = match kind {
+                    RefusalKind::Invalid => RefusalKind::Empty,
+                    kind => kind,
+                };
+                for kind in [kind, other] {
+                    let status = status_in(self.form, kind, status);
+                    responses.insert(status.to_string(), response.clone());
+                }
             }
         }
         json!({

@@ -1,0 +1,369 @@
+//! Azure AI Search: a custom skill, and a vectorizer of queries.
+//!
+//! Source: "Custom Web API skill" and "Custom Web API vectorizer" in the service's documentation. A request has records, each
+//! with an id and data; the answer has as many, each with data, errors and warnings. An error of a record fails its
+//! document, while a 503 is asked again.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+use super::read::{Member, Members, read, wrong};
+use super::vectors::{array, text};
+use super::{
+    Embed, Embedded, Form, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding,
+    Write,
+};
+use crate::body::Limits;
+use crate::error_form;
+use crate::schema::open;
+
+/// A skill waits 30 seconds for its answer, unless its definition says otherwise.
+const BUDGET: Duration = Duration::from_secs(25);
+/// Characters of a record's id.
+const MAX_ID: usize = 200;
+
+/// The custom skill and vectorizer.
+pub(super) static SEARCH_SKILL: TextApi = TextApi {
+    name: "Azure AI Search",
+    section: "azure-ai-search",
+    purpose: "a custom skill and a vectorizer",
+    errors: &error_form::OWN,
+    routes: &[
+        TextRoute {
+            path: &["skill"],
+            id: "skill",
+            summary: "Vectors of records, as a custom skill or vectorizer of Azure AI Search",
+            operation: SKILL,
+        },
+        TextRoute {
+            path: &["skill", super::MODEL],
+            id: "skill_of",
+            summary: "Vectors of records, as a custom skill or vectorizer of Azure AI Search",
+            operation: SKILL,
+        },
+    ],
+};
+
+const SKILL: Operation = Operation::Embed(Embed {
+    sample: r#"{"values": [{"recordId": "1", "data": {"text": "The ferry leaves at noon."}}]}"#,
+    names_model: false,
+    budget: Some(BUDGET),
+    read: read_records,
+    write: Write::Vectors(write_records),
+    request_schema,
+    answer_schema,
+});
+
+/// One record of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// The id under which its answer is expected.
+    id: String,
+    /// What is wrong with its data, if there is no text in it.
+    mistake: Option<&'static str>,
+}
+
+fn read_records(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {
+    let request = read::<Request>(body, limits)?;
+    match &request.form {
+        Form::Records(records) if !records.is_empty() => Ok(request),
+        _ => Err(TextError::Empty(score::ScoreError::invalid(
+            "values",
+            "values: expected a list of records; found none",
+        ))),
+    }
+}
+
+struct Request;
+
+impl Members for Request {
+    const EXPECTED: &'static str =
+        r#"an object such as {"values": [{"recordId": "1", "data": {"text": "a text"}}]}"#;
+    const NAMES: &'static [&'static str] = &["values"];
+
+    fn defaults(request: &mut TextRequest) {
+        // A record whose text is too long has an error of its own; the others are answered.
+        request.options.truncate = Some(true);
+    }
+
+    fn take<'de, A: MapAccess<'de>>(
+        member: Member<'_, A>,
+        request: &mut TextRequest,
+    ) -> Result<(), A::Error> {
+        match member.name {
+            "values" => {
+                let records = Records {
+                    most: member.limits.max_rows,
+                    texts: &mut request.texts,
+                };
+                request.form = Form::Records(member.seeded(records)?);
+            }
+            _ => member.skip()?,
+        }
+        Ok(())
+    }
+}
+
+/// Reads records; their texts go to `texts`.
+struct Records<'t> {
+    most: usize,
+    texts: &'t mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Records<'_> {
+    type Value = Vec<Record>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Records<'_> {
+    type Value = Vec<Record>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of records")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut records = Vec::new();
+        while let Some(Item { id, data }) = seq.next_element()? {
+            let most = self.most;
+            if records.len() == most {
+                return Err(de::Error::custom(format_args!(
+                    "more than {most} records in one request (SCORE_MAX_ROWS)"
+                )));
+            }
+            let id = id.ok_or_else(|| {
+                let index = records.len();
+                wrong(&format!("record {index}"), "\"recordId\" is missing")
+            })?;
+            let mistake = match data {
+                Data::Text(text) => {
+                    self.texts.push(text);
+                    None
+                }
+                Data::Mistake(mistake) => Some(mistake),
+            };
+            records.push(Record { id, mistake });
+        }
+        Ok(records)
+    }
+}
+
+/// A record as it comes.
+struct Item {
+    id: Option<String>,
+    data: Data,
+}
+
+/// The text in a record's data, or why there is none.
+enum Data {
+    Text(String),
+    Mistake(&'static str),
+}
+
+const NO_DATA: &str = "\"data\" is missing; expected an object with a text as \"text\"";
+const NO_TEXT: &str = "data: expected a text as \"text\"; found none";
+const NOT_TEXT: &str = "data: expected a text as \"text\"; found a value of another kind";
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Item;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a record such as {\"recordId\": \"1\", \"data\": {\"text\": \"a text\"}}",
+                )
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Item, A::Error> {
+                let mut item = Item {
+                    id: None,
+                    data: Data::Mistake(NO_DATA),
+                };
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.as_str() {
+                        "recordId" => {
+                            let id: Option<String> = map.next_value()?;
+                            if id.as_ref().is_some_and(|id| id.len() > MAX_ID) {
+                                let message = format!("recordId: longer than {MAX_ID} bytes");
+                                return Err(de::Error::custom(message));
+                            }
+                            item.id = id;
+                        }
+                        "data" => item.data = map.next_value()?,
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(item)
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Data;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object such as {\"text\": \"a text\"}")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Data, E> {
+                Ok(Data::Mistake(NO_DATA))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Data, A::Error> {
+                let mut data = Data::Mistake(NO_TEXT);
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.as_str() {
+                        "text" => data = map.next_value::<Text>()?.0,
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(data)
+            }
+        }
+        deserializer.deserialize_any(Members)
+    }
+}
+
+/// A text; a value of any other kind is a mistake of its record alone.
+struct Text(Data);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        const OTHER: Text = Text(Data::Mistake(NOT_TEXT));
+        impl<'de> Visitor<'de> for Any {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(Data::Text(text.to_owned())))
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Text, E> {
+                Ok(Text(Data::Mistake(NO_TEXT)))
+            }
+
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Text, E> {
+                Ok(OTHER)
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Text, E> {
+                Ok(OTHER)
+            }
+
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Text, E> {
+                Ok(OTHER)
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Text, E> {
+                Ok(OTHER)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Text, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(OTHER)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(OTHER)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+fn write_records(request: &TextRequest, embedded: &Embedded<'_>) -> Vec<u8> {
+    let Form::Records(records) = &request.form else {
+        return Vec::new();
+    };
+    let numbers = VectorEncoding::Float.bytes(embedded.values.len());
+    let mut out = Vec::with_capacity(numbers + records.len() * 96 + 16);
+    let mut vectors = embedded.vectors().zip(embedded.truncated);
+    out.extend(br#"{"values":"#);
+    array(records, &mut out, |record, out| {
+        out.extend(br#"{"recordId":"#);
+        text(&record.id, out);
+        let (vector, error, warning) = match (record.mistake, vectors_of(record, &mut vectors)) {
+            (None, Some((_, true))) if embedded.refuses => {
+                (None, Some("the text is longer than the model takes"), None)
+            }
+            (None, Some((vector, cut))) => {
+                let warning = "the text is longer than the model takes; a part of it was cut off";
+                (Some(vector), None, cut.then_some(warning))
+            }
+            (mistake, _) => (None, mistake.or(Some("there is no vector")), None),
+        };
+        out.extend(br#","data":{"#);
+        if let Some(vector) = vector {
+            out.extend(br#""vector":"#);
+            VectorEncoding::Float.write(vector, out);
+        }
+        out.extend(br#"},"errors":"#);
+        array(error, out, message);
+        out.extend(br#","warnings":"#);
+        array(warning, out, message);
+        out.push(b'}');
+    });
+    out.push(b'}');
+    out
+}
+
+/// The next vector, if the record has a text.
+fn vectors_of<'v>(
+    record: &Record,
+    vectors: &mut impl Iterator<Item = (&'v [f32], &'v bool)>,
+) -> Option<(&'v [f32], bool)> {
+    if record.mistake.is_some() {
+        return None;
+    }
+    vectors.next().map(|(vector, cut)| (vector, *cut))
+}
+
+fn message(message: &str, out: &mut Vec<u8>) {
+    out.extend(br#"{"message":"#);
+    text(message, out);
+    out.push(b'}');
+}
+
+fn request_schema() -> Value {
+    let text = || json!({ "type": "string" });
+    let record = [("recordId", text()), ("data", open([("text", text())], 1))];
+    let records = json!({ "type": "array", "items": open(record, 2), "minItems": 1 });
+    open([("values", records)], 1)
+}
+
+fn answer_schema() -> Value {
+    let text = || json!({ "type": "string" });
+    let list = |items: Value| json!({ "type": "array", "items": items });
+    let messages = || list(open([("message", text())], 1));
+    let vector = list(json!({ "type": "number" }));
+    let record = [
+        ("recordId", text()),
+        ("data", open([("vector", vector)], 0)),
+        ("errors", messages()),
+        ("warnings", messages()),
+    ];
+    open([("values", list(open(record, 4)))], 1)
+}

@@ -1,0 +1,103 @@
+//! Paths of the APIs of text models.
+
+use score::ModelMetadata;
+use serde_json::{Map, Value, json};
+use wire::text_api::{About, Embed, MODEL, Operation as Work, TEXT_APIS, TextApi, TextRoute};
+
+use super::paths::{OF_ASKING, OF_SCORING, Operation};
+use super::{bodies, header_references};
+use crate::http::route::PREFIX;
+use crate::models::Models;
+
+/// The paths of all APIs, if a text model is loaded.
+pub(super) fn paths(models: &Models, loaded: &[&ModelMetadata]) -> Vec<(String, Value)> {
+    let texts: Vec<&ModelMetadata> = loaded
+        .iter()
+        .copied()
+        .filter(|metadata| metadata.text.is_some())
+        .collect();
+    let Some(first) = texts.first() else {
+        return Vec::new();
+    };
+    let usual = models.taking_texts(None).ok();
+    let usual = usual.map(|scorer| scorer.metadata());
+    let mut paths = Vec::new();
+    for api in TEXT_APIS {
+        // The empty path is that of a server without a host.
+        for route in api.routes.iter().filter(|route| !route.path.is_empty()) {
+            let at = Path { api, route };
+            let named = match &route.operation {
+                Work::Tell(tell) if tell.about == About::Any => loaded,
+                _ => &texts[..],
+            };
+            if route.path.contains(&MODEL) {
+                paths.extend(named.iter().map(|metadata| at.of(metadata)));
+            } else if at.needs_no_name() {
+                paths.push(at.without_name(first));
+            } else if let Some(usual) = usual {
+                paths.push(at.without_name(usual));
+            }
+        }
+    }
+    paths
+}
+
+/// A route of an API.
+struct Path {
+    api: &'static TextApi,
+    route: &'static TextRoute,
+}
+
+impl Path {
+    /// Whether the path alone is enough, or the body names the model.
+    fn needs_no_name(&self) -> bool {
+        match &self.route.operation {
+            Work::Embed(embed) => embed.names_model,
+            Work::Tell(tell) => tell.about == About::All,
+        }
+    }
+
+    /// With the name of a model in the path.
+    fn of(&self, metadata: &ModelMetadata) -> (String, Value) {
+        let name = &metadata.name;
+        let path = self.route.template().replace(MODEL, name);
+        let operation = self.operation(&format!("{}_{name}", self.route.id), metadata);
+        (format!("{PREFIX}/{path}"), operation)
+    }
+
+    fn without_name(&self, metadata: &ModelMetadata) -> (String, Value) {
+        let path = format!("{PREFIX}/{}", self.route.template());
+        (path, self.operation(self.route.id, metadata))
+    }
+
+    fn operation(&self, id: &str, metadata: &ModelMetadata) -> Value {
+        let path = format!("{PREFIX}/{}", self.route.template());
+        let operation = Operation::at(&path, id, self.route.summary).of(self.api.name);
+        match &self.route.operation {
+            Work::Embed(embed) => json!({ "post": embedding(operation, embed, metadata) }),
+            Work::Tell(tell) => {
+                let content = bodies::json((tell.answer_schema)());
+                json!({ "get": operation.asking(content, OF_ASKING) })
+            }
+        }
+    }
+}
+
+fn embedding(operation: Operation<'_>, embed: &Embed, metadata: &ModelMetadata) -> Value {
+    let headers = ["X-Cache", "X-Request-Id", "X-Truncated"];
+    let answer = json!({
+        "description": "The answer in the form of the API.",
+        "headers": header_references(&headers),
+        "content": bodies::json((embed.answer_schema)()),
+    });
+    let mut content = bodies::json((embed.request_schema)());
+    let mut example: Map<String, Value> = serde_json::from_str(embed.sample).unwrap_or_default();
+    if embed.names_model {
+        example.insert("model".to_owned(), metadata.name.clone().into());
+    }
+    content["application/json"]["example"] = example.into();
+    let mut operation = operation.with(answer, OF_SCORING);
+    operation["parameters"] = json!([{ "$ref": "#/components/parameters/CacheControl" }]);
+    operation["requestBody"] = json!({ "required": true, "content": content });
+    operation
+}
