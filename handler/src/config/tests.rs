@@ -252,3 +252,14 @@ fn every_row_says_what_it_is() {
         assert!(!setting.applies.ends_with('.'));
     }
 }
+
+#[test]
+fn connections_leave_files_for_everything_else() {
+    let most = read(&[]).unwrap().max_connections;
+    assert!((1..=USUAL_CONNECTIONS).contains(&most));
+    let few = read(&[("SCORE_MAX_CONNECTIONS", "3")]).unwrap();
+    assert_eq!(few.max_connections, 3);
+    let mistakes = read(&[("SCORE_MAX_CONNECTIONS", "4000000000000")]).unwrap_err();
+    assert!(mistakes[0].contains("ulimit -n"), "{}", mistakes[0]);
+    assert!(read(&[("SCORE_MAX_CONNECTIONS", "0")]).is_err());
+}

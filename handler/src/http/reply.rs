@@ -5,6 +5,7 @@ use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 use wire::error_form::{ErrorForm, Refusal};
 
+use super::unread;
 use crate::limits::Charge;
 use crate::problem::{ErrorCode, Problem};
 
@@ -108,7 +109,8 @@ impl Reply {
 
 /// The form that warp sends.
 pub(super) fn to_response(reply: Reply) -> Response {
-    let mut response = Response::new(reply.body.into());
+    let body = unread::until_written(reply.body, reply.held);
+    let mut response = Response::new(body.into());
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers;
     response
