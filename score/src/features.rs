@@ -346,7 +346,7 @@ struct Steps {
 
 impl Steps {
     /// Keys of the first step, where rows have few values: most requests are one step.
-    const FIRST: usize = 64;
+    const FIRST: usize = 256;
     /// Values of the first step, where rows have many: fields of hashes are short.
     const VALUES: usize = 4096;
     /// Bytes of a later step, if values are as large as before.

@@ -23,12 +23,12 @@ pub(super) struct Reply {
 
 impl Reply {
     /// A JSON document.
-    pub(super) fn json(body: Vec<u8>) -> Self {
+    pub(super) fn json(body: impl Into<Bytes>) -> Self {
         Self::typed(body, "application/json")
     }
 
     /// Text of the given content type.
-    pub(super) fn typed(body: Vec<u8>, content_type: &'static str) -> Self {
+    pub(super) fn typed(body: impl Into<Bytes>, content_type: &'static str) -> Self {
         // Those of an answer with scores, without growing.
         let mut headers = HeaderMap::with_capacity(6);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -41,7 +41,7 @@ impl Reply {
         Self {
             status: StatusCode::OK,
             headers,
-            body: Bytes::from(body),
+            body: body.into(),
             held: None,
         }
     }

@@ -228,6 +228,10 @@ async fn tell(app: &App, head: &Head, route: &Route) -> Result<Reply, Problem> {
     if negotiated {
         reply.set_static(header::VARY, "accept");
     }
+    // Many that are not read must not take more memory than there is.
+    let mut held = app.admission.decoding.charge();
+    held.settle(reply.body.len())?;
+    reply.held = Some(held);
     Ok(reply)
 }
 
