@@ -167,7 +167,7 @@ async fn missing_keys_are_named_once_and_many_are_counted() {
     let features = start(&FakeStore::holding(&[("f:a", "1")]));
     let wanted = keys(&["x", "a", "y", "x"]);
     let error = features
-        .get("f:", wanted, Json, &mut |_| true)
+        .get("f:", &wanted, Json, &mut |_| true)
         .await
         .unwrap_err();
     assert_eq!(error.to_string(), r#"no features are stored for "x", "y""#);
@@ -227,7 +227,7 @@ async fn a_store_that_hangs_takes_few_places_and_soon_none() {
     let features = start(&store);
     let wanted = keys(&["a"]);
     features
-        .get("f:", wanted, Json, &mut |_| true)
+        .get("f:", &wanted, Json, &mut |_| true)
         .await
         .unwrap();
     store.hangs.store(true, Ordering::Relaxed);
@@ -241,7 +241,7 @@ async fn a_store_that_hangs_takes_few_places_and_soon_none() {
     assert_eq!(outcomes.iter().filter(overloaded).count(), 16);
     let begun = Instant::now();
     let error = features
-        .get("f:", wanted, Json, &mut |_| true)
+        .get("f:", &wanted, Json, &mut |_| true)
         .await
         .unwrap_err();
     assert_eq!(
@@ -252,7 +252,7 @@ async fn a_store_that_hangs_takes_few_places_and_soon_none() {
     tokio::time::sleep(BUDGET).await;
     assert!(
         features
-            .get("f:", wanted, Json, &mut |_| true)
+            .get("f:", &wanted, Json, &mut |_| true)
             .await
             .is_ok()
     );
@@ -360,7 +360,7 @@ async fn many_keys_are_read_in_steps_until_their_values_do_not_fit() {
     let wanted: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
     let mut seen = Vec::new();
     let read = features
-        .get("f:", wanted, Json, &mut |bytes| {
+        .get("f:", &wanted, Json, &mut |bytes| {
             seen.push(bytes);
             true
         })
@@ -368,7 +368,7 @@ async fn many_keys_are_read_in_steps_until_their_values_do_not_fit() {
     assert_eq!(read.unwrap().len(), 1000);
     assert_eq!(seen, [7 * Steps::FIRST, 7000]);
     let read = features
-        .get("f:", wanted, Json, &mut |bytes| bytes < 100)
+        .get("f:", &wanted, Json, &mut |bytes| bytes < 100)
         .await;
     assert_eq!(read.unwrap_err(), FeatureError::TooLarge);
     let asked: Vec<usize> = store.asked.lock().unwrap().iter().map(Vec::len).collect();
