@@ -424,16 +424,20 @@ async fn a_model_named_as_a_path_is_reached_by_the_open_inference_protocol() {
 async fn overload_is_a_429_for_hugging_faces_clients_and_a_503_for_others() {
     let app = AppRoot::new();
     app.link_model("tiny", &tiny());
-    let host = in_process::start(&app, [("SCORE_TIMEOUT", "1ms")]).await;
-    // More than can be done in that time.
-    let texts: Vec<String> = (0..1000).map(|n| format!("text {n}")).collect();
+    let host = in_process::start(&app, [("SCORE_TIMEOUT", "300ms")]).await;
+    // More than can be done in that time, though the body arrives well within it.
+    let words = "long ".repeat(100);
+    let many = |from: usize| -> Vec<String> {
+        let numbers = from..from + 2000;
+        numbers.map(|n| format!("text {n} {words}")).collect()
+    };
+    let texts = many(0);
     let openai = json!({ "input": texts }).to_string();
     let answer = post(&host, "v1/embeddings", &openai).await;
     let answer = answer.expect_status(503);
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(answer.at("/error/type"), "server_error");
-    let texts: Vec<String> = (1000..2000).map(|n| format!("text {n}")).collect();
-    let body = json!({ "inputs": texts }).to_string();
+    let body = json!({ "inputs": many(2000) }).to_string();
     let answer = post(&host, "embed", &body).await.expect_status(429);
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(answer.at("/error_type"), "Overloaded");

@@ -86,8 +86,6 @@ pub struct Served<'a> {
     pub metadata: &'a ModelMetadata,
     /// When it was loaded, in seconds since 1970.
     pub since: u64,
-    /// How many texts a request may bring.
-    pub max_texts: usize,
 }
 
 impl Tell {

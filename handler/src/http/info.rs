@@ -51,7 +51,7 @@ pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
         }
         Route::Text(target) => {
             let models = models.when_loaded().await?;
-            texts::tell(&models, target, app.admission.scoring.limits)?
+            texts::tell(&models, target)?
         }
         // They have ways of their own.
         Route::Score(_) | Route::Metrics => return Err(Problem::internal()),
