@@ -64,7 +64,7 @@ pub enum FeatureError {
     /// The store does not answer, or refuses; its log has the reason.
     #[error("features cannot be read at present; try again shortly")]
     Unavailable,
-    /// The values are larger than whoever asked takes them.
+    /// The values are larger than the caller takes them.
     #[error("the features of these keys are too large together")]
     TooLarge,
     /// Too many look-ups are in work.

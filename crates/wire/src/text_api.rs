@@ -73,7 +73,7 @@ pub struct Tell {
 pub enum About {
     /// All that serve.
     All,
-    /// The one that the path names, whatever it takes.
+    /// The one that the path names, of any kind.
     Any,
     /// One that takes texts: the one that the path names, or the usual one.
     Texts,
