@@ -131,11 +131,9 @@ impl Tokenizer {
             bytes.and_then(|(from, to)| text.get(*from..*to))
         };
         let ids = encoding.get_ids().iter().zip(encoding.get_tokens());
-        let where_from = encoding
-            .get_offsets()
-            .iter()
-            .zip(encoding.get_special_tokens_mask());
-        let token = |((id, name), (at, mask)): ((&u32, &String), (&(usize, usize), &u32))| {
+        let offsets = encoding.get_offsets().iter();
+        let masks = encoding.get_special_tokens_mask().iter();
+        let tokens = ids.zip(offsets).zip(masks).map(|(((id, name), at), mask)| {
             let special = *mask == 1;
             Token {
                 id: *id,
@@ -147,8 +145,8 @@ impl Tokenizer {
                 },
                 name: name.clone(),
             }
-        };
-        Ok(ids.zip(where_from).map(token).collect())
+        });
+        Ok(tokens.collect())
     }
 
     /// The text of these ids, with or without special tokens.
