@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run run-text build build-portable runtime page test test-load test-page abuse abuse-short abuse-memory test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-text bench-guard bench-micro lint clean
+.PHONY: help run run-text build build-portable runtime page test test-load test-page abuse abuse-short abuse-memory fuzz test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-text bench-guard bench-micro lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ abuse-short: build ## the same without the attacks that take long, as in CI
 
 abuse-memory: build ## compare the memory formula of docs/settings.md with measured peaks for three settings
 	@python3 tests/abuse/abuse.py --formula
+
+fuzz: ## run every fuzz target for FUZZ_SECONDS (30); needs no nightly compiler
+	@scripts/fuzz.sh
 
 test-clients: ## embed texts with the client libraries that people use, from PyPI and npm
 	@scripts/test-clients.sh

@@ -23,6 +23,8 @@ mod batch;
 pub mod bench;
 mod cache;
 mod cost;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod entry_points;
 mod error;
 mod features;
 mod histogram;
@@ -58,3 +60,7 @@ pub use tensor::{
     ElementType, NamedTensor, Shape, ShapeMismatch, Tensor, TensorData, element_count,
 };
 pub use text::{EMBEDDING, TEXT, TOKENS, TRUNCATED, TextMetadata, TextOptions, Truncate, finished};
+
+#[cfg(test)]
+#[path = "../../fuzz/bounded.rs"]
+mod bounded;

@@ -128,6 +128,21 @@ def test_names_of_the_standalone_manifests_fit_together():
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
 
 
+@pytest.mark.parametrize("manifests", [HOST, STANDALONE], ids=["host", "standalone"])
+def test_pods_have_no_more_rights_than_they_need(manifests):
+    pod = one("Deployment", manifests)["spec"]["template"]["spec"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        rights = container["securityContext"]
+        assert rights["allowPrivilegeEscalation"] is False and not rights.get("privileged")
+        assert rights["capabilities"]["drop"] == ["ALL"]
+        low = any(port["containerPort"] < 1024 for port in container["ports"])
+        assert rights["capabilities"].get("add", []) == (["NET_BIND_SERVICE"] if low else [])
+    if manifests is STANDALONE:
+        assert pod["securityContext"]["runAsNonRoot"] is True and pod["automountServiceAccountToken"] is False
+        assert rights["readOnlyRootFilesystem"] is True
+
+
 def test_secrets_of_the_readme_are_those_of_the_deployment():
     made = set(re.findall(r"create secret generic ([\w-]+)", (FOLDER / "README.md").read_text()))
     asked = re.findall(r"(?:secretName|secretKeyRef:\s+name): ([\w-]+)", (FOLDER / "deployment.yaml").read_text())

@@ -6,6 +6,8 @@ mod connection_string;
 mod credentials;
 mod endpoint;
 mod entries;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod entry_points;
 mod explain;
 mod logins;
 mod node;
@@ -156,3 +158,7 @@ impl Store for RedisStore {
 fn not_connected() -> StoreError {
     StoreError::Unreachable("not connected".to_owned())
 }
+
+#[cfg(test)]
+#[path = "../../../fuzz/bounded.rs"]
+mod bounded;

@@ -91,6 +91,13 @@ impl Dense {
             )
         })?;
         digest.update(blake3::hash(&bytes).as_bytes());
+        // What the config adds to the weights: with another activation they give other vectors.
+        let rest = [
+            activation as u8,
+            config.use_residual.into(),
+            config.bias.into(),
+        ];
+        digest.update(&rest);
         let tensors = SafeTensors::deserialize(&bytes);
         let tensors =
             tensors.map_err(|error| wrong(&file, format!("no safetensors file: {error:?}")))?;

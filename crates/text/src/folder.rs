@@ -80,6 +80,33 @@ mod tests {
     }
 
     #[test]
+    fn folders_need_no_file_that_says_nothing_new() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("tiny");
+        copy(Path::new(TINY), &folder);
+        let read = || {
+            let place = ModelPlace::of_folder(&folder).unwrap();
+            TextFolder::read(&ModelFolder::read(&place).unwrap()).map(|read| read.settings)
+        };
+        let first = read().unwrap().stored;
+        // Newer exports lack these two.
+        fs::remove_file(folder.join("config.json")).unwrap();
+        fs::remove_file(folder.join("tokenizer_config.json")).unwrap();
+        assert_eq!(read().unwrap().stored, first);
+        let write = |text: &str| fs::write(folder.join("config.json"), text).unwrap();
+        // Models with rotary positions name their sizes otherwise; the padding may be null, and ids may be lists.
+        write(
+            r#"{"architectures":["NomicBertModel"],"n_positions":8,"n_embd":8,"rotary_emb_base":1000,"pad_token_id":null,"eos_token_id":[1,2]}"#,
+        );
+        assert_eq!(read().unwrap().stored, first);
+        write(r#"{"max_position_embeddings":16}"#);
+        assert_eq!(read().unwrap().stored.max_tokens, 16);
+        write(r#"{"max_position_embeddings":Infinity}"#);
+        let message = read().unwrap_err().to_string();
+        assert!(message.contains("config.json: expected value"), "{message}");
+    }
+
+    #[test]
     fn the_digest_covers_what_shapes_a_vector_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("tiny");
@@ -116,5 +143,38 @@ mod tests {
         let tokenizer = fs::read_to_string(folder.join("tokenizer.json")).unwrap();
         write("tokenizer.json", &format!("{tokenizer} "));
         assert_ne!(digest(), first);
+    }
+
+    #[test]
+    fn the_digest_covers_what_a_dense_module_does_with_its_weights() {
+        let root = tempfile::tempdir().unwrap();
+        let weights = [0, 0, 128, 63].repeat(6);
+        let bias =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2], &weights[..8]);
+        let weight = safetensors::tensor::TensorView::new(
+            safetensors::Dtype::F32,
+            vec![2, 2],
+            &weights[8..],
+        );
+        let tensors = [
+            ("linear.bias", bias.unwrap()),
+            ("linear.weight", weight.unwrap()),
+        ];
+        let file = safetensors::serialize(tensors, None).unwrap();
+        fs::write(root.path().join("model.safetensors"), file).unwrap();
+        let digests = [("Tanh", true, false), ("Identity", true, false), ("Tanh", false, false), ("Tanh", true, true)]
+            .map(|(activation, bias, residual)| {
+                let config = format!(
+                    "{{\"in_features\": 2, \"out_features\": 2, \"bias\": {bias}, \"use_residual\": {residual}, \
+                     \"activation_function\": \"torch.nn.modules.activation.{activation}\"}}"
+                );
+                fs::write(root.path().join("config.json"), config).unwrap();
+                let mut digest = blake3::Hasher::new();
+                Dense::read(root.path(), &mut digest).unwrap();
+                digest.finalize()
+            });
+        for (one, digest) in digests.iter().enumerate() {
+            assert!(!digests[..one].contains(digest), "{one}");
+        }
     }
 }

@@ -10,6 +10,8 @@
 mod company;
 mod config;
 mod dense;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod entry_points;
 mod folder;
 mod graph;
 mod load;
@@ -24,3 +26,7 @@ pub use options::StoredAs;
 pub use pooling::Pooling;
 pub use settings::Stored;
 pub use tokenizer::Tokenizer;
+
+#[cfg(test)]
+#[path = "../../../fuzz/bounded.rs"]
+mod bounded;

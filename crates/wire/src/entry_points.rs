@@ -87,6 +87,16 @@ pub fn stored(data: &[u8]) {
     }
 }
 
+/// A request of each API of texts.
+pub fn texts(data: &[u8]) {
+    for route in crate::text_api::TEXT_APIS.iter().flat_map(|api| api.routes) {
+        if let crate::text_api::Operation::Embed(embed) = &route.operation {
+            // A request that is refused is as good as one that is read here.
+            drop((embed.read)(data, LIMITS));
+        }
+    }
+}
+
 /// The header `Accept`.
 pub fn accept(data: &[u8]) {
     let text = String::from_utf8_lossy(data);

@@ -214,6 +214,9 @@ fn unwritten(error: &serde_json::Error) -> ScoreError {
 }
 
 #[cfg(test)]
+#[path = "../../../fuzz/bounded.rs"]
+mod bounded;
+#[cfg(test)]
 mod bounded_fuzz;
 #[cfg(test)]
 mod client_tests;

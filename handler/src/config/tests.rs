@@ -157,6 +157,7 @@ fn every_setting_of_its_own_is_read_from_the_variables_that_its_row_names() {
     let read_here = [
         table::MODELS,
         table::LISTENING,
+        table::CALLERS,
         table::LIMITS,
         table::MESSAGES,
         table::CACHE,
@@ -195,6 +196,32 @@ fn spaces_and_line_ends_around_a_value_are_no_part_of_it() {
 fn a_long_value_is_quoted_in_part() {
     let mistakes = read(&[("SCORE_TIMEOUT", &"ä".repeat(1000))]).unwrap_err();
     assert!(mistakes[0].contains(&format!("\"{}\"...", "ä".repeat(200))));
+}
+
+#[test]
+fn a_server_that_anyone_may_ask_is_a_remark() {
+    let remarks = |variables: &[(&str, &str)]| read(variables).unwrap().remarks.join("\n");
+    let open = ("SCORE_BIND", "0.0.0.0");
+    let long = ("SCORE_API_KEYS", "a-key-of-sixteen+");
+    for (variables, told) in [
+        (&[open][..], "asks for no key"),
+        (&[("SCORE_BIND", "::")], "asks for no key"),
+        (&[open, long], ""),
+        (&[open, ("SCORE_ALLOW_ANONYMOUS", "On")], ""),
+        (&[("SCORE_BIND", "127.0.0.2")], ""),
+        (&[], ""),
+        (&[("SCORE_API_KEYS", "short")], "fewer than 16 characters"),
+    ] {
+        let found = remarks(variables);
+        assert_eq!(found.is_empty(), told.is_empty(), "{variables:?}: {found}");
+        assert!(found.contains(told), "{variables:?}: {found}");
+    }
+    let hosted = ("FUNCTIONS_CUSTOMHANDLER_PORT", "4711");
+    let found = remarks(&[hosted, open, ("SCORE_CORS_ORIGINS", "*")]);
+    assert!(
+        found.starts_with("SCORE_CORS_ORIGINS has no effect"),
+        "{found}"
+    );
 }
 
 #[test]

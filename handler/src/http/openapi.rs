@@ -43,12 +43,16 @@ fn document(models: &Models) -> Value {
             ),
         },
         "servers": [{ "url": "/" }],
-        "security": [{}, { "functionKey": [] }, { "functionCode": [] }],
+        "security": [
+            {}, { "functionKey": [] }, { "functionCode": [] }, { "bearer": [] }, { "apiKey": [] },
+        ],
         "paths": paths::paths(models, &loaded),
         "components": {
             "securitySchemes": {
                 "functionKey": { "type": "apiKey", "in": "header", "name": "x-functions-key" },
                 "functionCode": { "type": "apiKey", "in": "query", "name": "code" },
+                "bearer": { "type": "http", "scheme": "bearer" },
+                "apiKey": { "type": "apiKey", "in": "header", "name": "api-key" },
             },
             "parameters": parameters(),
             "requestBodies": of_models(&loaded, |metadata| vec![

@@ -2,6 +2,7 @@
 
 use score::Scorer;
 use warp::http::Method;
+use wire::dialect::Dialect;
 use wire::error_form::{self, ErrorForm};
 use wire::text_api::{TextApi, TextRoute};
 
@@ -150,10 +151,12 @@ impl Paths {
             return call.api.errors;
         }
         match rest.segments[..] {
-            ["v2", ..] => &error_form::TEXT,
             // The prefix of functions, too.
             ["api", ..] if rest.at_root => &error_form::OWN,
-            [first, ..] => TextApi::errors_below(first).unwrap_or(&error_form::OWN),
+            [first, ..] => {
+                let own = Dialect::errors_below(first).or_else(|| TextApi::errors_below(first));
+                own.unwrap_or(&error_form::OWN)
+            }
             [] => &error_form::OWN,
         }
     }

@@ -23,7 +23,7 @@ pub(crate) use key::{KeyMaker, UnitKey};
 use local::LocalTier;
 pub use namespace::{ModelTag, ModelTagError, Namespace, NamespaceError};
 use remote::Remote;
-#[cfg(any(test, feature = "bench"))]
+#[cfg(any(test, feature = "bench", feature = "fuzz"))]
 pub(crate) use seal::Seal;
 pub use seal::{EntrySecret, EntrySecretError};
 use single_flight::Flights;

@@ -10,7 +10,7 @@ use super::onnx_file::OnnxFile;
 use super::options_file::read_options;
 use super::preprocessor::FILE as PREPROCESSOR;
 use super::settled::Stamps;
-use super::text_folder::{is_text, may_describe_texts};
+use super::text_folder::{is_text, may_describe_texts, text_files};
 use crate::error::LoadError;
 
 /// What `model.toml` is called.
@@ -116,12 +116,14 @@ impl Parts {
 
     /// All files of the model: `below` is the place of the folder in a copy of the model.
     pub(super) fn list(&self, below: &Path) -> Result<ModelFiles, String> {
+        let root = self.folder.canonicalize();
+        let mut names = self.names.clone();
+        if self.is_text {
+            names.extend(text_files(&self.folder));
+        }
         let mut list = Listing {
-            root: self
-                .folder
-                .canonicalize()
-                .map_err(|error| error.to_string())?,
-            names: self.names.clone(),
+            root: root.map_err(|error| error.to_string())?,
+            names,
             only: self.is_text.then_some(may_describe_texts),
             left_out: Vec::new(),
         };
@@ -232,3 +234,6 @@ pub(super) fn is_hidden(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
     name.as_encoded_bytes().starts_with(b".")
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 mod character;
 mod contract;
 mod declared;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod entry_points;
 mod external_data;
 mod file_buf;
 mod files;

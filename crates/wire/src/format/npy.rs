@@ -1,5 +1,7 @@
 //! numpy's file format, in and out: `application/x-npy`.
 
+use std::io::ErrorKind;
+
 use half::f16;
 use npyz::{NpyFile, Order, WriterBuilder};
 use score::{
@@ -56,7 +58,8 @@ pub(crate) fn read(
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let wrong = |message: String| ScoreError::invalid(TARGET, message);
     let spec = only_input(signature)?;
-    check_header(body).map_err(|reason| wrong(format!("not an npy file: {reason}")))?;
+    let start = check_header(body);
+    let start = start.map_err(|reason| wrong(format!("not an npy file: {reason}")))?;
     let file = NpyFile::new(body).map_err(|error| {
         let reason: String = error.to_string().chars().take(200).collect();
         wrong(format!("not an npy file: {reason}"))
@@ -75,12 +78,25 @@ pub(crate) fn read(
     }
     let fortran = file.order() == Order::Fortran && shape.len() > 1;
     // The types must be the same: narrowing numbers here would change them silently.
-    let data = elements(file, spec.element_type).map_err(|_| {
-        wrong(format!(
-            "input {:?}: expected {spec}, got an array of dtype {dtype}",
-            spec.name
-        ))
+    let data = elements(file, spec.element_type).map_err(|error| {
+        wrong(match error.kind() {
+            ErrorKind::UnexpectedEof => {
+                format!("the file is cut: its header announces an array of the shape {shape:?}")
+            }
+            _ => format!(
+                "input {:?}: expected {spec}, got an array of dtype {dtype}",
+                spec.name
+            ),
+        })
     })?;
+    let bytes = data.len() * spec.element_type.size().unwrap_or_default();
+    let behind = body.len().saturating_sub(start + bytes);
+    if behind > 0 {
+        return Err(wrong(format!(
+            "expected the end of the file behind its array of the shape {shape:?}, found {behind} more bytes; send one array \
+             in each body"
+        )));
+    }
     let data = if fortran {
         row_major(&shape, &data)
     } else {
@@ -96,8 +112,8 @@ pub(crate) fn read(
 const MAX_HEADER_BYTES: usize = 10_000;
 
 /// A header is a Python dictionary, and the library's parser takes exponential time over nested lists and dictionaries.
-/// That of an array of plain numbers has neither.
-fn check_header(body: &[u8]) -> Result<(), &'static str> {
+/// That of an array of plain numbers has neither. Returns where the array begins.
+fn check_header(body: &[u8]) -> Result<usize, &'static str> {
     const TOO_SHORT: &str = "it ends in its header";
     let version = *body.get(6).ok_or(TOO_SHORT)?;
     let (length, start) = match (version, body.get(8..12)) {
@@ -122,7 +138,8 @@ fn check_header(body: &[u8]) -> Result<(), &'static str> {
     });
     let mut lengths = lengths.map(|length| length.map(|n| n.max(1)));
     let product = lengths.try_fold(1u64, |all, length| all.checked_mul(length?));
-    product.map(|_| ()).ok_or("its shape is too large")
+    let product = product.ok_or("its shape is too large");
+    product.map(|_| start + length)
 }
 
 fn elements(file: NpyFile<&[u8]>, ty: ElementType) -> std::io::Result<TensorData> {
@@ -331,7 +348,24 @@ mod tests {
         };
         assert!(refused(&body).contains("<f8"), "{}", refused(&body));
         assert!(refused(b"\x93NUMPY rubbish").contains("not an npy file"));
-        let short = write(&Tensor::new(vec![1, 3], TensorData::Float32(vec![1.0; 3])).unwrap());
-        assert!(!refused(&short.unwrap()[..130]).is_empty());
+    }
+
+    /// Two arrays that `numpy.save` wrote into one file, a line feed at its end, and a download that was cut.
+    #[test]
+    fn a_file_that_is_longer_or_shorter_than_its_array_is_refused() {
+        let tensor = Tensor::new(vec![1, 3], TensorData::Float32(vec![1.0; 3])).unwrap();
+        let file = write(&tensor).unwrap();
+        let signature = signature(ElementType::Float32);
+        assert!(read(&file, &signature, None).is_ok());
+        let refused = |body: &[u8]| read(body, &signature, None).unwrap_err().to_string();
+        let twice = refused(&[&*file, &*file].concat());
+        let expected = format!("found {} more bytes; send one array", file.len());
+        assert!(twice.contains(&expected), "{twice}");
+        assert!(refused(&[&*file, b"\n"].concat()).contains("found 1 more bytes"));
+        for length in file.len() - 12..file.len() {
+            let cut = refused(&file[..length]);
+            assert!(cut.contains("the file is cut"), "{length}: {cut}");
+        }
+        assert!(read(&[], &signature, None).is_err());
     }
 }

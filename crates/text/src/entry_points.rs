@@ -1,0 +1,106 @@
+//! Every way into this crate for the bytes of files: what the fuzz targets and the bounded run of `cargo test` call. None of
+//! them may panic on any bytes, but for the tokenizers' own library, whose panics end one load or one request.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use score::{TextOptions, Truncate};
+
+use crate::config::{
+    Module, PromptConfig, SentenceConfig, TokenizerConfig, TransformerConfig, read_pooling,
+};
+use crate::dense::Dense;
+use crate::settings::{Modules, Stored};
+use crate::{StoredAs, Tokenizer};
+
+/// `tokenizer.json`, and a few texts.
+pub fn tokenizer(data: &[u8]) {
+    let settings = Stored {
+        pooling: None,
+        pooling_is_set: false,
+        include_prompt: false,
+        prompt: "query: ".to_owned(),
+        max_tokens: 8,
+        max_chars: 64,
+        truncate: Truncate::Right,
+        lower_case: false,
+        store: StoredAs::Float32,
+    };
+    let read = catch_unwind(|| Tokenizer::new(data, &settings));
+    let Ok(Ok(tokenizer)) = read else {
+        return;
+    };
+    tokenizer.highest_id();
+    tokenizer.id_of("[PAD]");
+    for text in [
+        "",
+        "a",
+        "The quick brown fox, 1999!",
+        "e\u{301}\u{1f600}\0",
+        &"ab ".repeat(99),
+    ] {
+        for truncate in [None, Some(Truncate::Left), Some(Truncate::Refuse)] {
+            let options = TextOptions {
+                truncate,
+                ..TextOptions::default()
+            };
+            let read = catch_unwind(AssertUnwindSafe(|| tokenizer.tokenize(text, &options)));
+            if let Ok(Ok(tokenized)) = read {
+                assert!(tokenized.ids.len() <= settings.max_tokens);
+            }
+        }
+    }
+}
+
+/// Each of the other files beside a text model, in `folder`.
+pub fn configs(folder: &Path, data: &[u8]) {
+    const NAMES: [&str; 7] = [
+        "config.json",
+        "tokenizer_config.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
+        "1_Pooling/config.json",
+        "model.safetensors",
+    ];
+    for name in NAMES {
+        let file = folder.join(name);
+        let made = file.parent().map_or(Ok(()), fs::create_dir_all);
+        if made.and_then(|()| fs::write(file, data)).is_err() {
+            return;
+        }
+    }
+    // What is wrong with a file is an error, and errors are as good as configs here.
+    drop(TransformerConfig::read(folder));
+    drop(TokenizerConfig::read(folder));
+    drop(Module::read_all(folder));
+    drop(SentenceConfig::read(folder));
+    drop(PromptConfig::read(folder));
+    drop(read_pooling(&folder.join("1_Pooling")));
+    if let Ok(modules) = Modules::read(folder) {
+        assert!(modules.dense.iter().all(|dense| dense.starts_with(folder)));
+    }
+    drop(Dense::read(folder, &mut blake3::Hasher::new()));
+    let config = r#"{"in_features": 2, "out_features": 2, "bias": true, "activation_function": "torch.nn.Tanh"}"#;
+    if fs::write(folder.join("config.json"), config).is_ok() {
+        drop(Dense::read(folder, &mut blake3::Hasher::new()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounded::run;
+
+    #[test]
+    fn no_tokenizer_is_more_than_the_reader_expects() {
+        run("tokenizer", tokenizer);
+    }
+
+    #[test]
+    fn no_config_is_more_than_the_readers_expect() {
+        let folder = tempfile::tempdir().unwrap();
+        run("configs", |data| configs(folder.path(), data));
+    }
+}
