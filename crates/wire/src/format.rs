@@ -21,6 +21,9 @@ pub(crate) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 /// The first bytes of compound files, and so of .xls files.
 pub(crate) const XLS_MAGIC: &[u8] = b"\xd0\xcf\x11\xe0";
 
+/// Reads a body of one format.
+pub(crate) type Reader = fn(&Contents<'_>) -> Result<Read, PayloadError>;
+
 /// One format: how it is told from others, read, answered and described.
 pub struct Format {
     /// What a body of it is, for the documentation, in Markdown.
