@@ -54,9 +54,6 @@ pub struct Format {
     pub sample: Option<&'static str>,
 }
 
-/// Reads a body of one format.
-type Reader = fn(&Contents<'_>) -> Result<Read, PayloadError>;
-
 /// What bounds the memory that the elements of a body take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Elements {
