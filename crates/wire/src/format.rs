@@ -8,6 +8,8 @@ pub(crate) mod image;
 pub(crate) mod npy;
 pub(crate) mod raw;
 
+use std::borrow::Cow;
+
 use score::{
     ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError, quoted,
 };
@@ -142,7 +144,7 @@ impl Format {
         }
         let text = essence.ends_with("json")
             || matches!(
-                essence.as_str(),
+                &*essence,
                 "text/plain" | "application/x-www-form-urlencoded"
             );
         let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
@@ -198,9 +200,12 @@ pub(crate) fn accepted_writing(accept: &str) -> Option<&'static Writing> {
 }
 
 /// A content type in lower case, without its parameters.
-pub(crate) fn essence(content_type: &str) -> String {
-    let essence = content_type.split(';').next().unwrap_or_default();
-    essence.trim().to_ascii_lowercase()
+pub(crate) fn essence(content_type: &str) -> Cow<'_, str> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    match essence.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(essence.to_ascii_lowercase()),
+        false => Cow::Borrowed(essence),
+    }
 }
 
 /// The content types that are read, for an error text.

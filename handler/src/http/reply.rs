@@ -31,7 +31,7 @@ impl Reply {
     /// Text of the given content type.
     pub(super) fn typed(body: impl Into<Bytes>, content_type: &'static str) -> Self {
         // Those of an answer with scores, without growing.
-        let mut headers = HeaderMap::with_capacity(6);
+        let mut headers = HeaderMap::with_capacity(8);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         // Answers are one caller's own, and never what a browser makes of their first bytes.
         headers.insert(
