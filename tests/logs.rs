@@ -341,6 +341,37 @@ async fn what_is_slow_is_told_with_its_steps() {
     );
 }
 
+#[test]
+fn no_name_begins_a_line_or_steers_a_terminal() {
+    let app = AppRoot::with_sample();
+    let name = "odd\n2026 ERROR made up\u{1b}[2J\u{9b}31m";
+    std::fs::create_dir(app.path().join(name)).unwrap();
+    let open = r#"{"bindings": [
+        {"type": "httpTrigger", "direction": "in", "name": "req", "authLevel": "anonymous", "route": "score/{*path}"},
+        {"type": "http", "direction": "out", "name": "res"}]}"#;
+    std::fs::write(app.path().join(name).join("function.json"), open).unwrap();
+    for format in ["text", "json"] {
+        let mut handler = Command::new(app.path().join("bin/handler"));
+        handler
+            .current_dir(app.path())
+            .env_clear()
+            .env("SCORE_LOG", format);
+        let output = handler
+            .env("SCORE_PORT", port::free().to_string())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        let lines: Vec<&str> = said
+            .lines()
+            .filter(|line| line.contains("made up"))
+            .collect();
+        assert_eq!(lines.len(), 1, "{said}");
+        assert!(lines[0].contains(r"odd\n2026 ERROR made up"), "{said}");
+        assert!(!said.contains('\u{1b}') && !said.contains('\u{9b}'));
+    }
+}
+
 /// The metric of that name.
 async fn metric(client: &Client, name: &str) -> u64 {
     let head = b"GET /api/score/metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec();

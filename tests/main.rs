@@ -28,6 +28,7 @@ mod cache_policy;
 mod cache_secret;
 mod check_elf;
 mod cluster;
+mod connections;
 mod deployment;
 mod entra;
 mod feature_hashes;

@@ -68,13 +68,17 @@ async fn post(
     host.http("POST", path, &headers, body).await
 }
 
-/// Bodies with long texts in every place that an error may name, each for a path.
-fn bodies() -> Vec<(&'static str, Value)> {
-    let q = long();
-    let many: Vec<String> = (0..500)
+/// Many long names.
+fn many() -> Vec<String> {
+    (0..500)
         .map(|n| format!("q{n}{}", "q".repeat(300)))
-        .collect();
-    let deep = json!([[[[[[1]]]]]]);
+        .collect()
+}
+
+/// Bodies of Azure ML and MLflow with long texts in every place that an error may name, each for a path.
+fn tables() -> Vec<(&'static str, Value)> {
+    let q = long();
+    let many = many();
     vec![
         ("", json!({ q.as_str(): [[1, 2, 3]] })),
         ("", json!({ "data": [[q, 2, 3]] })),
@@ -125,13 +129,21 @@ fn bodies() -> Vec<(&'static str, Value)> {
             "",
             json!({ "inputs": [[1, 2, 3]], "params": { "method": q } }),
         ),
+    ]
+}
+
+/// The same for TensorFlow Serving, keys, other models and texts.
+fn others() -> Vec<(&'static str, Value)> {
+    let q = long();
+    let many = many();
+    vec![
         ("", json!({ "instances": [{ q.as_str(): 1 }] })),
         ("", json!({ "instances": [[1, 2, { "b64": q }]] })),
         ("", json!({ "instances": [[1, 2, 3]], "signature_name": q })),
         ("", json!({ "keys": [q] })),
         ("", json!({ "keys": many })),
         ("", json!({ "keys": { q.as_str(): 1 } })),
-        ("", json!({ "data": deep })),
+        ("", json!({ "data": [[[[[[1]]]]]] })),
         ("", json!([q])),
         ("", json!(q)),
         ("", json!({ "a": q, "b": q })),
@@ -159,6 +171,14 @@ fn bodies() -> Vec<(&'static str, Value)> {
             "/v1/embeddings",
             json!({ "input": { q.as_str(): 1 }, "model": "tiny" }),
         ),
+    ]
+}
+
+/// The same for the Open Inference Protocol.
+fn protocol() -> Vec<(&'static str, Value)> {
+    let q = long();
+    let many = many();
+    vec![
         (
             "/v2/models/affine/infer",
             json!({ "inputs": [{ "name": q, "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3] }] }),
@@ -206,7 +226,7 @@ fn bodies() -> Vec<(&'static str, Value)> {
 async fn errors_quote_the_start_of_what_a_body_says() {
     let host = host().await;
     let mut wrong = Vec::new();
-    for (path, body) in bodies() {
+    for (path, body) in [tables(), others(), protocol()].concat() {
         let answer = post(
             &host,
             &format!("/api/score{path}"),

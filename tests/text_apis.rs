@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -400,4 +401,44 @@ async fn without_a_host_the_paths_are_at_the_root_too() {
     }
     send("GET", "/v1/models").await.expect_status(200);
     send("POST", "/tiny").await.expect_status(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_named_as_a_path_is_reached_by_the_open_inference_protocol() {
+    let app = AppRoot::new();
+    app.link_model("embed", &tiny());
+    let host = FunctionsHost::start(&app, []).await;
+    let limit = Duration::from_secs(20);
+    host.wait_for_log("the model's name is a path of its own", limit)
+        .await;
+    let body =
+        json!({ "inputs": [{ "name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"] }] });
+    let answer = post(&host, "v2/models/embed/infer", body.to_string()).await;
+    answer.expect_status(200);
+    let body = json!({ "inputs": "a" }).to_string();
+    post(&host, "embed", &body).await.expect_status(200);
+    post(&host, "embed/embed", &body).await.expect_status(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overload_is_a_429_for_hugging_faces_clients_and_a_503_for_others() {
+    let app = AppRoot::new();
+    app.link_model("tiny", &tiny());
+    let host = in_process::start(&app, [("SCORE_TIMEOUT", "300ms")]).await;
+    // More than can be done in that time, though the body arrives well within it.
+    let words = "long ".repeat(100);
+    let many = |from: usize| -> Vec<String> {
+        let numbers = from..from + 2000;
+        numbers.map(|n| format!("text {n} {words}")).collect()
+    };
+    let texts = many(0);
+    let openai = json!({ "input": texts }).to_string();
+    let answer = post(&host, "v1/embeddings", &openai).await;
+    let answer = answer.expect_status(503);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(answer.at("/error/type"), "server_error");
+    let body = json!({ "inputs": many(2000) }).to_string();
+    let answer = post(&host, "embed", &body).await.expect_status(429);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(answer.at("/error_type"), "Overloaded");
 }

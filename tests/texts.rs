@@ -288,13 +288,40 @@ fn check(folder: &Path) -> Result<String, String> {
 #[test]
 fn what_is_unclear_is_named_with_its_setting() {
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let cases: [(&str, Option<&str>, &str); 13] = [
+    let cases: [(&str, Option<&str>, &str); 17] = [
         (
             "tokenizer.json",
             None,
             "tokenizer.json: there is no such file",
         ),
-        ("tokenizer.json", Some("{}"), "tokenizer.json: "),
+        (
+            "tokenizer.json",
+            Some("{}"),
+            "tokenizer.json: expected a tokenizer of kind WordPiece",
+        ),
+        (
+            "tokenizer.json",
+            Some("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 17082730\n"),
+            "tokenizer.json: it is a Git LFS pointer",
+        ),
+        // Models that were saved by torch.save alone, or are a table of vectors for words.
+        (
+            "modules.json",
+            Some(r#"[{"path":"","type":"sentence_transformers.models.StaticEmbedding"}]"#),
+            "module \"StaticEmbedding\" is not known",
+        ),
+        (
+            "modules.json",
+            Some(r#"[{"path":"","type":"x.Transformer"},{"path":"9_Pooling","type":"x.Pooling"}]"#),
+            "9_Pooling/config.json: there is no such file, and modules.json names its folder",
+        ),
+        (
+            "modules.json",
+            Some(
+                r#"[{"path":"","type":"x.Transformer"},{"path":"../1_Pooling","type":"x.Pooling"}]"#,
+            ),
+            "path: expected a folder below this one",
+        ),
         ("modules.json", None, "text.pooling is needed"),
         (
             "modules.json",

@@ -15,7 +15,7 @@ from .client import ask, connect
 from .kinds import KINDS, NODE, OURS, SOUND, TALKS, Kind, handler
 from .rounds import Bench
 from .scenarios import Scenario
-from .targets import Target, judgement, judge_rounds
+from .targets import Target, judge_rounds, judgement, quotient
 
 MODELS = ROOT / "target/minilm/models"
 FOLDER = MODELS / "minilm"
@@ -202,8 +202,10 @@ def targets():
     rate = "requests_per_second"
     hit, hits = "1 text, Redis hit", "16 texts, Redis hits"
     both = (NODE, FASTAPI)
+    in_process = quotient("cpu_us", ("1 text, L1 hit", OURS, 32), (hit, NODE, 32))
     return [
         Target("CPU per request, 1 text, hit, c=32, to node", True, 0.4, to("cpu_us", hit, NODE)),
+        Target("the same with L1, as by default", True, 0.4, in_process),
         Target("req/s, 1 text, hit, c=32, to node", False, 2, to(rate, hit, NODE)),
         Target("texts/s, 16 texts, hits, c=32, to node", False, 2, to(rate, hits, NODE)),
         Target("CPU per text, 16 texts, hits, float, c=32, to fastapi", True, 0.25, to("cpu_us", f"{hits}, float", FASTAPI)),

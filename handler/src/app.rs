@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use anyhow::bail;
+use bytes::Bytes;
 use redis_store::RedisStore;
 use score::{Cache, CachePolicy, RemoteOptions, Store};
 use tokio::sync::OnceCell;
@@ -34,7 +35,7 @@ pub(crate) struct App {
     /// What calls with messages leave for later ones.
     pub(crate) events: Events,
     /// The OpenAPI document, once it has been asked for.
-    pub(crate) openapi: OnceCell<Vec<u8>>,
+    pub(crate) openapi: OnceCell<Bytes>,
 }
 
 impl App {

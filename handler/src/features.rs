@@ -2,7 +2,7 @@
 
 use score::{FeatureError, FeatureFormat, FeatureStore, ModelMetadata, NamedTensor, ScoreError};
 use tracing::{Instrument, info_span};
-use wire::{AnswerForm, Body, Decoded, HashReader, Limits, Unfit};
+use wire::{AnswerForm, Decoded, HashReader, Limits, Unfit};
 
 use crate::blocking;
 
@@ -25,8 +25,7 @@ pub(crate) enum NoRows {
     Empty(ScoreError),
 }
 
-/// The rows of a body; those it only names are fetched from the store. `take` is told how many bytes they take so far, and ends
-/// the reading by `false`.
+/// The rows under keys. `take` is told how many bytes they take so far, and ends the reading by `false`.
 ///
 /// # Errors
 /// [`NoRows`]; its texts never hold any part of a stored value.
@@ -34,17 +33,14 @@ pub(crate) async fn fetch(
     store: Option<&FeatureStore>,
     limits: Limits,
     metadata: &ModelMetadata,
-    body: Body,
+    keys: &[String],
     take: &mut Take<'_>,
 ) -> Result<Decoded, NoRows> {
-    match body {
-        Body::Rows(decoded) => Ok(decoded),
-        Body::Keys(keys) => Ok(Decoded {
-            inputs: rows(store, limits, metadata, &keys, take).await?,
-            answer: AnswerForm::of_stored_rows(),
-            by_position: false,
-        }),
-    }
+    Ok(Decoded {
+        inputs: rows(store, limits, metadata, keys, take).await?,
+        answer: AnswerForm::of_stored_rows(),
+        by_position: false,
+    })
 }
 
 async fn rows(

@@ -10,7 +10,7 @@ use score::{
 };
 use tracing::{Span, debug, error, info, info_span};
 use wire::text_api::{Embed, TextRequest};
-use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits, Watch};
+use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits, PayloadError, Watch};
 
 use crate::blocking;
 use crate::features;
@@ -114,7 +114,16 @@ pub(crate) async fn score(
 ) -> Result<Scored, Problem> {
     let metadata = scorer.metadata();
     let start = Instant::now();
-    let (body, mut held) = decode(settings.limits, decoding, scorer, call, body).await?;
+    let limits = settings.limits;
+    let at_once = decoding.read_at_once(body.bytes(), call.declared, &|body, declared, watch| {
+        decode(limits, metadata, body, declared, watch)
+    });
+    let (body, mut held) = match at_once {
+        Some(read) => read,
+        // In boxes: what only large bodies and keys need would be copied with the future of every request.
+        None => Box::pin(decode_apart(limits, decoding, scorer, call, body)).await?,
+    };
+    let body = body.map_err(|error| Problem::from_payload(error, limits.max_bytes))?;
     held.settle(scoring_bytes(body.bytes(), body.row_count(), metadata))?;
     let decode = start.elapsed();
 
@@ -123,7 +132,10 @@ pub(crate) async fn score(
         inputs,
         answer: form,
         by_position,
-    } = fetch(settings.limits, store, metadata, body, &mut held).await?;
+    } = match body {
+        Body::Rows(decoded) => decoded,
+        Body::Keys(keys) => Box::pin(fetch(limits, store, metadata, keys, &mut held)).await?,
+    };
     let fetch = form.rows_are_stored().then(|| start.elapsed());
     let request = InferenceRequest {
         inputs,
@@ -228,50 +240,56 @@ pub(crate) async fn score_as_stored(
     Ok(response)
 }
 
-/// The tensors of a body, or the keys of its rows, and the memory that reading them took.
-async fn decode(
+/// The tensors of a body, or the keys of its rows.
+fn decode(
+    limits: Limits,
+    metadata: &ModelMetadata,
+    body: &[u8],
+    declared: Declared<'_>,
+    watch: &dyn Watch,
+) -> Result<Body, PayloadError> {
+    info_span!("decode", score.bytes = body.len())
+        .in_scope(|| wire::decode_watched(body, declared, metadata, limits, watch))
+}
+
+/// The same, on a thread of its own, and the memory that it took.
+async fn decode_apart(
     limits: Limits,
     decoding: &Decoding,
     scorer: &Arc<Scorer>,
     call: Call<'_>,
     body: Given<'_>,
-) -> Result<(Body, Charge), Problem> {
+) -> Result<(Result<Body, PayloadError>, Charge), Problem> {
     let scorer = scorer.clone();
-    let span = info_span!("decode", score.bytes = body.bytes().len());
-    let read = decoding.read(body, call.declared, move |body, declared, watch| {
-        span.in_scope(|| wire::decode_watched(body, declared, scorer.metadata(), limits, watch))
-    });
-    let (body, held) = read.await?;
-    let body = body.map_err(|error| Problem::from_payload(error, limits.max_bytes))?;
-    Ok((body, held))
+    let read = move |body: &[u8], declared: Declared<'_>, watch: &dyn Watch| {
+        decode(limits, scorer.metadata(), body, declared, watch)
+    };
+    decoding.read_apart(body, call.declared, read).await
 }
 
-/// The rows of a body, from the store if it only names them, and memory for what scoring makes of those.
+/// The rows that a body only names, from the store, and memory for what scoring makes of them.
 async fn fetch(
     limits: Limits,
     store: Option<&FeatureStore>,
     metadata: &ModelMetadata,
-    body: Body,
+    keys: Vec<String>,
     held: &mut Charge,
 ) -> Result<Decoded, Problem> {
-    let by_key = matches!(body, Body::Keys(_));
     let mut refusal = None;
     let mut take = |bytes| {
         let taken = held.reach(bytes);
         taken.map_err(|problem| refusal = Some(problem)).is_ok()
     };
-    let fetched = features::fetch(store, limits, metadata, body, &mut take).await;
+    let fetched = features::fetch(store, limits, metadata, &keys, &mut take).await;
     let decoded = match (fetched, refusal) {
         (Err(_), Some(refusal)) => return Err(refusal),
         (fetched, _) => fetched?,
     };
-    if by_key {
-        held.settle(scoring_bytes(
-            decoded.bytes(),
-            decoded.row_count(),
-            metadata,
-        ))?;
-    }
+    held.settle(scoring_bytes(
+        decoded.bytes(),
+        decoded.row_count(),
+        metadata,
+    ))?;
     Ok(decoded)
 }
 

@@ -64,7 +64,7 @@ pub enum FeatureError {
     /// The store does not answer, or refuses; its log has the reason.
     #[error("features cannot be read at present; try again shortly")]
     Unavailable,
-    /// The values are larger than whoever asked takes them.
+    /// The values are larger than the caller takes them.
     #[error("the features of these keys are too large together")]
     TooLarge,
     /// Too many look-ups are in work.
@@ -346,7 +346,7 @@ struct Steps {
 
 impl Steps {
     /// Keys of the first step, where rows have few values: most requests are one step.
-    const FIRST: usize = 64;
+    const FIRST: usize = 256;
     /// Values of the first step, where rows have many: fields of hashes are short.
     const VALUES: usize = 4096;
     /// Bytes of a later step, if values are as large as before.

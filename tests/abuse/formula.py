@@ -6,10 +6,10 @@ import attacks
 import memory
 
 MIB = 1 << 20
-# What the program takes without any request, with the models of these attacks.
-BASE_MIB = 64
+# What the program, the small models of these attacks and the heaps of its threads take.
+BASE_MIB = 112
 # What the allocator keeps of memory that was given back.
-KEPT = 1.5
+KEPT = 1.4
 
 SETTINGS = {
     "small": {"SCORE_MAX_BODY_BYTES": 4 * MIB, "SCORE_MAX_WAITING_BYTES": 32 * MIB, "SCORE_L1_BYTES": 8 * MIB},

@@ -6,7 +6,7 @@ import threading
 
 import openai
 import pytest
-from langchain_openai import AzureOpenAIEmbeddings, OpenAIEmbeddings
+from langchain_openai import OpenAIEmbeddings
 
 from conftest import MODEL, REFERENCE, bits, close
 

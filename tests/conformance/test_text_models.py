@@ -82,24 +82,25 @@ TOKENIZERS = {
 }
 
 
+@pytest.mark.parametrize("end", ["right", "left"])
 @pytest.mark.parametrize("kind", TOKENIZERS)
-def test_token_ids_are_those_of_python(kind, tmp_path, say):
+def test_token_ids_are_those_of_python(kind, end, tmp_path, say):
     tokenizer = TOKENIZERS[kind]()
     file = tmp_path / "tokenizer.json"
     tokenizer.save(str(file))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.enable_truncation(MAX_TOKENS, direction=end)
     strings = odd_strings()
     lines = "".join(json.dumps(text) + "\n" for text in strings)
-    ran = subprocess.run([TOKEN_IDS, file, str(MAX_TOKENS)], input=lines.encode(), stdout=subprocess.PIPE, check=True)
+    ran = subprocess.run([TOKEN_IDS, file, str(MAX_TOKENS), end], input=lines.encode(), stdout=subprocess.PIPE, check=True)
     found = [json.loads(line) for line in ran.stdout.splitlines()]
     assert len(found) == len(strings)
     different = [
         text
         for text, ids in zip(strings, found)
-        if tokenizer.encode(text[:MAX_CHARS]).ids != ids
+        if tokenizer.encode(text[:MAX_CHARS] if end == "right" else text[-MAX_CHARS:]).ids != ids
     ]
-    say(f"{kind}: {len(strings)} strings, {len(different)} differ")
+    say(f"{kind}, cut on the {end}: {len(strings)} strings, {len(different)} differ")
     assert not different, [text[:80] for text in different[:5]]
 
 

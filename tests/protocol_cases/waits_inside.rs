@@ -79,7 +79,12 @@ async fn for_models_that_load_longer_than_a_request_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn for_room_that_other_bodies_take() {
-    let host = FunctionsHost::start(&app(&["affine"]), [("SCORE_MAX_WAITING_BYTES", "8192")]).await;
+    let settings = [
+        ("SCORE_MAX_WAITING_BYTES", "8192"),
+        // The other body may pause until the end of the test.
+        ("SCORE_BODY_TIMEOUT", "10m"),
+    ];
+    let host = FunctionsHost::start(&app(&["affine"]), settings).await;
     host.wait_for_log("model loaded", PATIENCE).await;
     let headers = [JSON, ("Host", "x"), ("Content-Length", "8000")];
     let taking = RawConnection::open(host.port()).await.unwrap();

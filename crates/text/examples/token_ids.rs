@@ -1,5 +1,5 @@
-//! Writes the token ids of texts: `token_ids TOKENIZER.json MAX_TOKENS` reads one JSON string a line from standard input
-//! and writes one JSON array a line. The conformance tests compare them with Python's.
+//! Writes the token ids of texts: `token_ids TOKENIZER.json MAX_TOKENS right|left` reads one JSON string a line from standard
+//! input, cuts longer texts at that end, and writes one JSON array a line. The conformance tests compare them with Python's.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
@@ -10,8 +10,12 @@ use text::{Stored, StoredAs, Tokenizer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [file, max_tokens] = &arguments[..] else {
-        return Err("usage: token_ids TOKENIZER.json MAX_TOKENS < TEXTS".into());
+    let [file, max_tokens, end] = &arguments[..] else {
+        return Err("usage: token_ids TOKENIZER.json MAX_TOKENS right|left < TEXTS".into());
+    };
+    let truncate = match end.as_str() {
+        "left" => Truncate::Left,
+        _ => Truncate::Right,
     };
     let max_tokens: usize = max_tokens.parse()?;
     let settings = Stored {
@@ -26,7 +30,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         store: StoredAs::Float32,
     };
     let tokenizer = Tokenizer::new(&std::fs::read(file)?, &settings)?;
-    let options = TextOptions::default();
+    let options = TextOptions {
+        prompt: None,
+        truncate: Some(truncate),
+    };
     let mut out = BufWriter::new(std::io::stdout().lock());
     for line in std::io::stdin().lines() {
         let text: String = serde_json::from_str(&line?)?;

@@ -15,12 +15,19 @@ const MAX_CONFIG_BYTES: u64 = 4 << 20;
 /// The vocabulary of a model for all languages takes 17 MB.
 const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 
+/// What Git LFS leaves of a file that it has not fetched.
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
+
 /// Reads a file of at most so many bytes; `None` if there is none.
 ///
 /// # Errors
 /// If it cannot be read or is too long.
 pub(crate) fn read_bytes(file: &Path, most: u64) -> Result<Option<Vec<u8>>, LoadError> {
     match read_small_file(file, most) {
+        Ok(content) if content.starts_with(LFS_POINTER) => {
+            let reason = "it is a Git LFS pointer, not the file itself: run `git lfs pull` in the clone it comes from";
+            Err(wrong(file, reason.to_owned()))
+        }
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(wrong(file, error.to_string())),

@@ -80,6 +80,33 @@ mod tests {
     }
 
     #[test]
+    fn folders_need_no_file_that_says_nothing_new() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("tiny");
+        copy(Path::new(TINY), &folder);
+        let read = || {
+            let place = ModelPlace::of_folder(&folder).unwrap();
+            TextFolder::read(&ModelFolder::read(&place).unwrap()).map(|read| read.settings)
+        };
+        let first = read().unwrap().stored;
+        // Newer exports lack these two.
+        fs::remove_file(folder.join("config.json")).unwrap();
+        fs::remove_file(folder.join("tokenizer_config.json")).unwrap();
+        assert_eq!(read().unwrap().stored, first);
+        let write = |text: &str| fs::write(folder.join("config.json"), text).unwrap();
+        // Models with rotary positions name their sizes otherwise; the padding may be null, and ids may be lists.
+        write(
+            r#"{"architectures":["NomicBertModel"],"n_positions":8,"n_embd":8,"rotary_emb_base":1000,"pad_token_id":null,"eos_token_id":[1,2]}"#,
+        );
+        assert_eq!(read().unwrap().stored, first);
+        write(r#"{"max_position_embeddings":16}"#);
+        assert_eq!(read().unwrap().stored.max_tokens, 16);
+        write(r#"{"max_position_embeddings":Infinity}"#);
+        let message = read().unwrap_err().to_string();
+        assert!(message.contains("config.json: expected value"), "{message}");
+    }
+
+    #[test]
     fn the_digest_covers_what_shapes_a_vector_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("tiny");

@@ -94,6 +94,11 @@ impl Graph {
         })
     }
 
+    /// Whether every text is padded to the same length, so that none gains from company.
+    pub(crate) fn is_padded(&self) -> bool {
+        self.length.is_some()
+    }
+
     /// The tensors of one run; and how many slots each text has.
     pub(crate) fn feed(&self, texts: &[&Tokenized], padding: i64) -> (Vec<Tensor>, usize) {
         let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
@@ -219,11 +224,11 @@ fn roles(signature: &ModelSignature) -> Result<(Vec<Input>, [Option<usize>; 2]),
                 inputs.push((*role, spec.element_type))
             }
             _ => {
-                let takes = signature.describe_inputs();
+                let name: String = spec.name.chars().take(100).collect();
                 return Err(format!(
                     "expected the inputs of a text model, input_ids, attention_mask, token_type_ids and position_ids as \
-                     int64 [?,?]; found {takes}; to serve these tensors as they are, set task = \"tensors\" in [text] of \
-                     model.toml"
+                     int64 [?,?]; found {name:?} {spec}; export the model for feature extraction, without a cache of keys \
+                     and values, or set task = \"tensors\" in [text] of model.toml to serve its tensors as they are"
                 ));
             }
         }

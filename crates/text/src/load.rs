@@ -134,7 +134,7 @@ impl TextFolder {
             Padding::Id(id) => *id,
             Padding::Token(token) => tokenizer.id_of(token).map_or(0, i64::from),
         };
-        let may_share = graph.takes_several && rows_may_share(&folder)?;
+        let may_share = graph.takes_several && !graph.is_padded() && rows_may_share(&folder)?;
         let company = match may_share {
             true => Company::new(settings.stored.max_tokens, settings.batch_tokens),
             false => Company::never(),

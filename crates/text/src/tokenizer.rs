@@ -24,7 +24,10 @@ impl Tokenizer {
     /// If it is no tokenizer, or the limit leaves no room for a text.
     pub fn new(file: &[u8], settings: &Stored) -> Result<Self, String> {
         let inner = tokenizers::Tokenizer::from_bytes(file);
-        let mut inner = inner.map_err(|error| in_words(&*error))?;
+        let mut inner = inner.map_err(|error| {
+            let reason = in_words(&*error);
+            format!("expected a tokenizer of kind WordPiece, BPE, Unigram or WordLevel: {reason}")
+        })?;
         inner.with_padding(None);
         let without = inner.with_truncation(None);
         without.map_err(|error| in_words(&*error))?;
@@ -131,11 +134,9 @@ impl Tokenizer {
             bytes.and_then(|(from, to)| text.get(*from..*to))
         };
         let ids = encoding.get_ids().iter().zip(encoding.get_tokens());
-        let where_from = encoding
-            .get_offsets()
-            .iter()
-            .zip(encoding.get_special_tokens_mask());
-        let token = |((id, name), (at, mask)): ((&u32, &String), (&(usize, usize), &u32))| {
+        let offsets = encoding.get_offsets().iter();
+        let masks = encoding.get_special_tokens_mask().iter();
+        let tokens = ids.zip(offsets).zip(masks).map(|(((id, name), at), mask)| {
             let special = *mask == 1;
             Token {
                 id: *id,
@@ -147,8 +148,8 @@ impl Tokenizer {
                 },
                 name: name.clone(),
             }
-        };
-        Ok(ids.zip(where_from).map(token).collect())
+        });
+        Ok(tokens.collect())
     }
 
     /// The text of these ids, with or without special tokens.
@@ -287,6 +288,34 @@ mod tests {
                 limit
             }
         );
+    }
+
+    #[test]
+    fn tokens_lie_in_the_text_by_code_points_and_ids_become_texts() {
+        let tokenizer = tokenizer(32, true);
+        let text = "k\u{e4}se \u{1f9c0} the cat";
+        let tokens = tokenizer.tokens(text, Some(""), true).unwrap();
+        let (first, last) = (&tokens[0], &tokens[tokens.len() - 1]);
+        assert!(first.special && last.special && first.text == first.name);
+        let points: Vec<char> = text.chars().collect();
+        for token in tokens.iter().filter(|token| !token.special) {
+            let part: String = points[token.at.0..token.at.1].iter().collect();
+            assert_eq!(token.text, part);
+        }
+        let cat = tokens.iter().find(|token| token.text == "cat").unwrap();
+        assert_eq!(cat.at, (11, 14));
+        let without = tokenizer.tokens(text, Some(""), false).unwrap();
+        assert_eq!(without.len(), tokens.len() - 2);
+        let prompted = tokenizer.tokens(text, None, false).unwrap();
+        assert!(prompted.len() > without.len());
+        assert_eq!(tokenizer.decode(&[cat.id], true).unwrap(), "cat");
+        let unknown = tokenizer.decode(&[cat.id, 1 << 20], true).unwrap_err();
+        assert!(
+            unknown
+                .to_string()
+                .contains("id 1048576 is not in the vocabulary")
+        );
+        assert_eq!(tokenizer.decode(&[first.id], true).unwrap(), "");
     }
 
     #[test]

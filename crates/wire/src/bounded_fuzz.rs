@@ -9,6 +9,11 @@ fn no_json_is_more_than_the_readers_expect() {
 }
 
 #[test]
+fn no_texts_are_more_than_the_readers_expect() {
+    run("texts", entry_points::texts);
+}
+
+#[test]
 fn no_body_of_another_format_is_more_than_the_readers_expect() {
     run("formats", entry_points::formats);
 }
@@ -21,9 +26,4 @@ fn no_stored_value_is_more_than_the_readers_expect() {
 #[test]
 fn no_accept_header_is_more_than_the_parser_expects() {
     run("accept", entry_points::accept);
-}
-
-#[test]
-fn no_request_of_an_api_of_texts_is_more_than_its_reader_expects() {
-    run("texts", entry_points::texts);
 }

@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 
 use crate::body::{Bounds, Encoded};
 use crate::context::Context;
+use crate::error_form::ErrorForm;
 use crate::schema::parts::Parts;
 pub(crate) use answer::Answer;
 pub use answer::{AnswerForm, response_bytes};
@@ -44,6 +45,10 @@ pub struct Dialect {
     pub sample: &'static str,
     /// The member of an answer that holds the results; `None` if they are bare or have a form of their own.
     pub under: Option<&'static str>,
+    /// The first segment of the paths of its own routes, if it has any. Bodies of every dialect are taken at every route that scores.
+    pub route: Option<&'static str>,
+    /// The form of errors at its own routes.
+    pub errors: &'static ErrorForm,
     /// Members beside [`Dialect::member`] that change how a body is read or answered.
     pub options: &'static [&'static str],
     /// Whether a body with [`Dialect::member`] is of this dialect, if several dialects have that member.
@@ -75,6 +80,13 @@ impl Dialect {
         let named = DIALECTS.iter().filter(|dialect| dialect.member == member);
         let mut named = named.copied();
         named.find(|dialect| (dialect.recognises)(value, members))
+    }
+
+    /// The form of errors at the own routes of a dialect, whose first segment this is; `None` if no dialect has such routes.
+    pub fn errors_below(first: &str) -> Option<&'static ErrorForm> {
+        let mut own = DIALECTS.iter();
+        let own = own.find(|dialect| dialect.route == Some(first));
+        own.map(|dialect| dialect.errors)
     }
 
     /// Its row in the documentation's table of dialects.

@@ -8,6 +8,8 @@ pub(crate) mod image;
 pub(crate) mod npy;
 pub(crate) mod raw;
 
+use std::borrow::Cow;
+
 use score::{
     ElementType, InferenceResponse, ModelMetadata, ModelSignature, NamedTensor, ScoreError, quoted,
 };
@@ -20,6 +22,9 @@ pub(crate) const NPY_MAGIC: &[u8] = b"\x93NUMPY";
 pub(crate) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 /// The first bytes of compound files, and so of .xls files.
 pub(crate) const XLS_MAGIC: &[u8] = b"\xd0\xcf\x11\xe0";
+
+/// Reads a body of one format.
+pub(crate) type Reader = fn(&Contents<'_>) -> Result<Read, PayloadError>;
 
 /// One format: how it is told from others, read, answered and described.
 pub struct Format {
@@ -42,7 +47,7 @@ pub struct Format {
     /// Whether a body is of this format, also if its sender declares another type; that type in lower case is the second value.
     pub(crate) recognises: fn(&[u8], &str) -> bool,
     /// Reads the body. `None` for a coding, which [`gzip::unpack`] takes off before.
-    pub(crate) read: Option<fn(&Contents<'_>) -> Result<Read, PayloadError>>,
+    pub(crate) read: Option<Reader>,
     /// How results are answered in this format, where `Accept` asks for it.
     pub(crate) writing: Option<Writing>,
     /// What a body is for a model, for the OpenAPI document. `None` for models that take none of this format.
@@ -139,7 +144,7 @@ impl Format {
         }
         let text = essence.ends_with("json")
             || matches!(
-                essence.as_str(),
+                &*essence,
                 "text/plain" | "application/x-www-form-urlencoded"
             );
         let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
@@ -195,9 +200,12 @@ pub(crate) fn accepted_writing(accept: &str) -> Option<&'static Writing> {
 }
 
 /// A content type in lower case, without its parameters.
-pub(crate) fn essence(content_type: &str) -> String {
-    let essence = content_type.split(';').next().unwrap_or_default();
-    essence.trim().to_ascii_lowercase()
+pub(crate) fn essence(content_type: &str) -> Cow<'_, str> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    match essence.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(essence.to_ascii_lowercase()),
+        false => Cow::Borrowed(essence),
+    }
 }
 
 /// The content types that are read, for an error text.
@@ -206,6 +214,46 @@ fn accepted() -> String {
     types.extend(FORMATS.iter().flat_map(|format| format.content_types));
     let last = types.pop().unwrap_or_default();
     format!("{} or {last}", types.join(", "))
+}
+
+/// Bodies whose elements are counted before they are read; smaller ones cost little in any case.
+const COUNTED_BYTES: usize = 256 << 10;
+
+/// What the elements of a body take at most: there are no more of them than there are separators between them. Pictures and
+/// the strings themselves are not counted: the latter are in the body too.
+pub(crate) fn element_bytes(
+    body: &[u8],
+    declared: Declared<'_>,
+    signature: &ModelSignature,
+) -> usize {
+    if body.len() < COUNTED_BYTES {
+        return 0;
+    }
+    let count = |separators: &[u8]| {
+        let seen = separators.iter().map(|separator| {
+            let blocks = body.chunks(128);
+            let seen = blocks.map(|block| block.iter().filter(|byte| *byte == separator).count());
+            seen.sum::<usize>()
+        });
+        seen.sum::<usize>() + 1
+    };
+    let specs = signature.inputs.iter().chain(&signature.optional);
+    let size = |ty: ElementType| ty.size().unwrap_or(size_of::<String>());
+    let size = specs.map(|spec| size(spec.element_type)).max().unwrap_or(0);
+    let format = Format::of(body, declared).unwrap_or_default();
+    let (elements, beside) = match format.map(|format| format.elements) {
+        Some(Elements::Unpacked) => (0, 0),
+        Some(Elements::AsInBody) => (0, body.len()),
+        Some(Elements::Separated(separators)) => (count(separators), 0),
+        None => {
+            let binary = declared
+                .json_bytes
+                .map_or(0, |length| body.len().saturating_sub(length));
+            // Each binary string has its length in front, in four bytes.
+            (count(b",") + binary / 4, binary)
+        }
+    };
+    elements.saturating_mul(size).saturating_add(beside)
 }
 
 #[cfg(test)]
@@ -266,44 +314,4 @@ mod tests {
         assert_eq!(of(b"[1]", "application/json"), None);
         assert_eq!(of(b" {}", "application/x-what"), None);
     }
-}
-
-/// Bodies whose elements are counted before they are read; smaller ones cost little in any case.
-const COUNTED_BYTES: usize = 256 << 10;
-
-/// What the elements of a body take at most: there are no more of them than there are separators between them. Pictures and
-/// the strings themselves are not counted: the latter are in the body too.
-pub(crate) fn element_bytes(
-    body: &[u8],
-    declared: Declared<'_>,
-    signature: &ModelSignature,
-) -> usize {
-    if body.len() < COUNTED_BYTES {
-        return 0;
-    }
-    let count = |separators: &[u8]| {
-        let seen = separators.iter().map(|separator| {
-            let blocks = body.chunks(128);
-            let seen = blocks.map(|block| block.iter().filter(|byte| *byte == separator).count());
-            seen.sum::<usize>()
-        });
-        seen.sum::<usize>() + 1
-    };
-    let specs = signature.inputs.iter().chain(&signature.optional);
-    let size = |ty: ElementType| ty.size().unwrap_or(size_of::<String>());
-    let size = specs.map(|spec| size(spec.element_type)).max().unwrap_or(0);
-    let format = Format::of(body, declared).unwrap_or_default();
-    let (elements, beside) = match format.map(|format| format.elements) {
-        Some(Elements::Unpacked) => (0, 0),
-        Some(Elements::AsInBody) => (0, body.len()),
-        Some(Elements::Separated(separators)) => (count(separators), 0),
-        None => {
-            let binary = declared
-                .json_bytes
-                .map_or(0, |length| body.len().saturating_sub(length));
-            // Each binary string has its length in front, in four bytes.
-            (count(b",") + binary / 4, binary)
-        }
-    };
-    elements.saturating_mul(size).saturating_add(beside)
 }

@@ -73,7 +73,7 @@ pub struct Tell {
 pub enum About {
     /// All that serve.
     All,
-    /// The one that the path names, whatever it takes.
+    /// The one that the path names, of any kind.
     Any,
     /// One that takes texts: the one that the path names, or the usual one.
     Texts,
@@ -86,8 +86,6 @@ pub struct Served<'a> {
     pub metadata: &'a ModelMetadata,
     /// When it was loaded, in seconds since 1970.
     pub since: u64,
-    /// How many texts a request may bring.
-    pub max_texts: usize,
 }
 
 impl Tell {

@@ -19,6 +19,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit};
 use redis_store::RedisConfig;
 use score::{CachePolicy, EntrySecret, Namespace, SettingNames};
 
@@ -41,6 +42,11 @@ pub(crate) const SETTING_NAMES: SettingNames = SettingNames {
 /// the request, fred and Azure's libraries repeat what the cache reports, and others log each step of a connection.
 const SILENT: &str =
     "ort=off,fred=off,azure=off,typespec=off,hyper_util=off,reqwest=off,rustls=off,h2=off";
+
+/// Connections that may be open where nothing is set and the process may open enough files.
+const USUAL_CONNECTIONS: usize = 2048;
+/// Files that are left for everything but connections.
+const OTHER_FILES: usize = 128;
 
 /// Which requests may carry the envelope of a function. All of them have to come from this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +177,16 @@ pub struct Config {
     pub redis_timeout: Duration,
     /// How long reading features by key may take.
     pub features_timeout: Duration,
+    /// Connections that may be open.
+    pub max_connections: usize,
+    /// How long the head of a request may take.
+    pub header_timeout: Duration,
+    /// How long the sender of a body may pause.
+    pub body_timeout: Duration,
+    /// How long a client may take nothing of an answer.
+    pub send_timeout: Duration,
+    /// Bytes that have to come or to be taken in a second.
+    pub min_rate: u64,
     /// Whether browsers get the page where a model can be tried.
     pub page: bool,
     /// How log lines look.
@@ -275,6 +291,11 @@ fn config(reader: &mut Reader<'_>) -> Config {
         redis_remarks,
         redis_timeout: reader.value(&table::REDIS_TIMEOUT),
         features_timeout: reader.value(&table::FEATURES_TIMEOUT),
+        max_connections: max_connections(reader),
+        header_timeout: reader.value(&table::HEADER_TIMEOUT),
+        body_timeout: reader.value(&table::BODY_TIMEOUT),
+        send_timeout: reader.value(&table::SEND_TIMEOUT),
+        min_rate: reader.value(&table::MIN_RATE),
         page: reader.value(&table::PAGE),
         log_format: reader.value(&table::LOG),
         log_slow: reader.value(&table::LOG_SLOW),
@@ -295,6 +316,25 @@ fn listen(reader: &mut Reader<'_>) -> (SocketAddr, bool) {
     let port = reader.value(&table::PORT);
     let address = reader.value(&table::BIND).unwrap_or(loopback);
     (SocketAddr::new(address, port), false)
+}
+
+/// Connections have to leave files for Redis, models and the log: without them nothing is accepted, and nothing is told.
+fn max_connections(reader: &mut Reader<'_>) -> usize {
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(now, _)| now);
+    let most = usize::try_from(files).unwrap_or(usize::MAX);
+    let most = most.saturating_sub(OTHER_FILES).max(1);
+    match reader.value(&table::MAX_CONNECTIONS) {
+        None => most.min(USUAL_CONNECTIONS),
+        Some(wanted) if wanted <= most => wanted,
+        Some(wanted) => {
+            let name = table::MAX_CONNECTIONS.setting.name;
+            reader.mistakes.push(format!(
+                "{name}=\"{wanted}\": expected {most} or fewer, because the process may open {files} files; raise that limit \
+                 (`ulimit -n`) or lower the setting"
+            ));
+            most
+        }
+    }
 }
 
 fn envelopes(reader: &mut Reader<'_>, hosted: bool) -> Envelopes {

@@ -157,6 +157,7 @@ fn every_setting_of_its_own_is_read_from_the_variables_that_its_row_names() {
     let read_here = [
         table::MODELS,
         table::LISTENING,
+        table::CALLERS,
         table::LIMITS,
         table::MESSAGES,
         table::CACHE,
@@ -198,6 +199,32 @@ fn a_long_value_is_quoted_in_part() {
 }
 
 #[test]
+fn a_server_that_anyone_may_ask_is_a_remark() {
+    let remarks = |variables: &[(&str, &str)]| read(variables).unwrap().remarks.join("\n");
+    let open = ("SCORE_BIND", "0.0.0.0");
+    let long = ("SCORE_API_KEYS", "a-key-of-sixteen+");
+    for (variables, told) in [
+        (&[open][..], "asks for no key"),
+        (&[("SCORE_BIND", "::")], "asks for no key"),
+        (&[open, long], ""),
+        (&[open, ("SCORE_ALLOW_ANONYMOUS", "On")], ""),
+        (&[("SCORE_BIND", "127.0.0.2")], ""),
+        (&[], ""),
+        (&[("SCORE_API_KEYS", "short")], "fewer than 16 characters"),
+    ] {
+        let found = remarks(variables);
+        assert_eq!(found.is_empty(), told.is_empty(), "{variables:?}: {found}");
+        assert!(found.contains(told), "{variables:?}: {found}");
+    }
+    let hosted = ("FUNCTIONS_CUSTOMHANDLER_PORT", "4711");
+    let found = remarks(&[hosted, open, ("SCORE_CORS_ORIGINS", "*")]);
+    assert!(
+        found.starts_with("SCORE_CORS_ORIGINS has no effect"),
+        "{found}"
+    );
+}
+
+#[test]
 fn a_misspelled_name_is_a_remark() {
     let remarks = read(&[("SCORE_TIMOUT", "s3cret")]).unwrap().remarks;
     assert!(remarks[0].contains("did you mean SCORE_TIMEOUT?"));
@@ -224,4 +251,15 @@ fn every_row_says_what_it_is() {
         assert!(!setting.kind.expected().is_empty() && !setting.default.text().is_empty());
         assert!(!setting.applies.ends_with('.'));
     }
+}
+
+#[test]
+fn connections_leave_files_for_everything_else() {
+    let most = read(&[]).unwrap().max_connections;
+    assert!((1..=USUAL_CONNECTIONS).contains(&most));
+    let few = read(&[("SCORE_MAX_CONNECTIONS", "3")]).unwrap();
+    assert_eq!(few.max_connections, 3);
+    let mistakes = read(&[("SCORE_MAX_CONNECTIONS", "4000000000000")]).unwrap_err();
+    assert!(mistakes[0].contains("ulimit -n"), "{}", mistakes[0]);
+    assert!(read(&[("SCORE_MAX_CONNECTIONS", "0")]).is_err());
 }

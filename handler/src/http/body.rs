@@ -3,6 +3,7 @@
 //! The host sends envelopes chunked, without Content-Length, so the limit holds while reading. (warp's own
 //! `content_length_limit` answers 411 to such a request.)
 
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -11,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::error;
 use warp::http::{HeaderMap, header};
 
+use super::pace::Pace;
 use super::upload::{self, Upload};
 use crate::blocking::LARGE_BYTES;
 use crate::event::{Batch, BatchIntake};
@@ -40,14 +42,17 @@ pub(super) struct ReadRules<'a> {
     pub(super) keep_tail: bool,
     /// The function whose messages are taken out of it as they come.
     pub(super) batch_of: Option<&'a EventTrigger>,
+    /// How fast it has to come while it is read.
+    pub(super) pace: Pace,
 }
 
 impl ReadRules<'_> {
     /// For callers who get to read a refusal.
-    pub(super) fn at_most(max_bytes: usize) -> Self {
+    pub(super) fn at_most(max_bytes: usize, pace: Pace) -> Self {
         Self {
             max_bytes,
             wait: None,
+            pace,
             keep_tail: false,
             batch_of: None,
         }
@@ -93,12 +98,12 @@ impl From<Vec<u8>> for BodyBytes {
 /// Reads a body.
 ///
 /// # Errors
-/// 413 as soon as it is known to be larger, 503 if bodies together take too much room, 400 if the sender breaks off
-/// or is too slow.
+/// 413 as soon as it is known to be larger, 503 if bodies together take too much room, 400 if the sender breaks off, 408
+/// if it is too slow.
 pub(super) async fn read<S, B>(
     mut body: Upload<S>,
     headers: &HeaderMap,
-    rules: ReadRules<'_>,
+    mut rules: ReadRules<'_>,
     limits: &BodyLimits,
 ) -> Result<BodyBytes, Problem>
 where
@@ -106,21 +111,22 @@ where
     B: Buf + Send + 'static,
 {
     let since = Instant::now();
-    let until = since + rules.wait.unwrap_or(limits.time);
-    let mut room = limits.room(rules.wait.map(|_| until));
+    let wait = rules.wait;
+    let until = since + wait.unwrap_or(limits.time);
+    let mut room = limits.room(wait.map(|_| until));
     let reading = async {
         match rules.batch_of {
             // In a box: what only batches need would be copied with the future of every request.
-            Some(trigger) => Box::pin(intake(&mut body, trigger, rules, limits, &mut room)).await,
-            None => collect(&mut body, headers, rules, limits, &mut room).await,
+            Some(trigger) => Box::pin(intake(&mut body, trigger, &mut rules, &mut room)).await,
+            None => collect(&mut body, headers, &mut rules, &mut room).await,
         }
     };
     // What waits for room says so itself.
-    let outcome = match rules.wait {
+    let outcome = match wait {
         Some(_) => reading.await,
         None => timeout_at(until, reading)
             .await
-            .unwrap_or_else(|_| Err(too_slow(limits.time))),
+            .unwrap_or_else(|_| Err(Problem::too_late(limits.time))),
     };
     match outcome {
         Ok((bytes, is_tail, batch)) => {
@@ -137,13 +143,16 @@ where
         }
         Err(problem) => {
             // Others may quote what came.
-            if rules.wait.is_some() && matches!(problem.status(), 413 | 503) {
+            if wait.is_some() && matches!(problem.status(), 408 | 413 | 503) {
                 error!(
                     "a call of the host could not be read; its messages will be delivered again and at last dead-lettered: {}",
                     problem.message
                 );
             }
-            tokio::spawn(drain(body));
+            // A slow sender is not worth waiting for.
+            if problem.code != ErrorCode::TooSlow {
+                tokio::spawn(drain(body));
+            }
             Err(problem)
         }
     }
@@ -155,8 +164,7 @@ type Content = (BytesMut, bool, Option<Result<Batch, NotAnInvocation>>);
 async fn collect<S, B>(
     body: &mut S,
     headers: &HeaderMap,
-    rules: ReadRules<'_>,
-    limits: &BodyLimits,
+    rules: &mut ReadRules<'_>,
     room: &mut Room,
 ) -> Result<Content, Problem>
 where
@@ -165,16 +173,16 @@ where
 {
     let declared = declared_length(headers).unwrap_or(0);
     if declared > rules.max_bytes {
-        return too_large(body, BytesMut::new(), rules, limits).await;
+        return too_large(body, BytesMut::new(), rules).await;
     }
     // Neither room nor memory is taken for what is only announced.
     let mut bytes = BytesMut::with_capacity(declared.min(ANNOUNCED_BYTES));
-    while let Some(chunk) = next(body, rules, limits).await? {
+    while let Some(chunk) = next(body, &mut rules.pace).await? {
         let needed = bytes.len() + chunk.remaining();
         if needed > rules.max_bytes {
             append(&mut bytes, chunk);
             room.shrink(0);
-            return too_large(body, bytes, rules, limits).await;
+            return too_large(body, bytes, rules).await;
         }
         let spare = match declared.checked_sub(needed) {
             Some(missing) => missing.min(bytes.len()),
@@ -197,8 +205,7 @@ where
 async fn intake<S, B>(
     body: &mut S,
     trigger: &EventTrigger,
-    rules: ReadRules<'_>,
-    limits: &BodyLimits,
+    rules: &mut ReadRules<'_>,
     room: &mut Room,
 ) -> Result<Content, Problem>
 where
@@ -206,7 +213,7 @@ where
     B: Buf,
 {
     let mut intake = BatchIntake::new(trigger, rules.max_bytes);
-    while let Some(mut chunk) = next(body, rules, limits).await? {
+    while let Some(mut chunk) = next(body, &mut rules.pace).await? {
         let needed = intake.held() + chunk.remaining();
         room.grow(needed, BATCH_STEP).await?;
         while chunk.has_remaining() {
@@ -229,27 +236,26 @@ where
     Ok((BytesMut::new(), false, Some(intake.finish())))
 }
 
-fn too_slow(time: Duration) -> Problem {
-    Problem::bad_request(format!("the body did not arrive within {time:?}"))
-}
-
-/// A body that may wait for room is not slow for that: only its pauses are timed.
-async fn next<S, B>(
-    body: &mut S,
-    rules: ReadRules<'_>,
-    limits: &BodyLimits,
-) -> Result<Option<B>, Problem>
+/// The next bytes. Only the time counts in which they are waited for here: neither a wait for room nor other work does.
+async fn next<S, B>(body: &mut S, pace: &mut Pace) -> Result<Option<B>, Problem>
 where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
+    B: Buf,
 {
-    let chunk = match rules.wait {
-        Some(_) => timeout(limits.time, body.next())
-            .await
-            .map_err(|_| too_slow(limits.time))?,
-        None => body.next().await,
+    let mut chunk = body.next();
+    let (chunk, waited) = match futures_util::poll!(&mut chunk) {
+        Poll::Ready(chunk) => (chunk, Duration::ZERO),
+        Poll::Pending => {
+            let start = Instant::now();
+            let chunk = timeout(pace.left(), chunk).await;
+            let chunk = chunk.map_err(|_| pace.too_slow())?;
+            (chunk, start.elapsed())
+        }
     };
     let chunk = chunk.transpose();
-    chunk.map_err(|error| upload::broken(&error))
+    let chunk = chunk.map_err(|error| upload::broken(&error))?;
+    pace.moved(chunk.as_ref().map_or(0, Buf::remaining), waited);
+    Ok(chunk)
 }
 
 fn append(bytes: &mut BytesMut, mut chunk: impl Buf) {
@@ -265,8 +271,7 @@ fn append(bytes: &mut BytesMut, mut chunk: impl Buf) {
 async fn too_large<S, B>(
     body: &mut S,
     read: BytesMut,
-    rules: ReadRules<'_>,
-    limits: &BodyLimits,
+    rules: &mut ReadRules<'_>,
 ) -> Result<Content, Problem>
 where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
@@ -278,7 +283,7 @@ where
     // A copy, so that what was read so far is given back.
     let mut tail = BytesMut::from(&read[read.len().saturating_sub(TAIL_BYTES)..]);
     drop(read);
-    while let Some(chunk) = next(body, rules, limits).await? {
+    while let Some(chunk) = next(body, &mut rules.pace).await? {
         append(&mut tail, chunk);
         if tail.len() > 2 * TAIL_BYTES {
             tail = BytesMut::from(&tail[tail.len() - TAIL_BYTES..]);
@@ -338,6 +343,10 @@ mod tests {
         BodyLimits::new(1 << 20, Duration::from_secs(60))
     }
 
+    fn at_most(max_bytes: usize) -> ReadRules<'static> {
+        ReadRules::at_most(max_bytes, Pace::new(240, Duration::from_secs(5)))
+    }
+
     fn uploaded<S>(body: S) -> (Upload<S>, HeaderMap) {
         let headers = HeaderMap::new();
         (Upload::new(body, &headers), headers)
@@ -352,7 +361,7 @@ mod tests {
             .iter()
             .map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())))
             .collect();
-        let rules = ReadRules::at_most(max_bytes);
+        let rules = at_most(max_bytes);
         let (body, headers) = uploaded(stream::iter(chunks));
         read(body, &headers, rules, limits).await
     }
@@ -377,7 +386,7 @@ mod tests {
         let body = stream::pending::<Result<Bytes, warp::Error>>();
         let body = Upload::new(body, &headers);
         assert_eq!(
-            read(body, &headers, ReadRules::at_most(4), &limits())
+            read(body, &headers, at_most(4), &limits())
                 .await
                 .unwrap_err()
                 .status(),
@@ -392,7 +401,7 @@ mod tests {
         headers.insert(header::CONTENT_LENGTH, (1 << 20).into());
         let body = stream::once(async { Ok::<_, warp::Error>(Bytes::from_static(b"{")) });
         let body = Upload::new(body.chain(stream::pending()), &headers);
-        let reading = read(body, &headers, ReadRules::at_most(1 << 20), &limits);
+        let reading = read(body, &headers, at_most(1 << 20), &limits);
         let seen = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             limits.in_use()
@@ -403,15 +412,62 @@ mod tests {
         }
     }
 
+    /// Reads a body of so many pieces, each of which comes after such a pause.
+    async fn read_slowly(
+        pieces: usize,
+        piece: &'static [u8],
+        pause: Duration,
+        rules: ReadRules<'_>,
+    ) -> (Result<BodyBytes, Problem>, Duration) {
+        let slowly = stream::unfold(0, move |number| async move {
+            tokio::time::sleep(pause).await;
+            let chunk = Ok::<_, warp::Error>(Bytes::from_static(piece));
+            (number < pieces).then_some((chunk, number + 1))
+        });
+        let start = Instant::now();
+        let (body, headers) = uploaded(slowly);
+        let outcome = read(body, &headers, rules, &limits()).await;
+        (outcome, start.elapsed())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn gives_up_on_a_slow_sender() {
-        let drop_by_drop = stream::unfold((), |()| async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            Some((Ok::<_, warp::Error>(Bytes::from_static(b" ")), ()))
-        });
-        let (body, headers) = uploaded(drop_by_drop);
-        let refused = read(body, &headers, ReadRules::at_most(4096), &limits()).await;
-        assert_eq!(refused.unwrap_err().status(), 400);
+        let second = Duration::from_secs(1);
+        let read = async |pieces, piece, pause| {
+            let (outcome, took) = read_slowly(pieces, piece, pause, at_most(1 << 20)).await;
+            (outcome.map_err(|problem| problem.status()), took)
+        };
+        // Drop by drop: five seconds, and a moment for each byte.
+        let (outcome, took) = read(4096, b" ", second).await;
+        assert_eq!(outcome.unwrap_err(), 408);
+        assert!(took >= 5 * second && took < 6 * second, "{took:?}");
+        // A pause at the end, however much has come before.
+        let (outcome, took) = read(3, &[b' '; 100_000], 6 * second).await;
+        assert_eq!((outcome.unwrap_err(), took), (408, 5 * second));
+        // Fast enough, for as long as a body may take.
+        let (outcome, _) = read(50, &[b' '; 240], second).await;
+        assert_eq!(outcome.unwrap().bytes.len(), 50 * 240);
+        let (outcome, took) = read(100, &[b' '; 240], second).await;
+        assert_eq!((outcome.unwrap_err(), took), (408, 60 * second));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nothing_is_read_does_not_count() {
+        let limits = BodyLimits::new(BodyLimits::UNIT, Duration::from_secs(60));
+        let mut all = limits.room(None);
+        all.grow(1, 0).await.unwrap();
+        let rules = ReadRules {
+            wait: Some(Duration::from_secs(240)),
+            ..at_most(1 << 20)
+        };
+        // There is no room for as long as 100 seconds.
+        let held = async {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            drop(all);
+        };
+        let (body, headers) = uploaded(stream::iter([Ok(Bytes::from_static(b"{}"))]));
+        let (outcome, ()) = tokio::join!(read(body, &headers, rules, &limits), held);
+        assert_eq!(outcome.unwrap().bytes, "{}");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use warp::http::{HeaderName, Method};
 use super::body::{BodyBytes, ReadRules};
 use super::guard;
 use super::head::Head;
+use super::pace::Pace;
 use super::reply::Reply;
 use super::request;
 use crate::app::App;
@@ -26,7 +27,11 @@ const ENVELOPE_FACTOR: usize = 4;
 /// How the envelope of a function is read.
 pub(super) fn read_rules<'a>(app: &App, function: &'a Function) -> ReadRules<'a> {
     let config = &app.config;
-    let rules = ReadRules::at_most(config.max_body_bytes.saturating_mul(ENVELOPE_FACTOR));
+    // A host that is short of processor time or memory may pause in the middle of a call. What it sends is not given up for
+    // that as soon as a caller's body is: its messages would come again, and at last be dead letters.
+    let pace = Pace::new(config.min_rate, config.timeout);
+    let max_bytes = config.max_body_bytes.saturating_mul(ENVELOPE_FACTOR);
+    let rules = ReadRules::at_most(max_bytes, pace);
     match &function.trigger {
         Trigger::Http { .. } => rules,
         Trigger::Event(trigger) if trigger.many => ReadRules {

@@ -39,7 +39,12 @@ pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
             let models = models.when_loaded().await?;
             describe(&models, name.as_deref())?
         }
-        Route::OpenApi => return Ok(Reply::json(openapi::written(app).await?)),
+        Route::OpenApi => {
+            let mut reply = Reply::json(Vec::new());
+            // Shared by all who ask for it.
+            reply.body = openapi::written(app).await?;
+            return Ok(reply);
+        }
         Route::HealthLive => return Ok(word(StatusCode::OK, "alive")),
         Route::HealthReady => {
             let (status, state) = match models.state() {
@@ -51,7 +56,7 @@ pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
         }
         Route::Text(target) => {
             let models = models.when_loaded().await?;
-            texts::tell(&models, target, app.admission.scoring.limits)?
+            texts::tell(&models, target)?
         }
         // They have ways of their own.
         Route::Score(_) | Route::Metrics => return Err(Problem::internal()),

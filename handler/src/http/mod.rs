@@ -2,12 +2,15 @@
 
 mod body;
 mod caller;
+mod connection;
+mod connections;
 mod envelope;
 mod guard;
 mod head;
 mod info;
 mod metrics;
 mod openapi;
+mod pace;
 mod page;
 mod reply;
 mod request;
@@ -17,6 +20,7 @@ mod share;
 mod target;
 mod texts;
 mod timing;
+mod unread;
 mod upload;
 mod workers;
 

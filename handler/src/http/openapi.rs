@@ -5,6 +5,7 @@ mod bodies;
 mod paths;
 mod texts;
 
+use bytes::Bytes;
 use score::{ElementType, ModelMetadata};
 use serde_json::{Map, Value, json};
 use wire::error_form::{self, ErrorForm};
@@ -16,12 +17,12 @@ use crate::problem::ErrorCode;
 use paths::{PROBLEMS, name_in};
 
 /// The document as JSON. It is made when it is first asked for, as the models stay the same from then on.
-pub(super) async fn written(app: &App) -> Result<Vec<u8>, NoModel> {
+pub(super) async fn written(app: &App) -> Result<Bytes, NoModel> {
     let models = app.admission.models.when_loaded().await?;
     let text = app.openapi.get_or_init(|| async {
         let mut document = document(&models);
         answers::add(&mut document, &models, app.admission.scoring.limits).await;
-        document.to_string().into_bytes()
+        Bytes::from(document.to_string())
     });
     Ok(text.await.clone())
 }
@@ -42,12 +43,16 @@ fn document(models: &Models) -> Value {
             ),
         },
         "servers": [{ "url": "/" }],
-        "security": [{}, { "functionKey": [] }, { "functionCode": [] }],
+        "security": [
+            {}, { "functionKey": [] }, { "functionCode": [] }, { "bearer": [] }, { "apiKey": [] },
+        ],
         "paths": paths::paths(models, &loaded),
         "components": {
             "securitySchemes": {
                 "functionKey": { "type": "apiKey", "in": "header", "name": "x-functions-key" },
                 "functionCode": { "type": "apiKey", "in": "query", "name": "code" },
+                "bearer": { "type": "http", "scheme": "bearer" },
+                "apiKey": { "type": "apiKey", "in": "header", "name": "api-key" },
             },
             "parameters": parameters(),
             "requestBodies": of_models(&loaded, |metadata| vec![

@@ -5,6 +5,7 @@ use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 use wire::error_form::{ErrorForm, Refusal};
 
+use super::unread;
 use crate::limits::Charge;
 use crate::problem::{ErrorCode, Problem};
 
@@ -23,14 +24,14 @@ pub(super) struct Reply {
 
 impl Reply {
     /// A JSON document.
-    pub(super) fn json(body: Vec<u8>) -> Self {
+    pub(super) fn json(body: impl Into<Bytes>) -> Self {
         Self::typed(body, "application/json")
     }
 
     /// Text of the given content type.
-    pub(super) fn typed(body: Vec<u8>, content_type: &'static str) -> Self {
+    pub(super) fn typed(body: impl Into<Bytes>, content_type: &'static str) -> Self {
         // Those of an answer with scores, without growing.
-        let mut headers = HeaderMap::with_capacity(6);
+        let mut headers = HeaderMap::with_capacity(8);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         // Answers are one caller's own, and never what a browser makes of their first bytes.
         headers.insert(
@@ -41,7 +42,7 @@ impl Reply {
         Self {
             status: StatusCode::OK,
             headers,
-            body: Bytes::from(body),
+            body: body.into(),
             held: None,
         }
     }
@@ -108,7 +109,8 @@ impl Reply {
 
 /// The form that warp sends.
 pub(super) fn to_response(reply: Reply) -> Response {
-    let mut response = Response::new(reply.body.into());
+    let body = unread::until_written(reply.body, reply.held);
+    let mut response = Response::new(body.into());
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers;
     response

@@ -102,7 +102,19 @@ where
     };
     let function = function_name(app, head, Some(&route));
     let mut visit = Visit::new(&app.admission, function, route.wanted(), head.received);
-    let work = dispatch(app, head, &route, read_body, &mut visit);
+    let work = async {
+        let mut room = None;
+        let read_body = || async {
+            let mut body = read_body().await?;
+            room = body.room.take();
+            Ok(body)
+        };
+        let mut reply = dispatch(app, head, &route, read_body, &mut visit).await?;
+        if let (Some(room), None) = (room, &reply.held) {
+            reply.hold(room).await?;
+        }
+        Ok(reply)
+    };
     let mut reply = match caught(&head.request_id, work).await {
         Err(problem) if problem.is_client_closed() => return refuse(app, head, problem),
         outcome => {
@@ -228,6 +240,10 @@ async fn tell(app: &App, head: &Head, route: &Route) -> Result<Reply, Problem> {
     if negotiated {
         reply.set_static(header::VARY, "accept");
     }
+    // Many that are not read must not take more memory than there is.
+    let mut held = app.admission.decoding.charge();
+    held.settle(reply.body.len())?;
+    reply.held = Some(held);
     Ok(reply)
 }
 

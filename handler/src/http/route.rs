@@ -2,6 +2,7 @@
 
 use score::Scorer;
 use warp::http::Method;
+use wire::dialect::Dialect;
 use wire::error_form::{self, ErrorForm};
 use wire::text_api::{TextApi, TextRoute};
 
@@ -132,8 +133,11 @@ impl Paths {
 
     /// The route by which the host lets a path through, if there is one.
     pub(super) fn template(self, path: &str) -> Option<&'static str> {
+        // As nearly all paths are; the rest of them need not be taken apart for that.
+        if below_prefix(path).is_some() {
+            return Some(TEMPLATE);
+        }
         match self.rest(path) {
-            Some(rest) if !rest.at_root => Some(TEMPLATE),
             Some(rest) => choices(&rest).map(|_| AT_ROOT),
             None => health(path.strip_suffix('/').unwrap_or(path)).map(|(route, _)| route),
         }
@@ -150,10 +154,12 @@ impl Paths {
             return call.api.errors;
         }
         match rest.segments[..] {
-            ["v2", ..] => &error_form::TEXT,
             // The prefix of functions, too.
             ["api", ..] if rest.at_root => &error_form::OWN,
-            [first, ..] => TextApi::errors_below(first).unwrap_or(&error_form::OWN),
+            [first, ..] => {
+                let own = Dialect::errors_below(first).or_else(|| TextApi::errors_below(first));
+                own.unwrap_or(&error_form::OWN)
+            }
             [] => &error_form::OWN,
         }
     }
@@ -171,12 +177,13 @@ impl Paths {
             };
         };
         let (get, post) = choices(&rest).ok_or_else(|| Problem::no_such_path(path))?;
+        let (may_get, may_post) = (get.is_some(), post.is_some());
         let wanted = match *method {
-            Method::GET | Method::HEAD => get.clone(),
-            Method::POST => post.clone(),
+            Method::GET | Method::HEAD => get,
+            Method::POST => post,
             _ => None,
         };
-        wanted.ok_or_else(|| Problem::method_not_allowed(get.is_some(), post.is_some()))
+        wanted.ok_or_else(|| Problem::method_not_allowed(may_get, may_post))
     }
 
     /// Whether anyone may ask for it, by any name and without a key: probes that tell one word.

@@ -10,19 +10,22 @@ use futures_util::future::{Either, ready};
 use futures_util::{FutureExt, Stream};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, error, info, warn};
 use warp::Filter;
-use warp::http::{HeaderMap, Method, Request, header};
+use warp::http::{HeaderMap, Method, Request, StatusCode, header};
 use warp::path::FullPath;
 
 use super::body::{self, ReadRules};
 use super::caller::HostRule;
+use super::connection::{ConnectionLimits, RequestBody, Socket, Watched};
+use super::connections::Connections;
 use super::guard::{self, Sharing};
 use super::head::Head;
+use super::pace::Pace;
 use super::reply::{Reply, to_response};
 use super::request;
 use super::route::Paths;
@@ -37,9 +40,6 @@ use crate::problem::Problem;
 use crate::protocol::Function;
 use crate::telemetry::traces::Origin;
 
-/// How long a connection may be idle, and how long a client may take to send a request's head: hyper has one timer for
-/// both. Longer than the host keeps idle connections, so that it never sends into one that is being closed.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long after the word to stop open connections are still read: a request may be on its way in each of them.
 const LAST_REQUESTS: Duration = Duration::from_millis(100);
 /// What path, query and all headers may have together; the host's own web server draws the line there too.
@@ -52,7 +52,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Accepts connections until `stop` ends, then lets requests in work finish for at most `grace`. Those that come in the first
 /// moments of it are answered too; every answer then says that its connection ends.
 ///
-/// The loop is our own because warp's server can neither switch off Nagle's algorithm nor bound the time for headers.
+/// The loop is our own because warp's server can neither switch off Nagle's algorithm nor bound times and connections.
 pub(crate) async fn serve(
     app: Arc<App>,
     listener: TcpListener,
@@ -62,12 +62,17 @@ pub(crate) async fn serve(
 ) {
     let stopping = Arc::new(AtomicBool::new(false));
     let config = &app.config;
+    let limits = ConnectionLimits {
+        head: config.header_timeout,
+        answers: Pace::new(config.min_rate, config.send_timeout),
+    };
+    let connections = Connections::new(config.max_connections, limits);
     // The port that it got, if it left the choice to the system.
     let listen = listener.local_addr().unwrap_or(config.listen);
     let rule = HostRule::new(listen, config.hosted, config.envelopes);
     let routed =
         TowerToHyperService::new(warp::service(routes(app.clone(), rule, stopping.clone())));
-    let service = move |mut request: Request<Incoming>| match target::check(
+    let service = move |mut request: Request<RequestBody>| match target::check(
         request.method(),
         request.uri(),
     ) {
@@ -77,47 +82,61 @@ pub(crate) async fn serve(
         }
         Err(problem) => Either::Right(ready(Ok(target::refuse(&app, &request, problem)))),
     };
-    let connections = GracefulShutdown::new();
+    let graceful = GracefulShutdown::new();
     tokio::pin!(stop);
     loop {
         let stream = tokio::select! {
-            stream = accept(&listener) => stream,
+            stream = next(&listener, &connections) => stream,
             () = &mut stop => break,
         };
         // Answers are small and whole; waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
         workers.serve(stream, |stream, share| {
-            let (service, share) = (service.clone(), share.clone());
+            let (connection, listed) = connections.add();
+            let (service, share, served) = (service.clone(), share.clone(), connection.clone());
             let service = service_fn(move |request: Request<Incoming>| {
-                share.limit(share::may_be_long(request.headers()), service(request))
+                let is_long = share::may_be_long(request.headers());
+                let request = request.map(|body| served.head_came(body));
+                let served = served.clone();
+                let answer = share.limit(is_long, service(request));
+                answer.inspect(move |_| served.answered())
             });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
+            let socket = TokioIo::new(Socket::new(stream, connection.clone()));
+            let work = hyper::server::conn::http1::Builder::new()
+                // Its timer cannot tell an idle connection from a slow head.
+                .header_read_timeout(None)
                 .max_headers(MAX_HEADERS)
                 .max_buf_size(BUFFER_BYTES)
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(socket, service);
             // A client that went away or sent no HTTP is its own affair.
-            connections.watch(connection).map(|_| ())
+            let work = Watched::new(graceful.watch(work), connection);
+            work.map(move |()| drop(listed))
         });
     }
     drop(listener);
     stopping.store(true, Ordering::Relaxed);
-    end(workers, connections, grace).await;
+    end(workers, graceful, grace).await;
 }
 
 /// Waits for requests in flight, at most `grace`.
-async fn end(workers: &Workers, connections: GracefulShutdown, grace: Duration) {
+async fn end(workers: &Workers, graceful: GracefulShutdown, grace: Duration) {
     let ending = async {
         let last = Instant::now() + LAST_REQUESTS;
         while workers.connections() > 0 && Instant::now() < last {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        connections.shutdown().await;
+        graceful.shutdown().await;
     };
     if tokio::time::timeout(grace, ending).await.is_err() {
         info!(?grace, "requests were still in flight at the end");
     }
+}
+
+/// The next connection, once there may be one more.
+async fn next(listener: &TcpListener, connections: &Connections) -> TcpStream {
+    let stream = accept(listener).await;
+    connections.make_way().await;
+    stream
 }
 
 /// The next connection. Says once that none can be accepted, until one is.
@@ -258,12 +277,14 @@ async fn answer<B: Buf + Send + 'static>(
             Err(problem) => request::refuse(app, head, problem),
         }
     } else {
-        let rules = ReadRules::at_most(app.config.max_body_bytes);
+        let config = &app.config;
+        let pace = Pace::new(config.min_rate, config.body_timeout);
+        let rules = ReadRules::at_most(config.max_body_bytes, pace);
         request::answer(app, head, || read(rules)).await
     };
     unanswered.answered();
-    if held.is_back() {
-        // Its sender may send the body or may not, so that nothing else can be read behind it.
+    // The sender may send the rest of the body or may not, so that nothing else can be read behind it.
+    if held.is_back() || reply.status == StatusCode::REQUEST_TIMEOUT {
         reply.set_static(header::CONNECTION, "close");
     }
     if let Some(unread) = body {

@@ -1,9 +1,9 @@
 //! What a request asks for must be a path: refused here is what no route can be compared with.
 
-use hyper::body::Incoming;
 use warp::http::{HeaderValue, Method, Request, Uri, header};
 use warp::reply::Response;
 
+use super::connection::RequestBody;
 use super::head::Head;
 use super::reply::to_response;
 use super::request;
@@ -43,7 +43,7 @@ pub(super) fn settle_host<B>(request: &mut Request<B>) {
 }
 
 /// The answer to a request whose target is refused.
-pub(super) fn refuse(app: &App, request: &Request<Incoming>, problem: Problem) -> Response {
+pub(super) fn refuse(app: &App, request: &Request<RequestBody>, problem: Problem) -> Response {
     let target = (request.uri().path(), "");
     let head = Head::forwarded(request.method().clone(), target, request.headers());
     let mut reply = request::refuse(app, &head, problem);

@@ -7,7 +7,6 @@ use score::{
     TensorData, TextMetadata, TextOptions, Truncate, finished, quoted,
 };
 use serde_json::Value;
-use wire::Limits;
 use wire::text_api::{About, Embedded, Operation, Served, Side, TextRequest, Write};
 
 use super::body::BodyBytes;
@@ -119,7 +118,7 @@ async fn of_tokens(
 ///
 /// # Errors
 /// If there is no such model, or models are still being loaded.
-pub(super) fn tell(models: &Models, target: &TextTarget, limits: Limits) -> Result<Value, Problem> {
+pub(super) fn tell(models: &Models, target: &TextTarget) -> Result<Value, Problem> {
     let Operation::Tell(tell) = &target.route.operation else {
         return Err(Problem::internal());
     };
@@ -131,13 +130,9 @@ pub(super) fn tell(models: &Models, target: &TextTarget, limits: Limits) -> Resu
     };
     let served: Vec<Served<'_>> = scorers
         .into_iter()
-        .map(|scorer| {
-            let metadata = scorer.metadata();
-            Served {
-                metadata,
-                since: models.since(),
-                max_texts: metadata.options.max_rows.unwrap_or(limits.max_rows),
-            }
+        .map(|scorer| Served {
+            metadata: scorer.metadata(),
+            since: models.since(),
         })
         .collect();
     Ok(tell.write(&served))

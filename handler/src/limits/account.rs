@@ -12,11 +12,17 @@ use wire::Watch;
 
 use crate::problem::Problem;
 
+/// What a request takes at least: one step, so that small ones ask once.
+const LEAST_BYTES: usize = 16 << 10;
+
 /// So many bytes, for all requests and messages together.
 #[derive(Debug)]
 pub(crate) struct Account {
     all: usize,
-    free: Mutex<usize>,
+    free: AtomicUsize,
+    /// Readers that wait for memory.
+    waiting: AtomicUsize,
+    turn: Mutex<()>,
     given_back: Condvar,
 }
 
@@ -24,7 +30,9 @@ impl Account {
     pub(crate) fn new(bytes: usize) -> Self {
         Self {
             all: bytes,
-            free: Mutex::new(bytes),
+            free: AtomicUsize::new(bytes),
+            waiting: AtomicUsize::new(0),
+            turn: Mutex::new(()),
             given_back: Condvar::new(),
         }
     }
@@ -32,21 +40,42 @@ impl Account {
     /// Bytes that are taken now.
     #[cfg(test)]
     pub(super) fn in_use(&self) -> usize {
-        self.all - *self.free.lock()
+        self.all - self.free.load(Ordering::SeqCst)
+    }
+
+    fn take_free(&self, bytes: usize) -> bool {
+        let take = |free: usize| free.checked_sub(bytes);
+        let taken = self
+            .free
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
+        taken.is_ok()
     }
 
     fn take(&self, bytes: usize, until: Option<Instant>) -> bool {
-        let mut free = self.free.lock();
-        while *free < bytes {
-            let Some(until) = until.filter(|_| bytes <= self.all) else {
-                return false;
-            };
-            if self.given_back.wait_until(&mut free, until).timed_out() && *free < bytes {
-                return false;
-            }
+        self.take_free(bytes)
+            || until.is_some_and(|until| bytes <= self.all && self.wait_for(bytes, until))
+    }
+
+    fn wait_for(&self, bytes: usize, until: Instant) -> bool {
+        let mut turn = self.turn.lock();
+        // Who gives back after this sees that a reader waits; what was given back before is seen below.
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut in_time = true;
+        let mut taken = self.take_free(bytes);
+        while !taken && in_time {
+            in_time = !self.given_back.wait_until(&mut turn, until).timed_out();
+            taken = self.take_free(bytes);
         }
-        *free -= bytes;
-        true
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        taken
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.free.fetch_add(bytes, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            let _turn = self.turn.lock();
+            self.given_back.notify_all();
+        }
     }
 
     /// Why one charge does not get so many bytes in all.
@@ -55,11 +84,6 @@ impl Account {
             true => Problem::beyond_all_memory(self.all),
             false => Problem::busy("the bodies of other requests take too much memory"),
         }
-    }
-
-    fn give_back(&self, bytes: usize) {
-        *self.free.lock() += bytes;
-        self.given_back.notify_all();
     }
 }
 
@@ -93,8 +117,10 @@ impl Charge {
     /// # Errors
     /// 503 if there are not so many more, 413 if there never are.
     pub(crate) fn settle(&mut self, bytes: usize) -> Result<(), Problem> {
+        let bytes = bytes.max(LEAST_BYTES);
         let held = *self.bytes.get_mut();
         match bytes.checked_sub(held) {
+            Some(0) => {}
             None => self.give_back(held - bytes),
             Some(more) if !self.account.take(more, None) => {
                 return Err(self.account.refusal(bytes));
@@ -171,52 +197,54 @@ mod tests {
 
     use super::*;
 
+    const UNIT: usize = LEAST_BYTES;
+
     fn charge(account: &Arc<Account>, wait: Option<Duration>) -> Charge {
         Charge::new(account.clone(), wait.map(|wait| Instant::now() + wait))
     }
 
     #[test]
     fn what_is_taken_is_given_back_and_no_more() {
-        let account = Arc::new(Account::new(1000));
+        let account = Arc::new(Account::new(1000 * UNIT));
         let mut first = charge(&account, None);
-        first.settle(600).unwrap();
+        first.settle(600 * UNIT).unwrap();
         let mut second = charge(&account, None);
-        assert_eq!(second.settle(401).unwrap_err().status(), 503);
-        assert_eq!(second.settle(1001).unwrap_err().status(), 413);
-        second.reach(400).unwrap();
-        assert_eq!(second.reach(401).unwrap_err().status(), 503);
+        assert_eq!(second.settle(401 * UNIT).unwrap_err().status(), 503);
+        assert_eq!(second.settle(1001 * UNIT).unwrap_err().status(), 413);
+        second.reach(400 * UNIT).unwrap();
+        assert_eq!(second.reach(401 * UNIT).unwrap_err().status(), 503);
         second.reach(1).unwrap();
         first.settle(1).unwrap();
-        assert_eq!(account.in_use(), 401);
-        second.give_back(1000);
-        assert_eq!(account.in_use(), 1);
+        assert_eq!(account.in_use(), 401 * UNIT);
+        second.give_back(1000 * UNIT);
+        assert_eq!(account.in_use(), UNIT);
         drop((first, second));
         assert_eq!(account.in_use(), 0);
     }
 
     #[test]
     fn a_reader_waits_for_memory_a_while() {
-        let account = Arc::new(Account::new(1000));
+        let account = Arc::new(Account::new(1000 * UNIT));
         let mut held = charge(&account, None);
-        held.settle(900).unwrap();
+        held.settle(900 * UNIT).unwrap();
         let reader = charge(&account, Some(Duration::from_secs(60)));
         std::thread::scope(|scope| {
-            let taken = scope.spawn(|| reader.take(500));
-            held.settle(500).unwrap();
+            let taken = scope.spawn(|| reader.take(500 * UNIT));
+            held.settle(500 * UNIT).unwrap();
             assert!(taken.join().unwrap());
         });
         let impatient = charge(&account, Some(Duration::from_millis(1)));
-        assert!(!impatient.take(200) && impatient.is_over());
+        assert!(!impatient.take(200 * UNIT) && impatient.is_over());
         assert_eq!(impatient.refusal().unwrap().status(), 503);
         drop((held, reader));
         let alone = charge(&account, Some(Duration::from_secs(60)));
-        assert!(alone.take(800) && !alone.take(1001));
+        assert!(alone.take(800 * UNIT) && !alone.take(1001 * UNIT));
         assert_eq!(alone.refusal().unwrap().status(), 413);
     }
 
     #[test]
     fn a_reading_ends_once_its_caller_is_gone() {
-        let account = Arc::new(Account::new(1000));
+        let account = Arc::new(Account::new(1000 * UNIT));
         let reader = charge(&account, None);
         assert!(!reader.is_over());
         reader.abandon();

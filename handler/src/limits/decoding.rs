@@ -46,10 +46,10 @@ impl Decoding {
     }
 
     /// Reads a body, and returns with what was read the memory it takes. Where `read` asks for more than a little, it is
-    /// called a second time, in its turn and apart; it is asked to end if the caller goes away meanwhile.
+    /// called a second time, in its turn and apart.
     ///
     /// # Errors
-    /// 503 if there is neither a turn nor memory in time, 413 if it takes more memory than there is.
+    /// As [`Decoding::read_apart`].
     pub(crate) async fn read<T, R>(
         &self,
         body: Given<'_>,
@@ -60,28 +60,43 @@ impl Decoding {
         T: Send + 'static,
         R: Fn(&[u8], Declared<'_>, &dyn Watch) -> T + Send + 'static,
     {
-        let bytes = body.bytes();
-        if bytes.len() < LARGE_BYTES {
-            let light = Light::default();
-            let value = read(bytes, declared, &light);
-            if !light.is_over() {
-                return Ok((value, self.charge()));
-            }
+        match self.read_at_once(body.bytes(), declared, &read) {
+            Some(read) => Ok(read),
+            // In a box: what only large bodies need would be copied with the future of every request.
+            None => Box::pin(self.read_apart(body, declared, read)).await,
         }
-        // In a box: what only large bodies need would be copied with the future of every request.
-        Box::pin(self.read_apart(body.kept(), Headers::of(declared), read)).await
     }
 
-    async fn read_apart<T, R>(
+    /// Reads a small body; `None` if it is large, or `read` asks for more than a little.
+    pub(crate) fn read_at_once<T>(
         &self,
-        body: Bytes,
-        headers: Headers,
+        body: &[u8],
+        declared: Declared<'_>,
+        read: &impl Fn(&[u8], Declared<'_>, &dyn Watch) -> T,
+    ) -> Option<(T, Charge)> {
+        if body.len() >= LARGE_BYTES {
+            return None;
+        }
+        let light = Light::default();
+        let value = read(body, declared, &light);
+        (!light.is_over()).then(|| (value, self.charge()))
+    }
+
+    /// Reads a body in its turn, on a thread of its own. `read` is asked to end if the caller goes away meanwhile.
+    ///
+    /// # Errors
+    /// 503 if there is neither a turn nor memory in time, 413 if it takes more memory than there is.
+    pub(crate) async fn read_apart<T, R>(
+        &self,
+        body: Given<'_>,
+        declared: Declared<'_>,
         read: R,
     ) -> Result<(T, Charge), Problem>
     where
         T: Send + 'static,
         R: Fn(&[u8], Declared<'_>, &dyn Watch) -> T + Send + 'static,
     {
+        let (body, headers) = (body.kept(), Headers::of(declared));
         let turn = timeout(WAIT, self.turns.clone().acquire_owned()).await;
         let turn = turn.ok().and_then(Result::ok);
         let turn = turn.ok_or_else(|| Problem::busy("too many large bodies are being read"))?;

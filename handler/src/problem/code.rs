@@ -27,6 +27,8 @@ pub(crate) enum ErrorCode {
     FeaturesNotFound,
     /// The path does not take this method.
     MethodNotAllowed,
+    /// The body came too slowly.
+    TooSlow,
     /// The body is too large.
     TooLarge,
     /// Path, query and headers are too large.
@@ -77,6 +79,7 @@ impl ErrorCode {
             Self::UnknownModel => "unknown_model",
             Self::FeaturesNotFound => "features_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::TooSlow => "too_slow",
             Self::TooLarge | Self::HeadTooLarge => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::FeaturesInvalid => "features_invalid",
@@ -97,6 +100,7 @@ impl ErrorCode {
             Self::Forbidden => 403,
             Self::NotFound | Self::UnknownModel | Self::FeaturesNotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::TooSlow => 408,
             Self::TooLarge | Self::TextTooLong => 413,
             Self::UnsupportedMediaType => 415,
             Self::FeaturesInvalid => 422,
@@ -137,6 +141,7 @@ impl ErrorCode {
             | Self::Forbidden
             | Self::ClientClosed
             | Self::MethodNotAllowed
+            | Self::TooSlow
             | Self::HeadTooLarge
             | Self::UnsupportedMediaType => RefusalKind::Other,
         }
@@ -155,6 +160,7 @@ impl ErrorCode {
             | Self::UnknownModel
             | Self::FeaturesNotFound
             | Self::MethodNotAllowed
+            | Self::TooSlow
             | Self::TooLarge
             | Self::HeadTooLarge
             | Self::UnsupportedMediaType => Fault::Caller,

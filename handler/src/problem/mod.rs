@@ -2,6 +2,8 @@
 
 mod code;
 
+use std::time::Duration;
+
 use score::{FeatureError, ScoreError, quoted};
 use wire::text_api::TextError;
 use wire::{AnswerForm, PayloadError};
@@ -71,6 +73,25 @@ impl Problem {
         Self::new(
             ErrorCode::TooLarge,
             format!("the body is larger than {limit} bytes (SCORE_MAX_BODY_BYTES)"),
+        )
+    }
+
+    /// For a body that has come at less than the rate, or was held back for longer than the pause.
+    pub(crate) fn too_slow(bytes_per_second: u64, pause: Duration) -> Self {
+        Self::new(
+            ErrorCode::TooSlow,
+            format!(
+                "the body came too slowly: {bytes_per_second} bytes or more are expected each second, with pauses of \
+                 {pause:?} at most (SCORE_MIN_RATE, SCORE_BODY_TIMEOUT)"
+            ),
+        )
+    }
+
+    /// For a body that has not come whole in all the time it had.
+    pub(crate) fn too_late(time: Duration) -> Self {
+        Self::new(
+            ErrorCode::TooSlow,
+            format!("the body did not arrive within {time:?}"),
         )
     }
 

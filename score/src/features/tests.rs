@@ -241,7 +241,7 @@ async fn a_store_that_hangs_takes_few_places_and_soon_none() {
     assert_eq!(outcomes.iter().filter(overloaded).count(), 16);
     let begun = Instant::now();
     let error = features
-        .get("f:", &wanted, Json, &mut |_| true)
+        .get("f:", wanted, Json, &mut |_| true)
         .await
         .unwrap_err();
     assert_eq!(
@@ -252,7 +252,7 @@ async fn a_store_that_hangs_takes_few_places_and_soon_none() {
     tokio::time::sleep(BUDGET).await;
     assert!(
         features
-            .get("f:", &wanted, Json, &mut |_| true)
+            .get("f:", wanted, Json, &mut |_| true)
             .await
             .is_ok()
     );

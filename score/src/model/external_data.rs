@@ -1,7 +1,7 @@
 //! Rewriting an ONNX file so that its weights lie in a file beside it, which the runtime maps instead of copying: a session
 //! opens in half the time and takes half the memory.
 //!
-//! The messages on the way to the weights are copied field by field, whatever else they hold. Source: onnx.proto3 of ONNX,
+//! The messages on the way to the weights are copied field by field, with all else that they hold. Source: onnx.proto3 of ONNX,
 //! `ModelProto`, `GraphProto`, `TensorProto`, "External Data".
 
 use std::fs::{self, File};

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::{Dialect, alone, azure_ml};
 use crate::body::Declared;
 use crate::dialect::Body;
+use crate::error_form;
 use crate::format::NPY_MAGIC;
 use crate::format::npy;
 use crate::format::raw;
@@ -39,6 +40,8 @@ pub(crate) static KEYS: Dialect = Dialect {
     answer: "the bare result",
     sample: r#"{"keys":["42"]}"#,
     under: None,
+    route: None,
+    errors: &error_form::OWN,
     options: &[],
     recognises: alone,
     read: |request| {

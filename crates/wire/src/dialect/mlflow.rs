@@ -12,6 +12,7 @@ use super::{AnswerForm, Dialect, Request, alone, answer, azure_ml, method};
 use crate::body::amended;
 use crate::context::Context;
 use crate::dialect::Body;
+use crate::error_form;
 use crate::json::bounded::{MAX_NAMES, compact, each};
 use crate::json::names::misspelt;
 use crate::json::parse;
@@ -32,6 +33,8 @@ pub(crate) static INPUT_DATA: Dialect = Dialect {
     answer: "the bare result",
     sample: r#"{"input_data":{"columns":"$names","data":"$cells"}}"#,
     under: None,
+    route: None,
+    errors: &error_form::OWN,
     options: PARAMETERS,
     recognises: alone,
     read: |request| read_split_or_rows(&INPUT_DATA, request),
@@ -91,6 +94,8 @@ const SCORING_SERVER: Dialect = Dialect {
     sample: "{}",
     under: Some("predictions"),
     answer: r#"`{"predictions": [7,2]}`; an object for each row if there are several outputs"#,
+    route: None,
+    errors: &error_form::OWN,
     options: PARAMETERS,
     recognises: alone,
     read: read_inputs,

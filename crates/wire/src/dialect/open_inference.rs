@@ -23,6 +23,7 @@ use super::{AnswerForm, Dialect, Members, Request};
 use crate::body::amended;
 use crate::context::{Context, shown};
 use crate::dialect::Body;
+use crate::error_form;
 use crate::json::bounded::{AtMost, each};
 use crate::json::diagnose::{self, Items};
 use crate::json::names;
@@ -41,6 +42,8 @@ pub(crate) static OPEN_INFERENCE: Dialect = Dialect {
     answer: r#"`{"model_name", "outputs": [{"name", "datatype", "shape", "data"}]}`"#,
     sample: r#"{"inputs":"$tensors"}"#,
     under: None,
+    route: Some("v2"),
+    errors: &error_form::TEXT,
     options: &["id", "outputs", "parameters"],
     recognises,
     read: read_body,

@@ -9,6 +9,7 @@ use score::ScoreError;
 use super::{AnswerForm, Dialect, Request, alone, answer, method};
 use crate::body::amended;
 use crate::dialect::Body;
+use crate::error_form;
 use crate::refusal::lower_case_inputs;
 use crate::rows::tabular;
 use crate::schema::parts::{Parts, predictions, rows_by_name};
@@ -22,6 +23,8 @@ pub(crate) static INSTANCES: Dialect = Dialect {
     answer: r#"`{"predictions": [7,2]}`; an object for each row if there are several outputs"#,
     sample: r#"{"instances":"$list"}"#,
     under: Some("predictions"),
+    route: None,
+    errors: &error_form::OWN,
     options: &["signature_name"],
     recognises: alone,
     read: |request| {
@@ -46,6 +49,8 @@ pub(crate) static INPUTS: Dialect = Dialect {
     answer: r#"`{"outputs": [7,2]}`, and the same under `predictions` unless `signature_name` is given"#,
     sample: r#"{"inputs":"$columns"}"#,
     under: Some("outputs"),
+    route: None,
+    errors: &error_form::OWN,
     options: &["signature_name"],
     recognises: |value, members| {
         let own = members.get("signature_name").is_some();

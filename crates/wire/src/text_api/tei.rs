@@ -150,7 +150,7 @@ fn info(model: &Served<'_>) -> Value {
         "model_type": { "embedding": { "pooling": text.pooling } },
         "max_input_length": text.max_tokens,
         "max_batch_tokens": text.batch_tokens,
-        "max_client_batch_size": model.max_texts,
+        "max_client_batch_size": text.max_texts,
         "auto_truncate": text.truncate != Truncate::Refuse,
         "version": env!("CARGO_PKG_VERSION"),
     })

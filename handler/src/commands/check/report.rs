@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use score::{Character, Evidence, ModelMetadata, TextMetadata};
+use score::{Character, ElementType, Evidence, ModelMetadata, TextMetadata};
 use serde_json::{Map, Value, json};
 use wire::{picture_in_words, tensor_document};
 
@@ -86,6 +86,9 @@ fn texts_in_words(text: &TextMetadata) -> String {
     }
     if text.normalize {
         words.push_str(", normalized");
+    }
+    if text.stored_as != ElementType::Float32 {
+        words.push_str(&format!(", stored as {}", text.stored_as.as_str()));
     }
     if !text.prompt.is_empty() {
         words.push_str(&format!("; prompt {:?}", shortened(&text.prompt)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::setting::Fallback::{Described, Value};
 use super::super::setting::{
-    Setting, Typed, address, choice, optional_number, optional_path, path, port, text, time,
+    Setting, Typed, address, choice, number, optional_number, optional_path, path, port, text, time,
 };
 use super::{Group, settings};
 
@@ -87,6 +87,41 @@ settings! { LISTENING, "Listening":
         name: "SCORE_THREADS",
         default: Described("number of cores"),
         meaning: "Threads that read requests and write answers. A connection stays on one of them.",
+        ..Setting::USUAL
+    });
+    MAX_CONNECTIONS: Option<usize> = optional_number("connections", 1, Setting {
+        name: "SCORE_MAX_CONNECTIONS",
+        default: Described("2048, or fewer"),
+        meaning: "Open connections. At the limit, the one that has gone longest without a complete request is closed for a new \
+                  one. It has to stay 128 below the number of files that the process may open (`ulimit -n`); the default is \
+                  2,048 or, where fewer files are allowed, that much.",
+        ..Setting::USUAL
+    });
+    HEADER_TIMEOUT: Duration = time(Setting {
+        name: "SCORE_HEADER_TIMEOUT",
+        default: Value("20s"),
+        meaning: "How long path, query and headers of a request may take from their first byte; then the connection is closed.",
+        ..Setting::USUAL
+    });
+    BODY_TIMEOUT: Duration = time(Setting {
+        name: "SCORE_BODY_TIMEOUT",
+        default: Value("5s"),
+        meaning: "How long the sender of a body may pause, or fall behind `SCORE_MIN_RATE`, before the request is refused with \
+                  status 408. The whole body has to come within `SCORE_TIMEOUT`.",
+        ..Setting::USUAL
+    });
+    SEND_TIMEOUT: Duration = time(Setting {
+        name: "SCORE_SEND_TIMEOUT",
+        default: Value("30s"),
+        meaning: "How long a client may take nothing of an answer, or fall behind `SCORE_MIN_RATE`, before the connection is \
+                  closed.",
+        ..Setting::USUAL
+    });
+    MIN_RATE: u64 = number("bytes per second", 1, Setting {
+        name: "SCORE_MIN_RATE",
+        default: Value("240"),
+        meaning: "How fast bodies have to come and answers have to be taken. The time in which the handler does not read does \
+                  not count.",
         ..Setting::USUAL
     });
     PAGE: bool = choice(Setting {

@@ -28,7 +28,7 @@ fn status_in(form: &ErrorForm, kind: RefusalKind, status: u16) -> u16 {
 }
 
 /// What may go wrong: status, kind, name in the components, when.
-pub(super) const PROBLEMS: [(u16, RefusalKind, &str, &str); 8] = [
+pub(super) const PROBLEMS: [(u16, RefusalKind, &str, &str); 9] = [
     (
         400,
         RefusalKind::Invalid,
@@ -46,6 +46,12 @@ pub(super) const PROBLEMS: [(u16, RefusalKind, &str, &str); 8] = [
         RefusalKind::Other,
         "MethodNotAllowed",
         "The path does not take this method.",
+    ),
+    (
+        408,
+        RefusalKind::Other,
+        "TooSlow",
+        "The body came too slowly.",
     ),
     (
         413,
@@ -78,9 +84,9 @@ pub(super) const PROBLEMS: [(u16, RefusalKind, &str, &str); 8] = [
         "Models are still being loaded, or too much work is waiting; or this model could not be loaded; or features cannot be read.",
     ),
 ];
-pub(super) const OF_SCORING: &[u16] = &[400, 404, 405, 413, 415, 500, 503];
+pub(super) const OF_SCORING: &[u16] = &[400, 404, 405, 408, 413, 415, 500, 503];
 /// For a model that also takes keys.
-const OF_SCORING_BY_KEY: &[u16] = &[400, 404, 405, 413, 415, 422, 500, 503];
+const OF_SCORING_BY_KEY: &[u16] = &[400, 404, 405, 408, 413, 415, 422, 500, 503];
 pub(super) const OF_ASKING: &[u16] = &[404, 503];
 
 /// All paths: those without a model's name, those of each model, those of the server.
