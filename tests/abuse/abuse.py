@@ -21,6 +21,8 @@ from target import START_SECONDS, Target, Unusable, cgroup, lay_models
 
 PEAK_MIB = 1024
 PROBE_MS = 100
+# Machines of CI are shared, so that the short form tells a probe that is kept waiting from a machine that is busy.
+SHORT_PROBE_MS = 1000
 # So long the others ask at least, so that there are enough probes to tell a percentile of them.
 LEAST_SECONDS = 3
 # How often an attack is tried again for which only times were too long: the machine may have been busy.
@@ -35,11 +37,11 @@ def bystanders(port):
     return process
 
 
-def tried(attack, size):
+def tried(attack, size, probe_ms):
     """One attack, and what was wrong; again if only times were."""
     for _ in range(TRIES):
         found = run(attack, size)
-        wrong = dict(faults(found))
+        wrong = dict(faults(found, probe_ms))
         if set(wrong) - {"client", "probe"} or not wrong:
             break
     return found, wrong
@@ -78,7 +80,7 @@ def wait_until_ready(target):
     raise Unusable("the handler did not become ready")
 
 
-def faults(found):
+def faults(found, probe_ms):
     """What the promise does not allow."""
     if found["ended"] is not None:
         yield "ended", f"ended: {found['ended']}"
@@ -86,7 +88,7 @@ def faults(found):
         yield "memory", "memory"
     if found["failed"]:
         yield "client", f"client: {found['first_failure']}"
-    if found["probe_failures"] or found["probe_p99_ms"] > PROBE_MS:
+    if found["probe_failures"] or found["probe_p99_ms"] > probe_ms:
         yield "probe", "probe"
     if found["panics"]:
         yield "panics", f"{found['panics']} panics"
@@ -110,7 +112,7 @@ def main():
     for attack in attacks.ATTACKS + memory.ATTACKS:
         if options.only not in attack.name or (options.short and attack.is_long):
             continue
-        found, wrong = tried(attack, options.size)
+        found, wrong = tried(attack, options.size, SHORT_PROBE_MS if options.short else PROBE_MS)
         bad += bool(wrong)
         print(
             f"{attack.name:<30}{options.size:>5}{found['peak_mib']:>10.0f}{found['probe_p99_ms']:>11.1f}"
