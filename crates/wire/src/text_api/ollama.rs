@@ -8,7 +8,7 @@ use std::io::Write as _;
 use serde::de::MapAccess;
 use serde_json::{Value, json};
 
-use super::read::{Member, Members, read, without_texts};
+use super::read::{Member, Members, read_texts};
 use super::vectors::{array, text};
 use super::{
     Embed, Embedded, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding, Write,
@@ -64,25 +64,15 @@ const EMBED: Embed = Embed {
 };
 
 fn read_embed(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {
-    let request = read::<Request>(body, limits)?;
-    match request.texts.is_empty() {
-        true => Err(without_texts("input")),
-        false => Ok(request),
-    }
+    read_texts::<Request>(body, limits, "input")
 }
 
 fn read_one(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {
-    let request = read::<Request>(
-        body,
-        Limits {
-            max_rows: 1,
-            ..limits
-        },
-    )?;
-    match request.texts.is_empty() {
-        true => Err(without_texts("prompt")),
-        false => Ok(request),
-    }
+    let one = Limits {
+        max_rows: 1,
+        ..limits
+    };
+    read_texts::<Request>(body, one, "prompt")
 }
 
 struct Request;

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use serde::de::MapAccess;
 use serde_json::{Value, json};
 
-use super::read::{Member, Members, read, without_texts};
+use super::read::{Member, Members, read_texts};
 use super::vectors::{array, text};
 use super::{
     Embed, Embedded, MODEL, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding,
@@ -81,11 +81,7 @@ const EMBEDDINGS: Operation = Operation::Embed(Embed {
 });
 
 fn read_embeddings(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {
-    let request = read::<Embeddings>(body, limits)?;
-    match request.texts.is_empty() {
-        true => Err(without_texts("input")),
-        false => Ok(request),
-    }
+    read_texts::<Embeddings>(body, limits, "input")
 }
 
 struct Embeddings;

@@ -49,6 +49,19 @@ pub(super) fn read<M: Members>(body: &[u8], limits: Limits) -> Result<TextReques
     }
 }
 
+/// The same for a request that has to hold texts, in the member of this name.
+pub(super) fn read_texts<M: Members>(
+    body: &[u8],
+    limits: Limits,
+    member: &str,
+) -> Result<TextRequest, TextError> {
+    let request = read::<M>(body, limits)?;
+    match request.texts.is_empty() {
+        true => Err(without_texts(member)),
+        false => Ok(request),
+    }
+}
+
 /// For a request without texts.
 pub(super) fn without_texts(member: &str) -> TextError {
     let message = format!("{member}: expected a text or a list of texts; found none");
