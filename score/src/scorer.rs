@@ -21,7 +21,6 @@ use crate::signature::{Arranged, ModelSignature, Rows, TensorSpec};
 use crate::tensor::{NamedTensor, Tensor, TensorData};
 use crate::text::{TextMetadata, TextOptions};
 pub use load::check_options;
-use recall::Recall;
 use texts::Progress;
 
 /// How a model is run.
@@ -302,13 +301,10 @@ impl Scorer {
             let start = Instant::now();
             let by_rows = independent && matches!(decision.plan, Plan::Rows(_));
             let units = self.units(&inputs, rows, by_rows);
-            let recall = match cache {
-                CacheUse::Normal => {
-                    let joint = request.joint.as_ref();
-                    self.recall(units, tiers, &decision, start, joint).await
-                }
-                CacheUse::Refresh | CacheUse::Bypass => Recall::nothing(units, tiers, start),
-            };
+            let joint = request.joint.as_ref();
+            let recall = self
+                .recall(cache, units, tiers, &decision, start, joint)
+                .await;
             // A caller who wants it fresh does not take it from other requests.
             let sharing = cache == CacheUse::Normal;
             self.score_units(inputs, recall, sharing).await?

@@ -10,7 +10,7 @@ use super::{Scored, Scorer};
 use crate::cache::{Arrival, JointLookUp, Landing, Lead, LookUp, Tiers, UnitKey, fits};
 use crate::cost::{Decision, LookedUp};
 use crate::error::ScoreError;
-use crate::request::{CacheOutcome, Timings};
+use crate::request::{CacheOutcome, CacheUse, Timings};
 use crate::rows::Units;
 use crate::signature::Arranged;
 use crate::tensor::Tensor;
@@ -68,15 +68,20 @@ pub(super) struct Shares<'a> {
 }
 
 impl Scorer {
-    /// Looks up units, as decided, and learns what that cost. `start` is when their keys began to be made.
+    /// Looks up units, as decided, and learns what that cost; those of a caller who wants a fresh result are not looked up.
+    /// `start` is when their keys began to be made.
     pub(super) async fn recall(
         &self,
+        cache: CacheUse,
         units: Units,
         tiers: Tiers,
         decision: &Decision,
         start: Instant,
         joint: Option<&JointLookUp>,
     ) -> Recall {
+        if cache != CacheUse::Normal {
+            return Recall::nothing(units, tiers, start);
+        }
         let span = info_span!(
             "cache look-up",
             score.keys = units.keys.len(),

@@ -372,7 +372,14 @@ async fn a_request_of_independent_rows_can_be_remembered_as_one() {
         let inputs = scorer.metadata.signature.arrange(inputs).unwrap();
         let units = Units::whole(scorer.metadata.digest, &inputs, 3);
         let decision = Decision::default();
-        let recall = scorer.recall(units, Tiers::All, &decision, Instant::now(), None);
+        let recall = scorer.recall(
+            CacheUse::Normal,
+            units,
+            Tiers::All,
+            &decision,
+            Instant::now(),
+            None,
+        );
         let scored = scorer.score_units(inputs, recall.await, true);
         let scored = scored.await.unwrap();
         assert_eq!(scored.cache, asked(hits, 3));

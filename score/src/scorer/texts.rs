@@ -108,13 +108,10 @@ impl Scorer {
         };
         let scored = match (tiers, units) {
             (Some(tiers), Some(units)) => {
-                let recall = match cache {
-                    CacheUse::Normal => {
-                        let joint = request.joint.as_ref();
-                        self.recall(units, tiers, &decision, start, joint).await
-                    }
-                    CacheUse::Refresh | CacheUse::Bypass => Recall::nothing(units, tiers, start),
-                };
+                let joint = request.joint.as_ref();
+                let recall = self
+                    .recall(cache, units, tiers, &decision, start, joint)
+                    .await;
                 // A caller who wants it fresh does not take it from other requests.
                 let sharing = cache == CacheUse::Normal;
                 self.score_remembered(&texts, recall, sharing).await?
