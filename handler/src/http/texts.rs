@@ -191,6 +191,7 @@ fn options(request: &TextRequest, text: &TextMetadata) -> Result<TextOptions, Pr
     Ok(TextOptions {
         prompt: prompt.map(str::to_owned),
         truncate,
+        max_tokens: None,
     })
 }
 
