@@ -48,9 +48,10 @@ pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore, Fits}
 pub use histogram::{RowCounts, Times};
 pub use model::{
     Background, Character, Evidence, FeatureFormat, FeatureOptions, ImageLayout, InputOptions,
-    MissingValues, Model, ModelFiles, ModelFolder, ModelOptions, ModelPlace, OnnxModel, Passage,
-    Resample, Resize, RunError, Runtime, SettingNames, TextModel, TextSession, Token,
-    TokenizeError, Tokenized, Wanted, check_name, find_models, move_weights_out, read_small_file,
+    MissingValues, Model, ModelFiles, ModelFolder, ModelOptions, ModelPlace, OnnxModel,
+    OpenSession, Passage, Resample, Resize, RunError, Runtime, SettingNames, TextModel,
+    TextSession, Token, TokenizeError, Tokenized, Wanted, check_name, find_models,
+    move_weights_out, read_small_file,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 pub use scorer::{
