@@ -16,6 +16,7 @@ use score::{ModelMetadata, ScoreError, Tensor, Token};
 use serde_json::Value;
 
 use crate::body::{Declared, Limits, PayloadError};
+use crate::dialect::Protocol;
 use crate::error_form::ErrorForm;
 use crate::format::{charset, gzip};
 use crate::watch::Watch;
@@ -192,7 +193,9 @@ impl TextApi {
 
 /// Whether a model of this name cannot be addressed by it directly below the prefix, since an API has a route there.
 pub fn is_reserved(name: &str) -> bool {
-    matches!(name, "metrics" | "openapi.json" | "v2") || TextApi::errors_below(name).is_some()
+    matches!(name, "metrics" | "openapi.json")
+        || Protocol::errors_below(name).is_some()
+        || TextApi::errors_below(name).is_some()
 }
 
 impl TextRoute {
