@@ -50,7 +50,8 @@ impl Stage {
     /// The lengths of texts, asked for in one request.
     fn ask(&self, lengths: &[usize]) -> Asked {
         let batcher = self.batcher.clone();
-        let texts: Vec<String> = lengths.iter().map(|length| "x".repeat(*length)).collect();
+        let text = |length: &usize| Passage::from("x".repeat(*length));
+        let texts: Vec<Passage> = lengths.iter().map(text).collect();
         async move {
             let mut found = vec![0.0; texts.len()];
             let done = |results: TextResults| {
