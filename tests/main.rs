@@ -60,6 +60,7 @@ mod redis_connection;
 mod redis_selftest;
 mod refusals;
 mod served_protocols;
+mod serve;
 mod settings;
 mod support;
 mod text_apis;
