@@ -59,6 +59,8 @@ mod recorded_requests;
 mod redis_connection;
 mod redis_selftest;
 mod refusals;
+mod serve;
+mod served_protocols;
 mod settings;
 mod support;
 mod text_apis;

@@ -27,7 +27,7 @@ fn open_features(
     let Some(features) = folders.flat_map(|f| &f.options.features).next() else {
         return Ok(None);
     };
-    let Some(redis) = &config.redis else {
+    let Some(redis) = &config.cache.redis else {
         warn!("no Redis is set: requests by key are refused");
         return Ok(None);
     };
@@ -53,7 +53,7 @@ pub(super) fn load_models(config: &Config, memo: &Arc<Cache>) -> anyhow::Result<
     let options = scorer_options(config);
     let read = |place: ModelPlace| {
         let folder = ModelFolder::read(&place);
-        let folder = folder.and_then(|folder| folder.apart_from(&config.cache_namespace));
+        let folder = folder.and_then(|folder| folder.apart_from(&config.cache.namespace));
         (place.name, folder)
     };
     // At the same time: the files are digested while the library is loaded.
@@ -112,7 +112,7 @@ pub(crate) fn scorer_options(config: &Config) -> ScorerOptions {
             max_batch_rows: config.max_batch_rows,
             max_inline: MAX_INLINE,
         },
-        cache: config.cache,
+        cache: config.cache.policy,
     }
 }
 
