@@ -14,7 +14,7 @@ use crate::cache::{Cache, ModelDigest};
 use crate::cost::{Available, CachePolicy, CostFigures, Costs, Decision, Plan};
 use crate::error::ScoreError;
 use crate::histogram::Times;
-use crate::model::{Character, Evidence, Model, ModelOptions, TextModel, TextSession};
+use crate::model::{Character, Evidence, Hints, Model, ModelOptions, TextModel, TextSession};
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 use crate::rows::Units;
 use crate::signature::{Arranged, ModelSignature, Rows, TensorSpec};
@@ -59,6 +59,8 @@ pub struct ModelMetadata {
     pub options: ModelOptions,
     /// What is known about a text model; `None` for any other.
     pub text: Option<TextMetadata>,
+    /// What is known of the values that it takes.
+    pub hints: Hints,
     /// Digest of the model's files and of the runtime.
     pub digest: ModelDigest,
     /// How long loading and probing took, whose runs are the first ones of a session.
@@ -90,6 +92,7 @@ impl ModelMetadata {
             memoize: true,
             options: ModelOptions::default(),
             text: None,
+            hints: Hints::default(),
             digest: digest.with_rows(rows),
             load_time: Duration::ZERO,
         }

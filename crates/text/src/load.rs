@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use score::{
-    Cache, Character, ElementType, Evidence, LoadError, Model, ModelDigest, ModelFolder,
+    Cache, Character, ElementType, Evidence, Hints, LoadError, Model, ModelDigest, ModelFolder,
     ModelMetadata, OnnxModel, Rows, RunError, Runtime, Scorer, ScorerOptions, TextMetadata,
     TextSession, Tokenized, check_options,
 };
@@ -107,6 +107,7 @@ impl TextFolder {
             memoize: folder.options.memoize.unwrap_or(deterministic),
             options: folder.options.clone(),
             text: Some(text),
+            hints: Hints::default(),
             digest: ModelDigest::new(&digest, runtime.build()),
             load_time: start.elapsed(),
         };

@@ -45,7 +45,8 @@ pub(super) fn load_models(config: &Config, memo: &Arc<Cache>) -> anyhow::Result<
     let library = find_runtime(config)?;
     let runtime = Runtime::load(&library)?
         .with_custom_ops(config.custom_ops)
-        .with_setting_names(SETTING_NAMES);
+        .with_setting_names(SETTING_NAMES)
+        .with_samples(wire::read_samples);
     let places = find_models(&config.model_dir).with_context(|| {
         format!(
             "the model folder {} cannot be read",

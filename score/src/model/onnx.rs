@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::declared::Undeclared;
 use super::refusal::{SettingNames, explain, message};
-use super::{Model, ModelFolder, RunError};
+use super::{Model, ModelFolder, RunError, SampleReader, locale};
 use crate::error::LoadError;
 use crate::signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
 use crate::tensor::{ElementType, Tensor, TensorData};
@@ -32,6 +32,7 @@ pub struct Runtime {
     build: String,
     custom_ops: bool,
     names: SettingNames,
+    samples: Option<SampleReader>,
 }
 
 impl Runtime {
@@ -74,6 +75,7 @@ impl Runtime {
             build: ort::info().to_owned(),
             custom_ops: false,
             names: SettingNames::default(),
+            samples: None,
         }
     }
 
@@ -91,6 +93,19 @@ impl Runtime {
     #[must_use]
     pub fn with_setting_names(self, names: SettingNames) -> Self {
         Self { names, ..self }
+    }
+
+    /// The same runtime, with which models are also tried on the sample rows beside them, read by this function.
+    #[must_use]
+    pub fn with_samples(self, reader: SampleReader) -> Self {
+        Self {
+            samples: Some(reader),
+            ..self
+        }
+    }
+
+    pub(crate) fn sample_reader(&self) -> Option<SampleReader> {
+        self.samples
     }
 
     /// What exactly was loaded: release, commit and build flags. Part of every key of a remembered result.
@@ -169,7 +184,20 @@ fn open_session(
     if let Some(library) = operators {
         builder = builder.with_operator_library(library)?;
     }
-    builder.commit_from_file(file)
+    let refusal = match builder.commit_from_file(file) {
+        Err(refusal) if locale::is_missing(&refusal.to_string()) => refusal,
+        opened => return opened,
+    };
+    let Ok(Some(model)) = locale::replaced(file) else {
+        return Err(refusal);
+    };
+    let around = file.parent().unwrap_or(Path::new("")).to_string_lossy();
+    builder
+        .with_config_entry(
+            "session.model_external_initializers_file_folder_path",
+            around,
+        )?
+        .commit_from_memory(&model)
 }
 
 impl Model for OnnxModel {

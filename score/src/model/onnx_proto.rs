@@ -116,6 +116,8 @@ pub(super) struct Attribute {
     pub(super) tensor: Option<Tensor>,
     #[prost(message, optional, tag = "6")]
     pub(super) graph: Option<Graph>,
+    #[prost(float, repeated, tag = "7")]
+    pub(super) floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
     pub(super) ints: Vec<i64>,
     #[prost(bytes = "bytes", repeated, tag = "9")]

@@ -16,7 +16,7 @@ use tokio::task::yield_now;
 
 use super::*;
 use crate::cache::{Namespace, RemoteOptions, Tiers};
-use crate::model::RunError;
+use crate::model::{Hints, RunError};
 use crate::signature::{Dim, TensorSpec};
 use crate::store::{Store, StoreEntry, StoreError};
 use crate::tensor::ElementType;
@@ -142,6 +142,7 @@ impl Plan {
             version: "1".into(),
             digest: ModelDigest::new(&blake3::hash(self.digest.as_bytes()), "1"),
             text: None,
+            hints: Hints::default(),
             load_time: Duration::ZERO,
         };
         let models: Vec<Box<dyn Model>> = vec![Box::new(model)];

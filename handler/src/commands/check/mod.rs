@@ -124,7 +124,8 @@ pub(crate) fn check(
 ) -> anyhow::Result<(String, Vec<CheckedModel>)> {
     let onnx = Runtime::load(library)?
         .with_custom_ops(config.custom_ops)
-        .with_setting_names(SETTING_NAMES);
+        .with_setting_names(SETTING_NAMES)
+        .with_samples(wire::read_samples);
     let tasks = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -134,7 +135,7 @@ pub(crate) fn check(
     for place in places {
         complain("", [format!("checking model {}", place.name)]);
         let loaded = load(&onnx, place, config).map(|scorer| {
-            let request = sample_request(&scorer.metadata().signature);
+            let request = sample_request(scorer.metadata());
             let sample = request.map(|request| {
                 let sampled = tasks.block_on(try_sample(&scorer, &request, config));
                 (request, sampled)
