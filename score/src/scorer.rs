@@ -1,7 +1,10 @@
 //! The whole way of one request, in reading order.
 
+mod each;
 mod load;
+mod metadata;
 mod recall;
+mod samples;
 mod texts;
 
 use std::sync::Arc;
@@ -10,17 +13,20 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::batch::{BatchLimits, BatchStats, Batcher, Ran, TextBatcher};
-use crate::cache::{Cache, ModelDigest};
+use crate::cache::Cache;
 use crate::cost::{Available, CachePolicy, CostFigures, Costs, Decision, Plan};
 use crate::error::ScoreError;
 use crate::histogram::Times;
-use crate::model::{Character, Evidence, Hints, Model, ModelOptions, TextModel, TextSession};
+use crate::model::{Model, TextModel, TextSession};
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 use crate::rows::Units;
-use crate::signature::{Arranged, ModelSignature, Rows, TensorSpec};
+use crate::signature::{Arranged, ModelSignature, TensorSpec};
 use crate::tensor::{NamedTensor, Tensor, TensorData};
-use crate::text::{TextMetadata, TextOptions};
+use crate::text::{QUERY, TextOptions};
+pub use each::{EachResponse, StoredText};
 pub use load::check_options;
+pub use metadata::ModelMetadata;
+pub use samples::SampleReader;
 use texts::Progress;
 
 /// How a model is run.
@@ -38,65 +44,8 @@ pub struct ScorerOptions {
     pub batch: BatchLimits,
     /// When remembered results are looked up.
     pub cache: CachePolicy,
-}
-
-/// What is known about a loaded model.
-#[derive(Debug, Clone)]
-pub struct ModelMetadata {
-    /// The name callers use.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Inputs and outputs.
-    pub signature: ModelSignature,
-    /// The outputs to answer with unless the caller asks for others, as indices into [`ModelSignature::declared`].
-    pub default_outputs: Vec<usize>,
-    /// What the probe found or `model.toml` says.
-    pub character: Character,
-    /// Whether results are remembered.
-    pub memoize: bool,
-    /// What `model.toml` says.
-    pub options: ModelOptions,
-    /// What is known about a text model; `None` for any other.
-    pub text: Option<TextMetadata>,
-    /// What is known of the values that it takes.
-    pub hints: Hints,
-    /// Digest of the model's files and of the runtime.
-    pub digest: ModelDigest,
-    /// How long loading and probing took, whose runs are the first ones of a session.
-    pub load_time: Duration,
-}
-
-impl ModelMetadata {
-    /// For a model of a kind of its own: version 1, without options, deterministic, all outputs by default. Results are
-    /// remembered. `digest` covers everything that the answers depend on beside the inputs.
-    pub fn new(
-        name: impl Into<String>,
-        signature: ModelSignature,
-        rows: Rows,
-        digest: ModelDigest,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            version: "1".to_owned(),
-            default_outputs: (0..signature.declared.len()).collect(),
-            signature,
-            character: Character {
-                rows,
-                evidence: Evidence::Declared,
-                rows_reason: "the kind of model is made so".to_owned(),
-                operator: None,
-                warning: None,
-                deterministic: Some(true),
-            },
-            memoize: true,
-            options: ModelOptions::default(),
-            text: None,
-            hints: Hints::default(),
-            digest: digest.with_rows(rows),
-            load_time: Duration::ZERO,
-        }
-    }
+    /// What reads the sample rows beside a model, so that it is tried with them; without it they have no effect.
+    pub samples: Option<SampleReader>,
 }
 
 /// What a model did so far. Cloning shares the counters.
@@ -242,17 +191,23 @@ impl Scorer {
     /// # Errors
     /// [`ScoreError`] says whether the request, the load or this program is at fault.
     pub async fn score(&self, request: InferenceRequest) -> Result<InferenceResponse, ScoreError> {
-        let mut response = self.score_as_stored(request).await?;
-        if let Some(text) = &self.metadata.text {
-            text.finish(&mut response.outputs);
+        let Some(text) = &self.metadata.text else {
+            return self.score_as_stored(request).await;
+        };
+        if !text.task.has_one_shape() {
+            return Box::pin(self.score_in_json(text, request)).await;
         }
+        let mut response = self.score_as_stored(request).await?;
+        let finished = text.finish(response.outputs);
+        let unlike = || ScoreError::Internal("stored results are of another model".to_owned());
+        response.outputs = finished.ok_or_else(unlike)?;
         Ok(response)
     }
 
-    /// The same with the vectors of a text model as they are stored, for answers in another form than the usual one.
+    /// The same with the vectors or logits of a text model as they are stored, for answers in another form than the usual one.
     ///
     /// # Errors
-    /// As [`Scorer::score`].
+    /// As [`Scorer::score`]; also for a text model whose results have [different shapes](crate::Task::has_one_shape).
     pub async fn score_as_stored(
         &self,
         request: InferenceRequest,
@@ -269,7 +224,8 @@ impl Scorer {
                 // In a box: the futures of other requests would be as large.
                 let work = Box::pin(self.score_texts(batcher, request, &progress));
                 let outcome = tokio::time::timeout(timeout, work).await;
-                outcome.unwrap_or_else(|_| Err(progress.timed_out(timeout)))
+                let done = outcome.unwrap_or_else(|_| Err(progress.timed_out(timeout)))?;
+                self.stacked(done)
             }
         }
     }
@@ -345,11 +301,14 @@ impl Scorer {
     }
 
     fn named(&self, outputs: Vec<Tensor>) -> Vec<NamedTensor> {
-        let specs = self.metadata.signature.outputs.iter();
-        let named = specs.zip(outputs).map(|(spec, tensor)| NamedTensor {
-            name: spec.name.clone(),
-            tensor,
-        });
+        let named = self
+            .stored
+            .iter()
+            .zip(outputs)
+            .map(|(spec, tensor)| NamedTensor {
+                name: spec.name.clone(),
+                tensor,
+            });
         named.collect()
     }
 
@@ -382,9 +341,14 @@ impl Scorer {
             };
         }
         let specs = &self.metadata.signature.inputs;
+        let takes_pairs = self.metadata.text.as_ref().is_some_and(|text| text.pairs);
         let mut rows = None;
         for (spec, tensor) in specs.iter().zip(&inputs.tensors) {
             let here = tensor.rows().unwrap_or(1);
+            if takes_pairs && spec.name == QUERY && here == 1 {
+                // It stands for all rows.
+                continue;
+            }
             match rows {
                 None => rows = Some((&spec.name, here)),
                 Some((_, before)) if before == here => {}

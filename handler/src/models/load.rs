@@ -45,8 +45,7 @@ pub(super) fn load_models(config: &Config, memo: &Arc<Cache>) -> anyhow::Result<
     let library = find_runtime(config)?;
     let runtime = Runtime::load(&library)?
         .with_custom_ops(config.custom_ops)
-        .with_setting_names(SETTING_NAMES)
-        .with_samples(wire::read_samples);
+        .with_setting_names(SETTING_NAMES);
     let places = find_models(&config.model_dir).with_context(|| {
         format!(
             "the model folder {} cannot be read",
@@ -110,6 +109,7 @@ pub(crate) fn scorer_options(config: &Config) -> ScorerOptions {
             max_inline: MAX_INLINE,
         },
         cache: config.cache,
+        samples: Some(wire::read_samples),
     }
 }
 

@@ -5,14 +5,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use tracing::warn;
-
 use super::ModelFolder;
 use super::graph::{KnownValues, Reading};
 use super::small_file::read_small_file;
-use crate::scorer::ModelMetadata;
 use crate::signature::ModelSignature;
-use crate::tensor::{NamedTensor, Tensor};
 
 /// What the file with sample rows is called.
 pub(super) const SAMPLES: &str = "samples.json";
@@ -20,9 +16,6 @@ pub(super) const SAMPLES: &str = "samples.json";
 const MAX_SAMPLES_BYTES: u64 = 1 << 20;
 /// Columns of one input whose categories are told.
 const MAX_COLUMNS: usize = 256;
-
-/// Reads the rows of a JSON text for a model. The error says what is wrong with which row.
-pub type SampleReader = fn(&ModelMetadata, &str) -> Result<Vec<NamedTensor>, String>;
 
 /// What is known of the values that a model takes.
 #[derive(Debug, Clone, Default)]
@@ -58,33 +51,20 @@ impl Hints {
     }
 }
 
-/// The rows of `samples.json` as one tensor for each input, and the text itself. A file that does not fit is told in the log
-/// and has no effect: it is no part of the model.
-pub(crate) fn read_samples(
-    folder: &ModelFolder,
-    metadata: &ModelMetadata,
-    reader: Option<SampleReader>,
-) -> Option<(Vec<Tensor>, Arc<str>)> {
-    let file = folder.folder.join(SAMPLES);
-    let read = reader?;
-    let rows = read_small_file(&file, MAX_SAMPLES_BYTES).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => "expected a text file of at most 1 MiB".to_owned(),
-        _ => error.to_string(),
-    });
-    if !file.is_file() {
-        return None;
+impl ModelFolder {
+    /// The content of `samples.json`, if there is one.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub(crate) fn samples(&self) -> Option<Result<String, String>> {
+        let read = read_small_file(&self.folder.join(SAMPLES), MAX_SAMPLES_BYTES);
+        Some(match read {
+            Ok(bytes) => String::from_utf8(bytes).map_err(|_| "expected UTF-8".to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err("expected a text file of at most 1 MiB".to_owned())
+            }
+            Err(error) => Err(error.to_string()),
+        })
     }
-    let rows =
-        rows.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "expected UTF-8".to_owned()));
-    let rows = rows.and_then(|text| {
-        let named = read(metadata, &text)?;
-        let arranged = metadata.signature.arrange(named);
-        let mut arranged = arranged.map_err(|error| error.to_string())?;
-        arranged.tensors.truncate(metadata.signature.inputs.len());
-        Ok((arranged.tensors, text.into()))
-    });
-    let warned = rows.inspect_err(|reason| {
-        warn!(model = folder.name, "{SAMPLES} has no effect: {reason}");
-    });
-    warned.ok()
 }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::declared::Undeclared;
 use super::refusal::{SettingNames, explain, message};
-use super::{Model, ModelFolder, RunError, SampleReader, locale};
+use super::{Model, ModelFolder, RunError, locale};
 use crate::error::LoadError;
 use crate::signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
 use crate::tensor::{ElementType, Tensor, TensorData};
@@ -32,7 +32,6 @@ pub struct Runtime {
     build: String,
     custom_ops: bool,
     names: SettingNames,
-    samples: Option<SampleReader>,
 }
 
 impl Runtime {
@@ -75,7 +74,6 @@ impl Runtime {
             build: ort::info().to_owned(),
             custom_ops: false,
             names: SettingNames::default(),
-            samples: None,
         }
     }
 
@@ -93,19 +91,6 @@ impl Runtime {
     #[must_use]
     pub fn with_setting_names(self, names: SettingNames) -> Self {
         Self { names, ..self }
-    }
-
-    /// The same runtime, with which models are also tried on the sample rows beside them, read by this function.
-    #[must_use]
-    pub fn with_samples(self, reader: SampleReader) -> Self {
-        Self {
-            samples: Some(reader),
-            ..self
-        }
-    }
-
-    pub(crate) fn sample_reader(&self) -> Option<SampleReader> {
-        self.samples
     }
 
     /// What exactly was loaded: release, commit and build flags. Part of every key of a remembered result.

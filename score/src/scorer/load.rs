@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::samples::read_samples;
 use super::{ModelMetadata, Scorer, ScorerOptions};
 use crate::cache::{Cache, ModelDigest};
 use crate::error::LoadError;
 use crate::model::{
     Character, FeatureFormat, Hints, Model, ModelFolder, ModelOptions, OnnxModel, Reading, Runtime,
-    check_inputs, examine, read_samples,
+    check_inputs, examine,
 };
 use crate::signature::{ModelSignature, Rows};
 use crate::tensor::{ElementType, Tensor};
@@ -66,7 +67,7 @@ fn load_sessions(
         hints: Hints::of(&reading, &signature),
         ..ModelMetadata::new(&folder.name, signature, Rows::Together, digest)
     };
-    let samples = read_samples(folder, &metadata, runtime.sample_reader());
+    let samples = read_samples(folder, &metadata, options.samples);
     let (samples, text) = samples.unzip();
     metadata.hints.samples = text;
     let mut trial = Trial {

@@ -124,8 +124,7 @@ pub(crate) fn check(
 ) -> anyhow::Result<(String, Vec<CheckedModel>)> {
     let onnx = Runtime::load(library)?
         .with_custom_ops(config.custom_ops)
-        .with_setting_names(SETTING_NAMES)
-        .with_samples(wire::read_samples);
+        .with_setting_names(SETTING_NAMES);
     let tasks = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
