@@ -9,7 +9,7 @@ use crate::json::write::Nested;
 use crate::{Declared, Limits, PayloadError, decode};
 
 /// The most values of a sample. A larger one says less than the shape does, and makes the answer long.
-const MAX_SAMPLE_ELEMENTS: usize = 10_000;
+pub(crate) const MAX_SAMPLE_ELEMENTS: usize = 10_000;
 
 /// One row of an input; one row of one value if it declares no shape.
 pub fn sample_shape(spec: &TensorSpec) -> Shape {
@@ -106,12 +106,10 @@ fn one_row(spec: &TensorSpec, categories: Option<&Vec<Option<KnownValues>>>) -> 
         let text = known.and_then(|known| known.texts.first());
         let number = known.and_then(|known| known.numbers.first());
         match (spec.element_type, text, number) {
-            (ElementType::Bool, ..) => json!(false),
             (ElementType::String, Some(text), _) => json!(text),
-            (ElementType::String, ..) => json!(""),
             (ElementType::Float32 | ElementType::Float64, _, Some(number)) => json!(number),
-            (_, _, Some(number)) => json!(*number as i64),
-            _ => json!(0),
+            (ElementType::Bool | ElementType::String, ..) | (.., None) => element_sample(spec),
+            (.., Some(number)) => json!(*number as i64),
         }
     };
     if count > MAX_SAMPLE_ELEMENTS {
@@ -119,6 +117,15 @@ fn one_row(spec: &TensorSpec, categories: Option<&Vec<Option<KnownValues>>>) -> 
     }
     let mut elements = (0..count).map(element);
     nested(&shape, &mut elements)
+}
+
+/// One element of an input.
+pub(crate) fn element_sample(spec: &TensorSpec) -> Value {
+    match spec.element_type {
+        ElementType::Bool => json!(false),
+        ElementType::String => json!(""),
+        _ => json!(0),
+    }
 }
 
 /// Elements in their shape.

@@ -4,27 +4,16 @@
 //! otherwise. Slim systems have no locale but C, POSIX and C.UTF-8. In the GNU C library C.UTF-8 has the same table of cases as
 //! en_US.UTF-8, so it takes its place. Other locales may have other rules (in Turkish, I and i are no pair), so they are left.
 //!
-//! Source: onnx.proto3 of ONNX, `ModelProto`, `GraphProto`, `NodeProto`, `AttributeProto`.
+//! Source: the operator description of ONNX ("Operators.md", StringNormalizer).
 
 use std::path::Path;
 use std::{fs, io};
 
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::Message;
 
-use super::external_data::{Content, Fields, put_bytes, rewritten};
-
-/// `ModelProto.graph`, `GraphProto.node`.
-const GRAPH: u32 = 7;
-const NODE: u32 = 1;
-/// Members of `NodeProto`.
-const OPERATOR: u32 = 4;
-const ATTRIBUTE: u32 = 5;
-/// Members of `AttributeProto`.
-const NAME: u32 = 1;
-const TEXT: u32 = 4;
-const TYPE: u32 = 20;
-/// `AttributeProto.AttributeType.STRING`.
-const STRING: u64 = 3;
+use super::external_data::{Fields, put_bytes, rewritten};
+use super::onnx_proto::tags::{ATTRIBUTE, GRAPH, NODE, OPERATOR};
+use super::onnx_proto::{Attribute, STRING_ATTRIBUTE};
 
 /// The names that systems have for American English.
 const USUAL: [&[u8]; 4] = [b"en_US.UTF-8", b"en_US.utf8", b"en_US", b"en-US"];
@@ -59,42 +48,32 @@ fn with_plain_locale(node: &[u8]) -> Result<Option<Vec<u8>>, String> {
     for field in Fields(node) {
         let field = field?;
         match (field.tag, field.content) {
-            (ATTRIBUTE, Content::Bytes(attribute)) => match locale_of(attribute)? {
-                Some(locale) if !USUAL.contains(&locale) => return Ok(None),
-                Some(_) => continue,
-                None => {}
-            },
-            (OPERATOR, content) => normalizes = content == Content::Bytes(b"StringNormalizer"),
+            (OPERATOR, content) => normalizes = content == Some(b"StringNormalizer"),
+            (ATTRIBUTE, Some(content)) => {
+                let attribute = Attribute::decode(content).map_err(|error| error.to_string())?;
+                match &*attribute.name == b"locale" {
+                    true if !USUAL.contains(&&*attribute.text) => return Ok(None),
+                    true => continue,
+                    false => {}
+                }
+            }
             _ => {}
         }
         new.extend_from_slice(field.whole);
     }
-    let mut locale = Vec::new();
-    put_bytes(NAME, b"locale", &mut locale);
-    put_bytes(TEXT, b"C.UTF-8", &mut locale);
-    encode_key(TYPE, WireType::Varint, &mut locale);
-    encode_varint(STRING, &mut locale);
-    put_bytes(ATTRIBUTE, &locale, &mut new);
+    let plain = Attribute {
+        name: "locale".into(),
+        text: "C.UTF-8".into(),
+        kind: STRING_ATTRIBUTE,
+        ..Attribute::default()
+    };
+    put_bytes(ATTRIBUTE, &plain.encode_to_vec(), &mut new);
     Ok(normalizes.then_some(new))
-}
-
-fn locale_of(attribute: &[u8]) -> Result<Option<&[u8]>, String> {
-    let (mut is_locale, mut text) = (false, &b""[..]);
-    for field in Fields(attribute) {
-        match field.map(|field| (field.tag, field.content))? {
-            (NAME, content) => is_locale = content == Content::Bytes(b"locale"),
-            (TEXT, Content::Bytes(content)) => text = content,
-            _ => {}
-        }
-    }
-    Ok(is_locale.then_some(text))
 }
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-
-    use super::super::onnx_proto::{Attribute, Graph, Model, Node};
+    use super::super::onnx_proto::{Graph, Model, Node};
     use super::*;
 
     fn model(operator: &str, locale: Option<&str>) -> Model {
