@@ -1,6 +1,6 @@
 //! What is told about models.
 
-use score::Scorer;
+use score::{Scorer, Task};
 use serde_json::Value;
 use wire::text_api::{About, Operation, Served};
 
@@ -20,7 +20,7 @@ pub(in crate::http) fn tell(models: &Models, target: &TextTarget) -> Result<Valu
     let scorers: Vec<&Scorer> = match tell.about {
         About::All => models.loaded().map(|(_, scorer)| scorer).collect(),
         About::Any => vec![models.get(name)?],
-        About::Texts => vec![models.taking_texts(name)?],
+        About::Texts => vec![models.for_tasks(name, Task::ALL)?],
     };
     let served: Vec<Served<'_>> = scorers
         .into_iter()
