@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use score::{
-    CacheOutcome, CacheUse, FeatureStore, InferenceRequest, InferenceResponse, JointLookUp,
-    ModelMetadata, NamedTensor, ScoreError, Scorer, TRUNCATED, TensorData, TextOptions, Timings,
+    CacheOutcome, CacheUse, EachResponse, FeatureStore, InferenceRequest, InferenceResponse,
+    JointLookUp, ModelMetadata, NamedTensor, ScoreError, Scorer, TRUNCATED, TensorData,
+    TextOptions, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
 use wire::text_api::{Take, TextRequest};

@@ -73,14 +73,7 @@ impl PartialEq for ErrorForm {
 impl Eq for ErrorForm {}
 
 /// All forms.
-pub static ERROR_FORMS: &[&ErrorForm] = &[
-    &OWN,
-    &TEXT,
-    &OPENAI,
-    &HUGGING_FACE,
-    &OLLAMA,
-    &COHERE,
-];
+pub static ERROR_FORMS: &[&ErrorForm] = &[&OWN, &TEXT, &OPENAI, &HUGGING_FACE, &OLLAMA, &COHERE];
 
 /// Our own: an object with code, message and target.
 pub static OWN: ErrorForm = ErrorForm {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use score::{Character, ModelMetadata, Scorer, TextMetadata};
+use score::{Character, ModelMetadata, Scorer, Task, TextMetadata};
 use serde_json::{Value, json};
 use warp::http::{StatusCode, header};
 use wire::{picture_document, protocol_tensor_document, sample_request, tensor_document};
@@ -142,13 +142,9 @@ fn model_document(scorer: &Scorer) -> Value {
 
 /// What a text model does with texts.
 pub(crate) fn text_document(text: &TextMetadata) -> Value {
-    json!({
-        "task": text.task,
+    let mut document = json!({
+        "task": text.task.as_str(),
         "tokenizer": text.tokenizer,
-        "pooling": text.pooling,
-        "normalize": text.normalize,
-        "dimensions": text.dimensions,
-        "max_dimensions": text.max_dimensions,
         "max_tokens": text.max_tokens,
         "max_chars": text.max_chars,
         "truncate": text.truncate.as_str(),
@@ -158,7 +154,26 @@ pub(crate) fn text_document(text: &TextMetadata) -> Value {
         "max_texts": text.max_texts,
         "store": text.stored_as.as_str(),
         "shared_runs": text.company.get(),
-    })
+    });
+    let of_task = match text.task {
+        Task::Embedding => json!({
+            "pooling": text.pooling,
+            "normalize": text.normalize,
+            "dimensions": text.dimensions,
+            "max_dimensions": text.max_dimensions,
+        }),
+        Task::Rerank | Task::Classify => json!({
+            "pairs": text.pairs,
+            "labels": text.labels,
+            "activation": text.activation.as_str(),
+        }),
+        Task::Tag => json!({ "labels": text.labels }),
+        Task::Sparse => json!({}),
+    };
+    if let (Value::Object(document), Value::Object(of_task)) = (&mut document, of_task) {
+        document.extend(of_task);
+    }
+    document
 }
 
 /// How the model's rows are treated, how that is known and why.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use score::{
-    CacheOutcome, EachResponse, InferenceResponse, NamedTensor, QUERY, Scorer, TEXT, TOKENS, TRUNCATED, Tensor, TensorData,
-    TextMetadata, TextOptions, Truncate,
+    CacheOutcome, EachResponse, InferenceResponse, NamedTensor, QUERY, Scorer, TEXT, TOKENS,
+    TRUNCATED, Tensor, TensorData, TextMetadata, TextOptions, Truncate,
 };
 use wire::text_api::{Answered, Operation, TextRequest, Write};
 
@@ -71,7 +71,9 @@ where
         Write::Labels(write) => Box::pin(scores::labels(*write, asked, visit)).await,
         Write::Entities(write) => Box::pin(each::entities(*write, asked, visit)).await,
         Write::Weights(write) => Box::pin(each::weights(*write, asked, visit)).await,
-        write => Box::pin(tokens::answer(write, asked, visit)).await,
+        Write::TokenVectors(write) => Box::pin(tokens::vectors(*write, asked, visit)).await,
+        Write::Tokens(write) => Box::pin(tokens::tokens(*write, asked, visit)).await,
+        Write::Texts(write) => Box::pin(tokens::texts(*write, asked, visit)).await,
     }
 }
 

@@ -41,7 +41,22 @@ impl<'a> Vectors<'a> {
     }
 }
 
-impl<R> Answered<'_, R> {
+impl<'a, R> Answered<'a, R> {
+    /// The same with these results.
+    #[cfg(any(test, feature = "samples"))]
+    pub(crate) fn with<T>(self, results: T) -> Answered<'a, T> {
+        Answered {
+            results,
+            model: self.model,
+            id: self.id,
+            texts: self.texts,
+            tokens: self.tokens,
+            truncated: self.truncated,
+            refuses: self.refuses,
+            took: self.took,
+        }
+    }
+
     /// The tokens of all texts together.
     pub(crate) fn all_tokens(&self) -> i64 {
         self.tokens.iter().sum()

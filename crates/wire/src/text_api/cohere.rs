@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 
 use super::ranking::{self, Documents, Style};
 use super::read::{Member, Members, read, wrong};
-use super::{
-    Answered, Operation, Take, TextApi, TextError, TextRequest, TextRoute, Write,
-};
+use super::{Answered, Operation, Take, TextApi, TextError, TextRequest, TextRoute, Write};
 use crate::body::Limits;
 use crate::error_form;
 use crate::schema::open;
@@ -72,7 +70,9 @@ const fn rerank(
 fn read_rerank(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {
     let request = ranking::checked(read::<Rerank>(body, limits)?, "documents")?;
     match request.queries.iter().any(String::is_empty) {
-        true => Err(ScoreError::invalid("query", "query: expected a text; found an empty one").into()),
+        true => {
+            Err(ScoreError::invalid("query", "query: expected a text; found an empty one").into())
+        }
         false => Ok(request),
     }
 }
@@ -133,7 +133,10 @@ impl Members for Rerank {
 fn only_texts<'de, A: MapAccess<'de>>(member: Member<'_, A>) -> Result<(), A::Error> {
     let name = member.name;
     match member.optional::<IgnoredAny>("null")? {
-        Some(_) => Err(wrong(name, "the models take texts alone; send them as \"texts\"")),
+        Some(_) => Err(wrong(
+            name,
+            "the models take texts alone; send them as \"texts\"",
+        )),
         None => Ok(()),
     }
 }

@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 use super::read::{Member, Members, read};
 use super::tei;
 use super::{
-    Answered, End, Form, Labels, Operation, Take, TextApi, TextError, TextRequest, TextRoute,
-    Write,
+    Answered, End, Form, Labels, Operation, Take, TextApi, TextError, TextRequest, TextRoute, Write,
 };
 use crate::body::Limits;
 use crate::error_form;

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::answer::highest;
-use super::vectors::{array, text};
 use super::read::without_texts;
+use super::vectors::{array, text};
 use super::{Answered, TextError, TextRequest};
 use crate::body::Limits;
 use crate::schema::open;
@@ -175,10 +175,7 @@ pub(super) fn request_members() -> [(&'static str, Value); 5] {
             "top_n",
             json!({ "type": ["integer", "null"], "minimum": 1 }),
         ),
-        (
-            "return_documents",
-            json!({ "type": ["boolean", "null"] }),
-        ),
+        ("return_documents", json!({ "type": ["boolean", "null"] })),
     ]
 }
 

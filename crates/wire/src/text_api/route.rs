@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use score::{Entity, ModelMetadata, ScoreError, Task, TextMetadata, Tensor, Token, Weight};
+use score::{Entity, ModelMetadata, ScoreError, Task, Tensor, TextMetadata, Token, Weight};
 use serde_json::Value;
 
 use super::{Answered, Form, Labels, TextError, TextRequest, Vectors};
@@ -13,6 +13,15 @@ use crate::watch::Watch;
 
 /// Stands for the name of a model in [`TextRoute::path`].
 pub const MODEL: &str = "{model}";
+
+/// The tasks of all models that take texts; the usual one first.
+pub const ALL_TASKS: &[Task] = &[
+    Task::Embedding,
+    Task::Sparse,
+    Task::Rerank,
+    Task::Classify,
+    Task::Tag,
+];
 
 /// One route of an API.
 pub struct TextRoute {
@@ -124,21 +133,28 @@ impl Write {
     /// # Errors
     /// If it compares sentences, ranks texts or brings pairs, and this is for something else.
     pub fn check(&self, request: &TextRequest, metadata: &TextMetadata) -> Result<(), ScoreError> {
-        let (alike, pairs) = (request.form == Form::Similarity, !request.queries.is_empty());
+        let (alike, pairs) = (
+            request.form == Form::Similarity,
+            !request.queries.is_empty(),
+        );
         let wrong = |member: &str, message: &str| {
             Err(ScoreError::invalid(member, format!("{member}: {message}")))
         };
         match self {
             Self::Vectors(_) if !pairs => Ok(()),
             _ if alike => wrong("inputs", "only a model for embeddings compares sentences"),
-            Self::Ranks(_) if !pairs => wrong("query", "the model ranks texts by a query; found none"),
+            Self::Ranks(_) if !pairs => {
+                wrong("query", "the model ranks texts by a query; found none")
+            }
             Self::Ranks(_) | Self::Tokens(_) | Self::Texts(_) => Ok(()),
-            _ if metadata.pairs && !pairs => {
-                wrong("inputs", "the model takes pairs of texts, such as [[\"a\", \"b\"]]; found texts alone")
-            }
-            _ if pairs && !metadata.pairs => {
-                wrong("inputs", "the model takes texts alone, such as [[\"a\"], [\"b\"]]; found a pair or a query")
-            }
+            _ if metadata.pairs && !pairs => wrong(
+                "inputs",
+                "the model takes pairs of texts, such as [[\"a\", \"b\"]]; found texts alone",
+            ),
+            _ if pairs && !metadata.pairs => wrong(
+                "inputs",
+                "the model takes texts alone, such as [[\"a\"], [\"b\"]]; found a pair or a query",
+            ),
             _ => Ok(()),
         }
     }
@@ -151,13 +167,7 @@ impl Write {
             Self::Labels(_) => &[Task::Classify, Task::Rerank],
             Self::Entities(_) => &[Task::Tag],
             Self::Weights(_) => &[Task::Sparse],
-            Self::Tokens(_) | Self::Texts(_) => &[
-                Task::Embedding,
-                Task::Sparse,
-                Task::Rerank,
-                Task::Classify,
-                Task::Tag,
-            ],
+            Self::Tokens(_) | Self::Texts(_) => ALL_TASKS,
         }
     }
 }
@@ -235,8 +245,15 @@ impl Take {
 
     /// What is made of texts by a model for this task.
     pub fn write_for(&self, task: Task) -> Option<&Write> {
-        let usual = self.writes.iter().find(|write| write.tasks().first() == Some(&task));
-        usual.or_else(|| self.writes.iter().find(|write| write.tasks().contains(&task)))
+        let usual = self
+            .writes
+            .iter()
+            .find(|write| write.tasks().first() == Some(&task));
+        usual.or_else(|| {
+            self.writes
+                .iter()
+                .find(|write| write.tasks().contains(&task))
+        })
     }
 
     /// Reads a body, and asks for the memory that it takes. Members that are not known pass, as do members that are null.

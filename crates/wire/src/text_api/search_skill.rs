@@ -12,10 +12,10 @@ use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::read::{Member, Members, read, wrong};
-use super::vectors::{array, text};
 use super::hugging_face::entities_schema;
+use super::read::{Member, Members, read, wrong};
 use super::tei::labels_schema;
+use super::vectors::{array, text};
 use super::{
     Answered, End, Form, Labels, Operation, Take, TextApi, TextError, TextRequest, TextRoute,
     VectorEncoding, Vectors, Write,

@@ -18,7 +18,7 @@ use super::read::Member;
 use super::{About, End, Operation, Served, Side, Tell, TextApi, TextRequest, TextRoute};
 use crate::error_form;
 use crate::schema::open;
-pub(super) use embed::{check_inputs, read_inputs, take_inputs, write_vectors, write_weights};
+pub(super) use embed::{check_inputs, take_inputs, write_vectors, write_weights};
 pub(super) use predict::labels_schema;
 pub(super) use rank::{take_ranked, write_ranks};
 
@@ -208,4 +208,3 @@ pub(super) fn options_schema() -> [(&'static str, Value); 4] {
         ),
     ]
 }
-

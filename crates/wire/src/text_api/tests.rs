@@ -44,12 +44,13 @@ fn written(path: &str, request: &TextRequest) -> String {
         },
         model: "m",
         id: "r",
+        texts: &[],
         tokens: &[3, 4],
         truncated: &[false, true],
         refuses: false,
         took: Duration::from_micros(5),
     };
-    let Write::Vectors(write) = take(path).write else {
+    let [Write::Vectors(write), ..] = take(path).writes else {
         panic!("{path} answers no vectors");
     };
     String::from_utf8(write(request, &answered)).unwrap()

@@ -106,19 +106,24 @@ impl EmbeddingType {
 
 /// Its numbers from -127 to 127.
 fn scaled(vector: &[f32]) -> impl Iterator<Item = i16> {
-    let most = vector.iter().fold(0f32, |most, value| most.max(value.abs()));
+    let most = vector
+        .iter()
+        .fold(0f32, |most, value| most.max(value.abs()));
     let scale = match most > 0.0 {
         true => 127.0 / most,
         false => 0.0,
     };
-    vector.iter().map(move |value| (value * scale).round() as i16)
+    vector
+        .iter()
+        .map(move |value| (value * scale).round() as i16)
 }
 
 /// The signs of its numbers, eight in a byte.
 fn packed(vector: &[f32]) -> impl Iterator<Item = i16> {
     vector.chunks(8).map(|eight| {
         let bits = eight.iter().enumerate();
-        bits.map(|(bit, value)| i16::from(*value > 0.0) << (7 - bit)).sum()
+        bits.map(|(bit, value)| i16::from(*value > 0.0) << (7 - bit))
+            .sum()
     })
 }
 

@@ -60,10 +60,7 @@ pub(super) async fn labels(
         names,
         scores: &scores,
     };
-    let body = write(
-        &asked.request,
-        &asked.answered(labels, tokens, truncated)?,
-    );
+    let body = write(&asked.request, &asked.answered(labels, tokens, truncated)?);
     asked.reply(body, response.cache, truncated)
 }
 

@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::read::{Member, Members, read_texts};
 use super::super::vectors::{EmbeddingType, array, text};
-use super::super::{
-    Answered, Form, Operation, Side, Take, TextError, TextRequest, Vectors, Write,
-};
+use super::super::{Answered, Form, Operation, Side, Take, TextError, TextRequest, Vectors, Write};
 use super::only_texts;
 use crate::body::Limits;
 use crate::schema::open;
@@ -73,7 +71,9 @@ impl Members for Embed {
             "texts" => request.texts = member.texts()?,
             "images" | "inputs" => only_texts(member)?,
             "model" => request.model = member.model()?,
-            "input_type" => options.input_type = member.optional("a text such as \"search_query\"")?,
+            "input_type" => {
+                options.input_type = member.optional("a text such as \"search_query\"")?
+            }
             "embedding_types" => {
                 let types = member.words(&EmbeddingType::NAMES)?;
                 request.form = match types.is_empty() {
@@ -142,7 +142,9 @@ fn write(request: &TextRequest, answered: &Answered<'_, Vectors<'_>>, version: u
 }
 
 fn vectors(answered: &Answered<'_, Vectors<'_>>, of: EmbeddingType, out: &mut Vec<u8>) {
-    array(answered.results.each(), out, |vector, out| of.write(vector, out));
+    array(answered.results.each(), out, |vector, out| {
+        of.write(vector, out)
+    });
 }
 
 fn request_schema() -> Value {

@@ -52,7 +52,7 @@ pub(super) const EMBED_SPARSE: Operation = Operation::Take(Take {
     },
 });
 
-pub(in crate::text_api) fn read_inputs(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {
+fn read_inputs(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {
     let request = read::<Request>(body, limits)?;
     check_inputs(request)
 }
@@ -177,7 +177,10 @@ impl<'de> Visitor<'de> for Inputs<'_> {
     }
 }
 
-pub(in crate::text_api) fn write_vectors(request: &TextRequest, answered: &Answered<'_, Vectors<'_>>) -> Vec<u8> {
+pub(in crate::text_api) fn write_vectors(
+    request: &TextRequest,
+    answered: &Answered<'_, Vectors<'_>>,
+) -> Vec<u8> {
     let float = VectorEncoding::Float;
     if request.form != Form::Similarity {
         let mut out = Vec::with_capacity(float.bytes(answered.results.values.len()) + 16);

@@ -176,7 +176,8 @@ fn write_labels(request: &TextRequest, answered: &Answered<'_, Labels<'_>>) -> V
 
 fn request_schema() -> Value {
     let text = || json!({ "type": "string" });
-    let pair = |least: u8| json!({ "type": "array", "items": text(), "minItems": least, "maxItems": 2 });
+    let pair =
+        |least: u8| json!({ "type": "array", "items": text(), "minItems": least, "maxItems": 2 });
     let batch = json!({ "type": "array", "items": pair(1), "minItems": 1 });
     let members = [
         ("inputs", json!({ "anyOf": [text(), pair(1), batch] })),

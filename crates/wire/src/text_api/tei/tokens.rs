@@ -62,7 +62,9 @@ pub(super) const DECODE: Operation = Operation::Take(Take {
     names_model: false,
     budget: None,
     read: read_ids,
-    writes: &[Write::Texts(|texts| serde_json::to_vec(texts).unwrap_or_default())],
+    writes: &[Write::Texts(|texts| {
+        serde_json::to_vec(texts).unwrap_or_default()
+    })],
     request_schema: || {
         let ids = || list(json!({ "type": "integer", "minimum": 0 }));
         let members = [
