@@ -278,7 +278,11 @@ impl<'a> Visit<'a> {
                 .ok();
         }
         if let Some(found) = &self.found {
-            found.scorer.stats().requests.observe(self.took());
+            let (stats, took) = (found.scorer.stats(), self.took());
+            stats.requests.observe(took);
+            if outcome.is_err() {
+                stats.refused.observe(took);
+            }
         }
     }
 

@@ -109,6 +109,8 @@ pub struct ScorerStats {
     pub recomputed: Counter,
     /// How long requests, messages and blobs took from end to end, as their senders see it.
     pub requests: Times,
+    /// The same of those that got no result.
+    pub refused: Times,
     /// What its sessions did.
     pub batch: BatchStats,
 }

@@ -18,6 +18,7 @@ mod vectors;
 
 use std::fmt;
 
+use crate::dialect::Protocol;
 use crate::error_form::ErrorForm;
 pub use answer::{Answered, Labels, Vectors};
 pub(crate) use request::Form;
@@ -112,7 +113,9 @@ impl TextApi {
 
 /// Whether a model of this name cannot be addressed by it directly below the prefix, since an API has a route there.
 pub fn is_reserved(name: &str) -> bool {
-    matches!(name, "metrics" | "openapi.json" | "v2") || TextApi::errors_below(name).is_some()
+    matches!(name, "metrics" | "openapi.json")
+        || Protocol::errors_below(name).is_some()
+        || TextApi::errors_below(name).is_some()
 }
 
 impl fmt::Debug for TextApi {
