@@ -62,6 +62,7 @@ mod refusals;
 mod settings;
 mod support;
 mod text_apis;
+mod text_heads;
 mod texts;
 mod trace_collectors;
 mod traces;
