@@ -63,6 +63,7 @@ mod served_protocols;
 mod settings;
 mod support;
 mod text_apis;
+mod text_heads;
 mod texts;
 mod trace_collectors;
 mod traces;
