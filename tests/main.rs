@@ -64,6 +64,7 @@ mod settings;
 mod support;
 mod text_apis;
 mod text_heads;
+mod text_tasks;
 mod texts;
 mod trace_collectors;
 mod traces;

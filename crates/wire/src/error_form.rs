@@ -73,11 +73,15 @@ impl PartialEq for ErrorForm {
 impl Eq for ErrorForm {}
 
 /// All forms.
-<<<<<<< HEAD
-pub static ERROR_FORMS: &[&ErrorForm] = &[&OWN, &TEXT, &OPENAI, &HUGGING_FACE, &OLLAMA, &COHERE];
-=======
-pub static ERROR_FORMS: &[&ErrorForm] = &[&OWN, &TEXT, &MLFLOW, &OPENAI, &HUGGING_FACE, &OLLAMA];
->>>>>>> main
+pub static ERROR_FORMS: &[&ErrorForm] = &[
+    &OWN,
+    &TEXT,
+    &MLFLOW,
+    &OPENAI,
+    &HUGGING_FACE,
+    &OLLAMA,
+    &COHERE,
+];
 
 /// Our own: an object with code, message and target.
 pub static OWN: ErrorForm = ErrorForm {
@@ -125,7 +129,6 @@ pub static OLLAMA: ErrorForm = ErrorForm {
     ..TEXT_FORM
 };
 
-<<<<<<< HEAD
 /// Cohere's: a text as `message`.
 ///
 /// Source: "Errors" in Cohere's API reference.
@@ -134,7 +137,8 @@ pub static COHERE: ErrorForm = ErrorForm {
     status: |refusal| refusal.status,
     write: |refusal| json!({ "message": refusal.message }),
     schema: |_| open([("message", text())], 1),
-=======
+};
+
 /// MLflow's: a message and the name of its kind.
 ///
 /// Source: `mlflow/exceptions.py` and `mlflow/pyfunc/scoring_server`; the names are those of `databricks.proto`.
@@ -153,7 +157,6 @@ pub static MLFLOW: ErrorForm = ErrorForm {
         json!({ "error_code": code, "message": refusal.message })
     },
     schema: |_| open([("error_code", text()), ("message", text())], 2),
->>>>>>> main
 };
 
 /// OpenAI's: an object with message, type, param and code.
