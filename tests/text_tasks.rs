@@ -309,7 +309,7 @@ async fn a_model_for_another_task_is_refused_with_those_that_would_do() {
             "classify",
             &json!({ "input": "a", "model": "tag" }),
             400,
-            "those that are: label, rank",
+            "those that are: label",
         ),
         (
             "v1/embeddings",

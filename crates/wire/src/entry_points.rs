@@ -89,7 +89,7 @@ fn answer_texts(write: &Write, request: &TextRequest) {
             write(request, &about.with(Vectors { values, width: 2 }))
         }
         Write::Ranks(write) => write(request, &about.with(&numbers[..count])),
-        Write::Labels(write) => {
+        Write::Labels(write) | Write::AnyLabels(write) => {
             let (names, scores) = (&names[..], &numbers[..]);
             write(request, &about.with(Labels { names, scores }))
         }

@@ -68,7 +68,9 @@ where
     match write {
         Write::Vectors(write) => vectors::answer(*write, asked, visit).await,
         Write::Ranks(write) => Box::pin(scores::ranks(*write, asked, visit)).await,
-        Write::Labels(write) => Box::pin(scores::labels(*write, asked, visit)).await,
+        Write::Labels(write) | Write::AnyLabels(write) => {
+            Box::pin(scores::labels(*write, asked, visit)).await
+        }
         Write::Entities(write) => Box::pin(each::entities(*write, asked, visit)).await,
         Write::Weights(write) => Box::pin(each::weights(*write, asked, visit)).await,
         Write::TokenVectors(write) => Box::pin(tokens::vectors(*write, asked, visit)).await,

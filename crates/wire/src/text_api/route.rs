@@ -115,6 +115,8 @@ pub enum Write {
     Ranks(fn(&TextRequest, &Answered<'_, &[f32]>) -> Vec<u8>),
     /// The scores of their labels.
     Labels(fn(&TextRequest, &Answered<'_, Labels<'_>>) -> Vec<u8>),
+    /// The same, also of a reranker: a score for its only label.
+    AnyLabels(fn(&TextRequest, &Answered<'_, Labels<'_>>) -> Vec<u8>),
     /// The entities in them.
     Entities(fn(&TextRequest, &Answered<'_, &[Vec<Entity>]>) -> Vec<u8>),
     /// Their sparse vectors.
@@ -164,7 +166,8 @@ impl Write {
         match self {
             Self::Vectors(_) | Self::TokenVectors(_) => &[Task::Embedding],
             Self::Ranks(_) => &[Task::Rerank],
-            Self::Labels(_) => &[Task::Classify, Task::Rerank],
+            Self::Labels(_) => &[Task::Classify],
+            Self::AnyLabels(_) => &[Task::Classify, Task::Rerank],
             Self::Entities(_) => &[Task::Tag],
             Self::Weights(_) => &[Task::Sparse],
             Self::Tokens(_) | Self::Texts(_) => ALL_TASKS,

@@ -17,7 +17,7 @@ pub(super) const PREDICT: Operation = Operation::Take(Take {
     names_model: false,
     budget: None,
     read: read_inputs,
-    writes: &[Write::Labels(write_labels)],
+    writes: &[Write::AnyLabels(write_labels)],
     request_schema,
     answer_schema,
 });

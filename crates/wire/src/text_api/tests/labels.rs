@@ -8,7 +8,7 @@ use super::*;
 fn labelled(path: &str, request: &TextRequest, scores: &[f32]) -> String {
     let mut writes = take(path).writes.iter();
     let write = writes.find_map(|write| match write {
-        Write::Labels(write) => Some(write),
+        Write::Labels(write) | Write::AnyLabels(write) => Some(write),
         _ => None,
     });
     let names = ["no".to_owned(), "yes".to_owned()];
