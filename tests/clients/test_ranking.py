@@ -16,8 +16,9 @@ from infinity_client.models import ClassifyInput, RerankInput
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.postprocessor.tei_rerank import TextEmbeddingInference
 from rerankers import Reranker
+from rerankers.models.api_rankers import APIRanker
 
-from conftest import HEADS, MODEL, bits, close
+from conftest import HEADS, MODEL, TINY, bits, close
 from test_recorded import send
 
 QUERY = HEADS["rank"][0]["query"]
@@ -116,7 +117,9 @@ def test_recorded_requests_of_coheres_packages(tasks, recorded):
         typed = "embedding_types" in body
         assert given["response_type"] == ("embeddings_by_type" if typed else "embeddings_floats")
         vectors = given["embeddings"]["float"] if typed else given["embeddings"]
-        assert bits(vectors) == bits(tasks.vectors(body["texts"]))
+        prompt = json.loads((TINY / "config_sentence_transformers.json").read_text())["prompts"]["query"]
+        prompt = prompt if body["input_type"] == "search_query" else ""
+        assert bits(vectors) == bits(tasks.vectors([prompt + text for text in body["texts"]]))
 
 
 def test_infinity_client(tasks):
@@ -143,12 +146,15 @@ def test_llama_index(tasks):
     close([[node.score for node in found]], [[SCORES[at] for at in BEST[:3]]])
 
 
-@pytest.mark.parametrize("provider, path", [("text-embeddings-inference", "/rerank"), ("cohere", "/v1/rerank"), ("jina", "/v1/rerank")])
-def test_rerankers(tasks, provider, path):
-    name = {"text-embeddings-inference": provider}.get(provider, "reranker")
-    model = Reranker(name, model_type="api", api_provider=provider, api_key="none", url=tasks.score + path, verbose=0)
-    found = model.rank(query=QUERY, docs=TEXTS)
-    ranked([(result.doc_id, result.score) for result in found.results])
+def test_rerankers(tasks):
+    models = [
+        Reranker("text-embeddings-inference", api_key="none", url=f"{tasks.score}/rerank", verbose=0),
+        APIRanker("reranker", "none", "cohere", url=f"{tasks.score}/v1/rerank"),
+        APIRanker("reranker", "none", "jina", url=f"{tasks.score}/v1/rerank"),
+    ]
+    for model in models:
+        found = model.rank(query=QUERY, docs=TEXTS)
+        ranked([(result.doc_id, result.score) for result in found.results])
 
 
 @pytest.mark.parametrize("path", ["/pipeline/text-classification", "/pipeline/text-classification/classifier"])
