@@ -60,6 +60,7 @@ mod redis_connection;
 mod redis_selftest;
 mod refusals;
 mod serve;
+mod served_protocols;
 mod settings;
 mod support;
 mod text_apis;

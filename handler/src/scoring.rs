@@ -9,7 +9,7 @@ use score::{
     ModelMetadata, NamedTensor, ScoreError, Scorer, TRUNCATED, TensorData, TextOptions, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
-use wire::text_api::{Embed, TextRequest};
+use wire::text_api::{Take, TextRequest};
 use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits, PayloadError, Watch};
 
 use crate::blocking;
@@ -148,14 +148,40 @@ pub(crate) async fn score(
         Problem::from_scoring(error, &form)
     })?;
 
+    let before = Before {
+        decode,
+        fetch,
+        by_position,
+    };
+    let scored = answered(metadata, call, &form, &response, before, held)?;
+    log(settings, call, &metadata.name, response.rows, &scored);
+    Ok(scored)
+}
+
+/// What is known of a body before its scores.
+struct Before {
+    decode: Duration,
+    fetch: Option<Duration>,
+    by_position: bool,
+}
+
+/// Writes the answer; `held` is the memory of the body, and then that of the answer.
+fn answered(
+    metadata: &ModelMetadata,
+    call: Call<'_>,
+    form: &AnswerForm,
+    response: &InferenceResponse,
+    before: Before,
+    mut held: Charge,
+) -> Result<Scored, Problem> {
     let start = Instant::now();
-    held.reach(wire::response_bytes(&form, metadata, &response))?;
-    let answer = encode(&form, metadata, call, &response)?;
+    held.reach(wire::response_bytes(form, metadata, response))?;
+    let answer = encode(form, metadata, call, response)?;
     held.settle(answer.body.len())?;
     let end = Instant::now();
     let times = Times {
-        decode,
-        fetch,
+        decode: before.decode,
+        fetch: before.fetch,
         score: response.timings,
         encode: end - start,
         all: end - call.since,
@@ -166,19 +192,17 @@ pub(crate) async fn score(
         span.record("score.rows", response.rows);
         span.record("score.cache", CacheStatus(response.cache).word());
     }
-    let scored = Scored {
+    Ok(Scored {
         answer,
-        by_position,
+        by_position: before.by_position,
         truncated: match metadata.text {
-            Some(_) => truncated(&response),
+            Some(_) => truncated(response),
             None => 0,
         },
         cache: response.cache,
         times,
         held,
-    };
-    log(settings, call, &metadata.name, response.rows, &scored);
-    Ok(scored)
+    })
 }
 
 /// How many texts a text model has cut.
@@ -196,13 +220,13 @@ pub(crate) fn truncated(response: &InferenceResponse) -> usize {
 /// [`Problem`] says what is wrong with the body.
 pub(crate) async fn read_texts(
     (settings, decoding): (&Settings, &Decoding),
-    embed: &'static Embed,
+    take: &'static Take,
     call: Call<'_>,
     body: Given<'_>,
 ) -> Result<(TextRequest, Charge), Problem> {
     let limits = settings.limits;
     let read = move |body: &[u8], declared: Declared<'_>, watch: &dyn Watch| {
-        embed.read(body, declared, limits, watch)
+        take.read(body, declared, limits, watch)
     };
     let (read, mut held) = decoding.read(body, call.declared, read).await?;
     let request = read.map_err(|error| Problem::from_texts(error, limits.max_bytes))?;
