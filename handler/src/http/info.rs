@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use score::{Character, ModelMetadata, Scorer, TextMetadata};
+use score::{Character, MissingValues, ModelMetadata, Scorer, TensorSpec, TextMetadata};
 use serde_json::{Value, json};
 use warp::http::{StatusCode, header};
 use wire::{picture_document, protocol_tensor_document, sample_request, tensor_document};
@@ -103,13 +103,14 @@ fn model_document(scorer: &Scorer) -> Value {
         .iter()
         .filter_map(|index| Some(signature.declared.get(*index)?.name.as_str()))
         .collect();
+    let input = |spec: &TensorSpec| input_document(spec, metadata);
     let mut document = json!({
         "name": metadata.name,
         "version": metadata.version,
         "platform": "onnxruntime",
         "digest": metadata.digest.to_hex(),
-        "inputs": signature.inputs.iter().map(tensor_document).collect::<Vec<_>>(),
-        "optional_inputs": signature.optional.iter().map(tensor_document).collect::<Vec<_>>(),
+        "inputs": signature.inputs.iter().map(input).collect::<Vec<_>>(),
+        "optional_inputs": signature.optional.iter().map(input).collect::<Vec<_>>(),
         "outputs": signature.outputs.iter().map(tensor_document).collect::<Vec<_>>(),
         "answers_with": chosen,
         "rows": rows_document(character),
@@ -136,6 +137,21 @@ fn model_document(scorer: &Scorer) -> Value {
             "format": features.format.as_str(),
             "sample_request": { "keys": ["42"] },
         });
+    }
+    document
+}
+
+/// An input, with the names of its columns and whether values may be missing, where `model.toml` says so.
+fn input_document(spec: &TensorSpec, metadata: &ModelMetadata) -> Value {
+    let mut document = tensor_document(spec);
+    let Some(options) = metadata.options.inputs.get(&spec.name) else {
+        return document;
+    };
+    if !options.columns.is_empty() {
+        document["columns"] = json!(options.columns);
+    }
+    if options.missing == Some(MissingValues::Nan) {
+        document["missing"] = json!("nan");
     }
     document
 }
