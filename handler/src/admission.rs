@@ -13,7 +13,7 @@ use score::{Backoff, InferenceResponse, NamedTensor, Scorer, TextOptions};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout_at};
 use tracing::{Span, debug, error};
-use wire::text_api::{Embed, TextRequest};
+use wire::text_api::{Take, TextRequest};
 
 use crate::counters::Counters;
 use crate::limits::{Charge, Decoding, Given, Permits};
@@ -121,7 +121,7 @@ impl<'a> Visit<'a> {
     /// [`Problem`] says what is wrong with the body.
     pub(crate) async fn read_texts(
         &self,
-        embed: &'static Embed,
+        take: &'static Take,
         call: Call<'_>,
         body: Given<'_>,
     ) -> Result<(TextRequest, Charge), Problem> {
@@ -130,7 +130,7 @@ impl<'a> Visit<'a> {
             decoding,
             ..
         } = self.admission;
-        scoring::read_texts((settings, decoding), embed, call, body).await
+        scoring::read_texts((settings, decoding), take, call, body).await
     }
 
     /// Finds the model of that name if it takes texts; without a name the only one that does, or the default one.
@@ -257,7 +257,11 @@ impl<'a> Visit<'a> {
                 .ok();
         }
         if let Some(found) = &self.found {
-            found.scorer.stats().requests.observe(self.took());
+            let (stats, took) = (found.scorer.stats(), self.took());
+            stats.requests.observe(took);
+            if outcome.is_err() {
+                stats.refused.observe(took);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use score::{
     ModelMetadata, NamedTensor, ScoreError, Scorer, TRUNCATED, TensorData, TextOptions, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
-use wire::text_api::{Embed, TextRequest};
+use wire::text_api::{Take, TextRequest};
 use wire::{AnswerForm, Body, Declared, Decoded, Encoded, Limits, PayloadError, Watch};
 
 use crate::blocking;
@@ -196,13 +196,13 @@ pub(crate) fn truncated(response: &InferenceResponse) -> usize {
 /// [`Problem`] says what is wrong with the body.
 pub(crate) async fn read_texts(
     (settings, decoding): (&Settings, &Decoding),
-    embed: &'static Embed,
+    take: &'static Take,
     call: Call<'_>,
     body: Given<'_>,
 ) -> Result<(TextRequest, Charge), Problem> {
     let limits = settings.limits;
     let read = move |body: &[u8], declared: Declared<'_>, watch: &dyn Watch| {
-        embed.read(body, declared, limits, watch)
+        take.read(body, declared, limits, watch)
     };
     let (read, mut held) = decoding.read(body, call.declared, read).await?;
     let request = read.map_err(|error| Problem::from_texts(error, limits.max_bytes))?;

@@ -48,18 +48,24 @@ pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore, Fits}
 pub use histogram::{RowCounts, Times};
 pub use model::{
     Background, Character, Evidence, FeatureFormat, FeatureOptions, ImageLayout, InputOptions,
-    MissingValues, Model, ModelFiles, ModelFolder, ModelOptions, ModelPlace, OnnxModel, Resample,
-    Resize, RunError, Runtime, SettingNames, TextModel, TextSession, Token, TokenizeError,
-    Tokenized, Wanted, check_name, find_models, move_weights_out, read_small_file,
+    MissingValues, Model, ModelFiles, ModelFolder, ModelOptions, ModelPlace, OnnxModel, Passage,
+    Resample, Resize, RunError, Runtime, SettingNames, TextModel, TextSession, Token,
+    TokenizeError, Tokenized, Wanted, check_name, find_models, move_weights_out, read_small_file,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
-pub use scorer::{ModelMetadata, Scorer, ScorerOptions, ScorerStats, check_options};
+pub use scorer::{
+    EachResponse, ModelMetadata, Scorer, ScorerOptions, ScorerStats, StoredText, check_options,
+};
 pub use signature::{Dim, ModelSignature, OutputForm, OutputSpec, Rows, TensorSpec};
 pub use store::{Backoff, Store, StoreEntry, StoreError};
 pub use tensor::{
     ElementType, NamedTensor, Shape, ShapeMismatch, Tensor, TensorData, element_count,
 };
-pub use text::{EMBEDDING, TEXT, TOKENS, TRUNCATED, TextMetadata, TextOptions, Truncate, finished};
+pub use text::{
+    Activation, Aggregation, EMBEDDING, ENTITIES, Entity, LABEL, LOGITS, QUERY, SCORE, SCORES,
+    TEXT, TOKENS, TRUNCATED, Task, TextMetadata, TextOptions, TokenSpan, Truncate, WEIGHTS, Weight,
+    Words, entities, finished, highest, scores, stored_spans, weights,
+};
 
 #[cfg(test)]
 #[path = "../../fuzz/bounded.rs"]

@@ -1,5 +1,6 @@
 //! The whole way of one request, in reading order.
 
+mod each;
 mod load;
 mod recall;
 mod texts;
@@ -19,7 +20,8 @@ use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse
 use crate::rows::Units;
 use crate::signature::{Arranged, ModelSignature, Rows, TensorSpec};
 use crate::tensor::{NamedTensor, Tensor, TensorData};
-use crate::text::{TextMetadata, TextOptions};
+use crate::text::{QUERY, TextMetadata, TextOptions};
+pub use each::{EachResponse, StoredText};
 pub use load::check_options;
 use texts::Progress;
 
@@ -107,6 +109,8 @@ pub struct ScorerStats {
     pub recomputed: Counter,
     /// How long requests, messages and blobs took from end to end, as their senders see it.
     pub requests: Times,
+    /// The same of those that got no result.
+    pub refused: Times,
     /// What its sessions did.
     pub batch: BatchStats,
 }
@@ -239,17 +243,23 @@ impl Scorer {
     /// # Errors
     /// [`ScoreError`] says whether the request, the load or this program is at fault.
     pub async fn score(&self, request: InferenceRequest) -> Result<InferenceResponse, ScoreError> {
-        let mut response = self.score_as_stored(request).await?;
-        if let Some(text) = &self.metadata.text {
-            text.finish(&mut response.outputs);
+        let Some(text) = &self.metadata.text else {
+            return self.score_as_stored(request).await;
+        };
+        if !text.task.has_one_shape() {
+            return Box::pin(self.score_in_json(text, request)).await;
         }
+        let mut response = self.score_as_stored(request).await?;
+        let finished = text.finish(response.outputs);
+        let unlike = || ScoreError::Internal("stored results are of another model".to_owned());
+        response.outputs = finished.ok_or_else(unlike)?;
         Ok(response)
     }
 
-    /// The same with the vectors of a text model as they are stored, for answers in another form than the usual one.
+    /// The same with the vectors or logits of a text model as they are stored, for answers in another form than the usual one.
     ///
     /// # Errors
-    /// As [`Scorer::score`].
+    /// As [`Scorer::score`]; also for a text model whose results have [different shapes](crate::Task::has_one_shape).
     pub async fn score_as_stored(
         &self,
         request: InferenceRequest,
@@ -266,7 +276,8 @@ impl Scorer {
                 // In a box: the futures of other requests would be as large.
                 let work = Box::pin(self.score_texts(batcher, request, &progress));
                 let outcome = tokio::time::timeout(timeout, work).await;
-                outcome.unwrap_or_else(|_| Err(progress.timed_out(timeout)))
+                let done = outcome.unwrap_or_else(|_| Err(progress.timed_out(timeout)))?;
+                self.stacked(done)
             }
         }
     }
@@ -342,11 +353,14 @@ impl Scorer {
     }
 
     fn named(&self, outputs: Vec<Tensor>) -> Vec<NamedTensor> {
-        let specs = self.metadata.signature.outputs.iter();
-        let named = specs.zip(outputs).map(|(spec, tensor)| NamedTensor {
-            name: spec.name.clone(),
-            tensor,
-        });
+        let named = self
+            .stored
+            .iter()
+            .zip(outputs)
+            .map(|(spec, tensor)| NamedTensor {
+                name: spec.name.clone(),
+                tensor,
+            });
         named.collect()
     }
 
@@ -379,9 +393,14 @@ impl Scorer {
             };
         }
         let specs = &self.metadata.signature.inputs;
+        let takes_pairs = self.metadata.text.as_ref().is_some_and(|text| text.pairs);
         let mut rows = None;
         for (spec, tensor) in specs.iter().zip(&inputs.tensors) {
             let here = tensor.rows().unwrap_or(1);
+            if takes_pairs && spec.name == QUERY && here == 1 {
+                // It stands for all rows.
+                continue;
+            }
             match rows {
                 None => rows = Some((&spec.name, here)),
                 Some((_, before)) if before == here => {}

@@ -1,24 +1,83 @@
-//! Text models as requests see them: what is known of one, and how its stored vectors become answers.
+//! Text models as requests see them: what is known of one, and how stored results become answers.
 //!
-//! The stored vector of a text is the pooled one, before it is cut to fewer dimensions and scaled to length 1. So every form
-//! of an answer comes from one entry.
+//! Stored is what the model gives, before anything that a request may choose. The vector of a text is the pooled one, before it
+//! is cut to fewer dimensions and scaled to length 1; scores are stored as logits, before the activation; tags as the logits of
+//! each token. So every form of an answer comes from one entry.
 
+mod scores;
+mod sparse;
+mod tags;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+pub use scores::{Activation, highest, scores};
+pub use sparse::{Weight, weights};
+pub use tags::{Aggregation, Entity, TokenSpan, Words, entities, stored_spans};
+
 use crate::signature::{Dim, TensorSpec};
 use crate::tensor::{ElementType, NamedTensor, Tensor, TensorData};
 
-/// The input of a text model.
+/// The input of a text model; of one that takes pairs, the second text of each.
 pub const TEXT: &str = "text";
+/// The input with the first text of each pair. One row of it may stand for all.
+pub const QUERY: &str = "query";
 /// The output with the vectors, float32 `[N,dimensions]`.
 pub const EMBEDDING: &str = "embedding";
+/// The output of a reranker, float32 `[N]`.
+pub const SCORE: &str = "score";
+/// The output of a classifier with the label whose score is highest, strings `[N]`.
+pub const LABEL: &str = "label";
+/// The output of a classifier with the scores of all labels, float32 `[N,labels]`.
+pub const SCORES: &str = "scores";
+/// The output of a token classifier: the entities of each text as JSON, strings `[N]`.
+pub const ENTITIES: &str = "entities";
+/// The output of a sparse model: the weights of each text as JSON, strings `[N]`.
+pub const WEIGHTS: &str = "weights";
+/// The name of the logits `[N,labels]` of rerankers and classifiers among the stored outputs.
+pub const LOGITS: &str = "logits";
 /// The output with the number of tokens of each text, int64 `[N]`.
 pub const TOKENS: &str = "tokens";
 /// The output that says whether a part of the text was cut off, bool `[N]`.
 pub const TRUNCATED: &str = "truncated";
+
+/// What a text model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// A vector for each text.
+    #[serde(alias = "embed")]
+    Embedding,
+    /// The weights of a few ids of the vocabulary for each text.
+    Sparse,
+    /// One score for each pair of texts.
+    Rerank,
+    /// A score for each label and each text, or pair of texts.
+    Classify,
+    /// Scores of labels for each token of a text.
+    Tag,
+}
+
+impl Task {
+    /// As in `model.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Embedding => "embedding",
+            Self::Sparse => "sparse",
+            Self::Rerank => "rerank",
+            Self::Classify => "classify",
+            Self::Tag => "tag",
+        }
+    }
+
+    /// Whether stored results of all texts have one shape, so that they can be stacked.
+    pub fn has_one_shape(self) -> bool {
+        matches!(self, Self::Embedding | Self::Rerank | Self::Classify)
+    }
+}
 
 /// What becomes of a text that is longer than the model's limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,12 +109,14 @@ pub struct TextOptions {
     pub prompt: Option<String>,
     /// What becomes of longer texts.
     pub truncate: Option<Truncate>,
+    /// Tokens of each text, without special tokens and without the other text of a pair, that the model sees.
+    pub max_tokens: Option<usize>,
 }
 
 impl TextOptions {
     /// Whether the request asks for nothing.
     pub fn is_empty(&self) -> bool {
-        self.prompt.is_none() && self.truncate.is_none()
+        self.prompt.is_none() && self.truncate.is_none() && self.max_tokens.is_none()
     }
 
     /// The same without what the model does anyway, so that it has the same keys as without options.
@@ -63,6 +124,7 @@ impl TextOptions {
         Self {
             prompt: self.prompt.filter(|prompt| *prompt != known.prompt),
             truncate: self.truncate.filter(|truncate| *truncate != known.truncate),
+            max_tokens: self.max_tokens.filter(|most| *most < known.max_tokens),
         }
     }
 }
@@ -70,9 +132,15 @@ impl TextOptions {
 /// What is known about a text model.
 #[derive(Debug, Clone)]
 pub struct TextMetadata {
-    /// What it is for: `embedding`.
-    pub task: &'static str,
-    /// How the vectors of tokens become one: `mean`; `in the ONNX file` if that does it.
+    /// What it is for.
+    pub task: Task,
+    /// Whether it takes pairs of texts, by the inputs [`QUERY`] and [`TEXT`]; else [`TEXT`] alone.
+    pub pairs: bool,
+    /// The labels of a reranker (one), a classifier or a token classifier, in the order of its logits.
+    pub labels: Vec<String>,
+    /// What makes scores of the logits of a reranker or classifier, unless a request asks for another one.
+    pub activation: Activation,
+    /// How the vectors of tokens become one: `mean`; `in the ONNX file` if that does it. Empty where there are no vectors.
     pub pooling: String,
     /// Whether vectors are answered with length 1.
     pub normalize: bool,
@@ -103,27 +171,79 @@ pub struct TextMetadata {
 }
 
 impl TextMetadata {
-    /// The model's outputs as they are stored.
-    pub(crate) fn stored_outputs(&self, outputs: &[TensorSpec]) -> Vec<TensorSpec> {
-        let stored = |spec: &TensorSpec| match spec.name == EMBEDDING {
-            false => spec.clone(),
-            true => TensorSpec {
-                name: spec.name.clone(),
-                element_type: self.stored_as,
-                shape: Some(vec![Dim::Dynamic(None), Dim::Fixed(self.max_dimensions)]),
-            },
-        };
-        outputs.iter().map(stored).collect()
+    /// Whether several labels may hold at once.
+    pub fn is_multi_label(&self) -> bool {
+        self.activation == Activation::Sigmoid && self.labels.len() > 1
     }
 
-    /// Turns the stored vectors among these outputs into answers.
-    pub fn finish(&self, outputs: &mut [NamedTensor]) {
-        let embedding = outputs.iter_mut().find(|output| output.name == EMBEDDING);
-        if let Some(output) = embedding
-            && let Some(finished) = finished(&output.tensor, self.dimensions, self.normalize)
-        {
-            output.tensor = finished;
-        }
+    /// The model's outputs as they are stored.
+    pub(crate) fn stored_outputs(&self, outputs: &[TensorSpec]) -> Vec<TensorSpec> {
+        use Dim::{Dynamic, Fixed};
+        let spec = |name: &str, element_type, deeper: &[Dim]| {
+            let rows = std::iter::once(Dynamic(None));
+            TensorSpec {
+                name: name.to_owned(),
+                element_type,
+                shape: Some(rows.chain(deeper.iter().cloned()).collect()),
+            }
+        };
+        let (floats, any) = (self.stored_as, Dynamic(None));
+        let labels = Fixed(self.labels.len());
+        let mut stored = match self.task {
+            Task::Embedding => vec![spec(EMBEDDING, floats, &[Fixed(self.max_dimensions)])],
+            Task::Rerank | Task::Classify => vec![spec(LOGITS, floats, &[labels])],
+            Task::Sparse => vec![
+                spec("indices", ElementType::Int32, &[any.clone()]),
+                spec("values", floats, &[any]),
+            ],
+            Task::Tag => vec![
+                spec("ids", ElementType::Int32, &[any.clone()]),
+                spec("places", ElementType::Int32, &[any.clone()]),
+                spec("spans", ElementType::Int32, &[any.clone(), Fixed(2)]),
+                spec("flags", ElementType::Uint8, &[any.clone()]),
+                spec(LOGITS, floats, &[any, labels]),
+            ],
+        };
+        let common = |spec: &&TensorSpec| spec.name == TOKENS || spec.name == TRUNCATED;
+        stored.extend(outputs.iter().filter(common).cloned());
+        stored
+    }
+
+    /// Turns stored results of one shape into the model's outputs. `None` for other tensors.
+    pub fn finish(&self, stored: Vec<NamedTensor>) -> Option<Vec<NamedTensor>> {
+        let mut stored = stored.into_iter();
+        let first = stored.next()?.tensor;
+        let named = |name: &str, tensor: Tensor| NamedTensor {
+            name: name.to_owned(),
+            tensor,
+        };
+        let rows = first.rows()?;
+        let mut outputs = match self.task {
+            Task::Embedding => {
+                // Without texts there are no vectors to finish.
+                let vectors = finished(&first, self.dimensions, self.normalize);
+                vec![named(EMBEDDING, vectors.unwrap_or(first))]
+            }
+            Task::Rerank => {
+                let scores = TensorData::Float32(scores(&first, self.activation)?);
+                vec![named(SCORE, Tensor::new(vec![rows], scores).ok()?)]
+            }
+            Task::Classify => {
+                let scores = scores(&first, self.activation)?;
+                let width = self.labels.len();
+                let label = |scores: &[f32]| self.labels.get(highest(scores)?).cloned();
+                let best = scores.chunks_exact(width.max(1)).map(label);
+                let best = TensorData::String(best.collect::<Option<_>>()?);
+                let scores = TensorData::Float32(scores);
+                vec![
+                    named(LABEL, Tensor::new(vec![rows], best).ok()?),
+                    named(SCORES, Tensor::new(vec![rows, width], scores).ok()?),
+                ]
+            }
+            Task::Sparse | Task::Tag => return None,
+        };
+        outputs.extend(stored);
+        Some(outputs)
     }
 }
 
@@ -133,15 +253,7 @@ pub fn finished(stored: &Tensor, dimensions: usize, normalize: bool) -> Option<T
     let &[rows, width] = stored.shape() else {
         return None;
     };
-    let widened: Vec<f32>;
-    let values: &[f32] = match stored.data() {
-        TensorData::Float32(values) => values,
-        TensorData::Float16(values) => {
-            widened = values.iter().map(|value| value.to_f32()).collect();
-            &widened
-        }
-        _ => return None,
-    };
+    let values = floats(stored)?;
     let dimensions = dimensions.min(width);
     let mut finished = Vec::with_capacity(rows * dimensions);
     for vector in values.chunks_exact(width.max(1)) {
@@ -159,6 +271,18 @@ pub fn finished(stored: &Tensor, dimensions: usize, normalize: bool) -> Option<T
         finished.extend(kept.iter().map(|value| value / length));
     }
     Tensor::new(vec![rows, dimensions], TensorData::Float32(finished)).ok()
+}
+
+/// Numbers of float32 or float16 as float32; `None` for others.
+fn floats(stored: &Tensor) -> Option<Cow<'_, [f32]>> {
+    match stored.data() {
+        TensorData::Float32(values) => Some(Cow::Borrowed(values)),
+        TensorData::Float16(values) => {
+            let wide = values.iter().map(|value| value.to_f32());
+            Some(Cow::Owned(wide.collect()))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -28,11 +28,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         truncate: Truncate::Right,
         lower_case: false,
         store: StoredAs::Float32,
+        head: None,
     };
     let tokenizer = Tokenizer::new(&std::fs::read(file)?, &settings)?;
     let options = TextOptions {
         prompt: None,
         truncate: Some(truncate),
+        max_tokens: None,
     };
     let mut out = BufWriter::new(std::io::stdout().lock());
     for line in std::io::stdin().lines() {

@@ -1,4 +1,4 @@
-//! Whether a text gets the same vector in company, bit for bit.
+//! Whether a text gets the same numbers in company, bit for bit.
 //!
 //! The proof that the graph keeps rows apart is not enough: padding changes the inputs, and matrices of other sizes may
 //! be computed by other kernels. So made-up texts are run, and until every bit was found equal, texts run alone. The trial
@@ -73,7 +73,7 @@ impl Company {
         }
     }
 
-    /// Makes the next step, if there is one: `embed` runs texts together and gives a vector for each.
+    /// Makes the next step, if there is one: `embed` runs texts together and gives the numbers of each.
     pub(crate) fn step<E>(
         &self,
         highest_id: u32,
@@ -139,6 +139,7 @@ fn made_up(row: usize, length: usize, highest_id: u32) -> Tokenized {
         types: vec![0; length],
         cut: false,
         skipped: 0,
+        spans: Vec::new(),
     }
 }
 

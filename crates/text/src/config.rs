@@ -1,5 +1,7 @@
 //! The JSON files of a text model's folder.
 
+mod head;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +10,10 @@ use score::{LoadError, read_small_file};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::head::Strategy;
 use crate::pooling::Pooling;
+use crate::sparse::SparsePooling;
+pub(crate) use head::{Crosses, HeadConfig};
 
 /// Longer ones are something else under that name.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
@@ -56,7 +61,7 @@ pub(crate) fn wrong(file: &Path, reason: String) -> LoadError {
     }
 }
 
-fn read<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, LoadError> {
+pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, LoadError> {
     let Some(text) = read_bytes(file, MAX_CONFIG_BYTES)? else {
         return Ok(None);
     };
@@ -120,7 +125,11 @@ pub(crate) struct TokenizerConfig {
     #[serde(default)]
     pub(crate) truncation_side: Option<String>,
     #[serde(default)]
+    truncation_strategy: Option<String>,
+    #[serde(default)]
     pad_token: Option<TokenName>,
+    #[serde(default)]
+    unk_token: Option<TokenName>,
 }
 
 /// The name of a token, or an object that holds it.
@@ -146,8 +155,38 @@ impl TokenizerConfig {
 
     /// The token that fills up shorter texts.
     pub(crate) fn padding(&self) -> Option<&str> {
-        match self.pad_token.as_ref()? {
-            TokenName::Name(name) | TokenName::Token { content: name } => Some(name),
+        self.pad_token.as_ref().map(TokenName::as_str)
+    }
+
+    /// The token for what the vocabulary does not have.
+    pub(crate) fn unknown(&self) -> Option<&str> {
+        self.unk_token.as_ref().map(TokenName::as_str)
+    }
+
+    /// Which text of a pair is cut, in a folder with this config.
+    ///
+    /// # Errors
+    /// If it is none of the known ways.
+    pub(crate) fn strategy(&self, folder: &Path) -> Result<Strategy, LoadError> {
+        match self.truncation_strategy.as_deref() {
+            None | Some("longest_first") => Ok(Strategy::LongestFirst),
+            Some("only_first") => Ok(Strategy::OnlyFirst),
+            Some("only_second") => Ok(Strategy::OnlySecond),
+            Some(other) => {
+                let found: String = other.chars().take(200).collect();
+                let reason = format!(
+                    "truncation_strategy: expected longest_first, only_first or only_second; found {found:?}"
+                );
+                Err(wrong(&folder.join("tokenizer_config.json"), reason))
+            }
+        }
+    }
+}
+
+impl TokenName {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Name(name) | Self::Token { content: name } => name,
         }
     }
 }
@@ -207,6 +246,10 @@ impl SentenceConfig {
 /// `config_sentence_transformers.json`.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct PromptConfig {
+    #[serde(default)]
+    pub(crate) model_type: Option<String>,
+    #[serde(default)]
+    pub(crate) activation_fn: Option<String>,
     #[serde(default)]
     pub(crate) prompts: Option<BTreeMap<String, String>>,
     #[serde(default)]
@@ -295,6 +338,23 @@ pub(crate) fn read_pooling(folder: &Path) -> Result<Option<PoolingFile>, LoadErr
     }))
 }
 
+/// Reads the config of `SpladePooling` in this folder of a module.
+///
+/// # Errors
+/// If it is missing, unreadable, or asks for a way to pool that is not known.
+pub(crate) fn read_sparse(folder: &Path) -> Result<SparsePooling, LoadError> {
+    let file = folder.join("config.json");
+    read(&file)?.ok_or_else(|| missing_module(&file))
+}
+
+/// The config of a module that modules.json lists, and that is not there.
+pub(crate) fn missing_module(file: &Path) -> LoadError {
+    wrong(
+        file,
+        "there is no such file, and modules.json names its folder".to_owned(),
+    )
+}
+
 /// `2_Dense/config.json`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct DenseConfig {
@@ -317,12 +377,7 @@ fn yes() -> bool {
 impl DenseConfig {
     pub(crate) fn read(folder: &Path) -> Result<Self, LoadError> {
         let file = folder.join("config.json");
-        read(&file)?.ok_or_else(|| {
-            wrong(
-                &file,
-                "there is no such file, and modules.json names its folder".to_owned(),
-            )
-        })
+        read(&file)?.ok_or_else(|| missing_module(&file))
     }
 }
 

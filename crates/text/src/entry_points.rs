@@ -26,6 +26,7 @@ pub fn tokenizer(data: &[u8]) {
         truncate: Truncate::Right,
         lower_case: false,
         store: StoredAs::Float32,
+        head: None,
     };
     let read = catch_unwind(|| Tokenizer::new(data, &settings));
     let Ok(Ok(tokenizer)) = read else {

@@ -50,7 +50,7 @@ impl TextFolder {
         })
     }
 
-    /// Digest of every file that shapes a vector, and of the settings that do.
+    /// Digest of every file that shapes a stored result, and of the settings that do.
     pub fn digest(&self) -> blake3::Hash {
         self.digest
     }

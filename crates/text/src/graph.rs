@@ -1,7 +1,7 @@
-//! The ONNX file of a text model: which inputs it takes, and which output holds the vectors.
+//! The ONNX file of a text model: which inputs it takes, and which output holds the vectors or logits.
 
 use score::{
-    Dim, ElementType, LoadError, ModelFolder, ModelSignature, Tensor, TensorData, TensorSpec,
+    Dim, ElementType, LoadError, ModelFolder, ModelSignature, Task, Tensor, TensorData, TensorSpec,
     Tokenized,
 };
 
@@ -15,9 +15,9 @@ pub(crate) struct Graph {
     length: Option<usize>,
     /// Whether a run may hold several texts.
     pub(crate) takes_several: bool,
-    /// The output with the vectors, among all outputs.
+    /// The output with the vectors or logits, among all outputs.
     pub(crate) output: usize,
-    /// Whether that is one vector for each text already.
+    /// Whether it has one row for each text, and not one for each token.
     pub(crate) is_pooled: bool,
     /// The output with a vector for each token, if there is one.
     pub(crate) token_output: Option<usize>,
@@ -83,7 +83,11 @@ impl Graph {
         let Outputs {
             chosen: (output, is_pooled),
             tokens: token_output,
-        } = outputs(folder, signature, settings)?;
+        } = match settings.task() {
+            Task::Embedding => outputs(folder, signature, settings)?,
+            Task::Rerank | Task::Classify => Outputs::of_logits(folder, signature, true)?,
+            Task::Sparse | Task::Tag => Outputs::of_logits(folder, signature, false)?,
+        };
         Ok(Self {
             inputs,
             length,
@@ -140,24 +144,72 @@ struct Outputs {
     tokens: Option<usize>,
 }
 
+/// Whether an output holds floats of any width.
+fn is_float(spec: &TensorSpec) -> bool {
+    let ty = spec.element_type;
+    matches!(
+        ty,
+        ElementType::Float32 | ElementType::Float16 | ElementType::BFloat16
+    )
+}
+
+impl Outputs {
+    /// The output with logits: the one of that name, else the only one with as many axes as logits of texts or tokens have.
+    fn of_logits(
+        folder: &ModelFolder,
+        signature: &ModelSignature,
+        of_texts: bool,
+    ) -> Result<Self, LoadError> {
+        let axes: &[usize] = if of_texts { &[1, 2] } else { &[3] };
+        let fits = |spec: &TensorSpec| {
+            is_float(spec) && (spec.shape.is_none() || axes.contains(&spec.dims().len()))
+        };
+        let all = || {
+            let specs = signature.outputs.iter().enumerate();
+            specs.filter(|(_, spec)| fits(spec))
+        };
+        let named = all().find(|(_, spec)| spec.name == "logits");
+        let mut others = all();
+        let only = others.next().filter(|_| others.next().is_none());
+        let Some((output, _)) = named.or(only) else {
+            let shape = if of_texts {
+                "float32 [?,?]"
+            } else {
+                "float32 [?,?,?]"
+            };
+            return Err(LoadError::Model {
+                path: folder.file.display().to_string(),
+                reason: format!(
+                    "expected an output \"logits\" {shape}; found {}; export the model with its head, or set another task in \
+                     [text] of model.toml",
+                    all_of(signature)
+                ),
+            });
+        };
+        Ok(Self {
+            chosen: (output, of_texts),
+            tokens: None,
+        })
+    }
+}
+
+/// The outputs of the ONNX file, for an error.
+fn all_of(signature: &ModelSignature) -> String {
+    let outputs = signature.outputs.iter();
+    let outputs: Vec<String> = outputs
+        .map(|spec| format!("{:?} {spec}", spec.name))
+        .collect();
+    outputs.join(", ")
+}
+
 fn outputs(
     folder: &ModelFolder,
     signature: &ModelSignature,
     settings: &Stored,
 ) -> Result<Outputs, LoadError> {
-    let float = |spec: &TensorSpec| {
-        let ty = spec.element_type;
-        matches!(
-            ty,
-            ElementType::Float32 | ElementType::Float16 | ElementType::BFloat16
-        )
-    };
     let all = || {
-        signature
-            .outputs
-            .iter()
-            .enumerate()
-            .filter(|(_, spec)| float(spec))
+        let specs = signature.outputs.iter().enumerate();
+        specs.filter(|(_, spec)| is_float(spec))
     };
     let named = |(name, pooled): &(&str, bool)| {
         let found = all().find(|(_, spec)| spec.name == *name);
@@ -195,16 +247,12 @@ fn outputs(
 }
 
 fn no_vectors(folder: &ModelFolder, signature: &ModelSignature) -> LoadError {
-    let outputs = signature.outputs.iter();
-    let outputs: Vec<String> = outputs
-        .map(|spec| format!("{:?} {spec}", spec.name))
-        .collect();
     LoadError::Model {
         path: folder.file.display().to_string(),
         reason: format!(
             "which output holds the vectors is unclear: expected sentence_embedding, last_hidden_state or \
              token_embeddings, or a single float output of 2 or 3 axes; found {}; export the model with such an output",
-            outputs.join(", ")
+            all_of(signature)
         ),
     }
 }
@@ -261,6 +309,7 @@ mod tests {
             types: vec![1; ids.len()],
             cut: false,
             skipped: 0,
+            spans: Vec::new(),
         };
         let (long, short) = (text(&[5, 6, 7]), text(&[8]));
         let values = |graph: &Graph| -> Vec<Vec<i64>> {

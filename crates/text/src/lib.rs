@@ -1,11 +1,12 @@
-//! Text models: texts in, vectors out.
+//! Text models: texts in, vectors, scores or tags out.
 //!
 //! A text model is a folder with an ONNX file and a tokenizer, as sentence-transformers, optimum and the hub leave them.
-//! [`TextFolder`] reads it, and [`TextFolder::load`] starts a [`score::Scorer`] whose model takes texts: it tokenizes
-//! them, runs them in batches bounded by tokens, and pools the vectors of tokens to one vector for each text.
+//! [`TextFolder`] reads it, and [`TextFolder::load`] starts a [`score::Scorer`] whose model takes texts, or pairs of texts: it
+//! tokenizes them, runs them in batches bounded by tokens, and makes of the run's numbers what is stored of each text: a pooled
+//! vector, the logits of its labels or of its tokens, or a sparse vector.
 //!
 //! The scorer cuts requests into rows, remembers results and joins requests as for every other model. Its key is the
-//! text, so a text that is known is never tokenized.
+//! text or the pair, so a text that is known is never tokenized.
 
 mod company;
 mod config;
@@ -14,17 +15,22 @@ mod dense;
 pub mod entry_points;
 mod folder;
 mod graph;
+mod head;
 mod load;
 mod model;
 mod options;
 mod pooling;
+mod results;
 mod settings;
+mod sparse;
 mod tokenizer;
 
 pub use folder::TextFolder;
+pub use head::{Head, Strategy};
 pub use options::StoredAs;
 pub use pooling::Pooling;
 pub use settings::Stored;
+pub use sparse::SparsePooling;
 pub use tokenizer::Tokenizer;
 
 #[cfg(test)]

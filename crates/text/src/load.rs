@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use score::{
     Cache, Character, ElementType, Evidence, LoadError, Model, ModelDigest, ModelFolder,
-    ModelMetadata, OnnxModel, Rows, RunError, Runtime, Scorer, ScorerOptions, TextMetadata,
+    ModelMetadata, OnnxModel, Rows, RunError, Runtime, Scorer, ScorerOptions, Task, TextMetadata,
     TextSession, Tokenized, check_options,
 };
 
@@ -14,8 +14,9 @@ use crate::company::Company;
 use crate::config::wrong;
 use crate::folder::TextFolder;
 use crate::graph::Graph;
-use crate::model::{Session, Shared, signature};
+use crate::model::{Session, Shared};
 use crate::options::StoredAs;
+use crate::results::{default_outputs, signature};
 use crate::settings::Padding;
 use crate::tokenizer::Tokenizer;
 
@@ -83,12 +84,16 @@ impl TextFolder {
         let tokenizer = tokenizer.unwrap_or_else(|_| Err(panicked()));
         let tokenizer = tokenizer.map_err(|reason| wrong(&file, reason))?;
         let (first, deterministic, text) = self.first_session(onnx?, tokenizer)?;
-        let signature = signature(text.dimensions);
+        let width = match text.task {
+            Task::Embedding => text.dimensions,
+            _ => text.labels.len(),
+        };
+        let signature = signature(text.task, text.pairs, width);
         let default_outputs = match folder.options.outputs {
-            // Vectors alone, unless `model.toml` asks for more.
+            // Results alone, unless `model.toml` asks for more.
             None => check_options(&folder, &signature)?
                 .into_iter()
-                .take(1)
+                .take(default_outputs(text.task))
                 .collect(),
             Some(_) => check_options(&folder, &signature)?,
         };
@@ -160,7 +165,7 @@ impl TextFolder {
 
 impl Session {
     /// Runs a text whose token has the highest id of the tokenizer: a model with a smaller vocabulary refuses it. Returns
-    /// how many numbers a vector has, and whether it is the same twice.
+    /// how many numbers a vector has, or how many labels there are, and whether they are the same twice.
     fn try_out(&mut self, folder: &ModelFolder) -> Result<(usize, bool), LoadError> {
         let shared = self.shared.clone();
         let text = Tokenized {
@@ -168,6 +173,7 @@ impl Session {
             types: vec![0],
             cut: false,
             skipped: 0,
+            spans: Vec::new(),
         };
         let failed = |error| match error {
             RunError::Rejected(reason) => wrong(
@@ -180,10 +186,10 @@ impl Session {
             ),
             other => wrong(&folder.file, other.to_string()),
         };
-        let first = self.embed(&[&text]).map_err(failed)?;
-        let again = self.embed(&[&text]).map_err(failed)?;
-        let bits = |vectors: &[Vec<f32>]| -> Vec<u32> {
-            vectors
+        let first = self.numbers(&[&text]).map_err(failed)?;
+        let again = self.numbers(&[&text]).map_err(failed)?;
+        let bits = |numbers: &[Vec<f32>]| -> Vec<u32> {
+            numbers
                 .iter()
                 .flatten()
                 .map(|value| value.to_bits())
@@ -218,13 +224,19 @@ fn character(deterministic: bool) -> Character {
     }
 }
 
-/// What is known of a model whose stored vectors have so many numbers.
+/// What is known of a model whose stored vectors have so many numbers, or that has so many labels.
 fn metadata(
     folder: &ModelFolder,
     shared: &Shared,
     width: usize,
 ) -> Result<TextMetadata, LoadError> {
     let settings = &shared.settings;
+    let task = settings.stored.task();
+    let (labels, activation) = {
+        let scoring = settings.scoring.clone();
+        scoring.fit(&folder.folder, task, width)?
+    };
+    let width = if task == Task::Embedding { width } else { 0 };
     let dimensions = settings.dimensions.unwrap_or(width);
     if dimensions > width {
         return Err(folder.wrong_options(&format!(
@@ -246,10 +258,14 @@ fn metadata(
             }
             pooling.to_string()
         }
-        _ => "in the ONNX file".to_owned(),
+        _ if task == Task::Embedding => "in the ONNX file".to_owned(),
+        _ => String::new(),
     };
     Ok(TextMetadata {
-        task: "embedding",
+        task,
+        pairs: stored.head.as_ref().is_some_and(|head| head.pairs),
+        labels,
+        activation,
         pooling,
         normalize: settings.normalize,
         max_dimensions: width,

@@ -1,18 +1,16 @@
-//! A text model that is loaded: texts in, a vector and a number of tokens for each out.
+//! A text model that is loaded: texts in, what is stored of each out.
 
 use std::sync::Arc;
 
-use half::f16;
 use score::{
-    EMBEDDING, ElementType, Model, ModelSignature, OnnxModel, RunError, TEXT, TOKENS, TRUNCATED,
-    Tensor, TensorData, TensorSpec, TextModel, TextOptions, TextSession, Token, TokenizeError,
-    Tokenized, Wanted,
+    Model, OnnxModel, Passage, RunError, Task, Tensor, TensorData, TextModel, TextOptions,
+    TextSession, Token, TokenizeError, Tokenized, Wanted,
 };
 
 use crate::company::Company;
 use crate::dense::Dense;
 use crate::graph::Graph;
-use crate::options::StoredAs;
+use crate::results::{stored, tensor};
 use crate::settings::Settings;
 use crate::tokenizer::Tokenizer;
 
@@ -35,30 +33,16 @@ pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What a text model takes and gives, with vectors of so many numbers.
-pub(crate) fn signature(dimensions: usize) -> ModelSignature {
-    use score::Dim::{Dynamic, Fixed};
-    let spec = |name: &str, element_type, deeper: Option<usize>| {
-        let rows = std::iter::once(Dynamic(None));
-        TensorSpec {
-            name: name.to_owned(),
-            element_type,
-            shape: Some(rows.chain(deeper.map(Fixed)).collect()),
-        }
-    };
-    ModelSignature::of_tensors(
-        vec![spec(TEXT, ElementType::String, None)],
-        vec![
-            spec(EMBEDDING, ElementType::Float32, Some(dimensions)),
-            spec(TOKENS, ElementType::Int64, None),
-            spec(TRUNCATED, ElementType::Bool, None),
-        ],
-    )
-}
-
 impl TextModel for Shared {
-    fn tokenize(&self, text: &str, options: &TextOptions) -> Result<Tokenized, TokenizeError> {
-        self.tokenizer.tokenize(text, options)
+    fn tokenize(
+        &self,
+        passage: &Passage,
+        options: &TextOptions,
+    ) -> Result<Tokenized, TokenizeError> {
+        match &passage.query {
+            None => self.tokenizer.tokenize(&passage.text, options),
+            Some(query) => self.tokenizer.tokenize_pair(query, &passage.text, options),
+        }
     }
 
     fn run_slots(&self) -> Option<usize> {
@@ -75,6 +59,14 @@ impl TextModel for Shared {
         self.tokenizer.tokens(text, prompt, special)
     }
 
+    fn token(&self, id: u32) -> Option<String> {
+        self.tokenizer.token(id)
+    }
+
+    fn join(&self, names: Vec<String>) -> Result<String, TokenizeError> {
+        self.tokenizer.join(names)
+    }
+
     fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizeError> {
         self.tokenizer.decode(ids, skip_special)
     }
@@ -84,11 +76,13 @@ impl TextSession for Session {
     fn run(&mut self, texts: &[&Tokenized], wanted: Wanted) -> Result<Vec<Vec<Tensor>>, RunError> {
         match wanted {
             Wanted::Outputs => {
-                let vectors = self.embed(texts)?;
-                let outputs = texts.iter().zip(vectors);
-                let store = self.shared.settings.stored.store;
-                outputs
-                    .map(|(text, vector)| outputs_of(text, vector, store))
+                let numbers = self.numbers(texts)?;
+                let (task, store) = {
+                    let settings = &self.shared.settings.stored;
+                    (settings.task(), settings.store)
+                };
+                let each = texts.iter().zip(numbers);
+                each.map(|(text, numbers)| stored(task, text, numbers, store))
                     .collect()
             }
             Wanted::TokenVectors => self.token_vectors(texts),
@@ -97,64 +91,25 @@ impl TextSession for Session {
 
     fn after_run(&mut self) {
         let shared = self.shared.clone();
-        let step = |texts: &[&Tokenized]| self.embed(texts);
+        let step = |texts: &[&Tokenized]| self.numbers(texts);
         shared.company.step(shared.highest_id, step);
     }
 }
 
-/// The outputs of one text, as tensors of one row.
-fn outputs_of(
-    text: &Tokenized,
-    vector: Vec<f32>,
-    store: StoredAs,
-) -> Result<Vec<Tensor>, RunError> {
-    let width = vector.len();
-    let vector = match store {
-        StoredAs::Float32 => TensorData::Float32(vector),
-        StoredAs::Float16 => TensorData::Float16(narrowed(&vector)?),
-    };
-    let tokens = TensorData::Int64(vec![text.ids.len() as i64]);
-    Ok(vec![
-        tensor(vec![1, width], vector)?,
-        tensor(vec![1], tokens)?,
-        tensor(vec![1], TensorData::Bool(vec![text.cut]))?,
-    ])
-}
-
-/// The nearest numbers of float16.
-fn narrowed(vector: &[f32]) -> Result<Vec<f16>, RunError> {
-    let narrow: Vec<f16> = vector.iter().map(|value| f16::from_f32(*value)).collect();
-    let too_large = |(wide, narrow): (&f32, &f16)| wide.is_finite() && narrow.is_infinite();
-    match vector.iter().zip(&narrow).any(too_large) {
-        false => Ok(narrow),
-        true => Err(RunError::Failed(
-            "a number of the vector is too large for float16; set store = \"float32\" in [text] of model.toml".to_owned(),
-        )),
-    }
-}
-
-fn tensor(shape: Vec<usize>, data: TensorData) -> Result<Tensor, RunError> {
-    let tensor = Tensor::new(shape, data);
-    tensor.map_err(|error| RunError::Failed(error.to_string()))
-}
-
 impl Session {
-    /// The vectors of texts that share a run, before they are rounded for the store.
-    pub(crate) fn embed(&mut self, texts: &[&Tokenized]) -> Result<Vec<Vec<f32>>, RunError> {
+    /// The numbers of texts that share a run, before they are rounded for the store: their vectors, their logits, or those of
+    /// their tokens.
+    pub(crate) fn numbers(&mut self, texts: &[&Tokenized]) -> Result<Vec<Vec<f32>>, RunError> {
         let (output, is_pooled) = (self.shared.graph.output, self.shared.graph.is_pooled);
         let ran = self.values_of(output, is_pooled, texts)?;
         let shared = &self.shared;
-        let pooling = shared.settings.stored.pooling.as_ref();
-        let pooling = pooling.filter(|_| !is_pooled);
-        let vectors = texts.iter().zip(ran.values.chunks_exact(ran.each));
-        let vectors = vectors.map(|(text, values)| match pooling {
-            None => Ok(values.to_vec()),
-            Some(pooling) => {
-                let tokens = &values[..text.ids.len() * ran.width];
-                shared.behind(pooling.pool(tokens, ran.width, text.skipped))
-            }
+        let each = texts.iter().zip(ran.values.chunks_exact(ran.each));
+        let numbers = each.map(|(text, values)| match is_pooled {
+            true => Ok(values.to_vec()),
+            // Without the tokens that fill it up.
+            false => shared.of_tokens(&values[..text.ids.len() * ran.width], ran.width, text),
         });
-        vectors.collect()
+        numbers.collect()
     }
 
     /// A matrix with the vectors of its tokens for each text.
@@ -187,13 +142,15 @@ impl Session {
         let mut outputs = self.onnx.run(&inputs, &[])?;
         if output >= outputs.len() {
             return Err(RunError::Failed(
-                "the output with the vectors is missing".to_owned(),
+                "the output with the vectors or logits is missing".to_owned(),
             ));
         }
         let (shape, data) = outputs.swap_remove(output).into_parts();
         let values = floats(data).ok_or_else(|| RunError::Failed("expected floats".to_owned()))?;
         let fits = match (is_pooled, &shape[..]) {
             (true, [rows, width]) => *rows == texts.len() && *width > 0,
+            // One logit for each text.
+            (true, [rows]) => *rows == texts.len(),
             (false, [rows, tokens, width]) => {
                 *rows == texts.len() && *tokens == slots && *width > 0
             }
@@ -202,12 +159,12 @@ impl Session {
         if !fits {
             let rows = texts.len();
             return Err(RunError::Failed(format!(
-                "the output with the vectors has the shape {shape:?} for {rows} texts of {slots} tokens"
+                "the output with the vectors or logits has the shape {shape:?} for {rows} texts of {slots} tokens"
             )));
         }
         Ok(Values {
             each: values.len() / texts.len().max(1),
-            width: shape.last().copied().unwrap_or(0),
+            width: shape.get(1..).and_then(<[_]>::last).copied().unwrap_or(1),
             values,
         })
     }
@@ -223,6 +180,23 @@ struct Values {
 }
 
 impl Shared {
+    /// The numbers of a text from those of its tokens.
+    fn of_tokens(
+        &self,
+        tokens: &[f32],
+        width: usize,
+        text: &Tokenized,
+    ) -> Result<Vec<f32>, RunError> {
+        let settings = &self.settings.stored;
+        match (settings.task(), &settings.head, &settings.pooling) {
+            (Task::Sparse, Some(head), _) => Ok(head.pooling.pool(tokens, width)),
+            (Task::Embedding, _, Some(pooling)) => {
+                self.behind(pooling.pool(tokens, width, text.skipped))
+            }
+            _ => Ok(tokens.to_vec()),
+        }
+    }
+
     /// What the layers behind the pooling make of a vector.
     fn behind(&self, mut vector: Vec<f32>) -> Result<Vec<f32>, RunError> {
         for layer in &self.dense {

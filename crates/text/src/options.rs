@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use score::{LoadError, ModelFolder, Truncate};
+use score::{Activation, LoadError, ModelFolder, Task, Truncate};
 use serde::{Deserialize, Serialize};
 
+use crate::head::Strategy;
 use crate::pooling::Pooling;
 
 /// What `[text]` may say. Everything is optional; what is given overrules the files of the folder.
@@ -36,8 +37,14 @@ pub(crate) struct TextOptions {
     pub(crate) batch_tokens: Option<usize>,
     /// Texts of one request.
     pub(crate) max_texts: Option<usize>,
-    /// How the numbers of a vector are stored.
+    /// How the numbers of a vector, or logits, are stored.
     pub(crate) store: Option<StoredAs>,
+    /// What makes scores of logits.
+    pub(crate) activation: Option<Activation>,
+    /// Whether a classifier takes pairs of texts.
+    pub(crate) pairs: Option<bool>,
+    /// Which text of a pair is cut.
+    pub(crate) truncation_strategy: Option<Strategy>,
 }
 
 /// How the numbers of a vector are stored, and so how exact answers are.
@@ -49,14 +56,6 @@ pub enum StoredAs {
     Float32,
     /// In 2 bytes: 3 to 4 digits.
     Float16,
-}
-
-/// What a text model is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Task {
-    /// A vector for each text.
-    Embedding,
 }
 
 impl TextOptions {
@@ -112,12 +111,21 @@ mod tests {
         )
         .unwrap();
         assert_eq!(all.truncate, Some(Truncate::Refuse));
+        let ranks =
+            "task = \"rerank\"\nactivation = \"none\"\ntruncation_strategy = \"only_second\"";
+        assert_eq!(read(ranks).unwrap().task, Some(Task::Rerank));
+        assert_eq!(
+            read("task = \"embed\"").unwrap().task,
+            Some(Task::Embedding)
+        );
         assert_eq!(all.prompts.unwrap()["query"], "query: ");
         for (wrong, reason) in [
             ("dimensions = 0", "dimensions: expected 1 or more"),
             ("dimension = 8", "unknown field `dimension`"),
             ("pooling = \"median\"", "\"median\""),
-            ("task = \"rerank\"", "unknown variant `rerank`"),
+            ("task = \"ranking\"", "unknown variant `ranking`"),
+            ("activation = \"tanh\"", "unknown variant `tanh`"),
+            ("truncation_strategy = \"x\"", "unknown variant `x`"),
             ("truncate = \"middle\"", "unknown variant `middle`"),
             ("store = \"int8\"", "unknown variant `int8`"),
             ("max_texts = 0", "max_texts: expected 1 or more"),

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use score::{LoadError, ModelFolder, Truncate};
+use score::{LoadError, ModelFolder, Task, Truncate};
 use serde::Serialize;
 
 use crate::config::{
     Module, PoolingFile, PromptConfig, SentenceConfig, TokenizerConfig, TransformerConfig,
-    read_pooling, wrong,
+    missing_module, read_pooling, read_sparse, wrong,
 };
+use crate::head::{Head, Scoring};
 use crate::options::{StoredAs, TextOptions};
 use crate::pooling::Pooling;
+use crate::sparse::SparsePooling;
 
 /// Characters of a text that are tokenized, for each token that the model sees. No common language has longer tokens on
 /// average, by far.
@@ -43,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) padding: Padding,
     /// Numbers of a token's vector, as the pooling's config says.
     pub(crate) width: Option<usize>,
+    /// What makes answers of stored logits.
+    pub(crate) scoring: Scoring,
 }
 
 /// What shapes a stored vector. All of it is part of the model's digest.
@@ -67,6 +71,16 @@ pub struct Stored {
     /// How its numbers are stored. Float32 left no trace in digests before there was a choice.
     #[serde(skip_serializing_if = "is_float32")]
     pub store: StoredAs,
+    /// What makes the result of a model that gives no vectors. That there is none left no trace before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Head>,
+}
+
+impl Stored {
+    /// What the model is for.
+    pub fn task(&self) -> Task {
+        self.head.as_ref().map_or(Task::Embedding, |head| head.task)
+    }
 }
 
 fn is_float32(store: &StoredAs) -> bool {
@@ -87,6 +101,8 @@ pub(crate) struct Modules {
     pub(crate) transformer: PathBuf,
     /// The folders of its `Dense` modules.
     pub(crate) dense: Vec<PathBuf>,
+    /// How a sparse model pools.
+    pub(crate) sparse: Option<SparsePooling>,
     pooling: Option<PoolingFile>,
     normalize: bool,
 }
@@ -116,15 +132,11 @@ impl Modules {
             };
             let path = below(folder, &module.path)?;
             match module.kind() {
-                "Transformer" if new.pooling.is_none() => new.transformer = path,
+                "Transformer" | "MLMTransformer" if new.pooling.is_none() => new.transformer = path,
+                "SpladePooling" if new.pooling.is_none() => new.sparse = Some(read_sparse(&path)?),
                 "Pooling" if new.pooling.is_none() => {
                     let found = read_pooling(&path)?;
-                    let missing = || {
-                        wrong(
-                            &path.join("config.json"),
-                            "there is no such file, and modules.json names its folder".to_owned(),
-                        )
-                    };
+                    let missing = || missing_module(&path.join("config.json"));
                     new.pooling = Some(found.ok_or_else(missing)?);
                 }
                 "Dense" if new.pooling.is_some() && !new.normalize => new.dense.push(path),
@@ -138,6 +150,11 @@ impl Modules {
             }
         }
         Ok(new)
+    }
+
+    /// Whether vectors of tokens are pooled to one vector.
+    pub(crate) fn pools(&self) -> bool {
+        self.pooling.is_some()
     }
 }
 
@@ -162,12 +179,18 @@ impl Settings {
         options: &TextOptions,
         modules: &mut Modules,
     ) -> Result<Self, LoadError> {
+        let tokenizer = TokenizerConfig::read(&modules.transformer)?;
+        let (head, scoring) = Head::read(folder, options, modules, &tokenizer)?;
         let at = &modules.transformer;
         let transformer = TransformerConfig::read(at)?;
-        let tokenizer = TokenizerConfig::read(at)?;
         let sentence = SentenceConfig::read(at)?;
         let max_tokens = max_tokens(folder, options, &sentence, &tokenizer, &transformer)?;
         let (prompts, prompt) = prompts(folder, options)?;
+        if head.as_ref().is_some_and(|head| head.pairs) && !prompt.is_empty() {
+            return Err(folder.wrong_options(
+                "text.prompt: pairs of texts take no prompt; set prompt = \"\" in [text]",
+            ));
+        }
         let truncate = options
             .truncate
             .map_or_else(|| truncation_side(at, &tokenizer), Ok)?;
@@ -191,6 +214,7 @@ impl Settings {
                 truncate,
                 lower_case: sentence.do_lower_case.unwrap_or(false),
                 store: options.store.unwrap_or_default(),
+                head,
             },
             normalize: options.normalize.unwrap_or(modules.normalize),
             prompts,
@@ -198,6 +222,7 @@ impl Settings {
             batch_tokens: options.batch_tokens.unwrap_or(BATCH_TOKENS),
             max_texts: options.max_texts.unwrap_or(MAX_TEXTS),
             padding,
+            scoring,
         })
     }
 }

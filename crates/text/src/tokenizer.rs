@@ -1,10 +1,13 @@
-//! Texts into token ids: the only place that names the crate `tokenizers`.
+//! Texts into token ids: with its parts the only module that names the crate `tokenizers`.
+
+mod pairs;
+mod spans;
 
 use std::borrow::Cow;
 
-use score::{TextOptions, Token, TokenizeError, Tokenized, Truncate};
+use score::{Task, TextOptions, Token, TokenizeError, Tokenized, Truncate};
 use tokenizers::models::ModelWrapper;
-use tokenizers::{Encoding, PostProcessor, TruncationDirection};
+use tokenizers::{Decoder, Encoding, PostProcessor, TruncationDirection};
 
 use crate::settings::Stored;
 
@@ -12,7 +15,7 @@ use crate::settings::Stored;
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     settings: Stored,
-    /// How many special tokens a text gets.
+    /// How many special tokens a text gets, or a pair if the model takes pairs.
     special: usize,
 }
 
@@ -32,7 +35,9 @@ impl Tokenizer {
         let without = inner.with_truncation(None);
         without.map_err(|error| in_words(&*error))?;
         let processor = inner.get_post_processor();
-        let special = processor.map_or(0, |processor| processor.added_tokens(false));
+        let added = |pair| processor.map_or(0, |processor| processor.added_tokens(pair));
+        let pairs = settings.head.as_ref().is_some_and(|head| head.pairs);
+        let special = added(pairs);
         if settings.max_tokens <= special {
             return Err(format!(
                 "max_tokens: {} leave no room for a text beside {special} special tokens",
@@ -52,7 +57,8 @@ impl Tokenizer {
         if self.settings.include_prompt || prompt.is_empty() {
             return Ok(0);
         }
-        let (encoding, _) = self.encode(prompt, TruncationDirection::Right)?;
+        let encoding = self.plain(prompt)?;
+        let encoding = self.complete(encoding, TruncationDirection::Right)?;
         let ids = encoding.get_ids();
         let is_special = |id: &u32| {
             let added = self.inner.get_added_tokens_decoder();
@@ -89,27 +95,32 @@ impl Tokenizer {
         let prompt = options.prompt.as_ref().unwrap_or(&self.settings.prompt);
         let truncate = options.truncate.unwrap_or(self.settings.truncate);
         let limit = self.settings.max_tokens;
-        let text = self.prepared(prompt, text);
-        let direction = match truncate {
-            Truncate::Left => TruncationDirection::Left,
-            Truncate::Right | Truncate::Refuse => TruncationDirection::Right,
-        };
+        let whole = text;
+        let text = self.prepared(prompt, whole);
+        let direction = direction(truncate);
         let bounded = self.bounded(&text, direction);
         let refuse = truncate == Truncate::Refuse;
         if refuse && bounded.len() < text.len() {
             let tokens = None;
             return Err(TokenizeError::TooLong { tokens, limit });
         }
-        let (encoding, tokens) = self.encode(bounded, direction)?;
+        let (encoding, cut) = self.short(bounded, direction, options.max_tokens)?;
+        let tokens = encoding.len() + self.special;
         if refuse && tokens > limit {
             let tokens = Some(tokens);
             return Err(TokenizeError::TooLong { tokens, limit });
         }
+        let encoding = self.complete(encoding, direction)?;
+        let spans = match self.settings.task() {
+            Task::Tag => self.spans(&encoding, prompt, whole, bounded_at(&text, bounded)),
+            _ => Vec::new(),
+        };
         Ok(Tokenized {
             ids: encoding.get_ids().to_vec(),
             types: encoding.get_type_ids().to_vec(),
-            cut: bounded.len() < text.len() || tokens > limit,
+            cut: cut || bounded.len() < text.len() || tokens > limit,
             skipped: self.skipped(prompt)?,
+            spans,
         })
     }
 
@@ -194,21 +205,89 @@ impl Tokenizer {
         }
     }
 
-    /// The tokens of a text cut to the limit, special tokens included; and how many there were before.
-    fn encode(
+    /// The tokens of a text without special tokens.
+    fn plain(&self, text: &str) -> Result<Encoding, String> {
+        // One text at a time: more would start a pool of threads, and gain nothing.
+        let encoding = match self.settings.task() {
+            // Where tokens lie costs a little more.
+            Task::Tag => self.inner.encode_char_offsets(text, false),
+            _ => self.inner.encode_fast(text, false),
+        };
+        encoding.map_err(|error| in_words(&*error))
+    }
+
+    /// The same, cut to as many tokens as the request asks for; and whether there were more.
+    fn short(
         &self,
         text: &str,
         direction: TruncationDirection,
-    ) -> Result<(Encoding, usize), String> {
-        // One text at a time: more would start a pool of threads, and gain nothing.
-        let encoding = self.inner.encode_fast(text, false);
-        let mut encoding = encoding.map_err(|error| in_words(&*error))?;
-        let tokens = encoding.len() + self.special;
+        most: Option<usize>,
+    ) -> Result<(Encoding, bool), String> {
+        let mut encoding = self.plain(text)?;
+        match most.filter(|most| *most < encoding.len()) {
+            None => Ok((encoding, false)),
+            Some(most) => {
+                cut(&mut encoding, most, direction);
+                Ok((encoding, true))
+            }
+        }
+    }
+
+    /// The tokens of a text cut to the model's limit, with special tokens.
+    fn complete(
+        &self,
+        mut encoding: Encoding,
+        direction: TruncationDirection,
+    ) -> Result<Encoding, String> {
         // The tokenizer's own truncation knows one direction for all texts.
-        encoding.truncate(self.settings.max_tokens - self.special, 0, direction);
-        encoding.take_overflowing();
+        cut(
+            &mut encoding,
+            self.settings.max_tokens - self.special,
+            direction,
+        );
         let whole = self.inner.post_process(encoding, None, true);
-        Ok((whole.map_err(|error| in_words(&*error))?, tokens))
+        whole.map_err(|error| in_words(&*error))
+    }
+
+    /// The name of a token in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The text of tokens that follow each other, by their names: as `convert_tokens_to_string` of transformers.
+    ///
+    /// # Errors
+    /// What the tokenizer says.
+    pub fn join(&self, names: Vec<String>) -> Result<String, TokenizeError> {
+        match self.inner.get_decoder() {
+            None => Ok(names.join(" ")),
+            Some(decoder) => {
+                let text = decoder.decode(names);
+                text.map_err(|error| in_words(&*error).into())
+            }
+        }
+    }
+}
+
+fn direction(truncate: Truncate) -> TruncationDirection {
+    match truncate {
+        Truncate::Left => TruncationDirection::Left,
+        Truncate::Right | Truncate::Refuse => TruncationDirection::Right,
+    }
+}
+
+/// Cuts tokens off; those are not kept.
+fn cut(encoding: &mut Encoding, most: usize, direction: TruncationDirection) {
+    encoding.truncate(most, 0, direction);
+    encoding.take_overflowing();
+}
+
+/// How many code points of a text stand before its part.
+fn bounded_at(text: &str, part: &str) -> usize {
+    // The part is the text's beginning or its end.
+    match text.starts_with(part) {
+        true => 0,
+        false => text[..text.len() - part.len()].chars().count(),
     }
 }
 
@@ -232,8 +311,8 @@ mod tests {
         "/../../tests/data/text/tiny/tokenizer.json"
     );
 
-    fn tokenizer(max_tokens: usize, include_prompt: bool) -> Tokenizer {
-        let settings = Stored {
+    pub(super) fn settings(max_tokens: usize, include_prompt: bool) -> Stored {
+        Stored {
             pooling: None,
             pooling_is_set: false,
             include_prompt,
@@ -243,7 +322,12 @@ mod tests {
             truncate: Truncate::Right,
             lower_case: false,
             store: StoredAs::Float32,
-        };
+            head: None,
+        }
+    }
+
+    fn tokenizer(max_tokens: usize, include_prompt: bool) -> Tokenizer {
+        let settings = settings(max_tokens, include_prompt);
         Tokenizer::new(&std::fs::read(FILE).unwrap(), &settings).unwrap()
     }
 
@@ -251,6 +335,7 @@ mod tests {
         TextOptions {
             prompt: Some(prompt.to_owned()),
             truncate,
+            max_tokens: None,
         }
     }
 

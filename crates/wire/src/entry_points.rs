@@ -9,7 +9,7 @@ use score::{
 };
 
 use crate::samples::{metadata, spec};
-use crate::text_api::{Embedded, Operation, TEXT_APIS, Write};
+use crate::text_api::{Answered, Operation, TEXT_APIS, Vectors, Write};
 use crate::watch::Unwatched;
 use crate::{AnswerForm, Body, Declared, Limits};
 
@@ -57,17 +57,20 @@ pub fn json(data: &[u8]) {
 pub fn texts(data: &[u8]) {
     let routes = TEXT_APIS.iter().flat_map(|api| api.routes);
     for route in routes {
-        if let Operation::Embed(embed) = &route.operation {
-            let read = embed.read(data, Declared::default(), LIMITS, &Unwatched);
+        if let Operation::Take(take) = &route.operation {
+            let read = take.read(data, Declared::default(), LIMITS, &Unwatched);
             let Ok(request) = read else { continue };
             let count = request.texts.len();
-            if let Write::Vectors(write) = embed.write {
+            if let Write::Vectors(write) = take.write {
                 write(
                     &request,
-                    &Embedded {
+                    &Answered {
+                        results: Vectors {
+                            values: &vec![0.5; 2 * count],
+                            width: 2,
+                        },
                         model: "m",
-                        values: &vec![0.5; 2 * count],
-                        width: 2,
+                        id: "r",
                         tokens: &vec![1; count],
                         truncated: &vec![false; count],
                         refuses: false,

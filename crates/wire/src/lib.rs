@@ -3,6 +3,7 @@
 pub mod accept;
 mod body;
 mod context;
+mod convert;
 pub mod describe;
 pub mod dialect;
 #[cfg(any(test, feature = "samples"))]

@@ -7,7 +7,7 @@ use crate::dialect::open_inference::OPEN_INFERENCE;
 use crate::dialect::{Dialect, azure_ml};
 
 /// The most values of a sample. A larger one says less than the shape does, and makes the answer long.
-const MAX_SAMPLE_ELEMENTS: usize = 10_000;
+pub(crate) const MAX_SAMPLE_ELEMENTS: usize = 10_000;
 
 /// One row of an input; one row of one value if it declares no shape.
 pub fn sample_shape(spec: &TensorSpec) -> Shape {
@@ -43,13 +43,17 @@ pub fn sample_in(dialect: &Dialect, signature: &ModelSignature) -> Option<Value>
 fn one_row(spec: &TensorSpec) -> Option<Value> {
     let shape = sample_shape(spec);
     let count = score::element_count(&shape)?;
-    let element = match spec.element_type {
+    let nest = |inner, length: &usize| Value::Array(vec![inner; *length]);
+    (count <= MAX_SAMPLE_ELEMENTS).then(|| shape.iter().rev().fold(element_sample(spec), nest))
+}
+
+/// One element of an input.
+pub(crate) fn element_sample(spec: &TensorSpec) -> Value {
+    match spec.element_type {
         ElementType::Bool => json!(false),
         ElementType::String => json!(""),
         _ => json!(0),
-    };
-    let nest = |inner, length: &usize| Value::Array(vec![inner; *length]);
-    (count <= MAX_SAMPLE_ELEMENTS).then(|| shape.iter().rev().fold(element, nest))
+    }
 }
 
 /// A sample with values in place of the words that begin with `$` (see [`Dialect::sample`]).

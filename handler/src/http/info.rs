@@ -1,39 +1,28 @@
 //! What can be asked without scoring: metadata, readiness, the OpenAPI document.
 
+mod protocols;
+
 use std::collections::BTreeMap;
 
-use score::{Character, MissingValues, ModelMetadata, Scorer, TensorSpec, TextMetadata};
+use score::{Character, MissingValues, ModelMetadata, Scorer, Task, TensorSpec, TextMetadata};
 use serde_json::{Value, json};
 use warp::http::{StatusCode, header};
-use wire::{picture_document, protocol_tensor_document, sample_request, tensor_document};
+use wire::{picture_document, sample_request, tensor_document};
 
 use super::openapi;
 use super::reply::Reply;
 use super::route::Route;
 use super::texts;
 use crate::app::App;
-use crate::models::{Models, NoModel, State};
+use crate::models::{Models, State};
 use crate::problem::Problem;
 
 /// Answers everything but scoring.
 pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
     let models = &app.admission.models;
     let document = match route {
-        Route::Live => json!({ "live": true }),
-        Route::Ready => ready(models.now().map(|_| ()))?,
-        Route::ModelReady(model) => ready(
-            models
-                .now()
-                .and_then(|models| model.find(&models).map(|_| ())),
-        )?,
-        Route::Server => json!({
-            "name": env!("CARGO_PKG_NAME"),
-            "version": env!("CARGO_PKG_VERSION"),
-            "extensions": wire::EXTENSIONS,
-        }),
-        Route::Model(model) => {
-            let models = models.when_loaded().await?;
-            open_inference_metadata(model.find(&models)?.metadata())
+        Route::Protocol(operation, model) => {
+            return protocols::answer(app, *operation, model.as_ref()).await;
         }
         Route::Describe(name) => {
             let models = models.when_loaded().await?;
@@ -64,19 +53,14 @@ pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
     Ok(Reply::json(document.to_string().into_bytes()))
 }
 
+pub(super) use protocols::index;
+
 /// All that callers without a key are told. Probes must not be answered by a cache in between.
 fn word(status: StatusCode, word: &str) -> Reply {
     let mut reply = Reply::typed(word.as_bytes().to_vec(), "text/plain; charset=utf-8");
     reply.status = status;
     reply.set_static(header::CACHE_CONTROL, "no-store");
     reply
-}
-
-fn ready(state: Result<(), NoModel>) -> Result<Value, Problem> {
-    match state {
-        Ok(()) => Ok(json!({ "ready": true })),
-        Err(reason) => Err(reason.into()),
-    }
 }
 
 /// One model, or all of them if there are several and none is the default.
@@ -158,13 +142,9 @@ fn input_document(spec: &TensorSpec, metadata: &ModelMetadata) -> Value {
 
 /// What a text model does with texts.
 pub(crate) fn text_document(text: &TextMetadata) -> Value {
-    json!({
-        "task": text.task,
+    let mut document = json!({
+        "task": text.task.as_str(),
         "tokenizer": text.tokenizer,
-        "pooling": text.pooling,
-        "normalize": text.normalize,
-        "dimensions": text.dimensions,
-        "max_dimensions": text.max_dimensions,
         "max_tokens": text.max_tokens,
         "max_chars": text.max_chars,
         "truncate": text.truncate.as_str(),
@@ -174,7 +154,26 @@ pub(crate) fn text_document(text: &TextMetadata) -> Value {
         "max_texts": text.max_texts,
         "store": text.stored_as.as_str(),
         "shared_runs": text.company.get(),
-    })
+    });
+    let of_task = match text.task {
+        Task::Embedding => json!({
+            "pooling": text.pooling,
+            "normalize": text.normalize,
+            "dimensions": text.dimensions,
+            "max_dimensions": text.max_dimensions,
+        }),
+        Task::Rerank | Task::Classify => json!({
+            "pairs": text.pairs,
+            "labels": text.labels,
+            "activation": text.activation.as_str(),
+        }),
+        Task::Tag => json!({ "labels": text.labels }),
+        Task::Sparse => json!({}),
+    };
+    if let (Value::Object(document), Value::Object(of_task)) = (&mut document, of_task) {
+        document.extend(of_task);
+    }
+    document
 }
 
 /// How the model's rows are treated, how that is known and why.
@@ -213,18 +212,6 @@ fn cache_document(scorer: &Scorer) -> Value {
         }
     }
     document
-}
-
-/// Source: "Open Inference Protocol", model metadata.
-fn open_inference_metadata(metadata: &ModelMetadata) -> Value {
-    let signature = &metadata.signature;
-    json!({
-        "name": metadata.name,
-        "versions": [metadata.version],
-        "platform": "onnxruntime_onnx",
-        "inputs": signature.inputs.iter().map(protocol_tensor_document).collect::<Vec<_>>(),
-        "outputs": signature.outputs.iter().map(protocol_tensor_document).collect::<Vec<_>>(),
-    })
 }
 
 /// The answer to `GET /`, by which the host finds out that the process listens. From memory, without waiting.

@@ -6,6 +6,7 @@ use score::CacheOutcome;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug, error, info, info_span};
 use warp::http::{HeaderName, Method, header};
+use wire::dialect::Operation;
 use wire::error_form;
 
 use super::body::BodyBytes;
@@ -205,6 +206,10 @@ where
             texts::answer(head, target, read_body, visit).await
         }
         Route::Metrics => metrics(app, head.accept.as_deref()),
+        Route::Protocol(Operation::Index, _) => {
+            let body = read_body().await?;
+            info::index(app, &body.bytes).await
+        }
         route => tell(app, head, route).await,
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::BatchLimits;
 use super::session::BatchStats;
 use crate::error::ScoreError;
-use crate::model::{RunError, TextModel, TextSession, TokenizeError, Tokenized, Wanted};
+use crate::model::{Passage, RunError, TextModel, TextSession, TokenizeError, Tokenized, Wanted};
 use crate::tensor::Tensor;
 use crate::text::TextOptions;
 use job::Job;
@@ -100,7 +100,7 @@ impl TextBatcher {
     /// [`ScoreError::Overloaded`] at once if too many texts wait; else the first error of a text or of `done`.
     pub(crate) async fn run(
         &self,
-        texts: Vec<String>,
+        texts: Vec<Passage>,
         options: &TextOptions,
         wanted: Wanted,
         mut done: impl FnMut(TextResults) -> Result<(), ScoreError>,
@@ -175,7 +175,7 @@ impl Worker {
     }
 
     fn tokenize(&self, chunk: Chunk) {
-        let tokenize = |(row, text): &(usize, String)| {
+        let tokenize = |(row, text): &(usize, Passage)| {
             let tokenized = catch_unwind(AssertUnwindSafe(|| {
                 self.model.tokenize(text, &chunk.options)
             }));

@@ -118,6 +118,11 @@ impl KeyMaker {
             Some(Truncate::Left) => b'l',
             Some(Truncate::Refuse) => b'x',
         });
+        if let Some(most) = options.max_tokens {
+            // A letter of its own, so that it looks like no other option.
+            asked.put_u8(b'm');
+            asked.put_u64_le(most as u64);
+        }
         asked.put_u8(options.prompt.is_some().into());
         asked.put_slice(options.prompt.as_deref().unwrap_or_default().as_bytes());
         self.common = *blake3::keyed_hash(&self.common, &asked).as_bytes();
@@ -174,7 +179,12 @@ impl KeyMaker {
             return units.map(key).collect();
         }
         let rows = 0..rows;
-        rows.map(|row| self.digest(inputs, |tensor| tensor.row_range(row)))
+        // A query of one row stands for all rows.
+        let of = |tensor: &Tensor, row: usize| match tensor.rows() {
+            Some(1) => 0,
+            _ => row,
+        };
+        rows.map(|row| self.digest(inputs, |tensor| tensor.row_range(of(tensor, row))))
             .collect()
     }
 
@@ -264,6 +274,7 @@ mod tests {
             let options = TextOptions {
                 prompt: prompt.map(str::to_owned),
                 truncate,
+                max_tokens: None,
             };
             let mut maker = KeyMaker::for_rows(model, &base).asking(&options);
             maker.rows(&base, 1)[0]

@@ -40,4 +40,4 @@ pub use options::{FeatureFormat, FeatureOptions, ImageLayout, InputOptions, Miss
 pub use picture::{Background, Resample, Resize};
 pub use refusal::SettingNames;
 pub use small_file::read_small_file;
-pub use texts::{TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted};
+pub use texts::{Passage, TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted};

@@ -35,19 +35,19 @@ pub(super) fn chosen_file(options: &ModelOptions) -> Result<Option<PathBuf>, Loa
 }
 
 /// Whether a folder is to be served as a text model: `model.toml` has a table `[text]` whose task is not `"tensors"`, or
-/// there is what sentence-transformers writes, or a tokenizer with the config of a model without a head.
+/// there is what sentence-transformers writes, or a tokenizer with the config of a model whose task is known.
 pub(super) fn is_text(folder: &Path, options: &ModelOptions) -> bool {
     match &options.text {
         Some(text) => text.get("task").and_then(toml::Value::as_str) != Some("tensors"),
         None => {
             let is_file = |name: &str| folder.join(name).is_file();
-            is_file(MODULES) || is_file(TOKENIZER) && has_no_head(folder)
+            is_file(MODULES) || is_file(TOKENIZER) && has_known_head(folder)
         }
     }
 }
 
-/// Whether config.json names a bare transformer, such as `BertModel`; one with a head is `BertForMaskedLM`.
-fn has_no_head(folder: &Path) -> bool {
+/// Whether config.json names a bare transformer, such as `BertModel`, or one with a head whose results have a known meaning.
+fn has_known_head(folder: &Path) -> bool {
     #[derive(Deserialize)]
     struct Config {
         architectures: Vec<String>,
@@ -56,7 +56,13 @@ fn has_no_head(folder: &Path) -> bool {
     let text = read_small_file(&file, MAX_CONFIG_BYTES).ok();
     let config = text.and_then(|text| serde_json::from_slice::<Config>(&text).ok());
     let first = config.and_then(|config| config.architectures.into_iter().next());
-    first.is_some_and(|name| name.ends_with("Model") || name.ends_with("EncoderModel"))
+    const ENDS: [&str; 4] = [
+        "Model",
+        "ForSequenceClassification",
+        "ForTokenClassification",
+        "ForMaskedLM",
+    ];
+    first.is_some_and(|name| ENDS.iter().any(|end| name.ends_with(end)))
 }
 
 /// The files that say how texts become vectors, as sentence-transformers writes them: below the folder, as far as they are
@@ -168,9 +174,17 @@ mod tests {
         assert!(!is(""));
         write(
             "config.json",
-            r#"{"architectures":["BertForSequenceClassification"]}"#,
+            r#"{"architectures":["BertForQuestionAnswering"]}"#,
         );
         assert!(!is(""));
+        for name in [
+            "BertForSequenceClassification",
+            "RobertaForTokenClassification",
+            "DistilBertForMaskedLM",
+        ] {
+            write("config.json", &format!("{{\"architectures\":[{name:?}]}}"));
+            assert!(is("") && !is("[text]\ntask = \"tensors\""));
+        }
         write("config.json", r#"{"architectures":["BertModel"]}"#);
         assert!(is("") && !is("[text]\ntask = \"tensors\""));
         write("config.json", "[]");

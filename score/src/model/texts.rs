@@ -1,8 +1,32 @@
 //! What a text model has to do: the contract between the queue of texts and a tokenizer with its sessions.
 
+use std::sync::Arc;
+
 use super::RunError;
 use crate::tensor::Tensor;
-use crate::text::TextOptions;
+use crate::text::{TextOptions, TokenSpan};
+
+/// A text that a caller sends, or a pair of texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Passage {
+    /// The first text of a pair.
+    pub query: Option<Arc<str>>,
+    /// The text; of a pair, the second one.
+    pub text: String,
+}
+
+impl Passage {
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len() + self.query.as_deref().map_or(0, str::len)
+    }
+}
+
+impl From<String> for Passage {
+    fn from(text: String) -> Self {
+        Self { query: None, text }
+    }
+}
 
 /// A text as the model gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +39,8 @@ pub struct Tokenized {
     pub cut: bool,
     /// How many of the first tokens belong to a prompt that does not take part in pooling.
     pub skipped: usize,
+    /// Where its tokens lie in the text, for models that tag them; else empty.
+    pub spans: Vec<TokenSpan>,
 }
 
 /// Why a text has no tokens for the model.
@@ -65,11 +91,15 @@ pub enum Wanted {
 
 /// What all sessions of a text model share. Its functions compute; they are called on threads that may block.
 pub trait TextModel: Send + Sync {
-    /// The tokens of a text, with its prompt, cut to the model's limits.
+    /// The tokens of a text with its prompt, or of a pair, cut to the model's limits.
     ///
     /// # Errors
     /// If the text is longer than the limit and longer texts are refused, or the tokenizer fails.
-    fn tokenize(&self, text: &str, options: &TextOptions) -> Result<Tokenized, TokenizeError>;
+    fn tokenize(
+        &self,
+        passage: &Passage,
+        options: &TextOptions,
+    ) -> Result<Tokenized, TokenizeError>;
 
     /// How many tokens a run of several texts may have at present, padding included; `None` while each text has to run alone
     /// to get the same bits in every company. A longer text always runs alone.
@@ -85,6 +115,15 @@ pub trait TextModel: Send + Sync {
         prompt: Option<&str>,
         special: bool,
     ) -> Result<Vec<Token>, TokenizeError>;
+
+    /// The name of a token in the vocabulary.
+    fn token(&self, id: u32) -> Option<String>;
+
+    /// The text of tokens that follow each other, by their names.
+    ///
+    /// # Errors
+    /// What the tokenizer says.
+    fn join(&self, names: Vec<String>) -> Result<String, TokenizeError>;
 
     /// The text of these ids, with or without special tokens.
     ///

@@ -5,22 +5,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::recall::{Recall, arrived, fail, land};
-use super::{Engine, Scored, Scorer};
+use super::{Engine, Scorer};
 use crate::batch::{RanTexts, TextBatcher, TextResults, refusal};
 use crate::cache::encode_row;
 use crate::cost::{Decision, Plan};
 use crate::error::ScoreError;
-use crate::model::{Token, TokenizeError, Wanted};
+use crate::model::{Passage, Token, TokenizeError, Wanted};
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 use crate::rows::Units;
 use crate::signature::Arranged;
 use crate::tensor::{Tensor, TensorData};
-use crate::text::TextOptions;
+use crate::text::{QUERY, TextOptions};
 
 /// Numbers of token vectors in one answer: 32 MiB.
 const MAX_TOKEN_NUMBERS: usize = 8 << 20;
 /// Bytes of texts that one request may have taken apart into tokens: a tenth of a second's work.
 const MAX_TOKENIZED_BYTES: usize = 256 << 10;
+/// Bytes of a query, counted for each text that it stands for: 30 ms of digests.
+const MAX_REPEATED_BYTES: usize = 64 << 20;
 /// Ids that one request may have turned into texts.
 const MAX_DECODED_IDS: usize = 256 << 10;
 
@@ -59,14 +61,46 @@ struct Texts<'a> {
 }
 
 impl Texts<'_> {
-    fn of_rows(&self, rows: impl Iterator<Item = Option<usize>>) -> Vec<String> {
-        let texts = match self.inputs.tensors.first().map(Tensor::data) {
-            Some(TensorData::String(texts)) => texts.as_slice(),
-            _ => &[],
+    /// The texts of these rows; of a model that takes pairs, with the query of each.
+    fn of_rows(&self, rows: impl Iterator<Item = Option<usize>>) -> Vec<Passage> {
+        fn strings(input: Option<&Tensor>) -> &[String] {
+            match input.map(Tensor::data) {
+                Some(TensorData::String(texts)) => texts,
+                _ => &[],
+            }
+        }
+        let mut inputs = self.inputs.tensors.iter().rev();
+        let (texts, queries) = (strings(inputs.next()), strings(inputs.next()));
+        // One query for all rows is shared by them.
+        let shared: Option<Arc<str>> = match queries {
+            [one] => Some(one.as_str().into()),
+            _ => None,
         };
-        let text = |row: Option<usize>| texts.get(row?).cloned();
-        rows.map(|row| text(row).unwrap_or_default()).collect()
+        let query = |row: usize| Some(queries.get(row)?.as_str().into());
+        let passage = |row: Option<usize>| Passage {
+            query: shared.clone().or_else(|| query(row?)),
+            text: row
+                .and_then(|row| texts.get(row).cloned())
+                .unwrap_or_default(),
+        };
+        rows.map(passage).collect()
     }
+}
+
+/// The results of a request's texts, before they are put together.
+pub(super) struct Done {
+    pub(super) rows: usize,
+    pub(super) results: Results,
+    pub(super) cache: CacheOutcome,
+    pub(super) timings: Timings,
+}
+
+/// Where the results of texts lie.
+pub(super) enum Results {
+    /// Found or computed, and remembered.
+    Remembered(Recall),
+    /// Computed: for each text its tensors, of one row.
+    Computed(Vec<Vec<Tensor>>),
 }
 
 impl Scorer {
@@ -76,9 +110,10 @@ impl Scorer {
         batcher: &TextBatcher,
         request: InferenceRequest,
         progress: &Progress,
-    ) -> Result<InferenceResponse, ScoreError> {
+    ) -> Result<Done, ScoreError> {
         let inputs = self.metadata.signature.arrange(request.inputs)?;
         let rows = self.count_rows(&inputs, true)?;
+        refuse_long_query(&inputs, rows)?;
         let options = match &self.metadata.text {
             Some(known) => request.text.other_than(known),
             None => request.text,
@@ -106,7 +141,7 @@ impl Scorer {
             options,
             progress,
         };
-        let scored = match (tiers, units) {
+        let done = match (tiers, units) {
             (Some(tiers), Some(units)) => {
                 let joint = request.joint.as_ref();
                 let recall = self
@@ -119,12 +154,7 @@ impl Scorer {
             _ => self.compute_unremembered(&texts, rows).await?,
         };
         self.stats.rows.inc_by(rows as u64);
-        Ok(InferenceResponse {
-            outputs: self.named(scored.outputs),
-            rows,
-            cache: scored.cache,
-            timings: scored.timings,
-        })
+        Ok(done)
     }
 
     async fn score_remembered(
@@ -132,7 +162,7 @@ impl Scorer {
         texts: &Texts<'_>,
         mut recall: Recall,
         mut sharing: bool,
-    ) -> Result<Scored, ScoreError> {
+    ) -> Result<Done, ScoreError> {
         let mut missing = recall.missing();
         let all = recall.units.keys.len();
         texts.progress.begin(all, all - missing.len());
@@ -151,12 +181,37 @@ impl Scorer {
             }
             missing = recall.missing();
         }
-        let joined = recall.units.join(&self.stored, &recall.found);
-        let unlike = || ScoreError::Internal("vectors of texts differ in length".to_owned());
-        Ok(Scored {
-            outputs: joined.ok_or_else(unlike)?,
+        Ok(Done {
+            rows: recall.units.rows(),
             cache: recall.outcome(),
             timings: recall.timings,
+            results: Results::Remembered(recall),
+        })
+    }
+
+    /// Puts results of one shape together.
+    pub(super) fn stacked(&self, done: Done) -> Result<InferenceResponse, ScoreError> {
+        let unlike = || ScoreError::Internal("results of texts differ in shape".to_owned());
+        let rows = done.rows;
+        let outputs = match done.results {
+            Results::Remembered(recall) => recall.units.join(&self.stored, &recall.found),
+            Results::Computed(found) => {
+                let stack = |output: usize| {
+                    let empty = TensorData::with_capacity(self.stored[output].element_type, 0);
+                    let tensor = match rows {
+                        0 => Tensor::new(vec![0], empty).ok(),
+                        _ => Tensor::stack(found.iter().filter_map(|row| row.get(output))),
+                    };
+                    tensor.filter(|tensor| tensor.rows() == Some(rows))
+                };
+                (0..self.stored.len()).map(stack).collect()
+            }
+        };
+        Ok(InferenceResponse {
+            outputs: self.named(outputs.ok_or_else(unlike)?),
+            rows,
+            cache: done.cache,
+            timings: done.timings,
         })
     }
 
@@ -203,7 +258,7 @@ impl Scorer {
         &self,
         texts: &Texts<'_>,
         rows: usize,
-    ) -> Result<Scored, ScoreError> {
+    ) -> Result<Done, ScoreError> {
         let start = Instant::now();
         let all = texts.of_rows((0..rows).map(Some));
         let mut found: Vec<Vec<Tensor>> = vec![Vec::new(); rows];
@@ -220,25 +275,9 @@ impl Scorer {
             .run(all, &texts.options, Wanted::Outputs, done);
         let ran = run.await?;
         self.ran_texts(ran, rows, start);
-        let stack = |output: usize| {
-            let unlike = || ScoreError::Internal("vectors of texts differ in length".to_owned());
-            let empty = || {
-                Tensor::new(
-                    vec![0],
-                    TensorData::with_capacity(self.stored[output].element_type, 0),
-                )
-                .ok()
-            };
-            match rows {
-                0 => empty(),
-                _ => Tensor::stack(found.iter().filter_map(|row| row.get(output))),
-            }
-            .filter(|tensor| tensor.rows() == Some(rows))
-            .ok_or_else(unlike)
-        };
-        let outputs = (0..self.stored.len()).map(stack);
-        Ok(Scored {
-            outputs: outputs.collect::<Result<_, ScoreError>>()?,
+        Ok(Done {
+            rows,
+            results: Results::Computed(found),
             cache: CacheOutcome::Bypass,
             timings: Timings::default().and_texts(&ran),
         })
@@ -281,6 +320,7 @@ impl Scorer {
                 )),
             }
         };
+        let texts = texts.into_iter().map(Passage::from).collect();
         let run = batcher.run(texts, &options, Wanted::TokenVectors, done);
         let timeout = self.options.timeout;
         let ran = tokio::time::timeout(timeout, run).await;
@@ -371,11 +411,31 @@ impl Scorer {
         }
     }
 
-    fn text_batcher(&self) -> Result<&TextBatcher, ScoreError> {
+    pub(super) fn text_batcher(&self) -> Result<&TextBatcher, ScoreError> {
         match &self.engine {
             Engine::Texts(batcher) => Ok(batcher),
             Engine::Tensors(_) => Err(ScoreError::invalid("model", "the model takes no texts")),
         }
+    }
+}
+
+/// A query that stands for all rows is digested with each of them.
+fn refuse_long_query(inputs: &Arranged, rows: usize) -> Result<(), ScoreError> {
+    let [query, _] = &inputs.tensors[..] else {
+        return Ok(());
+    };
+    let TensorData::String(queries) = query.data() else {
+        return Ok(());
+    };
+    match &queries[..] {
+        [one] if one.len().saturating_mul(rows) > MAX_REPEATED_BYTES => Err(ScoreError::invalid(
+            QUERY,
+            format!(
+                "the query of {} bytes for {rows} texts is too long; send a shorter query or fewer texts",
+                one.len()
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -94,6 +94,15 @@ impl Tensor {
         self.shape.get(1..).unwrap_or(&[])
     }
 
+    /// A tensor of one row without axis 0; `None` for one of more rows.
+    pub(crate) fn into_row(mut self) -> Option<Self> {
+        if self.rows() != Some(1) {
+            return None;
+        }
+        self.shape.remove(0);
+        Some(self)
+    }
+
     /// Where row `row` lies in [`Tensor::data`].
     pub(crate) fn row_range(&self, row: usize) -> std::ops::Range<usize> {
         let width = self.row_width();

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::read::{Member, Members, read_texts};
 use super::vectors::{array, text};
 use super::{
-    Embed, Embedded, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding, Write,
+    Answered, Operation, Take, TextApi, TextError, TextRequest, TextRoute, VectorEncoding, Vectors,
+    Write,
 };
 use crate::body::Limits;
 use crate::error_form;
@@ -26,9 +27,10 @@ pub(super) static OLLAMA: TextApi = TextApi {
     routes: &[
         TextRoute {
             path: &["api", "embed"],
+            named: None,
             id: "ollama_embed",
             summary: "Vectors of texts, as Ollama answers them",
-            operation: Operation::Embed(Embed {
+            operation: Operation::Take(Take {
                 sample: r#"{"input": ["The ferry leaves at noon."]}"#,
                 request_schema: || schema("input"),
                 read: read_embed,
@@ -39,9 +41,10 @@ pub(super) static OLLAMA: TextApi = TextApi {
         },
         TextRoute {
             path: &["api", "embeddings"],
+            named: None,
             id: "ollama_embeddings",
             summary: "The vector of one text, as older clients of Ollama ask for it",
-            operation: Operation::Embed(Embed {
+            operation: Operation::Take(Take {
                 sample: r#"{"prompt": "The ferry leaves at noon."}"#,
                 request_schema: || schema("prompt"),
                 read: read_one,
@@ -53,7 +56,7 @@ pub(super) static OLLAMA: TextApi = TextApi {
     ],
 };
 
-const EMBED: Embed = Embed {
+const EMBED: Take = Take {
     sample: "",
     names_model: true,
     budget: None,
@@ -109,15 +112,16 @@ impl Members for Request {
     }
 }
 
-fn write_embed(_: &TextRequest, embedded: &Embedded<'_>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(VectorEncoding::Float.bytes(embedded.values.len()) + 256);
+fn write_embed(_: &TextRequest, answered: &Answered<'_, Vectors<'_>>) -> Vec<u8> {
+    let mut out =
+        Vec::with_capacity(VectorEncoding::Float.bytes(answered.results.values.len()) + 256);
     out.extend(br#"{"model":"#);
-    text(embedded.model, &mut out);
+    text(answered.model, &mut out);
     out.extend(br#","embeddings":"#);
-    array(embedded.vectors(), &mut out, |vector, out| {
+    array(answered.results.each(), &mut out, |vector, out| {
         VectorEncoding::Float.write(vector, out);
     });
-    let (took, tokens) = (embedded.took.as_nanos(), embedded.all_tokens());
+    let (took, tokens) = (answered.took.as_nanos(), answered.all_tokens());
     // Writing to a vector cannot fail.
     let _ = write!(
         out,
@@ -126,9 +130,9 @@ fn write_embed(_: &TextRequest, embedded: &Embedded<'_>) -> Vec<u8> {
     out
 }
 
-fn write_one(_: &TextRequest, embedded: &Embedded<'_>) -> Vec<u8> {
+fn write_one(_: &TextRequest, answered: &Answered<'_, Vectors<'_>>) -> Vec<u8> {
     let mut out = br#"{"embedding":"#.to_vec();
-    VectorEncoding::Float.write(embedded.values, &mut out);
+    VectorEncoding::Float.write(answered.results.values, &mut out);
     out.push(b'}');
     out
 }

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::read::{Member, Members, read_texts};
 use super::vectors::{array, text};
 use super::{
-    Embed, Embedded, MODEL, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding,
-    Write, models,
+    Answered, MODEL, Operation, Take, TextApi, TextError, TextRequest, TextRoute, VectorEncoding,
+    Vectors, Write, models,
 };
 use crate::body::Limits;
 use crate::error_form;
@@ -36,24 +36,28 @@ pub(super) static OPENAI: TextApi = TextApi {
         embeddings(&["embeddings"], "inference_embeddings"),
         TextRoute {
             path: &["v1", "models"],
+            named: None,
             id: "list_models",
             summary: "The models that serve, for clients of OpenAI, KServe V1 and TensorFlow Serving",
             operation: models::MODELS,
         },
         TextRoute {
             path: &["v1", "models", MODEL],
+            named: None,
             id: "model",
             summary: "One model, for clients of OpenAI, KServe V1 and TensorFlow Serving",
             operation: models::MODEL,
         },
         TextRoute {
             path: &["openai", "v1", "models"],
+            named: None,
             id: "azure_list_models",
             summary: "The models that serve",
             operation: models::MODELS,
         },
         TextRoute {
             path: &["openai", "v1", "models", MODEL],
+            named: None,
             id: "azure_model",
             summary: "One model",
             operation: models::MODEL,
@@ -64,13 +68,14 @@ pub(super) static OPENAI: TextApi = TextApi {
 const fn embeddings(path: &'static [&'static str], id: &'static str) -> TextRoute {
     TextRoute {
         path,
+        named: None,
         id,
         summary: "Embeddings as OpenAI's API has them",
         operation: EMBEDDINGS,
     }
 }
 
-const EMBEDDINGS: Operation = Operation::Embed(Embed {
+const EMBEDDINGS: Operation = Operation::Take(Take {
     sample: r#"{"input": ["The ferry leaves at noon."]}"#,
     names_model: true,
     budget: None,
@@ -123,11 +128,11 @@ impl Members for Embeddings {
     }
 }
 
-fn write_embeddings(request: &TextRequest, embedded: &Embedded<'_>) -> Vec<u8> {
+fn write_embeddings(request: &TextRequest, answered: &Answered<'_, Vectors<'_>>) -> Vec<u8> {
     let encoding = request.encoding;
-    let vectors = embedded.vectors();
-    let each = 64 + encoding.bytes(embedded.width);
-    let mut out = Vec::with_capacity(vectors.len() * each + embedded.model.len() + 128);
+    let vectors = answered.results.each();
+    let each = 64 + encoding.bytes(answered.results.width);
+    let mut out = Vec::with_capacity(vectors.len() * each + answered.model.len() + 128);
     out.extend(br#"{"object":"list","data":"#);
     array(vectors.enumerate(), &mut out, |(index, vector), out| {
         // Writing to a vector cannot fail, here and below.
@@ -139,8 +144,8 @@ fn write_embeddings(request: &TextRequest, embedded: &Embedded<'_>) -> Vec<u8> {
         out.push(b'}');
     });
     out.extend(br#","model":"#);
-    text(embedded.model, &mut out);
-    let tokens = embedded.all_tokens();
+    text(answered.model, &mut out);
+    let tokens = answered.all_tokens();
     let _ = write!(
         out,
         r#","usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}}}"#

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::read::{Member, Members, read, wrong};
 use super::vectors::{array, text};
 use super::{
-    Embed, Embedded, Form, Operation, TextApi, TextError, TextRequest, TextRoute, VectorEncoding,
-    Write,
+    Answered, End, Form, Operation, Take, TextApi, TextError, TextRequest, TextRoute,
+    VectorEncoding, Vectors, Write,
 };
 use crate::body::Limits;
 use crate::error_form;
@@ -32,23 +32,16 @@ pub(super) static SEARCH_SKILL: TextApi = TextApi {
     section: "azure-ai-search",
     purpose: "a custom skill and a vectorizer",
     errors: &error_form::OWN,
-    routes: &[
-        TextRoute {
-            path: &["skill"],
-            id: "skill",
-            summary: "Vectors of records, as a custom skill or vectorizer of Azure AI Search",
-            operation: SKILL,
-        },
-        TextRoute {
-            path: &["skill", super::MODEL],
-            id: "skill_of",
-            summary: "Vectors of records, as a custom skill or vectorizer of Azure AI Search",
-            operation: SKILL,
-        },
-    ],
+    routes: &[TextRoute {
+        path: &["skill"],
+        named: Some(End::Back),
+        id: "skill",
+        summary: "Vectors of records, as a custom skill or vectorizer of Azure AI Search",
+        operation: SKILL,
+    }],
 };
 
-const SKILL: Operation = Operation::Embed(Embed {
+const SKILL: Operation = Operation::Take(Take {
     sample: r#"{"values": [{"recordId": "1", "data": {"text": "The ferry leaves at noon."}}]}"#,
     names_model: false,
     budget: Some(BUDGET),
@@ -294,19 +287,19 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-fn write_records(request: &TextRequest, embedded: &Embedded<'_>) -> Vec<u8> {
+fn write_records(request: &TextRequest, answered: &Answered<'_, Vectors<'_>>) -> Vec<u8> {
     let Form::Records(records) = &request.form else {
         return Vec::new();
     };
-    let numbers = VectorEncoding::Float.bytes(embedded.values.len());
+    let numbers = VectorEncoding::Float.bytes(answered.results.values.len());
     let mut out = Vec::with_capacity(numbers + records.len() * 96 + 16);
-    let mut vectors = embedded.vectors().zip(embedded.truncated);
+    let mut vectors = answered.results.each().zip(answered.truncated);
     out.extend(br#"{"values":"#);
     array(records, &mut out, |record, out| {
         out.extend(br#"{"recordId":"#);
         text(&record.id, out);
         let (vector, error, warning) = match (record.mistake, vectors_of(record, &mut vectors)) {
-            (None, Some((_, true))) if embedded.refuses => {
+            (None, Some((_, true))) if answered.refuses => {
                 (None, Some("the text is longer than the model takes"), None)
             }
             (None, Some((vector, cut))) => {

@@ -17,8 +17,8 @@ use super::VectorEncoding;
 use super::read::{Member, Members, Texts, read, without_texts, wrong};
 use super::vectors::array;
 use super::{
-    About, Embed, Embedded, Form, MODEL, Operation, Served, Side, Tell, TextApi, TextError,
-    TextRequest, TextRoute, Write,
+    About, Answered, End, Form, Operation, Served, Side, Take, Tell, TextApi, TextError,
+    TextRequest, TextRoute, Vectors, Write,
 };
 use crate::body::Limits;
 use crate::error_form;
@@ -33,86 +33,57 @@ pub(super) static TEI: TextApi = TextApi {
     routes: &[
         TextRoute {
             path: &[],
+            named: None,
             id: "inference",
             summary: "Vectors of texts, or the similarity of sentences",
             operation: EMBED,
         },
-        TextRoute {
-            path: &["embed"],
-            id: "embed",
-            summary: "Vectors of texts",
-            operation: EMBED,
-        },
-        TextRoute {
-            path: &[MODEL, "embed"],
-            id: "embed_of",
-            summary: "Vectors of texts",
-            operation: EMBED,
-        },
-        TextRoute {
-            path: &["info"],
-            id: "info",
-            summary: "What the text model is and takes",
-            operation: INFO,
-        },
-        TextRoute {
-            path: &[MODEL, "info"],
-            id: "info_of",
-            summary: "What the text model is and takes",
-            operation: INFO,
-        },
-        TextRoute {
-            path: &["embed_all"],
-            id: "embed_all",
-            summary: "The vectors of all tokens of texts",
-            operation: tokens::EMBED_ALL,
-        },
-        TextRoute {
-            path: &[MODEL, "embed_all"],
-            id: "embed_all_of",
-            summary: "The vectors of all tokens of texts",
-            operation: tokens::EMBED_ALL,
-        },
-        TextRoute {
-            path: &["tokenize"],
-            id: "tokenize",
-            summary: "The tokens of texts",
-            operation: tokens::TOKENIZE,
-        },
-        TextRoute {
-            path: &[MODEL, "tokenize"],
-            id: "tokenize_of",
-            summary: "The tokens of texts",
-            operation: tokens::TOKENIZE,
-        },
-        TextRoute {
-            path: &["decode"],
-            id: "decode",
-            summary: "The texts of token ids",
-            operation: tokens::DECODE,
-        },
-        TextRoute {
-            path: &[MODEL, "decode"],
-            id: "decode_of",
-            summary: "The texts of token ids",
-            operation: tokens::DECODE,
-        },
-        TextRoute {
-            path: &["similarity"],
-            id: "similarity",
-            summary: "How similar sentences are to one of them",
-            operation: SIMILARITY,
-        },
-        TextRoute {
-            path: &[MODEL, "similarity"],
-            id: "similarity_of",
-            summary: "How similar sentences are to one of them",
-            operation: SIMILARITY,
-        },
+        route(&["embed"], "embed", "Vectors of texts", EMBED),
+        route(&["info"], "info", "What the text model is and takes", INFO),
+        route(
+            &["embed_all"],
+            "embed_all",
+            "The vectors of all tokens of texts",
+            tokens::EMBED_ALL,
+        ),
+        route(
+            &["tokenize"],
+            "tokenize",
+            "The tokens of texts",
+            tokens::TOKENIZE,
+        ),
+        route(
+            &["decode"],
+            "decode",
+            "The texts of token ids",
+            tokens::DECODE,
+        ),
+        route(
+            &["similarity"],
+            "similarity",
+            "How similar sentences are to one of them",
+            SIMILARITY,
+        ),
     ],
 };
 
-const EMBED: Operation = Operation::Embed(Embed {
+/// A route that may have a model's name in front of it.
+const fn route(
+    path: &'static [&'static str],
+    id: &'static str,
+    summary: &'static str,
+    operation: Operation,
+) -> TextRoute {
+    TextRoute {
+        path,
+        named: Some(End::Front),
+        id,
+        summary,
+        operation,
+    }
+}
+
+const EMBED: Operation = Operation::Take(Take {
     sample: r#"{"inputs": ["The ferry leaves at noon."]}"#,
     names_model: false,
     budget: None,
@@ -122,7 +93,7 @@ const EMBED: Operation = Operation::Embed(Embed {
     answer_schema: vectors_schema,
 });
 
-const SIMILARITY: Operation = Operation::Embed(Embed {
+const SIMILARITY: Operation = Operation::Take(Take {
     sample: r#"{"inputs": {"source_sentence": "The ferry leaves at noon.", "sentences": ["The boat departs at twelve."]}}"#,
     names_model: false,
     budget: None,
@@ -294,16 +265,16 @@ impl<'de> Visitor<'de> for Inputs<'_> {
     }
 }
 
-fn write_vectors(request: &TextRequest, embedded: &Embedded<'_>) -> Vec<u8> {
+fn write_vectors(request: &TextRequest, answered: &Answered<'_, Vectors<'_>>) -> Vec<u8> {
     let float = VectorEncoding::Float;
     if request.form != Form::Similarity {
-        let mut out = Vec::with_capacity(float.bytes(embedded.values.len()) + 16);
-        array(embedded.vectors(), &mut out, |vector, out| {
+        let mut out = Vec::with_capacity(float.bytes(answered.results.values.len()) + 16);
+        array(answered.results.each(), &mut out, |vector, out| {
             float.write(vector, out);
         });
         return out;
     }
-    let mut vectors = embedded.vectors();
+    let mut vectors = answered.results.each();
     let source = vectors.next().unwrap_or_default();
     let cosines: Vec<f32> = vectors.map(|vector| cosine(source, vector)).collect();
     let mut out = Vec::with_capacity(float.bytes(cosines.len()));

@@ -1,13 +1,19 @@
+use std::time::Duration;
+
+use score::ScoreError;
+use serde_json::Value;
+
 use super::*;
 use crate::PayloadError;
+use crate::body::{Declared, Limits};
 use crate::watch::Unwatched;
 
-/// The route of a path, which must take texts.
-fn embed(path: &str) -> &'static Embed {
+/// What a path takes, which must be texts.
+fn take(path: &str) -> &'static Take {
     let segments: Vec<&str> = path.split('/').collect();
     let call = TextApi::find(&segments).unwrap();
     match &call.route.operation {
-        Operation::Embed(embed) => embed,
+        Operation::Take(take) => take,
         Operation::Tell(_) => panic!("{path} takes no texts"),
     }
 }
@@ -19,7 +25,7 @@ fn read(path: &str, body: &str) -> Result<TextRequest, String> {
         max_rows: 3,
     };
     let (body, declared) = (body.as_bytes(), Declared::default());
-    let read = embed(path).read(body, declared, limits, &Unwatched);
+    let read = take(path).read(body, declared, limits, &Unwatched);
     read.map_err(|error| match error {
         TextError::Empty(ScoreError::InvalidInput { target, message })
         | TextError::Payload(PayloadError::Invalid(ScoreError::InvalidInput { target, message })) =>
@@ -31,19 +37,22 @@ fn read(path: &str, body: &str) -> Result<TextRequest, String> {
 }
 
 fn written(path: &str, request: &TextRequest) -> String {
-    let embedded = Embedded {
+    let answered = Answered {
+        results: Vectors {
+            values: &[0.1, -2.0, 1e-9, 0.0],
+            width: 2,
+        },
         model: "m",
-        values: &[0.1, -2.0, 1e-9, 0.0],
-        width: 2,
+        id: "r",
         tokens: &[3, 4],
         truncated: &[false, true],
         refuses: false,
         took: Duration::from_micros(5),
     };
-    let Write::Vectors(write) = embed(path).write else {
+    let Write::Vectors(write) = take(path).write else {
         panic!("{path} answers no vectors");
     };
-    String::from_utf8(write(request, &embedded)).unwrap()
+    String::from_utf8(write(request, &answered)).unwrap()
 }
 
 mod openai {
@@ -297,10 +306,7 @@ mod search_skill {
 fn routes_are_found_by_their_segments() {
     let found = |path: &[&'static str]| TextApi::find(path).map(|call| (call.route.id, call.model));
     assert_eq!(found(&["embed"]), Some(("embed", None)));
-    assert_eq!(
-        found(&["minilm", "embed"]),
-        Some(("embed_of", Some("minilm")))
-    );
+    assert_eq!(found(&["minilm", "embed"]), Some(("embed", Some("minilm"))));
     assert_eq!(
         found(&["openai", "deployments", "m", "embeddings"]),
         Some(("deployment_embeddings", Some("m")))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use score::{Character, ElementType, Evidence, ModelMetadata, TextMetadata};
+use score::{Character, ElementType, Evidence, ModelMetadata, Task, TextMetadata};
 use serde_json::{Map, Value, json};
 use wire::{picture_in_words, tensor_document};
 
@@ -73,20 +73,13 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
 
 fn texts_in_words(text: &TextMetadata) -> String {
     let mut words = format!(
-        "{}: {} tokens at most ({}), cut: {}; pooling {}; {} dimensions",
-        text.task,
+        "{}: {} tokens at most ({}), cut: {}",
+        text.task.as_str(),
         text.max_tokens,
         text.tokenizer,
-        text.truncate.as_str(),
-        text.pooling,
-        text.dimensions
+        text.truncate.as_str()
     );
-    if text.dimensions < text.max_dimensions {
-        words.push_str(&format!(" of {}", text.max_dimensions));
-    }
-    if text.normalize {
-        words.push_str(", normalized");
-    }
+    words.push_str(&task_in_words(text));
     if text.stored_as != ElementType::Float32 {
         words.push_str(&format!(", stored as {}", text.stored_as.as_str()));
     }
@@ -94,6 +87,39 @@ fn texts_in_words(text: &TextMetadata) -> String {
         words.push_str(&format!("; prompt {:?}", shortened(&text.prompt)));
     }
     words
+}
+
+/// What a text model answers.
+fn task_in_words(text: &TextMetadata) -> String {
+    let labels = || {
+        let shown: Vec<&str> = text.labels.iter().take(9).map(String::as_str).collect();
+        let more = if text.labels.len() > shown.len() {
+            ", ..."
+        } else {
+            ""
+        };
+        format!("; {} labels: {}{more}", text.labels.len(), shown.join(", "))
+    };
+    let of = if text.pairs { "pairs" } else { "texts" };
+    match text.task {
+        Task::Embedding => {
+            let mut words = format!("; pooling {}; {} dimensions", text.pooling, text.dimensions);
+            if text.dimensions < text.max_dimensions {
+                words.push_str(&format!(" of {}", text.max_dimensions));
+            }
+            if text.normalize {
+                words.push_str(", normalized");
+            }
+            words
+        }
+        Task::Rerank => format!("; scores of pairs, activation {}", text.activation.as_str()),
+        Task::Classify => {
+            let activation = text.activation.as_str();
+            format!("; scores of {of}, activation {activation}{}", labels())
+        }
+        Task::Tag => format!("; tags of tokens{}", labels()),
+        Task::Sparse => "; sparse vectors".to_owned(),
+    }
 }
 
 fn rows_in_words(character: &Character) -> String {

@@ -2,7 +2,7 @@
 
 use score::ModelMetadata;
 use serde_json::{Map, Value, json};
-use wire::text_api::{About, Embed, MODEL, Operation as Work, TEXT_APIS, TextApi, TextRoute};
+use wire::text_api::{About, MODEL, Operation as Work, TEXT_APIS, Take, TextApi, TextRoute};
 
 use super::paths::{OF_ASKING, OF_SCORING, Operation};
 use super::{bodies, header_references};
@@ -30,9 +30,13 @@ pub(super) fn paths(models: &Models, loaded: &[&ModelMetadata]) -> Vec<(String, 
                 Work::Tell(tell) if tell.about == About::Any => loaded,
                 _ => &texts[..],
             };
+            if let Some(template) = at.named_template() {
+                paths.extend(named.iter().map(|metadata| at.of(&template, metadata)));
+            }
             if route.path.contains(&MODEL) {
-                paths.extend(named.iter().map(|metadata| at.of(metadata)));
-            } else if at.needs_no_name() {
+                continue;
+            }
+            if at.needs_no_name() {
                 paths.push(at.without_name(first));
             } else if let Some(usual) = usual {
                 paths.push(at.without_name(usual));
@@ -52,29 +56,42 @@ impl Path {
     /// Whether the path alone is enough, or the body names the model.
     fn needs_no_name(&self) -> bool {
         match &self.route.operation {
-            Work::Embed(embed) => embed.names_model,
+            Work::Take(take) => take.names_model,
             Work::Tell(tell) => tell.about == About::All,
         }
     }
 
+    /// The path with a model's name, if there is one, and what the names of its operations begin with.
+    fn named_template(&self) -> Option<(String, String)> {
+        let id = self.route.id;
+        match self.route.path.contains(&MODEL) {
+            true => Some((self.route.template(), id.to_owned())),
+            false => {
+                let template = self.route.named_template()?;
+                Some((template, format!("{id}_of")))
+            }
+        }
+    }
+
     /// With the name of a model in the path.
-    fn of(&self, metadata: &ModelMetadata) -> (String, Value) {
+    fn of(&self, (template, id): &(String, String), metadata: &ModelMetadata) -> (String, Value) {
         let name = &metadata.name;
-        let path = self.route.template().replace(MODEL, name);
-        let operation = self.operation(&format!("{}_{name}", self.route.id), metadata);
+        let path = template.replace(MODEL, name);
+        let operation = self.operation(template, &format!("{id}_{name}"), metadata);
         (format!("{PREFIX}/{path}"), operation)
     }
 
     fn without_name(&self, metadata: &ModelMetadata) -> (String, Value) {
-        let path = format!("{PREFIX}/{}", self.route.template());
-        (path, self.operation(self.route.id, metadata))
+        let template = self.route.template();
+        let operation = self.operation(&template, self.route.id, metadata);
+        (format!("{PREFIX}/{template}"), operation)
     }
 
-    fn operation(&self, id: &str, metadata: &ModelMetadata) -> Value {
-        let path = format!("{PREFIX}/{}", self.route.template());
+    fn operation(&self, template: &str, id: &str, metadata: &ModelMetadata) -> Value {
+        let path = format!("{PREFIX}/{template}");
         let operation = Operation::at(&path, id, self.route.summary).of(self.api.name);
         match &self.route.operation {
-            Work::Embed(embed) => json!({ "post": embedding(operation, embed, metadata) }),
+            Work::Take(take) => json!({ "post": taking(operation, take, metadata) }),
             Work::Tell(tell) => {
                 let content = bodies::json((tell.answer_schema)());
                 json!({ "get": operation.asking(content, OF_ASKING) })
@@ -83,16 +100,16 @@ impl Path {
     }
 }
 
-fn embedding(operation: Operation<'_>, embed: &Embed, metadata: &ModelMetadata) -> Value {
+fn taking(operation: Operation<'_>, take: &Take, metadata: &ModelMetadata) -> Value {
     let headers = ["X-Cache", "X-Request-Id", "X-Truncated"];
     let answer = json!({
         "description": "The answer in the form of the API.",
         "headers": header_references(&headers),
-        "content": bodies::json((embed.answer_schema)()),
+        "content": bodies::json((take.answer_schema)()),
     });
-    let mut content = bodies::json((embed.request_schema)());
-    let mut example: Map<String, Value> = serde_json::from_str(embed.sample).unwrap_or_default();
-    if embed.names_model {
+    let mut content = bodies::json((take.request_schema)());
+    let mut example: Map<String, Value> = serde_json::from_str(take.sample).unwrap_or_default();
+    if take.names_model {
         example.insert("model".to_owned(), metadata.name.clone().into());
     }
     content["application/json"]["example"] = example.into();

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use half::f16;
 
-use crate::model::{RunError, TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted};
+use crate::model::{
+    Passage, RunError, TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted,
+};
 use crate::tensor::{Tensor, TensorData};
 use crate::text::TextOptions;
 
@@ -19,9 +21,13 @@ pub(crate) struct FakeTexts {
 }
 
 impl TextModel for FakeTexts {
-    fn tokenize(&self, text: &str, options: &TextOptions) -> Result<Tokenized, TokenizeError> {
+    fn tokenize(
+        &self,
+        passage: &Passage,
+        options: &TextOptions,
+    ) -> Result<Tokenized, TokenizeError> {
         let prompt = options.prompt.as_ref().map_or(0, String::len);
-        let (tokens, limit) = (text.len() + prompt, LIMIT);
+        let (tokens, limit) = (passage.bytes() + prompt, LIMIT);
         if tokens > limit {
             let tokens = Some(tokens);
             return Err(TokenizeError::TooLong { tokens, limit });
@@ -31,6 +37,7 @@ impl TextModel for FakeTexts {
             types: vec![0; tokens],
             cut: false,
             skipped: 0,
+            spans: Vec::new(),
         })
     }
 
@@ -52,6 +59,14 @@ impl TextModel for FakeTexts {
             text: "x".to_owned(),
         };
         Ok((0..text.len()).map(token).collect())
+    }
+
+    fn token(&self, id: u32) -> Option<String> {
+        (id == 1).then(|| "x".to_owned())
+    }
+
+    fn join(&self, names: Vec<String>) -> Result<String, TokenizeError> {
+        Ok(names.join(" "))
     }
 
     fn decode(&self, ids: &[u32], _skip_special: bool) -> Result<String, TokenizeError> {

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::batch::wait::Wait;
 use crate::error::ScoreError;
-use crate::model::Wanted;
+use crate::model::{Passage, Wanted};
 use crate::tensor::Tensor;
 use crate::text::TextOptions;
 
@@ -30,7 +30,7 @@ pub(super) struct Part {
 
 /// The texts of one request.
 pub(super) struct Job {
-    texts: Vec<String>,
+    texts: Vec<Passage>,
     /// The first text that is not tokenized.
     next: usize,
     /// Texts without a result.
@@ -52,7 +52,7 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) fn new(
-        texts: Vec<String>,
+        texts: Vec<Passage>,
         options: TextOptions,
         wanted: Wanted,
         reply: mpsc::UnboundedSender<Result<Part, ScoreError>>,
@@ -79,10 +79,10 @@ impl Job {
     }
 
     /// The next texts to be tokenized; they leave the job.
-    pub(super) fn next_texts(&mut self) -> Vec<(usize, String)> {
+    pub(super) fn next_texts(&mut self) -> Vec<(usize, Passage)> {
         let (mut bytes, mut texts) = (0, Vec::new());
         while let Some(text) = self.texts.get_mut(self.next) {
-            bytes += text.len();
+            bytes += text.bytes();
             if !texts.is_empty() && (texts.len() == CHUNK_TEXTS || bytes > CHUNK_BYTES) {
                 break;
             }

@@ -15,7 +15,7 @@ use tracing::Span;
 use super::job::{Job, Part};
 use crate::batch::session::BatchStats;
 use crate::error::ScoreError;
-use crate::model::{Tokenized, Wanted};
+use crate::model::{Passage, Tokenized, Wanted};
 use crate::tensor::Tensor;
 use crate::text::TextOptions;
 
@@ -45,7 +45,7 @@ pub(super) struct Ready {
 pub(super) struct Chunk {
     job: u64,
     pub(super) options: Arc<TextOptions>,
-    pub(super) texts: Vec<(usize, String)>,
+    pub(super) texts: Vec<(usize, Passage)>,
 }
 
 /// Texts that share a run.

@@ -49,7 +49,8 @@ impl Stage {
         lengths: &[usize],
     ) -> futures_util::future::BoxFuture<'static, Result<Vec<f32>, ScoreError>> {
         let batcher = self.batcher.clone();
-        let texts: Vec<String> = lengths.iter().map(|length| "x".repeat(*length)).collect();
+        let text = |length: &usize| Passage::from("x".repeat(*length));
+        let texts: Vec<Passage> = lengths.iter().map(text).collect();
         async move {
             let mut found = vec![0.0; texts.len()];
             let done = |results: TextResults| {

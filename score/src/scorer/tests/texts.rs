@@ -6,11 +6,14 @@ use std::sync::mpsc::{Sender, channel};
 
 use super::*;
 use crate::batch::fake::{FakeSession, FakeTexts, Seen};
-use crate::text::{EMBEDDING, TEXT, TOKENS, TRUNCATED, Truncate};
+use crate::text::{Activation, EMBEDDING, TEXT, TOKENS, TRUNCATED, Task, Truncate};
 
 fn known(stored_as: ElementType) -> TextMetadata {
     TextMetadata {
-        task: "embedding",
+        task: Task::Embedding,
+        pairs: false,
+        labels: Vec::new(),
+        activation: Activation::None,
         pooling: "mean".into(),
         normalize: false,
         max_dimensions: 2,
@@ -87,7 +90,7 @@ async fn a_text_has_one_entry_whatever_its_company_and_another_for_other_options
     assert_eq!(scored(texts(&["xx", "four"])).await.cache, asked(2, 2));
     let prompt = |prompt: &str| TextOptions {
         prompt: Some(prompt.to_owned()),
-        truncate: None,
+        ..TextOptions::default()
     };
     let prompted = scored(asking(&["xx"], prompt("yyy"))).await;
     assert_eq!(output(&prompted), [5.0, 0.1]);

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use super::super::read::{Member, Members, read};
 use super::super::vectors::array;
-use super::super::{Embed, Form, Operation, TextError, TextRequest, VectorEncoding, Write};
+use super::super::{Form, Operation, Take, TextError, TextRequest, VectorEncoding, Write};
 use crate::body::Limits;
 use crate::schema::open;
 
 /// Token ids of one request.
 const MAX_IDS: usize = 1 << 20;
 
-pub(super) const EMBED_ALL: Operation = Operation::Embed(Embed {
+pub(super) const EMBED_ALL: Operation = Operation::Take(Take {
     sample: r#"{"inputs": ["The ferry leaves at noon."]}"#,
     names_model: false,
     budget: None,
@@ -29,7 +29,7 @@ pub(super) const EMBED_ALL: Operation = Operation::Embed(Embed {
     },
 });
 
-pub(super) const TOKENIZE: Operation = Operation::Embed(Embed {
+pub(super) const TOKENIZE: Operation = Operation::Take(Take {
     sample: r#"{"inputs": ["The ferry leaves at noon."]}"#,
     names_model: false,
     budget: None,
@@ -57,7 +57,7 @@ pub(super) const TOKENIZE: Operation = Operation::Embed(Embed {
     },
 });
 
-pub(super) const DECODE: Operation = Operation::Embed(Embed {
+pub(super) const DECODE: Operation = Operation::Take(Take {
     sample: r#"{"ids": [[1, 2]]}"#,
     names_model: false,
     budget: None,

@@ -1,0 +1,210 @@
+//! What a text model gives: its inputs and outputs, and the tensors that are stored of each text.
+
+use half::f16;
+use score::{
+    EMBEDDING, ENTITIES, ElementType, LABEL, ModelSignature, QUERY, RunError, SCORE, SCORES, TEXT,
+    TOKENS, TRUNCATED, Task, Tensor, TensorData, TensorSpec, Tokenized, WEIGHTS, stored_spans,
+};
+
+use crate::options::StoredAs;
+
+/// What a text model takes and gives. `width`: the numbers of a vector in an answer, or the labels.
+pub(crate) fn signature(task: Task, pairs: bool, width: usize) -> ModelSignature {
+    use score::Dim::{Dynamic, Fixed};
+    let spec = |name: &str, element_type, deeper: Option<usize>| {
+        let rows = std::iter::once(Dynamic(None));
+        TensorSpec {
+            name: name.to_owned(),
+            element_type,
+            shape: Some(rows.chain(deeper.map(Fixed)).collect()),
+        }
+    };
+    let mut inputs = vec![spec(TEXT, ElementType::String, None)];
+    if pairs {
+        inputs.insert(0, spec(QUERY, ElementType::String, None));
+    }
+    let mut outputs = match task {
+        Task::Embedding => vec![spec(EMBEDDING, ElementType::Float32, Some(width))],
+        Task::Sparse => vec![spec(WEIGHTS, ElementType::String, None)],
+        Task::Rerank => vec![spec(SCORE, ElementType::Float32, None)],
+        Task::Classify => vec![
+            spec(LABEL, ElementType::String, None),
+            spec(SCORES, ElementType::Float32, Some(width)),
+        ],
+        Task::Tag => vec![spec(ENTITIES, ElementType::String, None)],
+    };
+    outputs.push(spec(TOKENS, ElementType::Int64, None));
+    outputs.push(spec(TRUNCATED, ElementType::Bool, None));
+    ModelSignature::of_tensors(inputs, outputs)
+}
+
+/// How many of the outputs are answered unless a request asks for others.
+pub(crate) fn default_outputs(task: Task) -> usize {
+    match task {
+        Task::Classify => 2,
+        _ => 1,
+    }
+}
+
+/// The tensors that are stored of one text, of one row each. `numbers`: its vector, its logits, the logits of its tokens, or
+/// its weight for each id of the vocabulary.
+pub(crate) fn stored(
+    task: Task,
+    text: &Tokenized,
+    numbers: Vec<f32>,
+    store: StoredAs,
+) -> Result<Vec<Tensor>, RunError> {
+    if task != Task::Embedding {
+        refuse_nonsense(&numbers)?;
+    }
+    let mut outputs = match task {
+        Task::Embedding | Task::Rerank | Task::Classify => {
+            vec![floats(vec![1, numbers.len()], numbers, store)?]
+        }
+        Task::Sparse => sparse(&numbers, store)?,
+        Task::Tag => tagged(text, &numbers, store)?,
+    };
+    let tokens = TensorData::Int64(vec![text.ids.len() as i64]);
+    outputs.push(tensor(vec![1], tokens)?);
+    outputs.push(tensor(vec![1], TensorData::Bool(vec![text.cut]))?);
+    Ok(outputs)
+}
+
+/// Logits that are no numbers have no order, and make nonsense of all scores.
+fn refuse_nonsense(numbers: &[f32]) -> Result<(), RunError> {
+    match numbers.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(value) => Err(RunError::Failed(format!(
+            "the model gave {value} among its logits, so there is no score; float16 models overflow so"
+        ))),
+    }
+}
+
+fn sparse(weights: &[f32], store: StoredAs) -> Result<Vec<Tensor>, RunError> {
+    let given = || {
+        weights
+            .iter()
+            .enumerate()
+            .filter(|(_, weight)| **weight > 0.0)
+    };
+    let index = |(index, _): (usize, &f32)| i32::try_from(index).unwrap_or(i32::MAX);
+    let indices: Vec<i32> = given().map(index).collect();
+    let values: Vec<f32> = given().map(|(_, weight)| *weight).collect();
+    let count = indices.len();
+    Ok(vec![
+        tensor(vec![1, count], TensorData::Int32(indices))?,
+        floats(vec![1, count], values, store)?,
+    ])
+}
+
+fn tagged(text: &Tokenized, logits: &[f32], store: StoredAs) -> Result<Vec<Tensor>, RunError> {
+    let labels = logits.len() / text.ids.len().max(1);
+    let all: Vec<&[f32]> = logits.chunks_exact(labels.max(1)).collect();
+    let mut kept = Vec::with_capacity(text.spans.len() * labels);
+    for span in &text.spans {
+        let token = all.get(span.place);
+        kept.extend_from_slice(token.ok_or_else(|| wrong("a token has no logits"))?);
+    }
+    let spans = stored_spans(&text.ids, &text.spans);
+    let spans = spans.ok_or_else(|| wrong("spans of tokens make no tensors"))?;
+    let mut outputs = Vec::from(spans);
+    outputs.push(floats(vec![1, text.spans.len(), labels], kept, store)?);
+    Ok(outputs)
+}
+
+fn wrong(reason: &str) -> RunError {
+    RunError::Failed(reason.to_owned())
+}
+
+fn floats(shape: Vec<usize>, values: Vec<f32>, store: StoredAs) -> Result<Tensor, RunError> {
+    let data = match store {
+        StoredAs::Float32 => TensorData::Float32(values),
+        StoredAs::Float16 => TensorData::Float16(narrowed(&values)?),
+    };
+    tensor(shape, data)
+}
+
+/// The nearest numbers of float16.
+fn narrowed(values: &[f32]) -> Result<Vec<f16>, RunError> {
+    let narrow: Vec<f16> = values.iter().map(|value| f16::from_f32(*value)).collect();
+    let too_large = |(wide, narrow): (&f32, &f16)| wide.is_finite() && narrow.is_infinite();
+    match values.iter().zip(&narrow).any(too_large) {
+        false => Ok(narrow),
+        true => Err(wrong(
+            "a number of the result is too large for float16; set store = \"float32\" in [text] of model.toml",
+        )),
+    }
+}
+
+pub(crate) fn tensor(shape: Vec<usize>, data: TensorData) -> Result<Tensor, RunError> {
+    let tensor = Tensor::new(shape, data);
+    tensor.map_err(|error| RunError::Failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use score::TokenSpan;
+
+    use super::*;
+
+    fn text(spans: Vec<TokenSpan>) -> Tokenized {
+        Tokenized {
+            ids: vec![2, 7, 3],
+            types: vec![0; 3],
+            cut: true,
+            skipped: 0,
+            spans,
+        }
+    }
+
+    #[test]
+    fn of_a_sparse_vector_only_weights_are_stored() {
+        let numbers = vec![0.0, 0.5, 0.0, 2.0];
+        let stored = stored(Task::Sparse, &text(Vec::new()), numbers, StoredAs::Float32).unwrap();
+        assert_eq!(stored[0].data(), &TensorData::Int32(vec![1, 3]));
+        assert_eq!(stored[1].data(), &TensorData::Float32(vec![0.5, 2.0]));
+        assert_eq!(stored[2].data(), &TensorData::Int64(vec![3]));
+        assert_eq!(stored[3].data(), &TensorData::Bool(vec![true]));
+    }
+
+    #[test]
+    fn of_tokens_those_are_stored_that_lie_in_the_text() {
+        let span = TokenSpan {
+            place: 1,
+            at: (0, 4),
+            continues: false,
+            unknown: true,
+        };
+        let numbers = vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
+        let stored = stored(Task::Tag, &text(vec![span]), numbers, StoredAs::Float16).unwrap();
+        let shapes: Vec<&[usize]> = stored.iter().map(Tensor::shape).collect();
+        let expected: [&[usize]; 7] = [
+            &[1, 1],
+            &[1, 1],
+            &[1, 1, 2],
+            &[1, 1],
+            &[1, 1, 2],
+            &[1],
+            &[1],
+        ];
+        assert_eq!(shapes, expected);
+        assert_eq!(stored[0].data(), &TensorData::Int32(vec![7]));
+        let logits = [2.0, 3.0].map(f16::from_f32).to_vec();
+        assert_eq!(stored[4].data(), &TensorData::Float16(logits));
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_are_the_models_fault() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for task in [Task::Rerank, Task::Sparse, Task::Tag] {
+                let refused = stored(
+                    task,
+                    &text(Vec::new()),
+                    vec![0.0, value, 1.0],
+                    StoredAs::Float32,
+                );
+                assert!(matches!(refused, Err(RunError::Failed(_))), "{value}");
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Pairs of texts: both are tokenized by themselves, cut together, and joined as the tokenizer's template for pairs says.
+
+use score::{TextOptions, TokenizeError, Tokenized, Truncate};
+use tokenizers::{TruncationParams, TruncationStrategy, truncate_encodings};
+
+use super::{Tokenizer, direction, in_words};
+use crate::head::Strategy;
+
+impl Tokenizer {
+    /// The tokens of a pair, cut to the model's limits: one limit for both.
+    ///
+    /// # Errors
+    /// If the pair is longer than the limit and longer pairs are refused, or the other text of the pair than the one to be
+    /// cut is longer by itself, or the tokenizer fails.
+    pub fn tokenize_pair(
+        &self,
+        query: &str,
+        text: &str,
+        options: &TextOptions,
+    ) -> Result<Tokenized, TokenizeError> {
+        let truncate = options.truncate.unwrap_or(self.settings.truncate);
+        let limit = self.settings.max_tokens;
+        let (query, text) = (self.prepared("", query), self.prepared("", text));
+        let direction = direction(truncate);
+        let (first, second) = (
+            self.bounded(&query, direction),
+            self.bounded(&text, direction),
+        );
+        let bounded = first.len() < query.len() || second.len() < text.len();
+        let refuse = truncate == Truncate::Refuse;
+        if refuse && bounded {
+            let tokens = None;
+            return Err(TokenizeError::TooLong { tokens, limit });
+        }
+        let first = self.plain(first)?;
+        let (second, cut) = self.short(second, direction, options.max_tokens)?;
+        let tokens = first.len() + second.len() + self.special;
+        let too_long = || TokenizeError::TooLong {
+            tokens: Some(tokens),
+            limit,
+        };
+        if refuse && tokens > limit {
+            return Err(too_long());
+        }
+        let strategy = self.settings.head.as_ref().map(|head| head.strategy);
+        let params = TruncationParams {
+            direction,
+            max_length: limit - self.special,
+            strategy: match strategy.unwrap_or_default() {
+                Strategy::LongestFirst => TruncationStrategy::LongestFirst,
+                Strategy::OnlyFirst => TruncationStrategy::OnlyFirst,
+                Strategy::OnlySecond => TruncationStrategy::OnlySecond,
+            },
+            stride: 0,
+        };
+        // It fails only where the text to be cut is too short for it.
+        let both = truncate_encodings(first, Some(second), &params);
+        let (mut first, mut second) = both.map_err(|_| too_long())?;
+        first.take_overflowing();
+        if let Some(second) = &mut second {
+            second.take_overflowing();
+        }
+        let whole = self.inner.post_process(first, second, true);
+        let whole = whole.map_err(|error| in_words(&*error))?;
+        Ok(Tokenized {
+            ids: whole.get_ids().to_vec(),
+            types: whole.get_type_ids().to_vec(),
+            cut: cut || bounded || tokens > limit,
+            skipped: 0,
+            spans: Vec::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use score::Task;
+
+    use super::super::tests::settings;
+    use super::*;
+    use crate::head::Head;
+
+    const FILE: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/data/text/tiny/tokenizer.json"
+    );
+
+    fn tokenizer(max_tokens: usize, strategy: Strategy) -> Tokenizer {
+        let mut settings = settings(max_tokens, true);
+        settings.head = Some(Head {
+            task: Task::Rerank,
+            pairs: true,
+            strategy,
+            pooling: crate::SparsePooling::default(),
+            unknown: None,
+        });
+        Tokenizer::new(&std::fs::read(FILE).unwrap(), &settings).unwrap()
+    }
+
+    fn lengths(pair: &Tokenized) -> (usize, usize) {
+        let second = pair.types.iter().filter(|ty| **ty == 1).count();
+        (pair.types.len() - second, second)
+    }
+
+    #[test]
+    fn pairs_have_one_limit_and_are_cut_as_the_model_asks() {
+        let none = TextOptions::default();
+        let (short, long) = ("the cat", "the ferry the ferry the ferry the ferry");
+        let whole = tokenizer(64, Strategy::LongestFirst);
+        let all = whole.tokenize_pair(short, long, &none).unwrap();
+        let (first, second) = lengths(&all);
+        assert!(!all.cut && first < second, "{first} {second}");
+        let longest = tokenizer(10, Strategy::LongestFirst);
+        let cut = longest.tokenize_pair(short, long, &none).unwrap();
+        assert!(cut.cut);
+        assert_eq!((lengths(&cut), cut.ids.len()), ((first, 10 - first), 10));
+        let swapped = longest.tokenize_pair(long, short, &none).unwrap();
+        assert_eq!(swapped.ids.len(), 10);
+        let second = tokenizer(10, Strategy::OnlySecond);
+        assert_eq!(second.tokenize_pair(short, long, &none).unwrap(), cut);
+        let refused = second.tokenize_pair(long, short, &none).unwrap_err();
+        assert!(
+            matches!(refused, TokenizeError::TooLong { limit: 10, .. }),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn a_request_may_bound_the_text_of_a_pair() {
+        let options = |most| TextOptions {
+            max_tokens: Some(most),
+            ..TextOptions::default()
+        };
+        let tokenizer = tokenizer(64, Strategy::LongestFirst);
+        let pair = |most| tokenizer.tokenize_pair("the cat", "the ferry the ferry", &options(most));
+        let (cut, whole) = (pair(2).unwrap(), pair(60).unwrap());
+        assert!(cut.cut && !whole.cut);
+        // With the separator behind it.
+        assert_eq!(lengths(&cut).1, 3);
+        let empty = tokenizer
+            .tokenize_pair("", "", &TextOptions::default())
+            .unwrap();
+        assert_eq!((empty.ids.len(), empty.cut), (3, false));
+    }
+}
