@@ -69,6 +69,7 @@ impl TextBatcher {
         };
         for (number, session) in sessions.into_iter().enumerate() {
             let worker = Worker {
+                name: name.to_owned(),
                 queue: batcher.queue.clone(),
                 model: model.clone(),
                 session,
@@ -154,6 +155,8 @@ impl TextBatcher {
 
 /// The thread of one session.
 struct Worker {
+    /// The model's name, for errors.
+    name: String,
     queue: Arc<Queue>,
     model: Arc<dyn TextModel>,
     session: Box<dyn TextSession>,
@@ -251,6 +254,12 @@ impl Worker {
             )),
             Ok(Err(RunError::Rejected(reason))) => Err(ScoreError::ModelRejected(reason)),
             Ok(Err(RunError::Failed(reason))) => Err(ScoreError::Internal(reason)),
+            // Texts of a run that fails run once more, each alone.
+            Ok(Err(RunError::NoNumber(value))) => Err(ScoreError::NoScore {
+                model: self.name.clone(),
+                row: 0,
+                value,
+            }),
             Err(_) => Err(ScoreError::Internal("the model's run panicked".to_owned())),
         }
     }
