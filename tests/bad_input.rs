@@ -87,7 +87,7 @@ async fn every_malformed_body_is_a_400_that_says_what_is_wrong() {
             "missing field `data`",
         ),
         (
-            open_inference(r#""shape":[1,784],"datatype":"FP64","data":[]"#),
+            open_inference(r#""shape":[1,784],"datatype":"BOOL","data":[]"#),
             "expected datatype FP32",
         ),
         (

@@ -79,6 +79,8 @@ async fn without_a_key_only_probes_are_answered_each_refusal_in_its_form() {
         "/api/health/ready",
         "/api/score/v2/health/live",
         "/api/score/v2/health/ready",
+        "/api/score/ping",
+        "/health",
     ] {
         assert_eq!(
             ask(&host, "GET", path, &[OWN], b"").await.status,
@@ -91,7 +93,7 @@ async fn without_a_key_only_probes_are_answered_each_refusal_in_its_form() {
         "/api/score/openapi.json",
         "/api/score/nope",
         "/api/nope",
-        "/api/score/health",
+        "/api/score/healthz",
         "/score_queue",
         "/API/SCORE/",
         "/api/score/../health/live",

@@ -14,11 +14,11 @@ use crate::texts::{check, copy};
 const JSON: (&str, &str) = ("content-type", "application/json");
 const NAMES: [&str; 4] = ["rank", "label", "tag", "sparse"];
 
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     repository().join("tests/data/text").join(name)
 }
 
-fn expected(name: &str) -> Vec<Value> {
+pub(crate) fn expected(name: &str) -> Vec<Value> {
     let text = fs::read(repository().join("tests/data/text/heads.json")).unwrap();
     let mut all: Value = serde_json::from_slice(&text).unwrap();
     serde_json::from_value(all[name].take()).unwrap()
@@ -60,12 +60,12 @@ async fn infer(
     )
 }
 
-fn floats(value: &Value) -> Vec<f64> {
+pub(crate) fn floats(value: &Value) -> Vec<f64> {
     let numbers = value.as_array().unwrap().iter();
     numbers.map(|number| number.as_f64().unwrap()).collect()
 }
 
-fn assert_close(found: &[f64], expected: &[f64]) {
+pub(crate) fn assert_close(found: &[f64], expected: &[f64]) {
     assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(expected) {
         assert!((found - expected).abs() < 1e-5, "{found} for {expected}");
@@ -73,7 +73,7 @@ fn assert_close(found: &[f64], expected: &[f64]) {
 }
 
 /// Everything is the same but for the last digits of floats.
-fn assert_alike(found: &Value, expected: &Value) {
+pub(crate) fn assert_alike(found: &Value, expected: &Value) {
     match (found, expected) {
         (Value::Array(found), Value::Array(expected)) => {
             assert_eq!(found.len(), expected.len(), "{found:?} for {expected:?}");

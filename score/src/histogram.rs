@@ -1,5 +1,7 @@
 //! The bounds of the histograms. They are the same everywhere, so that the metrics of different steps can be compared.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -12,23 +14,51 @@ const SECONDS: [f64; 20] = [
 
 /// Times, in seconds. Cloning shares the metric.
 #[derive(Debug, Clone)]
-pub struct Times(Histogram);
+pub struct Times {
+    histogram: Histogram,
+    /// The histogram does not tell its own.
+    total: Arc<Total>,
+}
+
+#[derive(Debug, Default)]
+struct Total {
+    count: AtomicU64,
+    nanoseconds: AtomicU64,
+}
 
 impl Default for Times {
     fn default() -> Self {
-        Self(Histogram::new(SECONDS))
+        Self {
+            histogram: Histogram::new(SECONDS),
+            total: Arc::default(),
+        }
     }
 }
 
 impl Times {
     /// Counts one.
     pub fn observe(&self, time: Duration) {
-        self.0.observe(time.as_secs_f64());
+        self.histogram.observe(time.as_secs_f64());
+        self.total.count.fetch_add(1, Ordering::Relaxed);
+        let nanoseconds = time.as_nanos() as u64;
+        self.total
+            .nanoseconds
+            .fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
     /// The metric.
     pub fn histogram(&self) -> &Histogram {
-        &self.0
+        &self.histogram
+    }
+
+    /// How many there were so far.
+    pub fn count(&self) -> u64 {
+        self.total.count.load(Ordering::Relaxed)
+    }
+
+    /// All of them together, in nanoseconds.
+    pub fn nanoseconds(&self) -> u64 {
+        self.total.nanoseconds.load(Ordering::Relaxed)
     }
 }
 

@@ -250,12 +250,22 @@ fn raw_bytes_are_what_their_sender_says() {
             "{shape:?} {datatype:?}"
         );
     }
+    for shape in [None, Some("1,2")] {
+        let wide = Declared {
+            content_type: Some("application/octet-stream"),
+            datatype: Some("float64"),
+            shape,
+            ..Declared::default()
+        };
+        let read = read(&floats(), wide, &doubles).unwrap();
+        assert_eq!(read.inputs[0].tensor.data(), &vec![1.5f32, -2.0].into());
+    }
     for (body, shape, datatype, said) in [
         (
-            &doubles,
+            &singles,
             None,
-            Some("FP64"),
-            "the named datatype is float64; send the elements as float32",
+            Some("BOOL"),
+            "the named datatype is bool; send the elements as float32; an array of numpy becomes one by .astype(\"float32\")",
         ),
         (
             &doubles,

@@ -1,5 +1,6 @@
-//! The dialects of JSON bodies. Each is one file with its rows of [`DIALECTS`]; everything else, the OpenAPI document
-//! and docs/requests.md included, is derived from that table.
+//! The dialects of JSON bodies. Each is one file with its rows of [`DIALECTS`], and with the routes of its own that its
+//! clients call ([`PROTOCOLS`]); everything else, the OpenAPI document and docs/requests.md included, is derived from these
+//! tables. Bodies of every dialect are taken at every route that scores.
 
 mod answer;
 pub(crate) mod azure_ml;
@@ -10,6 +11,7 @@ mod members;
 mod method;
 pub(crate) mod mlflow;
 pub(crate) mod open_inference;
+mod routes;
 pub(crate) mod tensorflow_serving;
 
 use std::fmt;
@@ -20,13 +22,13 @@ use serde_json::value::RawValue;
 
 use crate::body::{Bounds, Encoded};
 use crate::context::Context;
-use crate::error_form::ErrorForm;
 use crate::schema::parts::Parts;
 pub(crate) use answer::Answer;
 pub use answer::{AnswerForm, response_bytes};
 pub use content::{Body, Decoded};
 pub(crate) use members::Members;
 pub(crate) use open_inference::Asked;
+pub use routes::{Operation, PROTOCOLS, Protocol, ProtocolCall, ProtocolRoute, VERSION};
 
 /// One dialect: how it is told from others, read, answered and described.
 pub struct Dialect {
@@ -45,10 +47,6 @@ pub struct Dialect {
     pub sample: &'static str,
     /// The member of an answer that holds the results; `None` if they are bare or have a form of their own.
     pub under: Option<&'static str>,
-    /// The first segment of the paths of its own routes, if it has any. Bodies of every dialect are taken at every route that scores.
-    pub route: Option<&'static str>,
-    /// The form of errors at its own routes.
-    pub errors: &'static ErrorForm,
     /// Members beside [`Dialect::member`] that change how a body is read or answered.
     pub options: &'static [&'static str],
     /// Whether a body with [`Dialect::member`] is of this dialect, if several dialects have that member.
@@ -80,13 +78,6 @@ impl Dialect {
         let named = DIALECTS.iter().filter(|dialect| dialect.member == member);
         let mut named = named.copied();
         named.find(|dialect| (dialect.recognises)(value, members))
-    }
-
-    /// The form of errors at the own routes of a dialect, whose first segment this is; `None` if no dialect has such routes.
-    pub fn errors_below(first: &str) -> Option<&'static ErrorForm> {
-        let mut own = DIALECTS.iter();
-        let own = own.find(|dialect| dialect.route == Some(first));
-        own.map(|dialect| dialect.errors)
     }
 
     /// Its row in the documentation's table of dialects.

@@ -73,7 +73,15 @@ impl PartialEq for ErrorForm {
 impl Eq for ErrorForm {}
 
 /// All forms.
-pub static ERROR_FORMS: &[&ErrorForm] = &[&OWN, &TEXT, &OPENAI, &HUGGING_FACE, &OLLAMA];
+pub static ERROR_FORMS: &[&ErrorForm] = &[
+    &OWN,
+    &TEXT,
+    &MLFLOW,
+    &OPENAI,
+    &HUGGING_FACE,
+    &OLLAMA,
+    &COHERE,
+];
 
 /// Our own: an object with code, message and target.
 pub static OWN: ErrorForm = ErrorForm {
@@ -119,6 +127,36 @@ pub static OLLAMA: ErrorForm = ErrorForm {
         _ => refusal.status,
     },
     ..TEXT_FORM
+};
+
+/// Cohere's: a text as `message`.
+///
+/// Source: "Errors" in Cohere's API reference.
+pub static COHERE: ErrorForm = ErrorForm {
+    name: "Cohere",
+    status: |refusal| refusal.status,
+    write: |refusal| json!({ "message": refusal.message }),
+    schema: |_| open([("message", text())], 1),
+};
+
+/// MLflow's: a message and the name of its kind.
+///
+/// Source: `mlflow/exceptions.py` and `mlflow/pyfunc/scoring_server`; the names are those of `databricks.proto`.
+pub static MLFLOW: ErrorForm = ErrorForm {
+    name: "Mlflow",
+    status: |refusal| refusal.status,
+    write: |refusal| {
+        let code = match refusal.status {
+            401 => "UNAUTHENTICATED",
+            403 => "PERMISSION_DENIED",
+            404 => "RESOURCE_DOES_NOT_EXIST",
+            503 => "TEMPORARILY_UNAVAILABLE",
+            500.. => "INTERNAL_ERROR",
+            _ => "BAD_REQUEST",
+        };
+        json!({ "error_code": code, "message": refusal.message })
+    },
+    schema: |_| open([("error_code", text()), ("message", text())], 2),
 };
 
 /// OpenAI's: an object with message, type, param and code.

@@ -2,9 +2,13 @@
 //! document and the table in docs/requests.md are derived from that table.
 
 mod answer;
+mod cohere;
+mod hugging_face;
+mod infinity;
 mod models;
 mod ollama;
 mod openai;
+mod ranking;
 mod read;
 mod request;
 mod route;
@@ -14,11 +18,12 @@ mod vectors;
 
 use std::fmt;
 
+use crate::dialect::Protocol;
 use crate::error_form::ErrorForm;
-pub use answer::{Answered, Vectors};
+pub use answer::{Answered, Labels, Vectors};
 pub(crate) use request::Form;
-pub use request::{Side, TextError, TextOptions, TextRequest};
-pub use route::{About, End, MODEL, Operation, Served, Take, Tell, TextRoute, Write};
+pub use request::{ResultOptions, Side, TextError, TextOptions, TextRequest};
+pub use route::{ALL_TASKS, About, End, MODEL, Operation, Served, Take, Tell, TextRoute, Write};
 pub use vectors::VectorEncoding;
 
 /// One API: its routes and the form of its errors.
@@ -40,6 +45,9 @@ pub static TEXT_APIS: &[&TextApi] = &[
     &openai::OPENAI,
     &ollama::OLLAMA,
     &search_skill::SEARCH_SKILL,
+    &cohere::COHERE,
+    &infinity::INFINITY,
+    &hugging_face::HUGGING_FACE,
     &tei::TEI,
 ];
 
@@ -105,7 +113,9 @@ impl TextApi {
 
 /// Whether a model of this name cannot be addressed by it directly below the prefix, since an API has a route there.
 pub fn is_reserved(name: &str) -> bool {
-    matches!(name, "metrics" | "openapi.json" | "v2") || TextApi::errors_below(name).is_some()
+    matches!(name, "metrics" | "openapi.json")
+        || Protocol::errors_below(name).is_some()
+        || TextApi::errors_below(name).is_some()
 }
 
 impl fmt::Debug for TextApi {

@@ -1,39 +1,31 @@
 //! What can be asked without scoring: metadata, readiness, the OpenAPI document.
 
+mod protocols;
+
 use std::collections::BTreeMap;
 
-use score::{Character, ModelMetadata, Scorer, Task, TextMetadata};
+use score::{
+    Character, ElementType, KnownValues, MissingValues, ModelMetadata, Scorer, Task, TensorSpec,
+    TextMetadata,
+};
 use serde_json::{Value, json};
 use warp::http::{StatusCode, header};
-use wire::{picture_document, protocol_tensor_document, sample_request, tensor_document};
+use wire::{picture_document, sample_request, sample_rows, tensor_document};
 
 use super::openapi;
 use super::reply::Reply;
 use super::route::Route;
 use super::texts;
 use crate::app::App;
-use crate::models::{Models, NoModel, State};
+use crate::models::{Models, State};
 use crate::problem::Problem;
 
 /// Answers everything but scoring.
 pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
     let models = &app.admission.models;
     let document = match route {
-        Route::Live => json!({ "live": true }),
-        Route::Ready => ready(models.now().map(|_| ()))?,
-        Route::ModelReady(model) => ready(
-            models
-                .now()
-                .and_then(|models| model.find(&models).map(|_| ())),
-        )?,
-        Route::Server => json!({
-            "name": env!("CARGO_PKG_NAME"),
-            "version": env!("CARGO_PKG_VERSION"),
-            "extensions": wire::EXTENSIONS,
-        }),
-        Route::Model(model) => {
-            let models = models.when_loaded().await?;
-            open_inference_metadata(model.find(&models)?.metadata())
+        Route::Protocol(operation, model) => {
+            return protocols::answer(app, *operation, model.as_ref()).await;
         }
         Route::Describe(name) => {
             let models = models.when_loaded().await?;
@@ -64,19 +56,14 @@ pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
     Ok(Reply::json(document.to_string().into_bytes()))
 }
 
+pub(super) use protocols::index;
+
 /// All that callers without a key are told. Probes must not be answered by a cache in between.
 fn word(status: StatusCode, word: &str) -> Reply {
     let mut reply = Reply::typed(word.as_bytes().to_vec(), "text/plain; charset=utf-8");
     reply.status = status;
     reply.set_static(header::CACHE_CONTROL, "no-store");
     reply
-}
-
-fn ready(state: Result<(), NoModel>) -> Result<Value, Problem> {
-    match state {
-        Ok(()) => Ok(json!({ "ready": true })),
-        Err(reason) => Err(reason.into()),
-    }
 }
 
 /// One model, or all of them if there are several and none is the default.
@@ -108,7 +95,7 @@ fn model_document(scorer: &Scorer) -> Value {
         "version": metadata.version,
         "platform": "onnxruntime",
         "digest": metadata.digest.to_hex(),
-        "inputs": signature.inputs.iter().map(tensor_document).collect::<Vec<_>>(),
+        "inputs": signature.inputs.iter().map(|spec| input_document(metadata, spec)).collect::<Vec<_>>(),
         "optional_inputs": signature.optional.iter().map(tensor_document).collect::<Vec<_>>(),
         "outputs": signature.outputs.iter().map(tensor_document).collect::<Vec<_>>(),
         "answers_with": chosen,
@@ -117,13 +104,17 @@ fn model_document(scorer: &Scorer) -> Value {
         "memoized": metadata.memoize,
         "rows_scored": scorer.stats().rows.get(),
         "rows_computed": scorer.stats().computed_rows.get(),
-        "sample_request": sample_request(signature),
+        "sample_request": sample_request(metadata),
     });
     if metadata.memoize {
         document["cache"] = cache_document(scorer);
     }
     if !metadata.options.labels.is_empty() {
         document["labels"] = json!(metadata.options.labels);
+    }
+    let samples = sample_rows(metadata);
+    if !samples.is_empty() {
+        document["samples"] = Value::Array(samples);
     }
     if let Some(picture) = picture_document(metadata) {
         document["picture"] = picture;
@@ -136,6 +127,33 @@ fn model_document(scorer: &Scorer) -> Value {
             "format": features.format.as_str(),
             "sample_request": { "keys": ["42"] },
         });
+    }
+    document
+}
+
+/// An input with what a form for it has to know: names of columns, categories, whether values may be missing.
+fn input_document(metadata: &ModelMetadata, spec: &TensorSpec) -> Value {
+    let mut document = tensor_document(spec);
+    if let Some(options) = metadata.options.inputs.get(&spec.name) {
+        if !options.columns.is_empty() {
+            document["columns"] = json!(options.columns);
+        }
+        if options.missing == Some(MissingValues::Nan) {
+            document["missing"] = json!("nan");
+        }
+    }
+    if let Some(columns) = metadata.hints.categories.get(&spec.name) {
+        let is_whole = !matches!(
+            spec.element_type,
+            ElementType::Float32 | ElementType::Float64
+        );
+        let values = |known: &KnownValues| match spec.element_type {
+            ElementType::String => json!(known.texts),
+            _ if is_whole => known.numbers.iter().map(|number| *number as i64).collect(),
+            _ => json!(known.numbers),
+        };
+        let columns = columns.iter().map(|known| known.as_ref().map(values));
+        document["categories"] = json!(columns.collect::<Vec<_>>());
     }
     document
 }
@@ -212,18 +230,6 @@ fn cache_document(scorer: &Scorer) -> Value {
         }
     }
     document
-}
-
-/// Source: "Open Inference Protocol", model metadata.
-fn open_inference_metadata(metadata: &ModelMetadata) -> Value {
-    let signature = &metadata.signature;
-    json!({
-        "name": metadata.name,
-        "versions": [metadata.version],
-        "platform": "onnxruntime_onnx",
-        "inputs": signature.inputs.iter().map(protocol_tensor_document).collect::<Vec<_>>(),
-        "outputs": signature.outputs.iter().map(protocol_tensor_document).collect::<Vec<_>>(),
-    })
 }
 
 /// The answer to `GET /`, by which the host finds out that the process listens. From memory, without waiting.

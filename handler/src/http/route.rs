@@ -2,7 +2,7 @@
 
 use score::Scorer;
 use warp::http::Method;
-use wire::dialect::Dialect;
+use wire::dialect::{Operation, Protocol};
 use wire::error_form::{self, ErrorForm};
 use wire::text_api::{TextApi, TextRoute};
 
@@ -65,16 +65,8 @@ pub(super) enum Route {
     Metrics,
     /// The OpenAPI document.
     OpenApi,
-    /// Open Inference Protocol: the server.
-    Server,
-    /// Open Inference Protocol: the process lives.
-    Live,
-    /// Open Inference Protocol: models can be asked, those that could be loaded.
-    Ready,
-    /// Open Inference Protocol: a model's metadata.
-    Model(ModelRef),
-    /// Open Inference Protocol: one model is loaded.
-    ModelReady(ModelRef),
+    /// A route of another server's that does not score, and the model that the path names.
+    Protocol(Operation, Option<ModelRef>),
     /// For the platform, which has no key: the process answers.
     HealthLive,
     /// For the platform, which has no key: at least one model serves.
@@ -148,6 +140,9 @@ impl Paths {
         let Some(rest) = self.rest(path) else {
             return &error_form::OWN;
         };
+        if let Some(call) = Protocol::find(&rest.segments) {
+            return call.protocol.errors;
+        }
         if let Some(call) = TextApi::find(&rest.segments)
             && (rest.at_root || !rest.segments.is_empty())
         {
@@ -157,7 +152,7 @@ impl Paths {
             // The prefix of functions, too.
             ["api", ..] if rest.at_root => &error_form::OWN,
             [first, ..] => {
-                let own = Dialect::errors_below(first).or_else(|| TextApi::errors_below(first));
+                let own = TextApi::errors_below(first).or_else(|| Protocol::errors_below(first));
                 own.unwrap_or(&error_form::OWN)
             }
             [] => &error_form::OWN,
@@ -191,7 +186,9 @@ impl Paths {
         let probe = |route| {
             matches!(
                 route,
-                Route::HealthLive | Route::HealthReady | Route::Live | Route::Ready
+                Route::HealthLive
+                    | Route::HealthReady
+                    | Route::Protocol(Operation::Live | Operation::Ready | Operation::Ping, _)
             )
         };
         self.find(method, path).is_ok_and(probe)
@@ -223,23 +220,34 @@ fn choices(rest: &Rest<'_>) -> Option<(Option<Route>, Option<Route>)> {
         [] if !rest.at_root => Some((Some(Route::Describe(None)), Some(Route::Score(None)))),
         ["metrics"] => get(Route::Metrics),
         ["openapi.json"] => get(Route::OpenApi),
-        ["v2"] => get(Route::Server),
-        ["v2", "health", "live"] => get(Route::Live),
-        ["v2", "health", "ready"] => get(Route::Ready),
-        ["v2", "models", model, "versions", version, rest @ ..] => {
-            of_model(model, Some(*version), rest)
+        segments => {
+            of_protocol(segments)
+                .or_else(|| of_text(segments))
+                .or_else(|| match segments {
+                    [model] if !rest.at_root => {
+                        let name = Some((*model).to_owned());
+                        let model = model_ref(model, None);
+                        Some((Some(Route::Describe(name)), Some(Route::Score(Some(model)))))
+                    }
+                    _ => None,
+                })
         }
-        ["v2", "models", model, rest @ ..] => of_model(model, None, rest),
-        segments => match (of_text(segments), segments) {
-            (Some(choices), _) => Some(choices),
-            (None, [model]) if !rest.at_root => {
-                let name = Some((*model).to_owned());
-                let model = model_ref(model, None);
-                Some((Some(Route::Describe(name)), Some(Route::Score(Some(model)))))
-            }
-            _ => None,
-        },
     }
+}
+
+/// What GET and what POST mean for a path of another server's.
+fn of_protocol(segments: &[&str]) -> Option<(Option<Route>, Option<Route>)> {
+    let call = Protocol::find(segments)?;
+    let operation = call.route.operation;
+    let model = call.model.map(|name| model_ref(name, call.version));
+    let route = match operation {
+        Operation::Score => Route::Score(model),
+        operation => Route::Protocol(operation, model),
+    };
+    Some(match operation.is_post() {
+        true => (None, Some(route)),
+        false => (Some(route), None),
+    })
 }
 
 /// What GET and what POST mean for a path of the APIs of text models.
@@ -253,21 +261,6 @@ fn of_text(segments: &[&str]) -> Option<(Option<Route>, Option<Route>)> {
         true => (None, Some(route)),
         false => (Some(route), None),
     })
-}
-
-/// What GET and what POST mean below a model of the Open Inference Protocol.
-fn of_model(
-    model: &str,
-    version: Option<&str>,
-    rest: &[&str],
-) -> Option<(Option<Route>, Option<Route>)> {
-    let model = model_ref(model, version);
-    match rest {
-        [] => Some((Some(Route::Model(model)), None)),
-        ["ready"] => Some((Some(Route::ModelReady(model)), None)),
-        ["infer"] => Some((None, Some(Route::Score(Some(model))))),
-        _ => None,
-    }
 }
 
 fn model_ref(name: &str, version: Option<&str>) -> ModelRef {
@@ -319,9 +312,24 @@ mod tests {
             (
                 Method::GET,
                 "/api/score/v2/models/iris/versions/2",
-                Route::Model(second()),
+                Route::Protocol(Operation::Model, Some(second())),
             ),
-            (Method::GET, "/api/score/v2/health/ready", Route::Ready),
+            (
+                Method::GET,
+                "/api/score/v2/health/ready",
+                Route::Protocol(Operation::Ready, None),
+            ),
+            (
+                Method::POST,
+                "/api/score/v1/models/iris:predict",
+                Route::Score(iris()),
+            ),
+            (
+                Method::POST,
+                "/api/score/v1/models/iris/versions/2%3Apredict/",
+                Route::Score(Some(second())),
+            ),
+            (Method::POST, "/api/score/invocations", Route::Score(None)),
             (Method::GET, "/api/health/live", Route::HealthLive),
             (
                 Method::POST,
@@ -367,11 +375,14 @@ mod tests {
 
     #[test]
     fn without_a_host_the_same_paths_are_at_the_root() {
-        for path in ["/v1/embeddings", "/v2/health/live", "/metrics"] {
-            let method = match path {
-                "/v1/embeddings" => Method::POST,
-                _ => Method::GET,
-            };
+        for (method, path) in [
+            (Method::POST, "/v1/embeddings"),
+            (Method::POST, "/v1/models/iris:predict"),
+            (Method::POST, "/invocations"),
+            (Method::GET, "/ping"),
+            (Method::GET, "/v2/health/live"),
+            (Method::GET, "/metrics"),
+        ] {
             let below = Paths::AtRootToo.find(&method, &format!("/api/score{path}"));
             let at_root = Paths::AtRootToo.find(&method, path);
             assert_eq!(at_root.unwrap(), below.unwrap(), "{path}");
@@ -398,6 +409,11 @@ mod tests {
             ("/api/score/iris", &error_form::OWN),
             ("/api/health/live", &error_form::OWN),
             ("/api/score/v2/models/x", &error_form::TEXT),
+            ("/api/score/v2/nothing", &error_form::TEXT),
+            ("/api/score/v1/models/x:predict", &error_form::TEXT),
+            ("/api/score/v1/models/x/versions/1", &error_form::TEXT),
+            ("/api/score/v1/models/x", &error_form::OPENAI),
+            ("/api/score/invocations", &error_form::MLFLOW),
             ("/api/score/v1/embeddings", &error_form::OPENAI),
             ("/api/score/v1/nothing", &error_form::OPENAI),
         ] {
@@ -421,6 +437,8 @@ mod tests {
             (Method::POST, "/api/score/metrics"),
             (Method::POST, "/api/health/live"),
             (Method::GET, "/api/score/v2/models/iris/infer"),
+            (Method::GET, "/api/score/v1/models/iris:predict"),
+            (Method::POST, "/api/score/ping"),
         ] {
             assert_eq!(found(method, path), Err(405), "{path}");
         }

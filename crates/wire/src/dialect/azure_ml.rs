@@ -11,7 +11,6 @@ use super::{Answer, Dialect, alone, answer};
 use crate::body::Encoded;
 use crate::body::amended;
 use crate::context::Context;
-use crate::error_form;
 use crate::json::bounded;
 use crate::json::output::Bare;
 use crate::rows::tabular;
@@ -26,8 +25,6 @@ pub(crate) static DATA: Dialect = Dialect {
     answer: "the bare result, `[7,2]`; an object by output name if there are several outputs",
     sample: r#"{"data":"$rows"}"#,
     under: None,
-    route: None,
-    errors: &error_form::OWN,
     options: &["method", "GlobalParameters", "params"],
     recognises: alone,
     read: |request| {
@@ -49,8 +46,6 @@ pub(crate) static INPUTS: Dialect = Dialect {
     answer: r#"`{"Results": [7,2]}`"#,
     sample: r#"{"Inputs":{"data":"$rows"}}"#,
     under: Some("Results"),
-    route: None,
-    errors: &error_form::OWN,
     options: &["GlobalParameters"],
     recognises: alone,
     read: |request| {

@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 use super::{Dialect, alone, azure_ml};
 use crate::body::Declared;
 use crate::dialect::Body;
-use crate::error_form;
 use crate::format::NPY_MAGIC;
 use crate::format::npy;
 use crate::format::raw;
@@ -40,8 +39,6 @@ pub(crate) static KEYS: Dialect = Dialect {
     answer: "the bare result",
     sample: r#"{"keys":["42"]}"#,
     under: None,
-    route: None,
-    errors: &error_form::OWN,
     options: &[],
     recognises: alone,
     read: |request| {
@@ -228,7 +225,7 @@ impl RowReader<'_> {
         let only = (self.row.inputs.len() == 1).then_some(0);
         let mut named = match self.format {
             FeatureFormat::Raw => {
-                raw::read(value, Declared::default(), &self.row).map_err(|_| only)?
+                raw::read(value, Declared::default(), &self.row, &Unwatched).map_err(|_| only)?
             }
             FeatureFormat::Npy => self.read_npy(value).ok_or(only)?,
             FeatureFormat::Json if value.starts_with(NPY_MAGIC) => {
@@ -294,10 +291,10 @@ impl RowReader<'_> {
 
     /// The tensor of one row, written with or without the axis of rows.
     fn read_npy(&self, value: &[u8]) -> Option<Vec<NamedTensor>> {
-        let with_axis = npy::read(value, &self.row, None);
+        let with_axis = npy::read(value, &self.row, None, &Unwatched);
         with_axis.ok().or_else(|| {
             let bare = ModelSignature::of_tensors(vec![bare(self.row.inputs.first()?)], Vec::new());
-            let read = npy::read(value, &bare, None).ok()?.into_iter();
+            let read = npy::read(value, &bare, None, &Unwatched).ok()?.into_iter();
             let rows = read.map(|NamedTensor { name, tensor }| {
                 let shape = [&[1], tensor.shape()].concat();
                 let tensor = tensor.reshaped(shape).ok()?;

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{AnswerForm, Dialect, Request, alone, answer, azure_ml, method};
+use super::{
+    AnswerForm, Dialect, Operation, Protocol, ProtocolRoute, Request, alone, answer, azure_ml,
+    method,
+};
 use crate::body::amended;
 use crate::context::Context;
 use crate::dialect::Body;
@@ -22,6 +25,40 @@ use crate::rows::tabular;
 use crate::schema::parts::{Parts, predictions, split};
 use crate::schema::{any_of, open};
 
+/// The routes of MLflow's scoring server, which are those of Amazon SageMaker's containers too.
+pub(crate) static PROTOCOL: Protocol = Protocol {
+    name: "MLflow",
+    section: "mlflow",
+    purpose: "its scoring server, for the default model",
+    errors: &error_form::MLFLOW,
+    routes: &[
+        ProtocolRoute {
+            path: &["invocations"],
+            id: "invocations",
+            summary: "Score in the form of MLflow",
+            operation: Operation::Score,
+        },
+        ProtocolRoute {
+            path: &["ping"],
+            id: "ping",
+            summary: "Whether models are loaded",
+            operation: Operation::Ping,
+        },
+        ProtocolRoute {
+            path: &["health"],
+            id: "health",
+            summary: "Whether models are loaded",
+            operation: Operation::Ping,
+        },
+        ProtocolRoute {
+            path: &["version"],
+            id: "version",
+            summary: "The version of the server",
+            operation: Operation::Version,
+        },
+    ],
+};
+
 /// The members that name a method.
 const PARAMETERS: &[&str] = &["params"];
 
@@ -33,8 +70,6 @@ pub(crate) static INPUT_DATA: Dialect = Dialect {
     answer: "the bare result",
     sample: r#"{"input_data":{"columns":"$names","data":"$cells"}}"#,
     under: None,
-    route: None,
-    errors: &error_form::OWN,
     options: PARAMETERS,
     recognises: alone,
     read: |request| read_split_or_rows(&INPUT_DATA, request),
@@ -94,8 +129,6 @@ const SCORING_SERVER: Dialect = Dialect {
     sample: "{}",
     under: Some("predictions"),
     answer: r#"`{"predictions": [7,2]}`; an object for each row if there are several outputs"#,
-    route: None,
-    errors: &error_form::OWN,
     options: PARAMETERS,
     recognises: alone,
     read: read_inputs,

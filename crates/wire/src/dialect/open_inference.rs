@@ -8,6 +8,7 @@ mod answer;
 mod asked;
 mod classes;
 pub(crate) mod fast;
+mod routes;
 pub(crate) mod schema;
 
 use score::{
@@ -22,8 +23,8 @@ use serde_json::{Value, json};
 use super::{AnswerForm, Dialect, Members, Request};
 use crate::body::amended;
 use crate::context::{Context, shown};
+use crate::convert;
 use crate::dialect::Body;
-use crate::error_form;
 use crate::json::bounded::{AtMost, each};
 use crate::json::diagnose::{self, Items};
 use crate::json::names;
@@ -32,7 +33,9 @@ use crate::json::nested::{self, Plan};
 use crate::json::parse;
 use crate::rows::pictures;
 use crate::rows::tabular::as_column;
+use crate::watch;
 pub(crate) use asked::Asked;
+pub(crate) use routes::PROTOCOL;
 
 /// `{"inputs": [{...}]}`
 pub(crate) static OPEN_INFERENCE: Dialect = Dialect {
@@ -42,8 +45,6 @@ pub(crate) static OPEN_INFERENCE: Dialect = Dialect {
     answer: r#"`{"model_name", "outputs": [{"name", "datatype", "shape", "data"}]}`"#,
     sample: r#"{"inputs":"$tensors"}"#,
     under: None,
-    route: Some("v2"),
-    errors: &error_form::TEXT,
     options: &["id", "outputs", "parameters"],
     recognises,
     read: read_body,
@@ -53,7 +54,12 @@ pub(crate) static OPEN_INFERENCE: Dialect = Dialect {
 };
 
 /// The extensions of the protocol that the handler serves.
-pub const EXTENSIONS: &[&str] = &["binary_tensor_data", "classification"];
+pub const EXTENSIONS: &[&str] = &[
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "statistics",
+];
 
 /// Axes a shape may have; numpy's arrays have 64 at most.
 const MAX_AXES: usize = 64;
@@ -157,23 +163,35 @@ fn read_input(
     if let Some(read) = read_pictures(context, &input, binary, target) {
         return read;
     }
-    let spec = find_input(&input, context.signature, target)?;
-    let AtMost(given) = &input.shape;
-    let shape: Option<Shape> = given.iter().map(|n| usize::try_from(*n).ok()).collect();
+    let (spec, given) = find_input(&input, context.signature, target)?;
+    let AtMost(axes) = &input.shape;
+    let shape: Option<Shape> = axes.iter().map(|n| usize::try_from(*n).ok()).collect();
     let sized = shape.and_then(|shape| Some((element_count(&shape)?, shape)));
     let name = &input.name;
     let (count, shape) = sized.ok_or_else(|| {
-        let message = format!("input {name:?}: shape {given:?} is too large");
+        let message = format!("input {name:?}: shape {axes:?} is too large");
         ScoreError::invalid(target, message)
     })?;
     if let Some(rows) = shape.first() {
         context.may_have_rows(*rows)?;
     }
     let data_target = &format!("{target}.data");
-    let data = read_data(context, spec, &input, count, binary, data_target)?;
+    let written = written_type(context, &input, given, (spec, count))?;
+    let data = match written == spec.element_type {
+        true => read_data(context, spec, &input, count, binary, data_target)?,
+        false => {
+            let element_type = written;
+            let spec = TensorSpec {
+                element_type,
+                ..spec.clone()
+            };
+            read_data(context, &spec, &input, count, binary, data_target)?
+        }
+    };
+    let data = convert::converted(data, spec, data_target, context.watch)?;
     let got = data.len();
     let tensor = Tensor::new(shape, data).map_err(|_| {
-        let message = format!("input {name:?}: shape {given:?} needs {count} values, got {got}");
+        let message = format!("input {name:?}: shape {axes:?} needs {count} values, got {got}");
         ScoreError::invalid(data_target, message)
     })?;
     let tensor = as_column(tensor, spec);
@@ -182,7 +200,31 @@ fn read_input(
     Ok(NamedTensor { name, tensor })
 }
 
-/// The elements of an input, of which there should be `count`: its member `data`, or its bytes behind the JSON.
+/// The type of which the elements are read, `given` or the input's own. Bytes are of the type that the request names; JSON is
+/// read as the input's type, but integers that become floats have to be exact.
+fn written_type(
+    context: Context<'_>,
+    input: &Input<'_>,
+    given: ElementType,
+    (spec, count): (&TensorSpec, usize),
+) -> Result<ElementType, ScoreError> {
+    let own = spec.element_type;
+    let Some(text) = input.data else {
+        return Ok(given);
+    };
+    if convert::is_float(given) || !convert::is_float(own) {
+        return Ok(own);
+    }
+    // Every element is at least two characters long.
+    let elements = count.min(text.get().len() / 2);
+    let bytes = given.size().unwrap_or(1).saturating_mul(elements);
+    match context.watch.take(bytes) {
+        true => Ok(given),
+        false => Err(watch::stopped()),
+    }
+}
+
+/// The elements of an input, of which there should be `count`, of the type in `spec`: its member `data`, or its bytes behind the JSON.
 fn read_data(
     context: Context<'_>,
     spec: &TensorSpec,
@@ -250,11 +292,12 @@ fn read_pictures(
     Some(read.map(|tensor| NamedTensor { name, tensor }))
 }
 
+/// The input, and the type that the request says its elements have.
 fn find_input<'a>(
     input: &Input<'_>,
     signature: &'a ModelSignature,
     target: &str,
-) -> Result<&'a TensorSpec, ScoreError> {
+) -> Result<(&'a TensorSpec, ElementType), ScoreError> {
     let name = &input.name;
     let wrong = |message: String| Err(ScoreError::invalid(target, message));
     let Some(spec) = signature.input(name) else {
@@ -266,10 +309,11 @@ fn find_input<'a>(
     };
     let expected = spec.element_type.datatype();
     match ElementType::from_datatype(&input.datatype) {
-        Some(ty) if ty == spec.element_type => Ok(spec),
+        Some(ty) if convert::converts(ty, spec.element_type) => Ok((spec, ty)),
         Some(ty) => wrong(format!(
-            "input {name:?}: expected datatype {expected} ({spec}), got {}",
-            ty.datatype()
+            "input {name:?}: expected datatype {expected} ({spec}), got {}{}",
+            ty.datatype(),
+            convert::advice(spec)
         )),
         None => wrong(format!(
             "input {name:?}: datatype {} is not known; expected {expected}",

@@ -1,12 +1,15 @@
 //! TensorFlow Serving's REST API, predict: `instances` in row format, `inputs` in columnar format.
 //!
-//! Source: TensorFlow Serving, "RESTful API", sections "Predict API" and "Encoding binary values".
+//! Source: TensorFlow Serving, "RESTful API"; KServe, "V1 Inference Protocol", which has the same path, body and answer.
 
 use serde_json::Value;
 
 use score::ScoreError;
 
-use super::{AnswerForm, Dialect, Request, alone, answer, method};
+use super::{
+    AnswerForm, Dialect, Operation, Protocol, ProtocolRoute, Request, VERSION, alone, answer,
+    method,
+};
 use crate::body::amended;
 use crate::dialect::Body;
 use crate::error_form;
@@ -14,6 +17,87 @@ use crate::refusal::lower_case_inputs;
 use crate::rows::tabular;
 use crate::schema::parts::{Parts, predictions, rows_by_name};
 use crate::schema::{closed, open};
+use crate::text_api::MODEL;
+
+/// The routes of TensorFlow Serving and of KServe's V1 protocol; the list of models and one model's state are in
+/// `text_api::models`, since OpenAI's clients ask for them at the same paths.
+pub(crate) static PROTOCOL: Protocol = Protocol {
+    name: "TensorFlow Serving and KServe V1",
+    section: "tensorflow-serving-and-kserve-v1",
+    purpose: "predict and the signature; of one version, and its state, below `/versions/{version}`",
+    errors: &error_form::TEXT,
+    routes: &[
+        route(
+            &["v1", "models", "{model}:predict"],
+            "predict",
+            Operation::Score,
+        ),
+        route(
+            &["v1", "models", MODEL, "versions", "{version}:predict"],
+            "version_predict",
+            Operation::Score,
+        ),
+        route(
+            &["v1", "models", MODEL, "metadata"],
+            "signature",
+            Operation::Signature,
+        ),
+        route(
+            &["v1", "models", MODEL, "versions", VERSION, "metadata"],
+            "version_signature",
+            Operation::Signature,
+        ),
+        route(
+            &["v1", "models", "{model}:classify"],
+            "classify",
+            NO_EXAMPLES,
+        ),
+        route(&["v1", "models", "{model}:regress"], "regress", NO_EXAMPLES),
+        route(
+            &["v1", "models", MODEL, "versions", "{version}:classify"],
+            "version_classify",
+            NO_EXAMPLES,
+        ),
+        route(
+            &["v1", "models", MODEL, "versions", "{version}:regress"],
+            "version_regress",
+            NO_EXAMPLES,
+        ),
+        route(
+            &["v1", "models", MODEL, "versions", VERSION],
+            "version_status",
+            Operation::Status,
+        ),
+        route(
+            &["v1", "models", "{model}:explain"],
+            "explain",
+            Operation::Refuse("nothing explains this model; :predict scores rows"),
+        ),
+    ],
+};
+
+/// Both take `tf.Example`, which ONNX models do not.
+const NO_EXAMPLES: Operation = Operation::Refuse(
+    "this model has no signature that takes examples; send {\"instances\": rows} to :predict instead",
+);
+
+const fn route(
+    path: &'static [&'static str],
+    id: &'static str,
+    operation: Operation,
+) -> ProtocolRoute {
+    let summary = match operation {
+        Operation::Status => "The state of the model, as TensorFlow Serving tells it",
+        Operation::Signature => "Inputs and outputs of the model, as TensorFlow Serving tells them",
+        _ => "Score in the form of TensorFlow Serving and KServe V1",
+    };
+    ProtocolRoute {
+        path,
+        id,
+        summary,
+        operation,
+    }
+}
 
 /// `{"instances": [...]}`
 pub(crate) static INSTANCES: Dialect = Dialect {
@@ -23,8 +107,6 @@ pub(crate) static INSTANCES: Dialect = Dialect {
     answer: r#"`{"predictions": [7,2]}`; an object for each row if there are several outputs"#,
     sample: r#"{"instances":"$list"}"#,
     under: Some("predictions"),
-    route: None,
-    errors: &error_form::OWN,
     options: &["signature_name"],
     recognises: alone,
     read: |request| {
@@ -49,8 +131,6 @@ pub(crate) static INPUTS: Dialect = Dialect {
     answer: r#"`{"outputs": [7,2]}`, and the same under `predictions` unless `signature_name` is given"#,
     sample: r#"{"inputs":"$columns"}"#,
     under: Some("outputs"),
-    route: None,
-    errors: &error_form::OWN,
     options: &["signature_name"],
     recognises: |value, members| {
         let own = members.get("signature_name").is_some();

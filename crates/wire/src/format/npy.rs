@@ -12,7 +12,9 @@ use score::{
 use super::{Elements, Format, NPY_MAGIC, Writing};
 use crate::body::{Encoded, only_input};
 use crate::context::too_many_rows;
+use crate::convert;
 use crate::json::output;
+use crate::watch::Watch;
 
 /// `application/x-npy`
 pub(crate) static NPY: Format = Format {
@@ -27,8 +29,8 @@ pub(crate) static NPY: Format = Format {
     recognises: |body, _| body.starts_with(NPY_MAGIC),
     read: Some(|contents| {
         let metadata = contents.metadata;
-        let max_rows = contents.bounds.max_rows(metadata);
-        Ok(read(contents.body, &metadata.signature, max_rows)?.into())
+        let (max_rows, watch) = (contents.bounds.max_rows(metadata), contents.bounds.watch);
+        Ok(read(contents.body, &metadata.signature, max_rows, watch)?.into())
     }),
     writing: Some(Writing {
         write: answer,
@@ -47,7 +49,7 @@ const TARGET: &str = "body";
 /// The content type of npy bodies and answers.
 pub(crate) const CONTENT_TYPE: &str = "application/x-npy";
 
-/// Reads an array for the model's one input, of at most `max_rows` rows.
+/// Reads an array for the model's one input, of at most `max_rows` rows. Numbers of another type are converted.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] if the body is not an npy file, or its type or shape does not fit.
@@ -55,6 +57,7 @@ pub(crate) fn read(
     body: &[u8],
     signature: &ModelSignature,
     max_rows: Option<usize>,
+    watch: &dyn Watch,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let wrong = |message: String| ScoreError::invalid(TARGET, message);
     let spec = only_input(signature)?;
@@ -77,19 +80,24 @@ pub(crate) fn read(
         return Err(too_many_rows(most));
     }
     let fortran = file.order() == Order::Fortran && shape.len() > 1;
-    // The types must be the same: narrowing numbers here would change them silently.
-    let data = elements(file, spec.element_type).map_err(|error| {
+    let found = type_of(&dtype);
+    let found = found.filter(|found| convert::converts(*found, spec.element_type));
+    let data = found.map_or_else(
+        || Err(ErrorKind::Unsupported.into()),
+        |found| elements(file, found),
+    );
+    let data = data.map_err(|error| {
         wrong(match error.kind() {
             ErrorKind::UnexpectedEof => {
                 format!("the file is cut: its header announces an array of the shape {shape:?}")
             }
-            _ => format!(
-                "input {:?}: expected {spec}, got an array of dtype {dtype}",
-                spec.name
-            ),
+            _ => {
+                let (name, advice) = (&spec.name, convert::advice(spec));
+                format!("input {name:?}: expected {spec}, got an array of dtype {dtype}{advice}")
+            }
         })
     })?;
-    let bytes = data.len() * spec.element_type.size().unwrap_or_default();
+    let bytes = data.len() * data.element_type().size().unwrap_or_default();
     let behind = body.len().saturating_sub(start + bytes);
     if behind > 0 {
         return Err(wrong(format!(
@@ -97,6 +105,7 @@ pub(crate) fn read(
              in each body"
         )));
     }
+    let data = convert::converted(data, spec, TARGET, watch)?;
     let data = if fortran {
         row_major(&shape, &data)
     } else {
@@ -140,6 +149,28 @@ fn check_header(body: &[u8]) -> Result<usize, &'static str> {
     let product = lengths.try_fold(1u64, |all, length| all.checked_mul(length?));
     let product = product.ok_or("its shape is too large");
     product.map(|_| start + length)
+}
+
+/// The element type of a dtype such as `'<f8'`; `None` for types that no input has.
+fn type_of(dtype: &str) -> Option<ElementType> {
+    let dtype = dtype
+        .trim_matches('\'')
+        .trim_start_matches(['<', '>', '|', '=']);
+    Some(match dtype {
+        "b1" => ElementType::Bool,
+        "i1" => ElementType::Int8,
+        "i2" => ElementType::Int16,
+        "i4" => ElementType::Int32,
+        "i8" => ElementType::Int64,
+        "u1" => ElementType::Uint8,
+        "u2" => ElementType::Uint16,
+        "u4" => ElementType::Uint32,
+        "u8" => ElementType::Uint64,
+        "f2" => ElementType::Float16,
+        "f4" => ElementType::Float32,
+        "f8" => ElementType::Float64,
+        _ => return None,
+    })
 }
 
 fn elements(file: NpyFile<&[u8]>, ty: ElementType) -> std::io::Result<TensorData> {
@@ -273,6 +304,7 @@ fn write_elements<T: npyz::AutoSerialize + Copy>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::Unwatched;
     use score::Dim;
 
     fn signature(element_type: ElementType) -> ModelSignature {
@@ -300,9 +332,31 @@ mod tests {
             let signature = signature(data.element_type());
             let tensor = Tensor::new(vec![2, 3], data).unwrap();
             let body = write(&tensor).unwrap();
-            let read = read(&body, &signature, None).unwrap();
+            let read = read(&body, &signature, None, &Unwatched).unwrap();
             assert_eq!(read[0].tensor, tensor);
         }
+    }
+
+    #[test]
+    fn numbers_of_other_types_become_the_inputs() {
+        let expected = TensorData::Float32(vec![0.5, 2.0, 3.0]);
+        for data in [
+            TensorData::Float64(vec![0.5, 2.0, 3.0]),
+            TensorData::Float16([0.5f32, 2.0, 3.0].map(f16::from_f32).to_vec()),
+        ] {
+            let body = write(&Tensor::new(vec![1, 3], data).unwrap()).unwrap();
+            let read = read(&body, &signature(ElementType::Float32), None, &Unwatched).unwrap();
+            assert_eq!(read[0].tensor.data(), &expected);
+        }
+        // As a machine of the other byte order writes it.
+        let dtype = npyz::DType::Plain(">i2".parse().unwrap());
+        let mut body = Vec::new();
+        let options = npyz::WriteOptions::<i16>::new().dtype(dtype).shape(&[1, 3]);
+        let mut writer = options.writer(&mut body).begin_nd().unwrap();
+        writer.extend([1i16, 2, -3]).unwrap();
+        writer.finish().unwrap();
+        let read = read(&body, &signature(ElementType::Int64), None, &Unwatched).unwrap();
+        assert_eq!(read[0].tensor.data(), &TensorData::Int64(vec![1, 2, -3]));
     }
 
     #[test]
@@ -314,7 +368,7 @@ mod tests {
             body.extend(header.as_bytes());
             let start = std::time::Instant::now();
             assert!(
-                read(&body, &signature(ElementType::Float32), None).is_err(),
+                read(&body, &signature(ElementType::Float32), None, &Unwatched).is_err(),
                 "{unit}"
             );
             assert!(start.elapsed().as_secs() < 5, "{unit}");
@@ -333,20 +387,21 @@ mod tests {
             .unwrap();
         writer.extend([1.0, 4.0, 2.0, 5.0, 3.0, 6.0]).unwrap();
         writer.finish().unwrap();
-        let read = read(&body, &signature(ElementType::Float32), None).unwrap();
+        let read = read(&body, &signature(ElementType::Float32), None, &Unwatched).unwrap();
         let expected = TensorData::Float32(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         assert_eq!(read[0].tensor.data(), &expected);
     }
 
     #[test]
     fn other_types_shapes_and_rubbish_are_refused() {
-        let tensor = Tensor::new(vec![1, 3], TensorData::Float64(vec![1.0; 3])).unwrap();
+        let tensor = Tensor::new(vec![1, 3], TensorData::Bool(vec![true; 3])).unwrap();
         let body = write(&tensor).unwrap();
         let refused = |body: &[u8]| {
-            let outcome = read(body, &signature(ElementType::Float32), None);
+            let outcome = read(body, &signature(ElementType::Float32), None, &Unwatched);
             outcome.unwrap_err().to_string()
         };
-        assert!(refused(&body).contains("<f8"), "{}", refused(&body));
+        assert!(refused(&body).contains("|b1"), "{}", refused(&body));
+        assert!(refused(&body).contains(".astype(\"float32\")"));
         assert!(refused(b"\x93NUMPY rubbish").contains("not an npy file"));
     }
 
@@ -356,8 +411,12 @@ mod tests {
         let tensor = Tensor::new(vec![1, 3], TensorData::Float32(vec![1.0; 3])).unwrap();
         let file = write(&tensor).unwrap();
         let signature = signature(ElementType::Float32);
-        assert!(read(&file, &signature, None).is_ok());
-        let refused = |body: &[u8]| read(body, &signature, None).unwrap_err().to_string();
+        assert!(read(&file, &signature, None, &Unwatched).is_ok());
+        let refused = |body: &[u8]| {
+            read(body, &signature, None, &Unwatched)
+                .unwrap_err()
+                .to_string()
+        };
         let twice = refused(&[&*file, &*file].concat());
         let expected = format!("found {} more bytes; send one array", file.len());
         assert!(twice.contains(&expected), "{twice}");
@@ -366,6 +425,6 @@ mod tests {
             let cut = refused(&file[..length]);
             assert!(cut.contains("the file is cut"), "{length}: {cut}");
         }
-        assert!(read(&[], &signature, None).is_err());
+        assert!(read(&[], &signature, None, &Unwatched).is_err());
     }
 }

@@ -9,6 +9,8 @@ use serde::de::IgnoredAny;
 
 use super::{Elements, Format, NPY_MAGIC, gzip};
 use crate::body::{Declared, amended, only_input};
+use crate::convert;
+use crate::watch::Watch;
 
 /// `application/octet-stream`
 pub(crate) static OCTETS: Format = Format {
@@ -24,7 +26,8 @@ pub(crate) static OCTETS: Format = Format {
     recognises: |body, essence| essence == CONTENT_TYPE && !body.starts_with(NPY_MAGIC),
     read: Some(|contents| {
         let signature = &contents.metadata.signature;
-        let read = read(contents.body, contents.declared, signature);
+        let (declared, watch) = (contents.declared, contents.bounds.watch);
+        let read = read(contents.body, declared, signature, watch);
         let inputs = read.map_err(|error| {
             amended(error, || {
                 [advice(contents.body), gzip::advice(contents.body)].concat()
@@ -47,8 +50,8 @@ const TARGET: &str = "body";
 /// The most characters of a header that an error quotes.
 const MAX_QUOTED: usize = 200;
 
-/// Reads little-endian elements of the model's one input. At most one axis may be free, and its length follows from the
-/// number of bytes, unless the sender names the shape.
+/// Reads little-endian elements of the model's one input, or of the type that the sender names, which are converted then. At
+/// most one axis may be free, and its length follows from the number of bytes, unless the sender names the shape.
 ///
 /// # Errors
 /// [`ScoreError::InvalidInput`] if the bytes do not make up whole rows or are not what the sender says, or the model is
@@ -57,21 +60,25 @@ pub(crate) fn read(
     body: &[u8],
     declared: Declared<'_>,
     signature: &ModelSignature,
+    watch: &dyn Watch,
 ) -> Result<Vec<NamedTensor>, ScoreError> {
     let spec = only_input(signature)?;
-    if let Some(name) = declared.datatype {
-        check_type(spec, name)?;
-    }
-    let (shape, count) = match declared.shape {
-        Some(text) => named_shape(spec, text, body.len())?,
-        None => shape(spec, body.len())?,
+    let ty = match declared.datatype {
+        Some(name) => named_type(spec, name)?,
+        None => spec.element_type,
     };
-    let data = TensorData::from_le_bytes(spec.element_type, count, body);
-    let tensor = data.and_then(|data| Tensor::new(shape, data).ok());
-    let tensor = tensor.ok_or_else(|| {
+    let size = element_size(spec, ty)?;
+    let (shape, count) = match declared.shape {
+        Some(text) => named_shape(spec, text, body.len(), ty)?,
+        None => shape(spec, body.len(), size)?,
+    };
+    let not_these = || {
         let message = format!("input {:?}: the bytes are no {spec}", spec.name);
         ScoreError::invalid(TARGET, message)
-    })?;
+    };
+    let data = TensorData::from_le_bytes(ty, count, body).ok_or_else(not_these)?;
+    let data = convert::converted(data, spec, TARGET, watch)?;
+    let tensor = Tensor::new(shape, data).map_err(|_| not_these())?;
     if declared.shape.is_some() {
         spec.check(&tensor, TARGET)?;
     }
@@ -91,20 +98,28 @@ fn tells_shape(spec: &TensorSpec) -> bool {
 /// Whether this number of bytes makes up whole rows of the model's one input.
 pub(crate) fn fits(bytes: usize, signature: &ModelSignature) -> Option<&TensorSpec> {
     let spec = only_input(signature).ok()?;
-    let (_, count) = shape(spec, bytes).ok()?;
+    let (_, count) = shape(spec, bytes, spec.element_type.size()?).ok()?;
     (count > 0).then_some(spec)
 }
 
 /// Whether so many bytes are a tensor of the model's one input, of the shape that the sender names or any it may have.
 pub(crate) fn suits(bytes: usize, declared: Declared<'_>, signature: &ModelSignature) -> bool {
-    match (declared.shape, only_input(signature)) {
-        (Some(text), Ok(spec)) => named_shape(spec, text, bytes).is_ok(),
-        _ => fits(bytes, signature).is_some(),
+    let Ok(spec) = only_input(signature) else {
+        return false;
+    };
+    let named = declared
+        .datatype
+        .and_then(|name| named_type(spec, name).ok());
+    let ty = named.unwrap_or(spec.element_type);
+    match (declared.shape, ty.size()) {
+        (Some(text), _) => named_shape(spec, text, bytes, ty).is_ok(),
+        (None, Some(size)) => shape(spec, bytes, size).is_ok_and(|(_, count)| count > 0),
+        (None, None) => false,
     }
 }
 
-/// The type that a sender names is the input's own.
-fn check_type(spec: &TensorSpec, name: &str) -> Result<(), ScoreError> {
+/// The type that a sender names: the input's own, or one of numbers that can become the input's.
+fn named_type(spec: &TensorSpec, name: &str) -> Result<ElementType, ScoreError> {
     let own = spec.element_type;
     let known = |ty: &ElementType| {
         let names = [ty.datatype(), ty.as_str()];
@@ -113,11 +128,12 @@ fn check_type(spec: &TensorSpec, name: &str) -> Result<(), ScoreError> {
             .any(|known| known.eq_ignore_ascii_case(name.trim()))
     };
     match ElementType::ALL.into_iter().find(known) {
-        Some(named) if named == own => Ok(()),
-        Some(named) => Err(wrong(
-            spec,
-            &format!("the named datatype is {named}; send the elements as {own}"),
-        )),
+        Some(named) if convert::converts(named, own) => Ok(named),
+        Some(named) => {
+            let advice = convert::advice(spec);
+            let why = format!("the named datatype is {named}; send the elements as {own}{advice}");
+            Err(wrong(spec, &why))
+        }
         None => {
             let name: String = name.chars().take(MAX_QUOTED).collect();
             let expected = own.datatype();
@@ -128,8 +144,13 @@ fn check_type(spec: &TensorSpec, name: &str) -> Result<(), ScoreError> {
 }
 
 /// The shape that a sender names, such as `1,784` or `[1, 784]`, and the number of elements it has.
-fn named_shape(spec: &TensorSpec, text: &str, bytes: usize) -> Result<(Shape, usize), ScoreError> {
-    let size = element_size(spec)?;
+fn named_shape(
+    spec: &TensorSpec,
+    text: &str,
+    bytes: usize,
+    ty: ElementType,
+) -> Result<(Shape, usize), ScoreError> {
+    let size = element_size(spec, ty)?;
     let shown: String = text.chars().take(MAX_QUOTED).collect();
     let lengths = text.trim().trim_start_matches(['[', '(']);
     let lengths = lengths.trim_end_matches([']', ')', ',']);
@@ -146,7 +167,6 @@ fn named_shape(spec: &TensorSpec, text: &str, bytes: usize) -> Result<(Shape, us
     }
     let each = match bytes.checked_div(count) {
         Some(each) if each > 0 && bytes.is_multiple_of(count) => {
-            let ty = spec.element_type;
             format!(", which is {each} bytes an element where {ty} has {size}")
         }
         _ => String::new(),
@@ -159,13 +179,13 @@ fn wrong(spec: &TensorSpec, why: &str) -> ScoreError {
     ScoreError::invalid(TARGET, format!("input {:?} is {spec}: {why}", spec.name))
 }
 
-fn element_size(spec: &TensorSpec) -> Result<usize, ScoreError> {
-    let size = spec.element_type.size();
+fn element_size(spec: &TensorSpec, ty: ElementType) -> Result<usize, ScoreError> {
+    let size = ty.size();
     size.ok_or_else(|| wrong(spec, "strings cannot be sent as raw bytes"))
 }
 
-fn shape(spec: &TensorSpec, bytes: usize) -> Result<(Shape, usize), ScoreError> {
-    let size = element_size(spec)?;
+/// The shape of so many bytes, of which each element takes `size`.
+fn shape(spec: &TensorSpec, bytes: usize, size: usize) -> Result<(Shape, usize), ScoreError> {
     let Some(dims) = &spec.shape else {
         let why = "raw bytes do not tell a shape that the model does not declare; name it in the header X-Shape, or send npy \
                    or JSON";

@@ -191,7 +191,7 @@ fn encoded(object: &str) -> Option<Vec<u8>> {
 
 /// The single nearest to the double toward zero, with its last bit set if the two differ: rounding it further then gives
 /// what rounding the double would give. (`half` ignores half of the bits of a double when it rounds one.)
-fn rounded_to_odd(value: f64) -> f32 {
+pub(crate) fn rounded_to_odd(value: f64) -> f32 {
     let single = value as f32;
     let off = f64::from(single).abs() - value.abs();
     let bits = single.to_bits();

@@ -197,7 +197,7 @@ fn what_does_not_fit_is_named_by_key_and_input_without_a_word_of_it() {
         assert_eq!(error, full, "{wrong}");
     }
     let short = npy(&[2], &[5_314_159.0f32, 0.0]);
-    let other = npy(&[3], &[5_314_159.0f64; 3]);
+    let other = npy(&[3], &[true; 3]);
     let bytes = SECRET.as_bytes();
     for format in [FeatureFormat::Json, FeatureFormat::Npy, FeatureFormat::Raw] {
         for wrong in [

@@ -1,0 +1,368 @@
+//! The schemas of a model that generators of clients can use: one form of each thing, of types that every language has.
+//! Lists have no lengths, of which some generators make tuples, and floats are numbers alone.
+
+use score::{Dim, ElementType, ModelMetadata, OutputForm, TensorSpec};
+use serde_json::{Map, Value, json};
+
+use super::{open, reference};
+use crate::sample::{MAX_SAMPLE_ELEMENTS, element_sample, sample_shape};
+
+/// The components of one model, by the part of their name after the model's. Those of the Open Inference Protocol are left
+/// out if no single type of JSON fits all elements.
+pub fn schemas(metadata: &ModelMetadata) -> Vec<(&'static str, Value)> {
+    let rows = Rows::of(metadata);
+    let mut parts = vec![
+        ("request", open([("data", rows.schema)], 1)),
+        ("answer", result(metadata)),
+    ];
+    if let Some(row) = rows.row {
+        parts.push(("row", row));
+    }
+    if let Some((request, answer)) = protocol(metadata) {
+        parts.push(("protocol_request", request));
+        parts.push(("protocol_answer", answer));
+    }
+    parts
+}
+
+/// A request of one row in the form of these schemas, which the model can score as it is. `None` for wide models.
+pub fn sample(metadata: &ModelMetadata) -> Option<Value> {
+    let inputs = &metadata.signature.inputs;
+    let counts = inputs
+        .iter()
+        .map(|spec| score::element_count(&sample_shape(spec)));
+    let count = counts.sum::<Option<usize>>()?;
+    (count <= MAX_SAMPLE_ELEMENTS).then(|| json!({ "data": Rows::of(metadata).example }))
+}
+
+/// The value of `data`.
+struct Rows {
+    schema: Value,
+    example: Value,
+    /// The component that the schema refers to, if a row is an object.
+    row: Option<Value>,
+}
+
+impl Rows {
+    fn of(metadata: &ModelMetadata) -> Self {
+        let signature = &metadata.signature;
+        let members = match &signature.inputs[..] {
+            [only] => match columns(metadata, only) {
+                [] => {
+                    return Self {
+                        schema: input(only),
+                        example: nested_example(only, &sample_shape(only)),
+                        row: None,
+                    };
+                }
+                names => Some(
+                    names
+                        .iter()
+                        .map(|name| Member::column(name, only))
+                        .collect(),
+                ),
+            },
+            inputs => inputs
+                .iter()
+                .map(Member::of_row)
+                .collect::<Option<Vec<_>>>(),
+        };
+        // A row has a value of each input, unless one has no rows.
+        let Some(members) = members.filter(|members: &Vec<_>| !members.is_empty()) else {
+            return Self::by_name(metadata);
+        };
+        let (required, example) = (members.len(), example(&members));
+        let optional = signature.optional.iter().filter_map(Member::of_row);
+        let all = members.into_iter().chain(optional);
+        let row = object(all, required);
+        let schema = reference(&format!("{}.row", metadata.name));
+        Self {
+            schema: array(schema),
+            example: json!([example]),
+            row: Some(row),
+        }
+    }
+
+    fn by_name(metadata: &ModelMetadata) -> Self {
+        let whole = |spec: &TensorSpec| Member {
+            name: spec.name.clone(),
+            schema: input(spec),
+            example: nested_example(spec, &sample_shape(spec)),
+        };
+        let signature = &metadata.signature;
+        let members: Vec<Member> = signature.inputs.iter().map(whole).collect();
+        let (required, example) = (members.len(), example(&members));
+        let all = members
+            .into_iter()
+            .chain(signature.optional.iter().map(whole));
+        Self {
+            schema: object(all, required),
+            example,
+            row: None,
+        }
+    }
+}
+
+/// The names of the input's columns, if `model.toml` gives them.
+fn columns<'a>(metadata: &'a ModelMetadata, spec: &TensorSpec) -> &'a [String] {
+    let options = metadata.options.inputs.get(&spec.name);
+    let options = options.filter(|_| spec.may_be_matrix());
+    options.map_or(&[], |options| &options.columns)
+}
+
+/// A member of an object.
+struct Member {
+    name: String,
+    schema: Value,
+    example: Value,
+}
+
+impl Member {
+    fn column(name: &str, spec: &TensorSpec) -> Self {
+        Self {
+            name: name.to_owned(),
+            schema: element(spec.element_type),
+            example: element_sample(spec),
+        }
+    }
+
+    /// The value of an input in one row; `None` for an input without rows.
+    fn of_row(spec: &TensorSpec) -> Option<Self> {
+        if spec.has_single_values() {
+            return Some(Self::column(&spec.name, spec));
+        }
+        let (schema, shape) = match &spec.shape {
+            Some(dims) => {
+                let (_, deeper) = dims.split_first()?;
+                (nested(deeper.len(), spec), sample_shape(spec))
+            }
+            None => (nested(1, spec), vec![1, 1]),
+        };
+        Some(Self {
+            name: spec.name.clone(),
+            schema,
+            example: nested_example(spec, shape.get(1..)?),
+        })
+    }
+}
+
+fn object(members: impl Iterator<Item = Member>, required: usize) -> Value {
+    let members: Vec<Member> = members.collect();
+    let named = members
+        .iter()
+        .map(|member| (member.name.as_str(), member.schema.clone()));
+    open(named, required)
+}
+
+fn example(members: &[Member]) -> Value {
+    let members = members.iter();
+    let members = members.map(|member| (member.name.clone(), member.example.clone()));
+    Value::Object(members.collect::<Map<_, _>>())
+}
+
+fn array(items: Value) -> Value {
+    json!({ "type": "array", "items": items })
+}
+
+/// Arrays within arrays, as many as there are axes.
+fn nested(axes: usize, spec: &TensorSpec) -> Value {
+    (0..axes).fold(element(spec.element_type), |items, _| array(items))
+}
+
+fn nested_example(spec: &TensorSpec, shape: &[usize]) -> Value {
+    let nest = |inner, length: &usize| Value::Array(vec![inner; *length]);
+    shape.iter().rev().fold(element_sample(spec), nest)
+}
+
+/// A whole input; rows of values if it declares no shape.
+fn input(spec: &TensorSpec) -> Value {
+    let mut schema = nested(sample_shape(spec).len(), spec);
+    schema["description"] = spec.to_string().into();
+    schema
+}
+
+/// One element. There are formats for what C#, Java and Go have types for; NaN and infinities are texts, which only the
+/// description of the document tells.
+fn element(ty: ElementType) -> Value {
+    match ty {
+        ElementType::Bool => json!({ "type": "boolean" }),
+        ElementType::String => json!({ "type": "string" }),
+        ElementType::Float16 | ElementType::BFloat16 | ElementType::Float32 => {
+            json!({ "type": "number", "format": "float" })
+        }
+        ElementType::Float64 => json!({ "type": "number", "format": "double" }),
+        ElementType::Int8
+        | ElementType::Int16
+        | ElementType::Int32
+        | ElementType::Uint8
+        | ElementType::Uint16 => json!({ "type": "integer", "format": "int32" }),
+        ElementType::Uint32 | ElementType::Int64 => json!({ "type": "integer", "format": "int64" }),
+        ElementType::Uint64 => json!({ "type": "integer" }),
+    }
+}
+
+/// The bare result: the one output, or an object of outputs by name.
+fn result(metadata: &ModelMetadata) -> Value {
+    let signature = &metadata.signature;
+    let declared = metadata.default_outputs.iter();
+    let declared = declared.filter_map(|index| signature.declared.get(*index));
+    let mut outputs: Vec<(&str, Value)> = declared
+        .filter_map(|output| Some((&*output.name, self::output(metadata, output.form)?)))
+        .collect();
+    if outputs.len() == 1 {
+        return outputs.remove(0).1;
+    }
+    let count = outputs.len();
+    open(outputs, count)
+}
+
+fn output(metadata: &ModelMetadata, form: OutputForm) -> Option<Value> {
+    let spec = |index: usize| metadata.signature.outputs.get(index);
+    Some(match form {
+        OutputForm::Tensor(index) => {
+            let spec = spec(index)?;
+            let is_class = matches!(spec.element_type, ElementType::Int32 | ElementType::Int64);
+            let element = match is_class && !metadata.options.labels.is_empty() {
+                true => json!({ "type": "string" }),
+                false => element(spec.element_type),
+            };
+            match &spec.shape {
+                Some(dims) => dims.iter().fold(element, |items, _: &Dim| array(items)),
+                None => any("Arrays within arrays; how many, the model does not declare."),
+            }
+        }
+        OutputForm::Maps { values, .. } => {
+            let values = element(spec(values)?.element_type);
+            array(json!({ "type": "object", "additionalProperties": values }))
+        }
+        OutputForm::Sequence { .. } => array(any("Arrays within arrays.")),
+    })
+}
+
+/// Any value.
+fn any(description: &str) -> Value {
+    json!({ "description": description })
+}
+
+/// A request and an answer of the Open Inference Protocol.
+fn protocol(metadata: &ModelMetadata) -> Option<(Value, Value)> {
+    let signature = &metadata.signature;
+    let inputs = shared(signature.inputs.iter().chain(&signature.optional))?;
+    let outputs = shared(signature.outputs.iter())?;
+    let text = || json!({ "type": "string" });
+    let tensors = |element: Value| {
+        let members = [
+            ("name", text()),
+            ("datatype", text()),
+            (
+                "shape",
+                array(json!({ "type": "integer", "format": "int64" })),
+            ),
+            ("data", array(element)),
+        ];
+        array(open(members, 4))
+    };
+    let request = [("inputs", tensors(inputs)), ("id", text())];
+    let answer = [
+        ("model_name", text()),
+        ("outputs", tensors(outputs)),
+        ("model_version", text()),
+        ("id", text()),
+    ];
+    Some((open(request, 1), open(answer, 2)))
+}
+
+/// The schema of an element that fits all tensors.
+fn shared<'a>(specs: impl Iterator<Item = &'a TensorSpec>) -> Option<Value> {
+    let mut elements = specs.map(|spec| element(spec.element_type));
+    let first = elements.next()?;
+    let is_number = |element: &Value| element["type"] == "number" || element["type"] == "integer";
+    let all: Vec<Value> = elements.collect();
+    if all.iter().all(|other| *other == first) {
+        return Some(first);
+    }
+    let mut every = all.iter().chain([&first]);
+    every
+        .all(is_number)
+        .then(|| json!({ "type": "number", "format": "double" }))
+}
+
+#[cfg(test)]
+mod tests {
+    use score::ModelSignature;
+
+    use super::*;
+    use crate::samples::{self, passengers, spec};
+    use crate::{Body, Declared, Limits, decode};
+
+    fn part(metadata: &ModelMetadata, name: &str) -> Option<Value> {
+        let mut parts = schemas(metadata).into_iter();
+        parts
+            .find(|(part, _)| *part == name)
+            .map(|(_, schema)| schema)
+    }
+
+    fn is_read(metadata: &ModelMetadata) -> bool {
+        let body = sample(metadata).unwrap().to_string();
+        let limits = Limits {
+            max_bytes: body.len(),
+            max_nesting: 8,
+            max_rows: 8,
+        };
+        let read = decode(body.as_bytes(), Declared::default(), metadata, limits);
+        matches!(read, Ok(Body::Rows(_)))
+    }
+
+    #[test]
+    fn one_matrix_is_an_array_of_arrays_without_lengths() {
+        let x = spec("x", ElementType::Float32, &[-1, 784]);
+        let y = spec("label", ElementType::Int64, &[-1]);
+        let metadata = samples::metadata(ModelSignature::of_tensors(vec![x], vec![y]));
+        let data = &part(&metadata, "request").unwrap()["properties"]["data"];
+        let number = json!({ "type": "number", "format": "float" });
+        assert_eq!(data["items"], array(number.clone()));
+        assert!(data["maxItems"].is_null() && data["items"]["maxItems"].is_null());
+        let label = json!({ "type": "integer", "format": "int64" });
+        assert_eq!(part(&metadata, "answer"), Some(array(label)));
+        let infer = part(&metadata, "protocol_request").unwrap();
+        let tensor = &infer["properties"]["inputs"]["items"]["properties"];
+        assert_eq!(tensor["data"]["items"], number);
+        assert!(part(&metadata, "row").is_none());
+        assert!(is_read(&metadata));
+    }
+
+    #[test]
+    fn named_columns_and_several_inputs_make_rows_of_objects() {
+        let x = spec("x", ElementType::Float64, &[-1, 2]);
+        let mut metadata = samples::metadata(ModelSignature::of_tensors(vec![x], vec![]));
+        let options = metadata.options.inputs.entry("x".to_owned()).or_default();
+        options.columns = vec!["age".to_owned(), "sepal length (cm)".to_owned()];
+        let row = part(&metadata, "row").unwrap();
+        assert_eq!(row["required"], json!(["age", "sepal length (cm)"]));
+        assert_eq!(row["properties"]["age"]["format"], "double");
+        assert!(is_read(&metadata));
+
+        let metadata = samples::metadata(passengers());
+        let row = part(&metadata, "row").unwrap();
+        assert_eq!(row["required"], json!(["age", "sex"]));
+        assert_eq!(row["properties"]["age"]["type"], "integer");
+        assert_eq!(row["properties"]["sex"]["type"], "string");
+        assert!(
+            part(&metadata, "protocol_request").is_none(),
+            "of several types"
+        );
+        assert!(is_read(&metadata));
+    }
+
+    #[test]
+    fn inputs_without_rows_or_shapes_have_a_form_too() {
+        let x = spec("x", ElementType::Float32, &[-1, 2]);
+        let factor = spec("factor", ElementType::Float32, &[]);
+        let any = samples::undeclared("any", ElementType::Int64);
+        for inputs in [vec![x, factor], vec![any], vec![]] {
+            let metadata = samples::metadata(ModelSignature::of_tensors(inputs, vec![]));
+            assert!(part(&metadata, "row").is_none());
+            assert!(is_read(&metadata), "{}", sample(&metadata).unwrap());
+        }
+    }
+}

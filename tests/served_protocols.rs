@@ -1,0 +1,409 @@
+//! The routes of TensorFlow Serving, KServe V1, MLflow and Triton, as their clients call them.
+
+use serde_json::{Value, json};
+
+use crate::guard::{OWN, ask, without_host};
+use crate::support::app_root::{AppRoot, repository};
+use crate::support::in_process;
+use functions_host::answer::Answer;
+use functions_host::host::FunctionsHost;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const ROWS: &str = r#"{"instances": [[1,2,3]]}"#;
+
+/// Models with one input and with several, and one that cannot be loaded; `affine` answers `2x + 1`.
+fn app() -> AppRoot {
+    let app = AppRoot::new();
+    for name in ["affine", "mixed", "optional"] {
+        let file = repository().join(format!("tests/data/models/{name}.onnx"));
+        app.add_model(name, file, None);
+    }
+    app.write("models/broken/model.onnx", "no model at all");
+    app
+}
+
+async fn host() -> FunctionsHost {
+    in_process::start(&app(), [("SCORE_DEFAULT_MODEL", "affine")]).await
+}
+
+async fn get(host: &FunctionsHost, path: &str) -> Answer {
+    host.http("GET", &format!("/api/score/{path}"), &[], b"")
+        .await
+}
+
+async fn post(host: &FunctionsHost, path: &str, body: &str) -> Answer {
+    let path = format!("/api/score/{path}");
+    host.http("POST", &path, &[JSON], body.as_bytes()).await
+}
+
+async fn invoke(host: &FunctionsHost, content_type: &str, body: &str) -> Answer {
+    let headers = [("content-type", content_type)];
+    host.http("POST", "/api/score/invocations", &headers, body.as_bytes())
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn predict_takes_rows_and_columns_with_and_without_a_version() {
+    let host = host().await;
+    let predictions = json!({ "predictions": [[3.0, 5.0, 7.0]] });
+    for path in [
+        "v1/models/affine:predict",
+        "v1/models/affine:predict/",
+        "v1/models/affine%3Apredict",
+        "v1/models/affine%3apredict",
+        "v1/models/affine/versions/1:predict",
+        "v1/models/affine/versions/1%3Apredict",
+    ] {
+        let answer = post(&host, path, ROWS).await.expect_status(200);
+        assert_eq!(answer.json(), predictions, "{path}");
+    }
+    for (body, expected) in [
+        (
+            r#"{"signature_name": "serving_default", "instances": [[1,2,3]]}"#,
+            predictions.clone(),
+        ),
+        (r#"{"instances": [{"x": [1,2,3]}]}"#, predictions),
+        (
+            r#"{"signature_name": "serving_default", "inputs": {"x": [[1,2,3]]}}"#,
+            json!({ "outputs": [[3.0, 5.0, 7.0]] }),
+        ),
+    ] {
+        let answer = post(&host, "v1/models/affine:predict", body).await;
+        assert_eq!(answer.expect_status(200).json(), expected, "{body}");
+    }
+    let row = json!({ "a": [1, 2], "b": [3], "c": "é", "d": true, "e": [0, 0], "f": 4 });
+    let body = json!({ "instances": [row] }).to_string();
+    let answer = post(&host, "v1/models/mixed:predict", &body).await;
+    let answer = answer.expect_status(200);
+    assert_eq!(answer.at("/predictions/0/echo"), "é");
+    assert_eq!(answer.at("/predictions/0/twice"), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_predict_refuses_is_told_in_its_form() {
+    let host = host().await;
+    for (path, body, status, told) in [
+        (
+            "v1/models/affine:predict",
+            r#"{"instances": [[1,2]]}"#,
+            400,
+            "[1,2]",
+        ),
+        ("v1/models/affine:predict", "{}", 400, "instances"),
+        ("v1/models/nothing:predict", ROWS, 404, "nothing"),
+        (
+            "v1/models/affine/versions/7:predict",
+            ROWS,
+            404,
+            "no version",
+        ),
+        ("v1/models/broken:predict", ROWS, 503, "could not be loaded"),
+        (
+            "v1/models/affine:classify",
+            r#"{"examples": [{"x": 1}]}"#,
+            400,
+            "to :predict instead",
+        ),
+        (
+            "v1/models/affine/versions/1:regress",
+            "{}",
+            400,
+            "to :predict instead",
+        ),
+        (
+            "v1/models/affine:explain",
+            ROWS,
+            400,
+            ":predict scores rows",
+        ),
+    ] {
+        let answer = post(&host, path, body).await.expect_status(status);
+        let error = answer.json();
+        let text = error["error"].as_str().unwrap();
+        assert!(text.contains(told), "{path}: {text}");
+        assert_eq!(error.as_object().unwrap().len(), 1, "{path}");
+    }
+    for path in [
+        "v1/models/affine:predict",
+        "v1/models/affine/versions/1:predict",
+    ] {
+        let answer = get(&host, path).await.expect_status(405);
+        assert_eq!(answer.header("allow"), Some("POST"));
+        assert!(answer.json()["error"].is_string());
+    }
+    post(&host, "v1/models/affine:Predict", ROWS)
+        .await
+        .expect_status(405);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn states_and_signatures_are_tensorflow_servings() {
+    let host = host().await;
+    let model = get(&host, "v1/models/affine")
+        .await
+        .expect_status(200)
+        .json();
+    assert_eq!(
+        (&model["name"], &model["ready"]),
+        (&json!("affine"), &json!(true))
+    );
+    let status = get(&host, "v1/models/affine/versions/1")
+        .await
+        .expect_status(200);
+    assert_eq!(
+        status.json()["model_version_status"],
+        model["model_version_status"]
+    );
+    assert_eq!(status.at("/model_version_status/0/state"), "AVAILABLE");
+    get(&host, "v1/models/affine/versions/2")
+        .await
+        .expect_status(404);
+    for path in [
+        "v1/models/mixed/metadata",
+        "v1/models/mixed/versions/1/metadata",
+    ] {
+        let told = get(&host, path).await.expect_status(200);
+        assert_eq!(told.at("/model_spec/version"), "1");
+        let signature = "/metadata/signature_def/signature_def/serving_default";
+        assert_eq!(told.at(&format!("{signature}/inputs/c/dtype")), "DT_STRING");
+        let shape = told.at(&format!("{signature}/inputs/a/tensor_shape"));
+        let sizes = json!([{ "size": "-1", "name": "" }, { "size": "2", "name": "" }]);
+        assert_eq!(
+            (&shape["dim"], &shape["unknown_rank"]),
+            (&sizes, &json!(false))
+        );
+        assert_eq!(
+            told.at(&format!("{signature}/outputs/wide/dtype")),
+            "DT_DOUBLE"
+        );
+    }
+    get(&host, "v1/models/nothing/metadata")
+        .await
+        .expect_status(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mlflows_scoring_server() {
+    let host = host().await;
+    // Ends once models are loaded, which a ping does not wait for.
+    get(&host, "v1/models").await.expect_status(200);
+    for path in ["ping", "health"] {
+        for method in ["GET", "HEAD"] {
+            let path = format!("/api/score/{path}");
+            host.http(method, &path, &[], b"").await.expect_status(200);
+        }
+        assert_eq!(get(&host, path).await.text(), "\n");
+    }
+    let version = get(&host, "version").await.expect_status(200);
+    assert_eq!(version.text(), env!("CARGO_PKG_VERSION"));
+    let predictions = json!([[3.0, 5.0, 7.0]]);
+    for (kind, body) in [
+        ("application/json", r#"{"inputs": [[1,2,3]]}"#),
+        ("application/json", r#"{"instances": [[1,2,3]]}"#),
+        (
+            "application/json",
+            r#"{"inputs": {"x": [[1,2,3]]}, "params": {}}"#,
+        ),
+        (
+            "application/json; charset=utf-8",
+            r#"{"dataframe_split": {"columns": ["a","b","c"], "data": [[1,2,3]]}}"#,
+        ),
+        (
+            "application/json",
+            r#"{"dataframe_records": [{"x": [1,2,3]}]}"#,
+        ),
+    ] {
+        let answer = invoke(&host, kind, body).await.expect_status(200);
+        assert_eq!(answer.at("/predictions"), predictions, "{body}");
+    }
+    for (kind, body, status, code) in [
+        (
+            "application/json",
+            r#"{"inputs": [[1]]}"#,
+            400,
+            "BAD_REQUEST",
+        ),
+        ("application/json", "[[1,2,3]]", 400, "BAD_REQUEST"),
+        ("application/x-what", "1", 415, "BAD_REQUEST"),
+    ] {
+        let answer = invoke(&host, kind, body).await.expect_status(status);
+        assert_eq!(answer.at("/error_code"), code, "{body}");
+        assert!(answer.json()["message"].is_string());
+    }
+    let undecided = in_process::start(&app(), []).await;
+    let answer = post(&undecided, "invocations", r#"{"inputs": [[1,2,3]]}"#).await;
+    let answer = answer.expect_status(404);
+    assert_eq!(answer.at("/error_code"), "RESOURCE_DOES_NOT_EXIST");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tritons_configuration_statistics_and_index() {
+    let host = host().await;
+    let config = get(&host, "v2/models/affine/config")
+        .await
+        .expect_status(200)
+        .json();
+    assert_eq!(config["max_batch_size"], 10_000, "{config}");
+    let tensor = json!({ "name": "x", "data_type": "TYPE_FP32", "dims": [3] });
+    assert_eq!(config["input"], json!([tensor]));
+    let optional = get(&host, "v2/models/optional/versions/1/config").await;
+    let optional = optional.expect_status(200).json();
+    assert_eq!(optional["max_batch_size"], 0, "{optional}");
+    assert_eq!(optional["input"][1]["optional"], true);
+
+    for body in [ROWS, ROWS, r#"{"instances": [[1]]}"#] {
+        post(&host, "v1/models/affine:predict", body).await;
+    }
+    let stats = get(&host, "v2/models/affine/stats")
+        .await
+        .expect_status(200);
+    let stats = stats.at("/model_stats/0");
+    let count = |name: &str| stats["inference_stats"][name]["count"].clone();
+    assert_eq!(
+        (count("success"), count("fail")),
+        (json!(2), json!(1)),
+        "{stats}"
+    );
+    assert_eq!(stats["inference_count"], 2);
+    assert!(stats["inference_stats"]["success"]["ns"].as_u64() > Some(0));
+    let all = get(&host, "v2/models/stats")
+        .await
+        .expect_status(200)
+        .json();
+    assert_eq!(all["model_stats"].as_array().unwrap().len(), 3);
+    let missing = get(&host, "v2/models/nothing/stats")
+        .await
+        .expect_status(404);
+    assert!(missing.json()["error"].is_string());
+
+    let index = post(&host, "v2/repository/index", "")
+        .await
+        .expect_status(200)
+        .json();
+    let states: Vec<(&Value, &Value)> = index
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|model| (&model["name"], &model["state"]))
+        .collect();
+    assert_eq!(states[1], (&json!("broken"), &json!("UNAVAILABLE")));
+    assert_eq!(states.len(), 4);
+    let ready = post(&host, "v2/repository/index", r#"{"ready": true}"#).await;
+    assert_eq!(ready.expect_status(200).json().as_array().unwrap().len(), 3);
+    post(&host, "v2/repository/index", "[")
+        .await
+        .expect_status(400);
+    get(&host, "v2/repository/index").await.expect_status(405);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_host_all_are_at_the_root_too_and_probes_need_no_key() {
+    let key = "key-of-the-tests-0123456789";
+    let settings = [("SCORE_DEFAULT_MODEL", "affine"), ("SCORE_API_KEYS", key)];
+    let host = in_process::start(&app(), without_host(settings)).await;
+    let bearer = format!("Bearer {key}");
+    let headers = [OWN, JSON, ("authorization", &bearer)];
+    for (method, path, body) in [
+        // The first one waits until models are loaded.
+        ("POST", "v1/models/affine:predict", ROWS),
+        ("POST", "invocations", ROWS),
+        ("POST", "v2/repository/index", ""),
+        ("GET", "v1/models/affine/versions/1", ""),
+        ("GET", "v2/models/affine/config", ""),
+        ("GET", "v2/models/stats", ""),
+        ("GET", "version", ""),
+        ("GET", "ping", ""),
+    ] {
+        for prefix in ["/", "/api/score/"] {
+            let path = format!("{prefix}{path}");
+            let answer = ask(&host, method, &path, &headers, body.as_bytes()).await;
+            answer.expect_status(200);
+            let open = path.ends_with("ping");
+            let answer = ask(&host, method, &path, &[OWN, JSON], body.as_bytes()).await;
+            answer.expect_status(if open { 200 } else { 401 });
+        }
+    }
+}
+
+/// One key for the same values, whichever way they come and of whichever type their sender had them.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_of_other_types_are_the_same_entries() {
+    let host = host().await;
+    let values = [0.1f64, 1.0 / 3.0, -16_777_217.0];
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    let json_of = |datatype: &str| json!({ "inputs": [{ "name": "x", "shape": [1, 3], "datatype": datatype, "data": values }] });
+    let head = json!({ "inputs": [{
+        "name": "x", "shape": [1, 3], "datatype": "FP64",
+        "parameters": { "binary_data_size": bytes.len() },
+    }] });
+    let head = head.to_string();
+    let binary = [head.as_bytes(), &bytes].concat();
+    let mut npy = b"\x93NUMPY\x01\x00".to_vec();
+    let header = format!(
+        "{:<117}\n",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 3), }"
+    );
+    npy.extend((header.len() as u16).to_le_bytes());
+    npy.extend([header.as_bytes(), &bytes].concat());
+    let length = head.len().to_string();
+    let mut expected = "MISS";
+    for (headers, body) in [
+        (
+            vec![JSON],
+            json!({ "data": [values] }).to_string().into_bytes(),
+        ),
+        (vec![JSON], json_of("FP32").to_string().into_bytes()),
+        (vec![JSON], json_of("FP64").to_string().into_bytes()),
+        (
+            vec![
+                ("content-type", "application/octet-stream"),
+                ("inference-header-content-length", &length),
+            ],
+            binary,
+        ),
+        (vec![("content-type", "application/x-npy")], npy),
+        (
+            vec![
+                ("content-type", "application/octet-stream"),
+                ("x-datatype", "FP64"),
+            ],
+            bytes,
+        ),
+    ] {
+        let answer = host.http("POST", "/api/score", &headers, &body).await;
+        let answer = answer.expect_status(200);
+        assert_eq!(answer.header("x-cache"), Some(expected), "{headers:?}");
+        expected = "HIT";
+    }
+    for (datatype, data, told) in [
+        ("INT64", json!([1, 2, 16_777_217]), "16777217, is not exact"),
+        ("INT32", json!([1, 2, 3.5]), "int32"),
+        ("FP64", json!([1, 2, 1e300]), "out of range"),
+        (
+            "BOOL",
+            json!([true, true, true]),
+            ".astype(\\\"float32\\\")",
+        ),
+        ("BYTES", json!(["1", "2", "3"]), ".astype(\\\"float32\\\")"),
+    ] {
+        let body = json!({ "inputs": [{ "name": "x", "shape": [1, 3], "datatype": datatype, "data": data }] });
+        let answer = post(&host, "v2/models/affine/infer", &body.to_string()).await;
+        let answer = answer.expect_status(400);
+        assert!(
+            answer.text().contains(told),
+            "{datatype}: {}",
+            answer.text()
+        );
+    }
+    for (datatype, data) in [
+        ("INT64", json!([1, 2, 16_777_216])),
+        ("UINT8", json!([1, 2, 255])),
+    ] {
+        let body = json!({ "inputs": [{ "name": "x", "shape": [1, 3], "datatype": datatype, "data": data }] });
+        let answer = post(&host, "v2/models/affine/infer", &body.to_string()).await;
+        answer.expect_status(200);
+    }
+}
