@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use score::{
-    Cache, Character, ElementType, Evidence, LoadError, Model, ModelDigest, ModelFolder,
+    Cache, Character, ElementType, Evidence, Hints, LoadError, Model, ModelDigest, ModelFolder,
     ModelMetadata, OnnxModel, OpenSession, Rows, RunError, Runtime, Scorer, ScorerOptions, Task,
     TextMetadata, Tokenized, check_options,
 };
@@ -108,6 +108,7 @@ impl TextFolder {
             memoize: folder.options.memoize.unwrap_or(deterministic),
             options: folder.options.clone(),
             text: Some(text),
+            hints: Hints::default(),
             digest: ModelDigest::new(&digest, runtime.build()),
             load_time: start.elapsed(),
         };
@@ -334,6 +335,7 @@ mod tests {
                 max_inline: std::time::Duration::ZERO,
             },
             cache: score::CachePolicy::Off,
+            samples: None,
         };
         assert_eq!(sessions_and_threads(90 << 20, options(None)), (8, 1));
         assert_eq!(sessions_and_threads(500 << 20, options(None)), (2, 4));

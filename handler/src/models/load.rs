@@ -113,6 +113,7 @@ pub(crate) fn scorer_options(config: &Config) -> ScorerOptions {
             max_inline: MAX_INLINE,
         },
         cache: config.cache.policy,
+        samples: Some(wire::read_samples),
     }
 }
 
