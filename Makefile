@@ -23,9 +23,8 @@ build: ## release build, to ship and to measure: bin/handler and the ONNX Runtim
 build-portable: ## release builds for the glibc of Azure's hosts, x86_64 and aarch64: dist/MACHINE/bin
 	@scripts/build-portable.sh
 
-wheel: build-portable ## wheels of these builds, for pip: dist/score_onnx-*.whl
-	@scripts/build-wheel.sh dist/x86_64/bin/handler manylinux_2_28_x86_64 dist
-	@scripts/build-wheel.sh dist/aarch64/bin/handler manylinux_2_28_aarch64 dist
+wheel: build ## the release build as a wheel for machines like this one: pip install dist/score_onnx-*.whl
+	@scripts/build-wheel.sh bin/handler dist
 
 runtime: ## fetch the ONNX Runtime library into bin/, nothing else
 	@scripts/fetch-onnxruntime.sh
