@@ -9,7 +9,8 @@ scripts/setup.sh redis-server=redis-server
 export CHROMIUM=${CHROMIUM:-/usr/bin/chromium}
 scripts/fetch-onnxruntime.sh
 scripts/build-page.sh --check
-cargo build --locked -p handler
+HANDLER=$(scripts/test-handler.sh)
+export HANDLER
 
 # The Python snippets are run.
 PYTHON=${PYTHON:-python3}

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,13 +16,17 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "conformance"))
-from program import ROOT, Handler
+from program import ROOT, Handler, free_port
 
 # So that programs that were started are also stopped when this process is told to end.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 TINY = ROOT / "tests/data/text/tiny"
 MODEL = "minilm"
+# Small models for the other tasks, by the names that recorded requests have.
+TASKS = {"reranker": "rank", "classifier": "label", "tagger": "tag", "splade": "sparse", MODEL: "tiny"}
+# What Python gives for them.
+HEADS = json.loads((ROOT / "tests/data/text/heads.json").read_text())
 # The folder's prompt for queries; none in that of another model.
 PROMPTS = Path(os.environ.get("CLIENTS_MODEL", TINY)) / "config_sentence_transformers.json"
 QUERY_PROMPT = json.loads(PROMPTS.read_text()).get("prompts", {}).get("query")
@@ -90,11 +93,17 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tasks(tmp_path_factory):
+    """A model for each task."""
+    models = {name: ROOT / "tests/data/text" / folder for name, folder in TASKS.items()}
+    with Handler(app_root(tmp_path_factory.mktemp("tasks"), **models)) as handler:
+        yield Server(handler)
+
+
+@pytest.fixture(scope="session")
 def narrow(tmp_path_factory):
     folder = tmp_path_factory.mktemp("narrow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as redis:
         try:
