@@ -61,9 +61,14 @@ export async function startHandler(settings = {}, models = {}) {
     mkdirSync(join(root, "models", name), { recursive: true });
     copyFileSync(join(repository, `tests/data/models/${name}.onnx`), join(root, "models", name, "model.onnx"));
   }
-  symlinkSync(join(repository, "tests/data/text/tiny"), join(root, "models/tiny"));
+  for (const name of ["tiny", "rank", "label", "tag", "sparse"]) {
+    symlinkSync(join(repository, "tests/data/text", name), join(root, "models", name));
+  }
   add(root, "iris", readFileSync(join(repository, "tests/data/models/zipmap.onnx")), IRIS);
-  for (const [name, { model, options }] of Object.entries(models)) add(root, name, model, options);
+  for (const [name, { model, options, samples }] of Object.entries(models)) {
+    add(root, name, model, options);
+    if (samples) writeFileSync(join(root, "models", name, "samples.json"), JSON.stringify(samples));
+  }
   mkdirSync(join(root, "models/broken"));
   writeFileSync(join(root, "models/broken/model.onnx"), "no model at all");
   const port = await freePort();
