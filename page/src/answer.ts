@@ -148,6 +148,7 @@ function labelOf(model: Model, columns: Column[], row: number, bars: Bars | null
   const scalar = columns.map(({ rows }) => scalarOf(rows[row])).find((found) => found !== undefined);
   if (scalar !== undefined) return named(model, scalar);
   if (!bars) return columns.length === 0 ? "An empty answer" : "Answered";
+  if (model.text?.task === "sparse") return counted(bars.values.length, "word");
   const best = bars.values.indexOf(Math.max(...bars.values));
   return bars.areShares || model.labels || bars.names ? (classNames(model, bars)[best] ?? "") : `${bars.values.length} numbers`;
 }

@@ -92,6 +92,7 @@ export class Input {
 
   present(model: Model, accepted: string[]): void {
     this.model = model;
+    this.mode = "body";
     this.fields = fieldsOf(model) ?? [];
     this.typed.clear();
     this.drawn = null;

@@ -110,11 +110,12 @@ export function describe(spec: TensorSpec): string {
 /** What the model does, in one line below its name. */
 export function summarize({ inputs, outputs, picture, text }: Model): string {
   const answers = list(outputs.map(({ name }) => name));
-  if (picture) return `A picture of ${picture.width} × ${picture.height} in, ${answers} out`;
+  if (picture) return `Pictures of ${picture.width} × ${picture.height} to ${answers}`;
   const task = text && TASKS[text.task];
   if (task) return text.dimensions === undefined ? task : `${task} of ${text.dimensions} numbers`;
   const columns = inputs.map(({ shape }) => (shape?.length === 2 ? (shape[1] ?? 1) : 1)).reduce((sum, width) => sum + Math.max(1, width), 0);
-  return `${columns} ${columns === 1 ? "value" : "values"} a row in, ${answers} out`;
+  const isText = columns === 1 && inputs[0]?.datatype === "BYTES";
+  return isText ? `Texts to ${answers}` : `Rows of ${columns} ${columns === 1 ? "value" : "values"} to ${answers}`;
 }
 
 const TASKS: Record<string, string> = {

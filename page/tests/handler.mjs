@@ -57,7 +57,7 @@ export async function startHandler(settings = {}, models = {}) {
   const root = mkdtempSync(join(tmpdir(), "page-"));
   mkdirSync(join(root, "models"));
   symlinkSync(join(repository, "models/mnist"), join(root, "models/mnist"));
-  for (const name of ["affine", "identity_bool", "identity_int64", "identity_string", "keras", "mixed", "whole_picture", "zipmap"]) {
+  for (const name of ["affine", "identity_bool", "identity_int64", "identity_string", "keras", "mixed", "scalar", "zipmap"]) {
     mkdirSync(join(root, "models", name), { recursive: true });
     copyFileSync(join(repository, `tests/data/models/${name}.onnx`), join(root, "models", name, "model.onnx"));
   }
