@@ -15,7 +15,7 @@ const MODELS = {
   shirts: {
     model: readFileSync(join(repository, "tests/data/learned/categories.onnx")),
     options: '[inputs.x]\ncolumns = ["colour", "size"]\n',
-    samples: [["green", "M"], { colour: "red", size: "XL" }],
+    samples: [["green", "M"], ["red", "XL"]],
   },
   words: { model: identity([{ name: "text", datatype: "BYTES", width: 1 }]) },
 };
