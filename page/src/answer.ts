@@ -198,7 +198,9 @@ function inText(value: unknown): string {
 
 function classNames(model: Model, { name, names, values }: Bars): string[] {
   const known = model.outputs.find((output) => output.name === name)?.labels ?? model.text?.labels ?? model.labels;
-  return names ?? values.map((_, index) => known?.[index] ?? String(index));
+  // A map may have the numbers of classes for names.
+  const numbers = names ?? values.map((_, index) => String(index));
+  return numbers.map((number) => (/^\d+$/.test(number) ? known?.[Number(number)] : undefined) ?? number);
 }
 
 function showBars(model: Model, bars: Bars | null, which: string): void {

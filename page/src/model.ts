@@ -109,7 +109,9 @@ export function describe(spec: TensorSpec): string {
 
 /** What the model does, in one line below its name. */
 export function summarize({ inputs, outputs, picture, text }: Model): string {
-  const answers = list(outputs.map(({ name }) => name));
+  const names = outputs.map(({ name }) => name);
+  // A map is two tensors, of which one bears a name within the other's.
+  const answers = list(names.filter((name) => !names.some((own) => name.startsWith(`${own}.`))));
   if (picture) return `Pictures of ${picture.width} × ${picture.height} to ${answers}`;
   const task = text && TASKS[text.task];
   if (task) return text.dimensions === undefined ? task : `${task} of ${text.dimensions} numbers`;
