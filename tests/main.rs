@@ -43,6 +43,7 @@ mod http_edge;
 mod http_formats;
 mod http_trigger;
 mod keys;
+mod learned_models;
 mod lifecycle;
 mod logs;
 mod memo;
