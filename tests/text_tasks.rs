@@ -2,7 +2,10 @@
 //! gives (`tests/text_heads.rs`).
 
 use functions_host::answer::Answer;
+use functions_host::blob_store::{self, BlobStore};
 use functions_host::host::FunctionsHost;
+use functions_host::invoke::Transport;
+use functions_host::triggers::ServiceBusMessage;
 use serde_json::{Value, json};
 
 use crate::support::app_root::AppRoot;
@@ -247,6 +250,84 @@ async fn records_get_what_the_model_is_for() {
         answer.text().contains("those that are: label, tag, tiny"),
         "{}",
         answer.text()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_and_its_texts_are_scored_in_every_trigger() {
+    let app = AppRoot::new();
+    for name in ["rank", "label", "tag"] {
+        app.link_model(name, &folder(name));
+    }
+    let host = in_process::start(&app, [("SCORE_DEFAULT_MODEL", "tag")]).await;
+    let (query, texts, logits) = pairs();
+    let scores: Vec<f64> = logits
+        .iter()
+        .map(|logit| 1.0 / (1.0 + (-logit).exp()))
+        .collect();
+    let body = json!({ "query": query, "texts": texts });
+    let (answer, cache) = ok(&host, "rank", body.clone()).await;
+    assert_eq!(cache.as_deref(), Some("MISS"));
+    assert_close(&floats(&answer), &scores);
+    let rows = texts
+        .iter()
+        .map(|text| json!({ "query": query, "text": text }));
+    let rows = json!({ "data": rows.collect::<Vec<_>>() });
+    for body in [&body, &rows] {
+        let (answer, cache) = ok(&host, "rank", body.clone()).await;
+        assert_eq!(cache.as_deref(), Some("HIT"));
+        assert_close(&floats(&answer), &scores);
+    }
+    for (body, said) in [
+        (
+            json!({ "texts": texts }),
+            "query: expected a text; found none",
+        ),
+        (
+            json!({ "query": [query], "texts": texts }),
+            "query: expected a text",
+        ),
+        (json!({ "query": query, "texts": [7] }), "texts"),
+    ] {
+        let answer = post(&host, "rank", &body).await.expect_status(400);
+        assert!(answer.text().contains(said), "{}", answer.text());
+    }
+    let answer = post(&host, "label", &body).await.expect_status(400);
+    assert!(
+        answer.text().contains("the model takes texts alone"),
+        "{}",
+        answer.text()
+    );
+
+    let labelled = expected("label");
+    let one = json!({ "texts": [labelled[0]["text"]] });
+    let messages = [("rank", &body), ("label", &one)].map(|(model, body)| {
+        ServiceBusMessage::new(body.to_string()).with_property("model", model)
+    });
+    let delivered = host
+        .deliver("score_queue", &messages, Transport::Chunked)
+        .await;
+    let results = delivered.unwrap().messages("result");
+    assert_close(&floats(&results[0]["result"]), &scores);
+    assert_eq!(results[1]["result"]["label"], json!(["negative"]));
+
+    let tagged = expected("tag");
+    let body = json!({ "texts": [tagged[0]["text"]] }).to_string();
+    let store = BlobStore::default();
+    let name = store.put_with("inbox/a.json", body, json!({})).blob;
+    let blob = store.get("inbox/a.json").unwrap();
+    let event = blob_store::event(&name, &blob, vec![("name".to_owned(), name.name.clone())]);
+    let outcome = host
+        .blob("score_blob", &event, Transport::Chunked)
+        .await
+        .unwrap();
+    let mut outputs = outcome.outputs.keys();
+    let content = outputs.find_map(|output| outcome.blob(output)).unwrap();
+    let document: Value = serde_json::from_slice(content).unwrap();
+    let entities = document["result"][0].as_str().unwrap();
+    assert_alike(
+        &serde_json::from_str(entities).unwrap(),
+        &tagged[0]["entities"]["simple"],
     );
 }
 

@@ -1,7 +1,9 @@
 //! `{"query": "...", "texts": [...]}`: texts, and the query that rerankers rank them by, as text-embeddings-inference takes
 //! them. Answered are the scores in the order of the texts.
 
-use score::{ElementType, ModelSignature, NamedTensor, QUERY, ScoreError, TEXT, Tensor, TensorData};
+use score::{
+    ElementType, ModelSignature, NamedTensor, QUERY, ScoreError, TEXT, Tensor, TensorData,
+};
 use serde_json::json;
 
 use super::{AnswerForm, Dialect, Request, alone, azure_ml};
@@ -33,7 +35,7 @@ pub(crate) static TEXTS: Dialect = Dialect {
             }
         })
     },
-    answer_schema: |parts: &Parts<'_>| -> Value { parts.result.clone() },
+    answer_schema: |parts| parts.result.clone(),
 };
 
 /// Whether the inputs of a model are texts, or queries and texts.
@@ -68,7 +70,13 @@ fn read(request: &Request<'_>) -> Result<Body, ScoreError> {
             let query = query.map_err(|_| wrong("expected a text"))?;
             let query = Tensor::new(vec![1], TensorData::String(vec![query]));
             let tensor = query.map_err(|_| wrong("expected a text"))?;
-            inputs.insert(0, NamedTensor { name: QUERY.to_owned(), tensor });
+            inputs.insert(
+                0,
+                NamedTensor {
+                    name: QUERY.to_owned(),
+                    tensor,
+                },
+            );
         }
         (None, Some(_)) => return Err(wrong("expected a text; found none")),
         (Some(_), None) => return Err(wrong("the model takes texts alone")),
