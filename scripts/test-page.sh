@@ -9,7 +9,8 @@ scripts/setup.sh redis-server=redis-server
 export CHROMIUM=${CHROMIUM:-/usr/bin/chromium}
 scripts/fetch-onnxruntime.sh
 scripts/build-page.sh --check
-cargo build --locked -p handler
+HANDLER=$(scripts/test-handler.sh)
+export HANDLER
 
 case ${1-} in
   --screenshots) npm run --silent --prefix page screenshots ;;
