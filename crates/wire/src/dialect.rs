@@ -44,7 +44,7 @@ pub struct Dialect {
     /// A request in this dialect, as JSON in which these words stand for values: `$rows` (the values of the model's one input, or
     /// an object by input name), `$columns` (an object by name), `$records` (a list of rows as objects), `$list` (the
     /// values of the one input, or records), `$names` (those of several inputs) and `$cells` (rows in that order), `$tensors`
-    /// (the Open Inference Protocol's list), `$texts` (the values of the one input, if that takes texts).
+    /// (the Open Inference Protocol's list).
     pub sample: &'static str,
     /// The member of an answer that holds the results; `None` if they are bare or have a form of their own.
     pub under: Option<&'static str>,

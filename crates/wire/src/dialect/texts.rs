@@ -18,7 +18,7 @@ pub(crate) static TEXTS: Dialect = Dialect {
     member: "texts",
     body: r#"`{"texts": ["..."]}`; `{"query": "...", "texts": ["..."]}` for a [reranker](text.md#ranking)"#,
     answer: "the bare result: scores in the order of the texts",
-    sample: r#"{"texts":"$texts"}"#,
+    sample: r#"{"texts":[""]}"#,
     under: None,
     options: &["query"],
     recognises: alone,
