@@ -3,8 +3,10 @@
 
 use functions_host::answer::Answer;
 use functions_host::blob_store::{self, BlobStore};
-use functions_host::host::FunctionsHost;
+use functions_host::host::{FunctionsHost, HostOptions};
+use functions_host::http1;
 use functions_host::invoke::Transport;
+use functions_host::port;
 use functions_host::triggers::ServiceBusMessage;
 use serde_json::{Value, json};
 
@@ -496,4 +498,46 @@ async fn bad_input_is_refused_in_the_form_of_the_api() {
     let body = json!({ "query": query, "documents": vec!["a"; 1000] });
     let answer = post(&host, "v2/rerank", &body).await.expect_status(400);
     assert!(answer.at("/message").as_str().unwrap().len() < 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_host_the_root_is_what_the_default_model_is_for() {
+    let (query, texts, _) = pairs();
+    let text = expected("tag")[0]["text"].clone();
+    for (model, body, place) in [
+        (
+            "rank",
+            json!({ "query": query, "texts": texts }),
+            "/0/index",
+        ),
+        (
+            "label",
+            json!({ "inputs": text, "parameters": {} }),
+            "/0/0/label",
+        ),
+        ("tag", json!({ "inputs": text }), "/0/entity_group"),
+        ("sparse", json!({ "inputs": [text] }), "/0/0/index"),
+    ] {
+        let app = AppRoot::new();
+        app.link_model(model, &folder(model));
+        let free = port::free();
+        let options = ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"];
+        let options = options
+            .into_iter()
+            .fold(HostOptions::default(), HostOptions::without);
+        let options = options.port(free).setting("SCORE_PORT", free.to_string());
+        let host = FunctionsHost::start(&app, options).await;
+        let send = async |body: &Value| {
+            let body = body.to_string();
+            let length = body.len().to_string();
+            let headers = [JSON, ("Host", "localhost"), ("Content-Length", &length)];
+            let request = [&http1::head("POST", "/", &headers), body.as_bytes()].concat();
+            http1::exchange(host.port(), &[&request]).await.unwrap()
+        };
+        let answer = send(&body).await.expect_status(200);
+        assert!(!answer.at(place).is_null(), "{model}: {}", answer.text());
+        let alike = json!({ "inputs": { "source_sentence": "a", "sentences": ["b"] } });
+        let answer = send(&alike).await.expect_status(422);
+        assert!(answer.at("/error").is_string(), "{model}");
+    }
 }

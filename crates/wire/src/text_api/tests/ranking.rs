@@ -45,7 +45,7 @@ fn teis_clients_may_have_texts_repeated_and_scores_left_raw() {
     );
     assert_eq!(
         ranked("rerank", &request, &[0.5, 0.75]),
-        r#"[{"index":1,"score":0.75,"text":"\"b\""},{"index":0,"score":0.5,"text":"a"}]"#
+        r#"[{"index":1,"text":"\"b\"","score":0.75},{"index":0,"text":"a","score":0.5}]"#
     );
     let body = r#"{"query":"","texts":["a"],"raw_scores":true,"truncate":true,"truncation_direction":"Left","return_text":null}"#;
     let request = read("rerank", body).unwrap();
