@@ -148,6 +148,29 @@ fn requests_of_strangers_are_read() {
             r#"{"query":"q","documents":[{"text":"a"}],"rank_fields":["text"],"max_chunks_per_doc":10}"#,
             1,
         ),
+        // SiliconFlow's example, and Xinference's with truth values as texts.
+        (
+            "v1/rerank",
+            r#"{"model":"m","query":"Apple","documents":["apple","banana"],"top_n":4,"return_documents":false,"max_chunks_per_doc":1024,"overlap_tokens":80}"#,
+            2,
+        ),
+        (
+            "v1/rerank",
+            r#"{"query":"q","return_documents":"true","return_len":"True","documents":["a","b"]}"#,
+            2,
+        ),
+        // A gateway that sends one body to servers of every kind.
+        (
+            "rerank",
+            r#"{"query":"q","documents":["a"],"texts":["a"],"return_documents":true,"return_text":true,"top_n":1}"#,
+            1,
+        ),
+        // Haystack, to text-embeddings-inference.
+        (
+            "rerank",
+            r#"{"query":"q","texts":["a","b"],"raw_scores":false,"truncation_direction":"Right"}"#,
+            2,
+        ),
         // The same document twice, and empty ones.
         (
             "v2/rerank",
