@@ -186,6 +186,12 @@ async fn every_form_of_classification_is_answered_from_one_entry() {
     assert_eq!(answer[0].as_array().unwrap().len(), 1);
     let expected = 1.0 / (1.0 + (-logits[best[0] as usize]).exp());
     assert_close(&[answer[0][0]["score"].as_f64().unwrap()], &[expected]);
+    let info = host.http("GET", "/api/score/label/info", &[], b"").await;
+    let info = info.expect_status(200).json();
+    assert_eq!(
+        info["model_type"]["classifier"]["id2label"]["0"],
+        "negative"
+    );
     // A reranker gives its one label to pairs.
     let (query, texts, logits) = pairs();
     let body = json!({ "inputs": [query, texts[0]], "raw_scores": true });
@@ -354,7 +360,7 @@ async fn coheres_embeddings_are_those_of_the_other_routes() {
     assert_eq!(most.map(|n| n.as_i64().unwrap().abs()).max(), Some(127));
     assert!(answer["id"].is_string());
     let long = json!({ "texts": ["the cat ".repeat(40)], "truncate": "NONE" });
-    let answer = post(&host, "v2/embed", &long).await.expect_status(413);
+    let answer = post(&host, "v2/embed", &long).await.expect_status(400);
     assert!(answer.at("/message").as_str().unwrap().contains("tokens"));
 }
 
