@@ -16,7 +16,7 @@ export PATH="$PWD/$tools/bin:$PATH"
 
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --locked -- -D warnings
-RUSTDOCFLAGS=-Dwarnings step cargo doc --workspace --no-deps --locked
+RUSTDOCFLAGS=-Dwarnings step cargo doc --workspace --no-deps --locked --lib --bins --examples
 step cargo deny --locked check bans licenses sources
 # The database is a repository at GitHub, which not every machine reaches. CI checks it in a step of its own.
 if cargo deny --locked fetch db >/dev/null 2>&1; then

@@ -90,13 +90,14 @@ fn model_document(scorer: &Scorer) -> Value {
         .iter()
         .filter_map(|index| Some(signature.declared.get(*index)?.name.as_str()))
         .collect();
+    let input = |spec: &TensorSpec| input_document(metadata, spec);
     let mut document = json!({
         "name": metadata.name,
         "version": metadata.version,
         "platform": "onnxruntime",
         "digest": metadata.digest.to_hex(),
-        "inputs": signature.inputs.iter().map(|spec| input_document(metadata, spec)).collect::<Vec<_>>(),
-        "optional_inputs": signature.optional.iter().map(tensor_document).collect::<Vec<_>>(),
+        "inputs": signature.inputs.iter().map(input).collect::<Vec<_>>(),
+        "optional_inputs": signature.optional.iter().map(input).collect::<Vec<_>>(),
         "outputs": signature.outputs.iter().map(tensor_document).collect::<Vec<_>>(),
         "answers_with": chosen,
         "rows": rows_document(character),
