@@ -16,7 +16,7 @@ use crate::text_heads::{assert_alike, assert_close, expected, floats, folder};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-async fn host() -> FunctionsHost {
+pub(crate) async fn host() -> FunctionsHost {
     let app = AppRoot::new();
     for name in ["rank", "label", "tag", "sparse", "tiny"] {
         app.link_model(name, &folder(name));
@@ -24,7 +24,7 @@ async fn host() -> FunctionsHost {
     in_process::start(&app, []).await
 }
 
-async fn post(host: &FunctionsHost, path: &str, body: &Value) -> Answer {
+pub(crate) async fn post(host: &FunctionsHost, path: &str, body: &Value) -> Answer {
     let path = format!("/api/score/{path}");
     let body = body.to_string();
     host.http("POST", &path, &[JSON], body.as_bytes()).await
@@ -58,7 +58,7 @@ fn column(rows: &Value, name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_form_of_ranking_is_answered_from_one_entry() {
+async fn texts_are_ranked_as_teis_clients_ask_for_it() {
     let host = host().await;
     let (query, texts, logits) = pairs();
     let best = order(&logits);
@@ -77,6 +77,16 @@ async fn every_form_of_ranking_is_answered_from_one_entry() {
     assert_eq!(cache.as_deref(), Some("HIT"));
     assert_close(&floats(&column(&answer, "score")), &of(&|logit| *logit));
     assert_eq!(answer[0]["text"], texts[best[0] as usize]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_ranked_as_cohere_and_infinity_do_it() {
+    let host = host().await;
+    let (query, texts, logits) = pairs();
+    let best = order(&logits);
+    let sigmoid = |place: &u64| 1.0 / (1.0 + (-logits[*place as usize]).exp());
+    let scores: Vec<f64> = best.iter().map(sigmoid).collect();
+    ok(&host, "rerank", json!({ "query": query, "texts": texts })).await;
     let objects: Vec<Value> = texts
         .iter()
         .map(|text| json!({ "text": text, "id": 7 }))
@@ -91,10 +101,7 @@ async fn every_form_of_ranking_is_answered_from_one_entry() {
         assert_eq!(cache.as_deref(), Some("HIT"), "{path}");
         let results = &answer["results"];
         assert_eq!(column(results, "index"), json!(best[..2]), "{path}");
-        assert_close(
-            &floats(&column(results, "relevance_score")),
-            &of(&sigmoid)[..2],
-        );
+        assert_close(&floats(&column(results, "relevance_score")), &scores[..2]);
         assert!(results[0].get("document").is_none(), "{path}");
         assert!(answer["usage"]["total_tokens"].as_u64().unwrap() > 10);
         // More than there are: all of them.
@@ -262,12 +269,8 @@ async fn records_get_what_the_model_is_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_and_its_texts_are_scored_in_every_trigger() {
-    let app = AppRoot::new();
-    for name in ["rank", "label", "tag"] {
-        app.link_model(name, &folder(name));
-    }
-    let host = in_process::start(&app, [("SCORE_DEFAULT_MODEL", "tag")]).await;
+async fn a_query_and_its_texts_are_a_dialect() {
+    let host = host().await;
     let (query, texts, logits) = pairs();
     let scores: Vec<f64> = logits
         .iter()
@@ -306,7 +309,21 @@ async fn a_query_and_its_texts_are_scored_in_every_trigger() {
         "{}",
         answer.text()
     );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_and_blobs_bring_queries_and_texts() {
+    let app = AppRoot::new();
+    for name in ["rank", "label", "tag"] {
+        app.link_model(name, &folder(name));
+    }
+    let host = in_process::start(&app, [("SCORE_DEFAULT_MODEL", "tag")]).await;
+    let (query, texts, logits) = pairs();
+    let scores: Vec<f64> = logits
+        .iter()
+        .map(|logit| 1.0 / (1.0 + (-logit).exp()))
+        .collect();
+    let body = json!({ "query": query, "texts": texts });
     let labelled = expected("label");
     let one = json!({ "texts": [labelled[0]["text"]] });
     let messages = [("rank", &body), ("label", &one)].map(|(model, body)| {
@@ -362,148 +379,6 @@ async fn coheres_embeddings_are_those_of_the_other_routes() {
     let long = json!({ "texts": ["the cat ".repeat(40)], "truncate": "NONE" });
     let answer = post(&host, "v2/embed", &long).await.expect_status(400);
     assert!(answer.at("/message").as_str().unwrap().contains("tokens"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_model_for_another_task_is_refused_with_those_that_would_do() {
-    let host = host().await;
-    let (rank, embed) = (
-        json!({ "query": "q", "texts": ["a"] }),
-        json!({ "inputs": "a" }),
-    );
-    for (path, body, status, said) in [
-        (
-            "tiny/rerank",
-            &rank,
-            422,
-            "model \"tiny\" is for the task embedding, not for rerank; those that are: rank",
-        ),
-        ("rank/embed", &embed, 422, "those that are: tiny"),
-        ("sparse/embed", &embed, 422, "those that are: tiny"),
-        ("tag/predict", &embed, 422, "those that are: label, rank"),
-        ("tiny/embed_sparse", &embed, 422, "those that are: sparse"),
-        (
-            "pipeline/token-classification/label",
-            &embed,
-            422,
-            "those that are: tag",
-        ),
-        (
-            "label/classify",
-            &json!({ "input": "a", "model": "tag" }),
-            200,
-            "",
-        ),
-        (
-            "classify",
-            &json!({ "input": "a", "model": "tag" }),
-            400,
-            "those that are: label",
-        ),
-        (
-            "v1/embeddings",
-            &json!({ "input": "a", "model": "rank" }),
-            400,
-            "those that are: tiny",
-        ),
-        (
-            "v2/rerank",
-            &json!({ "query": "q", "documents": ["a"], "model": "tiny" }),
-            400,
-            "those that are: rank",
-        ),
-        (
-            "v2/rerank",
-            &json!({ "query": "q", "documents": ["a"], "model": "rerank-v3.5" }),
-            404,
-            "there is no model",
-        ),
-        (
-            "v2/embed",
-            &json!({ "texts": ["a"], "model": "rank" }),
-            400,
-            "those that are: tiny",
-        ),
-        (
-            "rank/predict",
-            &json!({ "inputs": "a" }),
-            422,
-            "the model takes pairs of texts",
-        ),
-        (
-            "label/predict",
-            &json!({ "inputs": ["a", "b"] }),
-            422,
-            "the model takes texts alone",
-        ),
-    ] {
-        let answer = post(&host, path, body).await.expect_status(status);
-        let answer = answer.text().replace("\\\"", "\"");
-        assert!(answer.contains(said), "{path}: {answer}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_input_is_refused_in_the_form_of_the_api() {
-    let host = host().await;
-    let many = json!(vec!["a"; 100_000]).to_string();
-    let with = |member: &str, value: &str| match member {
-        "documents" | "texts" => format!(r#"{{"query":"q","{member}":{value}}}"#),
-        _ => format!(r#"{{"{member}":{value}}}"#),
-    };
-    for (path, member, [empty, invalid]) in [
-        ("v1/rerank", "documents", [400, 400]),
-        ("v2/rerank", "documents", [400, 400]),
-        ("v2/embed", "texts", [400, 400]),
-        ("rerank", "texts", [400, 422]),
-        ("predict", "inputs", [400, 422]),
-        ("classify", "input", [400, 400]),
-        ("pipeline/token-classification", "inputs", [400, 422]),
-        ("embed_sparse", "inputs", [400, 422]),
-    ] {
-        for (value, status) in [
-            ("[]", empty),
-            ("null", empty),
-            ("7", invalid),
-            (r#"["a",null]"#, invalid),
-            (r#"[7]"#, invalid),
-            (r#"["a",{"x":1}]"#, invalid),
-            (r#""a","top_n":-1,"top_k":0,"embedding_types":[1]"#, invalid),
-            (&many, invalid),
-            ("[\"a\"", invalid),
-        ] {
-            let body = with(member, value);
-            let address = format!("/api/score/{path}");
-            let answer = host.http("POST", &address, &[JSON], body.as_bytes()).await;
-            let shown = &body[..body.len().min(80)];
-            // infinity's clients know none of these members.
-            let status = if path == "classify" && value.contains("top_n") {
-                200
-            } else {
-                status
-            };
-            assert_eq!(answer.status, status, "{path} {shown}: {}", answer.text());
-            if status == 200 {
-                continue;
-            }
-            match path {
-                "v1/rerank" | "v2/rerank" | "v2/embed" => {
-                    assert_eq!(answer.json().as_object().unwrap().len(), 1);
-                    assert!(answer.at("/message").is_string());
-                }
-                "classify" => assert!(answer.at("/error/message").is_string()),
-                _ => {
-                    assert!(answer.at("/error").is_string() && answer.at("/error_type").is_string())
-                }
-            }
-            assert!(answer.text().len() < 1000, "{}", answer.text());
-        }
-    }
-    // A query that would be read with each of many documents.
-    let query = "cat ".repeat(1 << 20);
-    let body = json!({ "query": query, "documents": vec!["a"; 1000] });
-    let answer = post(&host, "v2/rerank", &body).await.expect_status(400);
-    assert!(answer.at("/message").as_str().unwrap().len() < 300);
 }
 
 #[tokio::test(flavor = "multi_thread")]
