@@ -125,9 +125,9 @@ pub(crate) async fn score(
     };
     let body = body.map_err(|error| Problem::from_payload(error, limits.max_bytes))?;
     held.settle(scoring_bytes(body.bytes(), body.row_count(), metadata))?;
-    let decode = start.elapsed();
+    let decoded = Instant::now();
+    let decode = decoded - start;
 
-    let start = Instant::now();
     let Decoded {
         inputs,
         answer: form,
@@ -136,7 +136,7 @@ pub(crate) async fn score(
         Body::Rows(decoded) => decoded,
         Body::Keys(keys) => Box::pin(fetch(limits, store, metadata, keys, &mut held)).await?,
     };
-    let fetch = form.rows_are_stored().then(|| start.elapsed());
+    let fetch = form.rows_are_stored().then(|| decoded.elapsed());
     let request = InferenceRequest {
         inputs,
         cache: call.cache,

@@ -17,7 +17,7 @@ use crate::cache::Cache;
 use crate::cost::{Available, CachePolicy, CostFigures, Costs, Decision, Plan};
 use crate::error::ScoreError;
 use crate::histogram::Times;
-use crate::model::{Model, TextModel, TextSession};
+use crate::model::{Model, OpenSession, TextModel, TextSession};
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 use crate::rows::Units;
 use crate::signature::{Arranged, ModelSignature, TensorSpec};
@@ -110,20 +110,22 @@ impl Scorer {
         ))
     }
 
-    /// The same for the sessions of a text model, which share `model`. `metadata` has to say what is known of the texts.
+    /// The same for the sessions of a text model, which share `model`: the first one, and those that are opened behind the
+    /// first answer. `metadata` has to say what is known of the texts.
     ///
     /// # Errors
     /// If the system starts no more threads.
     pub fn start_texts(
         metadata: ModelMetadata,
         model: Arc<dyn TextModel>,
-        sessions: Vec<Box<dyn TextSession>>,
+        first: Box<dyn TextSession>,
+        later: Vec<OpenSession>,
         options: ScorerOptions,
         cache: Arc<Cache>,
     ) -> std::io::Result<Self> {
         let stats = ScorerStats::default();
         let (name, sessions_did) = (&metadata.name, stats.batch.clone());
-        let batcher = TextBatcher::start(name, model, sessions, options.batch, sessions_did)?;
+        let batcher = TextBatcher::start(name, model, first, later, options.batch, sessions_did)?;
         Ok(Self::with_engine(
             metadata,
             Engine::Texts(batcher),
@@ -194,7 +196,12 @@ impl Scorer {
     /// [`ScoreError`] says whether the request, the load or this program is at fault.
     pub async fn score(&self, request: InferenceRequest) -> Result<InferenceResponse, ScoreError> {
         let Some(text) = &self.metadata.text else {
-            return self.score_as_stored(request).await;
+            let mut response = self.score_as_stored(request).await?;
+            let ModelMetadata {
+                signature, options, ..
+            } = &self.metadata;
+            signature.finish(options, &mut response.outputs);
+            return Ok(response);
         };
         if !text.task.has_one_shape() {
             return Box::pin(self.score_in_json(text, request)).await;

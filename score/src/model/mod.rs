@@ -20,6 +20,7 @@ mod onnx_file;
 mod onnx_proto;
 mod options;
 mod options_file;
+mod output_options;
 mod picture;
 mod preprocessor;
 mod probe;
@@ -29,8 +30,8 @@ mod small_file;
 mod text_folder;
 mod texts;
 
-pub(crate) use character::examine;
 pub use character::{Character, Evidence};
+pub(crate) use character::{examine, widths};
 pub use contract::{Model, RunError};
 pub use external_data::move_weights_out;
 pub use files::ModelFiles;
@@ -41,7 +42,11 @@ pub use hints::Hints;
 pub use onnx::{OnnxModel, Runtime};
 pub(crate) use options::check_inputs;
 pub use options::{FeatureFormat, FeatureOptions, ImageLayout, InputOptions, MissingValues};
+pub use output_options::OutputOptions;
+pub(crate) use output_options::check_outputs;
 pub use picture::{Background, Resample, Resize};
 pub use refusal::SettingNames;
 pub use small_file::read_small_file;
-pub use texts::{Passage, TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted};
+pub use texts::{
+    OpenSession, Passage, TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted,
+};
