@@ -66,6 +66,8 @@ mod served_protocols;
 mod settings;
 mod support;
 mod text_apis;
+mod text_heads;
+mod text_tasks;
 mod texts;
 mod trace_collectors;
 mod traces;

@@ -5,10 +5,10 @@ mod tensors;
 
 use std::collections::BTreeMap;
 
-use score::{Character, Scorer, Task, TextMetadata};
+use score::{Character, Scorer, Task, TensorSpec, TextMetadata};
 use serde_json::{Value, json};
 use warp::http::{StatusCode, header};
-use wire::{picture_document, sample_request, sample_rows, tensor_document};
+use wire::{picture_document, sample_request, sample_rows};
 
 use tensors::{input_document, output_document};
 
@@ -90,14 +90,16 @@ fn model_document(scorer: &Scorer) -> Value {
         .iter()
         .filter_map(|index| Some(signature.declared.get(*index)?.name.as_str()))
         .collect();
+    let input = |spec: &TensorSpec| input_document(metadata, spec);
+    let output = |spec: &TensorSpec| output_document(metadata, spec);
     let mut document = json!({
         "name": metadata.name,
         "version": metadata.version,
         "platform": "onnxruntime",
         "digest": metadata.digest.to_hex(),
-        "inputs": signature.inputs.iter().map(|spec| input_document(metadata, spec)).collect::<Vec<_>>(),
-        "optional_inputs": signature.optional.iter().map(tensor_document).collect::<Vec<_>>(),
-        "outputs": signature.outputs.iter().map(|spec| output_document(metadata, spec)).collect::<Vec<_>>(),
+        "inputs": signature.inputs.iter().map(input).collect::<Vec<_>>(),
+        "optional_inputs": signature.optional.iter().map(input).collect::<Vec<_>>(),
+        "outputs": signature.outputs.iter().map(output).collect::<Vec<_>>(),
         "answers_with": chosen,
         "rows": rows_document(character),
         "deterministic": character.deterministic,

@@ -1,5 +1,6 @@
 //! Writes vectors.
 
+use std::io::Write as _;
 use std::sync::LazyLock;
 
 use base64::Engine;
@@ -53,6 +54,92 @@ impl VectorEncoding {
             }
         }
     }
+}
+
+/// A type of numbers in which Cohere's clients ask for vectors.
+///
+/// The numbers of one vector share a scale, by which the largest of them becomes 127: cosines stay as they are, but for
+/// rounding. `binary` and `ubinary` have a bit for each number, 1 if it is above 0, the first number in the highest bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EmbeddingType {
+    Float,
+    Int8,
+    /// `int8` and 128.
+    Uint8,
+    /// `ubinary` less 128.
+    Binary,
+    Ubinary,
+    Base64,
+}
+
+impl EmbeddingType {
+    /// All, by the names that clients give them.
+    pub(super) const NAMES: [(&str, Self); 6] = [
+        ("float", Self::Float),
+        ("int8", Self::Int8),
+        ("uint8", Self::Uint8),
+        ("binary", Self::Binary),
+        ("ubinary", Self::Ubinary),
+        ("base64", Self::Base64),
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        let mut names = Self::NAMES.iter();
+        let found = names.find(|(_, of)| *of == self);
+        found.map_or("", |(name, _)| name)
+    }
+
+    /// About how many bytes so many numbers take.
+    pub(super) fn bytes(self, numbers: usize) -> usize {
+        match self {
+            Self::Float => VectorEncoding::Float.bytes(numbers),
+            Self::Base64 => VectorEncoding::Base64.bytes(numbers),
+            Self::Int8 | Self::Uint8 => numbers * 5,
+            Self::Binary | Self::Ubinary => numbers,
+        }
+    }
+
+    /// Writes one vector.
+    pub(super) fn write(self, vector: &[f32], out: &mut Vec<u8>) {
+        match self {
+            Self::Float => VectorEncoding::Float.write(vector, out),
+            Self::Base64 => VectorEncoding::Base64.write(vector, out),
+            Self::Int8 => integers(scaled(vector), out),
+            Self::Uint8 => integers(scaled(vector).map(|number| number + 128), out),
+            Self::Binary => integers(packed(vector).map(|byte| byte - 128), out),
+            Self::Ubinary => integers(packed(vector), out),
+        }
+    }
+}
+
+/// Its numbers from -127 to 127.
+fn scaled(vector: &[f32]) -> impl Iterator<Item = i16> {
+    let most = vector
+        .iter()
+        .fold(0f32, |most, value| most.max(value.abs()));
+    let scale = match most > 0.0 {
+        true => 127.0 / most,
+        false => 0.0,
+    };
+    vector
+        .iter()
+        .map(move |value| (value * scale).round() as i16)
+}
+
+/// The signs of its numbers, eight in a byte.
+fn packed(vector: &[f32]) -> impl Iterator<Item = i16> {
+    vector.chunks(8).map(|eight| {
+        let bits = eight.iter().enumerate();
+        bits.map(|(bit, value)| i16::from(*value > 0.0) << (7 - bit))
+            .sum()
+    })
+}
+
+fn integers(numbers: impl Iterator<Item = i16>, out: &mut Vec<u8>) {
+    array(numbers, out, |number, out| {
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "{number}");
+    });
 }
 
 /// Writes an array of what `each` writes for every item.
