@@ -51,6 +51,7 @@ mod metrics;
 mod model_files;
 mod models;
 mod openapi;
+mod outputs;
 mod package;
 mod page;
 mod pictures;
