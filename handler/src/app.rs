@@ -5,16 +5,15 @@
 use std::sync::Arc;
 
 use anyhow::bail;
-use bytes::Bytes;
 use redis_store::RedisStore;
 use score::{Cache, CachePolicy, RemoteOptions, Store};
-use tokio::sync::OnceCell;
 use tracing::{info, warn};
 
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::event::Events;
+use crate::http::Documents;
 use crate::limits::{BodyLimits, Decoding, Permits, body_limits, decoded_bytes};
 use crate::models::Registry;
 use crate::protocol::{Function, Trigger, read_functions, refuse_open};
@@ -34,8 +33,8 @@ pub(crate) struct App {
     pub(crate) memo: Arc<Cache>,
     /// What calls with messages leave for later ones.
     pub(crate) events: Events,
-    /// The OpenAPI document, once it has been asked for.
-    pub(crate) openapi: OnceCell<Bytes>,
+    /// The OpenAPI document in its forms.
+    pub(crate) openapi: Documents,
 }
 
 impl App {
@@ -68,7 +67,7 @@ impl App {
             bodies: BodyLimits::new(config.max_waiting_bytes, config.timeout),
             memo,
             events: Events::new(&config),
-            openapi: OnceCell::new(),
+            openapi: Documents::default(),
             config,
         };
         Ok((Arc::new(app), loading))

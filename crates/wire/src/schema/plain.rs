@@ -345,7 +345,7 @@ mod tests {
         let metadata = samples::metadata(passengers());
         let row = part(&metadata, "row").unwrap();
         assert_eq!(row["required"], json!(["age", "sex"]));
-        assert_eq!(row["properties"]["age"]["type"], "integer");
+        assert_eq!(row["properties"]["age"]["type"], "number");
         assert_eq!(row["properties"]["sex"]["type"], "string");
         assert!(
             part(&metadata, "protocol_request").is_none(),

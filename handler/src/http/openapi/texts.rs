@@ -5,12 +5,17 @@ use serde_json::{Map, Value, json};
 use wire::text_api::{About, MODEL, Operation as Work, TEXT_APIS, Take, TextApi, TextRoute};
 
 use super::paths::{OF_ASKING, OF_SCORING, Operation};
-use super::{bodies, header_references};
+use super::{Form, bodies, header_references};
 use crate::http::route::PREFIX;
 use crate::models::Models;
 
-/// The paths of all APIs, if a text model is loaded.
-pub(super) fn paths(models: &Models, loaded: &[&ModelMetadata]) -> Vec<(String, Value)> {
+/// The paths of all APIs, if a text model is loaded; in the plain document without those that repeat others with a model's
+/// name.
+pub(super) fn paths(
+    models: &Models,
+    loaded: &[&ModelMetadata],
+    form: Form,
+) -> Vec<(String, Value)> {
     let texts: Vec<&ModelMetadata> = loaded
         .iter()
         .copied()
@@ -30,7 +35,9 @@ pub(super) fn paths(models: &Models, loaded: &[&ModelMetadata]) -> Vec<(String, 
                 Work::Tell(tell) if tell.about == About::Any => loaded,
                 _ => &texts[..],
             };
-            if let Some(template) = at.named_template() {
+            if let Some(template) = at.named_template()
+                && (form == Form::All || route.path.contains(&MODEL))
+            {
                 paths.extend(named.iter().map(|metadata| at.of(&template, metadata)));
             }
             if route.path.contains(&MODEL) {
