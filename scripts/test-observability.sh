@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests the figures of the built program against Prometheus itself: test-observability.sh [PYTEST ARGUMENTS ...]
+# Tests the metrics of the built program against Prometheus itself: test-observability.sh [PYTEST ARGUMENTS ...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -113,24 +113,24 @@ fn refuse_failing_batches(functions: &[Function]) -> anyhow::Result<()> {
 }
 
 fn open_memo(config: &Config) -> anyhow::Result<Cache> {
-    for remark in &config.redis_remarks {
+    for remark in &config.cache.redis_remarks {
         warn!("REDIS_CONNECTION_STRING: {remark}");
     }
-    if config.cache == CachePolicy::Off {
+    if config.cache.policy == CachePolicy::Off {
         info!("results are not remembered: SCORE_CACHE_POLICY is off");
         return Ok(Cache::new(0, None));
     }
-    let Some(redis) = &config.redis else {
+    let Some(redis) = &config.cache.redis else {
         info!("no Redis is set: results are remembered in this process only");
-        return Ok(Cache::new(config.l1_bytes, None));
+        return Ok(Cache::new(config.cache.l1_bytes, None));
     };
     info!("results are remembered in {}", redis.describe());
     let store: Arc<dyn Store> = Arc::new(RedisStore::new(redis.clone())?);
     let options = RemoteOptions {
-        budget: config.redis_timeout,
-        ttl: config.cache_ttl,
-        namespace: config.cache_namespace.clone(),
-        secret: config.cache_secret.clone(),
+        budget: config.cache.redis_timeout,
+        ttl: config.cache.ttl,
+        namespace: config.cache.namespace.clone(),
+        secret: config.cache.secret.clone(),
     };
-    Ok(Cache::new(config.l1_bytes, Some((store, options))))
+    Ok(Cache::new(config.cache.l1_bytes, Some((store, options))))
 }

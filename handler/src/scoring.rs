@@ -148,14 +148,40 @@ pub(crate) async fn score(
         Problem::from_scoring(error, &form)
     })?;
 
+    let before = Before {
+        decode,
+        fetch,
+        by_position,
+    };
+    let scored = answered(metadata, call, &form, &response, before, held)?;
+    log(settings, call, &metadata.name, response.rows, &scored);
+    Ok(scored)
+}
+
+/// What is known of a body before its scores.
+struct Before {
+    decode: Duration,
+    fetch: Option<Duration>,
+    by_position: bool,
+}
+
+/// Writes the answer; `held` is the memory of the body, and then that of the answer.
+fn answered(
+    metadata: &ModelMetadata,
+    call: Call<'_>,
+    form: &AnswerForm,
+    response: &InferenceResponse,
+    before: Before,
+    mut held: Charge,
+) -> Result<Scored, Problem> {
     let start = Instant::now();
-    held.reach(wire::response_bytes(&form, metadata, &response))?;
-    let answer = encode(&form, metadata, call, &response)?;
+    held.reach(wire::response_bytes(form, metadata, response))?;
+    let answer = encode(form, metadata, call, response)?;
     held.settle(answer.body.len())?;
     let end = Instant::now();
     let times = Times {
-        decode,
-        fetch,
+        decode: before.decode,
+        fetch: before.fetch,
         score: response.timings,
         encode: end - start,
         all: end - call.since,
@@ -166,19 +192,17 @@ pub(crate) async fn score(
         span.record("score.rows", response.rows);
         span.record("score.cache", CacheStatus(response.cache).word());
     }
-    let scored = Scored {
+    Ok(Scored {
         answer,
-        by_position,
+        by_position: before.by_position,
         truncated: match metadata.text {
-            Some(_) => truncated(&response),
+            Some(_) => truncated(response),
             None => 0,
         },
         cache: response.cache,
         times,
         held,
-    };
-    log(settings, call, &metadata.name, response.rows, &scored);
-    Ok(scored)
+    })
 }
 
 /// How many texts a text model has cut.

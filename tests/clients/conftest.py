@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "conformance"))
-from program import ROOT, Handler
+from program import ROOT, Handler, free_port
 
 # So that programs that were started are also stopped when this process is told to end.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -92,9 +91,7 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="session")
 def narrow(tmp_path_factory):
     folder = tmp_path_factory.mktemp("narrow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as redis:
         try:

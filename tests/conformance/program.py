@@ -14,6 +14,41 @@ PROGRAM = Path(os.environ.get("SCORE_HANDLER", ROOT / "target/debug/handler"))
 RUNTIME = Path(os.environ.get("ORT_DYLIB_PATH", ROOT / "bin/libonnxruntime.so.1"))
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Process:
+    """A program with its output in a file; it ends with the block."""
+
+    def __init__(self, command, folder, log_file, environment=None):
+        self.command, self.folder, self.environment = command, folder, environment
+        self.log_file = Path(log_file)
+
+    def __enter__(self):
+        with open(self.log_file, "wb") as log:
+            self.process = subprocess.Popen(
+                self.command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def log(self):
+        return self.log_file.read_text(errors="replace")
+
+
 class Answer:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
@@ -32,46 +67,37 @@ def no_json(word):
     raise AssertionError(f"the answer is not JSON: it holds {word}")
 
 
-class Handler:
-    """The program on a port of its own, in an app root with `models/`."""
+class Handler(Process):
+    """The handler on a port of its own, in an app root with `models/`."""
 
     def __init__(self, app_root, settings=None, patience=120):
-        self.app_root = Path(app_root)
-        self.settings = settings or {}
+        app_root = Path(app_root)
+        kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LC_ALL", "LOCPATH") if key in os.environ}
+        environment = kept | {
+            "SCORE_MODEL_DIR": "models",
+            "SCORE_SESSIONS": "1",
+            "FUNCTIONS_APP_ROOT_PATH": str(app_root),
+            "ORT_DYLIB_PATH": str(RUNTIME),
+            **(settings or {}),
+        }
+        super().__init__([str(PROGRAM)], app_root, app_root / "log.txt", environment)
         self.patience = patience
         self.local = threading.local()
-        self.log_file = self.app_root / "log.txt"
 
     def __enter__(self):
         # Between the probe and the start another process may take the port.
         for _ in range(5):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.port = probe.getsockname()[1]
-            self._start()
+            self.port = free_port()
+            self.environment["SCORE_PORT"] = str(self.port)
+            super().__enter__()
             if self._wait_until_ready():
                 return self
             self.__exit__()
         raise AssertionError(f"the handler did not start:\n{self.log()[-3000:]}")
 
-    def _start(self):
-        kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LC_ALL", "LOCPATH") if key in os.environ}
-        environment = kept | {
-            "SCORE_PORT": str(self.port),
-            "SCORE_MODEL_DIR": "models",
-            "SCORE_SESSIONS": "1",
-            "FUNCTIONS_APP_ROOT_PATH": str(self.app_root),
-            "ORT_DYLIB_PATH": str(RUNTIME),
-            **self.settings,
-        }
-        with open(self.log_file, "wb") as log:
-            self.process = subprocess.Popen(
-                [str(PROGRAM)], cwd=self.app_root, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-
     def _wait_until_ready(self):
         deadline = time.monotonic() + 300
-        while self.process.poll() is None and time.monotonic() < deadline:
+        while self.alive() and time.monotonic() < deadline:
             try:
                 if self.get("/v2/health/ready").status == 200:
                     return True
@@ -79,20 +105,6 @@ class Handler:
                 self.local.connection = None
             time.sleep(0.05)
         return False
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def alive(self):
-        return self.process.poll() is None
-
-    def log(self):
-        return self.log_file.read_text(errors="replace")
 
     @property
     def url(self):

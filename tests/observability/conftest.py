@@ -4,8 +4,8 @@ import base64
 import http.client
 import json
 import os
-import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -14,15 +14,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = Path(os.environ.get("SCORE_HANDLER", ROOT / "target/debug/handler"))
-FIGURES = "/api/score/metrics"
+sys.path.append(str(Path(__file__).resolve().parents[1] / "conformance"))
+from program import PROGRAM, ROOT, Process, free_port
 
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+METRICS = "/api/score/metrics"
 
 
 def wait_until(holds, what, seconds=30):
@@ -36,32 +31,6 @@ def wait_until(holds, what, seconds=30):
             pass
         time.sleep(0.05)
     raise AssertionError(f"{what}: not within {seconds} s")
-
-
-class Process:
-    """A program with its output in a file; it ends with the block."""
-
-    def __init__(self, command, folder, name, environment=None):
-        self.log_file = folder / f"{name}.log"
-        self.command, self.folder, self.environment = command, folder, environment
-
-    def __enter__(self):
-        with open(self.log_file, "wb") as log:
-            self.process = subprocess.Popen(
-                self.command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def log(self):
-        return self.log_file.read_text(errors="replace")
 
 
 class Handler:
@@ -131,13 +100,13 @@ def handler(folder):
         "SCORE_ENVELOPES": "on",
     }
     with (
-        Process(store, folder, "redis"),
-        Process([str(PROGRAM)], folder, "handler", environment) as program,
+        Process(store, folder, folder / "redis.log"),
+        Process([str(PROGRAM)], folder, folder / "handler.log", environment) as program,
     ):
         started = Handler(port)
         try:
             wait_until(lambda: started.send("GET", "/api/score/v2/health/ready")[0] == 200, "the handler is ready")
-            wait_until(lambda: "score_cache_redis_up 1" in started.send("GET", FIGURES)[2], "Redis is connected")
+            wait_until(lambda: "score_cache_redis_up 1" in started.send("GET", METRICS)[2], "Redis is connected")
             yield started
         finally:
             print(program.log()[-2000:])
@@ -153,14 +122,14 @@ global:
   scrape_interval: 1s
 scrape_configs:
   - job_name: score
-    metrics_path: {FIGURES}
+    metrics_path: {METRICS}
     static_configs:
       - targets: ["127.0.0.1:{handler.port}"]
 """
     )
     subprocess.run(["promtool", "check", "config", folder / "prometheus.yml"], check=True, capture_output=True)
     command = ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb"]
-    with Process([*command, f"--web.listen-address=127.0.0.1:{port}"], folder, "prometheus") as program:
+    with Process([*command, f"--web.listen-address=127.0.0.1:{port}"], folder, folder / "prometheus.log") as program:
         started = Prometheus(port)
         try:
             wait_until(lambda: started.query("up"), "Prometheus has scraped the handler")

@@ -9,7 +9,8 @@ import subprocess
 import threading
 
 import pytest
-from conftest import PROGRAM, ROOT, Handler, Process, free_port, wait_until
+from conftest import Handler, wait_until
+from program import PROGRAM, ROOT, Process, free_port
 
 
 class Collector(http.server.ThreadingHTTPServer):
@@ -63,7 +64,7 @@ def test_spans_travel_over_tls_to_whom_the_certificate_names(tmp_path, collector
     if trusted:
         environment["SSL_CERT_FILE"] = str(tmp_path / "certificate.pem")
     row = json.loads((ROOT / "examples/mnist/digits.json").read_text())["data"][0]
-    with Process([str(PROGRAM)], tmp_path, "handler", environment) as program:
+    with Process([str(PROGRAM)], tmp_path, tmp_path / "handler.log", environment) as program:
         handler = Handler(port)
         wait_until(lambda: handler.send("GET", "/api/score/v2/health/ready")[0] == 200, "the handler is ready")
         assert handler.send("POST", "/api/score", json.dumps({"data": [row]}))[0] == 200

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from conftest import ROOT
+from program import ROOT
 
 DASHBOARD = json.loads((ROOT / "deploy/grafana/score.json").read_text())
 # Grafana fills these in.

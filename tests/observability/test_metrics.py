@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from conftest import FIGURES
+from conftest import METRICS
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
@@ -37,7 +37,7 @@ FORMATS = {
 
 def read(handler, content_type):
     accept, parse = FORMATS[content_type]
-    status, found, text = handler.send("GET", FIGURES, headers={"Accept": accept})
+    status, found, text = handler.send("GET", METRICS, headers={"Accept": accept})
     assert (status, found) == (200, content_type)
     return {family.name: family for family in parse(text)}
 
@@ -86,7 +86,7 @@ def test_a_histogram_ends_with_all_that_was_counted(handler, prometheus):
 
 
 def test_promtool_has_nothing_to_say(handler):
-    status, _, text = handler.send("GET", FIGURES)
+    status, _, text = handler.send("GET", METRICS)
     assert status == 200
     checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")

@@ -6,114 +6,92 @@ use super::app_folder::AppFolder;
 
 /// The functions that the recorded app had: folder, and bindings in short.
 pub fn bindings() -> Vec<(&'static str, Value)> {
-    let service_bus = |queue: &str, rest: Value| {
-        let mut trigger = json!({"type": "serviceBusTrigger", "direction": "in", "name": "message", "queueName": queue,
-            "connection": "ServiceBusConnection", "dataType": "binary"});
-        let members = trigger.as_object_mut().unwrap();
-        members.extend(rest.as_object().unwrap().clone());
-        trigger
-    };
-    let to_queue = |kind: &str, name: &str, queue: &str| {
-        json!({"type": kind, "direction": "out", "name": name,
-        "queueName": queue, "connection": "Connection"})
-    };
-    let results = || to_queue("serviceBus", "result", "score-results");
-    let rejected = || to_queue("serviceBus", "rejected", "score-rejected");
-    let stored = |queue: &str, data_type: Value| {
-        json!({"type": "queueTrigger", "direction": "in", "name": "message",
-        "queueName": queue, "connection": "AzureWebJobsStorage", "dataType": data_type})
-    };
-    let out_blob = |name: &str, path: &str| {
-        json!({"type": "blob", "direction": "out", "name": name, "path": path,
-        "connection": "AzureWebJobsStorage"})
-    };
-    let topic = service_bus(
-        "",
-        json!({"topicName": "score-topic", "subscriptionName": "scorer"}),
-    );
     let http = json!({"type": "httpTrigger", "direction": "in", "name": "req", "authLevel": "function",
         "methods": ["get", "post"], "route": "score/{*path}"});
-    let blob = json!({"type": "blobTrigger", "direction": "in", "name": "blob", "path": "incoming/{name}",
-        "connection": "AzureWebJobsStorage", "source": "EventGrid", "dataType": "binary"});
-    vec![
-        (
-            "score-http",
-            json!([http, {"type": "http", "direction": "out", "name": "res"}]),
-        ),
-        (
-            "score-queue",
-            json!([service_bus("score", json!({})), results(), rejected()]),
-        ),
+    let response = json!({"type": "http", "direction": "out", "name": "res"});
+    let mut all = vec![("score-http", json!([http, response]))];
+    all.extend(of_service_bus());
+    all.extend(of_storage());
+    all
+}
+
+fn of_service_bus() -> [(&'static str, Value); 5] {
+    let results = to_queue("serviceBus", "result", "score-results");
+    let rejected = to_queue("serviceBus", "rejected", "score-rejected");
+    let scored = |trigger: Value| json!([trigger, results, rejected]);
+    let topic = json!({"topicName": "score-topic", "subscriptionName": "scorer"});
+    let text = json!({"dataType": "string"});
+    let many = json!({"cardinality": "many"});
+    let returned = to_queue("serviceBus", "$return", "score-results");
+    [
+        ("score-queue", scored(service_bus("score", json!({})))),
         (
             "score-queue-string",
-            json!([
-                service_bus("score-string", json!({"dataType": "string"})),
-                results(),
-                rejected()
-            ]),
+            scored(service_bus("score-string", text)),
         ),
+        ("score-many", scored(service_bus("score-many", many))),
+        ("score-topic", scored(service_bus("", topic))),
         (
-            "score-many",
-            json!([
-                service_bus("score-many", json!({"cardinality": "many"})),
-                results(),
-                rejected()
-            ]),
+            "ret-sb",
+            json!([service_bus("score-ret", json!({})), returned]),
         ),
-        ("score-topic", json!([topic, results(), rejected()])),
+    ]
+}
+
+fn of_storage() -> [(&'static str, Value); 6] {
+    let blob = json!({"type": "blobTrigger", "direction": "in", "name": "blob", "path": "incoming/{name}",
+        "connection": "AzureWebJobsStorage", "source": "EventGrid", "dataType": "binary"});
+    let results = to_queue("queue", "result", "sq-results");
+    let rejected = to_queue("queue", "rejected", "sq-rejected");
+    let scored = to_blob("scored", "scored/{name}.json");
+    let refused = to_blob("rejected", "rejected/{name}.json");
+    let binary = |queue: &str, output: Value| json!([stored(queue, "binary".into()), output]);
+    [
         (
             "score-storage-queue",
-            json!([
-                stored("sq-string", Value::Null),
-                to_queue("queue", "result", "sq-results"),
-                to_queue("queue", "rejected", "sq-rejected")
-            ]),
+            json!([stored("sq-string", Value::Null), results, rejected]),
         ),
         (
             "score-storage-queue-binary",
-            json!([
-                stored("sq-binary", "binary".into()),
-                to_queue("queue", "result", "sq-results"),
-                to_queue("queue", "rejected", "sq-rejected")
-            ]),
+            json!([stored("sq-binary", "binary".into()), results, rejected]),
         ),
-        (
-            "score-blob",
-            json!([
-                blob,
-                out_blob("scored", "scored/{name}.json"),
-                out_blob("rejected", "rejected/{name}.json")
-            ]),
-        ),
+        ("score-blob", json!([blob, scored, refused])),
         (
             "out-blob",
-            json!([
-                stored("sq-blob", "binary".into()),
-                out_blob("scored", "outblob/out.bin")
-            ]),
-        ),
-        (
-            "ret-sb",
-            json!([
-                service_bus("score-ret", json!({})),
-                to_queue("serviceBus", "$return", "score-results")
-            ]),
+            binary("sq-blob", to_blob("scored", "outblob/out.bin")),
         ),
         (
             "ret-queue",
-            json!([
-                stored("sq-ret", "binary".into()),
-                to_queue("queue", "$return", "sq-results")
-            ]),
+            binary("sq-ret", to_queue("queue", "$return", "sq-results")),
         ),
         (
             "ret-blob",
-            json!([
-                stored("sq-retblob", "binary".into()),
-                out_blob("$return", "outblob/out.bin")
-            ]),
+            binary("sq-retblob", to_blob("$return", "outblob/out.bin")),
         ),
     ]
+}
+
+/// A trigger for messages of Service Bus; members of `rest` replace the usual ones.
+fn service_bus(queue: &str, rest: Value) -> Value {
+    let mut trigger = json!({"type": "serviceBusTrigger", "direction": "in", "name": "message", "queueName": queue,
+        "connection": "ServiceBusConnection", "dataType": "binary"});
+    let members = trigger.as_object_mut().unwrap();
+    members.extend(rest.as_object().unwrap().clone());
+    trigger
+}
+
+/// A trigger for messages of a storage queue.
+fn stored(queue: &str, data_type: Value) -> Value {
+    json!({"type": "queueTrigger", "direction": "in", "name": "message", "queueName": queue,
+        "connection": "AzureWebJobsStorage", "dataType": data_type})
+}
+
+fn to_queue(kind: &str, name: &str, queue: &str) -> Value {
+    json!({"type": kind, "direction": "out", "name": name, "queueName": queue, "connection": "Connection"})
+}
+
+fn to_blob(name: &str, path: &str) -> Value {
+    json!({"type": "blob", "direction": "out", "name": name, "path": path, "connection": "AzureWebJobsStorage"})
 }
 
 /// An app as the recorded one, whose process is a shell that ends at once with the code that a signal names.
@@ -137,10 +115,10 @@ pub fn app(mode: &str, settings: &Value) -> AppFolder {
         "extensions": {"queues": {"maxDequeueCount": 1}},
     });
     for (name, value) in settings.as_object().into_iter().flatten() {
-        let Some(place) = name.strip_prefix("extensions.") else {
+        let Some(path) = name.strip_prefix("extensions.") else {
             continue;
         };
-        let (section, name) = place.split_once('.').unwrap();
+        let (section, name) = path.split_once('.').unwrap();
         host["extensions"][section][name] = value.clone();
     }
     if settings.get("functionTimeout").is_some() {

@@ -3,6 +3,7 @@
 //! `table` has a row for each setting, `setting` says what a row is and makes values of texts, `reader` reads row by row and
 //! collects mistakes. Everything else gets a [`Config`] and never sees the environment.
 
+mod cache;
 mod callers;
 mod environment;
 mod hint;
@@ -20,9 +21,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
-use redis_store::RedisConfig;
-use score::{CachePolicy, EntrySecret, Namespace, SettingNames};
+use score::SettingNames;
 
+pub(crate) use cache::CacheSettings;
 pub(crate) use callers::{ApiKeys, HostNames, Origins};
 pub use environment::Environment;
 pub use setting::{Fallback, Kind, Secret, Setting};
@@ -88,14 +89,6 @@ impl Word for OnInvalid {
         &[("reject", Self::Reject), ("fail", Self::Fail)];
 }
 
-impl Word for CachePolicy {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("always", Self::Always),
-        ("auto", Self::Auto),
-        ("off", Self::Off),
-    ];
-}
-
 /// The settings of this process.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -159,22 +152,8 @@ pub struct Config {
     pub bind_timeout: Duration,
     /// How long requests may take to finish after the signal to stop.
     pub drain_timeout: Duration,
-    /// When stored results are looked up.
-    pub cache: CachePolicy,
-    /// How long Redis keeps a result; `None` for no limit.
-    pub cache_ttl: Option<Duration>,
-    /// The first part of every key in Redis.
-    pub cache_namespace: Namespace,
-    /// What signs the results in Redis.
-    pub cache_secret: Option<EntrySecret>,
-    /// Bytes of the in-process cache.
-    pub l1_bytes: u64,
-    /// The shared store.
-    pub redis: Option<RedisConfig>,
-    /// What the reader assumed about the connection string, for the log.
-    pub redis_remarks: Vec<String>,
-    /// How long one look-up in Redis may take.
-    pub redis_timeout: Duration,
+    /// The cache, and the store behind it.
+    pub cache: CacheSettings,
     /// How long reading features by key may take.
     pub features_timeout: Duration,
     /// Connections that may be open.
@@ -244,7 +223,6 @@ fn config(reader: &mut Reader<'_>) -> Config {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (listen, hosted) = listen(reader);
     let app_root = reader.value(&table::APP_ROOT);
-    let (redis, redis_remarks) = redis::read(reader);
     let mut remarks = misspelled(reader.environment);
     let api_keys = callers::read_keys(reader);
     let beyond = !hosted && !listen.ip().is_loopback();
@@ -282,14 +260,7 @@ fn config(reader: &mut Reader<'_>) -> Config {
         load_timeout: reader.value(&table::LOAD_TIMEOUT),
         bind_timeout: reader.value(&table::BIND_TIMEOUT),
         drain_timeout: reader.value(&table::DRAIN_TIMEOUT),
-        cache: reader.value(&table::CACHE_POLICY),
-        cache_ttl: reader.value(&table::CACHE_TTL),
-        cache_namespace: reader.value(&table::CACHE_NAMESPACE),
-        cache_secret: reader.value(&table::CACHE_SECRET),
-        l1_bytes: reader.value(&table::L1_BYTES),
-        redis,
-        redis_remarks,
-        redis_timeout: reader.value(&table::REDIS_TIMEOUT),
+        cache: cache::read(reader),
         features_timeout: reader.value(&table::FEATURES_TIMEOUT),
         max_connections: max_connections(reader),
         header_timeout: reader.value(&table::HEADER_TIMEOUT),

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use score::CachePolicy;
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -14,7 +15,7 @@ fn read(settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
 fn without_settings_it_listens_on_loopback_7071_without_redis() {
     let config = read(&[]).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:7071");
-    assert!(!config.hosted && config.redis.is_none());
+    assert!(!config.hosted && config.cache.redis.is_none());
     assert_eq!(config.model_dir, Path::new("./models"));
 }
 
@@ -90,15 +91,15 @@ fn a_secret_that_could_be_guessed_is_refused_and_none_is_shown() {
         );
     }
     let config = read(&[("SCORE_CACHE_SECRET", &long)]).unwrap();
-    assert!(config.cache_secret.is_some() && !format!("{config:?}").contains("hunter2"));
-    assert!(read(&[]).unwrap().cache_secret.is_none());
+    assert!(config.cache.secret.is_some() && !format!("{config:?}").contains("hunter2"));
+    assert!(read(&[]).unwrap().cache.secret.is_none());
 }
 
 #[test]
 fn entra_needs_an_address_with_tls_and_without_a_password() {
     let with = |url: &str| {
         let settings = [("REDIS_AUTH", "entra"), ("REDIS_URL", url)];
-        read(&settings).map(|config| config.redis.unwrap().describe())
+        read(&settings).map(|config| config.cache.redis.unwrap().describe())
     };
     for (url, expected) in [
         ("", "expected REDIS_URL"),
@@ -137,7 +138,7 @@ fn libraries_are_silent_unless_the_filter_names_them() {
 
 #[test]
 fn a_ttl_of_0_means_for_ever() {
-    assert_eq!(read(&[("SCORE_CACHE_TTL", "0")]).unwrap().cache_ttl, None);
+    assert_eq!(read(&[("SCORE_CACHE_TTL", "0")]).unwrap().cache.ttl, None);
 }
 
 #[test]
@@ -186,10 +187,10 @@ fn spaces_and_line_ends_around_a_value_are_no_part_of_it() {
     ])
     .unwrap();
     assert_eq!(config.timeout, Duration::from_secs(5));
-    assert_eq!(config.cache, CachePolicy::Auto);
+    assert_eq!(config.cache.policy, CachePolicy::Auto);
     assert_eq!(config.default_model.as_deref(), Some("mnist"));
     assert_eq!(config.model_dir, Path::new("/models"));
-    assert_eq!(config.redis.unwrap().hosts, [("h".to_owned(), 6379)]);
+    assert_eq!(config.cache.redis.unwrap().hosts, [("h".to_owned(), 6379)]);
 }
 
 #[test]

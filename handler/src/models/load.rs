@@ -26,7 +26,7 @@ fn open_features(
     let Some(features) = folders.flat_map(|f| &f.options.features).next() else {
         return Ok(None);
     };
-    let Some(redis) = &config.redis else {
+    let Some(redis) = &config.cache.redis else {
         warn!("no Redis is set: requests by key are refused");
         return Ok(None);
     };
@@ -57,7 +57,7 @@ pub(super) fn load_models(config: &Config, memo: &Arc<Cache>) -> anyhow::Result<
         .into_iter()
         .map(|place| {
             let folder = ModelFolder::read(&place);
-            let folder = folder.and_then(|folder| folder.apart_from(&config.cache_namespace));
+            let folder = folder.and_then(|folder| folder.apart_from(&config.cache.namespace));
             (place.name, folder)
         })
         .collect();
@@ -108,7 +108,7 @@ pub(crate) fn scorer_options(config: &Config) -> ScorerOptions {
             max_batch_rows: config.max_batch_rows,
             max_inline: MAX_INLINE,
         },
-        cache: config.cache,
+        cache: config.cache.policy,
     }
 }
 

@@ -8,11 +8,15 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use prost::Message;
 use prost::bytes::{Buf, BufMut};
 use prost::encoding::{
     WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint,
 };
 
+use super::onnx_proto::tags::{GRAPH, INITIALIZER, RAW_DATA};
+use super::onnx_proto::{EXTERNAL, Entry, Tensor};
 use crate::error::LoadError;
 
 /// Smaller tensors stay: the runtime reads shapes and constants of some of them while it loads.
@@ -23,19 +27,6 @@ const MIN_BYTES: usize = 1 << 20;
 const ALIGNMENT: usize = 4096;
 /// No message of protobuf is longer.
 const MAX_FILE_BYTES: u64 = 2 << 30;
-
-/// `ModelProto.graph`, `GraphProto.initializer`.
-const GRAPH: u32 = 7;
-const INITIALIZER: u32 = 5;
-/// Members of `TensorProto`.
-const DATA_TYPE: u32 = 2;
-const RAW_DATA: u32 = 9;
-const EXTERNAL_DATA: u32 = 13;
-const DATA_LOCATION: u32 = 14;
-/// `TensorProto.DataLocation.EXTERNAL`.
-const EXTERNAL: u64 = 1;
-/// `TensorProto.DataType.STRING`, which is never external.
-const STRING: u64 = 8;
 
 /// Moves the weights of an ONNX file into a file `<name>.data` beside it, and returns its path. `None` where nothing is gained:
 /// for small models, and those that keep their weights in another file already. The same file always gives the same two.
@@ -85,36 +76,39 @@ impl<'a> Weights<'a> {
     /// A tensor without its bytes, if it has enough of them.
     fn take(&mut self, tensor: &'a [u8]) -> Result<Vec<u8>, String> {
         let mut bytes = None;
-        let mut is_text = false;
         let mut rest = Vec::with_capacity(128);
         for field in Fields(tensor) {
             let field = field?;
-            match (field.tag, field.content) {
-                (RAW_DATA, Content::Bytes(content)) => bytes = Some(content),
-                (tag, content) => {
-                    is_text |= tag == DATA_TYPE && content == Content::Varint(STRING);
-                    rest.put_slice(field.whole);
-                }
+            match field.content {
+                Some(content) if field.tag == RAW_DATA => bytes = Some(content),
+                _ => rest.put_slice(field.whole),
             }
         }
-        let Some(bytes) = bytes.filter(|bytes| bytes.len() >= MIN_TENSOR_BYTES && !is_text) else {
+        let Some(bytes) = bytes.filter(|bytes| bytes.len() >= MIN_TENSOR_BYTES) else {
             return Ok(tensor.to_vec());
         };
+        // A text is never external.
+        if Tensor::decode(&rest[..]).map_err(words)?.is_text() {
+            return Ok(tensor.to_vec());
+        }
         let offset = self.end.next_multiple_of(ALIGNMENT);
         self.parts.push((offset, bytes));
         self.end = offset + bytes.len();
-        for (key, value) in [
-            ("location", self.location),
-            ("offset", &offset.to_string()),
-            ("length", &bytes.len().to_string()),
-        ] {
-            let mut entry = Vec::new();
-            put_bytes(1, key.as_bytes(), &mut entry);
-            put_bytes(2, value.as_bytes(), &mut entry);
-            put_bytes(EXTERNAL_DATA, &entry, &mut rest);
-        }
-        encode_key(DATA_LOCATION, WireType::Varint, &mut rest);
-        encode_varint(EXTERNAL, &mut rest);
+        let entry = |key: &'static str, value: &str| Entry {
+            key: Bytes::from_static(key.as_bytes()),
+            value: Bytes::copy_from_slice(value.as_bytes()),
+        };
+        // Fields of one message may be written one after another.
+        let pointer = Tensor {
+            external_data: vec![
+                entry("location", self.location),
+                entry("offset", &offset.to_string()),
+                entry("length", &bytes.len().to_string()),
+            ],
+            data_location: EXTERNAL,
+            ..Tensor::default()
+        };
+        rest.extend(pointer.encode_to_vec());
         Ok(rest)
     }
 
@@ -140,9 +134,7 @@ fn rewritten<'a>(
     for field in Fields(message) {
         let field = field?;
         match field.content {
-            Content::Bytes(content) if field.tag == tag => {
-                put_bytes(tag, &replace(content)?, &mut new);
-            }
+            Some(content) if field.tag == tag => put_bytes(tag, &replace(content)?, &mut new),
             _ => new.put_slice(field.whole),
         }
     }
@@ -159,16 +151,10 @@ fn put_bytes(tag: u32, bytes: &[u8], to: &mut Vec<u8>) {
 /// One field of a message.
 struct Field<'a> {
     tag: u32,
-    content: Content<'a>,
+    /// Of a message, text or list of bytes.
+    content: Option<&'a [u8]>,
     /// With its key and length.
     whole: &'a [u8],
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Content<'a> {
-    Bytes(&'a [u8]),
-    Varint(u64),
-    Fixed,
 }
 
 /// The fields of a message, in their order.
@@ -180,14 +166,14 @@ impl<'a> Fields<'a> {
         let mut rest = all;
         let (tag, kind) = decode_key(&mut rest).map_err(words)?;
         let content = match kind {
-            WireType::Varint => Content::Varint(decode_varint(&mut rest).map_err(words)?),
+            WireType::Varint => decode_varint(&mut rest).map(|_| None).map_err(words)?,
             WireType::LengthDelimited => {
                 let length = decode_varint(&mut rest).map_err(words)?;
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
-                Content::Bytes(advance(&mut rest, length)?)
+                Some(advance(&mut rest, length)?)
             }
-            WireType::SixtyFourBit => advance(&mut rest, 8).map(|_| Content::Fixed)?,
-            WireType::ThirtyTwoBit => advance(&mut rest, 4).map(|_| Content::Fixed)?,
+            WireType::SixtyFourBit => advance(&mut rest, 8).map(|_| None)?,
+            WireType::ThirtyTwoBit => advance(&mut rest, 4).map(|_| None)?,
             WireType::StartGroup | WireType::EndGroup => {
                 return Err("it has groups, which ONNX does not use".to_owned());
             }
@@ -230,24 +216,35 @@ impl<'a> Iterator for Fields<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::onnx_proto::{Graph, Model, Node, STRING};
     use super::*;
 
-    /// A model whose initializers are the given tensors, with a field before and one behind the graph.
-    fn model(tensors: &[(u64, Vec<u8>)]) -> Vec<u8> {
-        let mut graph = Vec::new();
-        put_bytes(1, b"a node", &mut graph);
-        for (kind, bytes) in tensors {
-            let mut tensor = Vec::new();
-            encode_key(DATA_TYPE, WireType::Varint, &mut tensor);
-            encode_varint(*kind, &mut tensor);
-            put_bytes(RAW_DATA, bytes, &mut tensor);
-            put_bytes(8, b"name", &mut tensor);
-            put_bytes(INITIALIZER, &tensor, &mut graph);
-        }
-        let mut model = vec![0x08, 10];
-        put_bytes(GRAPH, &graph, &mut model);
-        put_bytes(14, b"metadata", &mut model);
-        model
+    /// A model whose initializers are the given tensors, between other fields.
+    fn model(tensors: &[(i32, Vec<u8>)]) -> Vec<u8> {
+        let tensor = |(kind, bytes): &(i32, Vec<u8>)| Tensor {
+            data_type: *kind,
+            name: "name".into(),
+            raw: bytes.clone().into(),
+            ..Tensor::default()
+        };
+        let node = Node {
+            name: "a node".into(),
+            ..Node::default()
+        };
+        let graph = Graph {
+            nodes: vec![node],
+            initializers: tensors.iter().map(tensor).collect(),
+            ..Graph::default()
+        };
+        let model = Model {
+            ir_version: 10,
+            graph: Some(graph),
+            ..Model::default()
+        };
+        let mut bytes = model.encode_to_vec();
+        // A field that is not read here.
+        put_bytes(14, b"metadata", &mut bytes);
+        bytes
     }
 
     #[test]

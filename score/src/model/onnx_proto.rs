@@ -170,6 +170,16 @@ pub(super) struct Entry {
     pub(super) value: Bytes,
 }
 
+/// The tags of fields that are looked for in files which are copied field by field; those of the messages above.
+pub(super) mod tags {
+    /// `Model::graph`.
+    pub(in super::super) const GRAPH: u32 = 7;
+    /// `Graph::initializers`.
+    pub(in super::super) const INITIALIZER: u32 = 5;
+    /// `Tensor::raw`.
+    pub(in super::super) const RAW_DATA: u32 = 9;
+}
+
 /// A name or another text.
 pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
@@ -181,6 +191,7 @@ pub(super) const EXTERNAL: i32 = 1;
 /// Longer lists are never shapes, axes or indices of axes.
 const MAX_NUMBERS: usize = 64;
 const BOOL: i32 = 9;
+pub(super) const STRING: i32 = 8;
 const INT32: i32 = 6;
 const INT64: i32 = 7;
 
@@ -188,6 +199,11 @@ impl Tensor {
     /// Whether its bytes are in another file.
     pub(super) fn is_external(&self) -> bool {
         self.data_location == EXTERNAL
+    }
+
+    /// Whether its elements are texts.
+    pub(super) fn is_text(&self) -> bool {
+        self.data_type == STRING
     }
 
     /// The numbers in a short list of integers or truth values; `None` for anything else.

@@ -1,6 +1,8 @@
 //! Tests of the stand-in triggers themselves: this program plays a handler that obeys the messages it gets.
 
-use std::time::Duration;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -17,8 +19,6 @@ use functions_host::outputs::guess_base64;
 use functions_host::supervisor::State;
 use functions_host::triggers::ServiceBusMessage;
 use functions_host::{PATIENCE, eventually};
-
-const POISON: &str = "webjobs-blobtrigger-poison";
 
 /// The handler of the other tests; passes at once if it was given no port.
 #[test]
@@ -57,9 +57,7 @@ fn obey(target: &str, body: &[u8]) -> (u16, Option<Value>) {
             ["exit-at", delivery, code] if deliveries == number(delivery) => {
                 std::process::exit(number(code) as i32)
             }
-            ["sleep", millis, ..] => {
-                std::thread::sleep(Duration::from_millis(number(millis) as u64));
-            }
+            ["hold", until, ..] => wait_for_file(Path::new(until)),
             _ => {}
         }
     }
@@ -75,6 +73,14 @@ fn obey(target: &str, body: &[u8]) -> (u16, Option<Value>) {
     (200, Some(json!({ "Outputs": outputs })))
 }
 
+/// The word by which a test lets a message go that says `hold`.
+fn wait_for_file(file: &Path) {
+    let give_up = Instant::now() + PATIENCE;
+    while !file.exists() && Instant::now() < give_up {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 fn text(base64: &str) -> String {
     String::from_utf8(guess_base64(base64).unwrap()).unwrap()
 }
@@ -83,7 +89,7 @@ fn number(text: &str) -> i64 {
     text.parse().unwrap()
 }
 
-fn app() -> AppFolder {
+pub(crate) fn app() -> AppFolder {
     let app = AppFolder::bare();
     let program = std::env::current_exe().unwrap();
     let arguments = [
@@ -106,7 +112,31 @@ fn quick() -> EntityOptions {
     EntityOptions::default().lock_duration(Duration::from_secs(1))
 }
 
-async fn listen(app: &AppFolder, cloud: &Cloud) -> Listener {
+/// Messages that say this are in work until the file is there.
+struct Hold {
+    folder: tempfile::TempDir,
+}
+
+impl Hold {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("go")
+    }
+
+    fn message(&self, rest: impl Display) -> String {
+        format!("hold {} {rest}", self.file().display())
+    }
+
+    fn release(&self) {
+        std::fs::write(self.file(), "").unwrap();
+    }
+}
+
+pub(crate) async fn listen(app: &AppFolder, cloud: &Cloud) -> Listener {
     let host = FunctionsHost::start(app, HostOptions::default()).await;
     Listener::start(host, cloud)
 }
@@ -203,22 +233,26 @@ async fn a_batch_is_completed_or_abandoned_as_a_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_go_one_at_a_time_and_single_messages_side_by_side() {
     let cloud = functions::cloud(EntityOptions::default());
-    let _listener = listen(&app(), &cloud).await;
+    let listener = listen(&app(), &cloud).await;
+    let hold = Hold::new();
     for queue in ["messages", "batches"] {
         for number in 0..6 {
-            send(&cloud, queue, &format!("sleep 400 {number}"));
+            send(&cloud, queue, &hold.message(number));
         }
     }
-    eventually("all hands busy", async || {
-        cloud.broker.locked("messages").len() == 4
+    eventually("four messages and one batch are in work", async || {
+        let locked = |queue| cloud.broker.locked(queue).len();
+        (locked("messages"), locked("batches")) == (4, 3) && listener.invocations() == 5
     })
     .await;
     assert_eq!(cloud.broker.waiting("messages").len(), 2);
-    for _ in 0..20 {
-        assert!(cloud.broker.locked("batches").len() <= 3);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    cloud.broker.wait_until_empty("batches", PATIENCE).await;
+    hold.release();
+    eventually("all batches are done", async || {
+        let locked = cloud.broker.locked("batches").len();
+        assert!(locked <= 3, "{locked}");
+        cloud.broker.counters("batches").completed == 6
+    })
+    .await;
     cloud.broker.wait_until_empty("messages", PATIENCE).await;
 }
 
@@ -226,17 +260,29 @@ async fn batches_go_one_at_a_time_and_single_messages_side_by_side() {
 async fn locks_of_single_messages_are_renewed_and_those_of_batches_are_not() {
     let cloud = functions::cloud(quick());
     let listener = listen(&app(), &cloud).await;
-    send(&cloud, "messages", "sleep 4000");
+    let hold = Hold::new();
+    send(&cloud, "messages", &hold.message(""));
+    eventually("three renewals", async || {
+        cloud.broker.counters("messages").renewed >= 3
+    })
+    .await;
+    hold.release();
     cloud.broker.wait_until_empty("messages", PATIENCE).await;
     let single = cloud.broker.counters("messages");
     assert_eq!((single.delivered, single.expired), (1, 0));
-    assert!(single.renewed >= 3, "{single:?}");
     assert_eq!(listener.failures(), [""; 0]);
 
-    send(&cloud, "batches", "sleep 2000");
+    let hold = Hold::new();
+    send(&cloud, "batches", &hold.message(""));
+    eventually("its lock has expired", async || {
+        // Who looks makes it expire.
+        let waiting = cloud.broker.waiting("batches").len();
+        waiting == 1 && cloud.broker.counters("batches").expired == 1
+    })
+    .await;
+    hold.release();
     eventually("a lost lock", async || !listener.failures().is_empty()).await;
     assert!(cloud.broker.counters("batches").lock_lost > 0);
-    assert!(cloud.broker.counters("batches").expired > 0);
     assert_eq!(cloud.broker.counters("batches").renewed, 0);
     assert!(listener.failures()[0].contains("the lock of message"));
     assert!(!texts(&cloud, "results").is_empty(), "written all the same");
@@ -250,7 +296,13 @@ async fn renewal_ends_after_its_time() {
         host["extensions"]["serviceBus"]["maxAutoLockRenewalDuration"] = "00:00:01.4".into();
     });
     let _listener = listen(&app, &cloud).await;
-    send(&cloud, "messages", "sleep 6000");
+    let hold = Hold::new();
+    send(&cloud, "messages", &hold.message(""));
+    eventually("its lock has expired", async || {
+        cloud.broker.counters("messages").expired > 0
+    })
+    .await;
+    hold.release();
     eventually("a lost lock", async || {
         cloud.broker.counters("messages").lock_lost > 0
     })
@@ -277,13 +329,14 @@ async fn a_killed_child_is_started_again_and_its_messages_come_again() {
     let cloud = functions::cloud(EntityOptions::default());
     let listener = listen(&app(), &cloud).await;
     for round in 0..4 {
-        send(&cloud, "messages", &format!("sleep 300 {round}"));
+        let (hold, before) = (Hold::new(), listener.invocations());
+        send(&cloud, "messages", &hold.message(round));
         eventually("it is in work", async || {
-            cloud.broker.locked("messages").len() == 1
+            listener.invocations() == before + 1
         })
         .await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
         listener.supervisor().kill_child();
+        hold.release();
         cloud.broker.wait_until_empty("messages", PATIENCE).await;
         assert_eq!(listener.failures().len(), round + 1);
         assert_eq!(texts(&cloud, "results").len(), round + 1);
@@ -342,17 +395,19 @@ async fn locks_of_a_dead_host_expire_and_the_next_host_gets_the_messages() {
     let cloud = functions::cloud(quick());
     let app = app();
     let first = listen(&app, &cloud).await;
-    send(&cloud, "messages", "sleep 100");
+    let hold = Hold::new();
+    send(&cloud, "messages", &hold.message(""));
     eventually("it is in work", async || {
         cloud.broker.locked("messages").len() == 1
     })
     .await;
     drop(first);
+    hold.release();
     let _second = listen(&app, &cloud).await;
     cloud.broker.wait_until_empty("messages", PATIENCE).await;
     let counters = cloud.broker.counters("messages");
     assert_eq!((counters.expired, counters.abandoned), (1, 0));
-    assert_eq!(texts(&cloud, "results"), ["sleep 100"]);
+    assert_eq!(texts(&cloud, "results"), [hold.message("")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -363,7 +418,7 @@ async fn a_function_timeout_kills_the_child_with_all_it_works_on() {
     });
     let cloud = functions::cloud(EntityOptions::default().max_delivery_count(1));
     let listener = listen(&app, &cloud).await;
-    send(&cloud, "messages", "sleep 5000");
+    send(&cloud, "messages", &Hold::new().message(""));
     cloud.broker.wait_until_empty("messages", PATIENCE).await;
     assert_eq!(cloud.broker.dead_letters("messages").len(), 1);
     assert!(listener.failures()[0].contains("Timeout value"));
@@ -385,107 +440,4 @@ async fn a_function_whose_app_setting_is_missing_is_left_out() {
     assert!(listener.not_indexed().is_empty());
     send(&cloud, "messages", "a");
     cloud.broker.wait_until_empty("messages", PATIENCE).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn stored_messages_are_tried_five_times_and_then_poison() {
-    let cloud = functions::cloud(EntityOptions::default());
-    let listener = listen(&app(), &cloud).await;
-    for body in ["a", "fail", "fail-before 5", "bad"] {
-        cloud.queues.put("stored", body).unwrap();
-    }
-    eventually("all is done", async || {
-        cloud.queues.messages("stored").is_empty()
-    })
-    .await;
-    let texts = |queue: &str| -> Vec<String> {
-        let messages = cloud.queues.messages(queue);
-        messages.iter().map(|message| message.text()).collect()
-    };
-    let mut results = texts("stored-results");
-    results.sort();
-    assert_eq!(results, ["a", "fail-before 5"]);
-    assert_eq!(texts("stored-rejected"), ["bad"]);
-    assert_eq!(texts("stored-poison"), ["fail"]);
-    assert_eq!(listener.failures().len(), 9);
-}
-
-fn make_polling(app: &AppFolder) {
-    app.edit_json("scoreBlob/function.json", |function| {
-        let trigger = function["bindings"][0].as_object_mut().unwrap();
-        trigger.remove("source");
-    });
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn blobs_are_handled_once_per_version_from_both_sources() {
-    for is_polling in [false, true] {
-        let app = app();
-        if is_polling {
-            make_polling(&app);
-        }
-        let cloud = functions::cloud(EntityOptions::default());
-        let first = cloud.blobs.put("inbox/a b", "one");
-        cloud.blobs.put("inbox/c", "bad");
-        let listener = listen(&app, &cloud).await;
-        let has = |path: &str, content: &[u8]| {
-            let blob = cloud.blobs.get(path);
-            blob.is_some_and(|blob| blob.content == content)
-        };
-        eventually("scored", async || has("results/a b.json", b"one")).await;
-        eventually("rejected", async || has("rejected/c.json", b"no")).await;
-        cloud.blobs.repeat_event(&first);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(listener.invocations(), 2, "not again");
-        cloud.blobs.put("inbox/a b", "two");
-        eventually("scored again", async || has("results/a b.json", b"two")).await;
-        drop(listener);
-        let listener = listen(&app, &cloud).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(listener.invocations(), 0, "receipts outlive the host");
-        assert_eq!(cloud.blobs.names("results"), ["a b.json"]);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failing_blob_is_tried_five_times_and_named_in_the_poison_queue() {
-    let cloud = functions::cloud(EntityOptions::default());
-    let listener = listen(&app(), &cloud).await;
-    let version = cloud.blobs.put("inbox/x", "fail");
-    eventually("poison", async || !cloud.queues.messages(POISON).is_empty()).await;
-    assert_eq!(listener.invocations(), 5);
-    let note = cloud.queues.messages(POISON).remove(0).text();
-    let note: Value = serde_json::from_str(&note).unwrap();
-    assert_eq!(note["ContainerName"], "inbox");
-    assert_eq!(note["BlobName"], "x");
-    assert_eq!(note["ETag"], version.etag);
-    assert!(cloud.blobs.get("inbox/x").is_some(), "it stays");
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(listener.invocations(), 5);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_output_into_the_watched_container_triggers_again() {
-    let app = app();
-    app.edit_json("scoreBlob/function.json", |function| {
-        function["bindings"][1]["path"] = "inbox/{name}x".into();
-    });
-    let cloud = functions::cloud(EntityOptions::default());
-    let _listener = listen(&app, &cloud).await;
-    cloud.blobs.put("inbox/a", "one");
-    eventually("a chain", async || cloud.blobs.names("inbox").len() > 4).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_blob_that_is_gone_or_was_replaced_is_skipped() {
-    let (app, cloud) = (app(), functions::cloud(EntityOptions::default()));
-    cloud.blobs.put("inbox/gone", "fail");
-    cloud.blobs.put("inbox/new", "fail");
-    cloud.blobs.delete("inbox/gone");
-    cloud.blobs.put("inbox/new", "two");
-    let listener = listen(&app, &cloud).await;
-    eventually("scored", async || !cloud.blobs.names("results").is_empty()).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(listener.failures(), [""; 0]);
-    assert_eq!(cloud.blobs.names("results"), ["new.json"]);
 }

@@ -11,3 +11,4 @@
 mod host;
 mod listener;
 mod recordings;
+mod storage;

@@ -38,7 +38,7 @@ async fn stats(config: &Config, json: bool) -> anyhow::Result<String> {
         complain("warning: ", [format!("no model is known: {error:#}")]);
         KnownModels::default()
     });
-    let namespace = &config.cache_namespace;
+    let namespace = &config.cache.namespace;
     Ok(match json {
         true => report::json(namespace, &totals, &known),
         false => report::table(namespace, &totals, &known),
@@ -55,7 +55,7 @@ async fn purge(config: &Config, arguments: &PurgeArguments) -> anyhow::Result<St
         (_, Some(tag)) => format!("model {tag}"),
         (_, None) => "all models".to_owned(),
     };
-    let which = format!("{which} in namespace {}", config.cache_namespace);
+    let which = format!("{which} in namespace {}", config.cache.namespace);
     let entries = open(config).await?;
     if arguments.dry_run {
         let totals = entries.survey(model, progress("found")).await?;
@@ -84,11 +84,14 @@ fn find(config: &Config, model: &str) -> anyhow::Result<ModelTag> {
 }
 
 async fn open(config: &Config) -> anyhow::Result<StoredEntries> {
-    let Some(redis) = &config.redis else {
+    let Some(redis) = &config.cache.redis else {
         bail!("no Redis is set: set REDIS_URL or REDIS_CONNECTION_STRING");
     };
-    complain("warning: REDIS_CONNECTION_STRING: ", &config.redis_remarks);
-    Ok(StoredEntries::open(redis.clone(), config.cache_namespace.clone()).await?)
+    complain(
+        "warning: REDIS_CONNECTION_STRING: ",
+        &config.cache.redis_remarks,
+    );
+    Ok(StoredEntries::open(redis.clone(), config.cache.namespace.clone()).await?)
 }
 
 /// Reports the progress at most once a second.

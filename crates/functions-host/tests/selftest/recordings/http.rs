@@ -105,10 +105,10 @@ async fn one_more_than_may_be_outstanding_gets_a_429() {
     let recording = Recording::case("forwarding", "busy-429");
     let (host, recorder) = start(&recording, "forwarding").await;
     let key = [("x-functions-key", "FK")];
-    let place = host.throttle().enter().await.unwrap();
+    let permit = host.throttle().enter().await.unwrap();
     let answer = send(&host, &recording.call().unwrap()).await;
     compare_answer(&recording, &answer).unwrap();
-    drop(place);
+    drop(permit);
     host.http("GET", "/api/score/first", &key, "")
         .await
         .expect_status(200);
@@ -130,7 +130,11 @@ async fn a_caller_that_goes_away_is_noticed_through_a_proxying_host_only() {
         if mode == "proxying" {
             recorder.wait_until_abandoned().await;
         } else {
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            // By the time that the next request is here, the host has seen that the client of the first is gone.
+            tokio::select! {
+                answer = send(&host, &call) => panic!("{answer:?}"),
+                () = recorder.wait_for_requests(2) => {}
+            }
             assert!(!recorder.is_abandoned());
         }
     }

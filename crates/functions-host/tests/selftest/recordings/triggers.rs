@@ -119,7 +119,7 @@ async fn settle(
     requests: &[Request],
     recorded: &Outputs,
 ) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     let is_there = || {
         let done = listener.succeeded() + listener.failures().len();
         recorder.requests().len() >= requests.len()
