@@ -71,7 +71,7 @@ export async function loadModel(server: Server, name: string | null): Promise<Mo
 
 /** Loaded models and their formats, from the OpenAPI document. */
 export async function loadCatalogue(server: Server): Promise<Catalogue> {
-  const document: OpenApi = await (await server.get(`${server.base}/openapi.json`)).json();
+  const document: OpenApi = await (await server.get(`${server.base}/openapi.json?all`)).json();
   const bodies = Object.entries(document.components.requestBodies);
   const plain = bodies.filter(([name]) => name.endsWith(".request"));
   return new Map(plain.map(([name, body]) => [name.slice(0, -".request".length), Object.keys(body.content)]));
