@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help run run-text build build-portable runtime page test test-load test-page abuse abuse-short abuse-memory fuzz test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-text bench-guard bench-micro lint clean
+.PHONY: help wheel test-wheel run run-ocr run-text build build-portable runtime page test test-load test-page abuse abuse-short abuse-memory fuzz test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-text bench-first bench-guard bench-micro lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -8,6 +8,10 @@ help: ## list the targets
 run: ## build without optimisation and serve on http://127.0.0.1:7071 (SCORE_PORT)
 	@scripts/build.sh --quick
 	@scripts/run.sh
+
+run-ocr: ## the same with a model that reads a line of text in a picture: a miss takes 10 to 100 times a hit (fetches 50 MB once)
+	@scripts/build.sh --quick
+	@scripts/run-ocr.sh
 
 run-text: ## the same with all-MiniLM-L6-v2: texts in, vectors out (fetches 84 MB once)
 	@scripts/build.sh --quick
@@ -18,6 +22,9 @@ build: ## release build, to ship and to measure: bin/handler and the ONNX Runtim
 
 build-portable: ## release builds for the glibc of Azure's hosts, x86_64 and aarch64: dist/MACHINE/bin
 	@scripts/build-portable.sh
+
+wheel: build ## the release build as a wheel for machines like this one: pip install dist/score_onnx-*.whl
+	@scripts/build-wheel.sh bin/handler dist
 
 runtime: ## fetch the ONNX Runtime library into bin/, nothing else
 	@scripts/fetch-onnxruntime.sh
@@ -51,8 +58,11 @@ abuse-memory: build ## compare the memory formula of docs/settings.md with measu
 fuzz: ## run every fuzz target for FUZZ_SECONDS (30); needs no nightly compiler
 	@scripts/fuzz.sh
 
-test-clients: ## embed texts with the client libraries that people use, from PyPI and npm
+test-clients: ## call the handler with client libraries from PyPI and npm, and with generated ones
 	@scripts/test-clients.sh
+
+test-wheel: ## install the wheel into a fresh venv by pip and serve models with it
+	@scripts/test-wheel.sh
 
 test-conformance: ## test against ONNX's test data, Triton's client, scikit-learn, other projects' models
 	@scripts/test-conformance.sh
@@ -85,6 +95,10 @@ bench: build ## compare bin/handler with a minimal program, Node and Azure ML's 
 bench-text: build ## the part of it that compares embeddings of texts, with FastAPI and Node (4 minutes)
 	@scripts/setup-bench.sh
 	@python3 benches/text.py
+
+bench-first: wheel ## measure the time to a first answer in a fresh clone and fresh venvs, beside two peers (10 minutes)
+	@scripts/make-minilm.sh
+	@python3 benches/first_answer.py
 
 bench-guard: build ## count the instructions of bin/handler per request; fail if there are more than stored
 	@scripts/setup.sh redis-server=redis-server vgdb=valgrind

@@ -5,15 +5,16 @@
 use std::sync::Arc;
 
 use anyhow::bail;
+use bytes::Bytes;
 use redis_store::RedisStore;
 use score::{Cache, CachePolicy, RemoteOptions, Store};
+use tokio::sync::OnceCell;
 use tracing::{info, warn};
 
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::event::Events;
-use crate::http::Documents;
 use crate::limits::{BodyLimits, Decoding, Permits, body_limits, decoded_bytes};
 use crate::models::Registry;
 use crate::protocol::{Function, Trigger, read_functions, refuse_open};
@@ -33,8 +34,8 @@ pub(crate) struct App {
     pub(crate) memo: Arc<Cache>,
     /// What calls with messages leave for later ones.
     pub(crate) events: Events,
-    /// The OpenAPI document in its forms.
-    pub(crate) openapi: Documents,
+    /// The OpenAPI document for generators and the whole one, once they have been asked for.
+    pub(crate) openapi: [OnceCell<Bytes>; 2],
 }
 
 impl App {
@@ -67,7 +68,7 @@ impl App {
             bodies: BodyLimits::new(config.max_waiting_bytes, config.timeout),
             memo,
             events: Events::new(&config),
-            openapi: Documents::default(),
+            openapi: [OnceCell::new(), OnceCell::new()],
             config,
         };
         Ok((Arc::new(app), loading))

@@ -3,13 +3,14 @@
 use half::f16;
 use score::{
     EMBEDDING, ENTITIES, ElementType, LABEL, ModelSignature, QUERY, RunError, SCORE, SCORES, TEXT,
-    TOKENS, TRUNCATED, Task, Tensor, TensorData, TensorSpec, Tokenized, WEIGHTS, stored_spans,
+    TOKENS, TRUNCATED, Task, Tensor, TensorData, TensorSpec, TextMetadata, Tokenized, WEIGHTS,
+    stored_spans,
 };
 
 use crate::options::StoredAs;
 
-/// What a text model takes and gives. `width`: the numbers of a vector in an answer, or the labels.
-pub(crate) fn signature(task: Task, pairs: bool, width: usize) -> ModelSignature {
+/// What a text model takes and gives.
+pub(crate) fn signature(text: &TextMetadata) -> ModelSignature {
     use score::Dim::{Dynamic, Fixed};
     let spec = |name: &str, element_type, deeper: Option<usize>| {
         let rows = std::iter::once(Dynamic(None));
@@ -20,16 +21,16 @@ pub(crate) fn signature(task: Task, pairs: bool, width: usize) -> ModelSignature
         }
     };
     let mut inputs = vec![spec(TEXT, ElementType::String, None)];
-    if pairs {
+    if text.pairs {
         inputs.insert(0, spec(QUERY, ElementType::String, None));
     }
-    let mut outputs = match task {
-        Task::Embedding => vec![spec(EMBEDDING, ElementType::Float32, Some(width))],
+    let mut outputs = match text.task {
+        Task::Embedding => vec![spec(EMBEDDING, ElementType::Float32, Some(text.dimensions))],
         Task::Sparse => vec![spec(WEIGHTS, ElementType::String, None)],
         Task::Rerank => vec![spec(SCORE, ElementType::Float32, None)],
         Task::Classify => vec![
             spec(LABEL, ElementType::String, None),
-            spec(SCORES, ElementType::Float32, Some(width)),
+            spec(SCORES, ElementType::Float32, Some(text.labels.len())),
         ],
         Task::Tag => vec![spec(ENTITIES, ElementType::String, None)],
     };
@@ -39,7 +40,7 @@ pub(crate) fn signature(task: Task, pairs: bool, width: usize) -> ModelSignature
 }
 
 /// How many of the outputs are answered unless a request asks for others.
-pub(crate) fn default_outputs(task: Task) -> usize {
+pub(crate) fn default_outputs_of(task: Task) -> usize {
     match task {
         Task::Classify => 2,
         _ => 1,
@@ -74,9 +75,7 @@ pub(crate) fn stored(
 fn refuse_nonsense(numbers: &[f32]) -> Result<(), RunError> {
     match numbers.iter().find(|value| !value.is_finite()) {
         None => Ok(()),
-        Some(value) => Err(RunError::Failed(format!(
-            "the model gave {value} among its logits, so there is no score; float16 models overflow so"
-        ))),
+        Some(value) => Err(RunError::NoNumber(*value)),
     }
 }
 
@@ -143,7 +142,7 @@ pub(crate) fn tensor(shape: Vec<usize>, data: TensorData) -> Result<Tensor, RunE
 
 #[cfg(test)]
 mod tests {
-    use score::TokenSpan;
+    use score::{TokenSpan, Words};
 
     use super::*;
 
@@ -203,8 +202,65 @@ mod tests {
                     vec![0.0, value, 1.0],
                     StoredAs::Float32,
                 );
-                assert!(matches!(refused, Err(RunError::Failed(_))), "{value}");
+                assert!(matches!(refused, Err(RunError::NoNumber(_))), "{value}");
             }
         }
+    }
+
+    struct Vocabulary(crate::Tokenizer);
+
+    impl Words for Vocabulary {
+        fn name(&self, id: u32) -> String {
+            self.0.token(id).unwrap()
+        }
+
+        fn join(&self, names: Vec<String>) -> String {
+            self.0.join(names).unwrap()
+        }
+    }
+
+    /// The tokens of a text are one row of each tensor, as they come out of the store.
+    fn row(tensor: Tensor) -> Tensor {
+        let (shape, data) = tensor.into_parts();
+        Tensor::new(shape[1..].to_vec(), data).unwrap()
+    }
+
+    #[test]
+    fn entities_are_those_of_transformers_for_each_way_to_aggregate() {
+        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/text");
+        let read = |name: &str| std::fs::read(format!("{data}/{name}")).unwrap();
+        let tokenizer = crate::tokenizer::tests::tagging(&read("tag/tokenizer.json"));
+        let words = Vocabulary(tokenizer);
+        let labels = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"].map(str::to_owned);
+        let all: serde_json::Value = serde_json::from_slice(&read("heads.json")).unwrap();
+        let mut compared = 0;
+        for expected in all["tag"].as_array().unwrap() {
+            let text = expected["text"].as_str().unwrap();
+            let tokens = words
+                .0
+                .tokenize(text, &score::TextOptions::default())
+                .unwrap();
+            let logits = expected["logits"].as_array().unwrap().iter();
+            let logits = logits.flat_map(|token| token.as_array().unwrap());
+            let logits: Vec<f32> = logits.map(|logit| logit.as_f64().unwrap() as f32).collect();
+            let stored = stored(Task::Tag, &tokens, logits, StoredAs::Float32).unwrap();
+            let stored: Vec<Tensor> = stored.into_iter().map(row).collect();
+            for aggregation in ["none", "simple", "first", "average", "max"] {
+                let way = serde_json::from_value(aggregation.into()).unwrap();
+                let found = score::entities(&stored, text, &labels, &words, way, &["O"]).unwrap();
+                let expected = expected["entities"][aggregation].as_array().unwrap();
+                assert_eq!(found.len(), expected.len(), "{text} {aggregation}");
+                for (found, expected) in found.iter().zip(expected) {
+                    let mut found = serde_json::to_value(found).unwrap();
+                    let (score, close) = (&found["score"], &expected["score"]);
+                    let difference = score.as_f64().unwrap() - close.as_f64().unwrap();
+                    assert!(difference.abs() < 1e-4, "{found} {expected}");
+                    found["score"] = expected["score"].clone();
+                    assert_eq!(&found, expected, "{text} {aggregation}");
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared > 80, "{compared}");
     }
 }

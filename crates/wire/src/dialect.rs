@@ -13,6 +13,7 @@ pub(crate) mod mlflow;
 pub(crate) mod open_inference;
 mod routes;
 pub(crate) mod tensorflow_serving;
+pub(crate) mod texts;
 
 use std::fmt;
 
@@ -28,7 +29,7 @@ pub use answer::{AnswerForm, response_bytes};
 pub use content::{Body, Decoded};
 pub(crate) use members::Members;
 pub(crate) use open_inference::Asked;
-pub use routes::{Operation, PROTOCOLS, Protocol, ProtocolCall, ProtocolRoute, VERSION};
+pub use routes::{MODEL, Operation, PROTOCOLS, Protocol, ProtocolCall, ProtocolRoute, VERSION};
 
 /// One dialect: how it is told from others, read, answered and described.
 pub struct Dialect {
@@ -70,6 +71,7 @@ pub static DIALECTS: &[&Dialect] = &[
     &tensorflow_serving::INPUTS,
     &mlflow::INPUTS,
     &keys::KEYS,
+    &texts::TEXTS,
 ];
 
 impl Dialect {

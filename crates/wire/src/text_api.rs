@@ -2,9 +2,13 @@
 //! document and the table in docs/requests.md are derived from that table.
 
 mod answer;
+mod cohere;
+mod hugging_face;
+mod infinity;
 mod models;
 mod ollama;
 mod openai;
+mod ranking;
 mod read;
 mod request;
 mod route;
@@ -16,10 +20,10 @@ use std::fmt;
 
 use crate::dialect::Protocol;
 use crate::error_form::ErrorForm;
-pub use answer::{Answered, Vectors};
+pub use answer::{Answered, Labels, Vectors};
 pub(crate) use request::Form;
-pub use request::{Side, TextError, TextOptions, TextRequest};
-pub use route::{About, End, MODEL, Operation, Served, Take, Tell, TextRoute, Write};
+pub use request::{ResultOptions, Side, TextError, TextOptions, TextRequest};
+pub use route::{ALL_TASKS, About, End, MODEL, Operation, Served, Take, Tell, TextRoute, Write};
 pub use vectors::VectorEncoding;
 
 /// One API: its routes and the form of its errors.
@@ -32,6 +36,8 @@ pub struct TextApi {
     pub purpose: &'static str,
     /// The form of errors at its routes.
     pub errors: &'static ErrorForm,
+    /// Whether the first segments of its paths are those of others, whose errors unknown paths below them have.
+    pub guest: bool,
     /// Its routes.
     pub routes: &'static [TextRoute],
 }
@@ -41,6 +47,9 @@ pub static TEXT_APIS: &[&TextApi] = &[
     &openai::OPENAI,
     &ollama::OLLAMA,
     &search_skill::SEARCH_SKILL,
+    &cohere::COHERE,
+    &infinity::INFINITY,
+    &hugging_face::HUGGING_FACE,
     &tei::TEI,
 ];
 
@@ -98,7 +107,7 @@ impl TextApi {
     pub fn errors_below(first: &str) -> Option<&'static ErrorForm> {
         let owner = TEXT_APIS.iter().find(|api| {
             let mut routes = api.routes.iter();
-            first != MODEL && routes.any(|route| route.path.first() == Some(&first))
+            !api.guest && first != MODEL && routes.any(|route| route.path.first() == Some(&first))
         });
         owner.map(|api| api.errors)
     }

@@ -1,13 +1,16 @@
 //! What can be asked without scoring: metadata, readiness, the OpenAPI document.
 
 mod protocols;
+mod tensors;
 
 use std::collections::BTreeMap;
 
-use score::{Character, Scorer, Task, TextMetadata};
+use score::{Character, Scorer, Task, TensorSpec, TextMetadata};
 use serde_json::{Value, json};
 use warp::http::{StatusCode, header};
-use wire::{picture_document, sample_request, tensor_document};
+use wire::{picture_document, sample_request, sample_rows};
+
+use tensors::{input_document, output_document};
 
 use super::head::Head;
 use super::openapi;
@@ -92,27 +95,33 @@ fn model_document(scorer: &Scorer) -> Value {
         .iter()
         .filter_map(|index| Some(signature.declared.get(*index)?.name.as_str()))
         .collect();
+    let input = |spec: &TensorSpec| input_document(metadata, spec);
+    let output = |spec: &TensorSpec| output_document(metadata, spec);
     let mut document = json!({
         "name": metadata.name,
         "version": metadata.version,
         "platform": "onnxruntime",
         "digest": metadata.digest.to_hex(),
-        "inputs": signature.inputs.iter().map(tensor_document).collect::<Vec<_>>(),
-        "optional_inputs": signature.optional.iter().map(tensor_document).collect::<Vec<_>>(),
-        "outputs": signature.outputs.iter().map(tensor_document).collect::<Vec<_>>(),
+        "inputs": signature.inputs.iter().map(input).collect::<Vec<_>>(),
+        "optional_inputs": signature.optional.iter().map(input).collect::<Vec<_>>(),
+        "outputs": signature.outputs.iter().map(output).collect::<Vec<_>>(),
         "answers_with": chosen,
         "rows": rows_document(character),
         "deterministic": character.deterministic,
         "memoized": metadata.memoize,
         "rows_scored": scorer.stats().rows.get(),
         "rows_computed": scorer.stats().computed_rows.get(),
-        "sample_request": sample_request(signature),
+        "sample_request": sample_request(metadata),
     });
     if metadata.memoize {
         document["cache"] = cache_document(scorer);
     }
     if !metadata.options.labels.is_empty() {
         document["labels"] = json!(metadata.options.labels);
+    }
+    let samples = sample_rows(metadata);
+    if !samples.is_empty() {
+        document["samples"] = Value::Array(samples);
     }
     if let Some(picture) = picture_document(metadata) {
         document["picture"] = picture;

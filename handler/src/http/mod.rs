@@ -25,6 +25,5 @@ mod upload;
 mod workers;
 
 pub(crate) use info::{rows_document, text_document};
-pub(crate) use openapi::Documents;
 pub(crate) use server::serve;
 pub(crate) use workers::{Workers, runtime};

@@ -11,7 +11,6 @@ use bodies::Part;
 use bytes::Bytes;
 use score::{ElementType, ModelMetadata};
 use serde_json::{Map, Value, json};
-use tokio::sync::OnceCell;
 use wire::error_form::{self, ErrorForm};
 use wire::schema::{self, open, reference};
 
@@ -32,9 +31,10 @@ pub(super) enum Form {
 /// The document as JSON. It is made when it is first asked for, as the models stay the same from then on.
 pub(super) async fn written(app: &App, form: Form) -> Result<Bytes, NoModel> {
     let models = app.admission.models.when_loaded().await?;
+    let [plain, all] = &app.openapi;
     let cell = match form {
-        Form::Plain => &app.openapi.plain,
-        Form::All => &app.openapi.all,
+        Form::Plain => plain,
+        Form::All => all,
     };
     let text = cell.get_or_init(|| async {
         let mut document = document(&models, form);
@@ -42,13 +42,6 @@ pub(super) async fn written(app: &App, form: Form) -> Result<Bytes, NoModel> {
         Bytes::from(document.to_string())
     });
     Ok(text.await.clone())
-}
-
-/// The texts of the document, once they were asked for.
-#[derive(Debug, Default)]
-pub(crate) struct Documents {
-    plain: OnceCell<Bytes>,
-    all: OnceCell<Bytes>,
 }
 
 /// Writes the document. Models that could not be loaded are not in it.
@@ -90,6 +83,7 @@ fn document(models: &Models, form: Form) -> Value {
     generators::typed(&mut document);
     if form == Form::Plain {
         generators::plain(&mut document);
+        generators::fit_examples(&mut document);
     }
     document
 }

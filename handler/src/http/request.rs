@@ -74,14 +74,15 @@ fn known(method: &Method) -> Option<&str> {
 
 /// Names as in OpenTelemetry's conventions for HTTP servers and functions.
 fn span(head: &Head) -> Span {
-    let route = head.paths.template(&head.path);
+    // Taken apart only where the span is wanted, as all values below.
+    let route = || head.paths.template(&head.path);
     info_span!(
         "request",
-        otel.name = span_name(&head.method, route),
+        otel.name = span_name(&head.method, route()),
         otel.kind = "server",
         otel.status_code = Empty,
         http.request.method = known(&head.method).unwrap_or("_OTHER"),
-        http.route = route,
+        http.route = route(),
         url.path = head.path,
         http.response.status_code = Empty,
         error.type = Empty,
@@ -202,15 +203,19 @@ where
 {
     match route {
         Route::Score(_) => score(head, read_body, visit).await,
+        // The others in boxes: what only they need would be copied with the future of every request for scores.
         Route::Text(target) if target.route.takes_texts() => {
-            texts::answer(head, target, read_body, visit).await
+            Box::pin(texts::answer(head, target, read_body, visit)).await
         }
         Route::Metrics => metrics(app, head.accept.as_deref()),
         Route::Protocol(Operation::Index, _) => {
-            let body = read_body().await?;
-            info::index(app, &body.bytes).await
+            let index = async {
+                let body = read_body().await?;
+                info::index(app, &body.bytes).await
+            };
+            Box::pin(index).await
         }
-        route => tell(app, head, route).await,
+        route => Box::pin(tell(app, head, route)).await,
     }
 }
 

@@ -236,7 +236,8 @@ impl From<ScoreError> for Problem {
             ScoreError::TextTooLong { .. } => ErrorCode::TextTooLong,
             _ => ErrorCode::from(error.code()),
         };
-        if code == ErrorCode::Internal {
+        // What the model did is no secret.
+        if code == ErrorCode::Internal && !matches!(error, ScoreError::NoScore { .. }) {
             return Self::internal();
         }
         let mut problem = Self::new(code, error.to_string());
@@ -291,7 +292,7 @@ impl From<NoModel> for Problem {
                 let message = "models are still being loaded; try again shortly";
                 Self::new(ErrorCode::Loading, message)
             }
-            NoModel::Unnamed(message) => Self {
+            NoModel::Unnamed(message) | NoModel::OtherTask(message) => Self {
                 target: Some("model".to_owned()),
                 ..Self::bad_request(message)
             },

@@ -12,6 +12,9 @@ pub enum RunError {
     /// The runtime or the program failed. The text is logged, and callers hear of an internal error only.
     #[error("{0}")]
     Failed(String),
+    /// Of a text model: the logits of a text hold this, of which no score can be made.
+    #[error("the model gave {0} among its logits")]
+    NoNumber(f32),
 }
 
 /// One session of a model: turns input tensors into output tensors, one run at a time.
@@ -86,6 +89,7 @@ pub enum RunError {
 ///         max_inline: Duration::ZERO,
 ///     },
 ///     cache: CachePolicy::Always,
+///     samples: None,
 /// };
 /// // One session, and an in-process cache of 1 MiB.
 /// let cache = Arc::new(Cache::new(1 << 20, None));

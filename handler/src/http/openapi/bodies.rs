@@ -2,7 +2,8 @@
 
 use score::ModelMetadata;
 use serde_json::{Value, json};
-use wire::schema::{self, reference};
+use wire::describe::plain;
+use wire::schema::reference;
 use wire::{FORMATS, protocol_sample, sample_request};
 
 use super::{Form, header_references};
@@ -46,7 +47,7 @@ impl Part {
 /// The schemas of a model, by the part of their name after the model's.
 pub(super) fn schemas(metadata: &ModelMetadata, form: Form) -> Vec<(&'static str, Value)> {
     match form {
-        Form::Plain => schema::plain::schemas(metadata),
+        Form::Plain => plain::schemas(metadata),
         Form::All => wire::describe::schemas(metadata),
     }
 }
@@ -61,14 +62,13 @@ pub(super) fn has(metadata: &ModelMetadata, part: Part, form: Form) -> bool {
 
 /// A body of JSON; in the whole document, also in any other format.
 pub(super) fn request(metadata: &ModelMetadata, part: Part, form: Form) -> Value {
-    let signature = &metadata.signature;
     let (request, _) = part.schemas();
     let mut content = json(reference(&format!("{}.{request}", metadata.name)));
     let example = match (part, form) {
-        (Part::Own, Form::Plain) => schema::plain::sample(metadata),
-        (Part::Own, Form::All) => sample_request(signature),
-        (Part::Protocol, Form::Plain) => protocol_sample(signature).map(flat),
-        (Part::Protocol, Form::All) => protocol_sample(signature),
+        (Part::Own, Form::Plain) => plain::sample(metadata),
+        (Part::Own, Form::All) => sample_request(metadata),
+        (Part::Protocol, Form::Plain) => protocol_sample(metadata).map(flat),
+        (Part::Protocol, Form::All) => protocol_sample(metadata),
     };
     if let Some(example) = example {
         content["application/json"]["example"] = example;
@@ -79,13 +79,13 @@ pub(super) fn request(metadata: &ModelMetadata, part: Part, form: Form) -> Value
             for format in FORMATS {
                 if let Some(description) = format.described(metadata) {
                     for ty in format.content_types {
-                        content[*ty] = plain(description.clone());
+                        content[*ty] = other(description.clone());
                     }
                 }
             }
         }
         (Part::Protocol, Form::All) => {
-            content[BINARY] = plain(
+            content[BINARY] = other(
                 "JSON whose inputs have a parameter `binary_data_size` instead of data, then the bytes of these inputs; \
                  `Inference-Header-Content-Length` tells where."
                     .to_owned(),
@@ -121,7 +121,7 @@ pub(super) fn answer(metadata: &ModelMetadata, part: Part, form: Form) -> Value 
     let mut headers = vec!["X-Cache", "Server-Timing", "X-Request-Id"];
     if form == Form::All {
         headers.push("Inference-Header-Content-Length");
-        content[BINARY] = plain(
+        content[BINARY] = other(
             "In the Open Inference Protocol: JSON, then the outputs wanted as bytes.".to_owned(),
         );
         for format in FORMATS {
@@ -129,7 +129,7 @@ pub(super) fn answer(metadata: &ModelMetadata, part: Part, form: Form) -> Value 
                 format.content_types.first(),
                 format.answer_described(metadata),
             ) {
-                content[*ty] = plain(description.to_owned());
+                content[*ty] = other(description.to_owned());
             }
         }
     }
@@ -141,6 +141,6 @@ pub(super) fn answer(metadata: &ModelMetadata, part: Part, form: Form) -> Value 
 }
 
 /// A body that is not JSON.
-fn plain(description: String) -> Value {
+fn other(description: String) -> Value {
     json!({ "schema": { "type": "string", "format": "binary", "description": description } })
 }

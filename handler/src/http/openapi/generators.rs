@@ -56,9 +56,21 @@ pub(super) fn typed(document: &mut Value) {
     });
 }
 
-/// Leaves one form of everything: of several, the first list or else the first.
+/// Leaves one form of everything: of several, the first list or else the first. Their order means nothing else.
 pub(super) fn plain(document: &mut Value) {
     each(document, &mut |schema| {
+        let empty: Vec<String> = match schema.get("properties") {
+            Some(Value::Object(members)) => members
+                .iter()
+                .filter(|(_, member)| may_be_null(member))
+                .map(|(name, _)| name.clone())
+                .collect(),
+            _ => Vec::new(),
+        };
+        // What may be null is absent to most languages.
+        if let Some(Value::Array(required)) = schema.get_mut("required") {
+            required.retain(|name| !empty.iter().any(|empty| name == empty));
+        }
         for alternatives in ["anyOf", "oneOf"] {
             let Some(Value::Array(forms)) = schema.remove(alternatives) else {
                 continue;
@@ -77,9 +89,48 @@ pub(super) fn plain(document: &mut Value) {
             schema.insert("type".to_owned(), first.unwrap_or_default());
         }
         if let Some(Value::Array(values)) = schema.get_mut("enum") {
-            values.retain(|value| !value.is_null());
+            // Names of one enumeration that differ in case alone are one name in most languages.
+            let mut known = BTreeSet::new();
+            values.retain(|value| {
+                let folded = value.to_string().to_lowercase();
+                !value.is_null() && known.insert(folded)
+            });
         }
     });
+}
+
+fn may_be_null(schema: &Value) -> bool {
+    let has = |forms: &Value, is_null: fn(&Value) -> bool| {
+        forms
+            .as_array()
+            .is_some_and(|forms| forms.iter().any(is_null))
+    };
+    has(&schema["type"], |ty| ty == "null") || has(&schema["anyOf"], |form| form["type"] == "null")
+}
+
+/// Makes the examples beside schemas fit these: one value where only a list is left becomes a list.
+pub(super) fn fit_examples(document: &mut Value) {
+    each(document, &mut |media| {
+        if let (Some(schema), Some(example)) = (media.get("schema"), media.get("example")) {
+            let fitted = fitted(example, schema);
+            media.insert("example".to_owned(), fitted);
+        }
+    });
+}
+
+fn fitted(value: &Value, schema: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, member)| {
+                let schema = &schema["properties"][name.as_str()];
+                (name.clone(), fitted(member, schema))
+            });
+            Value::Object(members.collect())
+        }
+        Value::Array(_) => value.clone(),
+        single if schema["type"] == "array" => json!([single]),
+        single => single.clone(),
+    }
 }
 
 fn type_of(value: &Value) -> &'static str {
@@ -183,9 +234,32 @@ mod tests {
         let expected =
             json!({ "description": "texts", "type": "array", "items": { "type": "number" } });
         assert_eq!(schema, expected);
-        let mut schema = json!({ "type": ["null", "string"], "enum": ["float", null] });
+        let position = json!({ "type": ["integer", "null"] });
+        let mut schema = json!({
+            "properties": { "start": position, "id": { "type": "integer" } },
+            "required": ["id", "start"],
+        });
         plain(&mut schema);
-        assert_eq!(schema, json!({ "type": "string", "enum": ["float"] }));
+        assert_eq!(schema["properties"]["start"], json!({ "type": "integer" }));
+        assert_eq!(schema["required"], json!(["id"]));
+        let mut schema = json!({ "type": ["null", "string"], "enum": ["left", "Left", null] });
+        plain(&mut schema);
+        assert_eq!(schema, json!({ "type": "string", "enum": ["left"] }));
+    }
+
+    #[test]
+    fn examples_fit_the_form_that_is_left() {
+        let inputs = json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
+        let mut media = json!({
+            "schema": { "type": "object", "properties": { "inputs": inputs, "n": { "type": "integer" } } },
+            "example": { "inputs": "a", "n": 1, "other": "b" },
+        });
+        plain(&mut media);
+        fit_examples(&mut media);
+        assert_eq!(
+            media["example"],
+            json!({ "inputs": ["a"], "n": 1, "other": "b" })
+        );
     }
 
     #[test]

@@ -2,9 +2,8 @@
 
 use score::ModelMetadata;
 use serde_json::{Value, json};
-use wire::dialect::{Operation as Work, PROTOCOLS, Protocol, ProtocolRoute};
+use wire::dialect::{MODEL, Operation as Work, PROTOCOLS, Protocol, ProtocolRoute};
 use wire::schema::{open, reference};
-use wire::text_api::MODEL;
 
 use super::Form;
 use super::bodies::{self, Part};

@@ -12,8 +12,9 @@ use crate::model::{Passage, Wanted};
 use crate::tensor::Tensor;
 use crate::text::TextOptions;
 
-/// Texts that are tokenized at once, and their bytes: about a millisecond's work.
-const CHUNK_TEXTS: usize = 8;
+/// Texts that are tokenized at once, and their bytes: at most about a millisecond's work. Few, so that all threads have some
+/// of a short request's texts.
+const CHUNK_TEXTS: usize = 4;
 const CHUNK_BYTES: usize = 8 << 10;
 
 /// The results of some texts of a job.
@@ -93,7 +94,12 @@ impl Job {
     }
 
     pub(super) fn has_more(&self) -> bool {
-        self.next < self.texts.len()
+        self.fresh() > 0
+    }
+
+    /// Texts that are not tokenized, and that no thread is at.
+    pub(super) fn fresh(&self) -> usize {
+        self.texts.len() - self.next
     }
 
     /// How long it has waited for its first run.
