@@ -58,7 +58,7 @@ abuse-memory: build ## compare the memory formula of docs/settings.md with measu
 fuzz: ## run every fuzz target for FUZZ_SECONDS (30); needs no nightly compiler
 	@scripts/fuzz.sh
 
-test-clients: ## embed texts with the client libraries that people use, from PyPI and npm
+test-clients: ## call the handler with client libraries from PyPI and npm, and with generated ones
 	@scripts/test-clients.sh
 
 test-wheel: ## install the wheel into a fresh venv by pip and serve models with it

@@ -34,8 +34,8 @@ pub(crate) struct App {
     pub(crate) memo: Arc<Cache>,
     /// What calls with messages leave for later ones.
     pub(crate) events: Events,
-    /// The OpenAPI document, once it has been asked for.
-    pub(crate) openapi: OnceCell<Bytes>,
+    /// The OpenAPI document for generators and the whole one, once they have been asked for.
+    pub(crate) openapi: [OnceCell<Bytes>; 2],
 }
 
 impl App {
@@ -68,7 +68,7 @@ impl App {
             bodies: BodyLimits::new(config.max_waiting_bytes, config.timeout),
             memo,
             events: Events::new(&config),
-            openapi: OnceCell::new(),
+            openapi: [OnceCell::new(), OnceCell::new()],
             config,
         };
         Ok((Arc::new(app), loading))

@@ -246,7 +246,7 @@ async fn tell(app: &App, head: &Head, route: &Route) -> Result<Reply, Problem> {
     };
     let mut reply = match page {
         Some(reply) => reply,
-        None => info::answer(app, route).await?,
+        None => info::answer(app, head, route).await?,
     };
     if negotiated {
         reply.set_static(header::VARY, "accept");

@@ -11,8 +11,7 @@ use crate::body::{Declared, Limits, PayloadError};
 use crate::format::{charset, gzip};
 use crate::watch::Watch;
 
-/// Stands for the name of a model in [`TextRoute::path`].
-pub const MODEL: &str = "{model}";
+pub use crate::dialect::MODEL;
 
 /// The tasks of all models that take texts; the usual one first.
 pub const ALL_TASKS: &[Task] = &[

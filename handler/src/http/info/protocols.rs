@@ -98,13 +98,16 @@ fn open_inference_metadata(metadata: &ModelMetadata) -> Value {
 
 const PLATFORM: &str = "onnxruntime_onnx";
 
-/// Where rows are cut apart, the first axis of every tensor is the batch, which Triton leaves out of `dims`.
+/// Where rows are cut apart, the first axis of every tensor is the batch, which Triton leaves out of `dims`. It knows no
+/// tensors without an axis of their own, so that a model that has some is told as one without batches.
 ///
 /// Source: Triton, "Model Configuration Extension" and `model_config.proto`.
 fn config(metadata: &ModelMetadata, max_rows: usize) -> Value {
     let signature = &metadata.signature;
-    let mut all = signature.inputs.iter().chain(&signature.outputs);
-    let batched = metadata.character.rows.are_cut_apart() && all.all(TensorSpec::has_dynamic_rows);
+    let all = signature.inputs.iter().chain(&signature.optional);
+    let mut all = all.chain(&signature.outputs);
+    let has_batch = |spec: &TensorSpec| spec.has_dynamic_rows() && spec.dims().len() > 1;
+    let batched = metadata.character.rows.are_cut_apart() && all.all(has_batch);
     let tensors = |specs: &[TensorSpec], optional: bool| {
         let tensors = specs.iter().map(|spec| {
             let dims = spec.signed_shape();
