@@ -106,6 +106,9 @@ pub struct Take {
     pub answer_schema: fn() -> Value,
 }
 
+/// Writes results that differ in length from text to text.
+pub type WriteEach<R> = fn(&TextRequest, &Answered<'_, &[Vec<R>]>) -> Vec<u8>;
+
 /// What is made of texts, and how that is written.
 pub enum Write {
     /// Their vectors. These have the dimensions and the length that the request asks for.
@@ -117,9 +120,9 @@ pub enum Write {
     /// The same, also of a reranker: a score for its only label.
     AnyLabels(fn(&TextRequest, &Answered<'_, Labels<'_>>) -> Vec<u8>),
     /// The entities in them.
-    Entities(fn(&TextRequest, &Answered<'_, &[Vec<Entity>]>) -> Vec<u8>),
+    Entities(WriteEach<Entity>),
     /// Their sparse vectors.
-    Weights(fn(&TextRequest, &Answered<'_, &[Vec<Weight>]>) -> Vec<u8>),
+    Weights(WriteEach<Weight>),
     /// The vectors of their tokens, a matrix for each text.
     TokenVectors(fn(&[Tensor]) -> Vec<u8>),
     /// Their tokens.
