@@ -57,8 +57,10 @@ impl Tokenizer {
         if self.settings.include_prompt || prompt.is_empty() {
             return Ok(0);
         }
-        let encoding = self.plain(prompt)?;
-        let encoding = self.complete(encoding, TruncationDirection::Right)?;
+        let mut encoding = self.plain(prompt)?;
+        let most = self.settings.max_tokens - self.special;
+        cut(&mut encoding, most, TruncationDirection::Right);
+        let encoding = self.complete(encoding)?;
         let ids = encoding.get_ids();
         let is_special = |id: &u32| {
             let added = self.inner.get_added_tokens_decoder();
@@ -104,21 +106,27 @@ impl Tokenizer {
             let tokens = None;
             return Err(TokenizeError::TooLong { tokens, limit });
         }
-        let (encoding, cut) = self.short(bounded, direction, options.max_tokens)?;
+        let (mut encoding, shortened) = self.short(bounded, direction, options.max_tokens)?;
         let tokens = encoding.len() + self.special;
         if refuse && tokens > limit {
             let tokens = Some(tokens);
             return Err(TokenizeError::TooLong { tokens, limit });
         }
-        let encoding = self.complete(encoding, direction)?;
+        // The tokenizer's own truncation knows one direction for all texts.
+        cut(&mut encoding, limit - self.special, direction);
+        let offsets = encoding.get_offsets().to_vec();
+        let encoding = self.complete(encoding)?;
         let spans = match self.settings.task() {
-            Task::Tag => self.spans(&encoding, prompt, whole, bounded_at(&text, bounded)),
+            Task::Tag => {
+                let before = bounded_at(&text, bounded);
+                self.spans(&encoding, &offsets, prompt, whole, before)
+            }
             _ => Vec::new(),
         };
         Ok(Tokenized {
             ids: encoding.get_ids().to_vec(),
             types: encoding.get_type_ids().to_vec(),
-            cut: cut || bounded.len() < text.len() || tokens > limit,
+            cut: shortened || bounded.len() < text.len() || tokens > limit,
             skipped: self.skipped(prompt)?,
             spans,
         })
@@ -233,18 +241,8 @@ impl Tokenizer {
         }
     }
 
-    /// The tokens of a text cut to the model's limit, with special tokens.
-    fn complete(
-        &self,
-        mut encoding: Encoding,
-        direction: TruncationDirection,
-    ) -> Result<Encoding, String> {
-        // The tokenizer's own truncation knows one direction for all texts.
-        cut(
-            &mut encoding,
-            self.settings.max_tokens - self.special,
-            direction,
-        );
+    /// The same tokens with special tokens. It moves offsets once more than it should.
+    fn complete(&self, encoding: Encoding) -> Result<Encoding, String> {
         let whole = self.inner.post_process(encoding, None, true);
         whole.map_err(|error| in_words(&*error))
     }
