@@ -5,12 +5,11 @@
 use serde::de::MapAccess;
 use serde_json::{Value, json};
 
-use super::super::answer::highest;
 use super::super::infinity::UNNAMED;
 use super::super::ranking::{self, Documents, Style};
 use super::super::read::{Member, Members, read};
 use super::super::vectors::{array, text};
-use super::super::{Answered, Form, Operation, Take, TextError, TextRequest, Write};
+use super::super::{Answered, Form, Operation, Ranks, Take, TextError, TextRequest, Write};
 use super::{OPTIONS, option, options_schema};
 use crate::body::Limits;
 use crate::schema::open;
@@ -87,17 +86,17 @@ pub(in crate::text_api) fn take_ranked<'de, A: MapAccess<'de>>(
 
 pub(in crate::text_api) fn write_ranks(
     request: &TextRequest,
-    answered: &Answered<'_, &[f32]>,
+    answered: &Answered<'_, Ranks<'_>>,
 ) -> Vec<u8> {
     if request.form == Form::Documents {
         return ranking::write(request, answered, Style::Infinity);
     }
-    let scores = answered.results;
+    let ranks = answered.results;
     let mut out = Vec::new();
-    let best = highest(scores, request.results.top);
+    let best = ranks.best(request.results.top);
     array(best, &mut out, |index, out| {
         // Writing to a vector cannot fail.
-        let rank = json!({ "index": index, "score": scores.get(index) });
+        let rank = json!({ "index": index, "score": ranks.score(index) });
         let _ = serde_json::to_writer(&mut *out, &rank);
         if let Some(repeated) = answered.texts.get(index) {
             out.pop();
