@@ -15,8 +15,10 @@ use crate::settings::Stored;
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     settings: Stored,
-    /// How many special tokens a text gets, or a pair if the model takes pairs.
+    /// How many special tokens a text gets.
     special: usize,
+    /// How many a pair gets.
+    special_of_pair: usize,
 }
 
 impl Tokenizer {
@@ -37,10 +39,15 @@ impl Tokenizer {
         let processor = inner.get_post_processor();
         let added = |pair| processor.map_or(0, |processor| processor.added_tokens(pair));
         let pairs = settings.head.as_ref().is_some_and(|head| head.pairs);
-        let special = added(pairs);
-        if settings.max_tokens <= special {
+        let (special, special_of_pair) = (added(false), added(true));
+        let most = if pairs {
+            special.max(special_of_pair)
+        } else {
+            special
+        };
+        if settings.max_tokens <= most {
             return Err(format!(
-                "max_tokens: {} leave no room for a text beside {special} special tokens",
+                "max_tokens: {} leave no room for a text beside {most} special tokens",
                 settings.max_tokens
             ));
         }
@@ -48,6 +55,7 @@ impl Tokenizer {
             inner,
             settings: settings.clone(),
             special,
+            special_of_pair,
         })
     }
 

@@ -9,7 +9,7 @@ use crate::http::reply::Reply;
 use crate::problem::Problem;
 
 /// About how many bytes a score takes in an answer, beside a label or a text.
-const SCORE_BYTES: usize = 64;
+const BYTES_A_SCORE: usize = 64;
 
 /// Answers with the order of a request's texts.
 ///
@@ -25,7 +25,7 @@ pub(super) async fn ranks(
     let logits = scores(tensor(&response, LOGITS)?, Activation::None);
     let logits = logits.ok_or_else(Problem::internal)?;
     let texts: usize = asked.repeated.iter().map(|text| 2 * text.len()).sum();
-    asked.held.reach(texts + logits.len() * SCORE_BYTES)?;
+    asked.held.reach(texts + logits.len() * BYTES_A_SCORE)?;
     let ranks = Ranks {
         logits: &logits,
         activation: activation(&asked)?,
@@ -59,7 +59,7 @@ pub(super) async fn labels(
     let names = &asked.scorer.clone();
     let names = names.metadata().text.as_ref().map(|text| &text.labels[..]);
     let names = names.unwrap_or_default();
-    let bytes: usize = names.iter().map(|name| SCORE_BYTES + name.len()).sum();
+    let bytes: usize = names.iter().map(|name| BYTES_A_SCORE + name.len()).sum();
     asked.held.reach(tokens.len() * bytes)?;
     let labels = Labels {
         names,
