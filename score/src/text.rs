@@ -187,8 +187,10 @@ impl TextMetadata {
                 shape: Some(rows.chain(deeper.iter().cloned()).collect()),
             }
         };
-        let (floats, any) = (self.stored_as, [Dynamic(None)]);
+        let floats = self.stored_as;
         let labels = Fixed(self.labels.len());
+        // One number, or a row, for each token or weight.
+        let any = [Dynamic(None)];
         let mut stored = match self.task {
             Task::Embedding => vec![spec(EMBEDDING, floats, &[Fixed(self.max_dimensions)])],
             Task::Rerank | Task::Classify => vec![spec(LOGITS, floats, &[labels])],

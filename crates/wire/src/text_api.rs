@@ -20,7 +20,7 @@ use std::fmt;
 
 use crate::dialect::Protocol;
 use crate::error_form::ErrorForm;
-pub use answer::{Answered, Labels, Vectors};
+pub use answer::{Answered, Labels, Ranks, Vectors};
 pub(crate) use request::Form;
 pub use request::{ResultOptions, Side, TextError, TextOptions, TextRequest};
 pub use route::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 use score::{Entity, ModelMetadata, ScoreError, Task, Tensor, TextMetadata, Token, Weight};
 use serde_json::Value;
 
-use super::{Answered, Form, Labels, TextError, TextRequest, Vectors};
+use super::{Answered, Form, Labels, Ranks, TextError, TextRequest, Vectors};
 use crate::body::{Declared, Limits, PayloadError};
 use crate::format::{charset, gzip};
 use crate::watch::Watch;
@@ -114,7 +114,7 @@ pub enum Write {
     /// Their vectors. These have the dimensions and the length that the request asks for.
     Vectors(fn(&TextRequest, &Answered<'_, Vectors<'_>>) -> Vec<u8>),
     /// The order of texts by the scores of a reranker, one for each.
-    Ranks(fn(&TextRequest, &Answered<'_, &[f32]>) -> Vec<u8>),
+    Ranks(fn(&TextRequest, &Answered<'_, Ranks<'_>>) -> Vec<u8>),
     /// The scores of their labels.
     Labels(fn(&TextRequest, &Answered<'_, Labels<'_>>) -> Vec<u8>),
     /// The same, also of a reranker: a score for its only label.
