@@ -16,15 +16,18 @@ use crate::models::{Models, NoModel};
 use crate::problem::ErrorCode;
 use paths::{PROBLEMS, name_in};
 
-/// The document as JSON. It is made when it is first asked for, as the models stay the same from then on.
+/// The document as JSON. It is made when it is first asked for, and each time where models may be exchanged.
 pub(super) async fn written(app: &App) -> Result<Bytes, NoModel> {
     let models = app.admission.models.when_loaded().await?;
-    let text = app.openapi.get_or_init(|| async {
+    let made = async || {
         let mut document = document(&models);
         answers::add(&mut document, &models, app.admission.scoring.limits).await;
         Bytes::from(document.to_string())
-    });
-    Ok(text.await.clone())
+    };
+    match app.config.reload {
+        Some(_) => Ok(made().await),
+        None => Ok(app.openapi.get_or_init(made).await.clone()),
+    }
 }
 
 /// Writes the document. Models that could not be loaded are not in it.
