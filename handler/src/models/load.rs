@@ -43,9 +43,9 @@ pub(super) fn load_models(
     places: Vec<ModelPlace>,
 ) -> anyhow::Result<(Models, Loader)> {
     let library = find_runtime(config)?;
+    let named = |place: ModelPlace| (place.name.clone(), read(config, &place));
     // At the same time: the files are digested while the library is loaded.
     let (runtime, folders) = thread::scope(|scope| {
-        let named = |place: ModelPlace| (place.name.clone(), read(config, &place));
         let folders = scope.spawn(|| places.into_iter().map(named).collect::<BTreeMap<_, _>>());
         (Runtime::load(&library), folders.join())
     });
@@ -123,7 +123,7 @@ impl Loader {
     fn load_folders(&self, name: &str, folders: Folders) -> Versions {
         let options = scorer_options(&self.config);
         let load = |folder: Result<ModelFolder, LoadError>| {
-            let version = folder.as_ref().map(|folder| folder.version.clone());
+            let version = folder.as_ref().ok().map(|folder| folder.version.clone());
             let slot = folder
                 .and_then(Loadable::of)
                 .and_then(|model| model.load(&self.runtime, options, self.memo.clone()))

@@ -59,7 +59,7 @@ impl Reload {
     }
 
     /// Loads what has changed, and puts it in place of the old.
-    fn exchange(&mut self, places: &[ModelPlace], now: &Snapshot) {
+    fn exchange(&self, places: &[ModelPlace], now: &Snapshot) {
         let Some(old) = self.publish.borrow().clone() else {
             return;
         };

@@ -231,11 +231,6 @@ impl ModelPlace {
         &self.folder
     }
 
-    /// The model's folder, with all its versions.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Whether an ONNX file lies there, or in a numbered version.
     pub fn has_model(&self) -> bool {
         let (folder, _) = newest_version(&self.folder);

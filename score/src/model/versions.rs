@@ -23,6 +23,9 @@ impl ModelPlace {
         let chosen = match &options.versions {
             None if all.is_empty() => return Ok(vec![self.clone()]),
             None => all.into_iter().take(most.max(1)).collect(),
+            Some(wanted) if wanted.is_empty() => {
+                return Err(options.wrong("versions: name at least one"));
+            }
             Some(wanted) => {
                 let chosen = all.iter().filter(|(number, _)| wanted.contains(number));
                 let missing = wanted
@@ -125,6 +128,8 @@ mod tests {
             refusal.contains("there is no version 3; there are 2, 1"),
             "{refusal}"
         );
+        let refusal = versions(&["1"], "versions = []", 1).unwrap_err();
+        assert!(refusal.contains("name at least one"), "{refusal}");
         let refusal = versions(&[], "versions = [3]", 1).unwrap_err();
         assert!(refusal.contains("no numbered folders"), "{refusal}");
     }
