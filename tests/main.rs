@@ -67,6 +67,7 @@ mod settings;
 mod support;
 mod text_apis;
 mod text_heads;
+mod text_task_refusals;
 mod text_tasks;
 mod texts;
 mod trace_collectors;

@@ -104,7 +104,8 @@ where
     };
     let function = function_name(app, head, Some(&route));
     let mut visit = Visit::new(&app.admission, function, route.wanted(), head.received);
-    let work = async {
+    // In a box: as a part of the futures around it, it would be copied each time that one of them is moved.
+    let work = Box::pin(async {
         let mut room = None;
         let read_body = || async {
             let mut body = read_body().await?;
@@ -116,7 +117,7 @@ where
             reply.hold(room).await?;
         }
         Ok(reply)
-    };
+    });
     let mut reply = match caught(&head.request_id, work).await {
         Err(problem) if problem.is_client_closed() => return refuse(app, head, problem),
         outcome => {
@@ -203,15 +204,19 @@ where
 {
     match route {
         Route::Score(_) => score(head, read_body, visit).await,
+        // The others in boxes: what only they need would be copied with the future of every request for scores.
         Route::Text(target) if target.route.takes_texts() => {
-            texts::answer(head, target, read_body, visit).await
+            Box::pin(texts::answer(head, target, read_body, visit)).await
         }
         Route::Metrics => metrics(app, head.accept.as_deref()),
         Route::Protocol(Operation::Index, _) => {
-            let body = read_body().await?;
-            info::index(app, &body.bytes).await
+            let index = async {
+                let body = read_body().await?;
+                info::index(app, &body.bytes).await
+            };
+            Box::pin(index).await
         }
-        route => tell(app, head, route).await,
+        route => Box::pin(tell(app, head, route)).await,
     }
 }
 
