@@ -72,3 +72,4 @@ mod text_tasks;
 mod texts;
 mod trace_collectors;
 mod traces;
+mod versions;

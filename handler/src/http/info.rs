@@ -44,10 +44,11 @@ pub(super) async fn answer(app: &App, head: &Head, route: &Route) -> Result<Repl
         }
         Route::HealthLive => return Ok(word(StatusCode::OK, "alive")),
         Route::HealthReady => {
-            let (status, state) = match models.state() {
+            let (status, state) = match app.state() {
                 State::Ready => (StatusCode::OK, "ready"),
                 State::Loading => (StatusCode::SERVICE_UNAVAILABLE, "loading"),
                 State::Failed => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
+                State::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
             };
             return Ok(word(status, state));
         }

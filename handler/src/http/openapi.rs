@@ -28,7 +28,7 @@ pub(super) enum Form {
     All,
 }
 
-/// The document as JSON. It is made when it is first asked for, as the models stay the same from then on.
+/// The document as JSON. It is made when it is first asked for, and each time where models may be exchanged.
 pub(super) async fn written(app: &App, form: Form) -> Result<Bytes, NoModel> {
     let models = app.admission.models.when_loaded().await?;
     let [plain, all] = &app.openapi;
@@ -36,12 +36,15 @@ pub(super) async fn written(app: &App, form: Form) -> Result<Bytes, NoModel> {
         Form::Plain => plain,
         Form::All => all,
     };
-    let text = cell.get_or_init(|| async {
+    let made = async || {
         let mut document = document(&models, form);
         answers::add(&mut document, &models, app.admission.scoring.limits).await;
         Bytes::from(document.to_string())
-    });
-    Ok(text.await.clone())
+    };
+    match app.config.reload {
+        Some(_) => Ok(made().await),
+        None => Ok(cell.get_or_init(made).await.clone()),
+    }
 }
 
 /// Writes the document. Models that could not be loaded are not in it.
