@@ -59,6 +59,7 @@ mod recorded_requests;
 mod redis_connection;
 mod redis_selftest;
 mod refusals;
+mod serve;
 mod served_protocols;
 mod settings;
 mod support;

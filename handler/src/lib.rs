@@ -24,15 +24,15 @@ mod telemetry;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::bail;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use app::App;
 pub use commands::{
-    Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments,
-    SettingsArguments, execute,
+    Action, Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments,
+    ServeArguments, Served, SettingsArguments, execute, served,
 };
 pub use config::{
     Config, Envelopes, Environment, Fallback, Group, Kind, Mistakes, SETTINGS, Secret, Setting,
@@ -97,6 +97,7 @@ pub async fn serve(
     let workers = Workers::start(&Handle::current(), config.threads)?;
     let (app, loading) = App::start(config)?;
     let grace = app.config.drain_timeout;
+    let page = (!app.config.hosted).then(|| format!("http://{}/api/score", app.config.listen));
     let mut summary = Summary::new(app.admission.clone(), app.memo.clone());
     let serving = http::serve(app, listener, &workers, shutdown, grace);
     let serving = async {
@@ -104,6 +105,11 @@ pub async fn serve(
         tokio::select! {
             () = &mut serving => return Ok(()),
             outcome = loading => outcome?,
+        }
+        if let Some(address) = page {
+            info!(
+                "ready: {address} shows what the models take, and in a browser lets them be tried"
+            );
         }
         serving.await;
         Ok(())
@@ -129,7 +135,12 @@ async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
             Err(error) => {
-                return Err(error).with_context(|| format!("cannot listen on {}", config.listen));
+                let taken = error.kind() == std::io::ErrorKind::AddrInUse && !config.hosted;
+                let hint = match taken {
+                    true => "; another port is chosen by SCORE_PORT, or by --port of `serve`",
+                    false => "",
+                };
+                bail!("cannot listen on {}: {error}{hint}", config.listen);
             }
         }
     }

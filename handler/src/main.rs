@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use handler::{Arguments, Command, Config, Environment, Mistakes};
+use handler::{Action, Arguments, Command, Config, Environment, Mistakes, ServeArguments};
 
 /// Requests are read on one thread and dropped on another, and the C library's allocator makes threads wait for each other
 /// then: with this one a hit in Redis takes 12 to 17 % less processor time. Huge pages would add 15 MiB at rest.
@@ -14,15 +14,16 @@ fn main() -> ExitCode {
     // Help, the version and mistakes in the arguments end the process here, before the settings are read.
     let arguments = Arguments::parse();
     let environment = Environment::of_process();
-    let code = match arguments.command {
-        None => serve(&environment),
-        Some(command) => execute(&command, &environment),
+    let code = match arguments.action {
+        None => serve(&ServeArguments::default(), &environment),
+        Some(Action::Serve(arguments)) => serve(&arguments, &environment),
+        Some(Action::Command(command)) => execute(&command, &environment),
     };
     // Threads may still be inside a run of the model; returning from main would pull the runtime from under them.
     std::process::exit(code)
 }
 
-fn serve(environment: &Environment) -> i32 {
+fn serve(arguments: &ServeArguments, environment: &Environment) -> i32 {
     let config = match Config::read(environment) {
         Ok(config) => config,
         Err(mistakes) => {
@@ -30,8 +31,18 @@ fn serve(environment: &Environment) -> i32 {
             return 1;
         }
     };
-    let telemetry = handler::start_logging(&config);
-    match handler::run(config, &telemetry) {
+    let served = match handler::served(arguments, config) {
+        Ok(served) => served,
+        Err(error) => {
+            handler::complain("error: ", [format!("{error:#}")]);
+            return 1;
+        }
+    };
+    let telemetry = handler::start_logging(&served.config);
+    let outcome = handler::run(served.config.clone(), &telemetry);
+    // Before the log, whose reader may be gone: then its end is that of the process.
+    drop(served);
+    match outcome {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!("{error:#}");

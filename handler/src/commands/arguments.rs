@@ -10,9 +10,22 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(version, disable_help_subcommand = true)]
 pub struct Arguments {
-    /// What to do instead of serving.
+    /// What to do; without it the program serves.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub action: Option<Action>,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Serve models that lie anywhere, without a Functions host
+    ///
+    /// The same as no command at all, but for where the models are. `GET /api/score` shows what each takes, and in a browser it
+    /// is a page where they can be tried.
+    Serve(ServeArguments),
+    /// Anything else.
+    #[command(flatten)]
+    Command(Command),
 }
 
 /// What the program can do instead of serving.
@@ -47,6 +60,17 @@ pub struct CheckArguments {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What to serve.
+#[derive(Debug, Default, Args)]
+pub struct ServeArguments {
+    /// Models: ONNX files, folders with a model, folders of model folders; without any, those in SCORE_MODEL_DIR
+    #[arg(value_name = "MODEL")]
+    pub models: Vec<PathBuf>,
+    /// The port to listen on, instead of SCORE_PORT
+    #[arg(long, short, value_name = "PORT")]
+    pub port: Option<u16>,
 }
 
 /// In which form to show the settings.
@@ -148,12 +172,12 @@ mod tests {
     #[test]
     fn without_arguments_it_serves() {
         let arguments = Arguments::try_parse_from(["handler"]).unwrap();
-        assert!(arguments.command.is_none());
+        assert!(arguments.action.is_none());
     }
 
     #[test]
     fn unknown_and_incomplete_commands_are_refused() {
-        assert_eq!(refusal(&["serve"]), ErrorKind::InvalidSubcommand);
+        assert_eq!(refusal(&["start"]), ErrorKind::InvalidSubcommand);
         assert_eq!(refusal(&["--port", "1"]), ErrorKind::UnknownArgument);
         let purge = ["cache", "purge"];
         assert_eq!(refusal(&purge), ErrorKind::MissingRequiredArgument);

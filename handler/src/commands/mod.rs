@@ -5,12 +5,14 @@ mod cache;
 mod check;
 mod model_source;
 mod package;
+mod serve;
 mod settings;
 
 pub use arguments::{
-    Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments,
-    SettingsArguments,
+    Action, Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments,
+    ServeArguments, SettingsArguments,
 };
+pub use serve::{Served, served};
 
 use crate::config::{Config, Environment};
 

@@ -18,8 +18,10 @@ pub struct Environment {
 /// other programs.
 const OWN_PREFIXES: [&str; 2] = ["SCORE", "REDIS"];
 
-/// More changes than that, and the one name is not a misspelled form of the other.
+/// More changes than that, and the one name is not a misspelled form of the other; in a long name there may be more.
 const MOST_TYPING_ERRORS: usize = 2;
+/// One change for so many letters behind the prefix.
+const LETTERS_PER_ERROR: usize = 4;
 
 impl Environment {
     /// The environment of this process, as it is now.
@@ -115,9 +117,15 @@ fn nearest(variable: &str) -> Option<&'static str> {
     if !is_own || names().any(|name| name == variable) {
         return None;
     }
+    // Names of Redis and of ONNX Runtime have no prefix.
+    let rest = wanted.strip_prefix("SCORE").unwrap_or("");
+    if let Some(name) = names().find(|name| letters(name) == rest) {
+        return Some(name);
+    }
+    let most = MOST_TYPING_ERRORS.max(rest.len() / LETTERS_PER_ERROR);
     names()
         .map(|name| (strsim::damerau_levenshtein(&letters(name), &wanted), name))
-        .filter(|(errors, _)| *errors <= MOST_TYPING_ERRORS)
+        .filter(|(errors, _)| *errors <= most)
         .min()
         .map(|(_, name)| name)
 }
@@ -137,6 +145,10 @@ mod tests {
             ("SCORE_MAX_ROW", "SCORE_MAX_ROWS"),
             ("REDIS_URI", "REDIS_URL"),
             ("REDIS_CONNECTIONSTRING", "REDIS_CONNECTION_STRING"),
+            ("SCORE_REDIS_URL", "REDIS_URL"),
+            ("SCORE_REDIS_TIMEOUT", "REDIS_TIMEOUT"),
+            ("SCORE_ORT_DYLIB_PATH", "ORT_DYLIB_PATH"),
+            ("SCORE_MESSAGES_TIME_OUT", "SCORE_MESSAGE_TIMEOUT"),
         ] {
             assert_eq!(nearest(name), Some(meant), "{name}");
         }

@@ -39,10 +39,10 @@ pub(crate) const SETTING_NAMES: SettingNames = SettingNames {
     custom_ops: "SCORE_CUSTOM_OPS=on",
 };
 
-/// Libraries whose events are logged only where `SCORE_LOG_FILTER` names them: ONNX Runtime repeats what is reported with
-/// the request, fred and Azure's libraries repeat what the cache reports, and others log each step of a connection.
-const SILENT: &str =
-    "ort=off,fred=off,azure=off,typespec=off,hyper_util=off,reqwest=off,rustls=off,h2=off";
+/// What `SCORE_LOG_FILTER` adds to. Libraries are silent unless it names them: ONNX Runtime repeats what is reported with the
+/// request, fred and Azure's libraries repeat what the cache reports, and others log each step of a connection.
+const USUAL_FILTER: &str =
+    "info,ort=off,fred=off,azure=off,typespec=off,hyper_util=off,reqwest=off,rustls=off,h2=off";
 
 /// Connections that may be open where nothing is set and the process may open enough files.
 const USUAL_CONNECTIONS: usize = 2048;
@@ -271,7 +271,7 @@ fn config(reader: &mut Reader<'_>) -> Config {
         log_format: reader.value(&table::LOG),
         log_slow: reader.value(&table::LOG_SLOW),
         // A later directive replaces an earlier one for the same target.
-        log_filter: format!("{SILENT},{}", reader.value(&table::LOG_FILTER)),
+        log_filter: format!("{USUAL_FILTER},{}", reader.value(&table::LOG_FILTER)),
         traces: traces::read(reader.environment, &mut remarks),
         remarks,
     }

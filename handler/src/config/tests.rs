@@ -128,12 +128,19 @@ fn libraries_are_silent_unless_the_filter_names_them() {
         tracing::subscriber::with_default(registry, || {
             let library = tracing::enabled!(target: "fred::router", Level::WARN);
             let own = tracing::enabled!(target: "handler::scoring", Level::DEBUG);
-            (library, own)
+            let usual = tracing::enabled!(target: "score::model", Level::INFO);
+            (library, own, usual)
         })
     };
-    assert_eq!(heard(""), (false, false));
-    assert_eq!(heard("debug"), (false, true));
-    assert_eq!(heard("debug,fred=warn"), (true, true));
+    assert_eq!(heard(""), (false, false, true));
+    assert_eq!(heard("debug"), (false, true, true));
+    assert_eq!(heard("debug,fred=warn"), (true, true, true));
+    // One part more says nothing of the others.
+    assert_eq!(heard("handler=debug"), (false, true, true));
+    assert_eq!(heard("fred=warn"), (true, false, true));
+    // A level of its own is meant for all.
+    assert_eq!(heard("warn"), (false, false, false));
+    assert_eq!(heard("off,handler=debug"), (false, true, false));
 }
 
 #[test]

@@ -214,6 +214,17 @@ impl ModelPlace {
             around,
         })
     }
+
+    /// The folder of the model, or of one version of it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether an ONNX file lies there, or in a numbered version.
+    pub fn has_model(&self) -> bool {
+        let (folder, _) = newest_version(&self.folder);
+        onnx_files(&folder).is_ok_and(|files| !files.is_empty())
+    }
 }
 
 impl ModelFolder {

@@ -28,8 +28,9 @@ settings! { LOGS, "Logs":
         name: "SCORE_LOG_FILTER",
         kind: Kind::Text("filter directives such as info or score=debug"),
         default: Value("info"),
-        meaning: "Which events are logged, in the syntax of `RUST_LOG`. `debug` adds a line for each request. Events of \
-                  libraries appear only where the filter names the library, as in `info,fred=debug`.",
+        meaning: "Which events are logged, in the syntax of `RUST_LOG`. It adds to `info`: `debug` has a line for each \
+                  request, `redis_store=debug` more about Redis alone, and a level without a name, such as `warn`, replaces \
+                  `info`. Events of libraries appear only where the filter names the library, as in `fred=debug`.",
         ..Setting::USUAL
     });
 }
