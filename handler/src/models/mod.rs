@@ -1,5 +1,6 @@
 //! The models of this process: loaded once, then looked up by every request.
 
+mod cache;
 mod folder;
 mod load;
 mod registry;
@@ -11,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use score::{FeatureStore, Scorer, quoted};
 
+pub(crate) use cache::open_cache;
 pub(crate) use folder::Loadable;
 use load::load_models;
 pub(crate) use load::{below, scorer_options};
