@@ -8,7 +8,6 @@ work=target/clients
 
 scripts/setup.sh redis-server=redis-server node=nodejs npm=npm
 scripts/fetch-onnxruntime.sh
-cargo build --locked -p handler
 
 scripts/install-python.sh "$work/python" tests/clients/requirements.txt --require-hashes
 wanted="$(node --version) $(cksum <tests/clients/npm/package-lock.json)"
@@ -23,8 +22,7 @@ fi
 # Beside their packages, where Node.js looks for them.
 cp tests/clients/npm/*.mjs "$work/npm/"
 
-# Absolute, since the tests start it from folders of their own.
-SCORE_HANDLER=$(realpath "${SCORE_HANDLER:-${CARGO_TARGET_DIR:-target}/debug/handler}")
+SCORE_HANDLER=$(scripts/test-handler.sh)
 [[ -z ${CLIENTS_MODEL-} ]] || CLIENTS_MODEL=$(realpath "$CLIENTS_MODEL")
 export SCORE_HANDLER CLIENTS_MODEL=${CLIENTS_MODEL:-tests/data/text/tiny}
 export PYTHONPATH=$work/python PYTHONDONTWRITEBYTECODE=1

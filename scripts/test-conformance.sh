@@ -11,7 +11,6 @@ texts=$work/texts
 
 scripts/setup.sh
 scripts/fetch-onnxruntime.sh
-cargo build --locked -p handler
 cargo build --locked -p text --example token_ids
 
 scripts/install-python.sh "$packages" "$requirements"
@@ -19,7 +18,7 @@ scripts/install-python.sh "$operators" tests/conformance/custom_operators.txt --
 scripts/install-python.sh "$texts" tests/conformance/text_models.txt --require-hashes
 
 # Absolute, since the tests start it from folders of their own.
-SCORE_HANDLER=$(realpath "${SCORE_HANDLER:-${CARGO_TARGET_DIR:-target}/debug/handler}")
+SCORE_HANDLER=$(scripts/test-handler.sh)
 export SCORE_HANDLER
 TOKEN_IDS_PROGRAM=$(realpath "${TOKEN_IDS_PROGRAM:-${CARGO_TARGET_DIR:-target}/debug/examples/token_ids}")
 export TOKEN_IDS_PROGRAM

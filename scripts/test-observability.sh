@@ -9,11 +9,10 @@ packages=$work/python
 
 scripts/setup.sh redis-server=redis-server prometheus=prometheus promtool=prometheus openssl=openssl
 scripts/fetch-onnxruntime.sh
-cargo build --locked -p handler
 
 scripts/install-python.sh "$packages" "$requirements"
 
-SCORE_HANDLER=$(realpath "${SCORE_HANDLER:-${CARGO_TARGET_DIR:-target}/debug/handler}")
+SCORE_HANDLER=$(scripts/test-handler.sh)
 export SCORE_HANDLER
 export PYTHONPATH=$packages PYTHONDONTWRITEBYTECODE=1
 mkdir -p "$work"

@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use crate::guard::{alone, ask};
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::in_process;
 use functions_host::host::{CORE_TOOLS, Mode};
@@ -108,7 +109,6 @@ async fn other_paths_and_errors_stay_as_they_are() {
     described.expect_status(200);
     let browser = [("accept", FIREFOX)];
     for (path, status) in [
-        ("/api/score/nope", 404),
         ("/api/score/openapi.json", 200),
         ("/api/score/v2/models/mnist", 200),
     ] {
@@ -118,8 +118,12 @@ async fn other_paths_and_errors_stay_as_they_are() {
         assert_eq!(answer.header("content-security-policy"), None);
         answer.json();
     }
-    // Only a page takes the key out of the address bar.
-    for path in ["/api/score/nope?code=k", "/api/score/nope?a=b&code=k"] {
+    // A page leads to the models there are, and only a page takes the key out of the address bar.
+    for path in [
+        "/api/score/nope",
+        "/api/score/nope?code=k",
+        "/api/score/nope?a=b&code=k",
+    ] {
         let answer = host.http("GET", path, &browser, b"").await;
         let answer = answer.expect_status(404);
         let content_type = answer.header("content-type");
@@ -146,12 +150,43 @@ async fn score_page_off_removes_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_root_leads_browsers_to_the_page_where_no_host_is() {
+    let browser = [("Host", "localhost"), ("Accept", FIREFOX)];
+    let host = alone([]).await;
+    for (target, address) in [
+        ("/", "api/score"),
+        ("/?code=a%20b", "api/score?code=a%20b"),
+        ("/?//evil.example/", "api/score?//evil.example/"),
+    ] {
+        let answer = ask(&host, "GET", target, &browser, b"").await;
+        let answer = answer.expect_status(303);
+        assert_eq!(answer.header("location"), Some(address));
+        assert_eq!(answer.header("vary"), Some("accept"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert!(answer.body.is_empty());
+    }
+    let probe = ask(&host, "GET", "/", &browser[..1], b"").await;
+    assert_eq!(probe.expect_status(200).at("/status"), "alive");
+    let without_page = alone([("SCORE_PAGE", "off")]).await;
+    let answer = ask(&without_page, "GET", "/", &browser, b"").await;
+    assert_eq!(answer.expect_status(200).at("/status"), "alive");
+    // What the host forwards from outside has no page there; its own probe is tested with the host's other calls.
+    let hosted = in_process::start(&AppRoot::with_sample(), []).await;
+    let answer = ask(&hosted, "GET", "/", &browser, b"").await;
+    answer.expect_status(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_document_says_what_becomes_of_a_picture_and_of_class_numbers() {
     let app = AppRoot::with_sample();
     let onnx = |name: &str| repository().join(format!("tests/data/models/{name}.onnx"));
     let sized = "labels = [\"no\", \"yes\"]\n[inputs.x]\nsize = [3, 1]\nmean = 0.5\nstd = [0.25]\n";
     app.add_model("sized", onnx("affine"), Some(sized));
     app.add_model("table", onnx("affine"), None);
+    // As many values as a square has fields: a table like any other.
+    app.add_model("square", onnx("keras"), None);
+    let named = "[inputs.x]\ncolumns = [\"a\", \"b\", \"<c>\"]\nmissing = \"nan\"\n";
+    app.add_model("named", onnx("affine"), Some(named));
     let host = in_process::start(&app, []).await;
     let document = async |name: &str| {
         let path = format!("/api/score/{name}");
@@ -171,7 +206,13 @@ async fn the_document_says_what_becomes_of_a_picture_and_of_class_numbers() {
     assert_eq!(sized["picture"]["channels"], 1);
     assert_eq!(sized["picture"]["mean"], json!([0.5]));
     assert_eq!(sized["picture"]["std"], json!([0.25]));
-    assert!(document("table").await.get("picture").is_none());
+    for name in ["table", "square", "named"] {
+        let document = document(name).await;
+        assert!(document.get("picture").is_none(), "{name}");
+    }
+    let input = &document("named").await["inputs"][0];
+    assert_eq!(input["columns"], json!(["a", "b", "<c>"]));
+    assert_eq!(input["missing"], "nan");
 }
 
 also_forwarded! {

@@ -44,7 +44,7 @@ fn assert_close(found: &Value, expected: &Value) {
 }
 
 /// Copies a folder, as a deployment would.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -265,7 +265,7 @@ async fn metadata_says_what_becomes_of_texts() {
 }
 
 /// What `handler check` says of the folder: its last line on standard error, or all of standard output.
-fn check(folder: &Path) -> Result<String, String> {
+pub(crate) fn check(folder: &Path) -> Result<String, String> {
     let output = Command::new(env!("CARGO_BIN_EXE_handler"))
         .args(["check", folder.to_str().unwrap()])
         .env_clear()

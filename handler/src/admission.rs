@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use score::{Backoff, InferenceResponse, NamedTensor, Scorer, TextOptions};
+use score::{Backoff, EachResponse, InferenceResponse, NamedTensor, Scorer, TextOptions};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout_at};
 use tracing::{Span, debug, error};
-use wire::text_api::{Take, TextRequest};
+use wire::text_api::{Take, TextRequest, Write};
 
 use crate::counters::Counters;
 use crate::limits::{Charge, Decoding, Given, Permits};
@@ -133,18 +133,25 @@ impl<'a> Visit<'a> {
         scoring::read_texts((settings, decoding), take, call, body).await
     }
 
-    /// Finds the model of that name if it takes texts; without a name the only one that does, or the default one.
+    /// Finds the model of that name if it is for what the route makes of texts, and how that is written; without a name the
+    /// usual one ([`Models::for_tasks`]).
     ///
     /// # Errors
-    /// If there is no such model, or it takes no texts.
-    pub(crate) async fn find_texts(&mut self, name: Option<&str>) -> Result<Arc<Scorer>, NoModel> {
+    /// If there is no such model, or it is for another task.
+    pub(crate) async fn find_texts(
+        &mut self,
+        take: &'static Take,
+        name: Option<&str>,
+    ) -> Result<(Arc<Scorer>, &'static Write), Problem> {
         let models = self.admission.models.when_loaded().await?;
-        let scorer = models.taking_texts(name)?.clone();
+        let scorer = models.for_tasks(name, &take.tasks())?.clone();
+        let text = scorer.metadata().text.as_ref();
+        let write = text.and_then(|text| take.write_for(text.task));
         self.found = Some(Found {
             models,
             scorer: scorer.clone(),
         });
-        Ok(scorer)
+        Ok((scorer, write.ok_or_else(Problem::internal)?))
     }
 
     /// Scores tensors that [`Visit::find_texts`] has found a model for; vectors stay as they are stored.
@@ -159,6 +166,20 @@ impl<'a> Visit<'a> {
     ) -> Result<InferenceResponse, Problem> {
         let (_permit, found) = self.admit(WhenFull::Refuse, call).await?;
         scoring::score_as_stored(&found.scorer, call, inputs, text).await
+    }
+
+    /// The same for results of different sizes.
+    ///
+    /// # Errors
+    /// As [`Visit::score`].
+    pub(crate) async fn score_each(
+        &mut self,
+        call: Call<'_>,
+        inputs: Vec<NamedTensor>,
+        text: TextOptions,
+    ) -> Result<EachResponse, Problem> {
+        let (_permit, found) = self.admit(WhenFull::Refuse, call).await?;
+        scoring::score_each(&found.scorer, call, inputs, text).await
     }
 
     /// A permit for other work with a model that [`Visit::find_texts`] has found.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use score::{
-    CacheOutcome, CacheUse, FeatureStore, InferenceRequest, InferenceResponse, JointLookUp,
-    ModelMetadata, NamedTensor, ScoreError, Scorer, TRUNCATED, TensorData, TextOptions, Timings,
+    CacheOutcome, CacheUse, EachResponse, FeatureStore, InferenceRequest, InferenceResponse,
+    JointLookUp, ModelMetadata, NamedTensor, ScoreError, Scorer, TRUNCATED, TensorData,
+    TextOptions, Timings,
 };
 use tracing::{Span, debug, error, info, info_span};
 use wire::text_api::{Take, TextRequest};
@@ -125,9 +126,9 @@ pub(crate) async fn score(
     };
     let body = body.map_err(|error| Problem::from_payload(error, limits.max_bytes))?;
     held.settle(scoring_bytes(body.bytes(), body.row_count(), metadata))?;
-    let decode = start.elapsed();
+    let decoded = Instant::now();
+    let decode = decoded - start;
 
-    let start = Instant::now();
     let Decoded {
         inputs,
         answer: form,
@@ -136,7 +137,7 @@ pub(crate) async fn score(
         Body::Rows(decoded) => decoded,
         Body::Keys(keys) => Box::pin(fetch(limits, store, metadata, keys, &mut held)).await?,
     };
-    let fetch = form.rows_are_stored().then(|| start.elapsed());
+    let fetch = form.rows_are_stored().then(|| decoded.elapsed());
     let request = InferenceRequest {
         inputs,
         cache: call.cache,
@@ -234,7 +235,7 @@ pub(crate) async fn read_texts(
     Ok((request, held))
 }
 
-/// Scores texts; vectors stay as they are stored.
+/// Scores texts; what the model gives stays as it is stored.
 ///
 /// # Errors
 /// As [`score`].
@@ -244,24 +245,51 @@ pub(crate) async fn score_as_stored(
     inputs: Vec<NamedTensor>,
     text: TextOptions,
 ) -> Result<InferenceResponse, Problem> {
-    let request = InferenceRequest {
+    let request = of_texts(call, inputs, text);
+    let response = scorer.score_as_stored(request).await;
+    let response = response.map_err(|error| failed(call, error))?;
+    told(scorer, call, response.rows, response.cache);
+    Ok(response)
+}
+
+/// The same for results of different sizes.
+///
+/// # Errors
+/// As [`score`].
+pub(crate) async fn score_each(
+    scorer: &Scorer,
+    call: Call<'_>,
+    inputs: Vec<NamedTensor>,
+    text: TextOptions,
+) -> Result<EachResponse, Problem> {
+    let response = scorer.score_each(of_texts(call, inputs, text)).await;
+    let response = response.map_err(|error| failed(call, error))?;
+    told(scorer, call, response.texts.len(), response.cache);
+    Ok(response)
+}
+
+fn of_texts(call: Call<'_>, inputs: Vec<NamedTensor>, text: TextOptions) -> InferenceRequest {
+    InferenceRequest {
         inputs,
         cache: call.cache,
         joint: None,
         text,
-    };
-    let response = scorer.score_as_stored(request).await.map_err(|error| {
-        log_details(call.id, &error);
-        Problem::from(error)
-    })?;
-    let (model, rows) = (&scorer.metadata().name, response.rows);
+    }
+}
+
+fn failed(call: Call<'_>, error: ScoreError) -> Problem {
+    log_details(call.id, &error);
+    Problem::from(error)
+}
+
+/// What the span and the log are told of texts that were scored.
+fn told(scorer: &Scorer, call: Call<'_>, rows: usize, outcome: CacheOutcome) {
+    let (model, cache) = (&scorer.metadata().name, CacheStatus(outcome));
     let span = Span::current();
     span.record("score.model", model);
     span.record("score.rows", rows);
-    span.record("score.cache", CacheStatus(response.cache).word());
-    let cache = CacheStatus(response.cache);
+    span.record("score.cache", cache.word());
     debug!(id = call.id, model, status = 200, rows, %cache, ms = millis(call.since.elapsed()), "scored");
-    Ok(response)
 }
 
 /// The tensors of a body, or the keys of its rows.

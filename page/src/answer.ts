@@ -1,14 +1,12 @@
-// The answer: headline, bars, table, times, and as it came.
+// The answer: what it says, as bars, vectors or a table; its times; and as it came.
 
+import { type Bars, type Column, readBars, readColumns, readDocument, readVectors } from "./columns.ts";
 import { byId, element, show } from "./dom.ts";
+import { Exact, isObject, stringify } from "./json.ts";
 import type { Model } from "./model.ts";
-import { type Vectors, embeds, showVectors } from "./texts.ts";
-
-/** One output: a value for each row. */
-interface Column {
-  name: string;
-  rows: unknown[];
-}
+import { showTable } from "./results.ts";
+import { showVectors } from "./texts.ts";
+import { showTimes } from "./times.ts";
 
 export interface Answered {
   text: string;
@@ -21,236 +19,209 @@ export interface Answered {
   texts: string[] | null;
 }
 
-const MAX_TABLE_ROWS = 100;
-const MAX_BARS = 100;
-
-export function showAnswer(model: Model, { text, headers, milliseconds, under, texts }: Answered): void {
-  const columns = readColumns(parse(text), model.answers_with, under);
-  const vectors = embeds(model) ? readVectors(columns) : null;
-  if (vectors) {
-    emptyAnswer();
-    const label = vectors.rows.length === 1 ? "1 vector" : `${vectors.rows.length} vectors`;
-    writeHeadline(label, vectors.rows.length, headers.get("x-cache"), milliseconds);
-    showVectors(vectors, texts);
-    showRest(text, headers, milliseconds);
-    return;
-  }
-  const candidates = columns.map(readBars).filter((found) => found !== null);
-  const bars = candidates.find(({ areShares }) => areShares) ?? candidates[0] ?? null;
-  showHeadline(model, columns, bars, headers.get("x-cache"), milliseconds);
-  showBars(model, bars, columns[0]?.rows.length ?? 0);
-  showTable(columns);
-  showRest(text, headers, milliseconds);
+/** What is remembered of an answer. */
+export interface Told {
+  label: string;
+  cache: string | null;
 }
 
-function showRest(text: string, headers: Headers, milliseconds: number): void {
-  showTiming(headers.get("server-timing"), milliseconds);
+/** Longer lists without names are vectors rather than classes. */
+const MAX_CLASSES = 100;
+/** From so many classes on, only the first are shown. */
+const MANY_CLASSES = 12;
+const FIRST_CLASSES = 10;
+
+/** Shows it, and tells what it said. */
+export function showAnswer(model: Model, answered: Answered): Told {
+  const { text, headers, milliseconds, under } = answered;
+  const document = readDocument(text);
+  const columns = readColumns(document, model.answers_with, under);
+  const count = Math.max(0, ...columns.map(({ rows }) => rows.length));
+  const cache = headers.get("x-cache");
+  emptyAnswer();
+  const vectors = vectorsOf(model, columns);
+  const label = vectors ? counted(vectors.length, "vector") : showRow(model, columns, count, 0);
+  if (vectors) {
+    const named = (name: string) => columns.find((column) => column.name === name)?.rows ?? tokensOf(document, name);
+    showVectors(vectors, { texts: answered.texts, tokens: named("tokens"), truncated: named("truncated") });
+    byId("label").textContent = label;
+  } else if (count > 1) {
+    const chosen = (row: number): void => void showRow(model, columns, count, row);
+    showTable(columns, (column, row) => inShort(model, column, row), chosen);
+  }
+  const cut = headers.get("x-truncated");
+  showFacts(cache, `${counted(count, "row")}, ${milliseconds.toFixed(1)} ms`, cut);
+  showTimes(headers.get("server-timing"), milliseconds);
   byId("raw").textContent = text;
   byId("raw-part").hidden = false;
+  return { label: count > 1 && !vectors ? firstLabels(model, columns, count) : label, cache };
 }
+
+const FIRST_LABELS = 3;
+
+function firstLabels(model: Model, columns: Column[], count: number): string {
+  const labels = Array.from({ length: Math.min(count, FIRST_LABELS) }, (_, row) => labelOf(model, columns, row, barsOf(columns, row)));
+  return labels.join(", ") + (count > FIRST_LABELS ? ` and ${count - FIRST_LABELS} more` : "");
+}
+
+const counted = (count: number, noun: string): string => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
 /** No answer, and why: none stays beside an error that came after it. */
 export function clearAnswer(why = "Nothing sent yet."): void {
   emptyAnswer();
-  byId("headline").replaceChildren(why);
+  byId("label").textContent = "";
+  byId("answer-state").textContent = why;
+  byId("answer").classList.add("empty");
 }
 
 function emptyAnswer(): void {
-  for (const id of ["bars", "table", "vectors", "timing", "reading"]) byId(id).replaceChildren();
+  for (const id of ["bars", "table", "vectors", "outputs", "timing", "reading", "marks"]) byId(id).replaceChildren();
   byId("table").hidden = true;
   byId("raw-part").hidden = true;
+  byId("answer-state").textContent = "";
+  byId("answer").classList.remove("empty");
 }
 
-/** The rows of numbers, with what else is told of them. */
-function readVectors(columns: Column[]): Vectors | null {
-  const isVector = (row: unknown): row is number[] => Array.isArray(row) && row.every((value) => typeof value === "number");
-  const named = (name: string) => columns.find((column) => column.name === name)?.rows ?? [];
-  const rows = (columns.find(({ rows: [first] }) => isVector(first))?.rows ?? []).filter(isVector);
-  return rows.length > 0 ? { rows, tokens: named("tokens"), truncated: named("truncated") } : null;
+/** The rows as vectors, for embeddings and for other lists that are too long for bars. */
+function vectorsOf(model: Model, columns: Column[]): number[][] | null {
+  const rows = readVectors(columns);
+  if (!rows || model.labels) return null;
+  const isLong = (rows[0]?.length ?? 0) > MAX_CLASSES;
+  return model.text?.task === "embedding" || (isLong && columns.length === 1) ? rows : null;
 }
 
-/** Whole numbers beyond 2^53 stay as their digits, where the browser hands out the source: as numbers they were rounded. */
-function parse(text: string): unknown {
-  const exact = (_name: string, value: unknown, context?: { source?: string }): unknown => {
-    const isRounded = Number.isInteger(value) && !Number.isSafeInteger(value);
-    return isRounded && /^-?\d+$/.test(context?.source ?? "") ? context?.source : value;
-  };
-  try {
-    return JSON.parse(text, exact);
-  } catch {
-    return text;
-  }
+/** OpenAI's form tells the tokens of all texts together. */
+function tokensOf(document: unknown, name: string): unknown[] {
+  const usage = isObject(document) ? document["usage"] : null;
+  const data = isObject(document) ? document["data"] : null;
+  const isOne = Array.isArray(data) && data.length === 1;
+  return name === "tokens" && isOne && isObject(usage) ? [usage["prompt_tokens"]] : [];
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
-/** All dialects come down to columns of rows. */
-function readColumns(document: unknown, outputs: string[], under: string | null): Column[] {
-  if (isObject(document)) {
-    if (isOpenInference(document.outputs)) return document.outputs.map(openInferenceColumn);
-    // An output may be called as a wrapper is; then all outputs are here, and nothing is wrapped.
-    const isBare = outputs.every((name) => name in document);
-    const [wrapped] = [under, "Results", "predictions"].filter((name) => name !== null && name in document);
-    if (wrapped && (wrapped === under || !isBare)) return readColumns(document[wrapped], outputs, null);
-    return Object.entries(document).map(([name, rows]) => ({ name, rows: Array.isArray(rows) ? rows : [rows] }));
-  }
-  const isRow = (value: unknown) => isObject(value) && Object.keys(value).every((name) => outputs.includes(name));
-  if (Array.isArray(document) && document.length > 0 && document.every(isRow)) {
-    return outputs.map((name) => ({ name, rows: document.map((row) => row[name]) }));
-  }
-  return [{ name: "result", rows: Array.isArray(document) ? document : [document] }];
-}
-
-interface OpenInferenceOutput {
-  name: string;
-  shape: number[];
-  data?: unknown[];
-}
-
-/** Tensors with their shapes; the rows of an output that is called `outputs` are none. */
-function isOpenInference(outputs: unknown): outputs is OpenInferenceOutput[] {
-  const isTensor = (output: unknown) => isObject(output) && "name" in output && "datatype" in output && "shape" in output;
-  return Array.isArray(outputs) && outputs.length > 0 && outputs.every(isTensor);
-}
-
-function openInferenceColumn({ name, shape, data = [] }: OpenInferenceOutput): Column {
-  const count = shape[0] ?? 1;
-  const perRow = shape.slice(1).reduce((product, length) => product * length, 1);
-  const rows = Array.from({ length: count }, (_, row) =>
-    shape.length > 1 ? data.slice(row * perRow, (row + 1) * perRow) : data[row],
+/** Shows one row of the answer, and tells what it says in a word. */
+function showRow(model: Model, columns: Column[], count: number, row: number): string {
+  const bars = barsOf(columns, row);
+  const scalar = columns.find(({ rows }) => scalarOf(rows[row]) !== undefined);
+  const label = labelOf(model, columns, row, bars);
+  byId("label").textContent = label;
+  byId("label").classList.toggle("long", label.length > 24);
+  byId("reading").replaceChildren(element("strong", {}, label));
+  showBars(model, bars, count > 1 ? `row ${row + 1}` : "");
+  const drawn = new Set([bars?.name, scalar?.name]);
+  const rest = columns.filter(({ name, rows }) => !drawn.has(name) && rows.length > row);
+  byId("outputs").replaceChildren(
+    ...rest.flatMap((column) => [element("dt", {}, column.name), element("dd", { dir: "auto" }, cellText(model, column, row))]),
   );
-  return { name, rows };
+  return label;
 }
 
-interface Bars {
-  name: string;
-  /** Names of their own, where the output has them. */
-  names: string[] | null;
-  values: number[];
-  areShares: boolean;
+/** What is drawn as bars: shares rather than other numbers. */
+function barsOf(columns: Column[], row: number): Bars | null {
+  const found = columns.map((column) => readBars(column, row)).filter((bars) => bars !== null);
+  return found.find(({ areShares }) => areShares) ?? found[0] ?? null;
 }
 
-/** An output whose first row is a list of numbers, or a map to numbers. */
-function readBars({ name, rows: [first] }: Column): Bars | null {
-  const names = isObject(first) ? Object.keys(first) : null;
-  const values = isObject(first) ? Object.values(first) : first;
-  if (!Array.isArray(values) || values.length < 2 || values.length > MAX_BARS) return null;
-  if (!values.every((value) => typeof value === "number")) return null;
-  const sum = values.reduce((total, value) => total + value, 0);
-  const areShares = values.every((value) => value >= 0) && Math.abs(sum - 1) < 0.01;
-  return { name, names, values, areShares };
+function labelOf(model: Model, columns: Column[], row: number, bars: Bars | null): string {
+  const scalar = columns.map(({ rows }) => scalarOf(rows[row])).find((found) => found !== undefined);
+  if (scalar !== undefined) return named(model, scalar);
+  if (!bars) return columns.length === 0 ? "An empty answer" : "Answered";
+  const best = bars.values.indexOf(Math.max(...bars.values));
+  return bars.areShares || model.labels || bars.names ? (classNames(model, bars)[best] ?? "") : `${bars.values.length} numbers`;
+}
+
+type Scalar = number | string | boolean | Exact;
+
+/** A row's one value; undefined if it has several. */
+function scalarOf(value: unknown): Scalar | undefined {
+  const only: unknown = Array.isArray(value) && value.length === 1 ? value[0] : value;
+  const isScalar = typeof only === "number" || typeof only === "string" || typeof only === "boolean" || only instanceof Exact;
+  return isScalar ? only : undefined;
+}
+
+/** A class by its name, and numbers short enough to read. */
+function named(model: Model, value: Scalar): string {
+  if (typeof value !== "number") return String(value);
+  return model.labels?.[value] ?? shortNumber(value);
+}
+
+/** No digit before the point is lost. */
+function shortNumber(value: number): string {
+  if (Number.isInteger(value)) return String(value);
+  return String(Number(Math.abs(value) < 1000 ? value.toPrecision(5) : value.toFixed(2)));
+}
+
+/** A row in a table: of shares, only the largest. */
+function inShort(model: Model, column: Column, row: number): string {
+  const bars = readBars(column, row);
+  if (!bars?.areShares) return cellText(model, column, row);
+  const best = bars.values.indexOf(Math.max(...bars.values));
+  return `${classNames(model, bars)[best]} ${((bars.values[best] ?? 0) * 100).toFixed(1)} %`;
+}
+
+function cellText(model: Model, { rows }: Column, row: number): string {
+  const value = rows[row];
+  const scalar = scalarOf(value);
+  if (scalar !== undefined) return named(model, scalar);
+  if (Array.isArray(value)) return value.map(inText).join(", ");
+  if (isObject(value)) return Object.entries(value).map(([name, item]) => `${name}: ${inText(item)}`).join(", ");
+  return value === undefined ? "" : stringify(value);
+}
+
+function inText(value: unknown): string {
+  if (typeof value === "number") return shortNumber(value);
+  return typeof value === "string" ? value : stringify(value);
 }
 
 function classNames(model: Model, { names, values }: Bars): string[] {
   return names ?? values.map((_, index) => model.labels?.[index] ?? String(index));
 }
 
-function showHeadline(
-  model: Model,
-  columns: Column[],
-  bars: Bars | null,
-  cache: string | null,
-  milliseconds: number,
-): void {
-  const [scalar] = columns.filter(({ rows: [first] }) => typeof first === "number" || typeof first === "string");
-  const first = scalar?.rows[0];
-  const likeliest = bars?.areShares ? classNames(model, bars)[bars.values.indexOf(Math.max(...bars.values))] : undefined;
-  const label = typeof first === "number" ? (model.labels?.[first] ?? String(first)) : (first ?? likeliest ?? "answered");
-  writeHeadline(String(label), columns[0]?.rows.length ?? 0, cache, milliseconds);
-}
-
-function writeHeadline(label: string, rows: number, cache: string | null, milliseconds: number): void {
-  const parts: Node[] = [element("strong", { id: "label" }, label)];
-  // Beside the board too, as a phone shows only one of the two.
-  const beside: Node[] = [element("strong", {}, label)];
-  if (cache) {
-    const kind = { class: cache.startsWith("HIT") ? "badge hit" : "badge" };
-    parts.push(element("span", { ...kind, id: "cache" }, `X-Cache: ${cache}`));
-    beside.push(element("span", kind, cache));
-  }
-  byId("reading").replaceChildren(...beside);
-  parts.push(element("span", { class: "quiet" }, `${rows} ${rows === 1 ? "row" : "rows"}, ${milliseconds.toFixed(1)} ms`));
-  byId("headline").replaceChildren(...parts);
-}
-
-function showBars(model: Model, bars: Bars | null, rows: number): void {
+function showBars(model: Model, bars: Bars | null, which: string): void {
+  const place = byId("bars");
   if (!bars) {
-    byId("bars").replaceChildren();
+    place.replaceChildren();
     return;
   }
   const names = classNames(model, bars);
   const largest = bars.areShares ? 1 : Math.max(...bars.values.map(Math.abs)) || 1;
-  const items = bars.values.map((value, index) => {
-    const fill = element("span", { class: "fill" });
-    fill.style.width = `${(Math.abs(value) / largest) * 100}%`;
-    const text = bars.areShares ? `${(value * 100).toFixed(1)} %` : value.toPrecision(4);
-    return element(
-      "li",
-      {},
-      element("span", {}, names[index] ?? ""),
-      element("span", { class: "track", "aria-hidden": "true" }, fill),
-      element("span", { class: "value" }, text),
-    );
+  const best = Math.max(...bars.values);
+  const all = bars.values.map((value, index) => ({ value, name: names[index] ?? "" }));
+  const isMany = all.length >= MANY_CLASSES;
+  const sorted = isMany ? [...all].sort((a, b) => b.value - a.value) : all;
+  const items = (count: number) =>
+    sorted.slice(0, count).map(({ value, name }) => {
+      const fill = element("span", { class: "fill" });
+      fill.style.width = `${(Math.abs(value) / largest) * 100}%`;
+      const text = bars.areShares ? `${(value * 100).toFixed(1)} %` : shortNumber(value);
+      return element(
+        "li",
+        value === best ? { class: "best" } : {},
+        element("bdi", { class: "class" }, name),
+        element("span", { class: "track", "aria-hidden": "true" }, fill),
+        element("span", { class: "value" }, text),
+      );
+    });
+  const list = element("ul", { class: "bars" }, ...items(isMany ? FIRST_CLASSES : all.length));
+  place.replaceChildren(element("h3", {}, [bars.name, which].filter((part) => part !== "").join(", ")), list);
+  if (!isMany) return;
+  const more = element("button", { type: "button", class: "plain" }, `Show all ${all.length}`);
+  more.addEventListener("click", () => {
+    list.replaceChildren(...items(all.length));
+    more.remove();
   });
-  const title = rows > 1 ? `${bars.name}, first of ${rows} rows` : bars.name;
-  byId("bars").replaceChildren(element("h3", {}, title), element("ul", { class: "bars" }, ...items));
+  place.append(more);
 }
 
-function showTable(columns: Column[]): void {
-  const count = Math.max(0, ...columns.map(({ rows }) => rows.length));
-  const head = element("tr", {}, ...["row", ...columns.map(({ name }) => name)].map((name) => element("th", { scope: "col" }, name)));
-  const rows = Array.from({ length: Math.min(count, MAX_TABLE_ROWS) }, (_, row) =>
-    element(
-      "tr",
-      {},
-      element("th", { scope: "row" }, String(row)),
-      ...columns.map(({ rows: values }) => element("td", {}, cellText(values[row]))),
-    ),
-  );
-  const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows));
-  const place = byId("table");
-  place.replaceChildren(table);
-  if (count > MAX_TABLE_ROWS) place.append(`The first ${MAX_TABLE_ROWS} of ${count} rows.`);
-  place.hidden = false;
-}
-
-function cellText(value: unknown): string {
-  if (Array.isArray(value)) return value.map(cellText).join(", ");
-  if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(5)));
-  return typeof value === "string" ? value : (JSON.stringify(value) ?? "");
-}
-
-/** `decode;dur=0.17, cache;dur=0.07` as bars beside the whole round trip. */
-function showTiming(header: string | null, milliseconds: number): void {
-  const steps = (header ?? "").split(",").flatMap((part): [string, number][] => {
-    const found = /^\s*([\w-]+);dur=([\d.]+)/.exec(part);
-    return found ? [[found[1] ?? "", Number(found[2])]] : [];
-  });
-  const inServer = steps.reduce((sum, [, time]) => sum + time, 0);
-  const elsewhere = Math.max(0, milliseconds - inServer);
-  const longest = Math.max(...steps.map(([, time]) => time), 0.001);
-  const items = steps.map(([name, time]) => {
-    const fill = element("span", { class: "fill" });
-    fill.style.width = `${(time / longest) * 100}%`;
-    return element(
-      "li",
-      {},
-      element("span", {}, name),
-      element("span", { class: "track", "aria-hidden": "true" }, fill),
-      element("span", { class: "value" }, `${time} ms`),
-    );
-  });
-  const summary = `${inServer.toFixed(2)} ms in the server, ${elsewhere.toFixed(1)} ms network and page`;
-  const place = byId("timing");
-  if (steps.length === 0) place.replaceChildren();
-  else {
-    place.replaceChildren(
-      element("h3", {}, "Times"),
-      element("ul", { class: "bars" }, ...items),
-      element("p", { class: "quiet" }, summary),
-    );
+function showFacts(cache: string | null, words: string, cut: string | null): void {
+  const marks: Node[] = [];
+  if (cache) {
+    const kind = { class: cache.startsWith("HIT") ? "badge hit" : "badge" };
+    marks.push(element("span", { ...kind, id: "cache", title: "The header X-Cache" }, cache));
+    byId("reading").append(element("span", kind, cache));
   }
+  marks.push(element("span", { class: "quiet" }, words));
+  if (cut) marks.push(element("span", { class: "badge" }, `${cut} cut to the model's limit`));
+  byId("marks").replaceChildren(...marks);
 }
 
 export function showError(message: string | null): void {

@@ -1,19 +1,19 @@
-// Request bodies: one input in each dialect and format of the table, which the server's crate `wire` has too.
+// Request bodies: one input in each dialect and format of the table, which the server's crate `wire` has too, and in the
+// forms of the APIs for texts.
 
-import type { Model } from "./model.ts";
+import type { Values } from "./fields.ts";
+import { layOut, parse } from "./json.ts";
+import { type Model, type TensorSpec } from "./model.ts";
 import { TABLE } from "./table.ts";
+import { embeds } from "./texts.ts";
 
-/** A row of the table, named by its label. */
-export type Dialect = (typeof TABLE)[number]["label"];
+/** A row of the table, named by its label, or a form of an API for texts. */
+export type Dialect = (typeof TABLE)[number]["label"] | typeof EMBEDDINGS;
 
 /** The dialect in which a page starts, and the one that can ask for all outputs. */
 export const FIRST: Dialect = "Azure ML: data";
 export const PROTOCOL: Dialect = "Open Inference Protocol: inputs";
-
-/** Nested values by input name. */
-export type Values = Record<string, unknown>;
-
-const LINE = 100;
+export const EMBEDDINGS = "OpenAI: embeddings";
 
 export function sampleValues(model: Model): Values | null {
   const data = model.sample_request?.data;
@@ -27,12 +27,26 @@ export function offered(model: Model, accepted: string[]): Dialect[] {
   const values = sampleValues(model) ?? {};
   const fits = ({ label, type }: (typeof TABLE)[number]) =>
     (type === "application/json" || accepted.includes(type)) && write(label, model, values) !== null;
-  return TABLE.filter(fits).map(({ label }) => label);
+  const own: Dialect[] = embeds(model) ? [EMBEDDINGS] : [];
+  return [...own, ...TABLE.filter(fits).map(({ label }) => label)];
+}
+
+/** The dialect that shows all that the model answers, and is the shortest of those that do. */
+export function preferred(model: Model): Dialect {
+  if (embeds(model)) return EMBEDDINGS;
+  const answers = model.answers_with;
+  // A map or a sequence is two tensors, of which the other bears a name within its own.
+  const belongs = (name: string) => answers.some((own) => name === own || name.startsWith(`${own}.`));
+  return model.outputs.every(({ name }) => belongs(name)) ? FIRST : PROTOCOL;
 }
 
 const row = (label: Dialect) => TABLE.find((row) => row.label === label);
 
 export const typeOf = (label: Dialect): string => row(label)?.type ?? "application/json";
+
+/** Where requests in that dialect go, below the path of all. */
+export const pathOf = (label: Dialect, model: Model): string =>
+  label === EMBEDDINGS ? "/v1/embeddings" : `/${encodeURIComponent(model.name)}`;
 
 /** The member of an answer that holds the results in that dialect. */
 export const memberOfAnswer = (label: Dialect): string | null => row(label)?.under ?? null;
@@ -40,11 +54,13 @@ export const memberOfAnswer = (label: Dialect): string | null => row(label)?.und
 /** The values in a dialect; `null` if the dialect cannot say them. */
 export function write(label: Dialect, model: Model, values: Values): string | null {
   try {
+    if (label === EMBEDDINGS) return layOut({ model: model.name, input: values[model.inputs[0]?.name ?? ""] });
     const body = filled(row(label)?.sample, model, values);
+    const perLine = model.picture?.width;
     // All outputs, whichever the model answers with: the page has room for them.
     const outputs = model.outputs.map(({ name }) => ({ name }));
-    if (label === PROTOCOL) return layOut({ ...(body as object), outputs });
-    return typeof body === "string" ? body : layOut(body);
+    if (label === PROTOCOL) return layOut({ ...(body as object), outputs }, perLine);
+    return typeof body === "string" ? body : layOut(body, perLine);
   } catch {
     return null;
   }
@@ -76,15 +92,16 @@ function part(word: string, model: Model, values: Values): unknown {
     case "$cells":
       return alone ? only : records(all).map((record) => Object.values(record));
     case "$tensors":
-      return model.inputs.map(({ name, datatype }) => {
-        const nested = values[name];
-        return { name, shape: shapeOf(nested), datatype, data: [nested].flat(Infinity) };
-      });
+      return model.inputs.map((input) => tensor(input, values[input.name]));
     case "$table":
       return csv(model, values);
     default:
       throw new Error(`the page cannot write ${word}`);
   }
+}
+
+function tensor({ name, datatype }: TensorSpec, nested: unknown): unknown {
+  return { name, shape: shapeOf(nested), datatype, data: [nested].flat(Infinity) };
 }
 
 /** Columns as rows. */
@@ -110,14 +127,14 @@ function csv(model: Model, values: Values): string {
 }
 
 function cell(value: unknown): string {
-  const text = String(value);
+  const text = value === null || value === undefined ? "" : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /** The dialect that a JSON text is written in: what it is not is told by the server. */
 export function dialectOf(text: string): Dialect {
   try {
-    const document: Values = JSON.parse(text);
+    const document = parse(text) as Values;
     const known = TABLE.filter(({ sample }) => typeof sample === "object" && (Object.keys(sample)[0] ?? "") in document);
     const form = formOf(document["inputs"]);
     const [first] = known.length === 1 ? known : known.filter(({ sample }) => "inputs" in Object(sample) && Object(sample).inputs === form);
@@ -134,7 +151,7 @@ function formOf(inputs: unknown): string {
   return Object(inputs[0]).datatype === undefined ? "$list" : "$tensors";
 }
 
-function shapeOf(nested: unknown): number[] {
+export function shapeOf(nested: unknown): number[] {
   return Array.isArray(nested) ? [nested.length, ...shapeOf(nested[0])] : [];
 }
 
@@ -147,31 +164,4 @@ export function nest(flat: number[], shape: number[]): unknown {
     nested = rows;
   }
   return nested;
-}
-
-/** JSON for people: indented, but with numbers side by side. */
-export function layOut(value: unknown, indent = ""): string {
-  const short = JSON.stringify(value) ?? "null";
-  if (value === null || typeof value !== "object" || indent.length + short.length <= LINE) return short;
-  const inner = `${indent} `;
-  if (!Array.isArray(value)) {
-    const members = Object.entries(value).map(([name, v]) => `${inner}${JSON.stringify(name)}: ${layOut(v, inner)}`);
-    return `{\n${members.join(",\n")}\n${indent}}`;
-  }
-  const items = value.map((item) => layOut(item, inner));
-  if (value.some((item) => item !== null && typeof item === "object")) {
-    return `[\n${items.map((item) => inner + item).join(",\n")}\n${indent}]`;
-  }
-  return `[\n${fillLines(items, inner, value.length)}\n${indent}]`;
-}
-
-/** As many per line as a picture is wide, if it may be one; else as fit. */
-function fillLines(items: string[], indent: string, count: number): string {
-  const side = Math.sqrt(count);
-  const perLine = Number.isInteger(side) && side >= 8 ? side : 20;
-  const lines = [];
-  for (let start = 0; start < items.length; start += perLine) {
-    lines.push(indent + items.slice(start, start + perLine).join(","));
-  }
-  return lines.join(",\n");
 }

@@ -1,5 +1,8 @@
 // Files that are sent as they are, or whose text goes into the editor.
 
+import { embeds } from "./texts.ts";
+import type { Model } from "./model.ts";
+
 /** Content types by the ends of names; browsers know no npy. */
 const TYPES: Record<string, string> = {
   png: "image/png",
@@ -17,10 +20,26 @@ export function contentType(file: File): string {
   return TYPES[end] ?? (file.type || "application/octet-stream");
 }
 
-/** What a file picker should offer. */
-export function pickable(accepted: string[]): string {
-  const ends = Object.entries(TYPES).filter(([, type]) => accepted.includes(type));
-  return ends.map(([end]) => `.${end}`).join(",");
+/** What a file picker should offer: pictures only for models that are said to take them. */
+export function pickable(accepted: string[], model: Model): string {
+  const seen = model.picture !== undefined || (model.inputs[0]?.shape?.length ?? 0) > 2;
+  const fits = (type: string) => accepted.includes(type) && (seen || !type.startsWith("image/"));
+  const ends = Object.entries(TYPES).filter(([, type]) => fits(type));
+  const texts = embeds(model) ? ["txt", "jsonl"] : [];
+  return [...ends.map(([end]) => end), ...texts].map((end) => `.${end}`).join(",");
+}
+
+/** Files that hold a text on each line. */
+export const isTextFile = ({ name }: File): boolean => /\.(txt|jsonl|ndjson)$/i.test(name);
+
+const START_BYTES = 2000;
+const START_LINES = 5;
+
+/** The first lines of a table; null for what is no text. */
+export async function startOf(file: File): Promise<string | null> {
+  if (!contentType(file).startsWith("text/")) return null;
+  const text = await file.slice(0, START_BYTES).text();
+  return text.split("\n").slice(0, START_LINES).join("\n");
 }
 
 /**

@@ -1,5 +1,6 @@
 // What the server tells about a model.
 
+import { parse } from "./json.ts";
 import type { Server } from "./server.ts";
 
 export interface TensorSpec {
@@ -7,6 +8,20 @@ export interface TensorSpec {
   datatype: string;
   /** `null` if the model declares none. */
   shape: number[] | null;
+}
+
+export interface InputSpec extends TensorSpec {
+  /** The names of a matrix's columns. */
+  columns?: string[];
+  /** Whether empty cells are NaN. */
+  missing?: "nan";
+  /** For each column, the values that the model knows; null if it takes any. */
+  categories?: ((string | number)[] | null)[];
+}
+
+export interface OutputSpec extends TensorSpec {
+  /** The names of its classes. */
+  labels?: string[];
 }
 
 /** How a picture becomes the model's one input. */
@@ -36,9 +51,9 @@ export interface Model {
   name: string;
   version: string;
   digest: string;
-  inputs: TensorSpec[];
-  optional_inputs: TensorSpec[];
-  outputs: TensorSpec[];
+  inputs: InputSpec[];
+  optional_inputs: InputSpec[];
+  outputs: OutputSpec[];
   answers_with: string[];
   rows: { treated: string; because: string; reason: string };
   deterministic: boolean | null;
@@ -47,6 +62,8 @@ export interface Model {
   picture?: Picture;
   text?: TextModel;
   sample_request: { data: unknown } | null;
+  /** Rows that came with the model: lists, or objects by the names of inputs or columns. */
+  samples?: unknown[];
   cache?: { policy: string };
 }
 
@@ -60,12 +77,14 @@ export type Catalogue = Map<string, string[]>;
 
 export async function loadModel(server: Server, name: string | null): Promise<Model> {
   const response = await server.get(name === null ? server.base : server.path(name));
-  const document = await response.json();
-  if (!Array.isArray(document.models)) return document;
+  const document = parse(await response.text()) as Model | { models: (Model & { error?: string })[] };
+  if (!("models" in document)) return document;
   // Several models and no default: the first that could be loaded.
-  const models: (Model & { error?: string })[] = document.models;
-  const [first] = models.filter((model) => model.error === undefined);
-  if (!first) throw new Error("No model could be loaded.");
+  const [first] = document.models.filter((model) => model.error === undefined);
+  if (!first) {
+    const reasons = document.models.map(({ name: failed, error }) => `${failed}: ${error}`);
+    throw new Error(`No model could be loaded. ${reasons.join("; ")}`);
+  }
   return first;
 }
 
@@ -77,8 +96,21 @@ export async function loadCatalogue(server: Server): Promise<Catalogue> {
   return new Map(plain.map(([name, body]) => [name.slice(0, -".request".length), Object.keys(body.content)]));
 }
 
+const WORDS: Record<string, string> = { BYTES: "text", BOOL: "true or false", STRING: "text" };
+
 export function describe(spec: TensorSpec): string {
   if (spec.shape === null) return `${spec.name}: ${spec.datatype} of any shape`;
   const axes = spec.shape.map((length) => (length < 0 ? "?" : String(length)));
-  return `${spec.name}: ${spec.datatype} [${axes.join(", ")}]`;
+  return `${spec.name}: ${WORDS[spec.datatype] ?? spec.datatype} [${axes.join(", ")}]`;
 }
+
+/** What the model does, in one line below its name. */
+export function summarize({ inputs, outputs, picture, text }: Model): string {
+  const answers = list(outputs.map(({ name }) => name));
+  if (picture) return `A picture of ${picture.width} × ${picture.height} in, ${answers} out`;
+  if (text?.task === "embedding") return `Texts in, vectors of ${text.dimensions} numbers out`;
+  const columns = inputs.map(({ shape }) => (shape?.length === 2 ? (shape[1] ?? 1) : 1)).reduce((sum, width) => sum + Math.max(1, width), 0);
+  return `${columns} ${columns === 1 ? "value" : "values"} a row in, ${answers} out`;
+}
+
+const list = (names: string[]): string => (names.length > 3 ? `${names.length} outputs` : names.join(" and "));

@@ -24,7 +24,7 @@ export function readTexts(typed: string): string[] {
   } catch {
     // Lines, then.
   }
-  const lines = typed.split("\n").filter((line) => line.trim() !== "");
+  const lines = typed.split(/\r?\n/).filter((line) => line.trim() !== "");
   return lines.length > 0 ? lines : [""];
 }
 
@@ -32,11 +32,19 @@ export function writeTexts(texts: string[]): string {
   return texts.some((text) => text.includes("\n")) ? JSON.stringify(texts) : texts.join("\n");
 }
 
-export interface Vectors {
-  rows: number[][];
-  /** Of each row; empty where the answer does not say. */
-  tokens: unknown[];
-  truncated: unknown[];
+/** The texts of a file: of JSON lines the member `text` or the string, else its lines. */
+export function textsOfFile(content: string): string[] {
+  const lines = content.split(/\r?\n/).filter((line) => line.trim() !== "");
+  return lines.map((line) => {
+    try {
+      const value: unknown = JSON.parse(line);
+      if (typeof value === "string") return value;
+      const text = Object(value)["text"];
+      return typeof text === "string" ? text : line;
+    } catch {
+      return line;
+    }
+  });
 }
 
 /** Compared with the first of the next answer. */
@@ -54,29 +62,46 @@ function cosine(one: number[], other: number[]): number | null {
   return one.length === other.length && length > 0 ? product / length : null;
 }
 
-export function showVectors({ rows, tokens, truncated }: Vectors, texts: string[] | null): void {
+/** What else is told of each text. */
+export interface TextFacts {
+  texts: string[] | null;
+  tokens: unknown[];
+  truncated: unknown[];
+}
+
+export function showVectors(rows: number[][], { texts, tokens, truncated }: TextFacts): void {
   const items = rows.slice(0, MAX_VECTORS).map((vector, row) => {
     const before = rows[row - 1] ?? last;
     const near = before ? cosine(vector, before) : null;
-    const facts = [
-      `${vector.length} dimensions`,
-      `norm ${norm(vector).toFixed(4)}`,
-      ...(near === null ? [] : [`cosine to the one before ${near.toFixed(4)}`]),
-      ...(tokens[row] === undefined ? [] : [`${tokens[row]} tokens`]),
-      ...(truncated[row] === true ? ["cut to the model's limit"] : []),
+    const facts: Node[] = [
+      fact("dimensions", String(vector.length)),
+      fact("norm", norm(vector).toFixed(4)),
+      ...(tokens[row] === undefined ? [] : [fact("tokens", String(tokens[row]))]),
+      ...(truncated[row] === true ? [element("span", { class: "badge" }, "cut to the model's limit")] : []),
     ];
-    const name = texts?.[row] ?? `text ${row + 1}`;
-    return element("li", {}, element("span", { class: "text" }, name), strip(vector), element("span", { class: "quiet" }, facts.join(", ")));
+    const name = element("bdi", { class: "text" }, texts?.[row] ?? `text ${row + 1}`);
+    return element("li", {}, name, strip(vector), element("div", { class: "facts" }, ...facts, ...(near === null ? [] : [nearness(near)])));
   });
   const more = rows.length - MAX_VECTORS;
-  if (more > 0) items.push(element("li", {}, `and ${more} more`));
+  if (more > 0) items.push(element("li", { class: "quiet" }, `and ${more.toLocaleString("en")} more`));
   byId("vectors").replaceChildren(...items);
   last = rows.at(-1) ?? last;
 }
 
+const fact = (name: string, value: string): HTMLElement => element("span", {}, `${name} `, element("b", {}, value));
+
+/** How near it is to the one before, as a number and as a bar. */
+function nearness(cosine: number): HTMLElement {
+  const fill = element("span", { class: "fill" });
+  fill.style.width = `${Math.max(0, Math.min(1, cosine)) * 100}%`;
+  const bar = element("span", { class: "track small", "aria-hidden": "true" }, fill);
+  return element("span", { class: "near" }, "cosine to the one before ", element("b", {}, cosine.toFixed(4)), bar);
+}
+
 /** A stripe for each number: one colour for those above 0, another below, stronger the further from it. */
 function strip(vector: number[]): HTMLCanvasElement {
-  const [least, most] = [Math.min(...vector), Math.max(...vector)];
+  const least = vector.reduce((a, b) => Math.min(a, b), Infinity);
+  const most = vector.reduce((a, b) => Math.max(a, b), -Infinity);
   const label = `Numbers from ${least.toPrecision(3)} to ${most.toPrecision(3)}`;
   const canvas = element("canvas", { class: "strip", role: "img", "aria-label": label });
   canvas.width = vector.length;
@@ -85,7 +110,7 @@ function strip(vector: number[]): HTMLCanvasElement {
   const largest = Math.max(-least, most) || 1;
   vector.forEach((number, index) => {
     if (!context) return;
-    context.fillStyle = `hsl(${number < 0 ? 28 : 210} 90% 55% / ${Math.abs(number) / largest})`;
+    context.fillStyle = `hsl(${number < 0 ? 24 : 244} 85% 60% / ${Math.abs(number) / largest})`;
     context.fillRect(index, 0, 1, STRIP_HEIGHT);
   });
   return canvas;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, describe, it } from "node:test";
-import { answered, openPage, startBrowser, startHandler } from "./handler.mjs";
+import { answered, edit, openPage, startBrowser, startHandler } from "./handler.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SIZES = { phone: { width: 360, height: 740 }, desktop: { width: 1280, height: 900 } };
@@ -34,7 +34,8 @@ describe("accessibility", { timeout: 120_000 }, () => {
         const { page, close } = await openPage(browser, `${handler.address}/api/score/mnist`, options);
         await answered(page, () => page.getByRole("button", { name: "Draw a sample 7" }).click());
         await page.locator("summary").click();
-        await page.getByRole("button", { name: "Pause figures" }).click();
+        await page.getByRole("button", { name: "Pause" }).click();
+        await edit(page, "Request");
         await page.fill("#body", "{");
         await answered(page, () => page.click("#send"));
         await assertAccessible(page, viewport);
@@ -47,7 +48,7 @@ describe("accessibility", { timeout: 120_000 }, () => {
         await page.fill("#texts", `the cat\n${"longer".repeat(40)}`);
         await answered(page, () => page.click("#send"));
         await page.locator("#vectors canvas").first().waitFor();
-        await page.getByRole("button", { name: "Pause figures" }).click();
+        await page.getByRole("button", { name: "Pause" }).click();
         await assertAccessible(page, viewport);
         await close();
       });
@@ -61,7 +62,7 @@ describe("accessibility", { timeout: 120_000 }, () => {
       await page.keyboard.press("Tab");
       reached.add(await page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent));
     }
-    for (const id of ["models", "key", "clear", "7", "dialect", "sample", "file", "body", "send", "figures-pause", "language", "copy"]) {
+    for (const id of ["models", "key", "Draw", "Request", "clear", "7", "file", "send", "metrics-pause", "curl", "Python", "copy"]) {
       assert.ok(reached.has(id), `${id} is not reached: ${[...reached]}`);
     }
     await page.locator("#send").focus();

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer } from "node:net";
@@ -39,18 +39,31 @@ export async function startRedis() {
   return { url: `redis://127.0.0.1:${port}`, stop: () => child.kill() };
 }
 
-/** Starts the handler on a free port. */
-export async function startHandler(settings = {}) {
+const IRIS = `labels = ["setosa", "versicolor", "virginica"]
+[inputs.x]
+columns = ["sepal length", "sepal width", "petal length", "petal width"]
+`;
+
+function add(root, name, model, options) {
+  mkdirSync(join(root, "models", name));
+  writeFileSync(join(root, "models", name, "model.onnx"), model);
+  if (options) writeFileSync(join(root, "models", name, "model.toml"), options);
+}
+
+/** Starts the handler on a free port, with more models than the usual ones if they are given. */
+export async function startHandler(settings = {}, models = {}) {
   const program = needed(process.env.HANDLER ?? join(repository, "target/debug/handler"), "run `cargo build`");
   const runtime = needed(join(repository, "bin/libonnxruntime.so.1"), "run `make runtime`");
   const root = mkdtempSync(join(tmpdir(), "page-"));
   mkdirSync(join(root, "models"));
   symlinkSync(join(repository, "models/mnist"), join(root, "models/mnist"));
-  for (const name of ["affine", "identity_int64", "identity_string", "keras", "zipmap"]) {
+  for (const name of ["affine", "identity_bool", "identity_int64", "identity_string", "keras", "mixed", "whole_picture", "zipmap"]) {
     mkdirSync(join(root, "models", name), { recursive: true });
     copyFileSync(join(repository, `tests/data/models/${name}.onnx`), join(root, "models", name, "model.onnx"));
   }
   symlinkSync(join(repository, "tests/data/text/tiny"), join(root, "models/tiny"));
+  add(root, "iris", readFileSync(join(repository, "tests/data/models/zipmap.onnx")), IRIS);
+  for (const [name, { model, options }] of Object.entries(models)) add(root, name, model, options);
   mkdirSync(join(root, "models/broken"));
   writeFileSync(join(root, "models/broken/model.onnx"), "no model at all");
   const port = await freePort();
@@ -97,6 +110,44 @@ export async function answered(page, act) {
   await found.finished();
   await page.locator("#answer[aria-busy=false]").waitFor();
   return found;
+}
+
+/** Shows the editor of that name. */
+export const edit = (page, name) => page.locator("#modes").getByRole("button", { name, exact: true }).click();
+
+/** Opens a model's page with the request's own text to be edited. */
+export async function openRequest(browser, url) {
+  const opened = await openPage(browser, url);
+  await edit(opened.page, "Request");
+  return opened;
+}
+
+/** The code that the page shows in a language. */
+export async function codeIn(page, language) {
+  await page.locator(`#languages [data-language=${language}]`).click();
+  return page.locator("#snippet").textContent();
+}
+
+/** What dropping a file from the desktop does. */
+export async function drop(page, name, mimeType, bytes) {
+  const transfer = await page.evaluateHandle(
+    ([fileName, type, content]) => {
+      const made = new DataTransfer();
+      made.items.add(new File([new Uint8Array(content)], fileName, { type }));
+      return made;
+    },
+    [name, mimeType, [...bytes]],
+  );
+  await page.dispatchEvent("#request", "drop", { dataTransfer: transfer });
+}
+
+/** What pasting from a spreadsheet does. */
+export async function paste(page, selector, text) {
+  await page.locator(selector).first().evaluate((target, content) => {
+    const clipboardData = new DataTransfer();
+    clipboardData.setData("text/plain", content);
+    target.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+  }, text);
 }
 
 /** Draws a seven with the mouse. */

@@ -1,5 +1,5 @@
-// The code that the page offers runs, and gets the model's answer. curl and Python; C# needs its own machine, so that of
-// it the literals are read here.
+// The code that the page offers runs, and gets the model's answer: curl, Python and JavaScript. C# needs its own machine,
+// so that of it the literals are read here.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -11,10 +11,11 @@ import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
 import { gunzipSync } from "node:zlib";
 import { build } from "esbuild";
-import { answered, openPage, repository, startBrowser, startHandler } from "./handler.mjs";
+import { answered, codeIn, openPage, openRequest, repository, startBrowser, startHandler } from "./handler.mjs";
 
 const run = promisify(execFile);
-const PROGRAMS = [["curl", "sh", "-c"], ["python", "python3", "-c"]];
+const PYTHON = process.env.PYTHON ?? "python3";
+const PROGRAMS = [["curl", "sh", "-c"], ["python", PYTHON, "-c"], ["javascript", process.execPath, "--input-type=module", "-e"]];
 
 describe("the code on the page", { timeout: 60_000 }, () => {
   let handler, browser;
@@ -28,16 +29,15 @@ describe("the code on the page", { timeout: 60_000 }, () => {
 
   /** Runs what the page shows, and checks what is answered. */
   async function runShown(page, expected, options) {
-    for (const [language, program, flag] of PROGRAMS) {
-      await page.selectOption("#language", language);
-      const code = await page.locator("#snippet").textContent();
-      const { stdout } = await run(program, [flag, code], options);
+    for (const [language, program, ...flags] of PROGRAMS) {
+      const code = await codeIn(page, language);
+      const { stdout } = await run(program, [...flags, code], options);
       assert.match(stdout, expected, `${language}: ${code}`);
     }
   }
 
   it("gives what the page gives", async () => {
-    const { page, close } = await openPage(browser, `${handler.address}/api/score/affine?code=k`);
+    const { page, close } = await openRequest(browser, `${handler.address}/api/score/affine?code=k`);
     const env = { ...process.env, FUNCTIONS_KEY: "k" };
     for (const body of ['{"data": [[1, 2, 3]]}', '{"data": [[1, 2, 3]], "id": "it\'s \\"one\\""}', '{"data":\n[[1,2,3]]}']) {
       await page.fill("#body", body);
@@ -47,7 +47,7 @@ describe("the code on the page", { timeout: 60_000 }, () => {
   });
 
   it("sends a body that begins like a file's name as it is", async () => {
-    const { page, close } = await openPage(browser, `${handler.address}/api/score/identity_string`);
+    const { page, close } = await openRequest(browser, `${handler.address}/api/score/identity_string`);
     await page.selectOption("#dialect", "text/csv");
     await page.fill("#body", "@alice,1\n");
     await runShown(page, /\[\["@alice","1"\]\]/);
@@ -82,7 +82,7 @@ describe("code for any call", { timeout: 60_000 }, () => {
     { contentType: TYPES[2], body: { file: "a 'b' \"c\".bin" } },
   ];
 
-  it("sends body and content type as they are, by curl and Python", async () => {
+  it("sends body and content type as they are, by curl, Python and JavaScript", async () => {
     const folder = mkdtempSync(join(tmpdir(), "page-"));
     writeFileSync(join(folder, "a 'b' \"c\".bin"), "of the file");
     const server = createServer(async (request, response) => {
@@ -91,14 +91,23 @@ describe("code for any call", { timeout: 60_000 }, () => {
     });
     await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
     const url = `http://127.0.0.1:${server.address().port}/it's`;
-    for (const call of calls()) {
-      const expected = [call.contentType, call.body.text ?? "of the file"];
-      for (const [language, program, flag] of PROGRAMS) {
-        const code = snippet(language, { url, withKey: false, ...call });
-        const { stdout } = await run(program, [flag, code], { cwd: folder });
-        assert.deepEqual(JSON.parse(stdout.slice(stdout.indexOf("["))), expected, `${language}: ${code}`);
-      }
+    const codes = (language) => calls().map((call) => snippet(language, { url, withKey: false, ...call }));
+    // One process runs all codes of a language, as it takes longer to start than to run them.
+    const processes = [
+      ...codes("curl").map((code) => ["sh", ["-c", code]]),
+      [PYTHON, ["-c", "import sys\nfor code in sys.argv[1:]: exec(code, {})", ...codes("python")]],
+      [
+        process.execPath,
+        ["--input-type=module", "-e", "for (const code of process.argv.slice(1)) await import(`data:text/javascript,${encodeURIComponent(code)}`)", ...codes("javascript")],
+      ],
+    ];
+    const answers = [];
+    for (const [program, words] of processes) {
+      const { stdout } = await run(program, words, { cwd: folder });
+      answers.push(...stdout.matchAll(/\["[^\n]*\]/g));
     }
+    const expected = calls().map((call) => [call.contentType, call.body.text ?? "of the file"]);
+    assert.deepEqual(answers.map(([answer]) => JSON.parse(answer)), [...expected, ...expected, ...expected]);
     server.close();
     rmSync(folder, { recursive: true });
   });
@@ -113,7 +122,7 @@ describe("code for any call", { timeout: 60_000 }, () => {
     await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
     const call = { url: `http://127.0.0.1:${server.address().port}/`, contentType: "application/json", body: { text }, withKey: false };
     for (const [language, program] of PROGRAMS) {
-      const running = run(program, ["-"].slice(program === "sh"));
+      const running = run(program, { sh: [], [PYTHON]: ["-"], [process.execPath]: ["--input-type=module", "-"] }[program]);
       running.child.stdin.end(snippet(language, call));
       const { stdout } = await running;
       assert.deepEqual(JSON.parse(stdout.slice(stdout.indexOf("["))), ["application/json", "gzip", true, true], language);

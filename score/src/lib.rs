@@ -47,14 +47,16 @@ pub use error::{ErrorCode, LoadError, ScoreError, quoted, shortened};
 pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore, Fits};
 pub use histogram::{RowCounts, Times};
 pub use model::{
-    Background, Character, Evidence, FeatureFormat, FeatureOptions, ImageLayout, InputOptions,
-    MissingValues, Model, ModelFiles, ModelFolder, ModelOptions, ModelPlace, OnnxModel, Passage,
-    Resample, Resize, RunError, Runtime, SettingNames, TextModel, TextSession, Token,
-    TokenizeError, Tokenized, Wanted, check_name, find_models, move_weights_out, read_small_file,
+    Background, Character, Evidence, FeatureFormat, FeatureOptions, Hints, ImageLayout,
+    InputOptions, KnownValues, MissingValues, Model, ModelFiles, ModelFolder, ModelOptions,
+    ModelPlace, OnnxModel, OpenSession, Passage, Resample, Resize, RunError, Runtime, SettingNames,
+    TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted, check_name, find_models,
+    move_weights_out, read_small_file,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 pub use scorer::{
-    EachResponse, ModelMetadata, Scorer, ScorerOptions, ScorerStats, StoredText, check_options,
+    EachResponse, ModelMetadata, SampleReader, Scorer, ScorerOptions, ScorerStats, StoredText,
+    check_options,
 };
 pub use signature::{Dim, ModelSignature, OutputForm, OutputSpec, Rows, TensorSpec};
 pub use store::{Backoff, Store, StoreEntry, StoreError};

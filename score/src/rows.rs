@@ -38,6 +38,14 @@ impl Units {
     ) -> Self {
         let maker = KeyMaker::for_rows(model, inputs);
         let keys = maker.asking(text).rows(inputs, rows);
+        if rows == 1 {
+            return Self {
+                keys,
+                first_row: vec![0],
+                unit_of_row: vec![0],
+                whole: false,
+            };
+        }
         let mut units = Self {
             keys: Vec::with_capacity(rows),
             first_row: Vec::with_capacity(rows),

@@ -2,7 +2,9 @@
 
 mod each;
 mod load;
+mod metadata;
 mod recall;
+mod samples;
 mod texts;
 
 use std::sync::Arc;
@@ -11,18 +13,20 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::batch::{BatchLimits, BatchStats, Batcher, Ran, TextBatcher};
-use crate::cache::{Cache, ModelDigest};
+use crate::cache::Cache;
 use crate::cost::{Available, CachePolicy, CostFigures, Costs, Decision, Plan};
 use crate::error::ScoreError;
 use crate::histogram::Times;
-use crate::model::{Character, Evidence, Model, ModelOptions, TextModel, TextSession};
+use crate::model::{Model, OpenSession, TextModel, TextSession};
 use crate::request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 use crate::rows::Units;
-use crate::signature::{Arranged, ModelSignature, Rows, TensorSpec};
+use crate::signature::{Arranged, ModelSignature, TensorSpec};
 use crate::tensor::{NamedTensor, Tensor, TensorData};
-use crate::text::{QUERY, TextMetadata, TextOptions};
+use crate::text::{QUERY, TextOptions};
 pub use each::{EachResponse, StoredText};
 pub use load::check_options;
+pub use metadata::ModelMetadata;
+pub use samples::SampleReader;
 use texts::Progress;
 
 /// How a model is run.
@@ -40,62 +44,8 @@ pub struct ScorerOptions {
     pub batch: BatchLimits,
     /// When remembered results are looked up.
     pub cache: CachePolicy,
-}
-
-/// What is known about a loaded model.
-#[derive(Debug, Clone)]
-pub struct ModelMetadata {
-    /// The name callers use.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Inputs and outputs.
-    pub signature: ModelSignature,
-    /// The outputs to answer with unless the caller asks for others, as indices into [`ModelSignature::declared`].
-    pub default_outputs: Vec<usize>,
-    /// What the probe found or `model.toml` says.
-    pub character: Character,
-    /// Whether results are remembered.
-    pub memoize: bool,
-    /// What `model.toml` says.
-    pub options: ModelOptions,
-    /// What is known about a text model; `None` for any other.
-    pub text: Option<TextMetadata>,
-    /// Digest of the model's files and of the runtime.
-    pub digest: ModelDigest,
-    /// How long loading and probing took, whose runs are the first ones of a session.
-    pub load_time: Duration,
-}
-
-impl ModelMetadata {
-    /// For a model of a kind of its own: version 1, without options, deterministic, all outputs by default. Results are
-    /// remembered. `digest` covers everything that the answers depend on beside the inputs.
-    pub fn new(
-        name: impl Into<String>,
-        signature: ModelSignature,
-        rows: Rows,
-        digest: ModelDigest,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            version: "1".to_owned(),
-            default_outputs: (0..signature.declared.len()).collect(),
-            signature,
-            character: Character {
-                rows,
-                evidence: Evidence::Declared,
-                rows_reason: "the kind of model is made so".to_owned(),
-                operator: None,
-                warning: None,
-                deterministic: Some(true),
-            },
-            memoize: true,
-            options: ModelOptions::default(),
-            text: None,
-            digest: digest.with_rows(rows),
-            load_time: Duration::ZERO,
-        }
-    }
+    /// What reads the sample rows beside a model, so that it is tried with them; without it they have no effect.
+    pub samples: Option<SampleReader>,
 }
 
 /// What a model did so far. Cloning shares the counters.
@@ -160,20 +110,22 @@ impl Scorer {
         ))
     }
 
-    /// The same for the sessions of a text model, which share `model`. `metadata` has to say what is known of the texts.
+    /// The same for the sessions of a text model, which share `model`: the first one, and those that are opened behind the
+    /// first answer. `metadata` has to say what is known of the texts.
     ///
     /// # Errors
     /// If the system starts no more threads.
     pub fn start_texts(
         metadata: ModelMetadata,
         model: Arc<dyn TextModel>,
-        sessions: Vec<Box<dyn TextSession>>,
+        first: Box<dyn TextSession>,
+        later: Vec<OpenSession>,
         options: ScorerOptions,
         cache: Arc<Cache>,
     ) -> std::io::Result<Self> {
         let stats = ScorerStats::default();
         let (name, sessions_did) = (&metadata.name, stats.batch.clone());
-        let batcher = TextBatcher::start(name, model, sessions, options.batch, sessions_did)?;
+        let batcher = TextBatcher::start(name, model, first, later, options.batch, sessions_did)?;
         Ok(Self::with_engine(
             metadata,
             Engine::Texts(batcher),

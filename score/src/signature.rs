@@ -278,6 +278,22 @@ impl ModelSignature {
             && !self.declared.iter().any(sequence)
     }
 
+    /// The same with a free axis 0 in every output, for a model whose inputs have one and whose outputs declare a length, as
+    /// converters write that take one row for all there will ever be. `None` for any other.
+    pub(crate) fn with_free_outputs(&self) -> Option<Self> {
+        let free = |spec: &TensorSpec| spec.has_dynamic_rows();
+        let given = |spec: &TensorSpec| !spec.dims().is_empty();
+        let sequence = |output: &OutputSpec| matches!(output.form, OutputForm::Sequence { .. });
+        let is_odd = !self.inputs.is_empty()
+            && self.inputs.iter().all(free)
+            && self.outputs.iter().all(given)
+            && !self.outputs.iter().all(free)
+            && !self.declared.iter().any(sequence);
+        let mut freed = is_odd.then(|| self.clone())?;
+        freed.free_rows();
+        Some(freed)
+    }
+
     /// Lets requests have any number of rows, for a model whose rows are run one by one.
     pub(crate) fn free_rows(&mut self) {
         for spec in self.inputs.iter_mut().chain(&mut self.outputs) {

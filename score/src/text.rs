@@ -256,21 +256,40 @@ pub fn finished(stored: &Tensor, dimensions: usize, normalize: bool) -> Option<T
     let values = floats(stored)?;
     let dimensions = dimensions.min(width);
     let mut finished = Vec::with_capacity(rows * dimensions);
-    for vector in values.chunks_exact(width.max(1)) {
-        let kept = &vector[..dimensions];
-        let length = match normalize {
-            // As PyTorch's: a vector of zeros stays one.
-            true => kept
-                .iter()
-                .map(|value| value * value)
-                .sum::<f32>()
-                .sqrt()
-                .max(1e-12),
-            false => 1.0,
-        };
-        finished.extend(kept.iter().map(|value| value / length));
+    let vectors = values
+        .chunks_exact(width.max(1))
+        .map(|vector| &vector[..dimensions]);
+    let vectors: Vec<&[f32]> = vectors.collect();
+    let (fours, rest) = vectors.as_chunks();
+    for four in fours {
+        let lengths = lengths::<4>(four, normalize);
+        for (vector, length) in four.iter().zip(lengths) {
+            finished.extend(vector.iter().map(|value| value / length));
+        }
+    }
+    for vector in rest {
+        let [length] = lengths(&[*vector], normalize);
+        finished.extend(vector.iter().map(|value| value / length));
     }
     Tensor::new(vec![rows, dimensions], TensorData::Float32(finished)).ok()
+}
+
+/// What the numbers of each vector are divided by. As PyTorch's: a vector of zeros stays one.
+///
+/// A sum waits for each of its additions, so those of several vectors are computed side by side.
+fn lengths<const N: usize>(vectors: &[&[f32]; N], normalize: bool) -> [f32; N] {
+    if !normalize {
+        return [1.0; N];
+    }
+    let shortest = vectors.iter().map(|vector| vector.len()).min();
+    let vectors = vectors.map(|vector| &vector[..shortest.unwrap_or(0)]);
+    let mut squares = [0.0f32; N];
+    for at in 0..shortest.unwrap_or(0) {
+        for (squares, vector) in squares.iter_mut().zip(vectors) {
+            *squares += vector[at] * vector[at];
+        }
+    }
+    squares.map(|squares| squares.sqrt().max(1e-12))
 }
 
 /// Numbers of float32 or float16 as float32; `None` for others.
@@ -309,5 +328,17 @@ mod tests {
         assert_eq!(values(1, false), [3.0, 0.0]);
         let scalar = Tensor::new(vec![1], TensorData::Float32(vec![1.0])).unwrap();
         assert!(finished(&scalar, 1, true).is_none());
+    }
+
+    #[test]
+    fn a_vector_is_scaled_alike_in_any_company() {
+        let values: Vec<f32> = (0..7 * 5).map(|at| (at as f32 * 0.37).sin()).collect();
+        let all = Tensor::new(vec![7, 5], TensorData::Float32(values.clone())).unwrap();
+        let all = finished(&all, 4, true).unwrap();
+        for (row, vector) in values.chunks_exact(5).enumerate() {
+            let alone = Tensor::new(vec![1, 5], TensorData::Float32(vector.to_vec())).unwrap();
+            let alone = finished(&alone, 4, true).unwrap();
+            assert_eq!(all.take_rows(&[row]), alone);
+        }
     }
 }

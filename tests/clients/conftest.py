@@ -23,6 +23,10 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 TINY = ROOT / "tests/data/text/tiny"
 MODEL = "minilm"
+# Small models for the other tasks, by the names that recorded requests have.
+TASKS = {"reranker": "rank", "classifier": "label", "tagger": "tag", "splade": "sparse", MODEL: "tiny"}
+# What Python gives for them.
+HEADS = json.loads((ROOT / "tests/data/text/heads.json").read_text())
 # The folder's prompt for queries; none in that of another model.
 PROMPTS = Path(os.environ.get("CLIENTS_MODEL", TINY)) / "config_sentence_transformers.json"
 QUERY_PROMPT = json.loads(PROMPTS.read_text()).get("prompts", {}).get("query")
@@ -85,6 +89,14 @@ class Narrow(Server):
 def server(tmp_path_factory):
     root = app_root(tmp_path_factory.mktemp("app"), **{MODEL: os.environ.get("CLIENTS_MODEL", TINY)})
     with Handler(root, {"SCORE_SESSIONS": "2"}) as handler:
+        yield Server(handler)
+
+
+@pytest.fixture(scope="session")
+def tasks(tmp_path_factory):
+    """A model for each task."""
+    models = {name: ROOT / "tests/data/text" / folder for name, folder in TASKS.items()}
+    with Handler(app_root(tmp_path_factory.mktemp("tasks"), **models)) as handler:
         yield Server(handler)
 
 

@@ -12,14 +12,15 @@ SOURCES = ROOT / "tests/clients/npm"
 FOLDER = ROOT / "target/clients/npm"
 
 
-def environment(server):
-    return {**os.environ, "ROOT": server.root, "MODEL": MODEL, "TOKENIZERS_PARALLELISM": "false"}
+def environment(server, tasks=None):
+    more = {"TASKS": tasks.score} if tasks else {}
+    return {**os.environ, **more, "ROOT": server.root, "MODEL": MODEL, "TOKENIZERS_PARALLELISM": "false"}
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in SOURCES.glob("*.test.mjs")))
-def test_npm(server, file):
+def test_npm(server, tasks, file):
     command = ["node", "--test", "--test-reporter=tap", file]
-    ran = subprocess.run(command, cwd=FOLDER, env=environment(server), capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(command, cwd=FOLDER, env=environment(server, tasks), capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]
 
 

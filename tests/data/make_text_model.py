@@ -1,12 +1,16 @@
-"""Writes the small text model that the tests load, into text/tiny/ beside this file: one transformer layer of 8 numbers with
-random weights, a WordPiece tokenizer with 120 tokens, and the files that sentence-transformers leaves.
+"""Writes the small text models that the tests load, into text/ beside this file: one transformer layer of 8 numbers with
+random weights, a WordPiece tokenizer with 120 tokens, and the files that sentence-transformers or transformers leave. tiny has
+no head; rank is a cross-encoder, label a classifier, tag a token classifier, sparse a masked language model.
 
-Run:    pip install onnx numpy onnxruntime tokenizers && python make_text_model.py
-Writes: text/tiny/, the same bytes every time, and text/tiny.json: what onnxruntime and tokenizers give for a few texts
+Run:    pip install onnx numpy onnxruntime transformers && python make_text_model.py
+Writes: text/{tiny,rank,label,tag,sparse}/, the same bytes every time, and text/{tiny,heads}.json: what onnxruntime, tokenizers
+        and the pipelines of transformers give for a few texts
 """
 
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -16,10 +20,13 @@ from onnx import helper as h
 from onnx import numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-OUT = Path(__file__).resolve().parent / "text" / "tiny"
+TEXT = Path(__file__).resolve().parent / "text"
 WIDTH, HEADS, POSITIONS, MAX_TOKENS = 8, 2, 64, 32
 WORDS = "the a of and to in it is was for on with he she they cat dog bird house river invoice late order lost found paid blue red"
 ENDINGS = "s ed ing er ly un re able"
+LABELS = {
+    "rank": ["LABEL_0"], "label": ["negative", "neutral", "positive"], "tag": ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"],
+}
 
 
 def tokens():
@@ -45,7 +52,7 @@ def tokenizer(vocabulary):
     return new
 
 
-def model(size):
+def model(size, head=None):
     random = np.random.default_rng(19)
     constants, nodes = {}, []
 
@@ -86,13 +93,24 @@ def model(size):
     x = norm(op("Add", linear(op("Reshape", joined, const("join", np.array([0, 0, WIDTH]))), "out"), x), "attended")
     wide = op("Tanh", linear(x, "wide", outputs=16))
     x = norm(op("Add", linear(wide, "narrow", inputs=16), x), "done")
-    nodes.append(h.make_node("Identity", [x], ["last_hidden_state"]))
+    name, shape = "last_hidden_state", ["batch", "tokens", WIDTH]
+    if head:
+        name = "logits"
+        first = op("Gather", x, const("first", np.int64(0)), axis=1)
+        if head == "sparse":
+            x, shape = linear(x, "head", outputs=size), ["batch", "tokens", size]
+        elif head == "tag":
+            x, shape = linear(x, "head", outputs=5), ["batch", "tokens", 5]
+        else:
+            outputs = len(LABELS[head])
+            x, shape = linear(first, "head", outputs=outputs), ["batch", outputs]
+    nodes.append(h.make_node("Identity", [x], [name]))
     names = ("input_ids", "attention_mask", "token_type_ids")
     graph = h.make_graph(
         nodes,
         "tiny",
-        [h.make_tensor_value_info(name, T.INT64, ["batch", "tokens"]) for name in names],
-        [h.make_tensor_value_info("last_hidden_state", T.FLOAT, ["batch", "tokens", WIDTH])],
+        [h.make_tensor_value_info(each, T.INT64, ["batch", "tokens"]) for each in names],
+        [h.make_tensor_value_info(name, T.FLOAT, shape)],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     new = h.make_model(graph, producer_name="make_text_model.py", opset_imports=[h.make_opsetid("", 17)], ir_version=9)
@@ -101,48 +119,131 @@ def model(size):
 
 
 def write(name, value):
-    file = OUT / name
+    file = TEXT / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def expected(made, file):
+def session(folder):
+    ran = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+
+    def run(encoding):
+        feed = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask, "token_type_ids": encoding.type_ids}
+        (outputs,) = ran.run(None, {name: np.array([row], np.int64) for name, row in feed.items()})
+        return outputs[0]
+
+    return run
+
+
+def expected(made, run):
     """Vectors as they are answered: mean over the tokens, then scaled to length 1."""
-    made.no_padding()
-    made.enable_truncation(MAX_TOKENS)
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     rows = []
     for text in ["The cat is lost.", "", "the blue house on the river and the red dog", "NUL \0 and käse 🧀", "invoice " * 40]:
         encoding = made.encode(text)
-        feed = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask, "token_type_ids": encoding.type_ids}
-        (tokens,) = session.run(None, {name: np.array([row], np.int64) for name, row in feed.items()})
-        mean = tokens[0].mean(0)
+        mean = run(encoding).mean(0)
         vector = [float(value) for value in mean / np.linalg.norm(mean)]
         rows.append({"text": text, "tokens": len(encoding.ids), "cut": bool(encoding.overflowing), "vector": vector})
     return rows
 
 
+TEXTS = [
+    "The cat is lost.", "", "he paid the invoice in the blue house", "käse 🧀 the river", "日本語 the cats", "e\u0301 was found, 👩‍👩‍👧‍👦!",
+    "invoice late paid " * 30,
+]
+
+
+def row(text, encoding):
+    return {"text": text, "tokens": len(encoding.ids), "cut": bool(encoding.overflowing)}
+
+
+def expected_of_heads(made):
+    ranks, labels, tags, sparse = (session(TEXT / name) for name in ("rank", "label", "tag", "sparse"))
+    found = {"rank": [], "label": [], "tag": [], "sparse": []}
+    for query in ["who found the cat?", "", "house " * 40]:
+        for text in TEXTS:
+            encoding = made.encode(query, text)
+            logit = float(ranks(encoding)[0])
+            found["rank"].append({"query": query, **row(text, encoding), "logit": logit})
+    for text in TEXTS:
+        encoding = made.encode(text)
+        found["label"].append({**row(text, encoding), "logits": [float(value) for value in labels(encoding)]})
+        weights = np.log1p(np.maximum(sparse(encoding), 0)).max(0)
+        weights = [{"index": int(index), "value": float(weights[index])} for index in np.flatnonzero(weights)]
+        found["sparse"].append({**row(text, encoding), "weights": weights})
+        logits = tags(encoding)
+        each = [[round(float(value), 5) for value in token] for token in logits]
+        found["tag"].append({**row(text, encoding), "logits": each, "entities": entities(made, logits, encoding, text)})
+    return found
+
+
+def entities(made, logits, encoding, text):
+    """What the pipeline of transformers makes of these logits, by the name of the strategy."""
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    from transformers import PreTrainedTokenizerFast
+    from transformers.pipelines.token_classification import AggregationStrategy, TokenClassificationPipeline
+
+    pipeline = TokenClassificationPipeline.__new__(TokenClassificationPipeline)
+    pipeline.tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="[UNK]")
+    config = SimpleNamespace(id2label=dict(enumerate(LABELS["tag"])))
+    pipeline.model = SimpleNamespace(config=config)
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    scores = shifted / shifted.sum(-1, keepdims=True)
+    found = {}
+    for strategy in AggregationStrategy:
+        pieces = pipeline.gather_pre_entities(
+            text, np.array(encoding.ids), scores, encoding.offsets, np.array(encoding.special_tokens_mask), strategy
+        )
+        all_of_them = pipeline.aggregate(pieces, strategy)
+        kept = [entity for entity in all_of_them if "O" not in (entity.get("entity"), entity.get("entity_group"))]
+        found[strategy.value] = [{**entity, "score": float(entity["score"])} for entity in kept]
+    return found
+
+
+def write_folder(name, made, size, config, head=None):
+    folder = TEXT / name
+    folder.mkdir(parents=True, exist_ok=True)
+    made.save(str(folder / "tokenizer.json"), pretty=False)
+    onnx.save(model(size, head), folder / "model.onnx")
+    write(f"{name}/config.json", {
+        **config, "hidden_size": WIDTH, "max_position_embeddings": POSITIONS, "model_type": "bert",
+        "pad_token_id": 0, "position_embedding_type": "absolute", "vocab_size": size,
+    })
+
+
+def write_heads(made, size):
+    names = {"rank": "SequenceClassification", "label": "SequenceClassification", "tag": "TokenClassification", "sparse": "MaskedLM"}
+    for name, kind in names.items():
+        labels = dict(enumerate(LABELS.get(name, [])))
+        config = {"architectures": [f"BertFor{kind}"]}
+        if labels:
+            config |= {"id2label": labels, "label2id": {label: number for number, label in labels.items()}}
+        if name == "rank":
+            config["sentence_transformers"] = {"activation_fn": "torch.nn.modules.activation.Sigmoid", "version": "4.1.0"}
+        write_folder(name, made, size, config, name)
+        write(f"{name}/tokenizer_config.json", {"model_max_length": MAX_TOKENS, "pad_token": "[PAD]", "unk_token": "[UNK]"})
+
+
 def main():
     vocabulary = tokens()
     made = tokenizer(vocabulary)
-    OUT.mkdir(parents=True, exist_ok=True)
-    made.save(str(OUT / "tokenizer.json"), pretty=False)
-    onnx.save(model(len(vocabulary)), OUT / "model.onnx")
-    write("config.json", {
-        "architectures": ["BertModel"], "hidden_size": WIDTH, "max_position_embeddings": POSITIONS, "model_type": "bert",
-        "pad_token_id": 0, "position_embedding_type": "absolute", "vocab_size": len(vocabulary),
-    })
-    write("tokenizer_config.json", {"model_max_length": POSITIONS, "pad_token": "[PAD]", "tokenizer_class": "BertTokenizer"})
-    write("sentence_bert_config.json", {"max_seq_length": MAX_TOKENS, "do_lower_case": False})
-    write("config_sentence_transformers.json", {"prompts": {"query": "it is "}, "default_prompt_name": None})
-    write("1_Pooling/config.json", {"word_embedding_dimension": WIDTH, "pooling_mode_mean_tokens": True})
+    write_folder("tiny", made, len(vocabulary), {"architectures": ["BertModel"]})
+    write("tiny/tokenizer_config.json", {"model_max_length": POSITIONS, "pad_token": "[PAD]", "tokenizer_class": "BertTokenizer"})
+    write("tiny/sentence_bert_config.json", {"max_seq_length": MAX_TOKENS, "do_lower_case": False})
+    write("tiny/config_sentence_transformers.json", {"prompts": {"query": "it is "}, "default_prompt_name": None})
+    write("tiny/1_Pooling/config.json", {"word_embedding_dimension": WIDTH, "pooling_mode_mean_tokens": True})
     kinds = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
-    write("modules.json", [
+    write("tiny/modules.json", [
         {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for place, (kind, path) in enumerate(kinds)
     ])
-    write("../tiny.json", expected(made, OUT / "model.onnx"))
-    print(sum(file.stat().st_size for file in OUT.rglob("*") if file.is_file()), "bytes")
+    write_heads(made, len(vocabulary))
+    made.no_padding()
+    made.enable_truncation(MAX_TOKENS)
+    write("tiny.json", expected(made, session(TEXT / "tiny")))
+    found = expected_of_heads(made).items()
+    lines = [f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]" for name, rows in found]
+    (TEXT / "heads.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    print(sum(file.stat().st_size for file in TEXT.rglob("*") if file.is_file()), "bytes")
 
 
 main()

@@ -5,10 +5,11 @@ use std::thread;
 use std::time::Instant;
 
 use score::{
-    Cache, Character, ElementType, Evidence, LoadError, Model, ModelDigest, ModelFolder,
-    ModelMetadata, OnnxModel, Rows, RunError, Runtime, Scorer, ScorerOptions, Task, TextMetadata,
-    TextSession, Tokenized, check_options,
+    Cache, Character, ElementType, Evidence, Hints, LoadError, Model, ModelDigest, ModelFolder,
+    ModelMetadata, OnnxModel, OpenSession, Rows, RunError, Runtime, Scorer, ScorerOptions, Task,
+    TextMetadata, Tokenized, check_options,
 };
+use tracing::warn;
 
 use crate::company::Company;
 use crate::config::wrong;
@@ -23,11 +24,13 @@ use crate::tokenizer::Tokenizer;
 /// What the weights of all sessions of a model may take. Beyond it there are fewer sessions, with several threads each.
 const MAX_WEIGHT_BYTES: u64 = 1 << 30;
 
-/// A model whose sessions are open.
+/// A model whose first session is open.
 struct Loaded {
     metadata: ModelMetadata,
-    shared: Arc<Shared>,
-    sessions: Vec<Box<dyn TextSession>>,
+    first: Session,
+    /// How many sessions are to be opened later, and the threads of each.
+    later: usize,
+    threads: usize,
 }
 
 impl TextFolder {
@@ -47,41 +50,40 @@ impl TextFolder {
         let mut first = Some(self);
         let (loaded, folder) = folder.load_settled(|folder| {
             let read = first.take().map_or_else(|| Self::read(folder), Ok)?;
-            read.load_sessions(runtime, options)
+            read.load_first(runtime, options)
         })?;
         let Loaded {
             metadata,
-            shared,
-            sessions,
+            first,
+            later,
+            threads,
         } = loaded;
-        Scorer::start_texts(metadata, shared, sessions, options, cache)
-            .map_err(|error| wrong(&folder.file, error.to_string()))
+        let shared = first.shared.clone();
+        let open = |_| open_later(&folder, runtime, threads, &shared);
+        let later = (0..later).map(open).collect();
+        Scorer::start_texts(
+            metadata,
+            shared.clone(),
+            Box::new(first),
+            later,
+            options,
+            cache,
+        )
+        .map_err(|error| wrong(&folder.file, error.to_string()))
     }
 
-    /// Opens the sessions and tries the first one out.
-    fn load_sessions(self, runtime: &Runtime, options: ScorerOptions) -> Result<Loaded, LoadError> {
+    /// Opens the first session and tries it out.
+    fn load_first(self, runtime: &Runtime, options: ScorerOptions) -> Result<Loaded, LoadError> {
         let start = Instant::now();
         let (folder, digest) = (self.folder.clone(), self.digest());
         let (sessions, threads) = sessions_and_threads(folder.bytes, options);
-        let open = || OnnxModel::load(runtime, &folder, threads);
-        let panicked = || "loading it panicked".to_owned();
-        let (onnx, others, tokenizer) = thread::scope(|scope| {
+        let (onnx, tokenizer) = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| Tokenizer::new(&self.tokenizer, &self.settings.stored));
-            // At the same time: on a machine of two cores the second costs no time.
-            let others: Vec<_> = (1..sessions).map(|_| scope.spawn(open)).collect();
-            let first = open();
-            let lost = |_| Err(wrong(&folder.file, panicked()));
-            let others = others
-                .into_iter()
-                .map(|other| other.join().unwrap_or_else(lost));
-            (
-                first,
-                others.collect::<Result<Vec<OnnxModel>, LoadError>>(),
-                tokenizer.join(),
-            )
+            let onnx = OnnxModel::load(runtime, &folder, threads);
+            (onnx, tokenizer.join())
         });
         let file = folder.folder.join("tokenizer.json");
-        let tokenizer = tokenizer.unwrap_or_else(|_| Err(panicked()));
+        let tokenizer = tokenizer.unwrap_or_else(|_| Err("loading it panicked".to_owned()));
         let tokenizer = tokenizer.map_err(|reason| wrong(&file, reason))?;
         let (first, deterministic, text) = self.first_session(onnx?, tokenizer)?;
         let width = match text.task {
@@ -97,12 +99,6 @@ impl TextFolder {
                 .collect(),
             Some(_) => check_options(&folder, &signature)?,
         };
-        let shared = first.shared.clone();
-        let mut all: Vec<Box<dyn TextSession>> = vec![Box::new(first)];
-        for onnx in others? {
-            let shared = shared.clone();
-            all.push(Box::new(Session { onnx, shared }));
-        }
         let metadata = ModelMetadata {
             name: folder.name.clone(),
             version: folder.version.clone(),
@@ -112,13 +108,15 @@ impl TextFolder {
             memoize: folder.options.memoize.unwrap_or(deterministic),
             options: folder.options.clone(),
             text: Some(text),
+            hints: Hints::default(),
             digest: ModelDigest::new(&digest, runtime.build()),
             load_time: start.elapsed(),
         };
         Ok(Loaded {
             metadata,
-            shared,
-            sessions: all,
+            first,
+            later: sessions - 1,
+            threads,
         })
     }
 
@@ -161,6 +159,29 @@ impl TextFolder {
         let text = metadata(&folder, &model.shared, width)?;
         Ok((model, deterministic, text))
     }
+}
+
+/// Opens one session more, of the same files as the first one.
+fn open_later(
+    folder: &ModelFolder,
+    runtime: &Runtime,
+    threads: usize,
+    shared: &Arc<Shared>,
+) -> OpenSession {
+    let (folder, runtime, shared) = (folder.clone(), runtime.clone(), shared.clone());
+    Box::new(move || {
+        let (model, digest) = (folder.name.clone(), folder.digest);
+        let opened = folder.load_settled(|folder| OnnxModel::load(&runtime, folder, threads));
+        let reason = match opened {
+            Ok((onnx, folder)) if folder.digest == digest => {
+                return Some(Box::new(Session { onnx, shared }));
+            }
+            Ok(_) => "its files are others by now; restart to serve those".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        warn!(model, reason, "the model goes on with fewer sessions");
+        None
+    })
 }
 
 impl Session {
@@ -314,6 +335,7 @@ mod tests {
                 max_inline: std::time::Duration::ZERO,
             },
             cache: score::CachePolicy::Off,
+            samples: None,
         };
         assert_eq!(sessions_and_threads(90 << 20, options(None)), (8, 1));
         assert_eq!(sessions_and_threads(500 << 20, options(None)), (2, 4));

@@ -143,7 +143,7 @@ pub(crate) fn tensor(shape: Vec<usize>, data: TensorData) -> Result<Tensor, RunE
 
 #[cfg(test)]
 mod tests {
-    use score::TokenSpan;
+    use score::{TokenSpan, Words};
 
     use super::*;
 
@@ -206,5 +206,62 @@ mod tests {
                 assert!(matches!(refused, Err(RunError::Failed(_))), "{value}");
             }
         }
+    }
+
+    struct Vocabulary(crate::Tokenizer);
+
+    impl Words for Vocabulary {
+        fn name(&self, id: u32) -> String {
+            self.0.token(id).unwrap()
+        }
+
+        fn join(&self, names: Vec<String>) -> String {
+            self.0.join(names).unwrap()
+        }
+    }
+
+    /// The tokens of a text are one row of each tensor, as they come out of the store.
+    fn row(tensor: Tensor) -> Tensor {
+        let (shape, data) = tensor.into_parts();
+        Tensor::new(shape[1..].to_vec(), data).unwrap()
+    }
+
+    #[test]
+    fn entities_are_those_of_transformers_for_each_way_to_aggregate() {
+        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/text");
+        let read = |name: &str| std::fs::read(format!("{data}/{name}")).unwrap();
+        let tokenizer = crate::tokenizer::tests::tagging(&read("tag/tokenizer.json"));
+        let words = Vocabulary(tokenizer);
+        let labels = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"].map(str::to_owned);
+        let all: serde_json::Value = serde_json::from_slice(&read("heads.json")).unwrap();
+        let mut compared = 0;
+        for expected in all["tag"].as_array().unwrap() {
+            let text = expected["text"].as_str().unwrap();
+            let tokens = words
+                .0
+                .tokenize(text, &score::TextOptions::default())
+                .unwrap();
+            let logits = expected["logits"].as_array().unwrap().iter();
+            let logits = logits.flat_map(|token| token.as_array().unwrap());
+            let logits: Vec<f32> = logits.map(|logit| logit.as_f64().unwrap() as f32).collect();
+            let stored = stored(Task::Tag, &tokens, logits, StoredAs::Float32).unwrap();
+            let stored: Vec<Tensor> = stored.into_iter().map(row).collect();
+            for aggregation in ["none", "simple", "first", "average", "max"] {
+                let way = serde_json::from_value(aggregation.into()).unwrap();
+                let found = score::entities(&stored, text, &labels, &words, way, &["O"]).unwrap();
+                let expected = expected["entities"][aggregation].as_array().unwrap();
+                assert_eq!(found.len(), expected.len(), "{text} {aggregation}");
+                for (found, expected) in found.iter().zip(expected) {
+                    let mut found = serde_json::to_value(found).unwrap();
+                    let (score, close) = (&found["score"], &expected["score"]);
+                    let difference = score.as_f64().unwrap() - close.as_f64().unwrap();
+                    assert!(difference.abs() < 1e-4, "{found} {expected}");
+                    found["score"] = expected["score"].clone();
+                    assert_eq!(&found, expected, "{text} {aggregation}");
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared > 80, "{compared}");
     }
 }

@@ -302,8 +302,9 @@ fn in_words(error: &(dyn std::error::Error + Send + Sync)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::head::{Head, Strategy};
     use crate::options::StoredAs;
 
     const FILE: &str = concat!(
@@ -324,6 +325,26 @@ mod tests {
             store: StoredAs::Float32,
             head: None,
         }
+    }
+
+    /// Settings of a model with a head.
+    pub(super) fn with_head(max_tokens: usize, task: Task, strategy: Strategy) -> Stored {
+        Stored {
+            prompt: String::new(),
+            head: Some(Head {
+                task,
+                pairs: task == Task::Rerank,
+                strategy,
+                pooling: crate::SparsePooling::default(),
+                unknown: None,
+            }),
+            ..settings(max_tokens, true)
+        }
+    }
+
+    /// The tokenizer of a token classifier that sees 32 tokens.
+    pub(crate) fn tagging(file: &[u8]) -> Tokenizer {
+        Tokenizer::new(file, &with_head(32, Task::Tag, Strategy::default())).unwrap()
     }
 
     fn tokenizer(max_tokens: usize, include_prompt: bool) -> Tokenizer {

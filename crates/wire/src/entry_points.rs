@@ -9,7 +9,7 @@ use score::{
 };
 
 use crate::samples::{metadata, spec};
-use crate::text_api::{Answered, Operation, TEXT_APIS, Vectors, Write};
+use crate::text_api::{Answered, Labels, Operation, TEXT_APIS, TextRequest, Vectors, Write};
 use crate::watch::Unwatched;
 use crate::{AnswerForm, Body, Declared, Limits};
 
@@ -60,26 +60,45 @@ pub fn texts(data: &[u8]) {
         if let Operation::Take(take) = &route.operation {
             let read = take.read(data, Declared::default(), LIMITS, &Unwatched);
             let Ok(request) = read else { continue };
-            let count = request.texts.len();
-            if let Write::Vectors(write) = take.write {
-                write(
-                    &request,
-                    &Answered {
-                        results: Vectors {
-                            values: &vec![0.5; 2 * count],
-                            width: 2,
-                        },
-                        model: "m",
-                        id: "r",
-                        tokens: &vec![1; count],
-                        truncated: &vec![false; count],
-                        refuses: false,
-                        took: Duration::ZERO,
-                    },
-                );
+            for write in take.writes {
+                answer_texts(write, &request);
             }
         }
     }
+}
+
+/// An answer in the form of a route is JSON, whatever the request asks for.
+fn answer_texts(write: &Write, request: &TextRequest) {
+    let count = request.texts.len();
+    let names = ["yes".to_owned(), "no".to_owned()];
+    let (tokens, truncated) = (vec![1; count], vec![false; count]);
+    let numbers = vec![0.5; 2 * count];
+    let about = Answered {
+        results: (),
+        model: "m",
+        id: "r",
+        texts: &request.texts,
+        tokens: &tokens,
+        truncated: &truncated,
+        refuses: false,
+        took: Duration::ZERO,
+    };
+    let written = match write {
+        Write::Vectors(write) => {
+            let values = &numbers[..];
+            write(request, &about.with(Vectors { values, width: 2 }))
+        }
+        Write::Ranks(write) => write(request, &about.with(&numbers[..count])),
+        Write::Labels(write) | Write::AnyLabels(write) => {
+            let (names, scores) = (&names[..], &numbers[..]);
+            write(request, &about.with(Labels { names, scores }))
+        }
+        Write::Entities(write) => write(request, &about.with(&vec![Vec::new(); count][..])),
+        Write::Weights(write) => write(request, &about.with(&vec![Vec::new(); count][..])),
+        Write::TokenVectors(_) | Write::Tokens(_) | Write::Texts(_) => return,
+    };
+    let document: Result<serde_json::Value, _> = serde_json::from_slice(&written);
+    assert!(document.is_ok(), "{request:?}");
 }
 
 /// A body of any other format, under every content type that is known.

@@ -73,7 +73,15 @@ impl PartialEq for ErrorForm {
 impl Eq for ErrorForm {}
 
 /// All forms.
-pub static ERROR_FORMS: &[&ErrorForm] = &[&OWN, &TEXT, &MLFLOW, &OPENAI, &HUGGING_FACE, &OLLAMA];
+pub static ERROR_FORMS: &[&ErrorForm] = &[
+    &OWN,
+    &TEXT,
+    &MLFLOW,
+    &OPENAI,
+    &HUGGING_FACE,
+    &OLLAMA,
+    &COHERE,
+];
 
 /// Our own: an object with code, message and target.
 pub static OWN: ErrorForm = ErrorForm {
@@ -119,6 +127,16 @@ pub static OLLAMA: ErrorForm = ErrorForm {
         _ => refusal.status,
     },
     ..TEXT_FORM
+};
+
+/// Cohere's: a text as `message`.
+///
+/// Source: "Errors" in Cohere's API reference.
+pub static COHERE: ErrorForm = ErrorForm {
+    name: "Cohere",
+    status: |refusal| refusal.status,
+    write: |refusal| json!({ "message": refusal.message }),
+    schema: |_| open([("message", text())], 1),
 };
 
 /// MLflow's: a message and the name of its kind.

@@ -35,7 +35,9 @@ use format::{Contents, Read, charset, gzip};
 pub use format::{FORMATS, Format, is_raw};
 pub use picture::{picture_document, picture_in_words};
 use refusal::{advice, not_an_object};
-pub use sample::{protocol_sample, sample_in, sample_request, sample_shape};
+pub use sample::{
+    protocol_sample, read_samples, sample_in, sample_request, sample_rows, sample_shape,
+};
 use watch::Unwatched;
 pub use watch::Watch;
 

@@ -134,12 +134,15 @@ fn unpacked(
 }
 
 /// How a picture becomes a tensor, for clients that make the tensor themselves. `None` for models that take no pictures,
-/// or take them in any size.
+/// or take them in any size, and for a matrix that no file beside the model calls a picture: most matrices are tables.
 pub fn picture_document(metadata: &ModelMetadata) -> Option<Value> {
     let spec = only_input(&metadata.signature).ok()?;
     let default = InputOptions::default();
     let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
     let plan = Plan::new(spec, options).ok()?;
+    if plan.is_flat() && !speaks_of_pictures(options) {
+        return None;
+    }
     let size = plan.size.filter(|_| holds_samples(spec.element_type))?;
     let mut document = json!({
         "width": size[0],
@@ -169,11 +172,7 @@ pub fn picture_in_words(metadata: &ModelMetadata) -> Option<String> {
     let spec = only_input(&metadata.signature).ok()?;
     let default = InputOptions::default();
     let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
-    let said = options.unfit.is_some()
-        || options.size.is_some()
-        || options.resize.is_some()
-        || options.layout.is_some()
-        || options.channels.is_some();
+    let said = options.unfit.is_some() || speaks_of_pictures(options);
     match Plan::new(spec, options) {
         Err(reason) => said.then(|| format!("refused: {reason}")),
         Ok(plan) => {
@@ -181,6 +180,14 @@ pub fn picture_in_words(metadata: &ModelMetadata) -> Option<String> {
             (is_one && holds_samples(spec.element_type)).then(|| plan.in_words(options))
         }
     }
+}
+
+/// Whether a file beside the model says how pictures become the input.
+fn speaks_of_pictures(options: &InputOptions) -> bool {
+    options.size.is_some()
+        || options.resize.is_some()
+        || options.layout.is_some()
+        || options.channels.is_some()
 }
 
 fn scale(ty: ElementType, options: &InputOptions) -> f32 {

@@ -1,10 +1,12 @@
 //! Requests of one row that a model can score as they are, in every dialect.
 
-use score::{Dim, ElementType, ModelSignature, Shape, TensorSpec};
+use score::{Dim, ElementType, KnownValues, ModelMetadata, NamedTensor, Shape, TensorSpec};
 use serde_json::{Map, Value, json};
 
 use crate::dialect::open_inference::OPEN_INFERENCE;
-use crate::dialect::{Dialect, azure_ml};
+use crate::dialect::{Body, Dialect, azure_ml};
+use crate::json::write::Nested;
+use crate::{Declared, Limits, PayloadError, decode};
 
 /// The most values of a sample. A larger one says less than the shape does, and makes the answer long.
 pub(crate) const MAX_SAMPLE_ELEMENTS: usize = 10_000;
@@ -21,30 +23,100 @@ pub fn sample_shape(spec: &TensorSpec) -> Shape {
     lengths.collect()
 }
 
-/// A request that the model can score as it is: one row of zeros, empty strings or `false`. `None` for wide models.
-pub fn sample_request(signature: &ModelSignature) -> Option<Value> {
-    sample_in(&azure_ml::DATA, signature)
+/// Sample rows that a file may have.
+const MAX_SAMPLES: usize = 1000;
+
+/// The tensors of sample rows, a JSON text with a list of them: each is what a row of `{"data": [...]}` is.
+///
+/// # Errors
+/// What is wrong with which row, and what was expected.
+pub fn read_samples(metadata: &ModelMetadata, rows: &str) -> Result<Vec<NamedTensor>, String> {
+    if !rows.trim_start().starts_with('[') {
+        return Err("expected a list of rows, as in {\"data\": [...]}".to_owned());
+    }
+    let body = format!("{{\"data\":{rows}}}");
+    let limits = Limits {
+        max_bytes: body.len(),
+        max_nesting: 32,
+        max_rows: MAX_SAMPLES,
+    };
+    match decode(body.as_bytes(), Declared::default(), metadata, limits) {
+        Ok(Body::Rows(read)) if has_rows(&read.inputs) => Ok(read.inputs),
+        Ok(_) => Err(format!("expected from 1 to {MAX_SAMPLES} rows")),
+        Err(PayloadError::Invalid(error)) => Err(error.to_string()),
+        Err(PayloadError::UnsupportedType(reason)) => Err(reason),
+        Err(PayloadError::TooLarge | PayloadError::Stopped) => Err("they are too large".to_owned()),
+    }
+}
+
+fn has_rows(inputs: &[NamedTensor]) -> bool {
+    let mut rows = inputs.iter().map(|input| input.tensor.rows());
+    rows.all(|rows| rows.is_none_or(|rows| (1..=MAX_SAMPLES).contains(&rows)))
+}
+
+/// The sample rows of a model as its file has them; none without such a file.
+pub fn sample_rows(metadata: &ModelMetadata) -> Vec<Value> {
+    let text = metadata.hints.samples.as_deref();
+    text.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
+/// A request that the model can score as it is: its first sample, else one row of known categories, zeros, empty strings or
+/// `false`. `None` for wide models.
+pub fn sample_request(metadata: &ModelMetadata) -> Option<Value> {
+    match sample_rows(metadata).into_iter().next() {
+        Some(row) => Some(json!({ "data": [row] })),
+        None => sample_in(&azure_ml::DATA, metadata),
+    }
 }
 
 /// The same request in the Open Inference Protocol.
-pub fn protocol_sample(signature: &ModelSignature) -> Option<Value> {
-    sample_in(&OPEN_INFERENCE, signature)
+pub fn protocol_sample(metadata: &ModelMetadata) -> Option<Value> {
+    sample_in(&OPEN_INFERENCE, metadata)
 }
 
 /// The same request in any dialect. `None` for wide models, and if the dialect cannot say it.
-pub fn sample_in(dialect: &Dialect, signature: &ModelSignature) -> Option<Value> {
-    let specs = signature.inputs.iter();
+pub fn sample_in(dialect: &Dialect, metadata: &ModelMetadata) -> Option<Value> {
+    let given = first_sample(metadata);
+    let specs = metadata.signature.inputs.iter();
+    let value = |spec: &TensorSpec| match &given {
+        Some(given) => {
+            let input = given.iter().find(|input| input.name == spec.name)?;
+            let few = input.tensor.data().len() <= MAX_SAMPLE_ELEMENTS;
+            few.then(|| serde_json::to_value(Nested::of(&input.tensor)).ok())?
+        }
+        None => one_row(spec, metadata.hints.categories.get(&spec.name)),
+    };
     let inputs: Vec<(&TensorSpec, Value)> = specs
-        .map(|spec| Some((spec, one_row(spec)?)))
+        .map(|spec| Some((spec, value(spec)?)))
         .collect::<Option<_>>()?;
     filled(serde_json::from_str(dialect.sample).ok()?, &inputs)
 }
 
-fn one_row(spec: &TensorSpec) -> Option<Value> {
+fn first_sample(metadata: &ModelMetadata) -> Option<Vec<NamedTensor>> {
+    let row = sample_rows(metadata).into_iter().next()?;
+    read_samples(metadata, &json!([row]).to_string()).ok()
+}
+
+fn one_row(spec: &TensorSpec, categories: Option<&Vec<Option<KnownValues>>>) -> Option<Value> {
     let shape = sample_shape(spec);
     let count = score::element_count(&shape)?;
-    let nest = |inner, length: &usize| Value::Array(vec![inner; *length]);
-    (count <= MAX_SAMPLE_ELEMENTS).then(|| shape.iter().rev().fold(element_sample(spec), nest))
+    let element = |column: usize| {
+        let known = categories.and_then(|columns| columns.get(column)?.as_ref());
+        let text = known.and_then(|known| known.texts.first());
+        let number = known.and_then(|known| known.numbers.first());
+        match (spec.element_type, text, number) {
+            (ElementType::String, Some(text), _) => json!(text),
+            (ElementType::Float32 | ElementType::Float64, _, Some(number)) => json!(number),
+            (ElementType::Bool | ElementType::String, ..) | (.., None) => element_sample(spec),
+            (.., Some(number)) => json!(*number as i64),
+        }
+    };
+    if count > MAX_SAMPLE_ELEMENTS {
+        return None;
+    }
+    let mut elements = (0..count).map(element);
+    nested(&shape, &mut elements)
 }
 
 /// One element of an input.
@@ -54,6 +126,15 @@ pub(crate) fn element_sample(spec: &TensorSpec) -> Value {
         ElementType::String => json!(""),
         _ => json!(0),
     }
+}
+
+/// Elements in their shape.
+fn nested(shape: &[usize], elements: &mut impl Iterator<Item = Value>) -> Option<Value> {
+    let Some((length, inner)) = shape.split_first() else {
+        return elements.next();
+    };
+    let parts = (0..*length).map(|_| nested(inner, elements));
+    parts.collect::<Option<_>>().map(Value::Array)
 }
 
 /// A sample with values in place of the words that begin with `$` (see [`Dialect::sample`]).
@@ -123,19 +204,19 @@ fn tensor(spec: &TensorSpec, value: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::{Body, DIALECTS, keys::KEYS};
+    use crate::dialect::{DIALECTS, keys::KEYS};
     use crate::format::FORMATS;
     use crate::samples::{self, metadata, passengers, spec};
-    use crate::{Declared, Limits, decode};
+    use score::ModelSignature;
 
     #[test]
     fn the_protocols_example_has_one_row() {
         let x = spec("x", ElementType::Int8, &[-1, 2]);
-        let example = protocol_sample(&ModelSignature::of_tensors(vec![x], vec![]));
+        let example = protocol_sample(&metadata(ModelSignature::of_tensors(vec![x], vec![])));
         let input = json!({ "name": "x", "datatype": "INT8", "shape": [1, 2], "data": [[0, 0]] });
         assert_eq!(example, Some(json!({ "inputs": [input] })));
         let x = samples::undeclared("x", ElementType::Int8);
-        let example = protocol_sample(&ModelSignature::of_tensors(vec![x], vec![]));
+        let example = protocol_sample(&metadata(ModelSignature::of_tensors(vec![x], vec![])));
         let input = json!({ "name": "x", "datatype": "INT8", "shape": [1, 1], "data": [[0]] });
         assert_eq!(example, Some(json!({ "inputs": [input] })));
     }
@@ -151,7 +232,7 @@ mod tests {
         ] {
             let metadata = metadata(signature);
             for dialect in DIALECTS {
-                let sample = sample_in(dialect, &metadata.signature).unwrap().to_string();
+                let sample = sample_in(dialect, &metadata).unwrap().to_string();
                 let limits = Limits {
                     max_bytes: sample.len(),
                     max_nesting: 8,
@@ -173,16 +254,51 @@ mod tests {
     }
 
     #[test]
+    fn known_categories_and_sample_rows_are_what_a_sample_has() {
+        let mut metadata = metadata(passengers());
+        let known = KnownValues {
+            texts: vec!["female".into(), "male".into()],
+            ..KnownValues::default()
+        };
+        let categories = &mut metadata.hints.categories;
+        categories.insert("sex".into(), vec![Some(known)]);
+        let sample = json!({ "data": { "age": [[0]], "sex": ["female"] } });
+        assert_eq!(sample_request(&metadata), Some(sample));
+        let rows = r#"[{"sex": "male", "age": 22.5}, {"sex": "female", "age": 1}]"#;
+        metadata.hints.samples = Some(rows.into());
+        let sample = json!({ "data": [{ "sex": "male", "age": 22.5 }] });
+        assert_eq!(sample_request(&metadata), Some(sample));
+        let sample = sample_in(&crate::dialect::mlflow::DATAFRAME_RECORDS, &metadata);
+        let records = json!({ "dataframe_records": [{ "sex": "male", "age": [22.5] }] });
+        assert_eq!(sample, Some(records));
+        assert_eq!(
+            read_samples(&metadata, rows).unwrap()[0].tensor.rows(),
+            Some(2)
+        );
+        let wrong = |rows: &str| read_samples(&metadata, rows).unwrap_err();
+        assert_eq!(
+            wrong("{}"),
+            "expected a list of rows, as in {\"data\": [...]}"
+        );
+        assert_eq!(wrong("[]"), "expected from 1 to 1000 rows");
+        assert!(wrong(r#"[{"sex": "male", "age": "x"}]"#).contains("age"));
+        assert!(!wrong("[1").is_empty());
+    }
+
+    #[test]
     fn a_dialect_of_rows_has_no_sample_for_an_input_without_rows() {
         let scalar = spec("factor", ElementType::Float64, &[]);
         let x = spec("x", ElementType::Float32, &[-1, 2]);
         let signature = ModelSignature::of_tensors(vec![x, scalar], vec![]);
         assert_eq!(
-            sample_request(&signature),
+            sample_request(&metadata(signature.clone())),
             Some(json!({ "data": { "x": [[0, 0]], "factor": 0 } }))
         );
         assert_eq!(
-            sample_in(&crate::dialect::mlflow::DATAFRAME_RECORDS, &signature),
+            sample_in(
+                &crate::dialect::mlflow::DATAFRAME_RECORDS,
+                &metadata(signature)
+            ),
             None
         );
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use score::{
-    Character, Dim, ElementType, Evidence, ModelDigest, ModelMetadata, ModelOptions,
+    Character, Dim, ElementType, Evidence, Hints, ModelDigest, ModelMetadata, ModelOptions,
     ModelSignature, Rows, TensorSpec,
 };
 
@@ -47,6 +47,7 @@ pub fn metadata(signature: ModelSignature) -> ModelMetadata {
         options: ModelOptions::default(),
         digest: ModelDigest::new(&blake3::hash(b"m"), "1"),
         text: None,
+        hints: Hints::default(),
         load_time: Duration::ZERO,
     }
 }

@@ -4,7 +4,7 @@ use score::{ElementType, NamedTensor, Tensor, TensorData, TensorSpec};
 use serde_json::json;
 
 use super::*;
-use crate::samples::{self, spec, undeclared};
+use crate::samples::{self, metadata, spec, undeclared};
 use score::ModelSignature;
 
 const LIMITS: Limits = Limits {
@@ -305,8 +305,9 @@ fn an_undeclared_shape_is_null_or_the_protocols_nearest_word() {
 fn the_sample_for_an_undeclared_shape_is_a_row_of_one_value() {
     let one = undeclared("x", ElementType::Int64);
     let signature = ModelSignature::of_tensors(vec![one.clone()], vec![]);
-    assert_eq!(sample_request(&signature), Some(json!({ "data": [[0]] })));
+    let request = |signature| sample_request(&metadata(signature));
+    assert_eq!(request(signature), Some(json!({ "data": [[0]] })));
     let two = ModelSignature::of_tensors(vec![one, spec("y", ElementType::String, &[-1])], vec![]);
     let sample = json!({ "data": { "x": [[0]], "y": [""] } });
-    assert_eq!(sample_request(&two), Some(sample));
+    assert_eq!(request(two), Some(sample));
 }

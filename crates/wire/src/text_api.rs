@@ -2,9 +2,13 @@
 //! document and the table in docs/requests.md are derived from that table.
 
 mod answer;
+mod cohere;
+mod hugging_face;
+mod infinity;
 mod models;
 mod ollama;
 mod openai;
+mod ranking;
 mod read;
 mod request;
 mod route;
@@ -16,10 +20,10 @@ use std::fmt;
 
 use crate::dialect::Protocol;
 use crate::error_form::ErrorForm;
-pub use answer::{Answered, Vectors};
+pub use answer::{Answered, Labels, Vectors};
 pub(crate) use request::Form;
-pub use request::{Side, TextError, TextOptions, TextRequest};
-pub use route::{About, End, MODEL, Operation, Served, Take, Tell, TextRoute, Write};
+pub use request::{ResultOptions, Side, TextError, TextOptions, TextRequest};
+pub use route::{ALL_TASKS, About, End, MODEL, Operation, Served, Take, Tell, TextRoute, Write};
 pub use vectors::VectorEncoding;
 
 /// One API: its routes and the form of its errors.
@@ -41,6 +45,9 @@ pub static TEXT_APIS: &[&TextApi] = &[
     &openai::OPENAI,
     &ollama::OLLAMA,
     &search_skill::SEARCH_SKILL,
+    &cohere::COHERE,
+    &infinity::INFINITY,
+    &hugging_face::HUGGING_FACE,
     &tei::TEI,
 ];
 

@@ -126,6 +126,9 @@ impl Head {
 
 /// The value of a query parameter.
 pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
+    if query.is_empty() {
+        return None;
+    }
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(key, _)| *key == name)?;
     let value = percent_decode_str(value).decode_utf8().ok()?;
@@ -156,7 +159,10 @@ fn made_up_id() -> String {
 
 /// `Cache-Control` of a request, RFC 9111 section 5.2.1.
 fn cache_use(cache_control: Option<&str>) -> CacheUse {
-    let directives = cache_control.unwrap_or_default().to_ascii_lowercase();
+    let Some(cache_control) = cache_control else {
+        return CacheUse::Normal;
+    };
+    let directives = cache_control.to_ascii_lowercase();
     let has = |name: &str| directives.split(',').any(|part| part.trim() == name);
     if has("no-store") {
         CacheUse::Bypass

@@ -4,10 +4,13 @@ mod protocols;
 
 use std::collections::BTreeMap;
 
-use score::{Character, Scorer, Task, TextMetadata};
+use score::{
+    Character, ElementType, KnownValues, MissingValues, ModelMetadata, Scorer, Task, TensorSpec,
+    TextMetadata,
+};
 use serde_json::{Value, json};
 use warp::http::{StatusCode, header};
-use wire::{picture_document, sample_request, tensor_document};
+use wire::{picture_document, sample_request, sample_rows, tensor_document};
 
 use super::openapi;
 use super::reply::Reply;
@@ -87,13 +90,14 @@ fn model_document(scorer: &Scorer) -> Value {
         .iter()
         .filter_map(|index| Some(signature.declared.get(*index)?.name.as_str()))
         .collect();
+    let input = |spec: &TensorSpec| input_document(metadata, spec);
     let mut document = json!({
         "name": metadata.name,
         "version": metadata.version,
         "platform": "onnxruntime",
         "digest": metadata.digest.to_hex(),
-        "inputs": signature.inputs.iter().map(tensor_document).collect::<Vec<_>>(),
-        "optional_inputs": signature.optional.iter().map(tensor_document).collect::<Vec<_>>(),
+        "inputs": signature.inputs.iter().map(input).collect::<Vec<_>>(),
+        "optional_inputs": signature.optional.iter().map(input).collect::<Vec<_>>(),
         "outputs": signature.outputs.iter().map(tensor_document).collect::<Vec<_>>(),
         "answers_with": chosen,
         "rows": rows_document(character),
@@ -101,13 +105,17 @@ fn model_document(scorer: &Scorer) -> Value {
         "memoized": metadata.memoize,
         "rows_scored": scorer.stats().rows.get(),
         "rows_computed": scorer.stats().computed_rows.get(),
-        "sample_request": sample_request(signature),
+        "sample_request": sample_request(metadata),
     });
     if metadata.memoize {
         document["cache"] = cache_document(scorer);
     }
     if !metadata.options.labels.is_empty() {
         document["labels"] = json!(metadata.options.labels);
+    }
+    let samples = sample_rows(metadata);
+    if !samples.is_empty() {
+        document["samples"] = Value::Array(samples);
     }
     if let Some(picture) = picture_document(metadata) {
         document["picture"] = picture;
@@ -120,6 +128,33 @@ fn model_document(scorer: &Scorer) -> Value {
             "format": features.format.as_str(),
             "sample_request": { "keys": ["42"] },
         });
+    }
+    document
+}
+
+/// An input with what a form for it has to know: names of columns, categories, whether values may be missing.
+fn input_document(metadata: &ModelMetadata, spec: &TensorSpec) -> Value {
+    let mut document = tensor_document(spec);
+    if let Some(options) = metadata.options.inputs.get(&spec.name) {
+        if !options.columns.is_empty() {
+            document["columns"] = json!(options.columns);
+        }
+        if options.missing == Some(MissingValues::Nan) {
+            document["missing"] = json!("nan");
+        }
+    }
+    if let Some(columns) = metadata.hints.categories.get(&spec.name) {
+        let is_whole = !matches!(
+            spec.element_type,
+            ElementType::Float32 | ElementType::Float64
+        );
+        let values = |known: &KnownValues| match spec.element_type {
+            ElementType::String => json!(known.texts),
+            _ if is_whole => known.numbers.iter().map(|number| *number as i64).collect(),
+            _ => json!(known.numbers),
+        };
+        let columns = columns.iter().map(|known| known.as_ref().map(values));
+        document["categories"] = json!(columns.collect::<Vec<_>>());
     }
     document
 }

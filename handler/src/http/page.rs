@@ -1,12 +1,13 @@
 //! The page where a person tries the model. Its sources and how it is built: `page/README.md`.
 
 use bytes::Bytes;
-use warp::http::{Method, header};
+use warp::http::{HeaderMap, Method, StatusCode, header};
 use wire::accept::weight;
 
 use super::head::Head;
 use super::reply::Reply;
 use super::route::Route;
+use crate::config::Config;
 use crate::models::{NoModel, Registry};
 use crate::problem::{ErrorCode, Problem};
 
@@ -20,8 +21,8 @@ pub(super) fn is_beside(enabled: bool, route: &Route) -> bool {
     enabled && matches!(route, Route::Describe(_))
 }
 
-/// The page for a path that has one, if the caller would rather have it than the JSON document. An unknown model has none,
-/// so that its status is told.
+/// The page for a path that has one, if the caller would rather have it than the JSON document. With an unknown model the
+/// page comes as that error's, so that its status is told.
 pub(super) fn find(models: &Registry, route: &Route, accept: Option<&str>) -> Option<Reply> {
     if !accept.is_some_and(prefers_html) {
         return None;
@@ -35,17 +36,38 @@ pub(super) fn find(models: &Registry, route: &Route, accept: Option<&str>) -> Op
     Some(reply())
 }
 
-/// Whether a person gets the page with an error: to send a key, or because only a page takes one out of the address bar.
+/// The answer to a browser that opens the root of a server without a host: the way to the page. A key in the query goes
+/// along, and what lies in front of the root stays, as the address is a relative one.
+pub(super) fn at_root(config: &Config, query: &str, headers: &HeaderMap) -> Option<Reply> {
+    let accept = headers.get(header::ACCEPT)?.to_str().ok()?;
+    if config.hosted || !config.page || !prefers_html(accept) {
+        return None;
+    }
+    let address = match query {
+        "" => "api/score".to_owned(),
+        query => format!("api/score?{query}"),
+    };
+    let mut reply = Reply::empty(StatusCode::SEE_OTHER);
+    reply.set(header::LOCATION, &address);
+    reply.set_static(header::VARY, "accept");
+    reply.set_static(header::CACHE_CONTROL, "no-store");
+    reply.set_static(header::REFERRER_POLICY, "no-referrer");
+    Some(reply)
+}
+
+/// Whether a person gets the page with an error: to send a key, to choose another model, or because only a page takes a
+/// key out of the address bar.
 pub(super) fn is_beside_error(enabled: bool, head: &Head, problem: &Problem) -> bool {
     let wanted = || head.accept.as_deref().is_some_and(prefers_html);
     let read = [Method::GET, Method::HEAD].contains(&head.method);
-    let for_key = head.has_code || problem.code == ErrorCode::Unauthorized;
+    let helps =
+        head.has_code || [ErrorCode::Unauthorized, ErrorCode::UnknownModel].contains(&problem.code);
     let beside = || {
         head.paths
             .find(&head.method, &head.path)
             .is_ok_and(|at| is_beside(enabled, &at))
     };
-    read && for_key && wanted() && beside()
+    read && helps && wanted() && beside()
 }
 
 fn reply() -> Reply {

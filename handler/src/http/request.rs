@@ -74,14 +74,15 @@ fn known(method: &Method) -> Option<&str> {
 
 /// Names as in OpenTelemetry's conventions for HTTP servers and functions.
 fn span(head: &Head) -> Span {
-    let route = head.paths.template(&head.path);
+    // Taken apart only where the span is wanted, as all values below.
+    let route = || head.paths.template(&head.path);
     info_span!(
         "request",
-        otel.name = span_name(&head.method, route),
+        otel.name = span_name(&head.method, route()),
         otel.kind = "server",
         otel.status_code = Empty,
         http.request.method = known(&head.method).unwrap_or("_OTHER"),
-        http.route = route,
+        http.route = route(),
         url.path = head.path,
         http.response.status_code = Empty,
         error.type = Empty,

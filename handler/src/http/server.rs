@@ -32,7 +32,7 @@ use super::route::Paths;
 use super::share;
 use super::upload::Upload;
 use super::workers::Workers;
-use super::{envelope, info, target};
+use super::{envelope, info, page, target};
 use crate::app::App;
 use crate::counters::SCORING;
 use crate::event::HostCall;
@@ -179,7 +179,8 @@ fn routes(
                     let mut reply = match preflight {
                         Some(reply) => reply,
                         None if is_probe(&method, target.0) && rule.takes_probe(&headers) => {
-                            info::alive()
+                            page::at_root(&app.config, target.1, &headers)
+                                .unwrap_or_else(info::alive)
                         }
                         None => guarded(&app, rule, method, target, headers, body).await,
                     };

@@ -1,6 +1,8 @@
 //! The APIs of text models: one way for all of them, from the table in `wire::text_api`.
 
+mod each;
 mod options;
+mod scores;
 mod tell;
 mod tokens;
 mod vectors;
@@ -9,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use score::{
-    InferenceResponse, NamedTensor, Scorer, TEXT, TOKENS, TRUNCATED, Tensor, TensorData,
-    TextMetadata, TextOptions, Truncate,
+    CacheOutcome, EachResponse, InferenceResponse, NamedTensor, QUERY, Scorer, TEXT, TOKENS,
+    TRUNCATED, Tensor, TensorData, TextMetadata, TextOptions, Truncate,
 };
 use wire::text_api::{Answered, Operation, TextRequest, Write};
 
@@ -50,20 +52,30 @@ where
     let (request, held) = visit.read_texts(take, call, body.given()).await?;
     drop(body);
     let named = target.model.as_deref().or(request.model.as_deref());
-    let scorer = visit.find_texts(named).await?;
+    let (scorer, write) = visit.find_texts(take, named).await?;
     let text = scorer.metadata().text.as_ref();
-    let options = options::options(&request, text.ok_or_else(Problem::internal)?)?;
+    let text = text.ok_or_else(Problem::internal)?;
+    write.check(&request, text)?;
     let asked = Asked {
         call,
         budget: take.budget,
+        options: options::options(&request, text)?,
         request,
-        options,
+        repeated: Vec::new(),
         held,
         scorer,
     };
-    match &take.write {
+    match write {
         Write::Vectors(write) => vectors::answer(*write, asked, visit).await,
-        write => Box::pin(tokens::answer(write, asked, visit)).await,
+        Write::Ranks(write) => Box::pin(scores::ranks(*write, asked, visit)).await,
+        Write::Labels(write) | Write::AnyLabels(write) => {
+            Box::pin(scores::labels(*write, asked, visit)).await
+        }
+        Write::Entities(write) => Box::pin(each::entities(*write, asked, visit)).await,
+        Write::Weights(write) => Box::pin(each::weights(*write, asked, visit)).await,
+        Write::TokenVectors(write) => Box::pin(tokens::vectors(*write, asked, visit)).await,
+        Write::Tokens(write) => Box::pin(tokens::tokens(*write, asked, visit)).await,
+        Write::Texts(write) => Box::pin(tokens::texts(*write, asked, visit)).await,
     }
 }
 
@@ -73,6 +85,8 @@ struct Asked<'a> {
     budget: Option<Duration>,
     request: TextRequest,
     options: TextOptions,
+    /// The request's texts while they are scored and answered, if the answer needs them.
+    repeated: Vec<String>,
     held: Charge,
     scorer: Arc<Scorer>,
 }
@@ -83,22 +97,47 @@ impl Asked<'_> {
         text.ok_or_else(Problem::internal)
     }
 
+    /// About how many bytes it takes.
+    fn bytes(&self) -> usize {
+        let repeated = self.repeated.iter().map(String::len);
+        self.request.bytes() + repeated.sum::<usize>()
+    }
+
     /// What the model makes of the texts, as it is stored. Takes the texts out of the request.
     async fn score(&mut self, visit: &mut Visit<'_>) -> Result<InferenceResponse, Problem> {
-        let texts = std::mem::take(&mut self.request.texts);
-        let texts = Tensor::new(vec![texts.len()], TensorData::String(texts));
-        let input = NamedTensor {
-            name: TEXT.to_owned(),
-            tensor: texts.map_err(|_| Problem::internal())?,
-        };
+        let inputs = self.inputs()?;
         let options = std::mem::take(&mut self.options);
-        let scored = visit.score_as_stored(self.call, vec![input], options);
-        let Some(budget) = self.budget else {
-            return scored.await;
-        };
-        let deadline = (self.call.since + budget).into();
-        let scored = tokio::time::timeout_at(deadline, scored).await;
-        scored.map_err(|_| beyond(budget))?
+        let scored = visit.score_as_stored(self.call, inputs, options);
+        within(self.call, self.budget, scored).await
+    }
+
+    /// The same, text by text.
+    async fn score_each(&mut self, visit: &mut Visit<'_>) -> Result<EachResponse, Problem> {
+        let inputs = self.inputs()?;
+        let options = std::mem::take(&mut self.options);
+        let scored = visit.score_each(self.call, inputs, options);
+        within(self.call, self.budget, scored).await
+    }
+
+    /// The model's inputs.
+    fn inputs(&mut self) -> Result<Vec<NamedTensor>, Problem> {
+        if self.request.repeats_texts {
+            self.held.reach(2 * self.request.bytes())?;
+            self.repeated = self.request.texts.clone();
+        }
+        let queries = std::mem::take(&mut self.request.queries);
+        let texts = std::mem::take(&mut self.request.texts);
+        let mut inputs = Vec::with_capacity(2);
+        for (name, texts) in [(QUERY, queries), (TEXT, texts)] {
+            if !texts.is_empty() {
+                let tensor = Tensor::new(vec![texts.len()], TensorData::String(texts));
+                inputs.push(NamedTensor {
+                    name: name.to_owned(),
+                    tensor: tensor.map_err(|_| Problem::internal())?,
+                });
+            }
+        }
+        Ok(inputs)
     }
 
     fn answered<'r, R>(
@@ -111,6 +150,10 @@ impl Asked<'_> {
             results,
             model: &self.scorer.metadata().name,
             id: self.call.id,
+            texts: match self.request.repeats_texts {
+                true => &self.repeated,
+                false => &[],
+            },
             tokens,
             truncated,
             refuses: self.text()?.truncate == Truncate::Refuse,
@@ -122,14 +165,14 @@ impl Asked<'_> {
     fn reply(
         mut self,
         body: Vec<u8>,
-        response: &InferenceResponse,
+        cache: CacheOutcome,
         truncated: &[bool],
     ) -> Result<Reply, Problem> {
         self.held.settle(body.len())?;
         let mut reply = Reply::json(body);
         reply.held = Some(self.held);
         reply.set_truncated(truncated.iter().filter(|cut| **cut).count());
-        set_cache(&mut reply, response.cache);
+        set_cache(&mut reply, cache);
         Ok(reply)
     }
 }
@@ -147,6 +190,19 @@ fn tensor<'a>(response: &'a InferenceResponse, name: &str) -> Result<&'a Tensor,
     let output = response.outputs.iter().find(|output| output.name == name);
     let tensor = output.map(|output| &output.tensor);
     tensor.ok_or_else(Problem::internal)
+}
+
+/// Work that ends with an error once the client waits no longer.
+async fn within<T>(
+    call: Call<'_>,
+    budget: Option<Duration>,
+    work: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    let Some(budget) = budget else {
+        return work.await;
+    };
+    let done = tokio::time::timeout_at((call.since + budget).into(), work).await;
+    done.map_err(|_| beyond(budget))?
 }
 
 /// For a request that its client would not have waited for any longer.

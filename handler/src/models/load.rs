@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use redis_store::RedisStore;
 use score::{
-    BatchLimits, Cache, FeatureReads, FeatureStore, LoadError, ModelFolder, Runtime, ScorerOptions,
-    find_models,
+    BatchLimits, Cache, FeatureReads, FeatureStore, LoadError, ModelFolder, ModelPlace, Runtime,
+    ScorerOptions, find_models,
 };
 use tracing::{error, info, warn};
 
@@ -43,9 +44,6 @@ fn open_features(
 
 pub(super) fn load_models(config: &Config, memo: &Arc<Cache>) -> anyhow::Result<Models> {
     let library = find_runtime(config)?;
-    let runtime = Runtime::load(&library)?
-        .with_custom_ops(config.custom_ops)
-        .with_setting_names(SETTING_NAMES);
     let places = find_models(&config.model_dir).with_context(|| {
         format!(
             "the model folder {} cannot be read",
@@ -53,14 +51,20 @@ pub(super) fn load_models(config: &Config, memo: &Arc<Cache>) -> anyhow::Result<
         )
     })?;
     let options = scorer_options(config);
-    let folders: BTreeMap<_, _> = places
-        .into_iter()
-        .map(|place| {
-            let folder = ModelFolder::read(&place);
-            let folder = folder.and_then(|folder| folder.apart_from(&config.cache.namespace));
-            (place.name, folder)
-        })
-        .collect();
+    let read = |place: ModelPlace| {
+        let folder = ModelFolder::read(&place);
+        let folder = folder.and_then(|folder| folder.apart_from(&config.cache.namespace));
+        (place.name, folder)
+    };
+    // At the same time: the files are digested while the library is loaded.
+    let (runtime, folders) = thread::scope(|scope| {
+        let folders = scope.spawn(|| places.into_iter().map(read).collect::<BTreeMap<_, _>>());
+        (Runtime::load(&library), folders.join())
+    });
+    let runtime = runtime?
+        .with_custom_ops(config.custom_ops)
+        .with_setting_names(SETTING_NAMES);
+    let folders = folders.map_err(|_| anyhow!("reading the models panicked"))?;
     let features = open_features(config, &folders)?;
     let mut slots = BTreeMap::new();
     for (name, folder) in folders {
@@ -109,6 +113,7 @@ pub(crate) fn scorer_options(config: &Config) -> ScorerOptions {
             max_inline: MAX_INLINE,
         },
         cache: config.cache.policy,
+        samples: Some(wire::read_samples),
     }
 }
 

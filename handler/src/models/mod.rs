@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use score::{FeatureStore, Scorer, quoted};
+use score::{FeatureStore, Scorer, Task, quoted};
 
 pub(crate) use cache::open_cache;
 pub(crate) use folder::Loadable;
@@ -48,48 +48,92 @@ pub(crate) enum NoModel {
     Loading,
     /// Several would do, and none is named; the text names them.
     Unnamed(String),
+    /// It is for another task; the text names those that would do.
+    OtherTask(String),
     /// There is none of that name, or no default; the text names those there are.
     Unknown(String),
     /// It failed to load.
     Broken(String),
 }
 
-fn no_texts() -> NoModel {
-    NoModel::Unknown("no model takes texts".to_owned())
+/// What a model is for, if it takes texts.
+fn task(scorer: &Scorer) -> Option<Task> {
+    scorer.metadata().text.as_ref().map(|text| text.task)
+}
+
+/// These tasks in words.
+fn named(tasks: &[Task]) -> String {
+    let names: Vec<&str> = tasks.iter().map(|task| task.as_str()).collect();
+    names.join(" or ")
+}
+
+fn no_texts(tasks: &[Task]) -> NoModel {
+    NoModel::Unknown(match tasks {
+        [_, _, _, ..] => "no model takes texts".to_owned(),
+        _ => format!("no model takes texts for the task {}", named(tasks)),
+    })
+}
+
+fn other_task(name: &str, task: Task, tasks: &[Task], fitting: &[&str]) -> NoModel {
+    let fitting = match fitting {
+        [] => "no model is".to_owned(),
+        _ => format!("those that are: {}", fitting.join(", ")),
+    };
+    NoModel::OtherTask(format!(
+        "model {} is for the task {}, not for {}; {fitting}",
+        quoted(name),
+        task.as_str(),
+        named(tasks)
+    ))
 }
 
 impl Models {
-    /// The model of that name if it takes texts; without a name the only one that does, or the default one.
+    /// The model of that name if it is for one of these tasks. Without a name the only one that is; else the default one, or
+    /// the only one for the first of the tasks that any model is for.
     ///
     /// # Errors
-    /// If there is no such model; the text names those that take texts.
-    pub(crate) fn taking_texts(&self, name: Option<&str>) -> Result<&Arc<Scorer>, NoModel> {
-        let takes = |scorer: &&Arc<Scorer>| scorer.metadata().text.is_some();
-        let taking = || self.slots.values().flatten().filter(takes);
-        let mut some = taking();
-        match (name, some.next(), some.next()) {
-            (None, Some(only), None) => return Ok(only),
-            (None, Some(_), Some(_)) if self.default.is_none() => {}
-            (None, None, _) if self.default.is_none() => return Err(no_texts()),
-            _ => {
-                let found = self.get(name)?;
-                if takes(&found) {
-                    return Ok(found);
-                }
-                if let Some(name) = name {
+    /// If there is no such model; the text names those that would do.
+    pub(crate) fn for_tasks(
+        &self,
+        name: Option<&str>,
+        tasks: &[Task],
+    ) -> Result<&Arc<Scorer>, NoModel> {
+        let fitting = || {
+            let serving = self.slots.values().flatten();
+            serving.filter(|scorer| task(scorer).is_some_and(|task| tasks.contains(&task)))
+        };
+        let names: Vec<&str> = fitting().map(|scorer| &*scorer.metadata().name).collect();
+        if name.is_none() && names.len() == 1 {
+            let mut only = fitting();
+            return only.next().ok_or_else(|| no_texts(tasks));
+        }
+        if name.is_some() || self.default.is_some() {
+            let found = self.get(name)?;
+            match (task(found), name) {
+                (Some(task), _) if tasks.contains(&task) => return Ok(found),
+                (Some(task), Some(name)) => return Err(other_task(name, task, tasks, &names)),
+                (None, Some(name)) => {
                     let name = quoted(name);
                     return Err(NoModel::Unknown(format!("model {name} takes no texts")));
                 }
+                (_, None) => {}
             }
         }
-        let names: Vec<&str> = taking().map(|scorer| &*scorer.metadata().name).collect();
-        match names[..] {
-            [] => Err(no_texts()),
-            _ => Err(NoModel::Unnamed(format!(
-                "name the model that is to take the texts: {}",
-                names.join(", ")
-            ))),
+        if names.is_empty() {
+            return Err(no_texts(tasks));
         }
+        for wanted in tasks {
+            let mut of = fitting().filter(|scorer| task(scorer) == Some(*wanted));
+            match (of.next(), of.next()) {
+                (None, _) => {}
+                (Some(only), None) => return Ok(only),
+                (Some(_), Some(_)) => break,
+            }
+        }
+        Err(NoModel::Unnamed(format!(
+            "name the model that is to take the texts: {}",
+            names.join(", ")
+        )))
     }
 
     /// The model of that name, or the default one.

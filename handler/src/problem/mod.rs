@@ -291,7 +291,7 @@ impl From<NoModel> for Problem {
                 let message = "models are still being loaded; try again shortly";
                 Self::new(ErrorCode::Loading, message)
             }
-            NoModel::Unnamed(message) => Self {
+            NoModel::Unnamed(message) | NoModel::OtherTask(message) => Self {
                 target: Some("model".to_owned()),
                 ..Self::bad_request(message)
             },

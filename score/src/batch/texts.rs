@@ -4,22 +4,29 @@
 pub(crate) mod fake;
 mod job;
 mod queue;
+mod share;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::warn;
 
 use super::BatchLimits;
 use super::session::BatchStats;
 use crate::error::ScoreError;
-use crate::model::{Passage, RunError, TextModel, TextSession, TokenizeError, Tokenized, Wanted};
+use crate::model::{
+    OpenSession, Passage, RunError, TextModel, TextSession, TokenizeError, Tokenized, Wanted,
+};
 use crate::tensor::Tensor;
 use crate::text::TextOptions;
 use job::Job;
 use queue::{Chunk, Queue, Ready, Run, Work};
+
+/// How long further sessions wait for the first run.
+const FIRST_RUN: Duration = Duration::from_secs(1);
 
 /// Hands texts to the sessions of a text model. Their threads end with it.
 pub(crate) struct TextBatcher {
@@ -29,6 +36,8 @@ pub(crate) struct TextBatcher {
     max_waiting: usize,
     /// One permit: for work of the tokenizer alone.
     tokenizing: Arc<Semaphore>,
+    /// The thread that opens further sessions.
+    opening: Option<JoinHandle<()>>,
 }
 
 /// Where the time of a request's texts went.
@@ -46,37 +55,44 @@ pub(crate) type TextResults = Vec<(usize, Vec<Tensor>)>;
 impl Drop for TextBatcher {
     fn drop(&mut self) {
         self.queue.close();
+        // The program may end next, and the runtime with it.
+        if let Some(opening) = self.opening.take() {
+            let _ = opening.join();
+        }
     }
 }
 
 impl TextBatcher {
-    /// Starts one thread for each session.
+    /// Starts the thread of the first session. Those of `later` are opened once its first run has ended, or after a second, so
+    /// that the first answer need not share the processor with that.
     pub(crate) fn start(
         name: &str,
         model: Arc<dyn TextModel>,
-        sessions: Vec<Box<dyn TextSession>>,
+        first: Box<dyn TextSession>,
+        later: Vec<OpenSession>,
         limits: BatchLimits,
         stats: BatchStats,
     ) -> std::io::Result<Self> {
         let max_waiting = limits.max_waiting_rows.clamp(1, Semaphore::MAX_PERMITS);
-        // Before the threads, so that those already there end if one cannot be started.
-        let batcher = Self {
+        let threads = Threads {
+            name: name.to_owned(),
             queue: Arc::new(Queue::new(stats.clone())),
-            permits: Arc::new(Semaphore::new(max_waiting)),
             model: model.clone(),
+            stats,
+        };
+        // Before the threads, so that the first one ends if the other cannot be started.
+        let mut batcher = Self {
+            queue: threads.queue.clone(),
+            permits: Arc::new(Semaphore::new(max_waiting)),
+            model,
             max_waiting,
             tokenizing: Arc::new(Semaphore::new(1)),
+            opening: None,
         };
-        for (number, session) in sessions.into_iter().enumerate() {
-            let worker = Worker {
-                queue: batcher.queue.clone(),
-                model: model.clone(),
-                session,
-                stats: stats.clone(),
-            };
-            thread::Builder::new()
-                .name(format!("{name}-{number}"))
-                .spawn(move || worker.work())?;
+        threads.start(first)?;
+        if !later.is_empty() {
+            let thread = thread::Builder::new().name(format!("{name}-more"));
+            batcher.opening = Some(thread.spawn(move || threads.open(later))?);
         }
         Ok(batcher)
     }
@@ -152,8 +168,47 @@ impl TextBatcher {
     }
 }
 
+/// Starts the threads of sessions.
+struct Threads {
+    name: String,
+    queue: Arc<Queue>,
+    model: Arc<dyn TextModel>,
+    stats: BatchStats,
+}
+
+impl Threads {
+    fn start(&self, session: Box<dyn TextSession>) -> std::io::Result<()> {
+        let number = self.queue.add_session();
+        let worker = Worker {
+            number,
+            queue: self.queue.clone(),
+            model: self.model.clone(),
+            session,
+            stats: self.stats.clone(),
+        };
+        let thread = thread::Builder::new().name(format!("{}-{number}", self.name));
+        thread.spawn(move || worker.work()).map(drop)
+    }
+
+    /// Opens one session after the other, as long as the model is in use.
+    fn open(&self, later: Vec<OpenSession>) {
+        for open in later {
+            if !self.queue.wait_for_run(FIRST_RUN) {
+                return;
+            }
+            if let Some(session) = open()
+                && let Err(error) = self.start(session)
+            {
+                warn!(model = self.name, %error, "a session has no thread, so the model goes on with fewer sessions");
+            }
+        }
+    }
+}
+
 /// The thread of one session.
 struct Worker {
+    /// That of the session.
+    number: usize,
     queue: Arc<Queue>,
     model: Arc<dyn TextModel>,
     session: Box<dyn TextSession>,
@@ -163,7 +218,7 @@ struct Worker {
 impl Worker {
     /// A panic is the failure of the texts it hits; the thread and the session go on.
     fn work(mut self) {
-        while let Some(work) = self.queue.take(|| self.model.run_slots()) {
+        while let Some(work) = self.queue.take(self.number, || self.model.run_slots()) {
             match work {
                 Work::Tokenize(chunk) => self.tokenize(chunk),
                 Work::Run(run) => {

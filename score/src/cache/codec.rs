@@ -106,18 +106,23 @@ fn skip(ty: ElementType, count: usize, rest: &mut &[u8]) -> Option<()> {
     Some(())
 }
 
+/// Elements for which there is room before their rows are there: 4 MiB of float32.
+const MOST_RESERVED: usize = 1 << 20;
+
 /// Stacks the payloads of rows into the tensors of all rows.
 pub(crate) struct RowStack {
+    expected: usize,
     rows: usize,
     /// For each output the shape of a row, once known, and the elements so far.
     outputs: Vec<(Option<Shape>, TensorData)>,
 }
 
 impl RowStack {
-    /// For outputs of the given element types, with room for `rows` rows of a few elements.
+    /// For outputs of the given element types, `rows` rows of them.
     pub(crate) fn new(types: &[ElementType], rows: usize) -> Self {
-        let empty = |ty: &ElementType| (None, TensorData::with_capacity(*ty, rows));
+        let empty = |ty: &ElementType| (None, TensorData::with_capacity(*ty, 0));
         Self {
+            expected: rows,
             rows: 0,
             outputs: types.iter().map(empty).collect(),
         }
@@ -133,6 +138,11 @@ impl RowStack {
                 return None;
             }
             let count = count_elements(axes)?;
+            if self.rows == 0 {
+                // As if all were like the first one, unless that is large.
+                let room = count.min(rest.len()).saturating_mul(self.expected);
+                data.reserve(room.min(MOST_RESERVED));
+            }
             data.take_bytes(count, &mut rest)?;
         }
         self.rows += 1;

@@ -166,7 +166,8 @@ impl KeyMaker {
 
     /// The keys of all `rows` rows.
     pub(crate) fn rows(&mut self, inputs: &[Tensor], rows: usize) -> Vec<UnitKey> {
-        if let [only] = inputs
+        if rows > 1
+            && let [only] = inputs
             && let Some(bytes) = only.data().plain_bytes(0..only.data().len())
             && let Some(length) = bytes.len().checked_div(rows)
             && length > 0

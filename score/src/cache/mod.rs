@@ -4,6 +4,7 @@ mod codec;
 mod digest;
 mod joint;
 mod key;
+mod lanes;
 mod local;
 mod namespace;
 mod remote;
@@ -185,7 +186,8 @@ impl Cache {
                 for (key, (payload, near)) in keys.iter().zip(answer.found.iter().zip(&answer.near))
                 {
                     if let (Some(payload), false) = (payload, near) {
-                        local.put(*key, payload.clone());
+                        // A copy of its own: it may be a slice of a network buffer, and stays.
+                        local.put(*key, Bytes::copy_from_slice(payload));
                     }
                 }
             }

@@ -7,10 +7,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use blake3::OUT_LEN;
 use bytes::{BufMut, Bytes};
 use constant_time_eq::constant_time_eq_16;
 
 use super::key::UnitKey;
+use super::lanes;
 use super::namespace::Namespace;
 
 const MAGIC: [u8; 2] = *b"SM";
@@ -96,17 +98,38 @@ impl Seal {
         Bytes::from(out)
     }
 
-    /// The payload of a value found in the store under `key`, if it was sealed in this way and is undamaged.
+    /// The payload of a value found in the store under `key`, if it was sealed in this way and is undamaged: a slice of the
+    /// value, which may itself be one of a larger network buffer.
     pub(crate) fn open(&self, key: &UnitKey, value: &Bytes) -> Option<Bytes> {
+        let (tag, payload) = self.parts(value)?;
+        // Who writes to the store could otherwise find out a MAC byte by byte, from the times of look-ups.
+        let valid = constant_time_eq_16(tag, &self.tag(key, payload));
+        valid.then(|| value.slice_ref(payload))
+    }
+
+    /// The same for several values, whose tags are computed side by side.
+    pub(crate) fn open_all(&self, values: &[(&UnitKey, &Bytes)]) -> Vec<Option<Bytes>> {
+        let parts: Vec<Option<(&[u8; TAG_BYTES], &[u8])>> =
+            values.iter().map(|(_, value)| self.parts(value)).collect();
+        let sealed = values.iter().zip(&parts);
+        let sealed: Vec<(&UnitKey, &[u8])> = sealed
+            .filter_map(|((key, _), parts)| parts.map(|(_, payload)| (*key, payload)))
+            .collect();
+        let mut right = self.tags(&sealed).into_iter();
+        let opened = values.iter().zip(parts).map(|((_, value), parts)| {
+            let (tag, payload) = parts?;
+            let valid = constant_time_eq_16(tag, &right.next()?);
+            valid.then(|| value.slice_ref(payload))
+        });
+        opened.collect()
+    }
+
+    /// Tag and payload of a value that has a header of this kind.
+    fn parts<'v>(&self, value: &'v [u8]) -> Option<(&'v [u8; TAG_BYTES], &'v [u8])> {
         let (magic, rest) = value.split_first_chunk::<{ MAGIC.len() }>()?;
         let (version, rest) = rest.split_first()?;
-        let (tag, payload) = rest.split_first_chunk::<TAG_BYTES>()?;
-        // Who writes to the store could otherwise find out a MAC byte by byte, from the times of look-ups.
-        let valid = *magic == MAGIC
-            && *version == self.version()
-            && constant_time_eq_16(tag, &self.tag(key, payload));
-        // A copy of its own, since the value may be a slice of a larger network buffer.
-        valid.then(|| Bytes::copy_from_slice(payload))
+        (*magic == MAGIC && *version == self.version()).then_some(())?;
+        rest.split_first_chunk()
     }
 
     fn version(&self) -> u8 {
@@ -127,10 +150,33 @@ impl Seal {
                 .update(&key.bytes())
                 .finalize(),
         };
-        let mut tag = [0; TAG_BYTES];
-        tag.copy_from_slice(&hasher.as_bytes()[..TAG_BYTES]);
-        tag
+        cut(hasher.as_bytes())
     }
+
+    /// The tag of each payload under its key.
+    fn tags(&self, sealed: &[(&UnitKey, &[u8])]) -> Vec<[u8; TAG_BYTES]> {
+        let digests = match self {
+            Self::Checksum => {
+                let inputs = sealed.iter().map(|(key, payload)| (key.unit(), *payload));
+                lanes::keyed_hashes(&inputs.collect::<Vec<_>>())
+            }
+            Self::Mac(mac_key) => {
+                let texts = sealed
+                    .iter()
+                    .map(|(key, payload)| [payload, &key.bytes()[..]].concat());
+                let texts: Vec<Vec<u8>> = texts.collect();
+                let inputs = texts.iter().map(|text| (mac_key, &text[..]));
+                lanes::keyed_hashes(&inputs.collect::<Vec<_>>())
+            }
+        };
+        digests.iter().map(cut).collect()
+    }
+}
+
+fn cut(digest: &[u8; OUT_LEN]) -> [u8; TAG_BYTES] {
+    let mut tag = [0; TAG_BYTES];
+    tag.copy_from_slice(&digest[..TAG_BYTES]);
+    tag
 }
 
 /// How many bytes of a sealed value are payload.
@@ -161,6 +207,19 @@ mod tests {
         Seal::new(Some(&secret), &namespace.parse().unwrap())
     }
 
+    /// Alone, and among others.
+    fn open(seal: &Seal, key: &UnitKey, value: &Bytes) -> Option<Bytes> {
+        let alone = seal.open(key, value);
+        let other = of_model(b"other", 5.0);
+        let sound = seal.close(&other, &PAYLOAD.repeat(200));
+        let among = [(&other, &sound), (key, value), (&other, &sound)];
+        let opened = seal.open_all(&among);
+        assert_eq!(opened[1], alone);
+        assert_eq!(opened[0].as_deref(), Some(&PAYLOAD.repeat(200)[..]));
+        assert_eq!(opened[2], opened[0]);
+        alone
+    }
+
     fn seals() -> [Seal; 2] {
         [Seal::Checksum, signed("s", "score")]
     }
@@ -169,14 +228,14 @@ mod tests {
     fn every_truncation_and_every_flipped_byte_is_noticed() {
         for seal in seals() {
             let sealed = seal.close(&key(1.0), PAYLOAD);
-            assert_eq!(seal.open(&key(1.0), &sealed).unwrap(), PAYLOAD);
+            assert_eq!(open(&seal, &key(1.0), &sealed).unwrap(), PAYLOAD);
             for length in 0..sealed.len() {
-                assert!(seal.open(&key(1.0), &sealed.slice(..length)).is_none());
+                assert!(open(&seal, &key(1.0), &sealed.slice(..length)).is_none());
             }
             for position in 0..sealed.len() {
                 let mut bytes = sealed.to_vec();
                 bytes[position] ^= 0x40;
-                assert!(seal.open(&key(1.0), &Bytes::from(bytes)).is_none());
+                assert!(open(&seal, &key(1.0), &Bytes::from(bytes)).is_none());
             }
         }
     }
@@ -186,7 +245,7 @@ mod tests {
         for seal in seals() {
             let sealed = seal.close(&key(1.0), PAYLOAD);
             for other in [key(2.0), of_model(b"n", 1.0)] {
-                assert!(seal.open(&other, &sealed).is_none());
+                assert!(open(&seal, &other, &sealed).is_none());
             }
         }
     }
@@ -195,13 +254,13 @@ mod tests {
     fn with_a_secret_only_its_own_entries_are_taken() {
         let (key, seal) = (key(1.0), signed("s", "score"));
         for other in [Seal::Checksum, signed("t", "score"), signed("s", "other")] {
-            assert!(seal.open(&key, &other.close(&key, PAYLOAD)).is_none());
-            assert!(other.open(&key, &seal.close(&key, PAYLOAD)).is_none());
+            assert!(open(&seal, &key, &other.close(&key, PAYLOAD)).is_none());
+            assert!(open(&other, &key, &seal.close(&key, PAYLOAD)).is_none());
         }
         // A valid checksum under the version of a MAC.
         let mut forged = Seal::Checksum.close(&key, PAYLOAD).to_vec();
         forged[MAGIC.len()] = SIGNED;
-        assert!(seal.open(&key, &Bytes::from(forged)).is_none());
+        assert!(open(&seal, &key, &Bytes::from(forged)).is_none());
         assert!(
             signed("s", "score")
                 .open(&key, &seal.close(&key, PAYLOAD))

@@ -4,8 +4,8 @@ use super::Model;
 use super::graph::{Proof, Reading};
 use super::made_up::Kind;
 use super::probe::{CLOSE, Company, Probe, ROUGHLY, Tried};
-use crate::signature::ModelSignature;
-use crate::signature::Rows;
+use crate::signature::{ModelSignature, Rows};
+use crate::tensor::Tensor;
 
 /// What is known of a model beyond its signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,14 +86,16 @@ impl Character {
 }
 
 /// Finds out how rows are to be treated: from the graph where that is a proof, else by trying made-up rows. The model is
-/// run in any case, to see whether it always says the same.
+/// run in any case, to see whether it always says the same. `samples` are rows that it takes, if there are any: one tensor
+/// for each input.
 pub(crate) fn examine(
     model: &mut dyn Model,
     signature: &ModelSignature,
     one_row_only: bool,
     reading: &Reading,
+    samples: &[Tensor],
 ) -> Character {
-    let mut probe = Probe::new(model, signature, &reading.table_sizes);
+    let mut probe = Probe::new(model, signature, reading, samples);
     let mut character = if one_row_only {
         alone(&mut probe, "axis 0 is 1 in every input and output", None)
     } else if !signature.has_dynamic_rows() {

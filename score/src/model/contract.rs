@@ -86,6 +86,7 @@ pub enum RunError {
 ///         max_inline: Duration::ZERO,
 ///     },
 ///     cache: CachePolicy::Always,
+///     samples: None,
 /// };
 /// // One session, and an in-process cache of 1 MiB.
 /// let cache = Arc::new(Cache::new(1 << 20, None));

@@ -125,7 +125,7 @@ impl<'a> Weights<'a> {
 }
 
 /// A message whose fields with this tag are replaced.
-fn rewritten<'a>(
+pub(super) fn rewritten<'a>(
     message: &'a [u8],
     tag: u32,
     mut replace: impl FnMut(&'a [u8]) -> Result<Vec<u8>, String>,
@@ -141,7 +141,7 @@ fn rewritten<'a>(
     Ok(new)
 }
 
-fn put_bytes(tag: u32, bytes: &[u8], to: &mut Vec<u8>) {
+pub(super) fn put_bytes(tag: u32, bytes: &[u8], to: &mut Vec<u8>) {
     to.reserve(bytes.len() + 2 * encoded_len_varint(u64::MAX));
     encode_key(tag, WireType::LengthDelimited, to);
     encode_varint(bytes.len() as u64, to);
@@ -149,16 +149,16 @@ fn put_bytes(tag: u32, bytes: &[u8], to: &mut Vec<u8>) {
 }
 
 /// One field of a message.
-struct Field<'a> {
-    tag: u32,
+pub(super) struct Field<'a> {
+    pub(super) tag: u32,
     /// Of a message, text or list of bytes.
-    content: Option<&'a [u8]>,
+    pub(super) content: Option<&'a [u8]>,
     /// With its key and length.
-    whole: &'a [u8],
+    pub(super) whole: &'a [u8],
 }
 
 /// The fields of a message, in their order.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
     fn field(&mut self) -> Result<Field<'a>, String> {

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::folder::ModelOptions;
+use super::hints::SAMPLES;
 use super::onnx_file::OnnxFile;
 use super::options_file::read_options;
 use super::preprocessor::FILE as PREPROCESSOR;
@@ -147,14 +148,15 @@ impl Parts {
         })
     }
 
-    /// The files that the digest covers, with their names below the folder: all but `model.toml`. External data may have
+    /// The files that the digest covers, with their names below the folder: all but `model.toml` and sample rows. External data may have
     /// any name, so every file counts but those that certainly hold no weights. One file too many only costs remembered
     /// results; one too few would let a changed model answer with old ones. Of a text model only the files that the ONNX
     /// file names count here: its folder often holds several models.
     fn digested<'a>(&'a self, files: &'a ModelFiles) -> impl Iterator<Item = (&'a Path, &'a Path)> {
         files.files.iter().filter_map(|(file, _)| {
             let name = file.strip_prefix(&self.folder).ok()?;
-            let counts = !self.is_text || self.names.contains(name);
+            let is_named = self.names.contains(name);
+            let counts = is_named || !self.is_text && name != Path::new(SAMPLES);
             (counts && name != Path::new(OPTIONS)).then_some((&**file, name))
         })
     }

@@ -1,5 +1,6 @@
 //! Made-up rows to try a model with.
 
+use super::graph::{Known, KnownValues};
 use crate::signature::{Dim, TensorSpec};
 use crate::tensor::{ElementType, Shape, Tensor, TensorData, element_count};
 
@@ -44,6 +45,8 @@ pub(super) struct Plan<'a> {
     pub(super) undeclared: &'a [usize],
     /// For each input, the whole number that its elements stay below.
     pub(super) limits: &'a [u64],
+    /// What the model compares columns with.
+    pub(super) known: &'a Known,
 }
 
 /// One tensor for each input; `None` if they would take too much room.
@@ -56,11 +59,11 @@ pub(super) fn make(specs: &[TensorSpec], plan: Plan<'_>) -> Option<Vec<Tensor>> 
     }
     let mut random = fastrand::Rng::with_seed(42);
     let mut limits = plan.limits.iter();
-    let pairs = specs.iter().zip(shapes);
+    let pairs = specs.iter().zip(shapes).enumerate();
     pairs
-        .map(|(spec, shape)| {
+        .map(|(input, (spec, shape))| {
             let limit = limits.next().copied().unwrap_or(SMALL);
-            let maker = Maker { plan, limit };
+            let maker = Maker { plan, input, limit };
             maker.tensor(spec.element_type, shape, &mut random)
         })
         .collect()
@@ -93,22 +96,34 @@ fn shape_of(spec: &TensorSpec, plan: Plan<'_>) -> Shape {
 
 struct Maker<'a> {
     plan: Plan<'a>,
+    input: usize,
     limit: u64,
 }
 
-impl Maker<'_> {
+/// One element of a tensor.
+#[derive(Clone, Copy)]
+struct Cell<'a> {
+    row: usize,
+    known: Option<&'a KnownValues>,
+}
+
+impl<'a> Maker<'a> {
     fn tensor(&self, ty: ElementType, shape: Shape, random: &mut fastrand::Rng) -> Option<Tensor> {
         let count = element_count(&shape)?;
         let width = (count / shape.first().copied().unwrap_or(1).max(1)).max(1);
+        let cell = |index: usize| Cell {
+            row: index / width,
+            known: self.plan.known.of(self.input, index % width),
+        };
         let floats = |random: &mut fastrand::Rng| -> Vec<f64> {
             (0..count)
-                .map(|index| self.float(index / width, random))
+                .map(|index| self.float(cell(index), random))
                 .collect()
         };
         macro_rules! whole {
             ($ty:ty) => {
                 (0..count)
-                    .map(|index| self.whole(index / width, random) as $ty)
+                    .map(|index| self.whole(cell(index), random) as $ty)
                     .collect::<Vec<$ty>>()
                     .into()
             };
@@ -137,14 +152,28 @@ impl Maker<'_> {
             }
             ElementType::Float64 => floats(random).into(),
             ElementType::String => (0..count)
-                .map(|index| self.text(index / width, random))
+                .map(|index| self.text(cell(index), random))
                 .collect::<Vec<_>>()
                 .into(),
         };
         Tensor::new(shape, data).ok()
     }
 
-    fn float(&self, row: usize, random: &mut fastrand::Rng) -> f64 {
+    /// One of the known values. Where values are to reach far, others come among them, for models that take those too.
+    fn known<T>(&self, row: usize, all: &'a [T], random: &mut fastrand::Rng) -> Option<&'a T> {
+        match self.plan.kind {
+            _ if all.is_empty() => None,
+            Kind::Wide | Kind::Extreme if random.bool() => None,
+            Kind::Flat => all.get(row % all.len()),
+            _ => all.get(random.usize(..all.len())),
+        }
+    }
+
+    fn float(&self, cell: Cell<'a>, random: &mut fastrand::Rng) -> f64 {
+        let (row, numbers) = (cell.row, cell.known.map(|known| &known.numbers[..]));
+        if let Some(number) = numbers.and_then(|all| self.known(row, all, random)) {
+            return *number;
+        }
         match self.plan.kind {
             Kind::Alike => random.f64(),
             Kind::FarApart if row == OUTLIER => 1000.0 * (1.0 + random.f64()),
@@ -155,9 +184,13 @@ impl Maker<'_> {
         }
     }
 
-    fn whole(&self, row: usize, random: &mut fastrand::Rng) -> u64 {
+    fn whole(&self, cell: Cell<'a>, random: &mut fastrand::Rng) -> i64 {
+        let (row, numbers) = (cell.row, cell.known.map(|known| &known.numbers[..]));
+        if let Some(number) = numbers.and_then(|all| self.known(row, all, random)) {
+            return *number as i64;
+        }
         let limit = self.limit.max(1);
-        match self.plan.kind {
+        let made_up = match self.plan.kind {
             Kind::Alike => random.u64(0..SMALL.min(limit)),
             Kind::FarApart => {
                 let rows = self.plan.rows.max(1) as u64;
@@ -166,10 +199,23 @@ impl Maker<'_> {
             Kind::Wide => random.u64(0..limit),
             Kind::Flat => row as u64 * limit / self.plan.rows.max(1) as u64,
             Kind::Extreme => [0, 1.min(limit - 1), limit - 1][random.usize(0..3)],
-        }
+        };
+        made_up as i64
     }
 
-    fn text(&self, row: usize, random: &mut fastrand::Rng) -> String {
+    fn text(&self, cell: Cell<'a>, random: &mut fastrand::Rng) -> String {
+        let row = cell.row;
+        if let Some(known) = cell.known {
+            if let Some(text) = self.known(row, &known.texts, random) {
+                return text.clone();
+            }
+            // Texts of many lengths: the shorter ones may be filled up.
+            let words = (0..1 + row % 9).map_while(|_| self.known(row, &known.words, random));
+            let words: Vec<&str> = words.map(String::as_str).collect();
+            if !words.is_empty() {
+                return words.join(" ");
+            }
+        }
         let mut word =
             |letters: usize| -> String { (0..letters).map(|_| random.lowercase()).collect() };
         match self.plan.kind {

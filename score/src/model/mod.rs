@@ -10,7 +10,9 @@ mod file_buf;
 mod files;
 mod folder;
 mod graph;
+mod hints;
 mod kind;
+mod locale;
 mod made_up;
 mod missing;
 mod onnx;
@@ -33,11 +35,15 @@ pub use contract::{Model, RunError};
 pub use external_data::move_weights_out;
 pub use files::ModelFiles;
 pub use folder::{ModelFolder, ModelOptions, ModelPlace, check_name, find_models};
+pub use graph::KnownValues;
 pub(crate) use graph::Reading;
+pub use hints::Hints;
 pub use onnx::{OnnxModel, Runtime};
 pub(crate) use options::check_inputs;
 pub use options::{FeatureFormat, FeatureOptions, ImageLayout, InputOptions, MissingValues};
 pub use picture::{Background, Resample, Resize};
 pub use refusal::SettingNames;
 pub use small_file::read_small_file;
-pub use texts::{Passage, TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted};
+pub use texts::{
+    OpenSession, Passage, TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted,
+};

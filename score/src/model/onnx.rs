@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::declared::Undeclared;
 use super::refusal::{SettingNames, explain, message};
-use super::{Model, ModelFolder, RunError};
+use super::{Model, ModelFolder, RunError, locale};
 use crate::error::LoadError;
 use crate::signature::{Dim, ModelSignature, OutputForm, OutputSpec, TensorSpec};
 use crate::tensor::{ElementType, Tensor, TensorData};
@@ -169,7 +169,20 @@ fn open_session(
     if let Some(library) = operators {
         builder = builder.with_operator_library(library)?;
     }
-    builder.commit_from_file(file)
+    let refusal = match builder.commit_from_file(file) {
+        Err(refusal) if locale::is_missing(&refusal.to_string()) => refusal,
+        opened => return opened,
+    };
+    let Ok(Some(model)) = locale::replaced(file) else {
+        return Err(refusal);
+    };
+    let around = file.parent().unwrap_or(Path::new("")).to_string_lossy();
+    builder
+        .with_config_entry(
+            "session.model_external_initializers_file_folder_path",
+            around,
+        )?
+        .commit_from_memory(&model)
 }
 
 impl Model for OnnxModel {

@@ -116,6 +116,8 @@ pub(super) struct Attribute {
     pub(super) tensor: Option<Tensor>,
     #[prost(message, optional, tag = "6")]
     pub(super) graph: Option<Graph>,
+    #[prost(float, repeated, tag = "7")]
+    pub(super) floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
     pub(super) ints: Vec<i64>,
     #[prost(bytes = "bytes", repeated, tag = "9")]
@@ -128,6 +130,9 @@ pub(super) struct Attribute {
     pub(super) sparse_tensor: Option<SparseTensor>,
     #[prost(message, repeated, tag = "23")]
     pub(super) sparse_tensors: Vec<SparseTensor>,
+    /// Which of its members has the value.
+    #[prost(int32, tag = "20")]
+    pub(super) kind: i32,
     /// The attribute of the function around, whose value this one has.
     #[prost(bytes = "bytes", tag = "21")]
     pub(super) reference: Bytes,
@@ -178,12 +183,21 @@ pub(super) mod tags {
     pub(in super::super) const INITIALIZER: u32 = 5;
     /// `Tensor::raw`.
     pub(in super::super) const RAW_DATA: u32 = 9;
+    /// `Graph::nodes`.
+    pub(in super::super) const NODE: u32 = 1;
+    /// `Node::operator`.
+    pub(in super::super) const OPERATOR: u32 = 4;
+    /// `Node::attributes`.
+    pub(in super::super) const ATTRIBUTE: u32 = 5;
 }
 
 /// A name or another text.
 pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
+
+/// The `kind` of an attribute that is a text.
+pub(super) const STRING_ATTRIBUTE: i32 = 3;
 
 /// The value of `data_location` for tensors in other files. What is left in the entries of others does not count.
 pub(super) const EXTERNAL: i32 = 1;

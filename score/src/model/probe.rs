@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::graph::{Known, Reading};
 use super::made_up::{self, Kind, OUTLIER, Plan};
 use super::{Model, RunError};
-use crate::signature::{Dim, ModelSignature};
+use crate::signature::{Dim, ModelSignature, TensorSpec};
 use crate::tensor::{Tensor, TensorData};
 
 /// Enough for one row to stand out against the others by any common measure.
@@ -50,23 +51,42 @@ pub(super) enum Company {
     AllEqual,
 }
 
-/// A model and what is made up for it.
+/// The rows of one trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trial {
+    /// The model's own samples, over and over.
+    Samples,
+    /// The values of samples, those of each input from another row.
+    Crossed,
+    /// Made-up rows; axes whose length is free have this one.
+    MadeUp(Kind, usize),
+}
+
+/// A model and what it is tried with.
 pub(super) struct Probe<'a> {
     model: &'a mut dyn Model,
     signature: &'a ModelSignature,
+    known: &'a Known,
+    samples: &'a [Tensor],
     limits: Vec<u64>,
     undeclared: &'static [usize],
     slack: f64,
 }
 
 impl<'a> Probe<'a> {
-    /// `table_sizes` are those of the tables that the inputs are indices into.
+    /// `reading` has the sizes of the tables that the inputs are indices into, and what they are compared with; `samples` are
+    /// rows that the model takes, if there are any: one tensor for each input.
     pub(super) fn new(
         model: &'a mut dyn Model,
         signature: &'a ModelSignature,
-        table_sizes: &[Option<usize>],
+        reading: &'a Reading,
+        samples: &'a [Tensor],
     ) -> Self {
-        let sizes = table_sizes.iter().copied().chain(std::iter::repeat(None));
+        let sizes = reading
+            .table_sizes
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(None));
         let specs = signature.inputs.iter().zip(sizes);
         let limits = specs.map(|(spec, size)| match size {
             Some(size) => (size as u64).min(made_up::limit_of(spec.element_type).max(1 << 20)),
@@ -76,9 +96,42 @@ impl<'a> Probe<'a> {
             limits: limits.collect(),
             slack: CLOSE,
             undeclared: UNDECLARED[0],
+            known: &reading.known,
+            samples,
             model,
             signature,
         }
+    }
+
+    fn rows_of(&self, trial: Trial, rows: usize) -> Result<Vec<Tensor>, String> {
+        let crossed = match trial {
+            Trial::MadeUp(kind, free_axis) => return self.make(kind, rows, free_axis),
+            // They belong together as they are.
+            _ if !self.signature.has_dynamic_rows() => return Ok(self.samples.to_vec()),
+            Trial::Crossed => 1,
+            Trial::Samples => 0,
+        };
+        let samples = self.samples.iter().enumerate();
+        let repeated = samples.map(|(input, tensor)| {
+            let given = tensor.rows().unwrap_or(1).max(1);
+            let shift = crossed * (input + 1);
+            let picked = (0..rows).map(|row| (row + row / given * shift) % given);
+            tensor.take_rows(&picked.collect::<Vec<_>>())
+        });
+        Ok(repeated.collect())
+    }
+
+    /// Samples first, since a model that takes few values takes them.
+    fn trials(&self, kinds: &[Kind]) -> Vec<Trial> {
+        let samples = [Trial::Samples, Trial::Crossed];
+        let samples = match self.samples.is_empty() {
+            true => &[][..],
+            false => &samples[..kinds.len().min(2)],
+        };
+        let free_axes = self.free_axes().iter();
+        let made_up =
+            free_axes.flat_map(|axis| kinds.iter().map(|kind| Trial::MadeUp(*kind, *axis)));
+        samples.iter().copied().chain(made_up).collect()
     }
 
     fn make(&self, kind: Kind, rows: usize, free_axis: usize) -> Result<Vec<Tensor>, String> {
@@ -88,6 +141,7 @@ impl<'a> Probe<'a> {
             free_axis,
             undeclared: self.undeclared,
             limits: &self.limits,
+            known: self.known,
         };
         made_up::make(&self.signature.inputs, plan)
             .ok_or_else(|| "its inputs are too large to be tried out".to_owned())
@@ -97,8 +151,10 @@ impl<'a> Probe<'a> {
     pub(super) fn rows_alone(&mut self) -> Result<bool, String> {
         let mut same = true;
         let mut ran = None;
-        for kind in Kind::ALL {
-            let outcome = self.make(kind, 2, FREE_AXES[0]).and_then(|rows| {
+        let mut trials = self.trials(&Kind::ALL);
+        trials.retain(|trial| !matches!(trial, Trial::MadeUp(_, axis) if *axis != FREE_AXES[0]));
+        for (place, trial) in trials.into_iter().enumerate() {
+            let outcome = self.rows_of(trial, 2).and_then(|rows| {
                 let alone = take(&rows, &[1]);
                 let outputs = self.run(&alone)?;
                 if outputs.iter().any(|tensor| tensor.rows() != Some(1)) {
@@ -114,7 +170,7 @@ impl<'a> Probe<'a> {
                     ran = Some(());
                 }
                 // Not every model takes every value.
-                Err(reason) if kind == Kind::Alike => return Err(reason),
+                Err(reason) if place == 0 => return Err(reason),
                 Err(_) => {}
             }
         }
@@ -124,15 +180,12 @@ impl<'a> Probe<'a> {
 
     /// Runs rows together, twice.
     pub(super) fn rows_together(&mut self) -> Option<bool> {
-        if self
-            .signature
-            .inputs
-            .iter()
-            .any(|spec| spec.shape.is_none())
-        {
+        let undeclared = |spec: &TensorSpec| spec.shape.is_none();
+        if self.samples.is_empty() && self.signature.inputs.iter().any(undeclared) {
             self.undeclared = *UNDECLARED.iter().find(|shape| self.runs_on(shape))?;
         }
-        let inputs = self.make(Kind::Alike, ROWS, FREE_AXES[0]).ok()?;
+        let first = self.trials(&[Kind::Alike]).first().copied()?;
+        let inputs = self.rows_of(first, ROWS).ok()?;
         let outputs = self.run(&inputs).ok()?;
         Some(
             self.run(&inputs)
@@ -158,22 +211,20 @@ impl<'a> Probe<'a> {
             same_in_company: Ok(()),
         };
         let (mut varied, mut ran) = (false, 0);
-        for (place, free_axis) in self.free_axes().iter().enumerate() {
-            for kind in kinds {
-                if ran >= FEWEST_KINDS && start.elapsed() > MAX_TIME {
-                    break;
+        for (place, trial) in self.trials(kinds).into_iter().enumerate() {
+            if ran >= FEWEST_KINDS && start.elapsed() > MAX_TIME {
+                break;
+            }
+            match self.compare(trial, &mut tried.deterministic) {
+                Ok(differ) => {
+                    varied |= differ;
+                    ran += 1;
                 }
-                match self.compare(*kind, *free_axis, &mut tried.deterministic) {
-                    Ok(differ) => {
-                        varied |= differ;
-                        ran += 1;
-                    }
-                    // Not every model takes every value or length.
-                    Err(Company::NotSeen(_)) if (place, *kind) != (0, Kind::Alike) => {}
-                    Err(reason) => {
-                        tried.same_in_company = Err(reason);
-                        return tried;
-                    }
+                // Not every model takes every value or length.
+                Err(Company::NotSeen(_)) if place > 0 => {}
+                Err(reason) => {
+                    tried.same_in_company = Err(reason);
+                    return tried;
                 }
             }
         }
@@ -190,9 +241,14 @@ impl<'a> Probe<'a> {
 
     /// Numbers that turn out to be too large for the model are indices into a smaller table.
     fn limit_whole_numbers(&mut self) {
+        // Of known values and others, a model may refuse the others.
+        let kind = match self.known.is_empty() {
+            true => Kind::Wide,
+            false => Kind::FarApart,
+        };
         while self.limits.iter().any(|limit| *limit > made_up::SMALL) {
             let runs = self
-                .make(Kind::Wide, ROWS, FREE_AXES[0])
+                .make(kind, ROWS, FREE_AXES[0])
                 .is_ok_and(|inputs| self.run(&inputs).is_ok());
             if runs {
                 return;
@@ -218,13 +274,8 @@ impl<'a> Probe<'a> {
     }
 
     /// Whether rows differed at all.
-    fn compare(
-        &mut self,
-        kind: Kind,
-        free_axis: usize,
-        deterministic: &mut Option<bool>,
-    ) -> Result<bool, Company> {
-        let inputs = self.make(kind, ROWS, free_axis).map_err(Company::NotSeen)?;
+    fn compare(&mut self, trial: Trial, deterministic: &mut Option<bool>) -> Result<bool, Company> {
+        let inputs = self.rows_of(trial, ROWS).map_err(Company::NotSeen)?;
         let outputs = self.run(&inputs).map_err(Company::NotSeen)?;
         let same = self
             .run(&inputs)

@@ -132,6 +132,9 @@ pub trait TextModel: Send + Sync {
     fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizeError>;
 }
 
+/// Opens one session more of a model that serves already; `None` if that fails, which it has told the log.
+pub type OpenSession = Box<dyn FnOnce() -> Option<Box<dyn TextSession>> + Send>;
+
 /// One session of a text model, on a thread of its own.
 pub trait TextSession: Send {
     /// Runs texts together. Returns for each of them what is wanted: the outputs of the model's signature as tensors of one

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::samples::read_samples;
 use super::{ModelMetadata, Scorer, ScorerOptions};
 use crate::cache::{Cache, ModelDigest};
 use crate::error::LoadError;
 use crate::model::{
-    Character, FeatureFormat, Model, ModelFolder, ModelOptions, OnnxModel, Reading, Runtime,
+    Character, FeatureFormat, Hints, Model, ModelFolder, ModelOptions, OnnxModel, Reading, Runtime,
     check_inputs, examine,
 };
 use crate::signature::{ModelSignature, Rows};
-use crate::tensor::ElementType;
+use crate::tensor::{ElementType, Tensor};
 
 impl Scorer {
     /// Loads a model, finds out its character and starts its threads. Blocks; not for an async thread.
@@ -56,26 +57,35 @@ fn load_sessions(
         signature.free_rows();
     }
     let default_outputs = check_options(folder, &signature)?;
-    let character = character(folder, &mut first, &signature, one_row_only)?;
+    let has_optional = !signature.optional.is_empty();
+    let reading = Reading::in_file(&folder.file, &signature.inputs, has_optional);
+    let digest = ModelDigest::new(&folder.digest, runtime.build());
+    let mut metadata = ModelMetadata {
+        version: folder.version.clone(),
+        options: folder.options_for(&signature),
+        default_outputs,
+        hints: Hints::of(&reading, &signature),
+        ..ModelMetadata::new(&folder.name, signature, Rows::Together, digest)
+    };
+    let samples = read_samples(folder, &metadata, options.samples);
+    let (samples, text) = samples.unzip();
+    metadata.hints.samples = text;
+    let mut trial = Trial {
+        folder,
+        model: &mut first,
+        one_row_only,
+        reading: &reading,
+        samples: &samples.unwrap_or_default(),
+    };
+    (metadata.signature, metadata.character) = trial.character(&metadata.signature)?;
+    let known = metadata.character.deterministic;
+    metadata.memoize = folder.options.memoize.unwrap_or(known == Some(true));
+    metadata.digest = digest.with_rows(metadata.character.rows);
     let mut models: Vec<Box<dyn Model>> = vec![Box::new(first)];
     for _ in 1..sessions {
         models.push(Box::new(open()?));
     }
-    let metadata = ModelMetadata {
-        name: folder.name.clone(),
-        version: folder.version.clone(),
-        options: folder.options_for(&signature),
-        signature,
-        default_outputs,
-        text: None,
-        memoize: folder
-            .options
-            .memoize
-            .unwrap_or(character.deterministic == Some(true)),
-        digest: ModelDigest::new(&folder.digest, runtime.build()).with_rows(character.rows),
-        load_time: start.elapsed(),
-        character,
-    };
+    metadata.load_time = start.elapsed();
     Ok((metadata, models))
 }
 
@@ -92,25 +102,55 @@ pub(super) fn sessions_and_threads(model_bytes: u64, options: ScorerOptions) -> 
     }
 }
 
-/// How a model's rows are treated, and whether it always says the same. Reads the ONNX file and runs the model.
-///
-/// # Errors
-/// [`LoadError::Options`] if `model.toml` wants its rows treated in a way that the model does not allow.
-fn character(
-    folder: &ModelFolder,
-    model: &mut OnnxModel,
-    signature: &ModelSignature,
+/// What is needed to find out how a model's rows are treated.
+struct Trial<'a> {
+    folder: &'a ModelFolder,
+    model: &'a mut OnnxModel,
     one_row_only: bool,
-) -> Result<Character, LoadError> {
-    let has_optional = !signature.optional.is_empty();
-    let reading = Reading::in_file(&folder.file, &signature.inputs, has_optional);
-    let found = examine(model, signature, one_row_only, &reading);
-    let Some(rows) = folder.options.rows() else {
-        return Ok(found);
-    };
-    match rows_unfit(rows, signature, one_row_only) {
-        Some(reason) => Err(folder.wrong_options(&format!("rows: {reason}"))),
-        None => Ok(found.declared(rows, &reading.proof)),
+    reading: &'a Reading,
+    samples: &'a [Tensor],
+}
+
+impl Trial<'_> {
+    /// How the model's rows are treated, whether it always says the same, and the signature with the shapes that its outputs
+    /// have then. Runs the model.
+    ///
+    /// # Errors
+    /// [`LoadError::Options`] if `model.toml` wants its rows treated in a way that the model does not allow.
+    fn character(
+        &mut self,
+        signature: &ModelSignature,
+    ) -> Result<(ModelSignature, Character), LoadError> {
+        let declared = self.folder.options.rows();
+        if let Some(freed) = signature.with_free_outputs() {
+            let found = self.examine(&freed);
+            match declared {
+                None if found.rows.are_cut_apart() => return Ok((freed, found)),
+                Some(rows) if rows.are_cut_apart() => {
+                    return Ok((freed, found.declared(rows, &self.reading.proof)));
+                }
+                _ => {}
+            }
+        }
+        let found = self.examine(signature);
+        let Some(rows) = declared else {
+            return Ok((signature.clone(), found));
+        };
+        match rows_unfit(rows, signature, self.one_row_only) {
+            Some(reason) => Err(self.folder.wrong_options(&format!("rows: {reason}"))),
+            None => Ok((signature.clone(), found.declared(rows, &self.reading.proof))),
+        }
+    }
+
+    fn examine(&mut self, signature: &ModelSignature) -> Character {
+        let one_row_only = self.one_row_only;
+        examine(
+            self.model,
+            signature,
+            one_row_only,
+            self.reading,
+            self.samples,
+        )
     }
 }
 

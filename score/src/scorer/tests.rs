@@ -15,12 +15,12 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::task::yield_now;
 
 use super::*;
-use crate::cache::{Namespace, RemoteOptions, Tiers};
-use crate::model::RunError;
-use crate::signature::{Dim, TensorSpec};
+use crate::cache::{ModelDigest, Namespace, RemoteOptions, Tiers};
+use crate::model::{Character, Evidence, Hints, ModelOptions, RunError};
+use crate::signature::{Dim, Rows, TensorSpec};
 use crate::store::{Store, StoreEntry, StoreError};
 use crate::tensor::ElementType;
-use crate::text::TextOptions;
+use crate::text::{TextMetadata, TextOptions};
 
 /// The inputs of every run of a model, in order.
 #[derive(Clone, Default)]
@@ -91,6 +91,7 @@ impl Default for Plan {
                     max_inline: Duration::ZERO,
                 },
                 cache: CachePolicy::Always,
+                samples: None,
             },
             own: ModelOptions::default(),
         }
@@ -142,6 +143,7 @@ impl Plan {
             version: "1".into(),
             digest: ModelDigest::new(&blake3::hash(self.digest.as_bytes()), "1"),
             text: None,
+            hints: Hints::default(),
             load_time: Duration::ZERO,
         };
         let models: Vec<Box<dyn Model>> = vec![Box::new(model)];

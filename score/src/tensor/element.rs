@@ -340,6 +340,11 @@ impl TensorData {
         with_elements!(self, v => Element::put(&v[range], out));
     }
 
+    /// Makes room for `count` elements more.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        with_elements!(self, v => v.reserve_exact(count));
+    }
+
     /// Appends `count` elements read from the front of `bytes`; `None` if they are not there or not valid.
     pub(crate) fn take_bytes(&mut self, count: usize, bytes: &mut &[u8]) -> Option<()> {
         with_elements!(self, v => Element::take(v, count, bytes))

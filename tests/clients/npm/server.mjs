@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-export const { MODEL, ROOT } = process.env;
+export const { MODEL, ROOT, TASKS } = process.env;
 export const SCORE = `${ROOT}/api/score`;
 export const OPENAI = `${SCORE}/v1`;
 

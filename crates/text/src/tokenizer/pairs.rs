@@ -76,9 +76,8 @@ impl Tokenizer {
 mod tests {
     use score::Task;
 
-    use super::super::tests::settings;
+    use super::super::tests::with_head;
     use super::*;
-    use crate::head::Head;
 
     const FILE: &str = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -86,14 +85,7 @@ mod tests {
     );
 
     fn tokenizer(max_tokens: usize, strategy: Strategy) -> Tokenizer {
-        let mut settings = settings(max_tokens, true);
-        settings.head = Some(Head {
-            task: Task::Rerank,
-            pairs: true,
-            strategy,
-            pooling: crate::SparsePooling::default(),
-            unknown: None,
-        });
+        let settings = with_head(max_tokens, Task::Rerank, strategy);
         Tokenizer::new(&std::fs::read(FILE).unwrap(), &settings).unwrap()
     }
 

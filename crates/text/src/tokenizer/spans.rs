@@ -114,9 +114,9 @@ impl Tokenizer {
 mod tests {
     use score::{Task, TextOptions, Tokenized, Truncate};
 
-    use super::super::tests::settings;
+    use super::super::tests::with_head;
     use super::*;
-    use crate::head::{Head, Strategy};
+    use crate::head::Strategy;
 
     const FILE: &str = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -124,16 +124,9 @@ mod tests {
     );
 
     fn tokenizer(lower_case: bool, max_chars: usize) -> Tokenizer {
-        let mut settings = settings(32, true);
+        let mut settings = with_head(32, Task::Tag, Strategy::default());
         settings.lower_case = lower_case;
         settings.max_chars = max_chars;
-        settings.head = Some(Head {
-            task: Task::Tag,
-            pairs: false,
-            strategy: Strategy::default(),
-            pooling: crate::SparsePooling::default(),
-            unknown: None,
-        });
         Tokenizer::new(&std::fs::read(FILE).unwrap(), &settings).unwrap()
     }
 

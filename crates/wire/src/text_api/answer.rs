@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 /// The results of a request's texts, and what else an answer tells.
 #[derive(Debug, Clone, Copy)]
 pub struct Answered<'a, R> {
@@ -11,6 +13,8 @@ pub struct Answered<'a, R> {
     pub model: &'a str,
     /// The id of the request.
     pub id: &'a str,
+    /// The texts, if the request has them repeated.
+    pub texts: &'a [String],
     /// The number of tokens of each text.
     pub tokens: &'a [i64],
     /// Whether a part of each text was cut off.
@@ -37,9 +41,67 @@ impl<'a> Vectors<'a> {
     }
 }
 
-impl<R> Answered<'_, R> {
+impl<'a, R> Answered<'a, R> {
+    /// The same with these results.
+    #[cfg(any(test, feature = "samples"))]
+    pub(crate) fn with<T>(self, results: T) -> Answered<'a, T> {
+        Answered {
+            results,
+            model: self.model,
+            id: self.id,
+            texts: self.texts,
+            tokens: self.tokens,
+            truncated: self.truncated,
+            refuses: self.refuses,
+            took: self.took,
+        }
+    }
+
     /// The tokens of all texts together.
     pub(crate) fn all_tokens(&self) -> i64 {
         self.tokens.iter().sum()
     }
+}
+
+/// The scores of a classifier.
+#[derive(Debug, Clone, Copy)]
+pub struct Labels<'a> {
+    /// The names of its labels.
+    pub names: &'a [String],
+    /// The scores of all labels, those of one text behind those of the other.
+    pub scores: &'a [f32],
+}
+
+/// A label with its score.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Scored<'a> {
+    pub(crate) label: &'a str,
+    pub(crate) score: f32,
+}
+
+impl<'a> Labels<'a> {
+    /// The best labels of each text, at most so many.
+    pub(crate) fn best(self, top: Option<usize>) -> impl Iterator<Item = Vec<Scored<'a>>> {
+        let texts = self.scores.chunks_exact(self.names.len().max(1));
+        texts.map(move |scores| {
+            let best = highest(scores, top).into_iter();
+            let of = |at: usize| {
+                Some(Scored {
+                    label: self.names.get(at)?,
+                    score: *scores.get(at)?,
+                })
+            };
+            best.filter_map(of).collect()
+        })
+    }
+}
+
+/// Where the highest of these scores stand, the highest first; of equal ones the first.
+pub(crate) fn highest(scores: &[f32], top: Option<usize>) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..scores.len()).collect();
+    // Both zeros are equal.
+    let score = |place: &usize| scores.get(*place).map_or(0.0, |score| score + 0.0);
+    places.sort_by(|one, other| score(other).total_cmp(&score(one)));
+    places.truncate(top.unwrap_or(places.len()));
+    places
 }

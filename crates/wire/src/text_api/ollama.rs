@@ -34,7 +34,7 @@ pub(super) static OLLAMA: TextApi = TextApi {
                 sample: r#"{"input": ["The ferry leaves at noon."]}"#,
                 request_schema: || schema("input"),
                 read: read_embed,
-                write: Write::Vectors(write_embed),
+                writes: &[Write::Vectors(write_embed)],
                 answer_schema: embed_schema,
                 ..EMBED
             }),
@@ -48,7 +48,7 @@ pub(super) static OLLAMA: TextApi = TextApi {
                 sample: r#"{"prompt": "The ferry leaves at noon."}"#,
                 request_schema: || schema("prompt"),
                 read: read_one,
-                write: Write::Vectors(write_one),
+                writes: &[Write::Vectors(write_one)],
                 answer_schema: one_schema,
                 ..EMBED
             }),
@@ -61,7 +61,7 @@ const EMBED: Take = Take {
     names_model: true,
     budget: None,
     read: read_embed,
-    write: Write::Vectors(write_embed),
+    writes: &[Write::Vectors(write_embed)],
     request_schema: || Value::Null,
     answer_schema: embed_schema,
 };
@@ -104,7 +104,7 @@ impl Members for Request {
                     name
                 });
             }
-            "dimensions" => options.dimensions = member.dimensions()?,
+            "dimensions" => options.dimensions = member.count()?,
             "truncate" => options.truncate = member.flag()?,
             _ => member.skip()?,
         }

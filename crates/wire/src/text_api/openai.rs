@@ -80,7 +80,7 @@ const EMBEDDINGS: Operation = Operation::Take(Take {
     names_model: true,
     budget: None,
     read: read_embeddings,
-    write: Write::Vectors(write_embeddings),
+    writes: &[Write::Vectors(write_embeddings)],
     request_schema,
     answer_schema,
 });
@@ -118,7 +118,7 @@ impl Members for Embeddings {
                 ];
                 request.encoding = member.word(&encodings)?.unwrap_or_default();
             }
-            "dimensions" => options.dimensions = member.dimensions()?,
+            "dimensions" => options.dimensions = member.count()?,
             "prompt_name" => options.prompt_name = member.optional("the name of a prompt")?,
             "input_type" => options.input_type = member.optional("a text such as \"query\"")?,
             "truncate" => options.truncate = member.flag()?,

@@ -165,8 +165,8 @@ impl<'de, A: MapAccess<'de>> Member<'_, A> {
         self.optional("true or false")
     }
 
-    /// How many numbers of each vector are wanted, or null.
-    pub(super) fn dimensions(self) -> Result<Option<usize>, A::Error> {
+    /// How many are wanted, or null.
+    pub(super) fn count(self) -> Result<Option<usize>, A::Error> {
         let name = self.name;
         match self.optional("a number of 1 or more")? {
             Some(0) => Err(wrong(
@@ -180,22 +180,32 @@ impl<'de, A: MapAccess<'de>> Member<'_, A> {
     /// One of several words, or null.
     pub(super) fn word<T: Copy>(self, words: &[(&str, T)]) -> Result<Option<T>, A::Error> {
         let name = self.name;
-        let all: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
-        let expected = all.join(" or ");
-        let Some(Name(found)) = self.optional::<Name<'_>>(&expected)? else {
-            return Ok(None);
-        };
-        let known = words
-            .iter()
-            .find(|(word, _)| word.eq_ignore_ascii_case(&found));
-        match known {
-            Some((_, value)) => Ok(Some(*value)),
-            None => {
-                let found: String = found.chars().take(MAX_QUOTED).collect();
-                let message = format_args!("expected {expected}; found {found:?}");
-                Err(wrong(name, message))
+        match self.optional::<Name<'_>>(&any_of(words))? {
+            Some(Name(found)) => known(name, words, &found).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A list of such words, each once; null counts as none.
+    pub(super) fn words<T: Copy + PartialEq>(
+        self,
+        words: &[(&str, T)],
+    ) -> Result<Vec<T>, A::Error> {
+        let name = self.name;
+        let given: Option<Vec<Name<'_>>> = self.seeded(Few(PhantomData))?;
+        let mut wanted = Vec::new();
+        for Name(found) in given.into_iter().flatten() {
+            let found = known(name, words, &found)?;
+            if !wanted.contains(&found) {
+                wanted.push(found);
             }
         }
+        Ok(wanted)
+    }
+
+    /// A list of names, or null.
+    pub(super) fn names(self) -> Result<Option<Vec<String>>, A::Error> {
+        self.seeded(Few(PhantomData))
     }
 
     /// A text, a list of texts or null, which counts as none.
@@ -225,6 +235,22 @@ impl<'de, A: MapAccess<'de>> Member<'_, A> {
     }
 }
 
+fn any_of<T>(words: &[(&str, T)]) -> String {
+    let all: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+    all.join(" or ")
+}
+
+/// What a word stands for.
+fn known<T: Copy, E: de::Error>(name: &str, words: &[(&str, T)], found: &str) -> Result<T, E> {
+    let mut words_of = words.iter();
+    let known = words_of.find(|(word, _)| word.eq_ignore_ascii_case(found));
+    known.map(|(_, meant)| *meant).ok_or_else(|| {
+        let found: String = found.chars().take(MAX_QUOTED).collect();
+        let expected = any_of(words);
+        wrong(name, format_args!("expected {expected}; found {found:?}"))
+    })
+}
+
 /// A mistake in a member.
 pub(super) fn wrong<E: de::Error>(name: &str, message: impl fmt::Display) -> E {
     E::custom(format_args!("{name}: {message}"))
@@ -252,6 +278,47 @@ impl<'de> Deserialize<'de> for Name<'de> {
             }
         }
         deserializer.deserialize_str(Borrowed)
+    }
+}
+
+/// Reads a list of a few values; null is none.
+struct Few<T>(PhantomData<T>);
+
+impl<T> Few<T> {
+    const MOST: usize = 1000;
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Few<T> {
+    type Value = Option<Vec<T>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+    type Value = Option<Vec<T>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of names")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = seq.next_element()? {
+            if values.len() == Self::MOST {
+                return Err(de::Error::custom(format_args!(
+                    "more than {} names",
+                    Self::MOST
+                )));
+            }
+            values.push(value);
+        }
+        Ok(Some(values))
     }
 }
 

@@ -3,16 +3,25 @@
 use std::fmt;
 use std::time::Duration;
 
-use score::{ModelMetadata, Tensor, Token};
+use score::{Entity, ModelMetadata, ScoreError, Task, Tensor, TextMetadata, Token, Weight};
 use serde_json::Value;
 
-use super::{Answered, TextError, TextRequest, Vectors};
+use super::{Answered, Form, Labels, TextError, TextRequest, Vectors};
 use crate::body::{Declared, Limits, PayloadError};
 use crate::format::{charset, gzip};
 use crate::watch::Watch;
 
 /// Stands for the name of a model in [`TextRoute::path`].
 pub const MODEL: &str = "{model}";
+
+/// The tasks of all models that take texts; the usual one first.
+pub const ALL_TASKS: &[Task] = &[
+    Task::Embedding,
+    Task::Sparse,
+    Task::Rerank,
+    Task::Classify,
+    Task::Tag,
+];
 
 /// One route of an API.
 pub struct TextRoute {
@@ -90,8 +99,8 @@ pub struct Take {
     /// How long its clients wait, if that is shorter than a request may take.
     pub budget: Option<Duration>,
     pub(crate) read: fn(&[u8], Limits) -> Result<TextRequest, TextError>,
-    /// What is made of the texts, and how it is written.
-    pub write: Write,
+    /// What is made of the texts and how it is written, by the tasks of models. The route is for all of these.
+    pub writes: &'static [Write],
     /// The schema of a request.
     pub request_schema: fn() -> Value,
     /// The schema of an answer.
@@ -102,12 +111,68 @@ pub struct Take {
 pub enum Write {
     /// Their vectors. These have the dimensions and the length that the request asks for.
     Vectors(fn(&TextRequest, &Answered<'_, Vectors<'_>>) -> Vec<u8>),
+    /// The order of texts by the scores of a reranker, one for each.
+    Ranks(fn(&TextRequest, &Answered<'_, &[f32]>) -> Vec<u8>),
+    /// The scores of their labels.
+    Labels(fn(&TextRequest, &Answered<'_, Labels<'_>>) -> Vec<u8>),
+    /// The same, also of a reranker: a score for its only label.
+    AnyLabels(fn(&TextRequest, &Answered<'_, Labels<'_>>) -> Vec<u8>),
+    /// The entities in them.
+    Entities(fn(&TextRequest, &Answered<'_, &[Vec<Entity>]>) -> Vec<u8>),
+    /// Their sparse vectors.
+    Weights(fn(&TextRequest, &Answered<'_, &[Vec<Weight>]>) -> Vec<u8>),
     /// The vectors of their tokens, a matrix for each text.
     TokenVectors(fn(&[Tensor]) -> Vec<u8>),
     /// Their tokens.
     Tokens(fn(&[Vec<Token>]) -> Vec<u8>),
     /// The texts of token ids.
     Texts(fn(&[String]) -> Vec<u8>),
+}
+
+impl Write {
+    /// Whether a request brings what this is made of.
+    ///
+    /// # Errors
+    /// If it compares sentences, ranks texts or brings pairs, and this is for something else.
+    pub fn check(&self, request: &TextRequest, metadata: &TextMetadata) -> Result<(), ScoreError> {
+        let (alike, pairs) = (
+            request.form == Form::Similarity,
+            !request.queries.is_empty(),
+        );
+        let wrong = |member: &str, message: &str| {
+            Err(ScoreError::invalid(member, format!("{member}: {message}")))
+        };
+        match self {
+            Self::Vectors(_) if !pairs => Ok(()),
+            _ if alike => wrong("inputs", "only a model for embeddings compares sentences"),
+            Self::Ranks(_) if !pairs => {
+                wrong("query", "the model ranks texts by a query; found none")
+            }
+            Self::Ranks(_) | Self::Tokens(_) | Self::Texts(_) => Ok(()),
+            _ if metadata.pairs && !pairs => wrong(
+                "inputs",
+                "the model takes pairs of texts, such as [[\"a\", \"b\"]]; found texts alone",
+            ),
+            _ if pairs && !metadata.pairs => wrong(
+                "inputs",
+                "the model takes texts alone, such as [[\"a\"], [\"b\"]]; found a pair or a query",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// The tasks of the models that make this of texts; the usual one first.
+    pub fn tasks(&self) -> &'static [Task] {
+        match self {
+            Self::Vectors(_) | Self::TokenVectors(_) => &[Task::Embedding],
+            Self::Ranks(_) => &[Task::Rerank],
+            Self::Labels(_) => &[Task::Classify],
+            Self::AnyLabels(_) => &[Task::Classify, Task::Rerank],
+            Self::Entities(_) => &[Task::Tag],
+            Self::Weights(_) => &[Task::Sparse],
+            Self::Tokens(_) | Self::Texts(_) => ALL_TASKS,
+        }
+    }
 }
 
 impl TextRoute {
@@ -170,6 +235,30 @@ impl PartialEq for TextRoute {
 impl Eq for TextRoute {}
 
 impl Take {
+    /// The tasks of the models that it is for, each once.
+    pub fn tasks(&self) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for task in self.writes.iter().flat_map(Write::tasks) {
+            if !tasks.contains(task) {
+                tasks.push(*task);
+            }
+        }
+        tasks
+    }
+
+    /// What is made of texts by a model for this task.
+    pub fn write_for(&self, task: Task) -> Option<&Write> {
+        let usual = self
+            .writes
+            .iter()
+            .find(|write| write.tasks().first() == Some(&task));
+        usual.or_else(|| {
+            self.writes
+                .iter()
+                .find(|write| write.tasks().contains(&task))
+        })
+    }
+
     /// Reads a body, and asks for the memory that it takes. Members that are not known pass, as do members that are null.
     ///
     /// # Errors

@@ -7,14 +7,17 @@
 use std::fmt;
 use std::time::Duration;
 
+use score::Entity;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
+use super::hugging_face::entities_schema;
 use super::read::{Member, Members, read, wrong};
+use super::tei::labels_schema;
 use super::vectors::{array, text};
 use super::{
-    Answered, End, Form, Operation, Take, TextApi, TextError, TextRequest, TextRoute,
+    Answered, End, Form, Labels, Operation, Take, TextApi, TextError, TextRequest, TextRoute,
     VectorEncoding, Vectors, Write,
 };
 use crate::body::Limits;
@@ -36,7 +39,7 @@ pub(super) static SEARCH_SKILL: TextApi = TextApi {
         path: &["skill"],
         named: Some(End::Back),
         id: "skill",
-        summary: "Vectors of records, as a custom skill or vectorizer of Azure AI Search",
+        summary: "Vectors, labels or entities of records, as a custom skill or vectorizer of Azure AI Search",
         operation: SKILL,
     }],
 };
@@ -46,7 +49,11 @@ const SKILL: Operation = Operation::Take(Take {
     names_model: false,
     budget: Some(BUDGET),
     read: read_records,
-    write: Write::Vectors(write_records),
+    writes: &[
+        Write::Vectors(write_vectors),
+        Write::Labels(write_labels),
+        Write::Entities(write_entities),
+    ],
     request_schema,
     answer_schema,
 });
@@ -287,31 +294,69 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-fn write_records(request: &TextRequest, answered: &Answered<'_, Vectors<'_>>) -> Vec<u8> {
+fn write_vectors(request: &TextRequest, answered: &Answered<'_, Vectors<'_>>) -> Vec<u8> {
+    let vectors = answered.results.each();
+    write_records(request, answered, vectors, |vector, out| {
+        out.extend(br#""vector":"#);
+        VectorEncoding::Float.write(vector, out);
+    })
+}
+
+fn write_labels(request: &TextRequest, answered: &Answered<'_, Labels<'_>>) -> Vec<u8> {
+    let labels = answered.results.best(None);
+    write_records(request, answered, labels, |labels, out| {
+        // Writing to a vector cannot fail, here and below.
+        if let Some(best) = labels.first() {
+            out.extend(br#""label":"#);
+            text(best.label, out);
+            out.extend(br#","score":"#);
+            let _ = serde_json::to_writer(&mut *out, &best.score);
+            out.extend(br#","labels":"#);
+            let _ = serde_json::to_writer(out, &labels);
+        }
+    })
+}
+
+fn write_entities(request: &TextRequest, answered: &Answered<'_, &[Vec<Entity>]>) -> Vec<u8> {
+    write_records(request, answered, answered.results, |entities, out| {
+        out.extend(br#""entities":"#);
+        let _ = serde_json::to_writer(out, entities);
+    })
+}
+
+/// Records with the results of those that have a text; `write` writes the members of a result.
+fn write_records<R, T>(
+    request: &TextRequest,
+    answered: &Answered<'_, R>,
+    results: impl IntoIterator<Item = T>,
+    write: impl Fn(T, &mut Vec<u8>),
+) -> Vec<u8> {
     let Form::Records(records) = &request.form else {
         return Vec::new();
     };
-    let numbers = VectorEncoding::Float.bytes(answered.results.values.len());
-    let mut out = Vec::with_capacity(numbers + records.len() * 96 + 16);
-    let mut vectors = answered.results.each().zip(answered.truncated);
+    let mut out = Vec::with_capacity(records.len() * 96 + 16);
+    let mut results = results.into_iter().zip(answered.truncated);
     out.extend(br#"{"values":"#);
     array(records, &mut out, |record, out| {
+        let result = match record.mistake {
+            Some(_) => None,
+            None => results.next(),
+        };
         out.extend(br#"{"recordId":"#);
         text(&record.id, out);
-        let (vector, error, warning) = match (record.mistake, vectors_of(record, &mut vectors)) {
+        let (result, error, warning) = match (record.mistake, result) {
             (None, Some((_, true))) if answered.refuses => {
                 (None, Some("the text is longer than the model takes"), None)
             }
-            (None, Some((vector, cut))) => {
+            (None, Some((result, cut))) => {
                 let warning = "the text is longer than the model takes; a part of it was cut off";
-                (Some(vector), None, cut.then_some(warning))
+                (Some(result), None, cut.then_some(warning))
             }
-            (mistake, _) => (None, mistake.or(Some("there is no vector")), None),
+            (mistake, _) => (None, mistake.or(Some("there is no result")), None),
         };
         out.extend(br#","data":{"#);
-        if let Some(vector) = vector {
-            out.extend(br#""vector":"#);
-            VectorEncoding::Float.write(vector, out);
+        if let Some(result) = result {
+            write(result, out);
         }
         out.extend(br#"},"errors":"#);
         array(error, out, message);
@@ -321,17 +366,6 @@ fn write_records(request: &TextRequest, answered: &Answered<'_, Vectors<'_>>) ->
     });
     out.push(b'}');
     out
-}
-
-/// The next vector, if the record has a text.
-fn vectors_of<'v>(
-    record: &Record,
-    vectors: &mut impl Iterator<Item = (&'v [f32], &'v bool)>,
-) -> Option<(&'v [f32], bool)> {
-    if record.mistake.is_some() {
-        return None;
-    }
-    vectors.next().map(|(vector, cut)| (vector, *cut))
 }
 
 fn message(message: &str, out: &mut Vec<u8>) {
@@ -351,10 +385,16 @@ fn answer_schema() -> Value {
     let text = || json!({ "type": "string" });
     let list = |items: Value| json!({ "type": "array", "items": items });
     let messages = || list(open([("message", text())], 1));
-    let vector = list(json!({ "type": "number" }));
+    let data = [
+        ("vector", list(json!({ "type": "number" }))),
+        ("label", text()),
+        ("score", json!({ "type": "number" })),
+        ("labels", labels_schema()),
+        ("entities", entities_schema()),
+    ];
     let record = [
         ("recordId", text()),
-        ("data", open([("vector", vector)], 0)),
+        ("data", open(data, 0)),
         ("errors", messages()),
         ("warnings", messages()),
     ];

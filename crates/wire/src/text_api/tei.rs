@@ -1,44 +1,35 @@
-//! text-embeddings-inference, the server of Hugging Face, and the clients of its inference API.
+//! text-embeddings-inference, the server of Hugging Face.
 //!
-//! Source: the routes and types of text-embeddings-inference (`router/src/http/server.rs`, `router/src/http/types.rs`) and
-//! what its clients send: `@huggingface/inference` posts to the address it is given, without a path of its own, and puts
-//! options beside `inputs` or below `parameters`.
+//! Source: its routes and types (`router/src/http/server.rs`, `router/src/http/types.rs`). Clients of Hugging Face's inference
+//! API use its routes, too, and put options beside `inputs` or below `parameters`.
 
+mod embed;
+mod predict;
+mod rank;
 mod tokens;
 
-use std::fmt;
+use std::collections::BTreeMap;
 
-use score::Truncate;
-use serde::Deserializer;
-use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use score::{Activation, Task, Truncate};
+use serde::de::MapAccess;
 use serde_json::{Value, json};
 
-use super::VectorEncoding;
-use super::read::{Member, Members, Texts, read, without_texts, wrong};
-use super::vectors::array;
-use super::{
-    About, Answered, End, Form, Operation, Served, Side, Take, Tell, TextApi, TextError,
-    TextRequest, TextRoute, Vectors, Write,
-};
-use crate::body::Limits;
+use super::read::Member;
+use super::{About, End, Operation, Served, Side, Tell, TextApi, TextRequest, TextRoute};
 use crate::error_form;
 use crate::schema::open;
+pub(super) use embed::{check_inputs, take_inputs, write_vectors, write_weights};
+pub(super) use predict::labels_schema;
+pub(super) use rank::{take_ranked, write_ranks};
 
 /// text-embeddings-inference.
 pub(super) static TEI: TextApi = TextApi {
     name: "text-embeddings-inference",
     section: "text-embeddings-inference",
-    purpose: "vectors of texts and of their tokens, similarity, tokens",
+    purpose: "vectors of texts and of their tokens, sparse vectors, similarity, tokens, ranking, classification",
     errors: &error_form::HUGGING_FACE,
     routes: &[
-        TextRoute {
-            path: &[],
-            named: None,
-            id: "inference",
-            summary: "Vectors of texts, or the similarity of sentences",
-            operation: EMBED,
-        },
-        route(&["embed"], "embed", "Vectors of texts", EMBED),
+        route(&["embed"], "embed", "Vectors of texts", embed::EMBED),
         route(&["info"], "info", "What the text model is and takes", INFO),
         route(
             &["embed_all"],
@@ -62,7 +53,25 @@ pub(super) static TEI: TextApi = TextApi {
             &["similarity"],
             "similarity",
             "How similar sentences are to one of them",
-            SIMILARITY,
+            embed::SIMILARITY,
+        ),
+        route(
+            &["embed_sparse"],
+            "embed_sparse",
+            "Sparse vectors of texts",
+            embed::EMBED_SPARSE,
+        ),
+        route(
+            &["rerank"],
+            "rerank",
+            "Texts or documents ranked by what they say to a query; with `documents` as infinity takes and answers them",
+            rank::RERANK,
+        ),
+        route(
+            &["predict"],
+            "predict",
+            "The scores of labels for texts",
+            predict::PREDICT,
         ),
     ],
 };
@@ -83,26 +92,6 @@ const fn route(
     }
 }
 
-const EMBED: Operation = Operation::Take(Take {
-    sample: r#"{"inputs": ["The ferry leaves at noon."]}"#,
-    names_model: false,
-    budget: None,
-    read: read_inputs,
-    write: Write::Vectors(write_vectors),
-    request_schema: embed_schema,
-    answer_schema: vectors_schema,
-});
-
-const SIMILARITY: Operation = Operation::Take(Take {
-    sample: r#"{"inputs": {"source_sentence": "The ferry leaves at noon.", "sentences": ["The boat departs at twelve."]}}"#,
-    names_model: false,
-    budget: None,
-    read: read_sentences,
-    write: Write::Vectors(write_vectors),
-    request_schema: similarity_schema,
-    answer_schema: || json!({ "type": "array", "items": { "type": "number" } }),
-});
-
 const INFO: Operation = Operation::Tell(Tell {
     about: About::Texts,
     write: |models| models.first().map_or(Value::Null, info),
@@ -114,11 +103,23 @@ fn info(model: &Served<'_>) -> Value {
     let Some(text) = &metadata.text else {
         return Value::Null;
     };
+    let names = text.labels.iter().enumerate();
+    let labels = json!({
+        "id2label": names.clone().map(|(id, name)| (id.to_string(), name)).collect::<BTreeMap<_, _>>(),
+        "label2id": names.map(|(id, name)| (name, id)).collect::<BTreeMap<_, _>>(),
+    });
+    let model_type = match text.task {
+        Task::Embedding => json!({ "embedding": { "pooling": text.pooling } }),
+        Task::Sparse => json!({ "embedding": { "pooling": "splade" } }),
+        Task::Rerank => json!({ "reranker": labels }),
+        Task::Classify => json!({ "classifier": labels }),
+        Task::Tag => json!({ "tagger": labels }),
+    };
     json!({
         "model_id": metadata.name,
         "model_sha": metadata.digest.to_hex(),
         "model_dtype": "float32",
-        "model_type": { "embedding": { "pooling": text.pooling } },
+        "model_type": model_type,
         "max_input_length": text.max_tokens,
         "max_batch_tokens": text.batch_tokens,
         "max_client_batch_size": text.max_texts,
@@ -144,158 +145,56 @@ fn info_schema() -> Value {
     open(members, 9)
 }
 
-fn read_inputs(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {
-    let request = read::<Request>(body, limits)?;
-    match (request.texts.len(), &request.form) {
-        (0, _) => Err(without_texts("inputs")),
-        (1, Form::Similarity) => Err(without_texts("inputs.sentences")),
-        _ => Ok(request),
-    }
-}
+/// The members that are options of several routes, and those that hold texts.
+pub(super) const OPTIONS: &[&str] = &[
+    "inputs",
+    "parameters",
+    "query",
+    "texts",
+    "documents",
+    "truncate",
+    "truncation_direction",
+    "prompt_name",
+    "normalize",
+    "dimensions",
+    "add_special_tokens",
+    "raw_scores",
+    "return_text",
+    "return_documents",
+    "top_n",
+    "top_k",
+];
 
-fn read_sentences(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {
-    let request = read_inputs(body, limits)?;
-    match request.form {
-        Form::Similarity => Ok(request),
-        _ => Err(score::ScoreError::invalid(
-            "inputs",
-            r#"inputs: expected an object such as {"source_sentence": "a text", "sentences": ["another"]}; found texts"#,
-        )
-        .into()),
-    }
-}
-
-struct Request;
-
-impl Members for Request {
-    const EXPECTED: &'static str = r#"an object such as {"inputs": ["a text"]}"#;
-    const NAMES: &'static [&'static str] = &[
-        "inputs",
-        "parameters",
-        "truncate",
-        "truncation_direction",
-        "prompt_name",
-        "normalize",
-        "dimensions",
-        "add_special_tokens",
-    ];
-
-    fn defaults(request: &mut TextRequest) {
-        request.options.normalize = Some(true);
-    }
-
-    fn take<'de, A: MapAccess<'de>>(
-        member: Member<'_, A>,
-        request: &mut TextRequest,
-    ) -> Result<(), A::Error> {
-        let options = &mut request.options;
-        match member.name {
-            "inputs" => {
-                let limits = member.limits;
-                request.form = member.seeded(Inputs {
-                    limits,
-                    texts: &mut request.texts,
-                })?;
-            }
-            "parameters" => member.object::<Self>(request)?,
-            "truncate" => options.truncate = member.flag()?,
-            "truncation_direction" => {
-                let sides = [("left", Side::Left), ("right", Side::Right)];
-                options.truncation_side = member.word(&sides)?;
-            }
-            "prompt_name" => options.prompt_name = member.optional("the name of a prompt")?,
-            "add_special_tokens" => request.special = member.flag()?,
-            "normalize" => options.normalize = Some(member.flag()?.unwrap_or(true)),
-            "dimensions" => options.dimensions = member.dimensions()?,
-            _ => member.skip()?,
+/// One of the options, or a member that is passed over.
+pub(super) fn option<'de, A: MapAccess<'de>>(
+    member: Member<'_, A>,
+    request: &mut TextRequest,
+) -> Result<(), A::Error> {
+    let options = &mut request.options;
+    match member.name {
+        "truncate" => options.truncate = member.flag()?,
+        "truncation_direction" => {
+            let sides = [("left", Side::Left), ("right", Side::Right)];
+            options.truncation_side = member.word(&sides)?;
         }
-        Ok(())
-    }
-}
-
-/// Reads a text, a list of texts, or sentences to compare, whose texts go to `texts`, the source first.
-struct Inputs<'t> {
-    limits: Limits,
-    texts: &'t mut Vec<String>,
-}
-
-impl<'de> DeserializeSeed<'de> for Inputs<'_> {
-    type Value = Form;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Form, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Inputs<'_> {
-    type Value = Form;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, a list of texts, or an object with source_sentence and sentences")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Form, E> {
-        *self.texts = vec![text.to_owned()];
-        Ok(Form::Vectors)
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Form, E> {
-        Ok(Form::Vectors)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Form, A::Error> {
-        *self.texts = Texts(self.limits).visit_seq(seq)?;
-        Ok(Form::Vectors)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Form, A::Error> {
-        let (mut source, mut sentences) = (None, Vec::new());
-        while let Some(name) = map.next_key::<String>()? {
-            match name.as_str() {
-                "source_sentence" => source = map.next_value::<Option<String>>()?,
-                "sentences" => sentences = map.next_value_seed(Texts(self.limits))?,
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
+        "prompt_name" => options.prompt_name = member.optional("the name of a prompt")?,
+        "add_special_tokens" => request.special = member.flag()?,
+        "normalize" => options.normalize = Some(member.flag()?.unwrap_or(true)),
+        "dimensions" => options.dimensions = member.count()?,
+        "raw_scores" => {
+            let raw = member.flag()?.unwrap_or(false);
+            request.results.activation = raw.then_some(Activation::None);
         }
-        let source =
-            source.ok_or_else(|| wrong("source_sentence", "expected a text; found none"))?;
-        sentences.insert(0, source);
-        *self.texts = sentences;
-        Ok(Form::Similarity)
+        "return_text" | "return_documents" => {
+            request.repeats_texts = member.flag()?.unwrap_or(false);
+        }
+        "top_n" | "top_k" => request.results.top = member.count()?,
+        _ => member.skip()?,
     }
+    Ok(())
 }
 
-fn write_vectors(request: &TextRequest, answered: &Answered<'_, Vectors<'_>>) -> Vec<u8> {
-    let float = VectorEncoding::Float;
-    if request.form != Form::Similarity {
-        let mut out = Vec::with_capacity(float.bytes(answered.results.values.len()) + 16);
-        array(answered.results.each(), &mut out, |vector, out| {
-            float.write(vector, out);
-        });
-        return out;
-    }
-    let mut vectors = answered.results.each();
-    let source = vectors.next().unwrap_or_default();
-    let cosines: Vec<f32> = vectors.map(|vector| cosine(source, vector)).collect();
-    let mut out = Vec::with_capacity(float.bytes(cosines.len()));
-    float.write(&cosines, &mut out);
-    out
-}
-
-/// The cosine of the angle between two vectors; 0 where one of them has no direction.
-fn cosine(one: &[f32], other: &[f32]) -> f32 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
-        products.sum()
-    };
-    let lengths = (dot(one, one) * dot(other, other)).sqrt();
-    match lengths > 0.0 {
-        true => (dot(one, other) / lengths) as f32,
-        false => 0.0,
-    }
-}
-
-fn options_schema() -> [(&'static str, Value); 4] {
+pub(super) fn options_schema() -> [(&'static str, Value); 4] {
     [
         ("truncate", json!({ "type": ["boolean", "null"] })),
         (
@@ -308,40 +207,4 @@ fn options_schema() -> [(&'static str, Value); 4] {
             json!({ "type": ["object", "null"], "description": "The other members may also be here." }),
         ),
     ]
-}
-
-fn embed_schema() -> Value {
-    let text = || json!({ "type": "string" });
-    let texts = json!({ "anyOf": [text(), { "type": "array", "items": text() }] });
-    let members = [
-        ("inputs", texts),
-        ("normalize", json!({ "type": ["boolean", "null"] })),
-        (
-            "dimensions",
-            json!({ "type": ["integer", "null"], "minimum": 1 }),
-        ),
-    ];
-    open(members.into_iter().chain(options_schema()), 1)
-}
-
-fn similarity_schema() -> Value {
-    let text = || json!({ "type": "string" });
-    let inputs = [
-        ("source_sentence", text()),
-        (
-            "sentences",
-            json!({ "type": "array", "items": text(), "minItems": 1 }),
-        ),
-    ];
-    open(
-        [("inputs", open(inputs, 2))]
-            .into_iter()
-            .chain(options_schema()),
-        1,
-    )
-}
-
-fn vectors_schema() -> Value {
-    let vector = json!({ "type": "array", "items": { "type": "number" } });
-    json!({ "type": "array", "items": vector })
 }

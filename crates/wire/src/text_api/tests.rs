@@ -1,3 +1,7 @@
+mod cohere;
+mod labels;
+mod ranking;
+
 use std::time::Duration;
 
 use score::ScoreError;
@@ -36,22 +40,29 @@ fn read(path: &str, body: &str) -> Result<TextRequest, String> {
     })
 }
 
-fn written(path: &str, request: &TextRequest) -> String {
-    let answered = Answered {
-        results: Vectors {
-            values: &[0.1, -2.0, 1e-9, 0.0],
-            width: 2,
-        },
+/// What answers tell beside results, of two texts.
+fn about(texts: &[String]) -> Answered<'_, ()> {
+    Answered {
+        results: (),
         model: "m",
         id: "r",
+        texts,
         tokens: &[3, 4],
         truncated: &[false, true],
         refuses: false,
         took: Duration::from_micros(5),
+    }
+}
+
+fn written(path: &str, request: &TextRequest) -> String {
+    let vectors = Vectors {
+        values: &[0.1, -2.0, 1e-9, 0.0],
+        width: 2,
     };
-    let Write::Vectors(write) = take(path).write else {
+    let [Write::Vectors(write), ..] = take(path).writes else {
         panic!("{path} answers no vectors");
     };
+    let answered = about(&request.texts).with(vectors);
     String::from_utf8(write(request, &answered)).unwrap()
 }
 

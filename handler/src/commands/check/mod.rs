@@ -134,7 +134,7 @@ pub(crate) fn check(
     for place in places {
         complain("", [format!("checking model {}", place.name)]);
         let loaded = load(&onnx, place, config).map(|scorer| {
-            let request = sample_request(&scorer.metadata().signature);
+            let request = sample_request(scorer.metadata());
             let sample = request.map(|request| {
                 let sampled = tasks.block_on(try_sample(&scorer, &request, config));
                 (request, sampled)

@@ -16,9 +16,8 @@ pub(super) fn json(schema: Value) -> Value {
 
 /// A body in any dialect or format.
 pub(super) fn request(metadata: &ModelMetadata) -> Value {
-    let signature = &metadata.signature;
     let mut content = json(reference(&format!("{}.request", metadata.name)));
-    if let Some(example) = sample_request(signature) {
+    if let Some(example) = sample_request(metadata) {
         content["application/json"]["example"] = example;
     }
     for format in FORMATS {
@@ -34,7 +33,7 @@ pub(super) fn request(metadata: &ModelMetadata) -> Value {
 /// A body in the Open Inference Protocol.
 pub(super) fn protocol_request(metadata: &ModelMetadata) -> Value {
     let mut content = json(reference(&format!("{}.protocol_request", metadata.name)));
-    if let Some(example) = protocol_sample(&metadata.signature) {
+    if let Some(example) = protocol_sample(metadata) {
         content["application/json"]["example"] = example;
     }
     content[BINARY] = plain(

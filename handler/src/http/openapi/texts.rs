@@ -2,7 +2,9 @@
 
 use score::ModelMetadata;
 use serde_json::{Map, Value, json};
-use wire::text_api::{About, MODEL, Operation as Work, TEXT_APIS, Take, TextApi, TextRoute};
+use wire::text_api::{
+    ALL_TASKS, About, MODEL, Operation as Work, TEXT_APIS, Take, TextApi, TextRoute,
+};
 
 use super::paths::{OF_ASKING, OF_SCORING, Operation};
 use super::{bodies, header_references};
@@ -11,39 +13,17 @@ use crate::models::Models;
 
 /// The paths of all APIs, if a text model is loaded.
 pub(super) fn paths(models: &Models, loaded: &[&ModelMetadata]) -> Vec<(String, Value)> {
-    let texts: Vec<&ModelMetadata> = loaded
-        .iter()
-        .copied()
-        .filter(|metadata| metadata.text.is_some())
-        .collect();
-    let Some(first) = texts.first() else {
-        return Vec::new();
-    };
-    let usual = models.taking_texts(None).ok();
-    let usual = usual.map(|scorer| scorer.metadata());
     let mut paths = Vec::new();
     for api in TEXT_APIS {
         // The empty path is that of a server without a host.
         for route in api.routes.iter().filter(|route| !route.path.is_empty()) {
-            let at = Path { api, route };
-            let named = match &route.operation {
-                Work::Tell(tell) if tell.about == About::Any => loaded,
-                _ => &texts[..],
-            };
-            if let Some(template) = at.named_template() {
-                paths.extend(named.iter().map(|metadata| at.of(&template, metadata)));
-            }
-            if route.path.contains(&MODEL) {
-                continue;
-            }
-            if at.needs_no_name() {
-                paths.push(at.without_name(first));
-            } else if let Some(usual) = usual {
-                paths.push(at.without_name(usual));
-            }
+            Path { api, route }.add(models, loaded, &mut paths);
         }
     }
-    paths
+    match loaded.iter().any(|metadata| metadata.text.is_some()) {
+        true => paths,
+        false => Vec::new(),
+    }
 }
 
 /// A route of an API.
@@ -53,6 +33,34 @@ struct Path {
 }
 
 impl Path {
+    /// Adds its paths for the models that serve it.
+    fn add(&self, models: &Models, loaded: &[&ModelMetadata], paths: &mut Vec<(String, Value)>) {
+        let tasks = match &self.route.operation {
+            Work::Take(take) => take.tasks(),
+            Work::Tell(_) => ALL_TASKS.to_vec(),
+        };
+        let any = matches!(&self.route.operation, Work::Tell(tell) if tell.about == About::Any);
+        let of = |metadata: &&&ModelMetadata| {
+            let text = metadata.text.as_ref();
+            any || text.is_some_and(|text| tasks.contains(&text.task))
+        };
+        let serving: Vec<&ModelMetadata> = loaded.iter().filter(of).copied().collect();
+        if let Some(template) = self.named_template() {
+            paths.extend(serving.iter().map(|metadata| self.of(&template, metadata)));
+        }
+        if self.route.path.contains(&MODEL) {
+            return;
+        }
+        let usual = match self.needs_no_name() {
+            true => serving.first().copied(),
+            false => models
+                .for_tasks(None, &tasks)
+                .ok()
+                .map(|scorer| scorer.metadata()),
+        };
+        paths.extend(usual.map(|metadata| self.without_name(metadata)));
+    }
+
     /// Whether the path alone is enough, or the body names the model.
     fn needs_no_name(&self) -> bool {
         match &self.route.operation {

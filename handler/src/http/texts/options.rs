@@ -27,7 +27,7 @@ pub(super) fn options(request: &TextRequest, text: &TextMetadata) -> Result<Text
     Ok(TextOptions {
         prompt: prompt.map(str::to_owned),
         truncate,
-        max_tokens: None,
+        max_tokens: options.max_tokens,
     })
 }
 

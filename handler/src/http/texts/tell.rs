@@ -2,7 +2,7 @@
 
 use score::Scorer;
 use serde_json::Value;
-use wire::text_api::{About, Operation, Served};
+use wire::text_api::{ALL_TASKS, About, Operation, Served};
 
 use crate::http::route::TextTarget;
 use crate::models::Models;
@@ -20,7 +20,7 @@ pub(in crate::http) fn tell(models: &Models, target: &TextTarget) -> Result<Valu
     let scorers: Vec<&Scorer> = match tell.about {
         About::All => models.loaded().map(|(_, scorer)| scorer).collect(),
         About::Any => vec![models.get(name)?],
-        About::Texts => vec![models.taking_texts(name)?],
+        About::Texts => vec![models.for_tasks(name, ALL_TASKS)?],
     };
     let served: Vec<Served<'_>> = scorers
         .into_iter()

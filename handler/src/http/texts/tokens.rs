@@ -1,40 +1,54 @@
 //! Routes about tokens: nothing of theirs is stored.
 
-use wire::text_api::Write;
+use score::{Tensor, Token};
 
 use super::Asked;
 use crate::admission::Visit;
 use crate::http::reply::Reply;
 use crate::problem::Problem;
 
-/// Answers with tokens, with what the model makes of each, or with texts of tokens.
+/// Answers with what the model makes of each token.
 ///
 /// # Errors
 /// [`Problem`] says whether the texts, the load or this program is at fault.
-pub(super) async fn answer(
-    write: &Write,
+pub(super) async fn vectors(
+    write: fn(&[Tensor]) -> Vec<u8>,
     asked: Asked<'_>,
     visit: &mut Visit<'_>,
 ) -> Result<Reply, Problem> {
-    let Asked {
-        request,
-        options,
-        scorer,
-        ..
-    } = asked;
     let _permit = visit.permit(asked.call).await?;
-    let body = match write {
-        Write::Vectors(_) => return Err(Problem::internal()),
-        Write::TokenVectors(write) => write(&scorer.token_vectors(request.texts, options).await?),
-        Write::Tokens(write) => {
-            let special = request.special.unwrap_or(true);
-            let tokens = scorer.tokenize(request.texts, options.prompt, special);
-            write(&tokens.await?)
-        }
-        Write::Texts(write) => {
-            let skip_special = !request.special.unwrap_or(false);
-            write(&scorer.decode(request.ids, skip_special).await?)
-        }
-    };
-    Ok(Reply::json(body))
+    let texts = asked.request.texts;
+    let found = asked.scorer.token_vectors(texts, asked.options).await?;
+    Ok(Reply::json(write(&found)))
+}
+
+/// Answers with the tokens of texts.
+///
+/// # Errors
+/// As [`vectors`].
+pub(super) async fn tokens(
+    write: fn(&[Vec<Token>]) -> Vec<u8>,
+    asked: Asked<'_>,
+    visit: &mut Visit<'_>,
+) -> Result<Reply, Problem> {
+    let _permit = visit.permit(asked.call).await?;
+    let special = asked.request.special.unwrap_or(true);
+    let (texts, prompt) = (asked.request.texts, asked.options.prompt);
+    let found = asked.scorer.tokenize(texts, prompt, special).await?;
+    Ok(Reply::json(write(&found)))
+}
+
+/// Answers with the texts of tokens.
+///
+/// # Errors
+/// As [`vectors`].
+pub(super) async fn texts(
+    write: fn(&[String]) -> Vec<u8>,
+    asked: Asked<'_>,
+    visit: &mut Visit<'_>,
+) -> Result<Reply, Problem> {
+    let _permit = visit.permit(asked.call).await?;
+    let skip_special = !asked.request.special.unwrap_or(false);
+    let found = asked.scorer.decode(asked.request.ids, skip_special).await?;
+    Ok(Reply::json(write(&found)))
 }

@@ -34,8 +34,8 @@ pub(super) async fn answer(
     let response = asked.score(visit).await?;
     let stored = tensor(&response, EMBEDDING)?;
     let (tokens, truncated) = super::counted(&response)?;
-    let bytes = asked.request.encoding;
-    let bytes = bytes.bytes(tokens.len() * (dimensions + 64));
+    let numbers = tokens.len() * (dimensions + 64);
+    let bytes = asked.bytes() + asked.request.vector_bytes(numbers);
     asked.held.reach(bytes)?;
     let large = stored.data().len() >= LARGE_ELEMENTS;
     let body = blocking::apart_if(large, || {
@@ -48,7 +48,7 @@ pub(super) async fn answer(
         let answered = asked.answered(Vectors { values, width }, tokens, truncated)?;
         Ok(write(&asked.request, &answered))
     });
-    asked.reply(body?, &response, truncated)
+    asked.reply(body?, response.cache, truncated)
 }
 
 /// The form of vectors that a request asks for.

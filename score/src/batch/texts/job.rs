@@ -93,7 +93,12 @@ impl Job {
     }
 
     pub(super) fn has_more(&self) -> bool {
-        self.next < self.texts.len()
+        self.fresh() > 0
+    }
+
+    /// Texts that are not tokenized, and that no thread is at.
+    pub(super) fn fresh(&self) -> usize {
+        self.texts.len() - self.next
     }
 
     /// How long it has waited for its first run.

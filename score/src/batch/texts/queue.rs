@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::Span;
 
 use super::job::{Job, Part};
+use super::share::{Sessions, Waiting};
 use crate::batch::session::BatchStats;
 use crate::error::ScoreError;
 use crate::model::{Passage, Tokenized, Wanted};
@@ -67,6 +68,8 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// There is work, or the queue is closed.
     changed: Condvar,
+    /// The first run has ended, or the queue is closed.
+    has_run: Condvar,
     stats: BatchStats,
 }
 
@@ -78,16 +81,20 @@ struct State {
     /// Jobs with texts that are ready, the next one first.
     turns: VecDeque<u64>,
     ready: BTreeMap<Slot, Ready>,
+    sessions: Sessions,
     /// The number of the next job or text.
     next: u64,
+    has_run: bool,
     closed: bool,
 }
 
 impl Queue {
+    /// Without sessions.
     pub(super) fn new(stats: BatchStats) -> Self {
         Self {
             state: Mutex::default(),
             changed: Condvar::new(),
+            has_run: Condvar::new(),
             stats,
         }
     }
@@ -112,18 +119,38 @@ impl Queue {
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_all();
+        self.has_run.notify_all();
     }
 
-    /// Waits for work; `None` when the queue is closed. `slots` says how many tokens texts may share a run with.
-    pub(super) fn take(&self, slots: impl Fn() -> Option<usize>) -> Option<Work> {
+    /// The number of one session more.
+    pub(super) fn add_session(&self) -> usize {
+        self.state.lock().sessions.add()
+    }
+
+    /// Waits until the first run has ended, but not for longer than this; `false` if the queue is closed.
+    pub(super) fn wait_for_run(&self, at_most: Duration) -> bool {
         let mut state = self.state.lock();
+        let waits = |state: &mut State| !state.has_run && !state.closed;
+        self.has_run.wait_while_for(&mut state, waits, at_most);
+        !state.closed
+    }
+
+    /// Waits for work for a session, which has ended what it had; `None` when the queue is closed. `slots` says how many
+    /// tokens texts may share a run with.
+    pub(super) fn take(&self, session: usize, slots: impl Fn() -> Option<usize>) -> Option<Work> {
+        let mut state = self.state.lock();
+        state.sessions.end(session);
         loop {
             // Tokenizing is short, and lets texts find company.
             let work = match state.next_chunk() {
                 Some(chunk) => Some(Work::Tokenize(chunk)),
                 None => state.next_run(slots(), &self.stats).map(Work::Run),
             };
-            if work.is_some() {
+            if let Some(next) = &work {
+                match next {
+                    Work::Tokenize(chunk) => state.sessions.tokenize(session, chunk.texts.len()),
+                    Work::Run(run) => state.sessions.run(session, run.slots()),
+                }
                 if !state.fresh.is_empty() || !state.turns.is_empty() {
                     self.changed.notify_one();
                 }
@@ -156,6 +183,9 @@ impl Queue {
         infer: Duration,
     ) {
         let mut state = self.state.lock();
+        if !std::mem::replace(&mut state.has_run, true) {
+            self.has_run.notify_all();
+        }
         let mut parts: BTreeMap<u64, Vec<(usize, Vec<Tensor>)>> = BTreeMap::new();
         for (text, result) in results {
             match result {
@@ -182,6 +212,14 @@ impl Queue {
                 false => job.tell(part),
             }
         }
+    }
+}
+
+impl Run {
+    /// Its tokens, padding included.
+    fn slots(&self) -> usize {
+        let lengths = self.texts.iter().map(|ready| ready.text.ids.len());
+        lengths.max().unwrap_or(0) * self.texts.len()
     }
 }
 
@@ -244,6 +282,7 @@ impl State {
 
     fn next_run(&mut self, slots: Option<usize>, stats: &BatchStats) -> Option<Run> {
         let (seed, first) = self.seed()?;
+        let slots = slots.map(|most| self.sessions.share(most, seed.length, self.waiting()));
         let mut texts = vec![first];
         let mut longest = seed.length;
         while let Some(slots) = slots
@@ -275,6 +314,14 @@ impl State {
             wanted: seed.wanted,
             texts,
             spans,
+        })
+    }
+
+    fn waiting(&self) -> Waiting {
+        let jobs = self.jobs.values();
+        jobs.fold(Waiting::default(), |all, job| Waiting {
+            tokens: all.tokens + job.ahead,
+            texts: all.texts + job.fresh(),
         })
     }
 

@@ -36,7 +36,8 @@ impl Stage {
         let batcher = TextBatcher::start(
             "fake",
             Arc::new(FakeTexts { slots }),
-            vec![Box::new(session)],
+            Box::new(session),
+            Vec::new(),
             limits,
             BatchStats::default(),
         );

@@ -30,7 +30,13 @@ fn tried(signature: ModelSignature, answer: impl FnMut(&[f32]) -> Vec<f32> + Sen
         answer,
     };
     let one_row_only = signature.takes_one_row_only();
-    examine(&mut model, &signature, one_row_only, &Reading::nothing(1))
+    examine(
+        &mut model,
+        &signature,
+        one_row_only,
+        &Reading::nothing(1),
+        &[],
+    )
 }
 
 fn signature(rows: Dim) -> ModelSignature {
@@ -84,7 +90,7 @@ fn a_model_for_one_row_runs_rows_alone() {
         signature: signature.clone(),
         answer: |x: &[f32]| x.iter().map(|v| v + x.len() as f32).collect(),
     };
-    let found = examine(&mut model, &signature, true, &Reading::nothing(1));
+    let found = examine(&mut model, &signature, true, &Reading::nothing(1), &[]);
     assert_eq!(
         (found.rows, found.evidence, found.deterministic),
         (Rows::Alone, Evidence::Proved, Some(true))
@@ -103,7 +109,7 @@ fn a_proof_decides_before_any_trial() {
             signature: signature.clone(),
             answer: |x: &[f32]| x.iter().map(|v| v * 2.0).collect(),
         };
-        let found = examine(&mut model, &signature, false, &reading(proof));
+        let found = examine(&mut model, &signature, false, &reading(proof), &[]);
         (found.rows, found.evidence, found.operator)
     };
     let by = || Cause::new("ReduceMax", "most");
@@ -141,7 +147,7 @@ fn a_trial_that_contradicts_the_proof_has_the_last_word() {
         proof: Proof::Apart,
         ..Reading::nothing(1)
     };
-    let found = examine(&mut model, &signature, false, &reading);
+    let found = examine(&mut model, &signature, false, &reading, &[]);
     assert_eq!(
         (found.rows, found.evidence),
         (Rows::Together, Evidence::Probed)
@@ -256,7 +262,7 @@ fn an_undeclared_shape_is_tried_with_several_ranks_and_never_cut() {
             signature: signature.clone(),
             runs_on,
         };
-        examine(&mut model, &signature, false, &Reading::nothing(1))
+        examine(&mut model, &signature, false, &Reading::nothing(1), &[])
     };
     let runs_on: [fn(&[usize]) -> bool; 5] = [
         |_| true,
@@ -291,5 +297,62 @@ fn what_cannot_be_tried_out_is_not_known_to_be_deterministic() {
         let signature = ModelSignature::of_tensors(vec![spec(ty)], vec![]);
         let found = tried(signature, <[f32]>::to_vec);
         assert_eq!((found.rows, found.deterministic), (Rows::Together, None));
+    }
+}
+
+#[test]
+fn a_model_that_takes_few_values_is_tried_with_its_samples() {
+    let signature = signature(Dim::Dynamic(None));
+    let tried = |values: &[f32], mixes: bool| {
+        let mut model = Undeclared {
+            signature: signature.clone(),
+            runs_on: |_| true,
+        };
+        let samples = Tensor::new(vec![values.len(), 1], TensorData::Float32(values.to_vec()));
+        let mut picky = Picky {
+            inner: &mut model,
+            mixes,
+        };
+        examine(
+            &mut picky,
+            &signature,
+            false,
+            &Reading::nothing(1),
+            &[samples.unwrap()],
+        )
+    };
+    let found = tried(&[5.0, 7.0, 5.0], false);
+    assert_eq!(
+        (found.rows, found.deterministic),
+        (Rows::Independent, Some(true))
+    );
+    assert_eq!(tried(&[5.0, 7.0, 5.0], true).rows, Rows::Together);
+    let found = tried(&[4.0], false);
+    assert_eq!((found.rows, found.deterministic), (Rows::Together, None));
+}
+
+/// A model that takes 5 and 7, and may let its rows meet.
+struct Picky<'a> {
+    inner: &'a mut Undeclared,
+    mixes: bool,
+}
+
+impl Model for Picky<'_> {
+    fn signature(&self) -> &ModelSignature {
+        self.inner.signature()
+    }
+    fn run(&mut self, inputs: &[Tensor], given: &[usize]) -> Result<Vec<Tensor>, RunError> {
+        let TensorData::Float32(x) = inputs[0].data() else {
+            return Err(RunError::Rejected("floats only".into()));
+        };
+        if !x.iter().all(|x| [5.0, 7.0].contains(x)) {
+            return Err(RunError::Rejected("5 or 7 only".into()));
+        }
+        let mut outputs = self.inner.run(inputs, given)?;
+        if self.mixes {
+            let sum: f32 = x.iter().sum();
+            outputs = vec![Tensor::new(vec![x.len(), 1], vec![sum; x.len()].into()).unwrap()];
+        }
+        Ok(outputs)
     }
 }

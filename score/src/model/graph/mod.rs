@@ -3,6 +3,7 @@
 //! The result is a proof or nothing: a graph is independent only if every operator on the way is known to keep rows apart,
 //! and rows are mixed only if some operator certainly brings them together.
 
+mod known;
 mod operators;
 mod random;
 mod value;
@@ -15,6 +16,8 @@ use super::onnx_proto::Model;
 use crate::signature::{Dim, TensorSpec};
 use value::{Flow, Length, Value};
 
+pub(crate) use known::Known;
+pub use known::KnownValues;
 pub(crate) use value::Cause;
 
 /// What the graph says of the model's rows.
@@ -38,6 +41,8 @@ pub(crate) struct Reading {
     pub(crate) random: Option<Cause>,
     /// For each input of whole numbers, how many entries the smallest table has that it is an index into.
     pub(crate) table_sizes: Vec<Option<usize>>,
+    /// What the columns of inputs are compared with.
+    pub(crate) known: Known,
 }
 
 impl Reading {
@@ -47,6 +52,7 @@ impl Reading {
             proof: Proof::Unclear(None, None),
             random: None,
             table_sizes: vec![None; inputs],
+            known: Known::default(),
         }
     }
 
@@ -67,6 +73,7 @@ impl Reading {
         for (index, spec) in inputs.iter().enumerate() {
             let value = Value {
                 origin: Some(index),
+                columns: known::columns_of(index, spec),
                 ..Value::new(Flow::Rows(0, None), dims_of(spec))
             };
             walk.give(spec.name.clone().into(), value);
@@ -78,6 +85,7 @@ impl Reading {
             proof: conclude(&outputs),
             random: walk.random.clone().or_else(hidden),
             table_sizes: walk.table_sizes,
+            known: walk.known,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Small graphs with a known verdict, written as their nodes.
 
+mod known;
 mod layers;
 mod limits;
 mod nested;

@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use super::super::onnx_proto::{Node, Tensor, text};
+use super::known::Columns;
 
 /// The operator that decides, as a message names it: `ReduceMean "mean_3"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +140,8 @@ pub(super) struct Value {
     pub(super) numbers: Option<Vec<Length>>,
     /// The input of the graph whose elements these are.
     pub(super) origin: Option<usize>,
+    /// The columns of inputs that its own columns come from, changed or not.
+    pub(super) columns: Option<Columns>,
 }
 
 impl Value {
@@ -154,6 +157,7 @@ impl Value {
             flow,
             numbers: None,
             origin: None,
+            columns: None,
         }
     }
 

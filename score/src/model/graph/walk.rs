@@ -7,6 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::super::onnx_proto::{Attribute, Function, Graph, Model, Node, Opset, text};
+use super::known::{Known, columns_after, learn};
 use super::operators::{Call, apply, is_random, select::table_size};
 use super::value::{Cause, Flow, Length, Together, Value, either, join};
 
@@ -27,6 +28,7 @@ pub(super) struct Walk<'a> {
     depth: usize,
     pub(super) random: Option<Cause>,
     pub(super) table_sizes: Vec<Option<usize>>,
+    pub(super) known: Known,
 }
 
 impl<'a> Walk<'a> {
@@ -43,6 +45,7 @@ impl<'a> Walk<'a> {
             depth: 0,
             random: None,
             table_sizes: vec![None; inputs],
+            known: Known::default(),
         }
     }
 
@@ -141,7 +144,13 @@ impl<'a> Walk<'a> {
         {
             *smallest = Some(smallest.map_or(size, |other| other.min(size)));
         }
-        apply(&call)
+        learn(&call, &mut self.known);
+        let columns = columns_after(&call);
+        let mut outputs = apply(&call);
+        for output in &mut outputs {
+            output.columns.clone_from(&columns);
+        }
+        outputs
     }
 
     fn opset(&self, domain: &[u8]) -> i64 {

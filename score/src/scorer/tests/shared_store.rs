@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use super::*;
 
 /// A shared store that can be reached or not.
-struct FakeStore {
+pub(super) struct FakeStore {
     reachable: bool,
-    values: Mutex<BTreeMap<String, Bytes>>,
+    pub(super) values: Mutex<BTreeMap<String, Bytes>>,
 }
 
 impl FakeStore {
-    fn new(reachable: bool) -> Arc<Self> {
+    pub(super) fn new(reachable: bool) -> Arc<Self> {
         Arc::new(Self {
             reachable,
             values: Mutex::default(),
@@ -19,7 +19,7 @@ impl FakeStore {
     }
 
     /// The cache of one of the processes that share this store.
-    fn cache(self: &Arc<Self>) -> Arc<Cache> {
+    pub(super) fn cache(self: &Arc<Self>) -> Arc<Cache> {
         let options = RemoteOptions {
             budget: Duration::from_secs(60),
             ttl: None,
@@ -67,7 +67,7 @@ impl Store for FakeStore {
     }
 }
 
-async fn until(reached: impl Fn() -> bool) {
+pub(super) async fn until(reached: impl Fn() -> bool) {
     let waiting = async {
         while !reached() {
             yield_now().await;

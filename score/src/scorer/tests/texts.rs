@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 
+use super::shared_store::{FakeStore, until};
 use super::*;
 use crate::batch::fake::{FakeSession, FakeTexts, Seen};
 use crate::text::{Activation, EMBEDDING, TEXT, TOKENS, TRUNCATED, Task, Truncate};
@@ -58,7 +59,8 @@ fn start(cache: &Arc<Cache>, stored_as: ElementType) -> (Scorer, Seen, Sender<()
     let scorer = Scorer::start_texts(
         metadata,
         Arc::new(FakeTexts { slots: Some(8) }),
-        vec![Box::new(session)],
+        Box::new(session),
+        Vec::new(),
         options,
         cache.clone(),
     );
@@ -130,6 +132,39 @@ async fn hits_of_float16_have_the_bits_of_misses() {
     assert_eq!(ask(ElementType::Float32).await, [4.0, 0.1]);
     // The nearest number of float16.
     assert_eq!(ask(ElementType::Float16).await, [4.0, 0.099975586]);
+}
+
+#[tokio::test]
+async fn a_stored_vector_of_another_length_is_a_miss() {
+    let store = FakeStore::new(true);
+    let cache = store.cache();
+    until(|| cache.remote_is_up() == Some(true)).await;
+    let (scorer, _, hold) = start(&cache, ElementType::Float32);
+    drop(hold);
+    scorer.score(texts(&["four", "xx"])).await.unwrap();
+    until(|| cache.stats().writes.get() == 2).await;
+    let unit = {
+        let inputs = [Tensor::new(vec![1], TensorData::String(vec!["xx".into()])).unwrap()];
+        let digest = scorer.metadata().digest;
+        crate::cache::KeyMaker::for_rows(digest, &inputs).rows(&inputs, 1)[0]
+    };
+    for width in [0, 1, 3] {
+        let outputs = [
+            Tensor::new(vec![1, width], TensorData::Float32(vec![1.0; width])).unwrap(),
+            Tensor::new(vec![1], TensorData::Int64(vec![2])).unwrap(),
+            Tensor::new(vec![1], TensorData::Bool(vec![false])).unwrap(),
+        ];
+        let entry =
+            crate::cache::Seal::Checksum.close(&unit, &crate::cache::encode_row(&outputs, 0));
+        let name = unit.to_redis(&Namespace::default());
+        assert!(store.values.lock().unwrap().insert(name, entry).is_some());
+        let writes = cache.stats().writes.get();
+        let found = scorer.score(texts(&["xx", "four"])).await.unwrap();
+        assert_eq!(found.cache, asked(1, 2), "{width}");
+        assert_eq!(output(&found), [2.0, 0.1, 4.0, 0.1]);
+        until(|| cache.stats().writes.get() == writes + 1).await;
+    }
+    assert_eq!(cache.stats().damaged.get(), 3);
 }
 
 #[tokio::test]

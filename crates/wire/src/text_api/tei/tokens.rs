@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::read::{Member, Members, read};
 use super::super::vectors::array;
-use super::super::{Form, Operation, Take, TextError, TextRequest, VectorEncoding, Write};
+use super::super::{Operation, Take, TextError, TextRequest, VectorEncoding, Write};
 use crate::body::Limits;
 use crate::schema::open;
 
@@ -20,9 +20,9 @@ pub(super) const EMBED_ALL: Operation = Operation::Take(Take {
     sample: r#"{"inputs": ["The ferry leaves at noon."]}"#,
     names_model: false,
     budget: None,
-    read: read_texts,
-    write: Write::TokenVectors(write_matrices),
-    request_schema: super::embed_schema,
+    read: super::embed::read_texts,
+    writes: &[Write::TokenVectors(write_matrices)],
+    request_schema: super::embed::embed_schema,
     answer_schema: || {
         let vector = list(json!({ "type": "number" }));
         list(list(vector))
@@ -33,8 +33,8 @@ pub(super) const TOKENIZE: Operation = Operation::Take(Take {
     sample: r#"{"inputs": ["The ferry leaves at noon."]}"#,
     names_model: false,
     budget: None,
-    read: read_texts,
-    write: Write::Tokens(write_tokens),
+    read: super::embed::read_texts,
+    writes: &[Write::Tokens(write_tokens)],
     request_schema: || {
         let text = || json!({ "type": "string" });
         let members = [
@@ -62,7 +62,9 @@ pub(super) const DECODE: Operation = Operation::Take(Take {
     names_model: false,
     budget: None,
     read: read_ids,
-    write: Write::Texts(|texts| serde_json::to_vec(texts).unwrap_or_default()),
+    writes: &[Write::Texts(|texts| {
+        serde_json::to_vec(texts).unwrap_or_default()
+    })],
     request_schema: || {
         let ids = || list(json!({ "type": "integer", "minimum": 0 }));
         let members = [
@@ -79,17 +81,6 @@ pub(super) const DECODE: Operation = Operation::Take(Take {
 
 fn list(items: Value) -> Value {
     json!({ "type": "array", "items": items })
-}
-
-fn read_texts(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {
-    let request = super::read_inputs(body, limits)?;
-    match request.form {
-        Form::Similarity => {
-            let message = "inputs: expected a text or a list of texts; found sentences to compare";
-            Err(score::ScoreError::invalid("inputs", message).into())
-        }
-        _ => Ok(request),
-    }
 }
 
 fn read_ids(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {

@@ -190,11 +190,11 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn attribute(&self, name: &str) -> Option<&'a Attribute> {
+    pub(super) fn attribute(&self, name: &str) -> Option<&'a Attribute> {
         self.attributes.iter().find(|a| a.name == name)
     }
 
-    fn int(&self, name: &str, default: i64) -> i64 {
+    pub(super) fn int(&self, name: &str, default: i64) -> i64 {
         self.attribute(name).map_or(default, |a| a.int)
     }
 
@@ -207,7 +207,7 @@ impl<'a> Call<'a> {
     }
 
     /// The input at that place, if it is given.
-    fn input(&self, index: usize) -> Option<&'a Value> {
+    pub(super) fn input(&self, index: usize) -> Option<&'a Value> {
         self.inputs.get(index).copied().flatten()
     }
 

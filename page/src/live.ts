@@ -1,4 +1,4 @@
-// Live figures: what the server counts, read every two seconds while the page is seen, unless they are paused.
+// Live metrics: what the server counts, read every two seconds while the page is seen, unless they are paused.
 
 import { byId, element, setText, svg } from "./dom.ts";
 import { type Sample, buckets, parse, quantile, since, sum } from "./metrics.ts";
@@ -27,13 +27,13 @@ interface Tile {
   unit: string;
 }
 
-/** A tile's place in the page; it stays while its figures change, so that a screen reader keeps its place too. */
+/** A tile's place in the page; it stays while its numbers change, so that a screen reader keeps its place too. */
 interface View {
   item: HTMLElement;
   update(tile: Tile): void;
 }
 
-export class Figures {
+export class Live {
   private readings: Reading[] = [];
   private readonly views = new Map<string, View>();
   private model = "";
@@ -44,10 +44,10 @@ export class Figures {
 
   constructor(private readonly server: Server) {
     document.addEventListener("visibilitychange", () => void this.read());
-    byId("figures-pause").addEventListener("click", () => this.pause(!this.paused));
+    byId("metrics-pause").addEventListener("click", () => this.pause(!this.paused));
   }
 
-  /** Shows this model's figures from now on; those of none if it has no name. */
+  /** Shows this model's metrics from now on; those of none if it has no name. */
   show(model: string): void {
     this.model = model;
     this.wait = EVERY_MS;
@@ -57,9 +57,9 @@ export class Figures {
 
   private pause(paused: boolean): void {
     this.paused = paused;
-    byId("figures-pause").setAttribute("aria-pressed", String(paused));
+    byId("metrics-pause").setAttribute("aria-pressed", String(paused));
     this.wait = EVERY_MS;
-    setText(byId("figures-state"), paused ? "Paused." : WORDS);
+    setText(byId("metrics-state"), paused ? "Paused." : WORDS);
     void this.read();
   }
 
@@ -76,12 +76,12 @@ export class Figures {
       this.wait = EVERY_MS;
     } catch (error) {
       this.wait = Math.min(this.wait * 2, MAX_WAIT_MS);
-      words = `No new figures; asking less often. ${error instanceof Error ? error.message : ""}`;
+      words = `No new metrics; asking less often. ${error instanceof Error ? error.message : ""}`;
     } finally {
       this.reading = false;
     }
     if (this.paused) return;
-    setText(byId("figures-state"), words);
+    setText(byId("metrics-state"), words);
     this.draw();
     this.timer = setTimeout(() => void this.read(), this.wait);
   }

@@ -1,0 +1,3 @@
+from score_onnx import main
+
+main()
