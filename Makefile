@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help wheel test-wheel run run-ocr run-text build build-portable runtime page test test-load test-page abuse abuse-short abuse-memory fuzz test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-text bench-guard bench-micro lint clean
+.PHONY: help wheel test-wheel run run-ocr run-text build build-portable runtime page test test-load test-page abuse abuse-short abuse-memory fuzz test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-text bench-first bench-guard bench-micro lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,9 +23,8 @@ build: ## release build, to ship and to measure: bin/handler and the ONNX Runtim
 build-portable: ## release builds for the glibc of Azure's hosts, x86_64 and aarch64: dist/MACHINE/bin
 	@scripts/build-portable.sh
 
-wheel: build-portable ## wheels of these builds, for pip: dist/score_onnx-*.whl
-	@scripts/build-wheel.sh dist/x86_64/bin/handler manylinux_2_28_x86_64 dist
-	@scripts/build-wheel.sh dist/aarch64/bin/handler manylinux_2_28_aarch64 dist
+wheel: build ## the release build as a wheel for machines like this one: pip install dist/score_onnx-*.whl
+	@scripts/build-wheel.sh bin/handler dist
 
 runtime: ## fetch the ONNX Runtime library into bin/, nothing else
 	@scripts/fetch-onnxruntime.sh
@@ -96,6 +95,10 @@ bench: build ## compare bin/handler with a minimal program, Node and Azure ML's 
 bench-text: build ## the part of it that compares embeddings of texts, with FastAPI and Node (4 minutes)
 	@scripts/setup-bench.sh
 	@python3 benches/text.py
+
+bench-first: wheel ## measure the time to a first answer in a fresh clone and fresh venvs, beside two peers (10 minutes)
+	@scripts/make-minilm.sh
+	@python3 benches/first_answer.py
 
 bench-guard: build ## count the instructions of bin/handler per request; fail if there are more than stored
 	@scripts/setup.sh redis-server=redis-server vgdb=valgrind

@@ -484,7 +484,7 @@ async fn help_and_version_need_no_settings_and_unknown_arguments_are_refused() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(texts(&output).0.contains(expected), "{arguments:?}");
     }
-    for arguments in [&["serve"][..], &["--port", "7071"], &["cache", "purge"]] {
+    for arguments in [&["start"][..], &["--port", "7071"], &["cache", "purge"]] {
         let output = program(&[], arguments).await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let (answer, said) = texts(&output);

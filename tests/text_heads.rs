@@ -249,6 +249,36 @@ async fn results_have_the_same_bits_in_any_company() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn logits_that_are_no_numbers_are_an_error_of_the_model_and_never_remembered() {
+    let app = AppRoot::new();
+    let broken = app.path().join("models/broken");
+    copy(&folder("rank"), &broken);
+    let mut model = fs::read(folder("rank").join("model.onnx")).unwrap();
+    // The name of the tensor, and the tag and length of its 4 bytes.
+    let bias = b"head.bias\x4a\x04";
+    let at = model
+        .windows(bias.len())
+        .position(|part| part == bias)
+        .unwrap()
+        + bias.len();
+    model[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(broken.join("model.onnx"), model).unwrap();
+    let host = in_process::start(&app, []).await;
+    let body = json!({ "data": { "query": ["a", "a"], "text": ["b", "c"] } }).to_string();
+    for _ in 0..2 {
+        let answer = host
+            .http("POST", "/api/score", &[JSON], body.as_bytes())
+            .await;
+        let error = answer.expect_status(500).at("/error");
+        let said = error["message"].as_str().unwrap();
+        assert!(
+            said.starts_with("the model broken gave NaN among the logits of text "),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn heads_that_do_not_belong_to_the_model_are_named() {
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

@@ -103,33 +103,47 @@ class Bert:
         out = self.op("Add", self.linear(wide, f"{name}.output.dense"), x)
         return self.norm(out, f"{name}.output.LayerNorm")
 
-    def model(self):
+    def body(self):
+        """The vectors of the tokens."""
         x, mask = self.embeddings(), self.mask()
         for number in range(self.config["num_hidden_layers"]):
             x = self.layer(x, mask, f"encoder.layer.{number}")
-        self.nodes.append(helper.make_node("Identity", [x], ["last_hidden_state"]))
+        return x
+
+    def model(self):
+        return self.with_output(self.body(), "last_hidden_state", ["batch", "tokens", self.config["hidden_size"]])
+
+    def with_output(self, x, output, shape):
+        self.nodes.append(helper.make_node("Identity", [x], [output]))
         names = ("input_ids", "attention_mask", "token_type_ids")
-        shape = ["batch", "tokens", self.config["hidden_size"]]
         graph = helper.make_graph(
             self.nodes,
             "bert",
             [helper.make_tensor_value_info(name, T.INT64, ["batch", "tokens"]) for name in names],
-            [helper.make_tensor_value_info("last_hidden_state", T.FLOAT, shape)],
+            [helper.make_tensor_value_info(output, T.FLOAT, shape)],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
-def main(folder, out):
+def read_config(folder):
     config = json.loads((folder / "config.json").read_text())
     if config["model_type"] != "bert" or config["hidden_act"] != "gelu":
         raise SystemExit(f"{folder}: expected a BERT model with the activation gelu")
-    model = Bert(read_safetensors(folder / "model.safetensors"), config).model()
+    return config
+
+
+def save(model, out):
     onnx.checker.check_model(model)
     out.mkdir(parents=True, exist_ok=True)
     weights = out / "model.onnx.data"
     weights.unlink(missing_ok=True)
     onnx.save(model, out / "model.onnx", save_as_external_data=True, location=weights.name, size_threshold=1024)
+
+
+def main(folder, out):
+    config = read_config(folder)
+    save(Bert(read_safetensors(folder / "model.safetensors"), config).model(), out)
     for name in KEPT:
         if (folder / name).is_file():
             (out / name).parent.mkdir(exist_ok=True)

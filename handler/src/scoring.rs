@@ -419,7 +419,8 @@ pub(crate) fn millis(time: Duration) -> f64 {
 
 /// What the sender is not told belongs in the log.
 fn log_details(id: &str, error: &ScoreError) {
-    if let ScoreError::Internal(reason) = error {
+    if let ScoreError::Internal(_) | ScoreError::NoScore { .. } = error {
+        let reason = error.to_string();
         error!(id, reason, "scoring failed");
     }
 }

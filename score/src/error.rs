@@ -98,6 +98,19 @@ pub enum ScoreError {
         /// All texts of the request that differ.
         texts: usize,
     },
+    /// The logits of a text are no numbers, so that no score can be made of them: a fault of the model.
+    #[error(
+        "the model {model} gave {value} among the logits of text {row}, of which no score can be made: the model or its conversion \
+         is at fault (float16 overflows so), and asking again does not help"
+    )]
+    NoScore {
+        /// The name of the model.
+        model: String,
+        /// Its row in the request.
+        row: usize,
+        /// What it gave.
+        value: f32,
+    },
     /// A bug or a failure of the runtime; details belong in the log.
     #[error("{0}")]
     Internal(String),
@@ -120,6 +133,11 @@ impl ScoreError {
                 tokens,
                 limit,
             },
+            Self::NoScore { model, row, value } => Self::NoScore {
+                model,
+                row: row_of(row).unwrap_or(row),
+                value,
+            },
             other => other,
         }
     }
@@ -132,7 +150,7 @@ impl ScoreError {
             }
             Self::Overloaded => ErrorCode::Overloaded,
             Self::TimedOut(_) | Self::TextsTimedOut { .. } => ErrorCode::Timeout,
-            Self::Internal(_) => ErrorCode::Internal,
+            Self::Internal(_) | Self::NoScore { .. } => ErrorCode::Internal,
         }
     }
 }

@@ -11,9 +11,9 @@ use score::{LoadError, read_small_file};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::head::Strategy;
 use crate::pooling::Pooling;
 use crate::sparse::SparsePooling;
+use crate::strategy::Strategy;
 pub(crate) use head::{Crosses, HeadConfig};
 
 /// Longer ones are something else under that name.

@@ -11,7 +11,8 @@ use crate::config::{
     Module, PromptConfig, SentenceConfig, TokenizerConfig, TransformerConfig, read_pooling,
 };
 use crate::dense::Dense;
-use crate::settings::{Modules, Stored};
+use crate::modules::Modules;
+use crate::settings::Stored;
 use crate::{StoredAs, Tokenizer};
 
 /// `tokenizer.json`, and a few texts.

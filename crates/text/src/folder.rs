@@ -4,8 +4,9 @@ use score::{LoadError, ModelFolder};
 
 use crate::config::read_tokenizer;
 use crate::dense::Dense;
+use crate::modules::Modules;
 use crate::options::TextOptions;
-use crate::settings::{Modules, Settings};
+use crate::settings::Settings;
 
 /// Changes where the same files would give other vectors: another way to tokenize or to pool.
 const VERSION: &str = "text 1, tokenizers 0.23";

@@ -3,25 +3,13 @@
 use std::path::Path;
 
 use score::{Activation, LoadError, ModelFolder, Task};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::config::{Crosses, HeadConfig, PromptConfig, TokenizerConfig, wrong};
+use crate::modules::Modules;
 use crate::options::TextOptions;
-use crate::settings::Modules;
 use crate::sparse::SparsePooling;
-
-/// Which text of a pair loses tokens where both are too long.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// The longer one, until both are as long.
-    #[default]
-    LongestFirst,
-    /// The query.
-    OnlyFirst,
-    /// The text.
-    OnlySecond,
-}
+use crate::strategy::Strategy;
 
 /// What makes the stored result of a model that gives no vectors. All of it is part of the model's digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -18,19 +18,22 @@ mod graph;
 mod head;
 mod load;
 mod model;
+mod modules;
 mod options;
 mod pooling;
 mod results;
 mod settings;
 mod sparse;
+mod strategy;
 mod tokenizer;
 
 pub use folder::TextFolder;
-pub use head::{Head, Strategy};
+pub use head::Head;
 pub use options::StoredAs;
 pub use pooling::Pooling;
 pub use settings::Stored;
 pub use sparse::SparsePooling;
+pub use strategy::Strategy;
 pub use tokenizer::Tokenizer;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::folder::TextFolder;
 use crate::graph::Graph;
 use crate::model::{Session, Shared};
 use crate::options::StoredAs;
-use crate::results::{default_outputs, signature};
+use crate::results::{default_outputs_of, signature};
 use crate::settings::Padding;
 use crate::tokenizer::Tokenizer;
 
@@ -86,24 +86,18 @@ impl TextFolder {
         let tokenizer = tokenizer.unwrap_or_else(|_| Err("loading it panicked".to_owned()));
         let tokenizer = tokenizer.map_err(|reason| wrong(&file, reason))?;
         let (first, deterministic, text) = self.first_session(onnx?, tokenizer)?;
-        let width = match text.task {
-            Task::Embedding => text.dimensions,
-            _ => text.labels.len(),
-        };
-        let signature = signature(text.task, text.pairs, width);
-        let default_outputs = match folder.options.outputs {
+        let signature = signature(&text);
+        let default_outputs = check_options(&folder, &signature)?;
+        let shown = match folder.options.outputs {
             // Results alone, unless `model.toml` asks for more.
-            None => check_options(&folder, &signature)?
-                .into_iter()
-                .take(default_outputs(text.task))
-                .collect(),
-            Some(_) => check_options(&folder, &signature)?,
+            None => default_outputs_of(text.task),
+            Some(_) => usize::MAX,
         };
         let metadata = ModelMetadata {
             name: folder.name.clone(),
             version: folder.version.clone(),
             signature,
-            default_outputs,
+            default_outputs: default_outputs.into_iter().take(shown).collect(),
             character: character(deterministic),
             memoize: folder.options.memoize.unwrap_or(deterministic),
             options: folder.options.clone(),

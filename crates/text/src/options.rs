@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use score::{Activation, LoadError, ModelFolder, Task, Truncate};
 use serde::{Deserialize, Serialize};
 
-use crate::head::Strategy;
 use crate::pooling::Pooling;
+use crate::strategy::Strategy;
 
 /// What `[text]` may say. Everything is optional; what is given overrules the files of the folder.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]

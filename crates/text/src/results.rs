@@ -3,13 +3,14 @@
 use half::f16;
 use score::{
     EMBEDDING, ENTITIES, ElementType, LABEL, ModelSignature, QUERY, RunError, SCORE, SCORES, TEXT,
-    TOKENS, TRUNCATED, Task, Tensor, TensorData, TensorSpec, Tokenized, WEIGHTS, stored_spans,
+    TOKENS, TRUNCATED, Task, Tensor, TensorData, TensorSpec, TextMetadata, Tokenized, WEIGHTS,
+    stored_spans,
 };
 
 use crate::options::StoredAs;
 
-/// What a text model takes and gives. `width`: the numbers of a vector in an answer, or the labels.
-pub(crate) fn signature(task: Task, pairs: bool, width: usize) -> ModelSignature {
+/// What a text model takes and gives.
+pub(crate) fn signature(text: &TextMetadata) -> ModelSignature {
     use score::Dim::{Dynamic, Fixed};
     let spec = |name: &str, element_type, deeper: Option<usize>| {
         let rows = std::iter::once(Dynamic(None));
@@ -20,16 +21,16 @@ pub(crate) fn signature(task: Task, pairs: bool, width: usize) -> ModelSignature
         }
     };
     let mut inputs = vec![spec(TEXT, ElementType::String, None)];
-    if pairs {
+    if text.pairs {
         inputs.insert(0, spec(QUERY, ElementType::String, None));
     }
-    let mut outputs = match task {
-        Task::Embedding => vec![spec(EMBEDDING, ElementType::Float32, Some(width))],
+    let mut outputs = match text.task {
+        Task::Embedding => vec![spec(EMBEDDING, ElementType::Float32, Some(text.dimensions))],
         Task::Sparse => vec![spec(WEIGHTS, ElementType::String, None)],
         Task::Rerank => vec![spec(SCORE, ElementType::Float32, None)],
         Task::Classify => vec![
             spec(LABEL, ElementType::String, None),
-            spec(SCORES, ElementType::Float32, Some(width)),
+            spec(SCORES, ElementType::Float32, Some(text.labels.len())),
         ],
         Task::Tag => vec![spec(ENTITIES, ElementType::String, None)],
     };
@@ -39,7 +40,7 @@ pub(crate) fn signature(task: Task, pairs: bool, width: usize) -> ModelSignature
 }
 
 /// How many of the outputs are answered unless a request asks for others.
-pub(crate) fn default_outputs(task: Task) -> usize {
+pub(crate) fn default_outputs_of(task: Task) -> usize {
     match task {
         Task::Classify => 2,
         _ => 1,
@@ -74,9 +75,7 @@ pub(crate) fn stored(
 fn refuse_nonsense(numbers: &[f32]) -> Result<(), RunError> {
     match numbers.iter().find(|value| !value.is_finite()) {
         None => Ok(()),
-        Some(value) => Err(RunError::Failed(format!(
-            "the model gave {value} among its logits, so there is no score; float16 models overflow so"
-        ))),
+        Some(value) => Err(RunError::NoNumber(*value)),
     }
 }
 
@@ -203,7 +202,7 @@ mod tests {
                     vec![0.0, value, 1.0],
                     StoredAs::Float32,
                 );
-                assert!(matches!(refused, Err(RunError::Failed(_))), "{value}");
+                assert!(matches!(refused, Err(RunError::NoNumber(_))), "{value}");
             }
         }
     }

@@ -304,8 +304,9 @@ fn in_words(error: &(dyn std::error::Error + Send + Sync)) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::head::{Head, Strategy};
+    use crate::head::Head;
     use crate::options::StoredAs;
+    use crate::strategy::Strategy;
 
     const FILE: &str = concat!(
         env!("CARGO_MANIFEST_DIR"),

@@ -51,9 +51,9 @@ impl Account {
         taken.is_ok()
     }
 
-    fn take(&self, bytes: usize, until: Option<Instant>) -> bool {
-        self.take_free(bytes)
-            || until.is_some_and(|until| bytes <= self.all && self.wait_for(bytes, until))
+    /// Waits for them until then, if need be.
+    fn take(&self, bytes: usize, until: Instant) -> bool {
+        self.take_free(bytes) || bytes <= self.all && self.wait_for(bytes, until)
     }
 
     fn wait_for(&self, bytes: usize, until: Instant) -> bool {
@@ -87,22 +87,76 @@ impl Account {
     }
 }
 
-/// What one request or message has taken, until it is dropped.
+/// What one request or message has taken, until it is dropped. It is small, because it is moved with each answer.
 #[derive(Debug)]
 pub(crate) struct Charge {
     account: Arc<Account>,
+    bytes: usize,
+}
+
+impl Charge {
+    /// Nothing yet.
+    pub(super) fn new(account: Arc<Account>) -> Self {
+        Self { account, bytes: 0 }
+    }
+
+    /// Holds so many bytes from now on, more or less than before.
+    ///
+    /// # Errors
+    /// 503 if there are not so many more, 413 if there never are.
+    pub(crate) fn settle(&mut self, bytes: usize) -> Result<(), Problem> {
+        let bytes = bytes.max(LEAST_BYTES);
+        match bytes.checked_sub(self.bytes) {
+            Some(0) => {}
+            None => self.account.give_back(self.bytes - bytes),
+            Some(more) if !self.account.take_free(more) => {
+                return Err(self.account.refusal(bytes));
+            }
+            Some(_) => {}
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// Holds so many bytes at least.
+    ///
+    /// # Errors
+    /// As [`Charge::settle`].
+    pub(crate) fn reach(&mut self, bytes: usize) -> Result<(), Problem> {
+        match bytes > self.bytes {
+            true => self.settle(bytes),
+            false => Ok(()),
+        }
+    }
+
+    /// Holds what the other one holds too.
+    pub(crate) fn merge(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.account.give_back(self.bytes);
+    }
+}
+
+/// What a reader on a thread of its own takes, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Reading {
+    account: Arc<Account>,
     bytes: AtomicUsize,
-    /// Until when a reader on a thread of its own waits for memory; `None` to be refused at once.
-    until: Option<Instant>,
+    /// Until when it waits for memory.
+    until: Instant,
     /// What it would have had when memory was refused; zero if none was.
     refused_at: AtomicUsize,
     /// Whether its caller went away.
     abandoned: AtomicBool,
 }
 
-impl Charge {
+impl Reading {
     /// Nothing yet; what has to wait for memory waits until then.
-    pub(super) fn new(account: Arc<Account>, until: Option<Instant>) -> Self {
+    pub(super) fn new(account: Arc<Account>, until: Instant) -> Self {
         Self {
             account,
             bytes: AtomicUsize::new(0),
@@ -112,53 +166,27 @@ impl Charge {
         }
     }
 
-    /// Holds so many bytes from now on, more or less than before.
-    ///
-    /// # Errors
-    /// 503 if there are not so many more, 413 if there never are.
-    pub(crate) fn settle(&mut self, bytes: usize) -> Result<(), Problem> {
-        let bytes = bytes.max(LEAST_BYTES);
-        let held = *self.bytes.get_mut();
-        match bytes.checked_sub(held) {
-            Some(0) => {}
-            None => self.give_back(held - bytes),
-            Some(more) if !self.account.take(more, None) => {
-                return Err(self.account.refusal(bytes));
-            }
-            Some(more) => *self.bytes.get_mut() += more,
-        }
-        Ok(())
-    }
-
-    /// Holds so many bytes at least.
-    ///
-    /// # Errors
-    /// As [`Charge::settle`].
-    pub(crate) fn reach(&mut self, bytes: usize) -> Result<(), Problem> {
-        match bytes > *self.bytes.get_mut() {
-            true => self.settle(bytes),
-            false => Ok(()),
-        }
-    }
-
-    /// Holds what the other one holds too.
-    pub(crate) fn merge(&mut self, mut other: Self) {
-        *self.bytes.get_mut() += std::mem::take(other.bytes.get_mut());
-    }
-
-    /// Why its reading is over, if memory was refused.
+    /// Why it is over, if memory was refused.
     pub(super) fn refusal(&self) -> Option<Problem> {
         let wanted = self.refused_at.load(Ordering::Relaxed);
         (wanted > 0).then(|| self.account.refusal(wanted))
     }
 
-    /// Ends the reading: its caller is gone.
+    /// Ends it: its caller is gone.
     pub(super) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
     }
+
+    /// What it has taken, once it is over.
+    pub(super) fn into_charge(mut self) -> Charge {
+        Charge {
+            account: self.account.clone(),
+            bytes: std::mem::take(self.bytes.get_mut()),
+        }
+    }
 }
 
-impl Watch for Charge {
+impl Watch for Reading {
     fn take(&self, bytes: usize) -> bool {
         let taken = self.account.take(bytes, self.until);
         if taken {
@@ -185,7 +213,7 @@ impl Watch for Charge {
     }
 }
 
-impl Drop for Charge {
+impl Drop for Reading {
     fn drop(&mut self) {
         self.account.give_back(*self.bytes.get_mut());
     }
@@ -199,16 +227,20 @@ mod tests {
 
     const UNIT: usize = LEAST_BYTES;
 
-    fn charge(account: &Arc<Account>, wait: Option<Duration>) -> Charge {
-        Charge::new(account.clone(), wait.map(|wait| Instant::now() + wait))
+    fn charge(account: &Arc<Account>) -> Charge {
+        Charge::new(account.clone())
+    }
+
+    fn reading(account: &Arc<Account>, wait: Duration) -> Reading {
+        Reading::new(account.clone(), Instant::now() + wait)
     }
 
     #[test]
     fn what_is_taken_is_given_back_and_no_more() {
         let account = Arc::new(Account::new(1000 * UNIT));
-        let mut first = charge(&account, None);
+        let mut first = charge(&account);
         first.settle(600 * UNIT).unwrap();
-        let mut second = charge(&account, None);
+        let mut second = charge(&account);
         assert_eq!(second.settle(401 * UNIT).unwrap_err().status(), 503);
         assert_eq!(second.settle(1001 * UNIT).unwrap_err().status(), 413);
         second.reach(400 * UNIT).unwrap();
@@ -216,8 +248,6 @@ mod tests {
         second.reach(1).unwrap();
         first.settle(1).unwrap();
         assert_eq!(account.in_use(), 401 * UNIT);
-        second.give_back(1000 * UNIT);
-        assert_eq!(account.in_use(), UNIT);
         drop((first, second));
         assert_eq!(account.in_use(), 0);
     }
@@ -225,19 +255,24 @@ mod tests {
     #[test]
     fn a_reader_waits_for_memory_a_while() {
         let account = Arc::new(Account::new(1000 * UNIT));
-        let mut held = charge(&account, None);
+        let mut held = charge(&account);
         held.settle(900 * UNIT).unwrap();
-        let reader = charge(&account, Some(Duration::from_secs(60)));
+        let reader = reading(&account, Duration::from_secs(60));
         std::thread::scope(|scope| {
             let taken = scope.spawn(|| reader.take(500 * UNIT));
             held.settle(500 * UNIT).unwrap();
             assert!(taken.join().unwrap());
         });
-        let impatient = charge(&account, Some(Duration::from_millis(1)));
+        let impatient = reading(&account, Duration::from_millis(1));
         assert!(!impatient.take(200 * UNIT) && impatient.is_over());
         assert_eq!(impatient.refusal().unwrap().status(), 503);
-        drop((held, reader));
-        let alone = charge(&account, Some(Duration::from_secs(60)));
+        reader.give_back(100 * UNIT);
+        let mut read = reader.into_charge();
+        assert_eq!(account.in_use(), 900 * UNIT);
+        read.settle(UNIT).unwrap();
+        assert_eq!(account.in_use(), 501 * UNIT);
+        drop((held, read));
+        let alone = reading(&account, Duration::from_secs(60));
         assert!(alone.take(800 * UNIT) && !alone.take(1001 * UNIT));
         assert_eq!(alone.refusal().unwrap().status(), 413);
     }
@@ -245,7 +280,7 @@ mod tests {
     #[test]
     fn a_reading_ends_once_its_caller_is_gone() {
         let account = Arc::new(Account::new(1000 * UNIT));
-        let reader = charge(&account, None);
+        let reader = reading(&account, Duration::ZERO);
         assert!(!reader.is_over());
         reader.abandon();
         assert!(reader.is_over() && reader.refusal().is_none());

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::Span;
 use wire::{Declared, Watch};
 
-use super::account::{Account, Charge};
+use super::account::{Account, Charge, Reading};
 use crate::blocking::LARGE_BYTES;
 use crate::problem::Problem;
 
@@ -42,7 +42,7 @@ impl Decoding {
 
     /// Memory for what is not read here; none yet, and none is waited for.
     pub(crate) fn charge(&self) -> Charge {
-        Charge::new(self.account.clone(), None)
+        Charge::new(self.account.clone())
     }
 
     /// Reads a body, and returns with what was read the memory it takes. Where `read` asks for more than a little, it is
@@ -100,37 +100,37 @@ impl Decoding {
         let turn = timeout(WAIT, self.turns.clone().acquire_owned()).await;
         let turn = turn.ok().and_then(Result::ok);
         let turn = turn.ok_or_else(|| Problem::busy("too many large bodies are being read"))?;
-        let charge = Charge::new(self.account.clone(), Some(Instant::now() + WAIT));
-        let charge = Arc::new(charge);
-        let (span, watch) = (Span::current(), charge.clone());
-        let reading = spawn_blocking(move || {
+        let reading = Reading::new(self.account.clone(), Instant::now() + WAIT);
+        let reading = Arc::new(reading);
+        let (span, watch) = (Span::current(), reading.clone());
+        let thread = spawn_blocking(move || {
             let value = span.in_scope(|| read(&body, headers.declared(), &*watch));
             drop(turn);
             value
         });
         let value = UntilAbandoned {
-            charge: &charge,
-            reading,
+            reading: &reading,
+            thread,
         }
         .end()
         .await?;
-        if let Some(refusal) = charge.refusal() {
+        if let Some(refusal) = reading.refusal() {
             return Err(refusal);
         }
-        let charge = Arc::into_inner(charge).ok_or_else(Problem::internal)?;
-        Ok((value, charge))
+        let reading = Arc::into_inner(reading).ok_or_else(Problem::internal)?;
+        Ok((value, reading.into_charge()))
     }
 }
 
 /// A reading that is told to end if it is not waited for any more.
 struct UntilAbandoned<'a, T> {
-    charge: &'a Charge,
-    reading: tokio::task::JoinHandle<T>,
+    reading: &'a Reading,
+    thread: tokio::task::JoinHandle<T>,
 }
 
 impl<T> UntilAbandoned<'_, T> {
     async fn end(mut self) -> Result<T, Problem> {
-        match (&mut self.reading).await {
+        match (&mut self.thread).await {
             Ok(value) => Ok(value),
             // Caught where every panic of a request is.
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
@@ -141,7 +141,7 @@ impl<T> UntilAbandoned<'_, T> {
 
 impl<T> Drop for UntilAbandoned<'_, T> {
     fn drop(&mut self) {
-        self.charge.abandon();
+        self.reading.abandon();
     }
 }
 

@@ -236,7 +236,8 @@ impl From<ScoreError> for Problem {
             ScoreError::TextTooLong { .. } => ErrorCode::TextTooLong,
             _ => ErrorCode::from(error.code()),
         };
-        if code == ErrorCode::Internal {
+        // What the model did is no secret.
+        if code == ErrorCode::Internal && !matches!(error, ScoreError::NoScore { .. }) {
             return Self::internal();
         }
         let mut problem = Self::new(code, error.to_string());

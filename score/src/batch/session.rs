@@ -198,7 +198,7 @@ impl Session {
         })) {
             Ok(Ok(outputs)) => Ok(outputs),
             Ok(Err(RunError::Rejected(reason))) => Err(ScoreError::ModelRejected(reason)),
-            Ok(Err(RunError::Failed(reason))) => Err(ScoreError::Internal(reason)),
+            Ok(Err(error)) => Err(ScoreError::Internal(error.to_string())),
             Err(_) => Err(ScoreError::Internal("the model's run panicked".to_owned())),
         }
     }

@@ -180,6 +180,7 @@ impl Threads {
     fn start(&self, session: Box<dyn TextSession>) -> std::io::Result<()> {
         let number = self.queue.add_session();
         let worker = Worker {
+            name: self.name.clone(),
             number,
             queue: self.queue.clone(),
             model: self.model.clone(),
@@ -207,6 +208,8 @@ impl Threads {
 
 /// The thread of one session.
 struct Worker {
+    /// The model's name, for errors.
+    name: String,
     /// That of the session.
     number: usize,
     queue: Arc<Queue>,
@@ -306,6 +309,12 @@ impl Worker {
             )),
             Ok(Err(RunError::Rejected(reason))) => Err(ScoreError::ModelRejected(reason)),
             Ok(Err(RunError::Failed(reason))) => Err(ScoreError::Internal(reason)),
+            // Texts of a run that fails run once more, each alone.
+            Ok(Err(RunError::NoNumber(value))) => Err(ScoreError::NoScore {
+                model: self.name.clone(),
+                row: 0,
+                value,
+            }),
             Err(_) => Err(ScoreError::Internal("the model's run panicked".to_owned())),
         }
     }

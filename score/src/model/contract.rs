@@ -12,6 +12,9 @@ pub enum RunError {
     /// The runtime or the program failed. The text is logged, and callers hear of an internal error only.
     #[error("{0}")]
     Failed(String),
+    /// Of a text model: the logits of a text hold this, of which no score can be made.
+    #[error("the model gave {0} among its logits")]
+    NoNumber(f32),
 }
 
 /// One session of a model: turns input tensors into output tensors, one run at a time.

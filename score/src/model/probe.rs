@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::Model;
 use super::graph::{Known, Reading};
 use super::made_up::{self, Kind, OUTLIER, Plan};
-use super::{Model, RunError};
 use crate::signature::{Dim, ModelSignature, TensorSpec};
 use crate::tensor::{Tensor, TensorData};
 
@@ -309,7 +309,7 @@ impl<'a> Probe<'a> {
 
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         self.model.run(inputs, &[]).map_err(|error| {
-            let (RunError::Rejected(reason) | RunError::Failed(reason)) = error;
+            let reason = error.to_string();
             format!("the model does not run on made-up rows ({reason})")
         })
     }

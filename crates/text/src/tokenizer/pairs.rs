@@ -4,7 +4,7 @@ use score::{TextOptions, TokenizeError, Tokenized, Truncate};
 use tokenizers::{TruncationParams, TruncationStrategy, truncate_encodings};
 
 use super::{Tokenizer, direction, in_words};
-use crate::head::Strategy;
+use crate::strategy::Strategy;
 
 impl Tokenizer {
     /// The tokens of a pair, cut to the model's limits: one limit for both.

@@ -116,7 +116,7 @@ mod tests {
 
     use super::super::tests::with_head;
     use super::*;
-    use crate::head::Strategy;
+    use crate::strategy::Strategy;
 
     const FILE: &str = concat!(
         env!("CARGO_MANIFEST_DIR"),
