@@ -28,7 +28,7 @@ pub(super) async fn load(
 ) -> anyhow::Result<(Arc<Scorer>, Arc<Cache>)> {
     // What lies elsewhere is found through a folder of links, which is needed until the model is loaded.
     let elsewhere = match model {
-        Some(model) if Path::new(model).exists() && !config.model_dir.join(model).exists() => {
+        Some(model) if Path::new(model).exists() && !is_name(model, config) => {
             let models = vec![PathBuf::from(model)];
             Some(served(
                 &ServeArguments { models, port: None },
@@ -55,6 +55,11 @@ pub(super) async fn load(
     let scorer = scorer.with_context(|| format!("model {}", place.name))?;
     connected(&cache).await;
     Ok((Arc::new(scorer), cache))
+}
+
+/// Whether the word names a model of the model folder.
+fn is_name(model: &str, config: &Config) -> bool {
+    !model.contains('/') && config.model_dir.join(model).exists()
 }
 
 fn chosen(places: Vec<ModelPlace>, name: Option<&str>) -> anyhow::Result<ModelPlace> {
