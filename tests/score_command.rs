@@ -240,7 +240,7 @@ fn tables_come_back_as_tables_with_a_column_for_each_output() {
             .unwrap()
             .starts_with("3,0,")
     );
-    folder.write("texts.csv", "a\nb\nc\n");
+    folder.write("texts.csv", "a,b\nc,d\ne,f\n");
     let ended = folder.score("--in texts.csv --out texts.out.csv", "identity_string");
     ended.expect(2, "--header present says that it is a header");
     folder
@@ -250,7 +250,9 @@ fn tables_come_back_as_tables_with_a_column_for_each_output() {
         )
         .expect(0, "3 scored");
     assert!(
-        folder.read("texts.out.csv").ends_with("3,c\n"),
+        folder
+            .read("texts.out.csv")
+            .ends_with("3,\"[\"\"e\"\",\"\"f\"\"]\"\n"),
         "{}",
         folder.read("texts.out.csv")
     );
@@ -306,7 +308,7 @@ fn what_cannot_run_says_why_and_touches_nothing() {
     }
     folder
         .score("--in in.jsonl --out out.jsonl", "none")
-        .expect(2, "there is no model");
+        .expect(2, "there is no such file or folder");
     assert_eq!(folder.read("there.jsonl"), "mine\n");
     assert_eq!(folder.read("in.jsonl"), rows(3));
     folder

@@ -28,7 +28,7 @@ pub(super) async fn load(
 ) -> anyhow::Result<(Arc<Scorer>, Arc<Cache>)> {
     // What lies elsewhere is found through a folder of links, which is needed until the model is loaded.
     let elsewhere = match model {
-        Some(model) if Path::new(model).exists() && !is_name(model, config) => {
+        Some(model) if is_path(model, config) => {
             let models = vec![PathBuf::from(model)];
             Some(served(
                 &ServeArguments { models, port: None },
@@ -37,10 +37,17 @@ pub(super) async fn load(
         }
         _ => None,
     };
-    let config = elsewhere.as_ref().map_or(config, |served| &served.config);
-    let name = model
-        .filter(|_| elsewhere.is_none())
-        .or(config.default_model.as_deref());
+    let mut config = elsewhere
+        .as_ref()
+        .map_or(config, |served| &served.config)
+        .clone();
+    // To compute a window again takes longer than to wait for it.
+    config.cache.redis_timeout = config.cache.redis_timeout.max(STORE_PATIENCE);
+    let config = &config;
+    let name = match elsewhere {
+        Some(_) => None,
+        None => model.or(config.default_model.as_deref()),
+    };
     let place = chosen(places_in(config)?, name)?;
     let cache = Arc::new(open_cache(config)?);
     let onnx = Runtime::load(&find_runtime(config)?)?
@@ -57,9 +64,10 @@ pub(super) async fn load(
     Ok((Arc::new(scorer), cache))
 }
 
-/// Whether the word names a model of the model folder.
-fn is_name(model: &str, config: &Config) -> bool {
-    !model.contains('/') && config.model_dir.join(model).exists()
+/// Whether the word is a path, and no name in the model folder.
+fn is_path(model: &str, config: &Config) -> bool {
+    let is_file = Path::new(model).exists() && !config.model_dir.join(model).exists();
+    model.contains('/') || model.ends_with(".onnx") || is_file
 }
 
 fn chosen(places: Vec<ModelPlace>, name: Option<&str>) -> anyhow::Result<ModelPlace> {
