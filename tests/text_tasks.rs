@@ -2,7 +2,12 @@
 //! gives (`tests/text_heads.rs`).
 
 use functions_host::answer::Answer;
-use functions_host::host::FunctionsHost;
+use functions_host::blob_store::{self, BlobStore};
+use functions_host::host::{FunctionsHost, HostOptions};
+use functions_host::http1;
+use functions_host::invoke::Transport;
+use functions_host::port;
+use functions_host::triggers::ServiceBusMessage;
 use serde_json::{Value, json};
 
 use crate::support::app_root::AppRoot;
@@ -11,7 +16,7 @@ use crate::text_heads::{assert_alike, assert_close, expected, floats, folder};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-async fn host() -> FunctionsHost {
+pub(crate) async fn host() -> FunctionsHost {
     let app = AppRoot::new();
     for name in ["rank", "label", "tag", "sparse", "tiny"] {
         app.link_model(name, &folder(name));
@@ -19,7 +24,7 @@ async fn host() -> FunctionsHost {
     in_process::start(&app, []).await
 }
 
-async fn post(host: &FunctionsHost, path: &str, body: &Value) -> Answer {
+pub(crate) async fn post(host: &FunctionsHost, path: &str, body: &Value) -> Answer {
     let path = format!("/api/score/{path}");
     let body = body.to_string();
     host.http("POST", &path, &[JSON], body.as_bytes()).await
@@ -53,7 +58,7 @@ fn column(rows: &Value, name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_form_of_ranking_is_answered_from_one_entry() {
+async fn texts_are_ranked_as_teis_clients_ask_for_it() {
     let host = host().await;
     let (query, texts, logits) = pairs();
     let best = order(&logits);
@@ -72,6 +77,16 @@ async fn every_form_of_ranking_is_answered_from_one_entry() {
     assert_eq!(cache.as_deref(), Some("HIT"));
     assert_close(&floats(&column(&answer, "score")), &of(&|logit| *logit));
     assert_eq!(answer[0]["text"], texts[best[0] as usize]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_ranked_as_cohere_and_infinity_do_it() {
+    let host = host().await;
+    let (query, texts, logits) = pairs();
+    let best = order(&logits);
+    let sigmoid = |place: &u64| 1.0 / (1.0 + (-logits[*place as usize]).exp());
+    let scores: Vec<f64> = best.iter().map(sigmoid).collect();
+    ok(&host, "rerank", json!({ "query": query, "texts": texts })).await;
     let objects: Vec<Value> = texts
         .iter()
         .map(|text| json!({ "text": text, "id": 7 }))
@@ -86,10 +101,7 @@ async fn every_form_of_ranking_is_answered_from_one_entry() {
         assert_eq!(cache.as_deref(), Some("HIT"), "{path}");
         let results = &answer["results"];
         assert_eq!(column(results, "index"), json!(best[..2]), "{path}");
-        assert_close(
-            &floats(&column(results, "relevance_score")),
-            &of(&sigmoid)[..2],
-        );
+        assert_close(&floats(&column(results, "relevance_score")), &scores[..2]);
         assert!(results[0].get("document").is_none(), "{path}");
         assert!(answer["usage"]["total_tokens"].as_u64().unwrap() > 10);
         // More than there are: all of them.
@@ -181,6 +193,12 @@ async fn every_form_of_classification_is_answered_from_one_entry() {
     assert_eq!(answer[0].as_array().unwrap().len(), 1);
     let expected = 1.0 / (1.0 + (-logits[best[0] as usize]).exp());
     assert_close(&[answer[0][0]["score"].as_f64().unwrap()], &[expected]);
+    let info = host.http("GET", "/api/score/label/info", &[], b"").await;
+    let info = info.expect_status(200).json();
+    assert_eq!(
+        info["model_type"]["classifier"]["id2label"]["0"],
+        "negative"
+    );
     // A reranker gives its one label to pairs.
     let (query, texts, logits) = pairs();
     let body = json!({ "inputs": [query, texts[0]], "raw_scores": true });
@@ -251,6 +269,94 @@ async fn records_get_what_the_model_is_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_query_and_its_texts_are_a_dialect() {
+    let host = host().await;
+    let (query, texts, logits) = pairs();
+    let scores: Vec<f64> = logits
+        .iter()
+        .map(|logit| 1.0 / (1.0 + (-logit).exp()))
+        .collect();
+    let body = json!({ "query": query, "texts": texts });
+    let (answer, cache) = ok(&host, "rank", body.clone()).await;
+    assert_eq!(cache.as_deref(), Some("MISS"));
+    assert_close(&floats(&answer), &scores);
+    let rows = texts
+        .iter()
+        .map(|text| json!({ "query": query, "text": text }));
+    let rows = json!({ "data": rows.collect::<Vec<_>>() });
+    for body in [&body, &rows] {
+        let (answer, cache) = ok(&host, "rank", body.clone()).await;
+        assert_eq!(cache.as_deref(), Some("HIT"));
+        assert_close(&floats(&answer), &scores);
+    }
+    for (body, said) in [
+        (
+            json!({ "texts": texts }),
+            "query: expected a text; found none",
+        ),
+        (
+            json!({ "query": [query], "texts": texts }),
+            "query: expected a text",
+        ),
+        (json!({ "query": query, "texts": [7] }), "texts"),
+    ] {
+        let answer = post(&host, "rank", &body).await.expect_status(400);
+        assert!(answer.text().contains(said), "{}", answer.text());
+    }
+    let answer = post(&host, "label", &body).await.expect_status(400);
+    assert!(
+        answer.text().contains("the model takes texts alone"),
+        "{}",
+        answer.text()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_and_blobs_bring_queries_and_texts() {
+    let app = AppRoot::new();
+    for name in ["rank", "label", "tag"] {
+        app.link_model(name, &folder(name));
+    }
+    let host = in_process::start(&app, [("SCORE_DEFAULT_MODEL", "tag")]).await;
+    let (query, texts, logits) = pairs();
+    let scores: Vec<f64> = logits
+        .iter()
+        .map(|logit| 1.0 / (1.0 + (-logit).exp()))
+        .collect();
+    let body = json!({ "query": query, "texts": texts });
+    let labelled = expected("label");
+    let one = json!({ "texts": [labelled[0]["text"]] });
+    let messages = [("rank", &body), ("label", &one)].map(|(model, body)| {
+        ServiceBusMessage::new(body.to_string()).with_property("model", model)
+    });
+    let delivered = host
+        .deliver("score_queue", &messages, Transport::Chunked)
+        .await;
+    let results = delivered.unwrap().messages("result");
+    assert_close(&floats(&results[0]["result"]), &scores);
+    assert_eq!(results[1]["result"]["label"], json!(["negative"]));
+
+    let tagged = expected("tag");
+    let body = json!({ "texts": [tagged[0]["text"]] }).to_string();
+    let store = BlobStore::default();
+    let name = store.put_with("inbox/a.json", body, json!({})).blob;
+    let blob = store.get("inbox/a.json").unwrap();
+    let event = blob_store::event(&name, &blob, vec![("name".to_owned(), name.name.clone())]);
+    let outcome = host
+        .blob("score_blob", &event, Transport::Chunked)
+        .await
+        .unwrap();
+    let mut outputs = outcome.outputs.keys();
+    let content = outputs.find_map(|output| outcome.blob(output)).unwrap();
+    let document: Value = serde_json::from_slice(content).unwrap();
+    let entities = document["result"][0].as_str().unwrap();
+    assert_alike(
+        &serde_json::from_str(entities).unwrap(),
+        &tagged[0]["entities"]["simple"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn coheres_embeddings_are_those_of_the_other_routes() {
     let host = host().await;
     let texts = json!(["the cat", "käse 🧀"]);
@@ -271,148 +377,48 @@ async fn coheres_embeddings_are_those_of_the_other_routes() {
     assert_eq!(most.map(|n| n.as_i64().unwrap().abs()).max(), Some(127));
     assert!(answer["id"].is_string());
     let long = json!({ "texts": ["the cat ".repeat(40)], "truncate": "NONE" });
-    let answer = post(&host, "v2/embed", &long).await.expect_status(413);
+    let answer = post(&host, "v2/embed", &long).await.expect_status(400);
     assert!(answer.at("/message").as_str().unwrap().contains("tokens"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_for_another_task_is_refused_with_those_that_would_do() {
-    let host = host().await;
-    let (rank, embed) = (
-        json!({ "query": "q", "texts": ["a"] }),
-        json!({ "inputs": "a" }),
-    );
-    for (path, body, status, said) in [
+async fn without_a_host_the_root_is_what_the_default_model_is_for() {
+    let (query, texts, _) = pairs();
+    let text = expected("tag")[0]["text"].clone();
+    for (model, body, place) in [
         (
-            "tiny/rerank",
-            &rank,
-            422,
-            "model \"tiny\" is for the task embedding, not for rerank; those that are: rank",
-        ),
-        ("rank/embed", &embed, 422, "those that are: tiny"),
-        ("sparse/embed", &embed, 422, "those that are: tiny"),
-        ("tag/predict", &embed, 422, "those that are: label, rank"),
-        ("tiny/embed_sparse", &embed, 422, "those that are: sparse"),
-        (
-            "pipeline/token-classification/label",
-            &embed,
-            422,
-            "those that are: tag",
+            "rank",
+            json!({ "query": query, "texts": texts }),
+            "/0/index",
         ),
         (
-            "label/classify",
-            &json!({ "input": "a", "model": "tag" }),
-            200,
-            "",
+            "label",
+            json!({ "inputs": text, "parameters": {} }),
+            "/0/0/label",
         ),
-        (
-            "classify",
-            &json!({ "input": "a", "model": "tag" }),
-            400,
-            "those that are: label",
-        ),
-        (
-            "v1/embeddings",
-            &json!({ "input": "a", "model": "rank" }),
-            400,
-            "those that are: tiny",
-        ),
-        (
-            "v2/rerank",
-            &json!({ "query": "q", "documents": ["a"], "model": "tiny" }),
-            400,
-            "those that are: rank",
-        ),
-        (
-            "v2/rerank",
-            &json!({ "query": "q", "documents": ["a"], "model": "rerank-v3.5" }),
-            404,
-            "there is no model",
-        ),
-        (
-            "v2/embed",
-            &json!({ "texts": ["a"], "model": "rank" }),
-            400,
-            "those that are: tiny",
-        ),
-        (
-            "rank/predict",
-            &json!({ "inputs": "a" }),
-            422,
-            "the model takes pairs of texts",
-        ),
-        (
-            "label/predict",
-            &json!({ "inputs": ["a", "b"] }),
-            422,
-            "the model takes texts alone",
-        ),
+        ("tag", json!({ "inputs": text }), "/0/entity_group"),
+        ("sparse", json!({ "inputs": [text] }), "/0/0/index"),
     ] {
-        let answer = post(&host, path, body).await.expect_status(status);
-        let answer = answer.text().replace("\\\"", "\"");
-        assert!(answer.contains(said), "{path}: {answer}");
+        let app = AppRoot::new();
+        app.link_model(model, &folder(model));
+        let free = port::free();
+        let options = ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"];
+        let options = options
+            .into_iter()
+            .fold(HostOptions::default(), HostOptions::without);
+        let options = options.port(free).setting("SCORE_PORT", free.to_string());
+        let host = FunctionsHost::start(&app, options).await;
+        let send = async |body: &Value| {
+            let body = body.to_string();
+            let length = body.len().to_string();
+            let headers = [JSON, ("Host", "localhost"), ("Content-Length", &length)];
+            let request = [&http1::head("POST", "/", &headers), body.as_bytes()].concat();
+            http1::exchange(host.port(), &[&request]).await.unwrap()
+        };
+        let answer = send(&body).await.expect_status(200);
+        assert!(!answer.at(place).is_null(), "{model}: {}", answer.text());
+        let alike = json!({ "inputs": { "source_sentence": "a", "sentences": ["b"] } });
+        let answer = send(&alike).await.expect_status(422);
+        assert!(answer.at("/error").is_string(), "{model}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_input_is_refused_in_the_form_of_the_api() {
-    let host = host().await;
-    let many = json!(vec!["a"; 100_000]).to_string();
-    let with = |member: &str, value: &str| match member {
-        "documents" | "texts" => format!(r#"{{"query":"q","{member}":{value}}}"#),
-        _ => format!(r#"{{"{member}":{value}}}"#),
-    };
-    for (path, member, [empty, invalid]) in [
-        ("v1/rerank", "documents", [400, 400]),
-        ("v2/rerank", "documents", [400, 400]),
-        ("v2/embed", "texts", [400, 400]),
-        ("rerank", "texts", [400, 422]),
-        ("predict", "inputs", [400, 422]),
-        ("classify", "input", [400, 400]),
-        ("pipeline/token-classification", "inputs", [400, 422]),
-        ("embed_sparse", "inputs", [400, 422]),
-    ] {
-        for (value, status) in [
-            ("[]", empty),
-            ("null", empty),
-            ("7", invalid),
-            (r#"["a",null]"#, invalid),
-            (r#"[7]"#, invalid),
-            (r#"["a",{"x":1}]"#, invalid),
-            (r#""a","top_n":-1,"top_k":0,"embedding_types":[1]"#, invalid),
-            (&many, invalid),
-            ("[\"a\"", invalid),
-        ] {
-            let body = with(member, value);
-            let address = format!("/api/score/{path}");
-            let answer = host.http("POST", &address, &[JSON], body.as_bytes()).await;
-            let shown = &body[..body.len().min(80)];
-            // infinity's clients know none of these members.
-            let status = if path == "classify" && value.contains("top_n") {
-                200
-            } else {
-                status
-            };
-            assert_eq!(answer.status, status, "{path} {shown}: {}", answer.text());
-            if status == 200 {
-                continue;
-            }
-            match path {
-                "v1/rerank" | "v2/rerank" | "v2/embed" => {
-                    assert_eq!(answer.json().as_object().unwrap().len(), 1);
-                    assert!(answer.at("/message").is_string());
-                }
-                "classify" => assert!(answer.at("/error/message").is_string()),
-                _ => {
-                    assert!(answer.at("/error").is_string() && answer.at("/error_type").is_string())
-                }
-            }
-            assert!(answer.text().len() < 1000, "{}", answer.text());
-        }
-    }
-    // A query that would be read with each of many documents.
-    let query = "cat ".repeat(1 << 20);
-    let body = json!({ "query": query, "documents": vec!["a"; 1000] });
-    let answer = post(&host, "v2/rerank", &body).await.expect_status(400);
-    assert!(answer.at("/message").as_str().unwrap().len() < 300);
 }

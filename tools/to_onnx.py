@@ -1,11 +1,12 @@
 """Turns a fitted scikit-learn estimator into a model folder, and checks that both give the same answers.
 
-Run:    pip install -r tools/requirements.txt
+Run:    pip install skl2onnx onnxruntime        # into the environment that trained the model: scikit-learn 1.2 or newer
+        pip install onnxmltools                 # too, for LightGBM, XGBoost and CatBoost, also as the last step of a pipeline
         python tools/to_onnx.py model.pkl --out models/iris --sample sample.csv
 Reads:  a pickle or joblib file, which runs code of its own when it is read: take only files that you trust;
         rows to compare on, as CSV; a header is needed if the estimator knows its columns by name
-Writes: model.onnx, and model.toml unless there is one: the label as the answer of a classifier, the names of columns, and
-        whether missing values may be sent; nothing if the answers differ
+Writes: model.onnx; samples.json, the first rows of the sample; and model.toml unless there is one: the label as the answer
+        of a classifier, labels, the names of columns, and whether missing values may be sent. Nothing if the answers differ
 Exits:  0 if the answers agree, 1 if they do not or something is wrong, 2 if the arguments make no sense
 """
 
@@ -14,6 +15,7 @@ import json
 import os
 import pickle
 import re
+import tempfile
 import sys
 import warnings
 from pathlib import Path
@@ -24,18 +26,19 @@ import onnx
 import onnxruntime
 import pandas as pd
 import sklearn
-from skl2onnx import to_onnx
+from skl2onnx import to_onnx, update_registered_converter
 from skl2onnx.common import tree_ensemble
 from skl2onnx.common.data_types import BooleanTensorType, FloatTensorType, Int64TensorType, StringTensorType
 from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.compose import ColumnTransformer
-from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 GENERATED_ROWS = 256
+SAMPLES = 5
 COLUMN_TYPES = {"b": (bool, BooleanTensorType), "i": (np.int64, Int64TensorType), "f": (np.float32, FloatTensorType)}
 MODEL_TOML = """\
 # The answer is the label; take this line out, or add "probabilities", for more.
@@ -51,6 +54,14 @@ def with_whole_numbers(add_node):
 
 
 tree_ensemble.add_node = with_whole_numbers(tree_ensemble.add_node)
+
+# Estimators of other libraries: module, class, the module of the converter in onnxmltools, its function, and skl2onnx's shapes.
+BOOSTERS = [
+    ("lightgbm", "LGBMClassifier", "lightgbm.operator_converters.LightGbm", "convert_lightgbm", "LightGbm"),
+    ("lightgbm", "LGBMRegressor", "lightgbm.operator_converters.LightGbm", "convert_lightgbm", "LightGbm"),
+    ("xgboost", "XGBClassifier", "xgboost.operator_converters.XGBoost", "convert_xgboost", "XGBoost"),
+    ("xgboost", "XGBRegressor", "xgboost.operator_converters.XGBoost", "convert_xgboost", "XGBoost"),
+]
 
 
 class Mistake(Exception):
@@ -70,18 +81,36 @@ def load(path):
         except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, ImportError) as error:
             raise Mistake(f"{path} cannot be read as a pickle or joblib file: {first_line(error)}") from error
     for warning in caught:
-        if isinstance(warning.message, InconsistentVersionWarning):
-            written = warning.message.original_sklearn_version
+        # Before scikit-learn 1.3 it is a plain UserWarning, whose text has the version.
+        written = getattr(warning.message, "original_sklearn_version", None)
+        told = re.search(r"from version (\S+) when using version", str(warning.message))
+        if written or told:
+            written = written or told.group(1)
             print(f"warning: {path} was written by scikit-learn {written}, this is {sklearn.__version__}", file=sys.stderr)
             break
-    if not isinstance(estimator, BaseEstimator):
+    if not isinstance(estimator, BaseEstimator) and not is_catboost(estimator):
         raise Mistake(f"{path} holds a {type(estimator).__name__}, expected a scikit-learn estimator")
     if not hasattr(estimator, "predict"):
         raise Mistake(f"{path} holds a {type(estimator).__name__}, which has no predict()")
     try:
+        if is_catboost(estimator):
+            return from_catboost(path, estimator)
         check_is_fitted(estimator)
     except NotFittedError as error:
         raise Mistake(f"{path} holds a {type(estimator).__name__} that is not fitted") from error
+    return estimator
+
+
+def is_catboost(estimator):
+    return type(estimator).__module__.split(".")[0] == "catboost"
+
+
+def from_catboost(path, estimator):
+    """CatBoost's own exporter takes numbers alone."""
+    if not estimator.is_fitted():
+        raise Mistake(f"{path} holds a {type(estimator).__name__} that is not fitted")
+    if estimator.get_cat_feature_indices() or estimator.get_text_feature_indices():
+        raise Mistake("CatBoost writes no ONNX for categorical or text features; encode them as numbers before, and fit again")
     return estimator
 
 
@@ -94,9 +123,23 @@ def steps(estimator):
     return [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
 
 
+def columns_of(estimator):
+    """The names that the estimator knows its columns by; none if it was fitted without."""
+    if is_catboost(estimator):  # it numbers what has no names
+        names = list(estimator.feature_names_)
+        return [] if names == [str(number) for number in range(len(names))] else names
+    return list(getattr(estimator, "feature_names_in_", []))
+
+
+def width_of(estimator):
+    if is_catboost(estimator):
+        return len(estimator.feature_names_)
+    return getattr(estimator, "n_features_in_", None)
+
+
 def read_sample(path, estimator):
     """The rows of a CSV file as a table whose columns are the estimator's."""
-    names = list(getattr(estimator, "feature_names_in_", []))
+    names = columns_of(estimator)
     try:
         table = pd.read_csv(path)
         if not names and numbers_only(list(table.columns)):
@@ -107,6 +150,8 @@ def read_sample(path, estimator):
         raise Mistake(f"{path} cannot be read as CSV: {first_line(error)}") from error
     if table.empty:
         raise Mistake(f"{path} has no rows")
+    if type(steps(estimator)[-1]).__module__.startswith("lightgbm"):  # which has underscores for spaces
+        table = table.rename(columns=lambda name: name if name in names else str(name).replace(" ", "_"))
     if names:
         missing = [name for name in names if name not in table.columns]
         unknown = [name for name in table.columns if name not in names]
@@ -114,8 +159,8 @@ def read_sample(path, estimator):
             parts = [f"{word} {', '.join(map(str, found))}" for word, found in (("lacks", missing), ("has also", unknown)) if found]
             raise Mistake(f"{path} does not have the model's columns ({', '.join(names)}): it {' and '.join(parts)}")
         return table[names]
-    expected = getattr(estimator, "n_features_in_", table.shape[1])
-    if table.shape[1] != expected:
+    expected = width_of(estimator)
+    if expected is not None and table.shape[1] != expected:
         raise Mistake(f"{path} has {table.shape[1]} columns, the model takes {expected}")
     return table
 
@@ -132,12 +177,12 @@ def numbers_only(header):
 
 def generated(estimator):
     """Rows of random numbers, for estimators that say how many they take."""
-    count = getattr(estimator, "n_features_in_", None)
+    count = width_of(estimator)
     if count is None or selects_columns(estimator):
         raise Mistake("this model takes more than a row of numbers; give rows by --sample")
     random = np.random.default_rng(0)
     rows = random.normal(size=(GENERATED_ROWS, count)) * random.choice([0.1, 1, 10], size=(GENERATED_ROWS, 1))
-    return pd.DataFrame(rows, columns=getattr(estimator, "feature_names_in_", None))
+    return pd.DataFrame(rows, columns=columns_of(estimator) or None)
 
 
 def selects_columns(estimator):
@@ -154,7 +199,9 @@ def arguments(estimator, table):
     numeric = all(kind.kind in "bif" for kind in table.dtypes)
     if numeric and not selects_columns(estimator):
         x = table.to_numpy(np.float32)
-        rows = pd.DataFrame(x, columns=table.columns) if hasattr(estimator, "feature_names_in_") else x
+        # XGBoost refuses a table once its names are gone, see register()
+        named = columns_of(estimator) and not hasattr(steps(estimator)[-1], "get_booster")
+        rows = pd.DataFrame(x, columns=table.columns) if named else x
         return rows, {"x": x}, [("x", FloatTensorType([None, x.shape[1]]))]
     if not hasattr(estimator, "feature_names_in_"):
         raise Mistake("the sample holds texts, but the model does not know its columns by name; fit it on a DataFrame")
@@ -184,11 +231,67 @@ def renamed(names, data):
     return columns
 
 
+def classifies(estimator):
+    if is_catboost(estimator):
+        return hasattr(estimator, "predict_proba")
+    return is_classifier(estimator)
+
+
+def register(estimator):
+    """Tells skl2onnx of the converters of onnxmltools that this model needs."""
+    last = steps(estimator)[-1]
+    for package, name, module, function, shapes in BOOSTERS:
+        if type(last).__name__ != name or type(last).__module__.split(".")[0] != package:
+            continue
+        try:
+            from importlib import import_module
+
+            converter = getattr(import_module(f"onnxmltools.convert.{module}"), function)
+            from onnxmltools.convert.common import data_types  # noqa: F401, registers its types
+            from skl2onnx.common.shape_calculator import (
+                calculate_linear_classifier_output_shapes,
+                calculate_linear_regressor_output_shapes,
+            )
+        except ImportError as error:
+            raise Mistake(f"{name} needs a converter: pip install onnxmltools ({first_line(error)})") from error
+        if package == "xgboost":  # whose converter takes no names; what the pickle has stays as it is
+            last.get_booster().feature_names = None
+        classifier = name.endswith("Classifier")
+        calculator = calculate_linear_classifier_output_shapes if classifier else calculate_linear_regressor_output_shapes
+        options = {"nocl": [True, False], "zipmap": [True, False, "columns"]} if classifier else {}
+        if package == "lightgbm" and not classifier:
+            options = {"split": None}
+        update_registered_converter(type(last), shapes + name, calculator, converter, options=options)
+
+
+def catboost_to_onnx(estimator):
+    """As CatBoost writes it; probabilities come as a list of maps, whose values are numbered by class."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        estimator.save_model(str(path), format="onnx", export_parameters={"onnx_graph_name": "model"})
+        model = onnx.load(path)
+    graph = model.graph
+    maps = [node for node in graph.node if node.op_type == "ZipMap"]
+    for node in maps:  # a matrix instead, as the other converters write it
+        graph.node.remove(node)
+        kept = [output for output in graph.output if output.name not in node.output]
+        del graph.output[:]
+        matrix = onnx.helper.make_tensor_value_info(node.input[0], onnx.TensorProto.FLOAT, [None, len(estimator.classes_)])
+        graph.output.extend([*kept, matrix])
+    graph.input[0].name, old = "x", graph.input[0].name
+    for node in graph.node:
+        node.input[:] = ["x" if name == old else name for name in node.input]
+    return model
+
+
 def convert(estimator, types):
     """The model as ONNX, with probabilities as a matrix."""
-    options = {id(estimator): {"zipmap": False}} if is_classifier(estimator) else None
+    options = {id(steps(estimator)[-1]): {"zipmap": False}} if classifies(estimator) else None
     try:
-        model = to_onnx(estimator, initial_types=types, options=options, target_opset=OPSETS)
+        register(estimator)
+        model = catboost_to_onnx(estimator) if is_catboost(estimator) else to_onnx(estimator, initial_types=types, options=options, target_opset=OPSETS)
+    except Mistake:
+        raise
     except (MissingConverter, MissingShapeCalculator) as error:
         raise Mistake(f"skl2onnx cannot convert this model: {first_line(error)}") from error
     except Exception as error:  # converters fail in their own ways
@@ -201,10 +304,24 @@ def convert(estimator, types):
 
 def run(data, feed):
     try:
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        try:
+            session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            if "locale" not in str(error):
+                raise
+            session = onnxruntime.InferenceSession(with_plain_locale(data), providers=["CPUExecutionProvider"])
         return dict(zip((output.name for output in session.get_outputs()), session.run(None, feed)))
     except Exception as error:  # the runtime's errors share no base class
         raise Mistake(f"ONNX Runtime refuses the converted model: {first_line(error)}") from error
+
+
+def with_plain_locale(data):
+    """The same model for systems without en_US.UTF-8; the rules for letters are those of C.UTF-8."""
+    model = onnx.load_from_string(data)
+    for node in model.graph.node:
+        if node.op_type == "StringNormalizer":
+            node.attribute.append(onnx.helper.make_attribute("locale", "C.UTF-8"))
+    return model.SerializeToString()
 
 
 def takes_missing(estimator, rows, feed, columns, data, tolerance):
@@ -253,9 +370,39 @@ def compare(estimator, rows, outputs, tolerance):
             yield name, method, f"within {error:.1e} (allowed {tolerance:.0e})", error <= tolerance
 
 
-def model_toml(classifier, columns, missing):
+def labels_of(estimator, given):
+    """Labels for the numbers that the model answers with, and the names of all classes; None where there is nothing to name."""
+    if not classifies(estimator):
+        if given:
+            raise Mistake("--labels is for classifiers")
+        return None, None
+    classes = np.asarray(steps(estimator)[-1].classes_ if is_catboost(estimator) else estimator.classes_)
+    if classes.ndim > 1 or classes.dtype == object and any(np.ndim(one) for one in classes):  # several outputs
+        return None, None
+    if given:
+        if len(given) != len(classes):
+            raise Mistake(f"--labels has {len(given)} names, and the model knows {len(classes)} classes: {classes.tolist()}")
+        if classes.tolist() != list(range(len(classes))):
+            raise Mistake(f"--labels is for classes that are numbered from 0; this model's are {classes.tolist()}")
+        return given, given
+    if classes.dtype == bool:
+        return [str(one) for one in classes], [str(one) for one in classes]
+    if classes.dtype.kind in "OU":
+        return None, [str(one) for one in classes]
+    return None, None
+
+
+def model_toml(estimator, outputs, labels, columns, missing):
     """What the server has to know beside the model: of every input the columns it is made of, a list if it is a matrix."""
-    text = MODEL_TOML if classifier else ""
+    text = ""
+    if classifies(estimator):
+        label, *others = outputs
+        text = MODEL_TOML.replace('"label"', quoted(label)).replace('"probabilities"', quoted((others or ["probabilities"])[0]))
+        numbers, names = labels
+        if numbers:
+            text += f"labels = {quoted(numbers)}\n"
+        if names and others:
+            text += f"\n[output.{key(others[0])}]\nlabels = {quoted(names)}\n"
     for name, old in columns.items():
         lines = []
         if isinstance(old, list):
@@ -265,9 +412,26 @@ def model_toml(classifier, columns, missing):
         if name in missing:
             lines.append('missing = "nan"')
         if lines:
-            key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quoted(name)
-            text += "\n".join(["", f"[inputs.{key}]", *lines, ""])
+            text += "\n".join(["", f"[inputs.{key(name)}]", *lines, ""])
     return text.lstrip("\n")
+
+
+def key(name):
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quoted(name)
+
+
+def samples_json(feed, columns):
+    """The first rows as they stand in {"data": [...]}."""
+    rows = []
+    for index in range(min(SAMPLES, len(next(iter(feed.values()))))):
+        row = {}
+        for name, values in feed.items():
+            cells = [None if isinstance(cell, float) and np.isnan(cell) else cell for cell in values[index].tolist()]
+            names = columns[name] if isinstance(columns[name], list) else None
+            row[name] = cells if names is None and len(cells) > 1 else dict(zip(names, cells)) if names else cells[0]
+        only = next(iter(row.values()))
+        rows.append(only if len(row) == 1 and isinstance(only, (list, dict)) else [only] if len(row) == 1 else row)
+    return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
 
 
 def quoted(names):
@@ -275,9 +439,10 @@ def quoted(names):
     return json.dumps(names, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def write(folder, data, options):
+def write(folder, data, options, samples):
     """By renames, so that a server that is just starting never reads half a model."""
-    files = {folder / "model.onnx": data}
+    files = {folder / "samples.json": samples.encode()} if samples else {}
+    files[folder / "model.onnx"] = data
     if options and not (folder / "model.toml").exists():
         files[folder / "model.toml"] = options.encode()
     folder.mkdir(parents=True, exist_ok=True)
@@ -293,18 +458,21 @@ def main():
     parser.add_argument("model", type=Path, help="pickle or joblib file of a fitted estimator")
     parser.add_argument("--out", type=Path, required=True, help="the model's folder, such as models/iris")
     parser.add_argument("--sample", type=Path, help="CSV file of rows to compare on; random numbers if not given")
+    parser.add_argument("--labels", type=lambda text: text.split(","), help="names of classes that are numbered from 0: cat,dog,owl")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="for numbers, relative above 1 (default 1e-4)")
     options = parser.parse_args()
 
     estimator = load(options.model)
+    labels = labels_of(estimator, options.labels)
     table = read_sample(options.sample, estimator) if options.sample else generated(estimator)
     rows, feed, types = arguments(estimator, table)
+    names = columns_of(estimator)
     data = convert(estimator, types)
     columns = renamed([name for name, _ in types], data)
     feed = {name: feed[old] for name, old in columns.items()}
     outputs = run(data, feed)
-    if list(feed) == ["x"] and isinstance(rows, pd.DataFrame) and not selects_columns(estimator):
-        columns = {"x": list(rows.columns)}
+    if list(feed) == ["x"] and names and not selects_columns(estimator):
+        columns = {"x": names}
 
     print(f"model    {' > '.join(type(step).__name__ for step in steps(estimator))}, scikit-learn {sklearn.__version__}")
     missing = list(takes_missing(estimator, rows, feed, columns, data, options.tolerance))
@@ -319,12 +487,14 @@ def main():
         right = right and agrees
     if not right:
         raise Mistake("the converted model does not agree with scikit-learn; nothing was written")
-    text = model_toml(is_classifier(estimator), columns, missing)
-    for path, content in write(options.out, data, text).items():
+    text = model_toml(estimator, list(outputs), labels, columns, missing)
+    samples = samples_json(feed, columns) if options.sample else ""
+    for path, content in write(options.out, data, text, samples).items():
         print(f"written  {path} ({len(content)} bytes)")
 
 
 if __name__ == "__main__":
+    onnxruntime.set_default_logger_severity(4)  # what it refuses is told once
     warnings.filterwarnings("ignore")
     try:
         main()

@@ -5,6 +5,8 @@ import { byId, element, show } from "./dom.ts";
 import { Exact, isObject, stringify } from "./json.ts";
 import type { Model } from "./model.ts";
 import { showTable } from "./results.ts";
+import { showEntities, showRanking } from "./readings.ts";
+import { readEntities, readRanking } from "./text_forms.ts";
 import { showVectors } from "./texts.ts";
 import { showTimes } from "./times.ts";
 
@@ -39,22 +41,44 @@ export function showAnswer(model: Model, answered: Answered): Told {
   const count = Math.max(0, ...columns.map(({ rows }) => rows.length));
   const cache = headers.get("x-cache");
   emptyAnswer();
-  const vectors = vectorsOf(model, columns);
-  const label = vectors ? counted(vectors.length, "vector") : showRow(model, columns, count, 0);
-  if (vectors) {
-    const named = (name: string) => columns.find((column) => column.name === name)?.rows ?? tokensOf(document, name);
-    showVectors(vectors, { texts: answered.texts, tokens: named("tokens"), truncated: named("truncated") });
-    byId("label").textContent = label;
-  } else if (count > 1) {
+  const reading = showReading(model, document, columns, answered);
+  const label = reading ?? showRow(model, columns, count, 0);
+  if (reading === null && count > 1) {
+    const named = answered.texts ? [{ name: "text", rows: answered.texts }, ...columns] : columns;
     const chosen = (row: number): void => void showRow(model, columns, count, row);
-    showTable(columns, (column, row) => inShort(model, column, row), chosen);
+    showTable(named, (column, row) => inShort(model, column, row), chosen);
   }
-  const cut = headers.get("x-truncated");
-  showFacts(cache, `${counted(count, "row")}, ${milliseconds.toFixed(1)} ms`, cut);
+  headline(label);
+  showFacts(cache, `${counted(count, "row")}, ${milliseconds.toFixed(1)} ms`, headers.get("x-truncated"));
   showTimes(headers.get("server-timing"), milliseconds);
   byId("raw").textContent = text;
   byId("raw-part").hidden = false;
-  return { label: count > 1 && !vectors ? firstLabels(model, columns, count) : label, cache };
+  return { label: reading === null && count > 1 ? firstLabels(model, columns, count) : label, cache };
+}
+
+/** Vectors, rankings and entities have views of their own; tells what is seen, or null if it is none of these. */
+function showReading(model: Model, document: unknown, columns: Column[], { texts }: Answered): string | null {
+  const ranking = readRanking(document);
+  if (ranking) {
+    showRanking(ranking, texts);
+    return counted(ranking.length, "text");
+  }
+  const entities = model.text?.task === "tag" ? readEntities(document) : null;
+  if (entities) {
+    showEntities(entities, texts);
+    const found = entities.flat().length;
+    return found === 1 ? "1 entity" : `${found.toLocaleString("en")} entities`;
+  }
+  const vectors = vectorsOf(model, columns);
+  if (!vectors) return null;
+  const named = (name: string) => columns.find((column) => column.name === name)?.rows ?? tokensOf(document, name);
+  showVectors(vectors, { texts, tokens: named("tokens"), truncated: named("truncated") });
+  return counted(vectors.length, "vector");
+}
+
+function headline(label: string): void {
+  byId("label").textContent = label;
+  byId("label").classList.toggle("long", label.length > 24);
 }
 
 const FIRST_LABELS = 3;
@@ -75,7 +99,7 @@ export function clearAnswer(why = "Nothing sent yet."): void {
 }
 
 function emptyAnswer(): void {
-  for (const id of ["bars", "table", "vectors", "outputs", "timing", "reading", "marks"]) byId(id).replaceChildren();
+  for (const id of ["bars", "table", "vectors", "ranking", "spans", "outputs", "timing", "reading", "marks"]) byId(id).replaceChildren();
   byId("table").hidden = true;
   byId("raw-part").hidden = true;
   byId("answer-state").textContent = "";
@@ -103,8 +127,7 @@ function showRow(model: Model, columns: Column[], count: number, row: number): s
   const bars = barsOf(columns, row);
   const scalar = columns.find(({ rows }) => scalarOf(rows[row]) !== undefined);
   const label = labelOf(model, columns, row, bars);
-  byId("label").textContent = label;
-  byId("label").classList.toggle("long", label.length > 24);
+  headline(label);
   byId("reading").replaceChildren(element("strong", {}, label));
   showBars(model, bars, count > 1 ? `row ${row + 1}` : "");
   const drawn = new Set([bars?.name, scalar?.name]);
@@ -125,6 +148,7 @@ function labelOf(model: Model, columns: Column[], row: number, bars: Bars | null
   const scalar = columns.map(({ rows }) => scalarOf(rows[row])).find((found) => found !== undefined);
   if (scalar !== undefined) return named(model, scalar);
   if (!bars) return columns.length === 0 ? "An empty answer" : "Answered";
+  if (model.text?.task === "sparse") return counted(bars.values.length, "word");
   const best = bars.values.indexOf(Math.max(...bars.values));
   return bars.areShares || model.labels || bars.names ? (classNames(model, bars)[best] ?? "") : `${bars.values.length} numbers`;
 }
@@ -172,8 +196,11 @@ function inText(value: unknown): string {
   return typeof value === "string" ? value : stringify(value);
 }
 
-function classNames(model: Model, { names, values }: Bars): string[] {
-  return names ?? values.map((_, index) => model.labels?.[index] ?? String(index));
+function classNames(model: Model, { name, names, values }: Bars): string[] {
+  const known = model.outputs.find((output) => output.name === name)?.labels ?? model.text?.labels ?? model.labels;
+  // A map may have the numbers of classes for names.
+  const numbers = names ?? values.map((_, index) => String(index));
+  return numbers.map((number) => (/^\d+$/.test(number) ? known?.[Number(number)] : undefined) ?? number);
 }
 
 function showBars(model: Model, bars: Bars | null, which: string): void {

@@ -1,23 +1,24 @@
 // Request bodies: one input in each dialect and format of the table, which the server's crate `wire` has too, and in the
 // forms of the APIs for texts.
 
-import type { Values } from "./fields.ts";
-import { layOut, parse } from "./json.ts";
+import { type Values, cellsOf, fieldsOf, valuesOf } from "./fields.ts";
+import { isObject, layOut, parse } from "./json.ts";
 import { type Model, type TensorSpec } from "./model.ts";
 import { TABLE } from "./table.ts";
-import { embeds } from "./texts.ts";
+import { FORMS, type TextForm, taskOf } from "./text_forms.ts";
 
-/** A row of the table, named by its label, or a form of an API for texts. */
-export type Dialect = (typeof TABLE)[number]["label"] | typeof EMBEDDINGS;
+/** A row of the table, or a form of an API for texts, named by its label. */
+export type Dialect = string;
 
 /** The dialect in which a page starts, and the one that can ask for all outputs. */
 export const FIRST: Dialect = "Azure ML: data";
 export const PROTOCOL: Dialect = "Open Inference Protocol: inputs";
-export const EMBEDDINGS = "OpenAI: embeddings";
 
 export function sampleValues(model: Model): Values | null {
   const data = model.sample_request?.data;
   if (data === undefined) return null;
+  const fields = fieldsOf(model);
+  if (fields && Array.isArray(data) && data.every(isObject)) return valuesOf(fields, data.map((row) => cellsOf(fields, row)));
   const [only, ...others] = model.inputs;
   return only && others.length === 0 ? { [only.name]: data } : (data as Values);
 }
@@ -27,13 +28,19 @@ export function offered(model: Model, accepted: string[]): Dialect[] {
   const values = sampleValues(model) ?? {};
   const fits = ({ label, type }: (typeof TABLE)[number]) =>
     (type === "application/json" || accepted.includes(type)) && write(label, model, values) !== null;
-  const own: Dialect[] = embeds(model) ? [EMBEDDINGS] : [];
-  return [...own, ...TABLE.filter(fits).map(({ label }) => label)];
+  const form = formOfTexts(model);
+  return [...(form ? [form.label] : []), ...TABLE.filter(fits).map(({ label }) => label)];
+}
+
+function formOfTexts(model: Model): TextForm | null {
+  const task = taskOf(model);
+  return task && FORMS[task];
 }
 
 /** The dialect that shows all that the model answers, and is the shortest of those that do. */
 export function preferred(model: Model): Dialect {
-  if (embeds(model)) return EMBEDDINGS;
+  const form = formOfTexts(model);
+  if (form) return form.label;
   const answers = model.answers_with;
   // A map or a sequence is two tensors, of which the other bears a name within its own.
   const belongs = (name: string) => answers.some((own) => name === own || name.startsWith(`${own}.`));
@@ -45,8 +52,11 @@ const row = (label: Dialect) => TABLE.find((row) => row.label === label);
 export const typeOf = (label: Dialect): string => row(label)?.type ?? "application/json";
 
 /** Where requests in that dialect go, below the path of all. */
-export const pathOf = (label: Dialect, model: Model): string =>
-  label === EMBEDDINGS ? "/v1/embeddings" : `/${encodeURIComponent(model.name)}`;
+export function pathOf(label: Dialect, model: Model): string {
+  const form = formOfTexts(model);
+  const name = encodeURIComponent(model.name);
+  return form?.label === label ? form.path(name) : `/${name}`;
+}
 
 /** The member of an answer that holds the results in that dialect. */
 export const memberOfAnswer = (label: Dialect): string | null => row(label)?.under ?? null;
@@ -54,7 +64,8 @@ export const memberOfAnswer = (label: Dialect): string | null => row(label)?.und
 /** The values in a dialect; `null` if the dialect cannot say them. */
 export function write(label: Dialect, model: Model, values: Values): string | null {
   try {
-    if (label === EMBEDDINGS) return layOut({ model: model.name, input: values[model.inputs[0]?.name ?? ""] });
+    const form = formOfTexts(model);
+    if (form?.label === label) return layOut(form.body(model.name, values));
     const body = filled(row(label)?.sample, model, values);
     const perLine = model.picture?.width;
     // All outputs, whichever the model answers with: the page has room for them.
@@ -104,21 +115,24 @@ function tensor({ name, datatype }: TensorSpec, nested: unknown): unknown {
   return { name, shape: shapeOf(nested), datatype, data: [nested].flat(Infinity) };
 }
 
+/** A row's value of a column; one value alone is that of every row, as the query of a ranking. */
+const at = (column: unknown[], row: number): unknown => column[column.length === 1 ? 0 : row];
+
 /** Columns as rows. */
 function records(columns: Values): Values[] {
   const entries = Object.entries(columns).map(([name, rows]): [string, unknown[]] => {
     if (!Array.isArray(rows)) throw new Error(`${name} has no rows`);
     return [name, rows];
   });
-  const count = entries[0]?.[1].length ?? 0;
-  return Array.from({ length: count }, (_, at) => Object.fromEntries(entries.map(([name, rows]) => [name, rows[at]])));
+  const count = Math.max(0, ...entries.map(([, rows]) => rows.length));
+  return Array.from({ length: count }, (_, row) => Object.fromEntries(entries.map(([name, rows]) => [name, at(rows, row)])));
 }
 
 function csv(model: Model, values: Values): string {
   const columns = model.inputs.map(({ name }) => values[name] as unknown[]);
-  const length = columns[0]?.length ?? 0;
+  const length = Math.max(0, ...columns.map((column) => column.length));
   const lines = Array.from({ length }, (_, row) => {
-    const cells = columns.flatMap((column) => [column[row]].flat(Infinity));
+    const cells = columns.flatMap((column) => [at(column, row)].flat(Infinity));
     return cells.map(cell).join(",");
   });
   const [only, ...others] = model.inputs;

@@ -5,7 +5,7 @@ import type { Outgoing } from "./input.ts";
 import type { Model } from "./model.ts";
 import type { Server } from "./server.ts";
 import { type Call, LANGUAGES, type Language, snippet } from "./snippets.ts";
-import { embeds } from "./texts.ts";
+import { taskOf } from "./text_forms.ts";
 
 /** Larger bodies are read from a file by the code. */
 const MAX_WRITTEN = 1_000_000;
@@ -50,7 +50,7 @@ export class Code {
       contentType: type,
       body: body instanceof File || isLong ? { file: name } : { text: body },
       withKey: key !== "",
-      ...(texts && known && embeds(model) ? { embeddings: { baseUrl: `${location.origin}${base}/v1`, model: model.name, texts } } : {}),
+      ...(texts && known && taskOf(model) === "embedding" ? { embeddings: { baseUrl: `${location.origin}${base}/v1`, model: model.name, texts } } : {}),
       ...(known ? { tensors: { server: location.host, prefix: base, isSecure: location.protocol === "https:", model: model.name, inputs: model.inputs, values } } : {}),
     };
   }

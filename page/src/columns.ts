@@ -32,8 +32,10 @@ export function readColumns(document: unknown, outputs: string[], under: string 
   if (Array.isArray(document) && document.length > 0 && document.every(isRow)) {
     return outputs.map((name) => ({ name, rows: document.map((row) => row[name]) }));
   }
+  const rows = Array.isArray(document) ? document : [document];
   const [only = "result", ...others] = outputs;
-  return [{ name: others.length === 0 ? only : "result", rows: Array.isArray(document) ? document : [document] }];
+  const isScored = rows.length > 0 && rows.every((row) => scored(row) !== row);
+  return [{ name: isScored ? "scores" : others.length === 0 ? only : "result", rows }];
 }
 
 function isEmbeddings(document: Record<string, unknown>): document is { data: { embedding: unknown }[] } {
@@ -83,11 +85,15 @@ export function readBars({ name, rows }: Column, row: number): Bars | null {
   return { name, names, values, areShares };
 }
 
-/** `[{"label": "cat", "score": 0.9}]` as a map; anything else as it is. */
+/** `[{"label": "cat", "score": 0.9}]`, or the words of a sparse vector, as a map; anything else as it is. */
 function scored(row: unknown): unknown {
-  const isScore = (item: unknown) => isObject(item) && "label" in item && typeof item["score"] === "number";
-  if (!Array.isArray(row) || row.length === 0 || !row.every(isScore)) return row;
-  return Object.fromEntries(row.map(({ label, score }) => [String(label), score]));
+  if (!Array.isArray(row) || row.length === 0) return row;
+  const pairs = row.map((item) => {
+    if (!isObject(item)) return null;
+    if ("label" in item && typeof item["score"] === "number") return [String(item["label"]), item["score"]];
+    return "index" in item && typeof item["value"] === "number" ? [`word ${item["index"]}`, item["value"]] : null;
+  });
+  return pairs.every((pair) => pair !== null) ? Object.fromEntries(pairs) : row;
 }
 
 /** The rows of an output that are lists of numbers, if all are. */

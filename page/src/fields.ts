@@ -174,3 +174,14 @@ export function write(field: Field, value: unknown): string {
   if (value === null || value === undefined) return "";
   return Array.isArray(value) || isObject(value) ? stringify(value) : String(value);
 }
+
+/** The cells of a sample: a list of all values, or an object by the names of columns or inputs. */
+export function cellsOf(fields: Field[], sample: unknown): string[] {
+  const flat: unknown[] = Array.isArray(sample) ? sample : [sample];
+  return fields.map((field, index) => {
+    if (!isObject(sample)) return write(field, flat[index]);
+    if (field.name in sample) return write(field, sample[field.name]);
+    const own = sample[field.input];
+    return write(field, field.column !== null && Array.isArray(own) ? own[field.column] : own);
+  });
+}

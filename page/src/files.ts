@@ -1,7 +1,7 @@
 // Files that are sent as they are, or whose text goes into the editor.
 
-import { embeds } from "./texts.ts";
 import type { Model } from "./model.ts";
+import { taskOf } from "./text_forms.ts";
 
 /** Content types by the ends of names; browsers know no npy. */
 const TYPES: Record<string, string> = {
@@ -25,7 +25,7 @@ export function pickable(accepted: string[], model: Model): string {
   const seen = model.picture !== undefined || (model.inputs[0]?.shape?.length ?? 0) > 2;
   const fits = (type: string) => accepted.includes(type) && (seen || !type.startsWith("image/"));
   const ends = Object.entries(TYPES).filter(([, type]) => fits(type));
-  const texts = embeds(model) ? ["txt", "jsonl"] : [];
+  const texts = taskOf(model) ? ["txt", "jsonl"] : [];
   return [...ends.map(([end]) => end), ...texts].map((end) => `.${end}`).join(",");
 }
 

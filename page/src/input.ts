@@ -11,7 +11,8 @@ import type { Model } from "./model.ts";
 import { takePastes } from "./paste.ts";
 import { type Grey, scale, toValues } from "./picture.ts";
 import { firstRow, sampleButtons, sampleRows, sampleTexts } from "./samples.ts";
-import { embeds, readTexts, textsOfFile, writeTexts } from "./texts.ts";
+import { QUERY, TEXT, taskOf } from "./text_forms.ts";
+import { readTexts, textsOfFile, writeTexts } from "./texts.ts";
 
 /** Larger pictures are too much for an editor; they can be sent as files. */
 const MAX_DRAWN_SIDE = 64;
@@ -57,6 +58,7 @@ export class Input {
   private readonly grid = new Grid(() => this.edited());
   private readonly body = byId<HTMLTextAreaElement>("body");
   private readonly texts = byId<HTMLTextAreaElement>("texts");
+  private readonly query = byId<HTMLTextAreaElement>("query");
   private readonly dialect = byId<HTMLSelectElement>("dialect");
   private readonly file = byId<HTMLInputElement>("file");
 
@@ -65,7 +67,7 @@ export class Input {
     private readonly changed: () => void,
     private readonly complete: (soon: boolean) => void,
   ) {
-    this.texts.addEventListener("input", () => this.edited());
+    for (const own of [this.texts, this.query]) own.addEventListener("input", () => this.edited());
     this.body.addEventListener("input", () => {
       this.typed.set(this.chosen, this.body.value);
       this.changed();
@@ -90,6 +92,7 @@ export class Input {
 
   present(model: Model, accepted: string[]): void {
     this.model = model;
+    this.mode = "body";
     this.fields = fieldsOf(model) ?? [];
     this.typed.clear();
     this.drawn = null;
@@ -104,6 +107,8 @@ export class Input {
     this.form.row = row;
     this.grid.set([row]);
     this.texts.value = sampleTexts(model)[0] ?? "";
+    this.query.value = "";
+    byId("query-part").hidden = taskOf(model) !== "rerank";
     this.offerSamples(model, samples);
     this.file.accept = pickable(accepted, model);
     byId("hint").textContent = hint(accepted, model, this.fields);
@@ -129,7 +134,7 @@ export class Input {
     const values = this.mode === "body" ? this.values : this.read();
     const body = values && write(dialect, model, values);
     if (values === null || body === null) throw new Error("There is nothing to send yet; write a request.");
-    const texts = embeds(model) ? (values[model.inputs[0]?.name ?? ""] as string[]) : null;
+    const texts = taskOf(model) ? (values[TEXT] as string[]) : null;
     return { ...call, body, texts, values, short: this.words(values, texts) };
   }
 
@@ -144,13 +149,14 @@ export class Input {
   /** A way back to what is to be sent now. */
   remember(): () => void {
     const { mode, attached, drawn } = this;
-    const [row, rows, texts, dialect] = [this.form.row, this.grid.rows.map((own) => [...own]), this.texts.value, this.chosen];
+    const [row, rows, dialect] = [this.form.row, this.grid.rows.map((own) => [...own]), this.chosen];
+    const [texts, query] = [this.texts.value, this.query.value];
     const typed = mode === "body" ? (this.typed.get(dialect) ?? this.body.value) : null;
     return () => {
       this.detach();
       this.form.row = row;
       this.grid.set(rows.map((own) => [...own]));
-      [this.texts.value, this.drawn, this.dialect.value] = [texts, drawn, dialect];
+      [this.texts.value, this.query.value, this.drawn, this.dialect.value] = [texts, query, drawn, dialect];
       this.show(mode);
       if (typed !== null) this.type(dialect, typed);
       if (attached) void this.attach(attached);
@@ -199,11 +205,15 @@ export class Input {
     const { model, mode } = this;
     if (!model) return null;
     if (mode === "draw") return this.drawn ?? sampleValues(model);
-    if (mode === "texts") return { [model.inputs[0]?.name ?? ""]: readTexts(this.texts.value) };
+    if (mode === "texts") {
+      const query = taskOf(model) === "rerank" ? { [QUERY]: [this.query.value] } : {};
+      return { ...query, [TEXT]: readTexts(this.texts.value) };
+    }
     return valuesOf(this.fields, mode === "table" ? this.grid.rows : [this.form.row]);
   }
 
   private words(values: Values, texts: string[] | null): string {
+    if (values[QUERY] && texts) return `${values[QUERY]}: ${texts.length} texts`;
     if (texts) return texts.length > 1 ? `${texts.length} texts: ${texts[0]}` : (texts[0] ?? "");
     if (this.mode === "draw") return "a drawing";
     if (this.mode === "table" && this.grid.rows.length > 1) return `${this.grid.rows.length} rows`;
@@ -240,7 +250,7 @@ export class Input {
   }
 
   private offerSamples(model: Model, rows: string[][]): void {
-    const buttons = embeds(model)
+    const buttons = taskOf(model)
       ? sampleButtons(sampleTexts(model), (text) => text, (text) => {
           this.texts.value = text;
           this.edited();
@@ -293,7 +303,7 @@ export class Input {
     this.detach();
     const asked = this.model;
     const type = contentType(chosen);
-    const isRead = type === "application/json" || (isTextFile(chosen) && asked !== null && embeds(asked));
+    const isRead = type === "application/json" || (isTextFile(chosen) && asked !== null && taskOf(asked) !== null);
     const text = isRead ? await chosen.text() : "";
     const start = isRead ? null : await startOf(chosen);
     if (asked === null || asked !== this.model) return;
@@ -340,7 +350,7 @@ function isDrawn({ picture }: Model): boolean {
 }
 
 function modesOf(model: Model, fields: Field[]): Mode[] {
-  if (embeds(model)) return ["texts", "body"];
+  if (taskOf(model)) return ["texts", "body"];
   if (model.picture) return [isDrawn(model) ? "draw" : "picture", "body"];
   if (fields.length === 0) return ["body"];
   return takesSeveralRows(model) ? ["form", "table", "body"] : ["form", "body"];
@@ -348,6 +358,6 @@ function modesOf(model: Model, fields: Field[]): Mode[] {
 
 function hint(accepted: string[], model: Model, fields: Field[]): string {
   const ends = pickable(accepted, model).replaceAll(".", "").split(",").filter((end) => end !== "");
-  const pasted = fields.length > 0 && takesSeveralRows(model) && !embeds(model) && !model.picture ? "Paste rows from a spreadsheet, or drop a file here" : "Drop a file here";
+  const pasted = fields.length > 0 && takesSeveralRows(model) && !taskOf(model) && !model.picture ? "Paste rows from a spreadsheet, or drop a file here" : "Drop a file here";
   return ends.length > 0 ? `${pasted}: ${ends.join(", ")}` : "";
 }

@@ -8,7 +8,7 @@ import { Live } from "./live.ts";
 import { type Catalogue, type Model, type TensorSpec, describe, loadCatalogue, loadModel, summarize } from "./model.ts";
 import { Refusal, Server, place, takeKey } from "./server.ts";
 import { Code } from "./code.ts";
-import { describeTexts, embeds, forgetVectors } from "./texts.ts";
+import { describeTexts, forgetVectors } from "./texts.ts";
 
 /** How long after a stroke it is sent, unless another follows. */
 const PAUSE_MS = 500;
@@ -108,7 +108,7 @@ function presentFacts(shown: Model): void {
     ["Inputs", list(shown.inputs)],
     ...(shown.optional_inputs.length > 0 ? [["Optional inputs", list(shown.optional_inputs)] as [string, string]] : []),
     ["Outputs", list(shown.outputs)],
-    ...(shown.text && embeds(shown) ? [["Texts", describeTexts(shown.text)] as [string, string]] : []),
+    ...(shown.text ? [["Texts", describeTexts(shown.text)] as [string, string]] : []),
     ["Answers with", shown.answers_with.join(", ")],
     ["Rows", `${shown.rows.treated}: ${shown.rows.reason}`],
     ["Deterministic", shown.deterministic === null ? "not known" : shown.deterministic ? "yes" : "no"],

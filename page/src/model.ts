@@ -40,11 +40,14 @@ export interface Picture {
 export interface TextModel {
   task: string;
   tokenizer: string;
-  pooling: string;
-  normalize: boolean;
-  dimensions: number;
   max_tokens: number;
   truncate: string;
+  /** Of models that embed. */
+  pooling?: string;
+  normalize?: boolean;
+  dimensions?: number;
+  /** Of models that classify or tag. */
+  labels?: string[];
 }
 
 export interface Model {
@@ -90,7 +93,7 @@ export async function loadModel(server: Server, name: string | null): Promise<Mo
 
 /** Loaded models and their formats, from the OpenAPI document. */
 export async function loadCatalogue(server: Server): Promise<Catalogue> {
-  const document: OpenApi = await (await server.get(`${server.base}/openapi.json`)).json();
+  const document: OpenApi = await (await server.get(`${server.base}/openapi.json?all`)).json();
   const bodies = Object.entries(document.components.requestBodies);
   const plain = bodies.filter(([name]) => name.endsWith(".request"));
   return new Map(plain.map(([name, body]) => [name.slice(0, -".request".length), Object.keys(body.content)]));
@@ -106,11 +109,23 @@ export function describe(spec: TensorSpec): string {
 
 /** What the model does, in one line below its name. */
 export function summarize({ inputs, outputs, picture, text }: Model): string {
-  const answers = list(outputs.map(({ name }) => name));
-  if (picture) return `A picture of ${picture.width} × ${picture.height} in, ${answers} out`;
-  if (text?.task === "embedding") return `Texts in, vectors of ${text.dimensions} numbers out`;
+  const names = outputs.map(({ name }) => name);
+  // A map is two tensors, of which one bears a name within the other's.
+  const answers = list(names.filter((name) => !names.some((own) => name.startsWith(`${own}.`))));
+  if (picture) return `Pictures of ${picture.width} × ${picture.height} to ${answers}`;
+  const task = text && TASKS[text.task];
+  if (task) return text.dimensions === undefined ? task : `${task} of ${text.dimensions} numbers`;
   const columns = inputs.map(({ shape }) => (shape?.length === 2 ? (shape[1] ?? 1) : 1)).reduce((sum, width) => sum + Math.max(1, width), 0);
-  return `${columns} ${columns === 1 ? "value" : "values"} a row in, ${answers} out`;
+  const isText = columns === 1 && inputs[0]?.datatype === "BYTES";
+  return isText ? `Texts to ${answers}` : `Rows of ${columns} ${columns === 1 ? "value" : "values"} to ${answers}`;
 }
+
+const TASKS: Record<string, string> = {
+  embedding: "Texts to vectors",
+  sparse: "Texts to weighted words",
+  classify: "Texts to labels",
+  tag: "Texts to the entities in them",
+  rerank: "Texts ranked by a query",
+};
 
 const list = (names: string[]): string => (names.length > 3 ? `${names.length} outputs` : names.join(" and "));

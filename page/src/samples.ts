@@ -1,23 +1,12 @@
 // Rows to begin with: those that came with the model, and one made from its signature.
 
 import { element } from "./dom.ts";
-import { type Field, type Values, rowsOf, write } from "./fields.ts";
+import { type Field, type Values, cellsOf, rowsOf } from "./fields.ts";
 import { isObject } from "./json.ts";
 import type { Model } from "./model.ts";
 
 const MAX_SAMPLES = 12;
 const MAX_CHARACTERS = 60;
-
-/** The cells of a sample: a list of all values, or an object by the names of columns or inputs. */
-function cellsOf(fields: Field[], sample: unknown): string[] {
-  const flat: unknown[] = Array.isArray(sample) ? sample : [sample];
-  return fields.map((field, index) => {
-    if (!isObject(sample)) return write(field, flat[index]);
-    if (field.name in sample) return write(field, sample[field.name]);
-    const own = sample[field.input];
-    return write(field, field.column !== null && Array.isArray(own) ? own[field.column] : own);
-  });
-}
 
 /** The samples that came with the model, as cells of a form. */
 export function sampleRows(model: Model, fields: Field[]): string[][] {

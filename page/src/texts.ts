@@ -1,19 +1,15 @@
 // Texts for a model that takes them, and the vectors that it answers.
 
 import { byId, element } from "./dom.ts";
-import type { Model, TextModel } from "./model.ts";
+import type { TextModel } from "./model.ts";
 
 const MAX_VECTORS = 100;
 const STRIP_HEIGHT = 28;
 
-/** Texts are the model's one input, and vectors its answer. */
-export function embeds(model: Model): boolean {
-  return model.text?.task === "embedding" && model.inputs.length === 1;
-}
-
-export function describeTexts({ tokenizer, max_tokens, truncate, pooling, dimensions, normalize }: TextModel): string {
-  const vector = `${dimensions} dimensions${normalize ? ", normalized" : ""}`;
-  return `${max_tokens} tokens at most (${tokenizer}), cut: ${truncate}; pooling ${pooling}; ${vector}`;
+export function describeTexts({ tokenizer, max_tokens, truncate, pooling, dimensions, normalize, labels }: TextModel): string {
+  const vector = dimensions === undefined ? [] : [`pooling ${pooling}`, `${dimensions} dimensions${normalize ? ", normalized" : ""}`];
+  const named = labels && labels.length > 0 ? [`labels ${labels.join(", ")}`] : [];
+  return [`${max_tokens} tokens at most (${tokenizer}), cut: ${truncate}`, ...vector, ...named].join("; ");
 }
 
 /** One text a line, or a JSON list where texts have line breaks of their own. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, describe, it } from "node:test";
-import { answered, edit, openPage, startBrowser, startHandler } from "./handler.mjs";
+import { answered, edit, openPage, paste, startBrowser, startHandler } from "./handler.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SIZES = { phone: { width: 360, height: 740 }, desktop: { width: 1280, height: 900 } };
@@ -27,29 +27,49 @@ describe("accessibility", { timeout: 120_000 }, () => {
     handler?.stop();
   });
 
-  for (const [size, viewport] of Object.entries(SIZES)) {
-    for (const colorScheme of ["light", "dark"]) {
-      it(`has no serious finding on a ${size} in ${colorScheme}`, async () => {
-        const options = { viewport, colorScheme, reducedMotion: "reduce" };
-        const { page, close } = await openPage(browser, `${handler.address}/api/score/mnist`, options);
-        await answered(page, () => page.getByRole("button", { name: "Draw a sample 7" }).click());
-        await page.locator("summary").click();
-        await page.getByRole("button", { name: "Pause" }).click();
-        await edit(page, "Request");
-        await page.fill("#body", "{");
-        await answered(page, () => page.click("#send"));
-        await assertAccessible(page, viewport);
-        await close();
-      });
+  /** What each kind of model shows of an answer, and one with an error. */
+  const KINDS = {
+    async mnist(page) {
+      await answered(page, () => page.getByRole("button", { name: "Draw a sample 7" }).click());
+      await page.locator("summary").click();
+    },
+    async iris(page) {
+      await paste(page, "#field-0", "5.1\t3.5\t1.4\t0.2\n6.9\t3.2\t5.7\t2.3");
+      await answered(page, () => page.click("#send"));
+    },
+    async affine(page) {
+      await page.locator("#field-0").fill("1,234");
+      await page.click("#send");
+      await page.locator("#error").waitFor();
+    },
+    async tiny(page) {
+      await page.fill("#texts", `the cat\n${"longer".repeat(40)}`);
+      await answered(page, () => page.click("#send"));
+      await page.locator("#vectors canvas").first().waitFor();
+    },
+    async rank(page) {
+      await page.fill("#texts", "the cat\nthe dog");
+      await answered(page, () => page.click("#send"));
+    },
+    async tag(page) {
+      await page.fill("#texts", "Ann lives in Oslo");
+      await answered(page, () => page.click("#send"));
+    },
+    async label(page) {
+      await edit(page, "Request");
+      await page.fill("#body", "{");
+      await answered(page, () => page.click("#send"));
+    },
+  };
 
-      it(`has none with texts on a ${size} in ${colorScheme}`, async () => {
-        const options = { viewport, colorScheme, reducedMotion: "reduce" };
-        const { page, close } = await openPage(browser, `${handler.address}/api/score/tiny`, options);
-        await page.fill("#texts", `the cat\n${"longer".repeat(40)}`);
-        await answered(page, () => page.click("#send"));
-        await page.locator("#vectors canvas").first().waitFor();
+  for (const [size, colorScheme] of [["phone", "light"], ["desktop", "dark"]]) {
+    for (const [kind, act] of Object.entries(KINDS)) {
+      it(`has no serious finding with ${kind} on a ${size} in ${colorScheme}`, async () => {
+        const options = { viewport: SIZES[size], colorScheme, reducedMotion: "reduce" };
+        const { page, close } = await openPage(browser, `${handler.address}/api/score/${kind}`, options);
+        await act(page);
         await page.getByRole("button", { name: "Pause" }).click();
-        await assertAccessible(page, viewport);
+        await assertAccessible(page, SIZES[size]);
         await close();
       });
     }

@@ -1,8 +1,10 @@
 // Forms and tables made of a model's signature, and what people type and paste into them.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { answered, assertNoFaults, edit, openPage, paste, startBrowser, startHandler } from "./handler.mjs";
+import { answered, assertNoFaults, edit, openPage, paste, repository, startBrowser, startHandler } from "./handler.mjs";
 import { identity } from "./onnx.mjs";
 
 const STRANGE = ['a "quoted" name', "<img src=x onerror=alert(1)>", "שם פרטי", "🧀 price", "it's", "a.b[0]", "back\\slash", "tab in", "constructor", "__proto__"];
@@ -10,6 +12,11 @@ const MODELS = {
   wide: { model: identity([{ name: "x", datatype: "FP32", width: 300 }]) },
   many: { model: identity([...STRANGE, ...Array.from({ length: 10 }, (_, index) => `input ${index}`)].map((name) => ({ name, datatype: "FP32", width: 1 }))) },
   ids: { model: identity([{ name: "id", datatype: "INT64" }, { name: "amount", datatype: "FP32" }]), options: '[inputs.amount]\nmissing = "nan"\n' },
+  shirts: {
+    model: readFileSync(join(repository, "tests/data/learned/categories.onnx")),
+    options: '[inputs.x]\ncolumns = ["colour", "size"]\n',
+    samples: [["green", "M"], ["red", "XL"]],
+  },
   words: { model: identity([{ name: "text", datatype: "BYTES", width: 1 }]) },
 };
 
@@ -40,7 +47,7 @@ describe("forms", { timeout: 120_000 }, () => {
     const body = await sent(page, () => field(page, "petal width").press("Control+Enter"));
     assert.deepEqual(JSON.parse(body), { data: [[5.1, 3.5, 1.4, 0.2]] });
     assert.equal(await page.locator("#label").textContent(), "setosa");
-    assert.deepEqual(await page.locator("#bars .class").allTextContents(), ["0", "1", "2"]);
+    assert.deepEqual(await page.locator("#bars .class").allTextContents(), ["setosa", "versicolor", "virginica"]);
     assert.match(await page.locator("#bars .value").first().textContent(), /^9\d\.\d %$/);
     // Once more, from the calls of the page.
     await field(page, "petal length").fill("6");
@@ -67,6 +74,27 @@ describe("forms", { timeout: 120_000 }, () => {
     const outputs = await page.locator("#outputs").innerText();
     assert.equal(await page.locator("#label").textContent(), "a text, with commas\tand tabs");
     assert.match(outputs, /both\s+true/);
+    assertNoFaults(faults);
+    await close();
+  });
+
+  it("offers the values that the model knows, and its samples", async () => {
+    const { page, faults, close } = await openModel("shirts");
+    assert.deepEqual(await field(page, "size").locator("option").allTextContents(), ["L", "M", "S", "XL"]);
+    assert.equal(await field(page, "colour").inputValue(), "green");
+    const samples = page.getByRole("group", { name: "Samples" }).getByRole("button");
+    assert.deepEqual(await samples.allTextContents(), ["green, M", "red, XL"]);
+    const body = await sent(page, () => samples.nth(1).click());
+    assert.deepEqual(JSON.parse(body), { data: [["red", "XL"]] });
+    assert.equal(await page.locator("#label").textContent(), "keep");
+    await field(page, "colour").selectOption("blue");
+    await field(page, "size").selectOption("S");
+    await answered(page, () => page.click("#send"));
+    assert.equal(await page.locator("#label").textContent(), "sell");
+    // A sample is one row more in the table.
+    await edit(page, "Table");
+    await sent(page, () => samples.first().click());
+    assert.equal(await page.locator("#grid tbody tr").count(), 2);
     assertNoFaults(faults);
     await close();
   });

@@ -57,13 +57,18 @@ export async function startHandler(settings = {}, models = {}) {
   const root = mkdtempSync(join(tmpdir(), "page-"));
   mkdirSync(join(root, "models"));
   symlinkSync(join(repository, "models/mnist"), join(root, "models/mnist"));
-  for (const name of ["affine", "identity_bool", "identity_int64", "identity_string", "keras", "mixed", "whole_picture", "zipmap"]) {
+  for (const name of ["affine", "identity_bool", "identity_int64", "identity_string", "keras", "mixed", "scalar", "zipmap"]) {
     mkdirSync(join(root, "models", name), { recursive: true });
     copyFileSync(join(repository, `tests/data/models/${name}.onnx`), join(root, "models", name, "model.onnx"));
   }
-  symlinkSync(join(repository, "tests/data/text/tiny"), join(root, "models/tiny"));
+  for (const name of ["tiny", "rank", "label", "tag", "sparse"]) {
+    symlinkSync(join(repository, "tests/data/text", name), join(root, "models", name));
+  }
   add(root, "iris", readFileSync(join(repository, "tests/data/models/zipmap.onnx")), IRIS);
-  for (const [name, { model, options }] of Object.entries(models)) add(root, name, model, options);
+  for (const [name, { model, options, samples }] of Object.entries(models)) {
+    add(root, name, model, options);
+    if (samples) writeFileSync(join(root, "models", name, "samples.json"), JSON.stringify(samples));
+  }
   mkdirSync(join(root, "models/broken"));
   writeFileSync(join(root, "models/broken/model.onnx"), "no model at all");
   const port = await freePort();

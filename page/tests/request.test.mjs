@@ -35,6 +35,20 @@ describe("requests", { timeout: 120_000 }, () => {
     await close();
   });
 
+  it("is the request alone for a model without rows", async () => {
+    const { page, faults, close } = await openRequest(browser, `${handler.address}/api/score/iris`);
+    await page.getByLabel("Model", { exact: true }).selectOption("scalar");
+    await page.getByRole("heading", { level: 1, name: "scalar" }).waitFor();
+    assert.equal(await page.locator("#modes").isVisible(), false);
+    const body = JSON.parse(await page.locator("#body").inputValue());
+    assert.deepEqual(body, { data: 0 });
+    await page.fill("#body", '{"data": 3}');
+    await answered(page, () => page.click("#send"));
+    assert.equal(await page.locator("#label").textContent(), "9");
+    assertNoFaults(faults);
+    await close();
+  });
+
   it("speaks every dialect", async () => {
     const { page, faults, close } = await openRequest(browser, `${handler.address}/api/score/affine`);
     const dialects = await page.locator("#dialect option").allTextContents();

@@ -46,6 +46,27 @@ describe("the code on the page", { timeout: 60_000 }, () => {
     await close();
   });
 
+  it("gives the answer in every language, for tables and texts", async () => {
+    const hasLibraries = await run(PYTHON, ["-c", "import openai, tritonclient.http"]).then(() => true, () => false);
+    const libraries = hasLibraries ? [["openai", PYTHON, "-c"], ["tritonclient", PYTHON, "-c"]] : [];
+    const kinds = {
+      iris: { fields: { "#field-0": "5.1", "#field-1": "3,5" }, expected: /0/, libraries: ["tritonclient"] },
+      tiny: { fields: { "#texts": 'the "red" dog\nit\'s käse 🧀 \\' }, expected: /embedding|^8 \[/, libraries: ["openai", "tritonclient"] },
+      rank: { fields: { "#query": "who?", "#texts": "the cat\na dog" }, expected: /score/, libraries: ["tritonclient"] },
+    };
+    for (const [name, { fields, expected, libraries: own }] of Object.entries(kinds)) {
+      const { page, close } = await openPage(browser, `${handler.address}/api/score/${name}`);
+      for (const [selector, text] of Object.entries(fields)) await page.fill(selector, text);
+      for (const [language, program, ...flags] of [...PROGRAMS, ...libraries.filter(([known]) => own.includes(known))]) {
+        const code = await codeIn(page, language);
+        const { stdout } = await run(program, [...flags, code]);
+        assert.match(stdout, expected, `${language}: ${code}`);
+      }
+      for (const library of own) assert.equal(await page.locator(`[data-language=${library}]`).count(), 1);
+      await close();
+    }
+  });
+
   it("sends a body that begins like a file's name as it is", async () => {
     const { page, close } = await openRequest(browser, `${handler.address}/api/score/identity_string`);
     await page.selectOption("#dialect", "text/csv");

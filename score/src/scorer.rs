@@ -196,7 +196,12 @@ impl Scorer {
     /// [`ScoreError`] says whether the request, the load or this program is at fault.
     pub async fn score(&self, request: InferenceRequest) -> Result<InferenceResponse, ScoreError> {
         let Some(text) = &self.metadata.text else {
-            return self.score_as_stored(request).await;
+            let mut response = self.score_as_stored(request).await?;
+            let ModelMetadata {
+                signature, options, ..
+            } = &self.metadata;
+            signature.finish(options, &mut response.outputs);
+            return Ok(response);
         };
         if !text.task.has_one_shape() {
             return Box::pin(self.score_in_json(text, request)).await;

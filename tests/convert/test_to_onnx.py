@@ -13,6 +13,7 @@ import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -109,6 +110,108 @@ def served(tmp_path_factory):
         print(ran.stdout)
     with Handler(root) as handler:
         yield handler, {name: estimator for name, (estimator, *_) in estimators.items()}
+
+
+# --- other libraries, texts, labels, samples ---
+
+REVIEWS = pd.DataFrame(
+    {
+        "review": np.random.default_rng(9).choice(["good film", "bad film", "great plot", "awful plot", "no plot"], 120),
+        "stars": np.random.default_rng(8).integers(1, 6, 120) * 1.0,
+    }
+)
+PRAISE = np.where(REVIEWS["review"].str.match("good|great"), "praise", "blame")
+GRADES = np.array(["low", "middle", "high"])[np.digitize(CURVES["a"], [-0.5, 0.5])]
+
+
+def boosters():
+    """Estimators of other libraries, each with its rows and its target."""
+    import catboost
+    import lightgbm
+    import xgboost
+
+    numbers = np.digitize(CURVES["a"], [-0.5, 0.5])
+    return {
+        "lightgbm": lightgbm.LGBMClassifier(n_estimators=9, verbose=-1).fit(CURVES, GRADES),
+        "lightgbm_numbers": lightgbm.LGBMRegressor(n_estimators=9, verbose=-1).fit(CURVES, CURVES["d"]),
+        "xgboost": xgboost.XGBClassifier(n_estimators=9).fit(CURVES, numbers),
+        "xgboost_numbers": xgboost.XGBRegressor(n_estimators=9).fit(CURVES, CURVES["d"]),
+        "catboost": catboost.CatBoostClassifier(iterations=9, verbose=0).fit(CURVES, numbers),
+        "catboost_numbers": catboost.CatBoostRegressor(iterations=9, verbose=0).fit(CURVES, CURVES["d"]),
+    }
+
+
+@pytest.fixture(scope="module")
+def more(tmp_path_factory):
+    """The handler on other libraries' models, and on models of texts."""
+    root = tmp_path_factory.mktemp("more")
+    words = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(REVIEWS["review"], PRAISE)
+    table = ColumnTransformer([("words", TfidfVectorizer(), "review"), ("stars", StandardScaler(), ["stars"])])
+    estimators = {name: (estimator, CURVES) for name, estimator in boosters().items()}
+    estimators["words"] = (words, REVIEWS[["review"]])
+    estimators["table"] = (make_pipeline(table, LogisticRegression()).fit(REVIEWS, PRAISE), REVIEWS)
+    estimators["truth"] = (LogisticRegression().fit(CURVES, CURVES["a"] > 0), CURVES)
+    for name, (estimator, rows) in estimators.items():
+        (root / f"{name}.pkl").write_bytes(pickle.dumps(estimator))
+        rows.to_csv(root / f"{name}.csv", index=False)
+        named = ["--labels", "low,middle,high"] if name in ("xgboost", "catboost") else []
+        out = ["--out", root / "models" / name, "--sample", root / f"{name}.csv", *named]
+        ran = converted(root / f"{name}.pkl", *out)
+        assert ran.returncode == 0 and not ran.stderr, ran.stdout + ran.stderr
+    with Handler(root) as handler:
+        yield handler, {name: estimator for name, (estimator, _) in estimators.items()}
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost"])
+def test_boosted_classifiers_of_other_libraries(more, name):
+    handler, models = more
+    expected = np.ravel(models[name].predict(CURVES))
+    if name != "lightgbm":
+        expected = np.array(["low", "middle", "high"])[expected]
+    rows = CURVES.to_dict(orient="records")
+    assert handler.post(f"/{name}", {"data": rows}).ok().json == expected.tolist()
+    again = handler.post(f"/{name}", {"data": rows[3:5]}).ok()
+    assert again.headers["x-cache"] == "HIT" and again.json == expected[3:5].tolist()
+
+
+@pytest.mark.parametrize("name", ["lightgbm_numbers", "xgboost_numbers", "catboost_numbers"])
+def test_boosted_regressors_of_other_libraries(more, name):
+    handler, models = more
+    answer = handler.post(f"/{name}", {"data": CURVES.to_numpy().tolist()}).ok().json
+    np.testing.assert_allclose(np.ravel(answer), models[name].predict(CURVES), atol=1e-5)
+    holes = with_holes(CURVES, 0.3)
+    rows = holes.astype(object).where(holes.notna(), None).to_dict(orient="records")
+    answer = handler.post(f"/{name}", {"data": rows}).ok().json
+    np.testing.assert_allclose(np.ravel(answer), models[name].predict(holes), atol=1e-5)
+
+
+def test_texts_are_rows_of_one_column_or_columns_of_a_table(more):
+    handler, models = more
+    expected = models["words"].predict(REVIEWS["review"]).tolist()
+    assert handler.post("/words", {"data": REVIEWS[["review"]].to_numpy().tolist()}).ok().json == expected
+    assert handler.post("/words", {"data": [["good film"]]}).ok().headers["x-cache"] == "HIT"
+    expected = models["table"].predict(REVIEWS).tolist()
+    assert handler.post("/table", {"data": REVIEWS.to_dict(orient="records")}).ok().json == expected
+
+
+def test_probabilities_have_the_names_of_classes(more):
+    handler, models = more
+    model = models["words"]
+    document = handler.get("/words").ok().json
+    assert document["outputs"][1]["labels"] == ["blame", "praise"]
+    truth = handler.post("/truth", {"data": CURVES.to_numpy().tolist()}).ok().json
+    assert truth == [str(one) for one in models["truth"].predict(CURVES)]
+    assert document["outputs"][1]["shape"] == [-1, 2] and model.classes_.tolist() == ["blame", "praise"]
+
+
+def test_the_first_rows_of_the_sample_are_the_models_samples(more):
+    handler, _ = more
+    document = handler.get("/table").ok().json
+    assert document["samples"] == REVIEWS.head(5).to_dict(orient="records")
+    assert document["sample_request"] == {"data": [document["samples"][0]]}
+    numbers = handler.get("/lightgbm").ok().json["samples"]
+    assert numbers == [pytest.approx(row) for row in CURVES.head(5).to_dict(orient="records")]
+    assert handler.post("/table", document["sample_request"]).ok()
 
 
 def test_a_classifier_answers_its_labels(served):
@@ -261,3 +364,12 @@ def test_a_model_toml_that_is_there_stays(folder):
         assert ran.returncode == 0, ran.stderr
     assert (model / "model.toml").read_text() == "# mine\n"
     assert sorted(path.name for path in Path(model).iterdir()) == ["model.onnx", "model.toml"]
+
+
+def test_labels_that_do_not_fit_the_classes(folder):
+    out = ["--out", folder / "models/m", "--labels", "a,b"]
+    assert "--labels has 2 names, and the model knows 10 classes" in refused(folder / "matrix.pkl", *out)
+    fitted = LogisticRegression().fit(CURVES, np.where(CURVES["a"] > 0, "up", "down"))
+    assert "numbered from 0" in refused(pickled(folder, fitted), *out)
+    regressor = RandomForestRegressor(2).fit(DIABETES, PROGRESS)
+    assert "--labels is for classifiers" in refused(pickled(folder, regressor), *out)

@@ -40,17 +40,14 @@ fn unzipped(zip: &Path) -> TempDir {
     folder
 }
 
-/// The app settings that the package lists, but those that are to be filled in.
+/// The app settings as the package lists them, nothing filled in: the app must start with them.
 fn settings(app: &Path) -> HostOptions {
     let list = fs::read_to_string(app.join("app-settings.json")).unwrap();
     let list: Vec<Value> = serde_json::from_str(&list).unwrap();
     let start = HostOptions::default().setting("SCORE_DEFAULT_MODEL", "affine");
     list.iter().fold(start, |options, entry| {
         let [name, value] = ["name", "value"].map(|member| entry[member].as_str().unwrap());
-        match name.starts_with("SCORE_") {
-            true => options.setting(name, value),
-            false => options,
-        }
+        options.setting(name, value)
     })
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod mlflow;
 pub(crate) mod open_inference;
 mod routes;
 pub(crate) mod tensorflow_serving;
+pub(crate) mod texts;
 
 use std::fmt;
 
@@ -70,6 +71,7 @@ pub static DIALECTS: &[&Dialect] = &[
     &tensorflow_serving::INPUTS,
     &mlflow::INPUTS,
     &keys::KEYS,
+    &texts::TEXTS,
 ];
 
 impl Dialect {

@@ -129,12 +129,15 @@ pub static OLLAMA: ErrorForm = ErrorForm {
     ..TEXT_FORM
 };
 
-/// Cohere's: a text as `message`.
+/// Cohere's: a text as `message`. A text that may not be cut and is too long is a 400 there.
 ///
 /// Source: "Errors" in Cohere's API reference.
 pub static COHERE: ErrorForm = ErrorForm {
     name: "Cohere",
-    status: |refusal| refusal.status,
+    status: |refusal| match refusal.kind {
+        RefusalKind::TooLong => 400,
+        _ => refusal.status,
+    },
     write: |refusal| json!({ "message": refusal.message }),
     schema: |_| open([("message", text())], 1),
 };

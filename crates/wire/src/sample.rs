@@ -204,7 +204,7 @@ fn tensor(spec: &TensorSpec, value: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::{DIALECTS, keys::KEYS};
+    use crate::dialect::{DIALECTS, keys::KEYS, texts::TEXTS};
     use crate::format::FORMATS;
     use crate::samples::{self, metadata, passengers, spec};
     use score::ModelSignature;
@@ -232,6 +232,10 @@ mod tests {
         ] {
             let metadata = metadata(signature);
             for dialect in DIALECTS {
+                let takes_texts = metadata.signature.input("text").is_some();
+                if std::ptr::eq(*dialect, &TEXTS) && !takes_texts {
+                    continue;
+                }
                 let sample = sample_in(dialect, &metadata).unwrap().to_string();
                 let limits = Limits {
                     max_bytes: sample.len(),

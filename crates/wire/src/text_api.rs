@@ -36,6 +36,8 @@ pub struct TextApi {
     pub purpose: &'static str,
     /// The form of errors at its routes.
     pub errors: &'static ErrorForm,
+    /// Whether the first segments of its paths are those of others, whose errors unknown paths below them have.
+    pub guest: bool,
     /// Its routes.
     pub routes: &'static [TextRoute],
 }
@@ -105,7 +107,7 @@ impl TextApi {
     pub fn errors_below(first: &str) -> Option<&'static ErrorForm> {
         let owner = TEXT_APIS.iter().find(|api| {
             let mut routes = api.routes.iter();
-            first != MODEL && routes.any(|route| route.path.first() == Some(&first))
+            !api.guest && first != MODEL && routes.any(|route| route.path.first() == Some(&first))
         });
         owner.map(|api| api.errors)
     }

@@ -1,16 +1,16 @@
 //! What can be asked without scoring: metadata, readiness, the OpenAPI document.
 
 mod protocols;
+mod tensors;
 
 use std::collections::BTreeMap;
 
-use score::{
-    Character, ElementType, KnownValues, MissingValues, ModelMetadata, Scorer, Task, TensorSpec,
-    TextMetadata,
-};
+use score::{Character, Scorer, Task, TensorSpec, TextMetadata};
 use serde_json::{Value, json};
 use warp::http::{StatusCode, header};
-use wire::{picture_document, sample_request, sample_rows, tensor_document};
+use wire::{picture_document, sample_request, sample_rows};
+
+use tensors::{input_document, output_document};
 
 use super::openapi;
 use super::reply::Reply;
@@ -91,6 +91,7 @@ fn model_document(scorer: &Scorer) -> Value {
         .filter_map(|index| Some(signature.declared.get(*index)?.name.as_str()))
         .collect();
     let input = |spec: &TensorSpec| input_document(metadata, spec);
+    let output = |spec: &TensorSpec| output_document(metadata, spec);
     let mut document = json!({
         "name": metadata.name,
         "version": metadata.version,
@@ -98,7 +99,7 @@ fn model_document(scorer: &Scorer) -> Value {
         "digest": metadata.digest.to_hex(),
         "inputs": signature.inputs.iter().map(input).collect::<Vec<_>>(),
         "optional_inputs": signature.optional.iter().map(input).collect::<Vec<_>>(),
-        "outputs": signature.outputs.iter().map(tensor_document).collect::<Vec<_>>(),
+        "outputs": signature.outputs.iter().map(output).collect::<Vec<_>>(),
         "answers_with": chosen,
         "rows": rows_document(character),
         "deterministic": character.deterministic,
@@ -128,33 +129,6 @@ fn model_document(scorer: &Scorer) -> Value {
             "format": features.format.as_str(),
             "sample_request": { "keys": ["42"] },
         });
-    }
-    document
-}
-
-/// An input with what a form for it has to know: names of columns, categories, whether values may be missing.
-fn input_document(metadata: &ModelMetadata, spec: &TensorSpec) -> Value {
-    let mut document = tensor_document(spec);
-    if let Some(options) = metadata.options.inputs.get(&spec.name) {
-        if !options.columns.is_empty() {
-            document["columns"] = json!(options.columns);
-        }
-        if options.missing == Some(MissingValues::Nan) {
-            document["missing"] = json!("nan");
-        }
-    }
-    if let Some(columns) = metadata.hints.categories.get(&spec.name) {
-        let is_whole = !matches!(
-            spec.element_type,
-            ElementType::Float32 | ElementType::Float64
-        );
-        let values = |known: &KnownValues| match spec.element_type {
-            ElementType::String => json!(known.texts),
-            _ if is_whole => known.numbers.iter().map(|number| *number as i64).collect(),
-            _ => json!(known.numbers),
-        };
-        let columns = columns.iter().map(|known| known.as_ref().map(values));
-        document["categories"] = json!(columns.collect::<Vec<_>>());
     }
     document
 }

@@ -203,15 +203,19 @@ where
 {
     match route {
         Route::Score(_) => score(head, read_body, visit).await,
+        // The others in boxes: what only they need would be copied with the future of every request for scores.
         Route::Text(target) if target.route.takes_texts() => {
-            texts::answer(head, target, read_body, visit).await
+            Box::pin(texts::answer(head, target, read_body, visit)).await
         }
         Route::Metrics => metrics(app, head.accept.as_deref()),
         Route::Protocol(Operation::Index, _) => {
-            let body = read_body().await?;
-            info::index(app, &body.bytes).await
+            let index = async {
+                let body = read_body().await?;
+                info::index(app, &body.bytes).await
+            };
+            Box::pin(index).await
         }
-        route => tell(app, head, route).await,
+        route => Box::pin(tell(app, head, route)).await,
     }
 }
 

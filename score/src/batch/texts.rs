@@ -25,8 +25,9 @@ use crate::text::TextOptions;
 use job::Job;
 use queue::{Chunk, Queue, Ready, Run, Work};
 
-/// How long further sessions wait for the first run.
+/// How long further sessions wait for the first run, and how long they leave the processor to its answer.
 const FIRST_RUN: Duration = Duration::from_secs(1);
+const FIRST_ANSWER: Duration = Duration::from_millis(50);
 
 /// Hands texts to the sessions of a text model. Their threads end with it.
 pub(crate) struct TextBatcher {
@@ -193,8 +194,10 @@ impl Threads {
 
     /// Opens one session after the other, as long as the model is in use.
     fn open(&self, later: Vec<OpenSession>) {
+        self.queue.wait_for_run(FIRST_RUN);
+        thread::sleep(FIRST_ANSWER);
         for open in later {
-            if !self.queue.wait_for_run(FIRST_RUN) {
+            if self.queue.is_closed() {
                 return;
             }
             if let Some(session) = open()

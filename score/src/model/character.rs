@@ -118,6 +118,18 @@ pub(crate) fn examine(
     character
 }
 
+/// How many values a row of each output has, as a trial run gives it; `None` if the model does not run on what is made up.
+pub(crate) fn widths(
+    model: &mut dyn Model,
+    signature: &ModelSignature,
+    reading: &Reading,
+    samples: &[Tensor],
+) -> Option<Vec<usize>> {
+    let outputs = Probe::new(model, signature, reading, samples).outputs()?;
+    let width = |output: &Tensor| output.row_shape().iter().product();
+    Some(outputs.iter().map(width).collect())
+}
+
 fn by_graph(probe: &mut Probe<'_>, proof: &Proof) -> Character {
     match proof {
         Proof::Apart => apart(probe.company(&Kind::ALL[..1], ROUGHLY)),

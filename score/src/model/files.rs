@@ -64,6 +64,8 @@ pub(super) struct Parts {
     folder: PathBuf,
     /// The ONNX file, its external data, the library of operators and how pictures are prepared, below the folder.
     names: BTreeSet<PathBuf>,
+    /// Files beside them that say how callers read answers.
+    notes: BTreeSet<PathBuf>,
 }
 
 impl Parts {
@@ -71,12 +73,13 @@ impl Parts {
     pub(super) fn read(
         folder: &Path,
         file: &Path,
-        options: ModelOptions,
+        mut options: ModelOptions,
     ) -> Result<Self, LoadError> {
         let failed = |reason| LoadError::Model {
             path: file.display().to_string(),
             reason,
         };
+        let notes = options.read_labels(folder)?;
         let around = file.parent().unwrap_or(Path::new(""));
         let below = around.strip_prefix(folder).unwrap_or(Path::new(""));
         let onnx = OnnxFile::read(file).map_err(failed)?;
@@ -101,6 +104,7 @@ impl Parts {
             folder: folder.to_owned(),
             options,
             names,
+            notes,
         })
     }
 
@@ -129,6 +133,7 @@ impl Parts {
             left_out: Vec::new(),
         };
         list.walk(&self.folder, Path::new(""))?;
+        list.names.extend(self.notes.iter().cloned());
         let names = list.names.into_iter();
         let mut files: Vec<_> = names
             .map(|name| (self.folder.join(&name), below.join(name)))
@@ -148,7 +153,7 @@ impl Parts {
         })
     }
 
-    /// The files that the digest covers, with their names below the folder: all but `model.toml` and sample rows. External data may have
+    /// The files that the digest covers, with their names below the folder: all but `model.toml`, labels and sample rows. External data may have
     /// any name, so every file counts but those that certainly hold no weights. One file too many only costs remembered
     /// results; one too few would let a changed model answer with old ones. Of a text model only the files that the ONNX
     /// file names count here: its folder often holds several models.
@@ -156,7 +161,8 @@ impl Parts {
         files.files.iter().filter_map(|(file, _)| {
             let name = file.strip_prefix(&self.folder).ok()?;
             let is_named = self.names.contains(name);
-            let counts = is_named || !self.is_text && name != Path::new(SAMPLES);
+            let is_note = name == Path::new(SAMPLES) || self.notes.contains(name);
+            let counts = is_named || !self.is_text && !is_note;
             (counts && name != Path::new(OPTIONS)).then_some((&**file, name))
         })
     }

@@ -13,6 +13,7 @@ use super::files::{ModelFiles, OPTIONS, Parts, is_hidden};
 use super::missing::what_is_there;
 use super::options::{FeatureOptions, InputOptions};
 use super::options_file::read_options;
+use super::output_options::OutputOptions;
 use super::preprocessor::Preprocessor;
 use super::settled::Stamps;
 use super::text_folder::{TOKENIZER, chosen_file};
@@ -45,6 +46,9 @@ pub struct ModelOptions {
     /// How callers may write inputs, by input name.
     #[serde(default)]
     pub inputs: BTreeMap<String, InputOptions>,
+    /// How callers read outputs, by output name.
+    #[serde(default)]
+    pub output: BTreeMap<String, OutputOptions>,
     /// Where rows lie that requests name by key; without it no request may.
     pub features: Option<FeatureOptions>,
     /// The library beside the ONNX file that has the model's own operators.
@@ -80,6 +84,10 @@ pub(super) fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
     for (name, input) in &options.inputs {
         let senseless = input.refuse_senseless();
         senseless.map_err(|reason| format!("inputs.{name}: {reason}"))?;
+    }
+    for (name, output) in &options.output {
+        let senseless = output.refuse_senseless();
+        senseless.map_err(|reason| format!("output.{name}: {reason}"))?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::folder::{ModelOptions, refuse_senseless};
 use super::options::INPUT_KEYS;
+use super::output_options::OUTPUT_KEYS;
 use super::small_file::read_small_file;
 use crate::error::LoadError;
 
@@ -37,7 +38,7 @@ pub(super) fn read_options(file: PathBuf) -> Result<ModelOptions, LoadError> {
     Ok(options)
 }
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "outputs",
     "rows",
     "memoize",
@@ -45,6 +46,7 @@ const KEYS: [&str; 10] = [
     "max_rows",
     "ttl",
     "inputs",
+    "output",
     "features",
     "custom_ops",
     "text",
@@ -56,14 +58,16 @@ pub(super) fn refuse_unknown_keys(table: &toml::Table) -> Result<(), String> {
     if let Some(features) = table.get("features").and_then(toml::Value::as_table) {
         refuse_unknown(features, &FEATURE_KEYS, "features: ")?;
     }
-    let inputs = table.get("inputs").and_then(toml::Value::as_table);
-    for (name, input) in inputs.into_iter().flatten() {
-        let place = format!("inputs.{name}: ");
-        refuse_unknown(
-            input.as_table().unwrap_or(&toml::Table::new()),
-            &INPUT_KEYS,
-            &place,
-        )?;
+    if table.get("output").is_some_and(|output| !output.is_table()) {
+        return Err("output: expected tables such as [output.probabilities]; to choose outputs, say \"outputs\"".to_owned());
+    }
+    for (key, known) in [("inputs", &INPUT_KEYS[..]), ("output", &OUTPUT_KEYS)] {
+        let named = table.get(key).and_then(toml::Value::as_table);
+        for (name, options) in named.into_iter().flatten() {
+            let place = format!("{key}.{name}: ");
+            let none = toml::Table::new();
+            refuse_unknown(options.as_table().unwrap_or(&none), known, &place)?;
+        }
     }
     Ok(())
 }

@@ -193,6 +193,13 @@ impl<'a> Probe<'a> {
         )
     }
 
+    /// What the model makes of the first rows it is tried with.
+    pub(super) fn outputs(&mut self) -> Option<Vec<Tensor>> {
+        let first = self.trials(&[Kind::Alike]).first().copied()?;
+        let inputs = self.rows_of(first, ROWS).ok()?;
+        self.run(&inputs).ok()
+    }
+
     fn runs_on(&mut self, shape: &'static [usize]) -> bool {
         self.undeclared = shape;
         self.make(Kind::Alike, ROWS, FREE_AXES[0])

@@ -10,7 +10,7 @@ use crate::cache::{Cache, ModelDigest};
 use crate::error::LoadError;
 use crate::model::{
     Character, FeatureFormat, Hints, Model, ModelFolder, ModelOptions, OnnxModel, Reading, Runtime,
-    check_inputs, examine,
+    check_inputs, check_outputs, examine, widths,
 };
 use crate::signature::{ModelSignature, Rows};
 use crate::tensor::{ElementType, Tensor};
@@ -78,6 +78,7 @@ fn load_sessions(
         samples: &samples.unwrap_or_default(),
     };
     (metadata.signature, metadata.character) = trial.character(&metadata.signature)?;
+    trial.check_widths(&metadata.signature)?;
     let known = metadata.character.deterministic;
     metadata.memoize = folder.options.memoize.unwrap_or(known == Some(true));
     metadata.digest = digest.with_rows(metadata.character.rows);
@@ -140,6 +141,18 @@ impl Trial<'_> {
             Some(reason) => Err(self.folder.wrong_options(&format!("rows: {reason}"))),
             None => Ok((signature.clone(), found.declared(rows, &self.reading.proof))),
         }
+    }
+
+    /// Compares the number of labels with what a run gives, where the file does not declare it.
+    fn check_widths(&mut self, signature: &ModelSignature) -> Result<(), LoadError> {
+        let folder = self.folder;
+        if folder.options.output.is_empty() {
+            return Ok(());
+        }
+        let widths = widths(self.model, signature, self.reading, self.samples).unwrap_or_default();
+        let width = |index: usize| widths.get(index).copied();
+        let checked = check_outputs(&folder.options, signature, width);
+        checked.map_err(|reason| folder.wrong_options(&reason))
     }
 
     fn examine(&mut self, signature: &ModelSignature) -> Character {
@@ -223,7 +236,12 @@ pub fn check_options(
     folder: &ModelFolder,
     signature: &ModelSignature,
 ) -> Result<Vec<usize>, LoadError> {
-    check_inputs(&folder.options, signature).map_err(|reason| folder.wrong_options(&reason))?;
+    let checked = match folder.is_text && !folder.options.output.is_empty() {
+        true => Err("output: only models of tensors have it".to_owned()),
+        false => check_inputs(&folder.options, signature)
+            .and_then(|()| check_outputs(&folder.options, signature, |_| None)),
+    };
+    checked.map_err(|reason| folder.wrong_options(&reason))?;
     match features_unfit(&folder.options, signature) {
         Some(reason) => Err(folder.wrong_options(&format!("features: {reason}"))),
         None => choose_outputs(folder, signature),

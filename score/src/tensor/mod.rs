@@ -52,6 +52,28 @@ impl Tensor {
         }
     }
 
+    /// Changes the values of a tensor of floats, which are doubles meanwhile. Those of other types stay.
+    pub(crate) fn change_floats(&mut self, change: impl FnOnce(&mut [f64])) {
+        macro_rules! through_doubles {
+            ($values:expr, $widen:expr, $narrow:expr) => {{
+                let mut doubles: Vec<f64> = $values.iter().map($widen).collect();
+                change(&mut doubles);
+                let narrowed = doubles.into_iter().map($narrow);
+                $values
+                    .iter_mut()
+                    .zip(narrowed)
+                    .for_each(|(old, new)| *old = new);
+            }};
+        }
+        match &mut self.data {
+            TensorData::Float16(v) => through_doubles!(v, |v| v.to_f64(), half::f16::from_f64),
+            TensorData::BFloat16(v) => through_doubles!(v, |v| v.to_f64(), half::bf16::from_f64),
+            TensorData::Float32(v) => through_doubles!(v, |v| f64::from(*v), |v| v as f32),
+            TensorData::Float64(v) => change(v),
+            _ => {}
+        }
+    }
+
     /// The same elements in another shape.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use score::{InferenceResponse, ModelMetadata, NamedTensor, TensorData};
+use score::{InferenceResponse, ModelMetadata, NamedTensor, OutputOptions, TensorData};
 use serde::{Serialize, Serializer};
 
 use super::{Asked, Dialect, azure_ml, keys, tensorflow_serving};
@@ -120,8 +120,15 @@ pub fn response_bytes(
     metadata: &ModelMetadata,
     response: &InferenceResponse,
 ) -> usize {
-    let label = metadata.options.labels.iter().map(String::len).max();
-    let label = label.map_or(0, |longest| size_of::<String>() + 2 * longest);
+    let options = &metadata.options;
+    let own = options.output.values().flat_map(OutputOptions::labels);
+    let label = options.labels.iter().chain(own).map(String::len).max();
+    let label = label.map_or(0, |longest| size_of::<String>() + 6 * longest);
+    let label = match options.output.is_empty() {
+        true => label,
+        // Each value may be a class with its place in a sort.
+        false => label + size_of::<usize>() + r#"{"label":"","score":},"#.len() + MAX_DIGITS[3],
+    };
     let each = response.outputs.iter().map(|NamedTensor { name, tensor }| {
         let brackets = 2 * tensor.shape().len() + 1;
         let (held, written) = match tensor.data() {

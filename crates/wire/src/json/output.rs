@@ -1,10 +1,13 @@
 //! A model's outputs as callers see them: tensors, lists of objects, lists of tensors.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use score::{
-    InferenceResponse, ModelMetadata, NamedTensor, OutputForm, Tensor, TensorData, element_count,
+    ElementType, InferenceResponse, ModelMetadata, ModelOptions, NamedTensor, OutputForm, Tensor,
+    TensorData, element_count,
 };
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
@@ -27,6 +30,13 @@ pub(crate) enum Value<'a> {
         elements: &'a Tensor,
         shapes: &'a Tensor,
     },
+    /// A matrix of floats whose columns are classes.
+    Classes {
+        values: &'a Tensor,
+        labels: &'a [String],
+        /// How many of the highest values of a row are told; all of them, in the model's order, if not given.
+        top: Option<usize>,
+    },
 }
 
 /// The declared outputs to answer with, by their positions in the signature.
@@ -43,7 +53,7 @@ pub(crate) fn chosen<'a>(
             let tensor = |index: usize| response.outputs.get(index).map(|named| &named.tensor);
             let value = match spec.form {
                 OutputForm::Tensor(index) => {
-                    Value::Tensor(labelled(tensor(index)?, &metadata.options.labels))
+                    value_of(&metadata.options, &spec.name, tensor(index)?)
                 }
                 OutputForm::Maps { keys, values } => Value::Maps {
                     keys: tensor(keys)?,
@@ -62,14 +72,42 @@ pub(crate) fn chosen<'a>(
         .collect()
 }
 
-/// Class numbers by their names; a number without a name stays a number, written as text.
+fn value_of<'a>(options: &'a ModelOptions, name: &str, tensor: &'a Tensor) -> Value<'a> {
+    let labels = options.labels_of(name);
+    let own = options.output.get(name);
+    let top = own.and_then(|own| own.top_k);
+    let is_named = own.is_some_and(|own| !own.labels().is_empty());
+    match *tensor.shape() {
+        [_, width] if is_float(tensor) && (top.is_some() || is_named && labels.len() == width) => {
+            Value::Classes {
+                values: tensor,
+                labels,
+                top,
+            }
+        }
+        _ => Value::Tensor(labelled(tensor, labels)),
+    }
+}
+
+fn is_float(tensor: &Tensor) -> bool {
+    use ElementType::{BFloat16, Float16, Float32, Float64};
+    matches!(
+        tensor.element_type(),
+        BFloat16 | Float16 | Float32 | Float64
+    )
+}
+
+/// The name of a class; a number without a name stays a number, written as text.
+fn class_name(class: i64, labels: &[String]) -> Cow<'_, str> {
+    let label = usize::try_from(class)
+        .ok()
+        .and_then(|class| labels.get(class));
+    label.map_or_else(|| class.to_string().into(), |label| label.as_str().into())
+}
+
+/// Class numbers by their names.
 fn labelled<'a>(tensor: &'a Tensor, labels: &[String]) -> Cow<'a, Tensor> {
-    let name = |class: i64| {
-        let label = usize::try_from(class)
-            .ok()
-            .and_then(|class| labels.get(class));
-        label.cloned().unwrap_or_else(|| class.to_string())
-    };
+    let name = |class: i64| class_name(class, labels).into_owned();
     if labels.is_empty() {
         return Cow::Borrowed(tensor);
     }
@@ -90,7 +128,7 @@ impl Value<'_> {
     pub(crate) fn rows(&self) -> Option<usize> {
         match self {
             Self::Tensor(tensor) => tensor.rows(),
-            Self::Maps { values, .. } => values.rows(),
+            Self::Maps { values, .. } | Self::Classes { values, .. } => values.rows(),
             Self::Sequence { .. } => None,
         }
     }
@@ -100,7 +138,7 @@ impl Serialize for Value<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Tensor(tensor) => Nested::of(tensor).serialize(serializer),
-            Self::Maps { values, .. } => {
+            Self::Maps { values, .. } | Self::Classes { values, .. } => {
                 let rows = 0..values.rows().unwrap_or(0);
                 serializer.collect_seq(rows.map(|row| RowOf { value: self, row }))
             }
@@ -136,10 +174,64 @@ impl Serialize for RowOf<'_> {
                 }
                 map.end()
             }
+            Value::Classes {
+                values,
+                labels,
+                top,
+            } => {
+                let width = values.row_shape().first().copied().unwrap_or(0);
+                let cells = self.row * width..(self.row + 1) * width;
+                let class = |cell: usize| Class {
+                    label: class_name((cell % width.max(1)) as i64, labels),
+                    score: Nested::part_of(values, &[], cell),
+                };
+                match top {
+                    Some(top) => {
+                        let cells = highest(values, cells, *top);
+                        serializer.collect_seq(cells.into_iter().map(class))
+                    }
+                    None => serializer.collect_map(cells.map(class).map(|c| (c.label, c.score))),
+                }
+            }
             // A sequence has no rows, so it is never written row by row.
             Value::Sequence { .. } => serializer.serialize_none(),
         }
     }
+}
+
+/// A class and its value.
+#[derive(serde::Serialize)]
+struct Class<'a> {
+    label: Cow<'a, str>,
+    score: Nested<'a>,
+}
+
+/// The cells with the highest values, the highest first; NaN comes last.
+fn highest(values: &Tensor, cells: Range<usize>, top: usize) -> Vec<usize> {
+    fn sorted<T: PartialOrd>(values: &[T], mut cells: Vec<usize>) -> Vec<usize> {
+        cells.sort_by(|a, b| match (values.get(*a), values.get(*b)) {
+            (Some(a), Some(b)) => highest_first(a, b),
+            _ => Ordering::Equal,
+        });
+        cells
+    }
+    let cells = cells.collect();
+    let mut cells = match values.data() {
+        TensorData::Float16(v) => sorted(v, cells),
+        TensorData::BFloat16(v) => sorted(v, cells),
+        TensorData::Float32(v) => sorted(v, cells),
+        TensorData::Float64(v) => sorted(v, cells),
+        _ => cells,
+    };
+    cells.truncate(top);
+    cells
+}
+
+/// NaN comes last; a sort needs an order of all values.
+pub(crate) fn highest_first<T: PartialOrd>(a: &T, b: &T) -> Ordering {
+    let is_nan = |value: &T| value.partial_cmp(value).is_none();
+    let numbers_first = is_nan(a).cmp(&is_nan(b));
+    numbers_first.then_with(|| b.partial_cmp(a).unwrap_or(Ordering::Equal))
 }
 
 /// JSON's keys are strings.

@@ -1,6 +1,8 @@
 //! The parts from which the schemas of all dialects are built.
 
-use score::{Dim, ElementType, ModelMetadata, ModelSignature, OutputForm, TensorSpec};
+use score::{
+    Dim, ElementType, ModelMetadata, ModelOptions, ModelSignature, OutputForm, TensorSpec,
+};
 use serde_json::{Value, json};
 
 use super::{any_of, any_shape, closed, element_of, nested, open, reference, row, tensor};
@@ -113,7 +115,13 @@ impl<'a> Answered<'a> {
         let declared = metadata.signature.declared.get(index)?;
         let spec = |index: usize| metadata.signature.outputs.get(index);
         let (schema, row) = match declared.form {
-            OutputForm::Tensor(index) => output(spec(index)?, &metadata.options.labels),
+            OutputForm::Tensor(index) => {
+                let spec = spec(index)?;
+                match row_of_classes(&metadata.options, spec, element_of(spec)) {
+                    Some(row) => (nested(spec.dims().iter().take(1), row.clone()), Some(row)),
+                    None => output(spec, metadata.options.labels_of(&spec.name)),
+                }
+            }
             OutputForm::Maps { values, .. } => {
                 let values = spec(values)?;
                 let row = json!({ "type": "object", "additionalProperties": element_of(values) });
@@ -129,6 +137,26 @@ impl<'a> Answered<'a> {
             schema,
             row,
         })
+    }
+}
+
+/// One row of an output whose values are told by class; `None` for any other.
+pub(super) fn row_of_classes(
+    options: &ModelOptions,
+    spec: &TensorSpec,
+    element: Value,
+) -> Option<Value> {
+    use ElementType::{BFloat16, Float16, Float32, Float64};
+    let own = options.output.get(&spec.name)?;
+    let is_float = matches!(spec.element_type, BFloat16 | Float16 | Float32 | Float64);
+    match own.top_k {
+        _ if !is_float || spec.dims().len() != 2 => None,
+        Some(top) => {
+            let class = [("label", json!({ "type": "string" })), ("score", element)];
+            Some(json!({ "type": "array", "items": open(class, 2), "maxItems": top }))
+        }
+        None if own.labels().is_empty() => None,
+        None => Some(json!({ "type": "object", "additionalProperties": element })),
     }
 }
 

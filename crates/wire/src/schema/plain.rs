@@ -4,6 +4,7 @@
 use score::{Dim, ElementType, ModelMetadata, OutputForm, TensorSpec};
 use serde_json::{Map, Value, json};
 
+use super::parts::row_of_classes;
 use super::{open, reference};
 use crate::sample::{MAX_SAMPLE_ELEMENTS, element_sample, sample_shape};
 
@@ -222,9 +223,13 @@ fn output(metadata: &ModelMetadata, form: OutputForm) -> Option<Value> {
         OutputForm::Tensor(index) => {
             let spec = spec(index)?;
             let is_class = matches!(spec.element_type, ElementType::Int32 | ElementType::Int64);
-            let element = match is_class && !metadata.options.labels.is_empty() {
+            let (options, element) = (&metadata.options, element(spec.element_type));
+            if let Some(row) = row_of_classes(options, spec, element.clone()) {
+                return Some(array(row));
+            }
+            let element = match is_class && !options.labels_of(&spec.name).is_empty() {
                 true => json!({ "type": "string" }),
-                false => element(spec.element_type),
+                false => element,
             };
             match &spec.shape {
                 Some(dims) => dims.iter().fold(element, |items, _: &Dim| array(items)),

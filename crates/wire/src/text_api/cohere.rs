@@ -22,6 +22,7 @@ pub(super) static COHERE: TextApi = TextApi {
     section: "ranking",
     purpose: "ranking, also as Jina and vLLM have it, and embeddings",
     errors: &error_form::COHERE,
+    guest: true,
     routes: &[
         rerank(&["v1", "rerank"], "rerank_v1", &[Write::Ranks(write_v1)]),
         rerank(&["v2", "rerank"], "rerank_v2", &[Write::Ranks(write_v2)]),

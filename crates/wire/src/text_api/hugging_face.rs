@@ -23,6 +23,7 @@ pub(super) static HUGGING_FACE: TextApi = TextApi {
     section: "classification",
     purpose: "classification of texts and of tokens",
     errors: &error_form::HUGGING_FACE,
+    guest: false,
     routes: &[
         TextRoute {
             path: &[],

@@ -27,6 +27,7 @@ pub(super) static INFINITY: TextApi = TextApi {
     section: "classification",
     purpose: "classification",
     errors: &error_form::OPENAI,
+    guest: false,
     routes: &[TextRoute {
         path: &["classify"],
         named: Some(End::Front),

@@ -24,6 +24,7 @@ pub(super) static OLLAMA: TextApi = TextApi {
     section: "ollama",
     purpose: "vectors of texts",
     errors: &error_form::OLLAMA,
+    guest: false,
     routes: &[
         TextRoute {
             path: &["api", "embed"],

@@ -24,6 +24,7 @@ pub(super) static OPENAI: TextApi = TextApi {
     section: "openais-clients",
     purpose: "embeddings, also in the forms of Azure OpenAI and Azure.AI.Inference; the models, also for KServe V1 and TensorFlow Serving",
     errors: &error_form::OPENAI,
+    guest: false,
     routes: &[
         embeddings(&["v1", "embeddings"], "embeddings"),
         // Azure OpenAI, its older and its newer form.

@@ -160,9 +160,10 @@ impl<'de, A: MapAccess<'de>> Member<'_, A> {
         self.optional("the name of a model")
     }
 
-    /// A truth value, or null.
+    /// A truth value, also as a text, or null.
     pub(super) fn flag(self) -> Result<Option<bool>, A::Error> {
-        self.optional("true or false")
+        let flag: Option<Flag> = self.optional("true or false")?;
+        Ok(flag.map(|Flag(flag)| flag))
     }
 
     /// How many are wanted, or null.
@@ -278,6 +279,32 @@ impl<'de> Deserialize<'de> for Name<'de> {
             }
         }
         deserializer.deserialize_str(Borrowed)
+    }
+}
+
+/// A truth value. Some clients write it as a text.
+struct Flag(bool);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = Flag;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true or false")
+            }
+
+            fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Flag, E> {
+                Ok(Flag(flag))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Flag, E> {
+                let flag = text.to_ascii_lowercase().parse().map(Flag);
+                flag.map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(Either)
     }
 }
 

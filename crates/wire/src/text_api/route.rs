@@ -246,6 +246,18 @@ impl Take {
         tasks
     }
 
+    /// Whether such a model answers the sample.
+    pub fn suits(&self, text: &TextMetadata) -> bool {
+        let limits = Limits {
+            max_bytes: self.sample.len(),
+            max_nesting: 8,
+            max_rows: 8,
+        };
+        let sample = (self.read)(self.sample.as_bytes(), limits);
+        let write = self.write_for(text.task);
+        matches!((sample, write), (Ok(sample), Some(write)) if write.check(&sample, text).is_ok())
+    }
+
     /// What is made of texts by a model for this task.
     pub fn write_for(&self, task: Task) -> Option<&Write> {
         let usual = self

@@ -35,6 +35,7 @@ pub(super) static SEARCH_SKILL: TextApi = TextApi {
     section: "azure-ai-search",
     purpose: "a custom skill and a vectorizer",
     errors: &error_form::OWN,
+    guest: false,
     routes: &[TextRoute {
         path: &["skill"],
         named: Some(End::Back),

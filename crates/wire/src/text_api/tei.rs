@@ -28,6 +28,7 @@ pub(super) static TEI: TextApi = TextApi {
     section: "text-embeddings-inference",
     purpose: "vectors of texts and of their tokens, sparse vectors, similarity, tokens, ranking, classification",
     errors: &error_form::HUGGING_FACE,
+    guest: false,
     routes: &[
         route(&["embed"], "embed", "Vectors of texts", embed::EMBED),
         route(&["info"], "info", "What the text model is and takes", INFO),

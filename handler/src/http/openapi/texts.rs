@@ -39,10 +39,10 @@ impl Path {
             Work::Take(take) => take.tasks(),
             Work::Tell(_) => ALL_TASKS.to_vec(),
         };
-        let any = matches!(&self.route.operation, Work::Tell(tell) if tell.about == About::Any);
-        let of = |metadata: &&&ModelMetadata| {
-            let text = metadata.text.as_ref();
-            any || text.is_some_and(|text| tasks.contains(&text.task))
+        let of = |metadata: &&&ModelMetadata| match (&self.route.operation, &metadata.text) {
+            (Work::Take(take), Some(text)) => take.suits(text),
+            (Work::Take(_), None) => false,
+            (Work::Tell(tell), text) => tell.about == About::Any || text.is_some(),
         };
         let serving: Vec<&ModelMetadata> = loaded.iter().filter(of).copied().collect();
         if let Some(template) = self.named_template() {

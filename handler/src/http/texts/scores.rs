@@ -9,7 +9,7 @@ use crate::http::reply::Reply;
 use crate::problem::Problem;
 
 /// About how many bytes a score takes in an answer, beside a label or a text.
-const SCORE_BYTES: usize = 64;
+const BYTES_A_SCORE: usize = 64;
 
 /// Answers with the order of a request's texts.
 ///
@@ -24,7 +24,7 @@ pub(super) async fn ranks(
     let (tokens, truncated) = counted(&response)?;
     let scores = scored(&asked, &response)?;
     let texts: usize = asked.repeated.iter().map(|text| 2 * text.len()).sum();
-    asked.held.reach(texts + scores.len() * SCORE_BYTES)?;
+    asked.held.reach(texts + scores.len() * BYTES_A_SCORE)?;
     let answered = asked.answered(&scores[..], tokens, truncated)?;
     let body = write(&asked.request, &answered);
     asked.reply(body, response.cache, truncated)
@@ -54,7 +54,7 @@ pub(super) async fn labels(
     let names = &asked.scorer.clone();
     let names = names.metadata().text.as_ref().map(|text| &text.labels[..]);
     let names = names.unwrap_or_default();
-    let bytes: usize = names.iter().map(|name| SCORE_BYTES + name.len()).sum();
+    let bytes: usize = names.iter().map(|name| BYTES_A_SCORE + name.len()).sum();
     asked.held.reach(tokens.len() * bytes)?;
     let labels = Labels {
         names,

@@ -12,8 +12,9 @@ use crate::model::{Passage, Wanted};
 use crate::tensor::Tensor;
 use crate::text::TextOptions;
 
-/// Texts that are tokenized at once, and their bytes: about a millisecond's work.
-const CHUNK_TEXTS: usize = 8;
+/// Texts that are tokenized at once, and their bytes: at most about a millisecond's work. Few, so that all threads have some
+/// of a short request's texts.
+const CHUNK_TEXTS: usize = 4;
 const CHUNK_BYTES: usize = 8 << 10;
 
 /// The results of some texts of a job.

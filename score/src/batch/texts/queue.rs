@@ -127,12 +127,15 @@ impl Queue {
         self.state.lock().sessions.add()
     }
 
-    /// Waits until the first run has ended, but not for longer than this; `false` if the queue is closed.
-    pub(super) fn wait_for_run(&self, at_most: Duration) -> bool {
+    /// Waits until the first run has ended or the queue is closed, but not for longer than this.
+    pub(super) fn wait_for_run(&self, at_most: Duration) {
         let mut state = self.state.lock();
         let waits = |state: &mut State| !state.has_run && !state.closed;
         self.has_run.wait_while_for(&mut state, waits, at_most);
-        !state.closed
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.lock().closed
     }
 
     /// Waits for work for a session, which has ended what it had; `None` when the queue is closed. `slots` says how many

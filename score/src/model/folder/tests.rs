@@ -48,7 +48,15 @@ fn options_say_where_the_mistake_is() {
     let refused = |text: &str| refuse_unknown_keys(&toml::from_str(text).unwrap()).unwrap_err();
     assert_eq!(
         refused("output = [\"label\"]"),
-        r#"unknown key "output"; did you mean "outputs"?"#
+        r#"output: expected tables such as [output.probabilities]; to choose outputs, say "outputs""#
+    );
+    assert_eq!(
+        refused("output_ = [\"label\"]"),
+        r#"unknown key "output_"; did you mean "outputs"?"#
+    );
+    assert_eq!(
+        refused("[output.y]\ntopk = 3"),
+        r#"output.y: unknown key "topk"; did you mean "top_k"?"#
     );
     assert_eq!(
         refused("[inputs.x]\nsizes = [1, 1]"),

@@ -140,7 +140,7 @@ fn class_strings(
     count: usize,
 ) -> Option<Tensor> {
     let spec = metadata.signature.outputs.get(output)?;
-    classes(tensor, spec, count, &metadata.options.labels)
+    classes(tensor, spec, count, metadata.options.labels_of(&spec.name))
 }
 
 /// The tensors of a sequence, one by one.

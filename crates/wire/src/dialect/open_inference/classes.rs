@@ -3,9 +3,9 @@
 //! Source: Triton, "Classification Extension": `"<value>:<index>"`, or `"<value>:<index>:<label>"`. Values of floats have six
 //! decimals there, as C++ writes them by default.
 
-use std::cmp::Ordering;
-
 use score::{Dim, Tensor, TensorData, TensorSpec};
+
+use crate::json::output::highest_first;
 
 /// The `count` highest values of each row, the highest first. `None` for elements that are not numbers.
 pub(super) fn classes(
@@ -65,13 +65,6 @@ fn texts<T: PartialOrd>(
         })
     });
     rows.collect()
-}
-
-/// NaN comes last; a sort needs an order of all values.
-fn highest_first<T: PartialOrd>(a: &T, b: &T) -> Ordering {
-    let is_nan = |value: &T| value.partial_cmp(value).is_none();
-    let numbers_first = is_nan(a).cmp(&is_nan(b));
-    numbers_first.then_with(|| b.partial_cmp(a).unwrap_or(Ordering::Equal))
 }
 
 #[cfg(test)]

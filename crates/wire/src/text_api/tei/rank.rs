@@ -2,6 +2,8 @@
 //!
 //! Source: `RerankInput` and `ReRankResult` of infinity (`fastapi_schemas/pymodels.py`).
 
+use std::io::Write as _;
+
 use serde::de::MapAccess;
 use serde_json::{Value, json};
 
@@ -97,14 +99,15 @@ pub(in crate::text_api) fn write_ranks(
     let best = highest(scores, request.results.top);
     array(best, &mut out, |index, out| {
         // Writing to a vector cannot fail.
-        let rank = json!({ "index": index, "score": scores.get(index) });
-        let _ = serde_json::to_writer(&mut *out, &rank);
+        let _ = write!(out, r#"{{"index":{index},"#);
         if let Some(repeated) = answered.texts.get(index) {
-            out.pop();
-            out.extend(br#","text":"#);
+            out.extend(br#""text":"#);
             text(repeated, out);
-            out.push(b'}');
+            out.push(b',');
         }
+        out.extend(br#""score":"#);
+        let _ = serde_json::to_writer(&mut *out, &scores.get(index));
+        out.push(b'}');
     });
     out
 }
