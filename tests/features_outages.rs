@@ -85,7 +85,11 @@ async fn a_redis_that_hangs_holds_up_few_requests_and_not_for_long() {
     assert!(ordinary < hanging, "it waited for the others");
     assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
     let overloaded = answers.iter().filter(|answer| code(answer) == "overloaded");
-    assert_eq!(overloaded.count(), 4, "half of the places are for look-ups");
+    assert_eq!(
+        overloaded.count(),
+        4,
+        "half of the permits are for look-ups"
+    );
     for answer in answers {
         answer.expect_status(503);
     }

@@ -61,6 +61,7 @@ mod recorded_requests;
 mod redis_connection;
 mod redis_selftest;
 mod refusals;
+mod score_command;
 mod serve;
 mod served_protocols;
 mod settings;

@@ -7,17 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::bail;
 use bytes::Bytes;
-use redis_store::RedisStore;
-use score::{Cache, CachePolicy, RemoteOptions, Store};
+use score::Cache;
 use tokio::sync::OnceCell;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::event::Events;
 use crate::limits::{BodyLimits, Decoding, Permits, body_limits, decoded_bytes};
-use crate::models::{Registry, State};
+use crate::models::{Registry, State, open_cache};
 use crate::protocol::{Function, Trigger, read_functions, refuse_open};
 use crate::scoring::Settings;
 
@@ -52,7 +51,7 @@ impl App {
             refuse_failing_batches(&functions)?;
         }
         let asks_key = asks_key(&config, &functions)?;
-        let memo = Arc::new(open_memo(&config)?);
+        let memo = Arc::new(open_cache(&config)?);
         let (models, loading) = Registry::start(&config, &memo)?;
         let admission = Admission {
             models,
@@ -123,27 +122,4 @@ fn refuse_failing_batches(functions: &[Function]) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn open_memo(config: &Config) -> anyhow::Result<Cache> {
-    for remark in &config.cache.redis_remarks {
-        warn!("REDIS_CONNECTION_STRING: {remark}");
-    }
-    if config.cache.policy == CachePolicy::Off {
-        info!("results are not remembered: SCORE_CACHE_POLICY is off");
-        return Ok(Cache::new(0, None));
-    }
-    let Some(redis) = &config.cache.redis else {
-        info!("no Redis is set: results are remembered in this process only");
-        return Ok(Cache::new(config.cache.l1_bytes, None));
-    };
-    info!("results are remembered in {}", redis.describe());
-    let store: Arc<dyn Store> = Arc::new(RedisStore::new(redis.clone())?);
-    let options = RemoteOptions {
-        budget: config.cache.redis_timeout,
-        ttl: config.cache.ttl,
-        namespace: config.cache.namespace.clone(),
-        secret: config.cache.secret.clone(),
-    };
-    Ok(Cache::new(config.cache.l1_bytes, Some((store, options))))
 }

@@ -32,8 +32,8 @@ use tracing::{info, warn};
 
 use app::App;
 pub use commands::{
-    Action, Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments,
-    ServeArguments, Served, SettingsArguments, execute, served,
+    Action, Arguments, CacheCommand, CheckArguments, Command, Format, Header, PackageArguments,
+    PurgeArguments, ScoreArguments, ServeArguments, Served, SettingsArguments, execute, served,
 };
 pub use config::{
     Config, Envelopes, Environment, Fallback, Group, Kind, Mistakes, SETTINGS, Secret, Setting,

@@ -52,8 +52,9 @@ fn serve(arguments: &ServeArguments, environment: &Environment) -> i32 {
 }
 
 fn execute(command: &Command, environment: &Environment) -> i32 {
-    let Err(error) = handler::execute(command, environment) else {
-        return 0;
+    let error = match handler::execute(command, environment) {
+        Ok(status) => return status,
+        Err(error) => error,
     };
     let prefix = if error.is::<Mistakes>() {
         ""

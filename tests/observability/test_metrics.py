@@ -1,4 +1,4 @@
-"""The figures, read by those who will read them: two parsers of the format's own library, promtool and Prometheus."""
+"""The metrics, read by the programs that will read them: two parsers of the format's own library, promtool and Prometheus."""
 
 import subprocess
 
@@ -7,7 +7,7 @@ from conftest import METRICS
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-# Family, labels and kind, as the page of figures in the documentation promises them.
+# Family, labels and kind, as the documentation lists them.
 FAMILIES = {
     "score_requests": ({"function", "model", "status"}, "counter"),
     "score_request_seconds": ({"model"}, "histogram"),

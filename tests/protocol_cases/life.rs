@@ -192,7 +192,7 @@ async fn s09_the_probe_is_answered_while_every_slot_is_busy_and_redis_is_silent(
         AtomicUsize::new(0),
         AtomicUsize::new(0),
     );
-    // More clients than places, so that no place is free for long.
+    // More clients than permits, so that no permit is free for long.
     let clients = (0..15).map(|_| async {
         let mut times = Vec::new();
         while !done.load(Ordering::Relaxed) {

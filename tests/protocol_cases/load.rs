@@ -183,7 +183,7 @@ async fn f15_work_of_clients_that_go_away_leaks_nothing() {
                 .unwrap();
             connections.push(connection);
         }
-        // Or all are answered already, if only that the places are taken by those of the round before.
+        // Or all are answered already, if only that the requests of the round before have the permits.
         eventually("rows wait", async || {
             let waiting = figure(&host, "score_waiting_rows").await >= 2;
             rounds += usize::from(waiting);
@@ -197,7 +197,7 @@ async fn f15_work_of_clients_that_go_away_leaks_nothing() {
             }
         }
     }
-    eventually("places are given back", async || {
+    eventually("permits are given back", async || {
         let all = (0..12).map(|row| score(row + 4));
         let answers = futures_util::future::join_all(all).await;
         answers.iter().all(|answer| answer.status == 200)

@@ -47,7 +47,7 @@ impl FunctionsHost {
             Ok(found) => found,
             Err(refusal) => return refusal,
         };
-        let Some(_place) = self.throttle().enter().await else {
+        let Some(_permit) = self.throttle().enter().await else {
             let mut busy = Answer::from_host(429, "maxOutstandingRequests are under way");
             busy.headers
                 .push(("X-FUNCTION-SCALEOUT".to_owned(), "1".to_owned()));

@@ -17,7 +17,7 @@ pub struct Throttle {
 
 /// Dropped when a request is answered.
 #[derive(Debug)]
-pub struct Place {
+pub struct Permit {
     outstanding: Arc<AtomicUsize>,
     running: Option<OwnedSemaphorePermit>,
 }
@@ -34,21 +34,21 @@ impl Throttle {
     }
 
     /// Waits until a request may run; nothing if too many run and wait already.
-    pub async fn enter(&self) -> Option<Place> {
+    pub async fn enter(&self) -> Option<Permit> {
         let before = self.outstanding.fetch_add(1, Ordering::SeqCst);
-        let mut place = Place {
+        let mut permit = Permit {
             outstanding: Arc::clone(&self.outstanding),
             running: None,
         };
         if before >= self.max_outstanding {
             return None;
         }
-        place.running = Arc::clone(&self.running).acquire_owned().await.ok();
-        Some(place)
+        permit.running = Arc::clone(&self.running).acquire_owned().await.ok();
+        Some(permit)
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.outstanding.fetch_sub(1, Ordering::SeqCst);
     }

@@ -1,6 +1,7 @@
 //! The JSON files of a text model's folder.
 
 mod head;
+mod mistake;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -72,7 +73,7 @@ pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, LoadEr
     let value = serde_json::from_slice(&text);
     value
         .map(Some)
-        .map_err(|error| wrong(file, error.to_string()))
+        .map_err(|error| wrong(file, mistake::explained(&text, &error)))
 }
 
 /// `config.json`: the transformer itself.

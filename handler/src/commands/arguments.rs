@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// An Azure Functions custom handler that serves ONNX models. Without a command it serves.
 ///
@@ -41,6 +41,12 @@ pub enum Command {
     Check(CheckArguments),
     /// Write an app folder that can be deployed, and a zip of it
     Package(PackageArguments),
+    /// Score the rows of a file of any length: JSON lines or CSV
+    ///
+    /// Results are written in the order of the lines, each with the number of its line; lines that cannot be scored go to a
+    /// file of their own. What is scored is stored in the cache, so a run that is repeated is fast. Exits with status 1 if a line
+    /// could not be scored, 2 if the command could not run to its end, 130 after Ctrl-C.
+    Score(ScoreArguments),
     /// Show every setting: its value in force, default, unit and meaning
     ///
     /// Passwords and keys are hidden. The command reports every mistake in the settings, and exits with status 1 if there is
@@ -71,6 +77,53 @@ pub struct ServeArguments {
     /// The port to listen on, instead of SCORE_PORT
     #[arg(long, short, value_name = "PORT")]
     pub port: Option<u16>,
+}
+
+/// What to score, and where the results go.
+#[derive(Debug, Args)]
+pub struct ScoreArguments {
+    /// The file with a row in each line, or - for standard input
+    #[arg(long = "in", value_name = "FILE|-")]
+    pub input: PathBuf,
+    /// The file for the results, or - for standard output
+    #[arg(long = "out", value_name = "FILE|-")]
+    pub output: PathBuf,
+    /// The model: its name in SCORE_MODEL_DIR, or the path of a model folder or ONNX file; by default the only one
+    #[arg(long, value_name = "NAME|PATH")]
+    pub model: Option<String>,
+    /// The file for lines that cannot be scored, by default the name of the output and .errors.jsonl
+    #[arg(long, value_name = "FILE")]
+    pub errors: Option<PathBuf>,
+    /// The format of the lines, where the names of the files do not end with .jsonl, .ndjson or .csv
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Whether the first line of a CSV file is a header, where its cells leave doubt
+    #[arg(long, value_name = "HEADER")]
+    pub header: Option<Header>,
+    /// Go on where an earlier run ended
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
+    /// Replace existing output
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// How the lines of a file are written, and those of the results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A JSON value in each line: a row, an object with the row's inputs, or a request of OpenAI's batch form.
+    Jsonl,
+    /// A table, with a header or without one.
+    Csv,
+}
+
+/// What the first line of a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Header {
+    /// The names of the columns.
+    Present,
+    /// A row.
+    Absent,
 }
 
 /// In which form to show the settings.

@@ -1,5 +1,6 @@
 //! The models of this process: loaded once, then looked up by every request.
 
+mod cache;
 mod folder;
 mod load;
 mod registry;
@@ -13,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use score::{FeatureStore, Scorer, Task, quoted};
 
+pub(crate) use cache::open_cache;
 pub(crate) use folder::Loadable;
 pub(crate) use load::{below, scorer_options};
 pub(crate) use registry::{Registry, State};

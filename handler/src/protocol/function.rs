@@ -238,7 +238,7 @@ fn http(trigger: &Binding, bindings: &[Binding], is_open: bool) -> anyhow::Resul
     })
 }
 
-/// The output called `rejected` takes what is refused, the first of the others takes results.
+/// The output binding `rejected` receives what is refused; the first other output receives results.
 fn event(source: Source, trigger: &Binding, bindings: &[Binding]) -> anyhow::Result<EventTrigger> {
     let outputs = bindings.iter().filter_map(Binding::output);
     let (rejected, results): (Vec<_>, Vec<_>) =

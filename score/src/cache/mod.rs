@@ -133,6 +133,11 @@ impl Cache {
         self.remote.as_ref().map(Remote::is_up)
     }
 
+    /// Bytes of results that are still to be written to the shared store.
+    pub fn unstored_bytes(&self) -> usize {
+        self.remote.as_ref().map_or(0, Remote::pending_bytes)
+    }
+
     /// Bytes the in-process tier holds.
     pub fn local_bytes(&self) -> u64 {
         self.local.as_ref().map_or(0, LocalTier::bytes)

@@ -75,6 +75,11 @@ impl Remote {
         }
     }
 
+    /// Bytes that wait to be written, or are being written.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.pending_bytes.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.supervisor.store().is_up()
     }

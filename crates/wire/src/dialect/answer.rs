@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use score::{InferenceResponse, ModelMetadata, NamedTensor, OutputOptions, TensorData};
 use serde::{Serialize, Serializer};
 
-use super::{Asked, Dialect, azure_ml, keys};
+use super::{Asked, Dialect, azure_ml, keys, tensorflow_serving};
 use crate::body::Encoded;
 use crate::json::output::{self, Bare, ByRow, Output};
 
@@ -34,6 +34,11 @@ impl AnswerForm {
     /// The bare result, as for bodies that are not JSON.
     pub fn bare() -> Self {
         Self::of(&azure_ml::DATA)
+    }
+
+    /// A value for each row, or an object of values by output name, in a list under `predictions`.
+    pub fn by_row() -> Self {
+        Self::of(&tensorflow_serving::INSTANCES)
     }
 
     /// The answer for rows that are stored under keys.

@@ -1,0 +1,252 @@
+//! The lines of a file of any length, in windows of bounded size.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead};
+
+use memchr::memchr;
+
+use crate::commands::arguments::Format;
+
+/// A row as it stands in the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// The line where it begins, from 1.
+    pub(super) number: u64,
+    /// Without the end of the line; only the start of what is too long.
+    pub(super) text: Vec<u8>,
+    /// Its bytes in the file.
+    pub(super) bytes: u64,
+}
+
+impl Line {
+    /// Whether only its start is kept.
+    pub(super) fn is_cut(&self) -> bool {
+        self.bytes > self.text.len() as u64 + 2
+    }
+}
+
+/// Lines that are scored together.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// In the order of the file.
+    pub(super) lines: Vec<Line>,
+    /// How far the file has been read, in bytes.
+    pub(super) end: u64,
+}
+
+/// Reads line by line; a record of a table may have several.
+pub(super) struct Lines<R> {
+    reader: R,
+    format: Format,
+    /// Of a longer line only the start is kept.
+    max_bytes: usize,
+    number: u64,
+    bytes: u64,
+    /// Lines that come again.
+    again: VecDeque<Line>,
+}
+
+impl<R: BufRead> Lines<R> {
+    pub(super) fn new(reader: R, format: Format, max_bytes: usize) -> Self {
+        Self {
+            reader,
+            format,
+            max_bytes,
+            number: 0,
+            bytes: 0,
+            again: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Lines that were read and are to come again, before all others.
+    pub(super) fn put_back(&mut self, lines: impl Iterator<Item = Line>) {
+        self.again.extend(lines);
+    }
+
+    /// The next lines that are not blank, at most so many; they end with the one that reaches so many bytes. `None` at the
+    /// end of the file.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(super) fn window(&mut self, rows: usize, bytes: usize) -> io::Result<Option<Window>> {
+        let mut window = Window::default();
+        let mut held = 0;
+        while window.lines.len() < rows && held < bytes {
+            let Some(line) = self.line()? else { break };
+            if line.text.trim_ascii().is_empty() && !line.is_cut() {
+                continue;
+            }
+            held += line.text.len();
+            window.lines.push(line);
+        }
+        window.end = self.bytes;
+        Ok((!window.lines.is_empty()).then_some(window))
+    }
+
+    /// The next line or record.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(super) fn line(&mut self) -> io::Result<Option<Line>> {
+        if let Some(line) = self.again.pop_front() {
+            return Ok(Some(line));
+        }
+        let mut line = Line {
+            number: self.number + 1,
+            text: Vec::new(),
+            bytes: 0,
+        };
+        let mut cells = Cells::default();
+        while self.append(&mut line)? {
+            if self.format == Format::Jsonl || !cells.stay_open(&line.text) || line.is_cut() {
+                break;
+            }
+        }
+        if line.bytes == 0 {
+            return Ok(None);
+        }
+        for end in [b'\n', b'\r'] {
+            if line.text.last() == Some(&end) {
+                line.text.pop();
+            }
+        }
+        if line.number == 1 && line.text.starts_with("\u{feff}".as_bytes()) {
+            line.text.drain(..3);
+            line.bytes -= 3;
+        }
+        Ok(Some(line))
+    }
+
+    /// Appends up to the end of a line, if there is one.
+    fn append(&mut self, line: &mut Line) -> io::Result<bool> {
+        let mut found = false;
+        loop {
+            let bytes = self.reader.fill_buf()?;
+            if bytes.is_empty() {
+                return Ok(found);
+            }
+            found = true;
+            let end = memchr(b'\n', bytes).map(|at| at + 1);
+            let taken = end.unwrap_or(bytes.len());
+            let kept = taken.min((self.max_bytes + 2).saturating_sub(line.text.len()));
+            line.text.extend_from_slice(&bytes[..kept]);
+            line.bytes += taken as u64;
+            self.bytes += taken as u64;
+            self.reader.consume(taken);
+            if end.is_some() {
+                self.number += 1;
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// Whether a record goes on behind the end of a line: within quotes, which a cell can only begin with.
+#[derive(Default)]
+struct Cells {
+    seen: usize,
+    state: Cell,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Cell {
+    #[default]
+    Start,
+    Plain,
+    Quoted,
+    /// A quote within quotes: the end of the cell, or the first of two.
+    Quote,
+}
+
+impl Cells {
+    fn stay_open(&mut self, text: &[u8]) -> bool {
+        let new = &text[self.seen..];
+        self.seen = text.len();
+        if self.state != Cell::Quoted && memchr(b'"', new).is_none() {
+            self.state = Cell::Start;
+            return false;
+        }
+        for byte in new {
+            self.state = match (self.state, byte) {
+                (Cell::Start, b'"') | (Cell::Quote, b'"') => Cell::Quoted,
+                (Cell::Quoted, b'"') => Cell::Quote,
+                (Cell::Quoted, _) => Cell::Quoted,
+                (_, b',' | b';' | b'\t' | b'\n') => Cell::Start,
+                _ => Cell::Plain,
+            };
+        }
+        self.state == Cell::Quoted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(text: &str, format: Format, max_bytes: usize) -> Vec<(u64, String, bool)> {
+        // A small buffer, so that lines come in pieces.
+        let reader = io::BufReader::with_capacity(3, text.as_bytes());
+        let mut lines = Lines::new(reader, format, max_bytes);
+        let mut found = Vec::new();
+        while let Some(line) = lines.line().unwrap() {
+            let text = String::from_utf8(line.text.clone()).unwrap();
+            found.push((line.number, text, line.is_cut()));
+        }
+        assert_eq!(lines.bytes, text.len() as u64);
+        found
+    }
+
+    #[test]
+    fn lines_end_as_on_any_system_and_long_ones_are_cut() {
+        let found = all("\u{feff}[1]\r\n\n[2]\n0123456789abc\n[3]", Format::Jsonl, 8);
+        let expected = [
+            (1, "[1]", false),
+            (2, "", false),
+            (3, "[2]", false),
+            (4, "0123456789", true),
+            (5, "[3]", false),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(n, text, cut)| (n, text.to_owned(), cut))
+        );
+        assert_eq!(all("", Format::Jsonl, 8), []);
+    }
+
+    #[test]
+    fn records_of_a_table_have_lines_within_quotes_only() {
+        let text = "a,b\n1,\"x\ny \"\"z\"\"\n\"\n2,5\" disk\n3,\"\"\n";
+        let found = all(text, Format::Csv, 99);
+        let expected = [
+            (1, "a,b"),
+            (2, "1,\"x\ny \"\"z\"\"\n\""),
+            (5, "2,5\" disk"),
+            (6, "3,\"\""),
+        ];
+        assert_eq!(found, expected.map(|(n, text)| (n, text.to_owned(), false)));
+    }
+
+    #[test]
+    fn windows_are_bounded_by_rows_and_bytes_and_skip_blank_lines() {
+        let text = "[1]\n\n[2]\n[3]\n  \n[4]\n";
+        let mut lines = Lines::new(text.as_bytes(), Format::Jsonl, 99);
+        let mut numbers = |rows, bytes| {
+            let window = lines.window(rows, bytes).unwrap()?;
+            Some(
+                window
+                    .lines
+                    .iter()
+                    .map(|line| line.number)
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(numbers(2, 99), Some(vec![1, 3]));
+        assert_eq!(numbers(9, 1), Some(vec![4]));
+        assert_eq!(numbers(9, 99), Some(vec![6]));
+        assert_eq!(numbers(9, 99), None);
+    }
+}

@@ -1,0 +1,257 @@
+//! The files for results and for lines that cannot be scored, and where an earlier run of the same job has ended.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+use crate::commands::arguments::{Format, ScoreArguments};
+
+/// Where results and refusals are written to.
+pub(super) struct Output {
+    results: Box<dyn Write + Send>,
+    errors: BufWriter<File>,
+    /// Their names, for messages.
+    names: [String; 2],
+}
+
+/// What an earlier run has left.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// The line of its last result or refusal; 0 if there is none.
+    pub(super) line: u64,
+    /// The last result as it was written, to compare with.
+    pub(super) last: Option<String>,
+    /// Whether the header of a table is there.
+    pub(super) header: bool,
+}
+
+/// Opens the files.
+///
+/// # Errors
+/// If they exist and are neither to be replaced nor to be continued, do not fit together, or cannot be written.
+pub(super) fn open(arguments: &ScoreArguments, format: Format) -> anyhow::Result<(Output, Kept)> {
+    let to_stdout = arguments.output.as_os_str() == "-";
+    let errors = match &arguments.errors {
+        Some(errors) => errors.clone(),
+        None if to_stdout => bail!("--out - needs --errors FILE, for lines that cannot be scored"),
+        None => {
+            let mut name = arguments.output.clone().into_os_string();
+            name.push(".errors.jsonl");
+            PathBuf::from(name)
+        }
+    };
+    if to_stdout && arguments.resume {
+        bail!("--resume needs a file as --out: what went to standard output cannot be continued");
+    }
+    let same = |one: &Path, other: &Path| {
+        one == other
+            || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+    };
+    if same(&arguments.input, &errors) || (!to_stdout && same(&arguments.input, &arguments.output))
+    {
+        bail!("--in and the output are the same file");
+    }
+    let mut kept = Kept::default();
+    if arguments.resume {
+        kept = read_kept(&arguments.output, format)?;
+        cut_errors(&errors, &mut kept)?;
+    } else if !arguments.force {
+        for file in [&arguments.output, &errors] {
+            if file.as_os_str() != "-"
+                && fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() > 0)
+            {
+                let name = file.display();
+                bail!(
+                    "{name} exists: continue it with --resume, replace it with --force, or name another file"
+                );
+            }
+        }
+    }
+    let results: Box<dyn Write + Send> = match to_stdout {
+        true => Box::new(BufWriter::new(io::stdout())),
+        false => Box::new(BufWriter::new(opened(&arguments.output, arguments.resume)?)),
+    };
+    let output = Output {
+        results,
+        errors: BufWriter::new(opened(&errors, arguments.resume)?),
+        names: [&arguments.output, &errors].map(|file| file.display().to_string()),
+    };
+    Ok((output, kept))
+}
+
+fn opened(file: &Path, append: bool) -> anyhow::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(append);
+    let opened = options.write(true).truncate(!append).open(file);
+    opened.with_context(|| format!("{} cannot be written", file.display()))
+}
+
+impl Output {
+    /// Writes what became of some lines, refusals first: a result says that every line before it is done.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub(super) fn write(&mut self, results: &[u8], errors: &[u8]) -> anyhow::Result<()> {
+        let [results_name, errors_name] = &self.names;
+        let failed = |name: &str| {
+            format!(
+                "{name} cannot be written; what is in it is right, and --resume goes on from there"
+            )
+        };
+        let written = self
+            .errors
+            .write_all(errors)
+            .and_then(|()| self.errors.flush());
+        written.with_context(|| failed(errors_name))?;
+        let written = self
+            .results
+            .write_all(results)
+            .and_then(|()| self.results.flush());
+        written.with_context(|| failed(results_name))
+    }
+
+    /// The file with the lines that cannot be scored.
+    pub(super) fn errors_name(&self) -> &str {
+        &self.names[1]
+    }
+}
+
+/// What a line of results, or of refusals, says of the line of the input.
+#[derive(Deserialize)]
+struct Numbered {
+    line: Option<u64>,
+    id: Option<String>,
+}
+
+fn number(line: &str, format: Format) -> Option<u64> {
+    match format {
+        Format::Csv => line.split(',').next()?.parse().ok(),
+        Format::Jsonl => {
+            let found: Numbered = serde_json::from_str(line).ok()?;
+            let id = found
+                .id
+                .as_deref()
+                .and_then(|id| id.strip_prefix(super::window::ID));
+            found.line.or_else(|| id?.parse().ok())
+        }
+    }
+}
+
+/// Looks at the results of an earlier run, and removes what it has not written to its end.
+fn read_kept(file: &Path, format: Format) -> anyhow::Result<Kept> {
+    let mut kept = Kept::default();
+    let name = file.display();
+    for_whole_lines(file, |line| {
+        if format == Format::Csv && !kept.header {
+            kept.header = true;
+            return Ok(true);
+        }
+        let found = number(line, format).filter(|found| *found > kept.line);
+        let Some(found) = found else {
+            bail!(
+                "{name} does not fit: expected results of this command in the order of their lines, found {:?}",
+                start(line)
+            );
+        };
+        kept.line = found;
+        kept.last = Some(line.to_owned());
+        Ok(true)
+    })?;
+    Ok(kept)
+}
+
+/// Removes the refusals of lines behind the last result: their windows may not have been written.
+fn cut_errors(file: &Path, kept: &mut Kept) -> anyhow::Result<()> {
+    let name = file.display();
+    for_whole_lines(file, |line| match number(line, Format::Jsonl) {
+        Some(found) => Ok(found <= kept.line),
+        None => bail!(
+            "{name} does not fit: expected refusals of this command, found {:?}",
+            start(line)
+        ),
+    })
+}
+
+fn start(line: &str) -> String {
+    line.chars().take(80).collect()
+}
+
+/// Shows each line that has an end, and cuts the file before the first that is not wanted or has none.
+fn for_whole_lines(
+    file: &Path,
+    mut wanted: impl FnMut(&str) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let failed = || format!("{} cannot be continued", file.display());
+    let opened = match OpenOptions::new().read(true).write(true).open(file) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(failed),
+    };
+    let mut reader = BufReader::new(opened);
+    let (mut line, mut end) = (String::new(), 0);
+    loop {
+        line.clear();
+        let bytes = reader.read_line(&mut line).with_context(failed)?;
+        let Some(whole) = line.strip_suffix('\n') else {
+            break;
+        };
+        if !wanted(whole)? {
+            break;
+        }
+        end += bytes as u64;
+    }
+    let mut opened = reader.into_inner();
+    opened
+        .set_len(end)
+        .and_then(|()| opened.seek(io::SeekFrom::End(0)))
+        .with_context(failed)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_written_to_its_end_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (results, errors) = (folder.path().join("r"), folder.path().join("e"));
+        fs::write(
+            &results,
+            "{\"line\":1,\"result\":7}\n{\"id\":\"line-4\",\"error\":null}\n{\"line\":5,\"re",
+        )
+        .unwrap();
+        fs::write(&errors, "{\"line\":3}\n{\"line\":6}\n{\"li").unwrap();
+        let mut kept = read_kept(&results, Format::Jsonl).unwrap();
+        assert_eq!(kept.line, 4);
+        assert_eq!(
+            kept.last.as_deref(),
+            Some("{\"id\":\"line-4\",\"error\":null}")
+        );
+        cut_errors(&errors, &mut kept).unwrap();
+        assert_eq!(fs::read_to_string(&errors).unwrap(), "{\"line\":3}\n");
+        assert!(fs::read_to_string(&results).unwrap().ends_with("null}\n"));
+    }
+
+    #[test]
+    fn a_table_is_continued_behind_its_header_and_other_files_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("r");
+        fs::write(&file, "line,label\n2,7\n3,1\n4").unwrap();
+        let kept = read_kept(&file, Format::Csv).unwrap();
+        assert_eq!((kept.line, kept.header), (3, true));
+        for other in ["7\n", "{\"line\":2}\n{\"line\":1}\n"] {
+            fs::write(&file, other).unwrap();
+            let error = read_kept(&file, Format::Jsonl).unwrap_err();
+            assert!(error.to_string().contains("does not fit"), "{error}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), other);
+        }
+        assert_eq!(
+            read_kept(&folder.path().join("none"), Format::Csv).unwrap(),
+            Kept::default()
+        );
+    }
+}

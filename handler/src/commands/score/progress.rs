@@ -1,0 +1,128 @@
+//! What the command tells while it works, on standard error: one line that moves on a terminal, else a line every ten seconds.
+
+use std::io::{IsTerminal, Write, stderr};
+use std::time::{Duration, Instant};
+
+use super::window::Tally;
+
+/// Between two lines where standard error is a file.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Between two updates on a terminal.
+const BLINK: Duration = Duration::from_millis(500);
+
+/// Tells how far a file is done.
+pub(super) struct Progress {
+    length: Option<u64>,
+    begin: Instant,
+    told: Instant,
+    is_terminal: bool,
+    /// Whether a line stands on the terminal that has no end yet.
+    is_open: bool,
+}
+
+impl Progress {
+    /// For a file of so many bytes, if that is known.
+    pub(super) fn new(length: Option<u64>) -> Self {
+        let now = Instant::now();
+        Self {
+            length,
+            begin: now,
+            told: now,
+            is_terminal: stderr().is_terminal(),
+            is_open: false,
+        }
+    }
+
+    /// Tells, unless it has just done so.
+    pub(super) fn tell(&mut self, tally: &Tally) {
+        let pause = if self.is_terminal { BLINK } else { PAUSE };
+        if self.told.elapsed() < pause {
+            return;
+        }
+        self.told = Instant::now();
+        let text = line(tally, self.begin.elapsed(), self.length);
+        // There is nothing to do if standard error is closed.
+        let _ = match self.is_terminal {
+            true => write!(stderr(), "\r\x1b[2K{text}"),
+            false => writeln!(stderr(), "{text}"),
+        };
+        self.is_open = self.is_terminal;
+    }
+
+    /// Ends the line on a terminal.
+    pub(super) fn end(&mut self) {
+        if std::mem::take(&mut self.is_open) {
+            let _ = writeln!(stderr());
+        }
+    }
+}
+
+fn line(tally: &Tally, time: Duration, length: Option<u64>) -> String {
+    let lines = tally.scored + tally.failed;
+    let rate = lines as f64 / time.as_secs_f64().max(1e-3);
+    let mut text = format!(
+        "{lines} lines, {rate:.0}/s, {} from the cache, {} failed",
+        tally.from_cache, tally.failed
+    );
+    if let Some(length) = length.filter(|length| *length > 0 && tally.end > 0) {
+        let part = tally.end as f64 / length as f64;
+        let left = time.as_secs_f64() * (1.0 / part - 1.0).max(0.0);
+        text.push_str(&format!(", {:.0} %, {left:.0} s left", 100.0 * part));
+    }
+    text
+}
+
+/// What the command has done.
+pub(super) fn summary(tally: &Tally, time: Duration, errors: &str, stopped: bool) -> String {
+    let lines = tally.scored + tally.failed;
+    let seconds = time.as_secs_f64();
+    let Tally {
+        scored,
+        failed,
+        from_cache,
+        ..
+    } = tally;
+    let mut text = format!(
+        "{lines} lines in {seconds:.1} s: {scored} scored, {from_cache} of them from the cache, {failed} failed"
+    );
+    if *failed > 0 {
+        text.push_str(&format!(" (see {errors})"));
+    }
+    if tally.computed > 0 && *from_cache > 0 {
+        let each = tally.infer.as_secs_f64() / tally.computed as f64;
+        text.push_str(&format!(
+            "; the cache saved {:.1} s of computing",
+            each * *from_cache as f64
+        ));
+    }
+    if stopped {
+        text.push_str("; stopped before the end, --resume goes on from there");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_and_the_summary_have_counts_rates_and_what_is_left() {
+        let tally = Tally {
+            scored: 90,
+            failed: 10,
+            from_cache: 40,
+            computed: 50,
+            infer: Duration::from_secs(5),
+            end: 250,
+        };
+        assert_eq!(
+            line(&tally, Duration::from_secs(2), Some(1000)),
+            "100 lines, 50/s, 40 from the cache, 10 failed, 25 %, 6 s left"
+        );
+        assert_eq!(
+            summary(&tally, Duration::from_secs(2), "e", true),
+            "100 lines in 2.0 s: 90 scored, 40 of them from the cache, 10 failed (see e); the cache saved 4.0 s of computing; \
+             stopped before the end, --resume goes on from there"
+        );
+    }
+}

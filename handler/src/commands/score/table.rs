@@ -1,0 +1,208 @@
+//! Tables: how records become a request, and results become records.
+
+use std::collections::BTreeMap;
+
+use score::ModelMetadata;
+use serde_json::value::RawValue;
+use wire::{Declared, Limits};
+
+use super::input::Line;
+use crate::commands::arguments::Header;
+use crate::problem::Problem;
+
+/// The columns of a table and of its results.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// What stands before the rows of each request.
+    head: Vec<u8>,
+    header: Header,
+    /// The outputs of the model.
+    columns: Vec<String>,
+}
+
+/// Records that are tried to find out whether the first line is a header.
+pub(super) const TRIED: usize = 8;
+
+impl Table {
+    /// The form of a table that begins with these records. With them goes how many of them are no rows.
+    ///
+    /// # Errors
+    /// If it cannot be told whether the first record is a header.
+    pub(super) fn of(
+        first: &[Line],
+        header: Option<Header>,
+        metadata: &ModelMetadata,
+        limits: Limits,
+    ) -> Result<(Self, usize), Problem> {
+        let outputs = metadata.default_outputs.iter();
+        let outputs = outputs.filter_map(|at| metadata.signature.declared.get(*at));
+        let mut table = Self {
+            head: Vec::new(),
+            header: Header::Absent,
+            columns: outputs.map(|output| output.name.clone()).collect(),
+        };
+        let mut skipped = 0;
+        if let Some(line) = first.first().filter(|line| line.text.starts_with(b"sep=")) {
+            table.head = [&line.text[..], b"\n"].concat();
+            skipped = 1;
+        }
+        let Some(names) = first.get(skipped) else {
+            return Ok((table, skipped));
+        };
+        table.header = match header {
+            Some(header) => header,
+            None => table.find_header(&first[skipped..], metadata, limits)?,
+        };
+        if table.header == Header::Present {
+            table.head.extend(&names.text);
+            table.head.push(b'\n');
+            skipped += 1;
+        }
+        Ok((table, skipped))
+    }
+
+    /// The reader of tables decides, by the first record and another one that fits the model.
+    fn find_header(
+        &self,
+        first: &[Line],
+        metadata: &ModelMetadata,
+        limits: Limits,
+    ) -> Result<Header, Problem> {
+        let declared = Declared {
+            content_type: Some("text/csv"),
+            ..Declared::default()
+        };
+        let Some(names) = first.first() else {
+            return Ok(Header::Absent);
+        };
+        let mut refusal = None;
+        let others = first[1..].iter().map(|row| vec![names, row]);
+        for lines in others.chain([vec![names]]) {
+            match wire::decode(&self.body(&lines), declared, metadata, limits) {
+                Ok(read) if read.row_count() == lines.len() => return Ok(Header::Absent),
+                Ok(_) => return Ok(Header::Present),
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        if first.len() == 1 {
+            return Ok(Header::Present);
+        }
+        let problem = refusal.map(|error| Problem::from_payload(error, limits.max_bytes));
+        Err(problem.unwrap_or_else(Problem::internal))
+    }
+
+    /// A request with these records.
+    pub(super) fn body(&self, lines: &[&Line]) -> Vec<u8> {
+        let bytes: usize = lines.iter().map(|line| line.text.len() + 1).sum();
+        let mut body = Vec::with_capacity(self.head.len() + bytes);
+        body.extend(&self.head);
+        for line in lines {
+            body.extend(&line.text);
+            body.push(b'\n');
+        }
+        body
+    }
+
+    /// What the request says of itself.
+    pub(super) fn declared(&self) -> Declared<'static> {
+        Declared {
+            content_type: Some(match self.header {
+                Header::Present => "text/csv; header=present",
+                Header::Absent => "text/csv; header=absent",
+            }),
+            ..Declared::default()
+        }
+    }
+
+    /// The header of the results.
+    pub(super) fn first_line(&self) -> Vec<u8> {
+        let mut text = b"line".to_vec();
+        for column in &self.columns {
+            text.push(b',');
+            quote(column, &mut text);
+        }
+        text.push(b'\n');
+        text
+    }
+
+    /// A record with a result: a cell for each output, in which lists and objects are JSON.
+    ///
+    /// # Errors
+    /// If the result does not have the outputs of the model.
+    pub(super) fn write(
+        &self,
+        number: u64,
+        result: &RawValue,
+        text: &mut Vec<u8>,
+    ) -> Result<(), Problem> {
+        text.extend(number.to_string().as_bytes());
+        if let [_] = &self.columns[..] {
+            text.push(b',');
+            cell(result, text);
+        } else {
+            let values: BTreeMap<String, &RawValue> =
+                serde_json::from_str(result.get()).map_err(|_| Problem::internal())?;
+            for column in &self.columns {
+                text.push(b',');
+                cell(values.get(column).ok_or_else(Problem::internal)?, text);
+            }
+        }
+        text.push(b'\n');
+        Ok(())
+    }
+}
+
+fn cell(value: &RawValue, text: &mut Vec<u8>) {
+    let json = value.get();
+    match serde_json::from_str::<String>(json) {
+        // On one line, so that each record has one.
+        Ok(word) if !word.contains(char::is_control) => quote(&word, text),
+        _ if json == "null" => {}
+        _ => quote(json, text),
+    }
+}
+
+fn quote(word: &str, text: &mut Vec<u8>) {
+    if !word.contains([',', '"', ';', '\t']) {
+        return text.extend(word.as_bytes());
+    }
+    text.push(b'"');
+    text.extend(word.replace('"', "\"\"").as_bytes());
+    text.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_words_numbers_or_json() {
+        let table = |columns: &[&str]| Table {
+            head: Vec::new(),
+            header: Header::Absent,
+            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let written = |table: &Table, json: &str| {
+            let value: Box<RawValue> = serde_json::from_str(json).unwrap();
+            let mut text = Vec::new();
+            table.write(9, &value, &mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        let one = table(&["label"]);
+        for (json, expected) in [
+            ("7", "9,7\n"),
+            ("\"a,\\\"b\"", "9,\"a,\"\"b\"\n"),
+            ("null", "9,\n"),
+            ("[0.5,1]", "9,\"[0.5,1]\"\n"),
+            ("\"a\\nb\"", "9,\"\"\"a\\nb\"\"\"\n"),
+        ] {
+            assert_eq!(written(&one, json), expected);
+        }
+        let two = table(&["p", "label"]);
+        assert_eq!(
+            written(&two, r#"{"label":1,"p":{"a":2}}"#),
+            "9,\"{\"\"a\"\":2}\",1\n"
+        );
+        assert_eq!(two.first_line(), b"line,p,label\n");
+    }
+}
