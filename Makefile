@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help wheel test-wheel run run-ocr run-text build build-portable runtime page test test-load test-page abuse abuse-short abuse-memory fuzz test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-text bench-first bench-guard bench-micro lint clean
+.PHONY: help wheel test-wheel run run-ocr run-text build build-portable runtime page test test-load test-page abuse abuse-short abuse-memory fuzz test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-text bench-rank bench-first bench-guard bench-micro lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +58,7 @@ abuse-memory: build ## compare the memory formula of docs/settings.md with measu
 fuzz: ## run every fuzz target for FUZZ_SECONDS (30); needs no nightly compiler
 	@scripts/fuzz.sh
 
-test-clients: ## embed texts with the client libraries that people use, from PyPI and npm
+test-clients: ## call the handler with client libraries from PyPI and npm, and with generated ones
 	@scripts/test-clients.sh
 
 test-wheel: ## install the wheel into a fresh venv by pip and serve models with it
@@ -95,6 +95,11 @@ bench: build ## compare bin/handler with a minimal program, Node and Azure ML's 
 bench-text: build ## the part of it that compares embeddings of texts, with FastAPI and Node (4 minutes)
 	@scripts/setup-bench.sh
 	@python3 benches/text.py
+
+bench-rank: build ## measure rerankings beside FastAPI (2 minutes)
+	@scripts/setup-bench.sh
+	@scripts/make-heads.sh
+	@PYTHONPATH=target/bench/texts-fastapi python3 benches/rank.py
 
 bench-first: wheel ## measure the time to a first answer in a fresh clone and fresh venvs, beside two peers (10 minutes)
 	@scripts/make-minilm.sh

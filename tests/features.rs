@@ -461,7 +461,7 @@ async fn the_documents_show_keys_for_models_that_take_them() {
     );
     assert_eq!(get("/api/score/plain").await["features"], Value::Null);
 
-    let document = get("/api/score/openapi.json").await;
+    let document = get("/api/score/openapi.json?all").await;
     let takes_keys = |model: &str| {
         let forms = &document["components"]["schemas"][format!("{model}.request")]["oneOf"];
         let mut forms = forms.as_array().unwrap().iter();

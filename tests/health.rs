@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::host_calls::stand_alone;
 use crate::lifecycle::gives_up;
 use crate::protocol_cases::{LateApp, app_with};
 use crate::support::app_root::AppRoot;
@@ -17,7 +18,8 @@ use crate::support::in_process;
 use functions_host::answer::Answer;
 use functions_host::host::{FunctionsHost, Mode};
 use functions_host::host_options::CORE_TOOLS;
-use functions_host::http1;
+use functions_host::{eventually, http1};
+use nix::sys::signal::Signal;
 
 const LIVE: &str = "/api/health/live";
 const READY: &str = "/api/health/ready";
@@ -79,6 +81,24 @@ async fn one_model_that_serves_is_enough_to_be_ready() {
 }
 
 /// How long the slowest of the quickest 99 in 100 answers took, as long as `busy` is not over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_to_end_first_says_that_it_is_not_ready() {
+    let alone = stand_alone([("SCORE_DRAIN_DELAY", "10m")]).await;
+    let ask = async |path| {
+        let head = http1::head("GET", path, &[("Host", "127.0.0.1")]);
+        http1::exchange(alone.port(), &[&head]).await.unwrap()
+    };
+    eventually("the model is loaded", async || {
+        ask(READY).await.status == 200
+    })
+    .await;
+    alone.signal(Signal::SIGTERM);
+    eventually("it is not ready", async || ask(READY).await.status == 503).await;
+    assert_says(&ask(READY).await, 503, "ending");
+    assert_says(&ask(LIVE).await, 200, "alive");
+    assert_eq!(ask("/api/score").await.status, 200);
+}
+
 async fn slowest(port: u16, path: &'static str, busy: impl Future<Output = ()>) -> Duration {
     let over = Arc::new(AtomicBool::new(false));
     let asking = {

@@ -222,7 +222,7 @@ async fn the_probe_is_answered_for_the_host_and_for_anyone_where_there_is_none()
 }
 
 /// The program without a Functions host.
-async fn stand_alone<const N: usize>(settings: [(&str, &str); N]) -> FunctionsHost {
+pub(crate) async fn stand_alone<const N: usize>(settings: [(&str, &str); N]) -> FunctionsHost {
     let free = port::free();
     let options = ["FUNCTIONS_CUSTOMHANDLER_PORT", "FUNCTIONS_HTTPWORKER_PORT"]
         .into_iter()

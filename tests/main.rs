@@ -73,3 +73,4 @@ mod text_tasks;
 mod texts;
 mod trace_collectors;
 mod traces;
+mod versions;

@@ -188,11 +188,8 @@ async fn mlflows_scoring_server() {
     // Ends once models are loaded, which a ping does not wait for.
     get(&host, "v1/models").await.expect_status(200);
     for path in ["ping", "health"] {
-        for method in ["GET", "HEAD"] {
-            let path = format!("/api/score/{path}");
-            host.http(method, &path, &[], b"").await.expect_status(200);
-        }
-        assert_eq!(get(&host, path).await.text(), "\n");
+        let answer = get(&host, path).await.expect_status(200);
+        assert_eq!(answer.text(), "\n");
     }
     let version = get(&host, "version").await.expect_status(200);
     assert_eq!(version.text(), env!("CARGO_PKG_VERSION"));
@@ -406,4 +403,102 @@ async fn numbers_of_other_types_are_the_same_entries() {
         let answer = post(&host, "v2/models/affine/infer", &body.to_string()).await;
         answer.expect_status(200);
     }
+}
+
+/// A browser asks before it sends JSON or a key to a server of another origin.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_allowed_origins_may_call_every_route() {
+    let key = "key-of-the-tests-0123456789";
+    let origin = "https://app.example";
+    let settings = [
+        ("SCORE_DEFAULT_MODEL", "affine"),
+        ("SCORE_API_KEYS", key),
+        ("SCORE_CORS_ORIGINS", origin),
+    ];
+    let host = in_process::start(&app(), without_host(settings)).await;
+    for (method, path, body) in [
+        ("POST", "v1/models/affine:predict", ROWS),
+        ("POST", "v1/models/affine%3Apredict", ROWS),
+        ("POST", "v2/models/affine/infer", ROWS),
+        ("POST", "invocations", ROWS),
+        ("POST", "v2/repository/index", ""),
+        ("GET", "v1/models/affine/versions/1", ""),
+        ("GET", "v1/models/affine/metadata", ""),
+        ("GET", "v2/models/affine/config", ""),
+        ("GET", "v2/models/stats", ""),
+        ("GET", "openapi.json?all", ""),
+        ("GET", "ping", ""),
+    ] {
+        let path = format!("/{path}");
+        let preflight = [
+            OWN,
+            ("Origin", origin),
+            ("Access-Control-Request-Method", method),
+            (
+                "Access-Control-Request-Headers",
+                "content-type,x-functions-key",
+            ),
+        ];
+        let asked = ask(&host, "OPTIONS", &path, &preflight, b"").await;
+        let asked = asked.expect_status(204);
+        assert_eq!(
+            asked.header("access-control-allow-origin"),
+            Some(origin),
+            "{path}"
+        );
+        let allowed = asked.header("access-control-allow-headers").unwrap();
+        assert!(allowed.contains("x-functions-key"), "{path}: {allowed}");
+        let headers = [OWN, JSON, ("Origin", origin), ("x-functions-key", key)];
+        let answer = ask(&host, method, &path, &headers, body.as_bytes()).await;
+        let answer = answer.expect_status(200);
+        assert_eq!(
+            answer.header("access-control-allow-origin"),
+            Some(origin),
+            "{path}"
+        );
+    }
+    for path in ["/ping", "/health", "/v2/health/ready"] {
+        let answer = ask(&host, "HEAD", path, &[OWN], b"")
+            .await
+            .expect_status(200);
+        assert!(answer.text().is_empty(), "{path}");
+    }
+}
+
+/// What pandas writes with `orient="split"`, which MLflow 1 took as it is: columns count by their names.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_beside_data_count_by_name() {
+    let app = app();
+    let columns = "[inputs.x]\ncolumns = [\"a\", \"b\", \"c\"]\n";
+    let file = repository().join("tests/data/models/affine.onnx");
+    app.add_model("table", file, Some(columns));
+    let host = in_process::start(&app, [("SCORE_DEFAULT_MODEL", "table")]).await;
+    let split = json!({ "columns": ["c", "a", "b"], "index": [0], "data": [[3, 1, 2]] });
+    for path in ["invocations", "table"] {
+        let answer = post(&host, path, &split.to_string())
+            .await
+            .expect_status(200);
+        assert_eq!(answer.json(), json!([[3.0, 5.0, 7.0]]), "{path}");
+    }
+    for (body, told) in [
+        (
+            json!({ "columns": ["c", "a", "x"], "data": [[3, 1, 2]] }),
+            "x",
+        ),
+        (json!({ "columns": ["c", "a"], "data": [[3, 1]] }), "b"),
+        (json!({ "columns": 3, "data": [[3, 1]] }), "columns"),
+    ] {
+        let answer = post(&host, "table", &body.to_string())
+            .await
+            .expect_status(400);
+        assert!(answer.text().contains(told), "{body}: {}", answer.text());
+    }
+    // Names that a model has nothing to compare with.
+    let answer = post(&host, "affine", &split.to_string())
+        .await
+        .expect_status(200);
+    assert_eq!(answer.header("x-columns"), Some("by-position"));
+    let none = json!({ "columns": null, "data": [[1, 2, 3]] }).to_string();
+    let answer = post(&host, "affine", &none).await.expect_status(200);
+    assert_eq!(answer.header("x-columns"), None);
 }

@@ -31,7 +31,9 @@ fn add(app: &AppRoot, folder: &str, factor: u8) {
 async fn factor(host: &FunctionsHost, path: &str) -> Result<f64, u16> {
     let body = json!({ "inputs": [{ "name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 1, 1] }] });
     let path = format!("/api/score/v2/models/{path}/infer");
-    let answer = host.http("POST", &path, &[JSON], body.to_string().as_bytes()).await;
+    let answer = host
+        .http("POST", &path, &[JSON], body.to_string().as_bytes())
+        .await;
     match answer.status {
         200 => Ok(answer.at("/outputs/0/data/0").as_f64().unwrap() - 1.0),
         status => Err(status),
@@ -63,7 +65,11 @@ async fn versions_are_served_side_by_side_where_settings_or_model_toml_say_so() 
     assert_eq!(factor(&host, "pinned/versions/2").await, Err(404));
     let refused = host.http("GET", "/api/score/old", &[], b"").await;
     assert_eq!(refused.status, 503);
-    assert!(refused.text().contains("there is no version 3; there are 2, 1"));
+    assert!(
+        refused
+            .text()
+            .contains("there is no version 3; there are 2, 1")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +81,9 @@ async fn one_model_that_failed_is_not_ready_where_all_have_to_serve() {
     assert_eq!(factor(&host, "good").await, Ok(2.0));
     let ready = host.http("GET", "/api/health/ready", &[], b"").await;
     assert_eq!((ready.status, &*ready.text()), (503, "failed"));
-    let ready = host.http("GET", "/api/score/v2/health/ready", &[], b"").await;
+    let ready = host
+        .http("GET", "/api/score/v2/health/ready", &[], b"")
+        .await;
     assert_eq!(ready.status, 503);
 }
 
@@ -113,10 +121,16 @@ async fn a_new_version_takes_over_when_it_is_ready_and_the_old_one_is_given_back
     .await;
     assert_eq!(version(&host, "watched").await, "2");
     assert_eq!(factor(&host, "watched/versions/1").await, Err(404));
-    eventually("the sessions of version 1 end", async || threads_of("watched-") == before).await;
+    eventually("the sessions of version 1 end", async || {
+        threads_of("watched-") == before
+    })
+    .await;
     // Without its folder it gives way to the one before.
     fs::remove_dir_all(&new).unwrap();
-    eventually("version 1 serves", async || factor(&host, "watched").await == Ok(2.0)).await;
+    eventually("version 1 serves", async || {
+        factor(&host, "watched").await == Ok(2.0)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,13 +143,19 @@ async fn what_fails_never_replaces_what_serves() {
     app.write("models/steady/model.toml", "labels = 7");
     // The next change is seen in a later look than this one.
     add(&app, "later", 3);
-    eventually("the new model serves", async || factor(&host, "later").await == Ok(3.0)).await;
+    eventually("the new model serves", async || {
+        factor(&host, "later").await == Ok(3.0)
+    })
+    .await;
     assert_eq!(factor(&host, "steady").await, Ok(2.0));
     let document = host.http("GET", "/api/score/openapi.json", &[], b"").await;
     assert!(document.text().contains("/api/score/later"));
     // A model that is taken away is no longer served, but the last one stays.
     fs::remove_dir_all(app.path().join("models/other")).unwrap();
-    eventually("a removed model is gone", async || factor(&host, "other").await == Err(404)).await;
+    eventually("a removed model is gone", async || {
+        factor(&host, "other").await == Err(404)
+    })
+    .await;
     fs::rename(app.path().join("models"), app.path().join("gone")).unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(factor(&host, "steady").await, Ok(2.0));
@@ -144,7 +164,10 @@ async fn what_fails_never_replaces_what_serves() {
     fs::copy(file(3), app.path().join("models/steady/.new")).unwrap();
     let steady = app.path().join("models/steady");
     fs::rename(steady.join(".new"), steady.join("model.onnx")).unwrap();
-    eventually("the mended model serves", async || factor(&host, "steady").await == Ok(3.0)).await;
+    eventually("the mended model serves", async || {
+        factor(&host, "steady").await == Ok(3.0)
+    })
+    .await;
 }
 
 /// As the kubelet writes volumes of config maps: files are links through `..data`, which is exchanged by a rename.
@@ -163,5 +186,8 @@ async fn a_volume_of_links_is_exchanged_at_once() {
     let host = in_process::start(&app, RELOAD).await;
     assert_eq!(factor(&host, "linked").await, Ok(2.0));
     write("..2024_01_02", 3);
-    eventually("the new files serve", async || factor(&host, "linked").await == Ok(3.0)).await;
+    eventually("the new files serve", async || {
+        factor(&host, "linked").await == Ok(3.0)
+    })
+    .await;
 }

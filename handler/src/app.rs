@@ -3,6 +3,7 @@
 //! Only [`crate::http`], which tells requests apart, is handed all of it; everything below gets the part that it needs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::bail;
 use bytes::Bytes;
@@ -15,13 +16,15 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::event::Events;
 use crate::limits::{BodyLimits, Decoding, Permits, body_limits, decoded_bytes};
-use crate::models::{Registry, open_cache};
+use crate::models::{Registry, State, open_cache};
 use crate::protocol::{Function, Trigger, read_functions, refuse_open};
 use crate::scoring::Settings;
 
 /// The state of the process. Shared by all requests.
 pub(crate) struct App {
     pub(crate) config: Config,
+    /// Whether the process was told to end.
+    pub(crate) is_ending: AtomicBool,
     functions: Vec<Function>,
     /// Whether callers need one of the keys: with a host only if it asks for none itself.
     pub(crate) asks_key: bool,
@@ -33,8 +36,8 @@ pub(crate) struct App {
     pub(crate) memo: Arc<Cache>,
     /// What calls with messages leave for later ones.
     pub(crate) events: Events,
-    /// The OpenAPI document, once it has been asked for.
-    pub(crate) openapi: OnceCell<Bytes>,
+    /// The OpenAPI document for generators and the whole one, once they have been asked for.
+    pub(crate) openapi: [OnceCell<Bytes>; 2],
 }
 
 impl App {
@@ -61,16 +64,25 @@ impl App {
             },
         };
         let app = Self {
+            is_ending: AtomicBool::new(false),
             functions,
             asks_key,
             admission: Arc::new(admission),
             bodies: BodyLimits::new(config.max_waiting_bytes, config.timeout),
             memo,
             events: Events::new(&config),
-            openapi: OnceCell::new(),
+            openapi: [OnceCell::new(), OnceCell::new()],
             config,
         };
         Ok((Arc::new(app), loading))
+    }
+
+    /// Whether requests should be sent here.
+    pub(crate) fn state(&self) -> State {
+        match self.is_ending.load(Ordering::Relaxed) {
+            true => State::Ending,
+            false => self.admission.models.state(),
+        }
     }
 
     /// The function of that name, as the host knows it.

@@ -22,6 +22,7 @@ mod scoring;
 mod telemetry;
 
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -47,7 +48,8 @@ use telemetry::summary::Summary;
 /// # Errors
 /// If the port stays taken, ONNX Runtime or every model fails to load, or the app folder is not usable.
 pub fn run(config: Config, telemetry: &Telemetry) -> anyhow::Result<()> {
-    let grace = config.drain_timeout;
+    // While it says that it is not ready, and then while requests in work finish.
+    let grace = config.drain_delay + config.drain_timeout;
     let runtime = http::runtime()?;
     let stopped = OnceLock::new();
     let outcome = runtime.block_on(async {
@@ -97,6 +99,14 @@ pub async fn serve(
     let workers = Workers::start(&Handle::current(), config.threads)?;
     let (app, loading) = App::start(config)?;
     let grace = app.config.drain_timeout;
+    let shutdown = {
+        let app = app.clone();
+        async move {
+            shutdown.await;
+            app.is_ending.store(true, Ordering::Relaxed);
+            tokio::time::sleep(app.config.drain_delay).await;
+        }
+    };
     let page = (!app.config.hosted).then(|| format!("http://{}/api/score", app.config.listen));
     let mut summary = Summary::new(app.admission.clone(), app.memo.clone());
     let serving = http::serve(app, listener, &workers, shutdown, grace);

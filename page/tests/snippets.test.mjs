@@ -100,6 +100,8 @@ describe("code for any call", { timeout: 60_000 }, () => {
   const calls = () => [
     ...TEXTS.map((text) => ({ contentType: "text/plain", body: { text } })),
     ...TYPES.map((contentType) => ({ contentType, body: { text: "x" } })),
+    // Numbers stay as they are written, whether the code has them as numbers or as text.
+    ...["1e400", "9007199254740993", "[1, true, null]"].map((text) => ({ contentType: "application/json", body: { text } })),
     { contentType: TYPES[2], body: { file: "a 'b' \"c\".bin" } },
   ];
 
@@ -111,6 +113,7 @@ describe("code for any call", { timeout: 60_000 }, () => {
       response.end(JSON.stringify([request.headers["content-type"], body]));
     });
     await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    after(() => server.close());
     const url = `http://127.0.0.1:${server.address().port}/it's`;
     const codes = (language) => calls().map((call) => snippet(language, { url, withKey: false, ...call }));
     // One process runs all codes of a language, as it takes longer to start than to run them.
@@ -129,7 +132,6 @@ describe("code for any call", { timeout: 60_000 }, () => {
     }
     const expected = calls().map((call) => [call.contentType, call.body.text ?? "of the file"]);
     assert.deepEqual(answers.map(([answer]) => JSON.parse(answer)), [...expected, ...expected, ...expected]);
-    server.close();
     rmSync(folder, { recursive: true });
   });
 

@@ -187,21 +187,23 @@ impl TextMetadata {
                 shape: Some(rows.chain(deeper.iter().cloned()).collect()),
             }
         };
-        let (floats, any) = (self.stored_as, Dynamic(None));
+        let floats = self.stored_as;
         let labels = Fixed(self.labels.len());
+        // One number, or a row, for each token or weight.
+        let any = [Dynamic(None)];
         let mut stored = match self.task {
             Task::Embedding => vec![spec(EMBEDDING, floats, &[Fixed(self.max_dimensions)])],
             Task::Rerank | Task::Classify => vec![spec(LOGITS, floats, &[labels])],
             Task::Sparse => vec![
-                spec("indices", ElementType::Int32, &[any.clone()]),
-                spec("values", floats, &[any]),
+                spec("indices", ElementType::Int32, &any),
+                spec("values", floats, &any),
             ],
             Task::Tag => vec![
-                spec("ids", ElementType::Int32, &[any.clone()]),
-                spec("places", ElementType::Int32, &[any.clone()]),
-                spec("spans", ElementType::Int32, &[any.clone(), Fixed(2)]),
-                spec("flags", ElementType::Uint8, &[any.clone()]),
-                spec(LOGITS, floats, &[any, labels]),
+                spec("ids", ElementType::Int32, &any),
+                spec("places", ElementType::Int32, &any),
+                spec("spans", ElementType::Int32, &[Dynamic(None), Fixed(2)]),
+                spec("flags", ElementType::Uint8, &any),
+                spec(LOGITS, floats, &[Dynamic(None), labels]),
             ],
         };
         let common = |spec: &&TensorSpec| spec.name == TOKENS || spec.name == TRUNCATED;

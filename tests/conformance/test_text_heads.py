@@ -10,14 +10,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 from transformers.pipelines.token_classification import AggregationStrategy, TokenClassificationPipeline
 
 from harness import ROOT, Handler, infer_binary
-from test_text_models import odd_strings, parts_of, words
+from test_text_models import TOKENIZERS, odd_strings, parts_of, words
 
 # More of them, if there is time.
 COUNT = int(os.environ.get("TEXTS", "240"))
@@ -50,7 +52,8 @@ def texts(seed):
 class Oracle:
     """A model as Python runs it: one text a run, no padding."""
 
-    def __init__(self, folder, handler, name):
+    def __init__(self, folder, handler, name, unknown="[UNK]"):
+        self.unknown = unknown
         self.limits = handler.get(f"/{name}").ok().json["text"]
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.no_padding()
@@ -73,7 +76,7 @@ class Oracle:
         encoding = self.encode(text)
         logits = self.logits(encoding)
         pipeline = TokenClassificationPipeline.__new__(TokenClassificationPipeline)
-        pipeline.tokenizer = PreTrainedTokenizerFast(tokenizer_object=self.tokenizer, unk_token="[UNK]")
+        pipeline.tokenizer = PreTrainedTokenizerFast(tokenizer_object=self.tokenizer, unk_token=self.unknown)
         pipeline.model = SimpleNamespace(config=SimpleNamespace(id2label=dict(enumerate(self.labels))))
         shifted = np.exp(logits - logits.max(-1, keepdims=True))
         scores = shifted / shifted.sum(-1, keepdims=True)
@@ -128,14 +131,45 @@ def test_texts_have_the_labels_of_python(models, say):
     assert worst < 1e-5
 
 
+@pytest.fixture(scope="module", params=list(TOKENIZERS))
+def tagger(request, tmp_path_factory):
+    """A token classifier with another tokenizer, whose logits are made up for each id."""
+    root = tmp_path_factory.mktemp("tagger")
+    folder = root / "models/tag"
+    folder.mkdir(parents=True)
+    tokenizer = TOKENIZERS[request.param]()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    logits = np.random.default_rng(7).normal(0, 2, (tokenizer.get_vocab_size(), 5)).astype(np.float32)
+    integers = [helper.make_tensor_value_info(name, TensorProto.INT64, ["b", "t"]) for name in ("input_ids", "attention_mask", "token_type_ids")]
+    floats = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", "t", 5])]
+    gather = helper.make_node("Gather", ["all", "input_ids"], ["logits"])
+    graph = helper.make_graph([gather], "tags", integers, floats, [numpy_helper.from_array(logits, "all")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "model.onnx")
+    labels = dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))
+    (folder / "config.json").write_text(json.dumps({"architectures": ["XForTokenClassification"], "id2label": labels}))
+    unknown = "<unk>" if request.param.startswith("Unigram") else "[UNK]" if request.param == "WordPiece" else None
+    more = {"unk_token": unknown} if unknown else {}
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 64, **more}))
+    with Handler(root) as handler:
+        yield handler, Oracle(folder, handler, "tag", unknown)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_entities_of_other_tokenizers_are_those_of_transformers(tagger, strategy, say):
+    compare_entities(*tagger, strategy, say)
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_entities_are_those_of_transformers(models, strategy, say):
     handler, folder = models
-    oracle = Oracle(folder / "tag", handler, "tag")
+    compare_entities(handler, Oracle(folder / "tag", handler, "tag"), strategy, say)
+
+
+def compare_entities(handler, oracle, strategy, say):
     count = 0
     for part in parts_of(texts(5), 60):
         body = {"inputs": part, "parameters": {"aggregation_strategy": strategy}}
-        answer = handler.post("/tag/pipeline/token-classification", body).ok().json
+        answer = handler.post("/pipeline/token-classification", body).ok().json
         for text, found in zip(part, answer):
             expected = oracle.entities(text, strategy)
             strip = lambda entities: [{k: v for k, v in entity.items() if k != "score"} for entity in entities]

@@ -5,18 +5,32 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use score::{TextOptions, Truncate};
+use score::{Task, TextOptions, Tokenized, Truncate};
 
 use crate::config::{
-    Module, PromptConfig, SentenceConfig, TokenizerConfig, TransformerConfig, read_pooling,
+    HeadConfig, Module, PromptConfig, SentenceConfig, TokenizerConfig, TransformerConfig,
+    read_pooling, read_sparse,
 };
 use crate::dense::Dense;
 use crate::modules::Modules;
 use crate::settings::Stored;
-use crate::{StoredAs, Tokenizer};
+use crate::{Head, SparsePooling, StoredAs, Strategy, Tokenizer};
 
-/// `tokenizer.json`, and a few texts.
+/// `tokenizer.json`, and a few texts, as each task takes them.
 pub fn tokenizer(data: &[u8]) {
+    let head = |task| Head {
+        task,
+        pairs: task == Task::Rerank,
+        strategy: Strategy::default(),
+        pooling: SparsePooling::default(),
+        unknown: None,
+    };
+    for head in [None, Some(head(Task::Tag)), Some(head(Task::Rerank))] {
+        tokenize(data, head);
+    }
+}
+
+fn tokenize(data: &[u8], head: Option<Head>) {
     let settings = Stored {
         pooling: None,
         pooling_is_set: false,
@@ -27,7 +41,7 @@ pub fn tokenizer(data: &[u8]) {
         truncate: Truncate::Right,
         lower_case: false,
         store: StoredAs::Float32,
-        head: None,
+        head,
     };
     let read = catch_unwind(|| Tokenizer::new(data, &settings));
     let Ok(Ok(tokenizer)) = read else {
@@ -48,8 +62,17 @@ pub fn tokenizer(data: &[u8]) {
                 ..TextOptions::default()
             };
             let read = catch_unwind(AssertUnwindSafe(|| tokenizer.tokenize(text, &options)));
+            let pair = catch_unwind(AssertUnwindSafe(|| {
+                tokenizer.tokenize_pair(text, "a b", &options)
+            }));
+            let fits = |tokenized: &Tokenized| tokenized.ids.len() <= settings.max_tokens;
             if let Ok(Ok(tokenized)) = read {
-                assert!(tokenized.ids.len() <= settings.max_tokens);
+                assert!(fits(&tokenized));
+            }
+            if let Ok(Ok(tokenized)) = pair
+                && settings.task() == Task::Rerank
+            {
+                assert!(fits(&tokenized));
             }
         }
     }
@@ -75,6 +98,11 @@ pub fn configs(folder: &Path, data: &[u8]) {
     }
     // What is wrong with a file is an error, and errors are as good as configs here.
     drop(TransformerConfig::read(folder));
+    if let Ok(head) = HeadConfig::read(folder) {
+        drop(head.labels());
+        head.crosses(&PromptConfig::default());
+    }
+    drop(read_sparse(&folder.join("1_Pooling")));
     drop(TokenizerConfig::read(folder));
     drop(Module::read_all(folder));
     drop(SentenceConfig::read(folder));

@@ -15,8 +15,10 @@ use crate::settings::Stored;
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     settings: Stored,
-    /// How many special tokens a text gets, or a pair if the model takes pairs.
+    /// How many special tokens a text gets.
     special: usize,
+    /// How many a pair gets.
+    special_of_pair: usize,
 }
 
 impl Tokenizer {
@@ -37,10 +39,15 @@ impl Tokenizer {
         let processor = inner.get_post_processor();
         let added = |pair| processor.map_or(0, |processor| processor.added_tokens(pair));
         let pairs = settings.head.as_ref().is_some_and(|head| head.pairs);
-        let special = added(pairs);
-        if settings.max_tokens <= special {
+        let (special, special_of_pair) = (added(false), added(true));
+        let most = if pairs {
+            special.max(special_of_pair)
+        } else {
+            special
+        };
+        if settings.max_tokens <= most {
             return Err(format!(
-                "max_tokens: {} leave no room for a text beside {special} special tokens",
+                "max_tokens: {} leave no room for a text beside {most} special tokens",
                 settings.max_tokens
             ));
         }
@@ -48,6 +55,7 @@ impl Tokenizer {
             inner,
             settings: settings.clone(),
             special,
+            special_of_pair,
         })
     }
 
@@ -57,8 +65,10 @@ impl Tokenizer {
         if self.settings.include_prompt || prompt.is_empty() {
             return Ok(0);
         }
-        let encoding = self.plain(prompt)?;
-        let encoding = self.complete(encoding, TruncationDirection::Right)?;
+        let mut encoding = self.plain(prompt)?;
+        let most = self.settings.max_tokens - self.special;
+        cut(&mut encoding, most, TruncationDirection::Right);
+        let encoding = self.complete(encoding)?;
         let ids = encoding.get_ids();
         let is_special = |id: &u32| {
             let added = self.inner.get_added_tokens_decoder();
@@ -104,21 +114,27 @@ impl Tokenizer {
             let tokens = None;
             return Err(TokenizeError::TooLong { tokens, limit });
         }
-        let (encoding, cut) = self.short(bounded, direction, options.max_tokens)?;
+        let (mut encoding, shortened) = self.short(bounded, direction, options.max_tokens)?;
         let tokens = encoding.len() + self.special;
         if refuse && tokens > limit {
             let tokens = Some(tokens);
             return Err(TokenizeError::TooLong { tokens, limit });
         }
-        let encoding = self.complete(encoding, direction)?;
+        // The tokenizer's own truncation knows one direction for all texts.
+        cut(&mut encoding, limit - self.special, direction);
+        let offsets = encoding.get_offsets().to_vec();
+        let encoding = self.complete(encoding)?;
         let spans = match self.settings.task() {
-            Task::Tag => self.spans(&encoding, prompt, whole, bounded_at(&text, bounded)),
+            Task::Tag => {
+                let before = bounded_at(&text, bounded);
+                self.spans(&encoding, &offsets, prompt, whole, before)
+            }
             _ => Vec::new(),
         };
         Ok(Tokenized {
             ids: encoding.get_ids().to_vec(),
             types: encoding.get_type_ids().to_vec(),
-            cut: cut || bounded.len() < text.len() || tokens > limit,
+            cut: shortened || bounded.len() < text.len() || tokens > limit,
             skipped: self.skipped(prompt)?,
             spans,
         })
@@ -233,18 +249,8 @@ impl Tokenizer {
         }
     }
 
-    /// The tokens of a text cut to the model's limit, with special tokens.
-    fn complete(
-        &self,
-        mut encoding: Encoding,
-        direction: TruncationDirection,
-    ) -> Result<Encoding, String> {
-        // The tokenizer's own truncation knows one direction for all texts.
-        cut(
-            &mut encoding,
-            self.settings.max_tokens - self.special,
-            direction,
-        );
+    /// The same tokens with special tokens. It moves offsets once more than it should.
+    fn complete(&self, encoding: Encoding) -> Result<Encoding, String> {
         let whole = self.inner.post_process(encoding, None, true);
         whole.map_err(|error| in_words(&*error))
     }

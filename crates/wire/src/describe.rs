@@ -1,5 +1,7 @@
 //! Requests and answers of one model in every dialect, as JSON Schemas for an OpenAPI document.
 
+pub mod plain;
+
 use score::ModelMetadata;
 use serde_json::{Value, json};
 

@@ -29,7 +29,7 @@ pub use answer::{AnswerForm, response_bytes};
 pub use content::{Body, Decoded};
 pub(crate) use members::Members;
 pub(crate) use open_inference::Asked;
-pub use routes::{Operation, PROTOCOLS, Protocol, ProtocolCall, ProtocolRoute, VERSION};
+pub use routes::{MODEL, Operation, PROTOCOLS, Protocol, ProtocolCall, ProtocolRoute, VERSION};
 
 /// One dialect: how it is told from others, read, answered and described.
 pub struct Dialect {

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use score::{
-    CacheOutcome, ElementType, FeatureFormat, FeatureOptions, InferenceResponse, ModelMetadata,
-    ModelSignature, NamedTensor, Tensor, TensorData, Timings,
+    Activation, CacheOutcome, ElementType, FeatureFormat, FeatureOptions, InferenceResponse,
+    ModelMetadata, ModelSignature, NamedTensor, Tensor, TensorData, Timings,
 };
 
 use crate::samples::{metadata, spec};
-use crate::text_api::{Answered, Labels, Operation, TEXT_APIS, TextRequest, Vectors, Write};
+use crate::text_api::{Answered, Labels, Operation, Ranks, TEXT_APIS, TextRequest, Vectors, Write};
 use crate::watch::Unwatched;
 use crate::{AnswerForm, Body, Declared, Limits};
 
@@ -88,7 +88,10 @@ fn answer_texts(write: &Write, request: &TextRequest) {
             let values = &numbers[..];
             write(request, &about.with(Vectors { values, width: 2 }))
         }
-        Write::Ranks(write) => write(request, &about.with(&numbers[..count])),
+        Write::Ranks(write) => {
+            let (logits, activation) = (&numbers[..count], Activation::Sigmoid);
+            write(request, &about.with(Ranks { logits, activation }))
+        }
         Write::Labels(write) | Write::AnyLabels(write) => {
             let (names, scores) = (&names[..], &numbers[..]);
             write(request, &about.with(Labels { names, scores }))

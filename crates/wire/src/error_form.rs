@@ -99,7 +99,7 @@ pub static OWN: ErrorForm = ErrorForm {
         let target = json!({ "type": "string", "description": "The position in the request." });
         let members = [
             ("code", json!({ "type": "string", "enum": codes })),
-            ("message", text()),
+            ("message", message()),
             ("request_id", text()),
             ("target", target),
         ];
@@ -114,7 +114,7 @@ const TEXT_FORM: ErrorForm = ErrorForm {
     name: "Protocol",
     status: |refusal| refusal.status,
     write: |refusal| json!({ "error": refusal.message }),
-    schema: |_| open([("error", text())], 1),
+    schema: |_| open([("error", message())], 1),
 };
 
 /// Ollama's: a text. A text that may not be cut and is too long is a 400 there.
@@ -159,7 +159,7 @@ pub static MLFLOW: ErrorForm = ErrorForm {
         };
         json!({ "error_code": code, "message": refusal.message })
     },
-    schema: |_| open([("error_code", text()), ("message", text())], 2),
+    schema: |_| open([("error_code", text()), ("message", message())], 2),
 };
 
 /// OpenAI's: an object with message, type, param and code.
@@ -181,7 +181,7 @@ pub static OPENAI: ErrorForm = ErrorForm {
         let param =
             json!({ "type": ["string", "null"], "description": "The position in the request." });
         let members = [
-            ("message", text()),
+            ("message", message()),
             (
                 "type",
                 json!({ "enum": ["invalid_request_error", "server_error"] }),
@@ -219,7 +219,10 @@ pub static HUGGING_FACE: ErrorForm = ErrorForm {
     schema: |_| {
         let kinds = ["Empty", "Overloaded", "Backend", "Validation"];
         open(
-            [("error", text()), ("error_type", json!({ "enum": kinds }))],
+            [
+                ("error", message()),
+                ("error_type", json!({ "enum": kinds })),
+            ],
             2,
         )
     },
@@ -227,4 +230,9 @@ pub static HUGGING_FACE: ErrorForm = ErrorForm {
 
 fn text() -> Value {
     json!({ "type": "string" })
+}
+
+/// The text for people; Kiota makes it the message of the exception.
+fn message() -> Value {
+    json!({ "type": "string", "x-ms-primary-error-message": true })
 }

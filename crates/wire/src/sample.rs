@@ -9,7 +9,7 @@ use crate::json::write::Nested;
 use crate::{Declared, Limits, PayloadError, decode};
 
 /// The most values of a sample. A larger one says less than the shape does, and makes the answer long.
-pub(crate) const MAX_SAMPLE_ELEMENTS: usize = 10_000;
+const MAX_SAMPLE_ELEMENTS: usize = 10_000;
 
 /// One row of an input; one row of one value if it declares no shape.
 pub fn sample_shape(spec: &TensorSpec) -> Shape {
@@ -77,6 +77,12 @@ pub fn protocol_sample(metadata: &ModelMetadata) -> Option<Value> {
 
 /// The same request in any dialect. `None` for wide models, and if the dialect cannot say it.
 pub fn sample_in(dialect: &Dialect, metadata: &ModelMetadata) -> Option<Value> {
+    let inputs = sample_values(metadata)?;
+    filled(serde_json::from_str(dialect.sample).ok()?, &inputs)
+}
+
+/// The inputs of that request, each with the axis of rows. `None` for wide models.
+pub(crate) fn sample_values(metadata: &ModelMetadata) -> Option<Vec<(&TensorSpec, Value)>> {
     let given = first_sample(metadata);
     let specs = metadata.signature.inputs.iter();
     let value = |spec: &TensorSpec| match &given {
@@ -87,10 +93,7 @@ pub fn sample_in(dialect: &Dialect, metadata: &ModelMetadata) -> Option<Value> {
         }
         None => one_row(spec, metadata.hints.categories.get(&spec.name)),
     };
-    let inputs: Vec<(&TensorSpec, Value)> = specs
-        .map(|spec| Some((spec, value(spec)?)))
-        .collect::<Option<_>>()?;
-    filled(serde_json::from_str(dialect.sample).ok()?, &inputs)
+    specs.map(|spec| Some((spec, value(spec)?))).collect()
 }
 
 fn first_sample(metadata: &ModelMetadata) -> Option<Vec<NamedTensor>> {

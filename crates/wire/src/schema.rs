@@ -1,7 +1,6 @@
 //! JSON Schemas of elements, tensors and objects.
 
 pub(crate) mod parts;
-pub mod plain;
 
 use score::{Dim, ElementType, TensorSpec};
 use serde_json::{Value, json};

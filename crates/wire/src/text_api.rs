@@ -20,10 +20,12 @@ use std::fmt;
 
 use crate::dialect::Protocol;
 use crate::error_form::ErrorForm;
-pub use answer::{Answered, Labels, Vectors};
+pub use answer::{Answered, Labels, Ranks, Vectors};
 pub(crate) use request::Form;
 pub use request::{ResultOptions, Side, TextError, TextOptions, TextRequest};
-pub use route::{ALL_TASKS, About, End, MODEL, Operation, Served, Take, Tell, TextRoute, Write};
+pub use route::{
+    ALL_TASKS, About, End, MODEL, Operation, Served, Take, Tell, TextRoute, Write, WriteEach,
+};
 pub use vectors::VectorEncoding;
 
 /// One API: its routes and the form of its errors.

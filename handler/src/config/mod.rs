@@ -70,6 +70,20 @@ pub enum LogFormat {
     Json,
 }
 
+/// When the program is ready.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReadyWhen {
+    /// When a model serves.
+    #[default]
+    Any,
+    /// When all models do.
+    All,
+}
+
+impl Word for ReadyWhen {
+    const WORDS: &'static [(&'static str, Self)] = &[("any", Self::Any), ("all", Self::All)];
+}
+
 impl Word for LogFormat {
     const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
@@ -114,6 +128,12 @@ pub struct Config {
     pub model_dir: PathBuf,
     /// The model that answers when none is named.
     pub default_model: Option<String>,
+    /// How many versions of each model are served.
+    pub versions: usize,
+    /// How often the folder of models is looked at for new ones, if it is.
+    pub reload: Option<Duration>,
+    /// Whether one model that failed to load makes the program not ready.
+    pub ready_when: ReadyWhen,
     /// Whether models may bring libraries of operators, which are native code.
     pub custom_ops: bool,
     /// ONNX Runtime's shared library, if it is given.
@@ -150,7 +170,9 @@ pub struct Config {
     pub load_timeout: Duration,
     /// How long to wait for a port that another process holds.
     pub bind_timeout: Duration,
-    /// How long requests may take to finish after the signal to stop.
+    /// How long to go on serving after the signal to stop, while not ready.
+    pub drain_delay: Duration,
+    /// How long requests may take to finish after that.
     pub drain_timeout: Duration,
     /// The cache, and the store behind it.
     pub cache: CacheSettings,
@@ -238,6 +260,9 @@ fn config(reader: &mut Reader<'_>) -> Config {
         reveal: reader.value(&table::REVEAL),
         model_dir: app_root.join(reader.value(&table::MODEL_DIR)),
         default_model: reader.value(&table::DEFAULT_MODEL),
+        versions: reader.value(&table::VERSIONS),
+        reload: reload(reader),
+        ready_when: reader.value(&table::READY),
         custom_ops: reader.value(&table::CUSTOM_OPS),
         runtime_library: reader
             .value(&table::RUNTIME_LIBRARY)
@@ -259,6 +284,7 @@ fn config(reader: &mut Reader<'_>) -> Config {
         fail_invalid: reader.value(&table::ON_INVALID) == OnInvalid::Fail,
         load_timeout: reader.value(&table::LOAD_TIMEOUT),
         bind_timeout: reader.value(&table::BIND_TIMEOUT),
+        drain_delay: drain_delay(reader, hosted),
         drain_timeout: reader.value(&table::DRAIN_TIMEOUT),
         cache: cache::read(reader),
         features_timeout: reader.value(&table::FEATURES_TIMEOUT),
@@ -275,6 +301,17 @@ fn config(reader: &mut Reader<'_>) -> Config {
         traces: traces::read(reader.environment, &mut remarks),
         remarks,
     }
+}
+
+fn reload(reader: &mut Reader<'_>) -> Option<Duration> {
+    let interval = reader.value(&table::RELOAD_INTERVAL);
+    reader.value(&table::RELOAD).then_some(interval)
+}
+
+/// A host sends no more requests once it stops the program.
+fn drain_delay(reader: &mut Reader<'_>, hosted: bool) -> Duration {
+    let delay = reader.value(&table::DRAIN_DELAY).unwrap_or_default();
+    if hosted { Duration::ZERO } else { delay }
 }
 
 /// A Functions host names the port, and connects to 127.0.0.1 and to no other address.

@@ -246,6 +246,17 @@ pub(super) const fn time(setting: Setting) -> Typed<Duration> {
     }
 }
 
+/// `None` where it is not set.
+pub(super) const fn optional_time(setting: Setting) -> Typed<Option<Duration>> {
+    Typed {
+        setting: Setting {
+            kind: Kind::Time,
+            ..setting
+        },
+        parse: |setting, text| parse_time(setting, text).map(Some),
+    }
+}
+
 /// `None` for a text of `0`.
 pub(super) const fn time_or_zero(setting: Setting) -> Typed<Option<Duration>> {
     Typed {

@@ -46,6 +46,8 @@ pub(super) struct Head {
     pub(super) paths: Paths,
     /// Whether the address has a key.
     pub(super) has_code: bool,
+    /// Whether the address asks for everything there is to tell, by `?all`.
+    pub(super) wants_all: bool,
 }
 
 impl Head {
@@ -98,6 +100,10 @@ impl Head {
             json_only: false,
             is_envelope: false,
             paths: Paths::BelowPrefix,
+            wants_all: !query.is_empty()
+                && query
+                    .split('&')
+                    .any(|pair| pair == "all" || pair.starts_with("all=")),
             has_code: !query.is_empty() && query.contains("code="),
         }
     }

@@ -12,6 +12,7 @@ use wire::{picture_document, sample_request, sample_rows};
 
 use tensors::{input_document, output_document};
 
+use super::head::Head;
 use super::openapi;
 use super::reply::Reply;
 use super::route::Route;
@@ -21,7 +22,7 @@ use crate::models::{Models, State};
 use crate::problem::Problem;
 
 /// Answers everything but scoring.
-pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
+pub(super) async fn answer(app: &App, head: &Head, route: &Route) -> Result<Reply, Problem> {
     let models = &app.admission.models;
     let document = match route {
         Route::Protocol(operation, model) => {
@@ -32,17 +33,22 @@ pub(super) async fn answer(app: &App, route: &Route) -> Result<Reply, Problem> {
             describe(&models, name.as_deref())?
         }
         Route::OpenApi => {
+            let form = match head.wants_all {
+                true => openapi::Form::All,
+                false => openapi::Form::Plain,
+            };
             let mut reply = Reply::json(Vec::new());
             // Shared by all who ask for it.
-            reply.body = openapi::written(app).await?;
+            reply.body = openapi::written(app, form).await?;
             return Ok(reply);
         }
         Route::HealthLive => return Ok(word(StatusCode::OK, "alive")),
         Route::HealthReady => {
-            let (status, state) = match models.state() {
+            let (status, state) = match app.state() {
                 State::Ready => (StatusCode::OK, "ready"),
                 State::Loading => (StatusCode::SERVICE_UNAVAILABLE, "loading"),
                 State::Failed => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
+                State::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
             };
             return Ok(word(status, state));
         }

@@ -2,9 +2,12 @@
 
 mod answers;
 mod bodies;
+mod generators;
 mod paths;
+mod protocols;
 mod texts;
 
+use bodies::Part;
 use bytes::Bytes;
 use score::{ElementType, ModelMetadata};
 use serde_json::{Map, Value, json};
@@ -16,37 +19,53 @@ use crate::models::{Models, NoModel};
 use crate::problem::ErrorCode;
 use paths::{PROBLEMS, name_in};
 
-/// The document as JSON. It is made when it is first asked for, as the models stay the same from then on.
-pub(super) async fn written(app: &App) -> Result<Bytes, NoModel> {
+/// How much the document says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// One form of each request and answer, in types of which generators make clients.
+    Plain,
+    /// Everything that is taken and answered.
+    All,
+}
+
+/// The document as JSON. It is made when it is first asked for, and each time where models may be exchanged.
+pub(super) async fn written(app: &App, form: Form) -> Result<Bytes, NoModel> {
     let models = app.admission.models.when_loaded().await?;
-    let text = app.openapi.get_or_init(|| async {
-        let mut document = document(&models);
+    let [plain, all] = &app.openapi;
+    let cell = match form {
+        Form::Plain => plain,
+        Form::All => all,
+    };
+    let made = async || {
+        let mut document = document(&models, form);
         answers::add(&mut document, &models, app.admission.scoring.limits).await;
         Bytes::from(document.to_string())
-    });
-    Ok(text.await.clone())
+    };
+    match app.config.reload {
+        Some(_) => Ok(made().await),
+        None => Ok(cell.get_or_init(made).await.clone()),
+    }
 }
 
 /// Writes the document. Models that could not be loaded are not in it.
-fn document(models: &Models) -> Value {
+fn document(models: &Models, form: Form) -> Value {
     let loaded = models.loaded();
     let loaded: Vec<&ModelMetadata> = loaded.map(|(_, scorer)| scorer.metadata()).collect();
-    json!({
+    let mut paths = paths::paths(models, &loaded, form);
+    generators::name_operations(&mut paths);
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "score",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "Scores ONNX models.",
-            "description": format!(
-                "Every path that scores accepts every dialect. Bodies may be {}-compressed.",
-                codings().join("- or ")
-            ),
+            "description": description(form),
         },
         "servers": [{ "url": "/" }],
         "security": [
             {}, { "functionKey": [] }, { "functionCode": [] }, { "bearer": [] }, { "apiKey": [] },
         ],
-        "paths": paths::paths(models, &loaded),
+        "paths": paths,
         "components": {
             "securitySchemes": {
                 "functionKey": { "type": "apiKey", "in": "header", "name": "x-functions-key" },
@@ -55,15 +74,34 @@ fn document(models: &Models) -> Value {
                 "apiKey": { "type": "apiKey", "in": "header", "name": "api-key" },
             },
             "parameters": parameters(),
-            "requestBodies": of_models(&loaded, |metadata| vec![
-                ("request", bodies::request(metadata)),
-                ("protocol", bodies::protocol_request(metadata)),
-            ]),
-            "responses": responses(&loaded),
+            "requestBodies": of_models(&loaded, |metadata| {
+                let parts = Part::ALL.into_iter().filter(|part| bodies::has(metadata, *part, form));
+                parts.map(|part| (part.names().0, bodies::request(metadata, part, form))).collect()
+            }),
+            "responses": responses(&loaded, form),
             "headers": headers(),
-            "schemas": schemas(&loaded),
+            "schemas": schemas(&loaded, form),
         },
-    })
+    });
+    generators::typed(&mut document);
+    if form == Form::Plain {
+        generators::plain(&mut document);
+        generators::fit_examples(&mut document);
+    }
+    document
+}
+
+fn description(form: Form) -> String {
+    let codings = codings().join("- or ");
+    match form {
+        Form::Plain => format!(
+            "One form of each request and answer, for generators of clients. NaN and infinities are texts in JSON. The paths take \
+             other dialects and formats too, which `openapi.json?all` describes. Bodies may be {codings}-compressed."
+        ),
+        Form::All => format!(
+            "Every path that scores accepts every dialect. Bodies may be {codings}-compressed."
+        ),
+    }
 }
 
 /// What bodies may be compressed with.
@@ -128,16 +166,17 @@ fn header_references(names: &[&str]) -> Map<String, Value> {
         .collect()
 }
 
-fn responses(loaded: &[&ModelMetadata]) -> Map<String, Value> {
+fn responses(loaded: &[&ModelMetadata], form: Form) -> Map<String, Value> {
     let mut all = of_models(loaded, |metadata| {
-        vec![
-            ("answer", bodies::answer(metadata, "answer")),
-            ("protocol", bodies::answer(metadata, "protocol_answer")),
-        ]
+        let parts = Part::ALL.into_iter();
+        let parts = parts.filter(|part| bodies::has(metadata, *part, form));
+        parts
+            .map(|part| (part.names().1, bodies::answer(metadata, part, form)))
+            .collect()
     });
-    for form in forms(loaded) {
+    for errors in forms(loaded, form) {
         for (status, _, name, description) in PROBLEMS {
-            all.insert(name_in(form, name), problem(status, description, form));
+            all.insert(name_in(errors, name), problem(status, description, errors));
         }
     }
     all
@@ -156,10 +195,10 @@ fn problem(status: u16, description: &str, form: &ErrorForm) -> Value {
     })
 }
 
-fn schemas(loaded: &[&ModelMetadata]) -> Map<String, Value> {
-    let mut all = of_models(loaded, wire::describe::schemas);
+fn schemas(loaded: &[&ModelMetadata], form: Form) -> Map<String, Value> {
+    let mut all = of_models(loaded, |metadata| bodies::schemas(metadata, form));
     for ty in ElementType::ALL {
-        if loaded.iter().any(|metadata| has_elements(metadata, ty)) {
+        if form == Form::All && loaded.iter().any(|metadata| has_elements(metadata, ty)) {
             all.insert(ty.as_str().to_owned(), schema::element(ty));
         }
     }
@@ -171,7 +210,7 @@ fn schemas(loaded: &[&ModelMetadata]) -> Map<String, Value> {
     ];
     all.extend(shared.map(|(name, schema)| (name.to_owned(), schema)));
     let codes = ErrorCode::names();
-    all.extend(forms(loaded).map(|form| (name_in(form, "Error"), (form.schema)(&codes))));
+    all.extend(forms(loaded, form).map(|form| (name_in(form, "Error"), (form.schema)(&codes))));
     all
 }
 
@@ -192,11 +231,14 @@ fn list(items: Value) -> Value {
 }
 
 /// The forms of errors at the paths of these models.
-fn forms(loaded: &[&ModelMetadata]) -> impl Iterator<Item = &'static ErrorForm> {
+fn forms(loaded: &[&ModelMetadata], form: Form) -> impl Iterator<Item = &'static ErrorForm> {
     let texts = loaded.iter().any(|metadata| metadata.text.is_some());
-    let always = [&error_form::OWN, &error_form::TEXT];
     let all = error_form::ERROR_FORMS.iter().copied();
-    all.filter(move |form| texts || always.contains(form))
+    all.filter(move |errors| match errors.name {
+        name if name == error_form::OWN.name || name == error_form::TEXT.name => true,
+        name if name == error_form::MLFLOW.name => form == Form::All,
+        _ => texts,
+    })
 }
 
 /// Name, type and shape of one input or output.

@@ -104,7 +104,8 @@ where
     };
     let function = function_name(app, head, Some(&route));
     let mut visit = Visit::new(&app.admission, function, route.wanted(), head.received);
-    let work = async {
+    // In a box: as a part of the futures around it, it would be copied each time that one of them is moved.
+    let work = Box::pin(async {
         let mut room = None;
         let read_body = || async {
             let mut body = read_body().await?;
@@ -116,7 +117,7 @@ where
             reply.hold(room).await?;
         }
         Ok(reply)
-    };
+    });
     let mut reply = match caught(&head.request_id, work).await {
         Err(problem) if problem.is_client_closed() => return refuse(app, head, problem),
         outcome => {
@@ -245,7 +246,7 @@ async fn tell(app: &App, head: &Head, route: &Route) -> Result<Reply, Problem> {
     };
     let mut reply = match page {
         Some(reply) => reply,
-        None => info::answer(app, route).await?,
+        None => info::answer(app, head, route).await?,
     };
     if negotiated {
         reply.set_static(header::VARY, "accept");

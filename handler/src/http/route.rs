@@ -152,7 +152,11 @@ impl Paths {
             // The prefix of functions, too.
             ["api", ..] if rest.at_root => &error_form::OWN,
             [first, ..] => {
-                let own = TextApi::errors_below(first).or_else(|| Protocol::errors_below(first));
+                // Several have routes below `v1` and `v2`; the latter is itself a route of one of them.
+                let owner = Protocol::find(&[first]).map(|call| call.protocol.errors);
+                let own = owner
+                    .or_else(|| TextApi::errors_below(first))
+                    .or_else(|| Protocol::errors_below(first));
                 own.unwrap_or(&error_form::OWN)
             }
             [] => &error_form::OWN,

@@ -6,25 +6,96 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use redis_store::RedisStore;
 use score::{
-    BatchLimits, Cache, FeatureReads, FeatureStore, LoadError, ModelFolder, ModelPlace, Runtime,
-    ScorerOptions, find_models,
+    BatchLimits, Cache, FeatureOptions, FeatureReads, FeatureStore, LoadError, ModelFolder,
+    ModelPlace, Runtime, ScorerOptions,
 };
 use tracing::{error, info, warn};
 
-use super::{Loadable, ModelSlot, Models, find_runtime};
+use super::{Loadable, ModelSlot, Models, Versions, find_runtime};
 use crate::config::{Config, SETTING_NAMES};
+
+/// Loads models as the settings say.
+pub(super) struct Loader {
+    config: Config,
+    memo: Arc<Cache>,
+    runtime: Runtime,
+}
+
+/// The versions of a model as they lie on disk, the one for requests that name none first.
+type Folders = Result<Vec<Result<ModelFolder, LoadError>>, LoadError>;
+
+fn read(config: &Config, place: &ModelPlace) -> Folders {
+    let versions = place.versions(config.versions)?.into_iter();
+    let read = |place: ModelPlace| {
+        let folder = ModelFolder::read(&place);
+        folder.and_then(|folder| folder.apart_from(&config.cache.namespace))
+    };
+    Ok(versions.map(read).collect())
+}
+
+/// Loads all models. The second part loads more of them later.
+pub(super) fn load_models(
+    config: &Config,
+    memo: &Arc<Cache>,
+    places: Vec<ModelPlace>,
+) -> anyhow::Result<(Models, Loader)> {
+    let library = find_runtime(config)?;
+    let named = |place: ModelPlace| (place.name.clone(), read(config, &place));
+    // At the same time: the files are digested while the library is loaded.
+    let (runtime, folders) = thread::scope(|scope| {
+        let folders = scope.spawn(|| places.into_iter().map(named).collect::<BTreeMap<_, _>>());
+        (Runtime::load(&library), folders.join())
+    });
+    let runtime = runtime?
+        .with_custom_ops(config.custom_ops)
+        .with_setting_names(SETTING_NAMES);
+    let folders = folders.map_err(|_| anyhow!("reading the models panicked"))?;
+    let options = folders.values().flatten().flatten().flatten();
+    let prefix = options.flat_map(|folder| &folder.options.features).next();
+    let features = open_features(config, prefix)?.map(Arc::new);
+    let loader = Loader {
+        config: config.clone(),
+        memo: memo.clone(),
+        runtime,
+    };
+    let slots: BTreeMap<String, Versions> = folders
+        .into_iter()
+        .map(|(name, folders)| {
+            let versions = loader.load_folders(&name, folders);
+            (name, versions)
+        })
+        .collect();
+    if !slots.values().any(|versions| versions.newest.is_ok()) {
+        let reasons: Vec<String> = slots
+            .into_iter()
+            .filter_map(|(name, versions)| Some(format!("{name}: {}", versions.newest.err()?)))
+            .collect();
+        let place = config.model_dir.display();
+        if reasons.is_empty() {
+            bail!("no model in {place}: put one into {place}/<name>/model.onnx");
+        }
+        bail!("no model in {place} can be loaded: {}", reasons.join("; "));
+    }
+    let models = Models {
+        default: choose_default(config, &slots)?,
+        slots,
+        features,
+        runtime: loader.runtime.build().to_owned(),
+        since: SystemTime::now(),
+    };
+    Ok((models, loader))
+}
 
 /// Starts to connect to where features lie, if a model takes keys. Features are needed whether or not results are
 /// remembered.
 fn open_features(
     config: &Config,
-    folders: &BTreeMap<String, Result<ModelFolder, LoadError>>,
+    features: Option<&FeatureOptions>,
 ) -> anyhow::Result<Option<FeatureStore>> {
-    let folders = folders.values().flatten();
-    let Some(features) = folders.flat_map(|f| &f.options.features).next() else {
+    let Some(features) = features else {
         return Ok(None);
     };
     let Some(redis) = &config.cache.redis else {
@@ -42,59 +113,58 @@ fn open_features(
     Ok(Some(FeatureStore::start(Arc::new(store), reads)))
 }
 
-pub(super) fn load_models(config: &Config, memo: &Arc<Cache>) -> anyhow::Result<Models> {
-    let library = find_runtime(config)?;
-    let places = find_models(&config.model_dir).with_context(|| {
-        format!(
-            "the model folder {} cannot be read",
-            config.model_dir.display()
-        )
-    })?;
-    let options = scorer_options(config);
-    let read = |place: ModelPlace| {
-        let folder = ModelFolder::read(&place);
-        let folder = folder.and_then(|folder| folder.apart_from(&config.cache.namespace));
-        (place.name, folder)
-    };
-    // At the same time: the files are digested while the library is loaded.
-    let (runtime, folders) = thread::scope(|scope| {
-        let folders = scope.spawn(|| places.into_iter().map(read).collect::<BTreeMap<_, _>>());
-        (Runtime::load(&library), folders.join())
-    });
-    let runtime = runtime?
-        .with_custom_ops(config.custom_ops)
-        .with_setting_names(SETTING_NAMES);
-    let folders = folders.map_err(|_| anyhow!("reading the models panicked"))?;
-    let features = open_features(config, &folders)?;
-    let mut slots = BTreeMap::new();
-    for (name, folder) in folders {
-        let slot = folder
-            .and_then(Loadable::of)
-            .and_then(|model| model.load(&runtime, options, memo.clone()))
-            .map(Arc::new)
-            .map_err(|error| below(&config.model_dir, &error.to_string()));
-        announce(&name, &slot);
-        slots.insert(name, slot);
+impl Loader {
+    /// Reads and loads the versions of one model.
+    pub(super) fn load(&self, place: &ModelPlace) -> Versions {
+        self.load_folders(&place.name, read(&self.config, place))
     }
-    if !slots.values().any(Result::is_ok) {
-        let reasons: Vec<String> = slots
-            .into_iter()
-            .filter_map(|(name, slot)| Some(format!("{name}: {}", slot.err()?)))
-            .collect();
-        let place = config.model_dir.display();
-        if reasons.is_empty() {
-            bail!("no model in {place}: put one into {place}/<name>/model.onnx");
+
+    /// The highest version that can be loaded is the one for requests that name none.
+    fn load_folders(&self, name: &str, folders: Folders) -> Versions {
+        let options = scorer_options(&self.config);
+        let load = |folder: Result<ModelFolder, LoadError>| {
+            let version = folder.as_ref().ok().map(|folder| folder.version.clone());
+            let slot = folder
+                .and_then(Loadable::of)
+                .and_then(|model| model.load(&self.runtime, options, self.memo.clone()))
+                .map(Arc::new)
+                .map_err(|error| below(&self.config.model_dir, &error.to_string()));
+            announce(name, &slot);
+            (version.unwrap_or_default(), slot)
+        };
+        let folders = folders.unwrap_or_else(|error| vec![Err(error)]);
+        let mut slots: Vec<(String, ModelSlot)> = folders.into_iter().map(load).collect();
+        let first = slots.iter().position(|(_, slot)| slot.is_ok()).unwrap_or(0);
+        let (_, newest) = slots.remove(first);
+        Versions {
+            newest,
+            others: slots.into_iter().collect(),
         }
-        bail!("no model in {place} can be loaded: {}", reasons.join("; "));
     }
-    let default = choose_default(config, &slots)?;
-    Ok(Models {
-        slots,
-        default,
-        features,
-        runtime: runtime.build().to_owned(),
-        since: SystemTime::now(),
-    })
+
+    /// The models in place of others.
+    pub(super) fn exchanged(&self, slots: BTreeMap<String, Versions>, old: &Models) -> Models {
+        let default = choose_default(&self.config, &slots).unwrap_or_else(|error| {
+            warn!("{error:#}");
+            old.default.clone()
+        });
+        let features = old.features.clone().or_else(|| {
+            let scorers = slots
+                .values()
+                .filter_map(|versions| versions.newest.as_ref().ok());
+            let mut options = scorers.flat_map(|scorer| &scorer.metadata().options.features);
+            let opened = open_features(&self.config, options.next());
+            let opened = opened.inspect_err(|error| warn!("{error:#}"));
+            opened.ok().flatten().map(Arc::new)
+        });
+        Models {
+            slots,
+            default,
+            features,
+            runtime: self.runtime.build().to_owned(),
+            since: SystemTime::now(),
+        }
+    }
 }
 
 /// Longer runs would hold up the other requests of the thread that reads and answers them.
@@ -124,7 +194,7 @@ pub(crate) fn below(folder: &Path, text: &str) -> String {
 
 fn choose_default(
     config: &Config,
-    slots: &BTreeMap<String, ModelSlot>,
+    slots: &BTreeMap<String, Versions>,
 ) -> anyhow::Result<Option<String>> {
     if let Some(name) = &config.default_model {
         if !slots.contains_key(name) {
@@ -146,6 +216,7 @@ fn announce(name: &str, slot: &ModelSlot) {
             let metadata = scorer.metadata();
             info!(
                 model = name,
+                version = metadata.version,
                 inputs = metadata.signature.describe_inputs(),
                 rows = metadata.character.rows.as_str(),
                 because = metadata.character.evidence.as_str(),

@@ -4,7 +4,9 @@ mod cache;
 mod folder;
 mod load;
 mod registry;
+mod reload;
 mod runtime;
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,13 +16,21 @@ use score::{FeatureStore, Scorer, Task, quoted};
 
 pub(crate) use cache::open_cache;
 pub(crate) use folder::Loadable;
-use load::load_models;
 pub(crate) use load::{below, scorer_options};
 pub(crate) use registry::{Registry, State};
 pub(crate) use runtime::{find_runtime, library_in};
 
 /// A model that serves, or why it does not.
 pub(crate) type ModelSlot = Result<Arc<Scorer>, String>;
+
+/// The versions of a model.
+#[derive(Clone)]
+pub(crate) struct Versions {
+    /// The one for requests that name no version.
+    newest: ModelSlot,
+    /// The others, by version.
+    others: BTreeMap<String, ModelSlot>,
+}
 
 /// Which model a path or a message asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,9 +43,9 @@ pub(crate) struct Wanted<'a> {
 
 /// All models by name.
 pub(crate) struct Models {
-    slots: BTreeMap<String, ModelSlot>,
+    slots: BTreeMap<String, Versions>,
     default: Option<String>,
-    features: Option<FeatureStore>,
+    features: Option<Arc<FeatureStore>>,
     runtime: String,
     /// When they were loaded.
     since: SystemTime,
@@ -99,7 +109,8 @@ impl Models {
         tasks: &[Task],
     ) -> Result<&Arc<Scorer>, NoModel> {
         let fitting = || {
-            let serving = self.slots.values().flatten();
+            let newest = self.slots.values().map(|versions| &versions.newest);
+            let serving = newest.flatten();
             serving.filter(|scorer| task(scorer).is_some_and(|task| tasks.contains(&task)))
         };
         let names: Vec<&str> = fitting().map(|scorer| &*scorer.metadata().name).collect();
@@ -147,7 +158,7 @@ impl Models {
                 return Err(NoModel::Unknown(message));
             }
         };
-        match self.slots.get(name) {
+        match self.slots.get(name).map(|versions| &versions.newest) {
             Some(Ok(scorer)) => Ok(scorer),
             Some(Err(reason)) => Err(NoModel::Broken(format!(
                 "model {name:?} could not be loaded: {reason}"
@@ -164,18 +175,39 @@ impl Models {
     pub(crate) fn find(&self, wanted: Wanted<'_>) -> Result<&Arc<Scorer>, NoModel> {
         let scorer = self.get(wanted.name)?;
         let (name, served) = (&scorer.metadata().name, &scorer.metadata().version);
-        match wanted.version {
-            Some(wanted) if wanted != served => Err(NoModel::Unknown(format!(
-                "model {name:?} has no version {}; version {served:?} is served",
-                quoted(wanted)
+        let Some(version) = wanted.version.filter(|wanted| wanted != served) else {
+            return Ok(scorer);
+        };
+        match self
+            .slots
+            .get(name)
+            .and_then(|versions| versions.others.get(version))
+        {
+            Some(Ok(scorer)) => Ok(scorer),
+            Some(Err(reason)) => Err(NoModel::Broken(format!(
+                "version {version} of model {name:?} could not be loaded: {reason}"
             ))),
-            _ => Ok(scorer),
+            None => Err(NoModel::Unknown(format!(
+                "model {name:?} has no version {}; version {served:?} is served",
+                quoted(version)
+            ))),
         }
     }
 
-    /// All models by name.
+    /// The versions of a model that serve, the one for requests that name none first.
+    pub(crate) fn versions_of(&self, name: &str) -> Vec<&str> {
+        let versions = self.slots.get(name).into_iter();
+        let slots = versions.flat_map(|v| std::iter::once(&v.newest).chain(v.others.values()));
+        let scorers = slots.filter_map(|slot| slot.as_ref().ok());
+        scorers
+            .map(|scorer| scorer.metadata().version.as_str())
+            .collect()
+    }
+
+    /// All models by name, each in the version for requests that name none.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &ModelSlot)> {
-        self.slots.iter().map(|(name, slot)| (name.as_str(), slot))
+        let slots = self.slots.iter();
+        slots.map(|(name, versions)| (name.as_str(), &versions.newest))
     }
 
     /// Those that serve, by name.
@@ -186,7 +218,7 @@ impl Models {
 
     /// Where rows lie that requests name by key; `None` if no model takes keys, or no Redis is set.
     pub(crate) fn features(&self) -> Option<&FeatureStore> {
-        self.features.as_ref()
+        self.features.as_deref()
     }
 
     /// When they were loaded, in seconds since 1970.

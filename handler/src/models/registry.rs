@@ -4,22 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use score::Cache;
+use score::{Cache, find_models};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use super::{Models, NoModel, load_models};
-use crate::config::Config;
+use super::load::load_models;
+use super::reload::Reload;
+use super::snapshot::Snapshot;
+use super::{Models, NoModel};
+use crate::config::{Config, ReadyWhen};
 
 /// How far loading is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// Models are still being loaded.
     Loading,
-    /// Loading has ended, and at least one model serves.
+    /// Loading has ended, and at least one model serves; all of them if `SCORE_READY` says so.
     Ready,
-    /// Loading has ended, and none serves.
+    /// Loading has ended, and fewer serve.
     Failed,
+    /// The process was told to end.
+    Ending,
 }
 
 /// The models, once they are loaded.
@@ -27,6 +32,30 @@ pub(crate) struct Registry {
     models: watch::Receiver<Option<Arc<Models>>>,
     /// How long a request waits for loading to end.
     patience: Duration,
+    ready_when: ReadyWhen,
+}
+
+/// Loads all models. Returns what watches their folder from now on, if it is to be watched.
+fn load(
+    config: &Config,
+    memo: &Arc<Cache>,
+    publish: watch::Sender<Option<Arc<Models>>>,
+) -> anyhow::Result<Option<Reload>> {
+    let model_dir = config.model_dir.clone();
+    let places = find_models(&model_dir)
+        .with_context(|| format!("the model folder {} cannot be read", model_dir.display()))?;
+    // What changes while models are loaded is seen at the first look.
+    let served = config.reload.map(|_| Snapshot::take(&places));
+    let (models, loader) = load_models(config, memo, places)?;
+    publish.send_replace(Some(Arc::new(models)));
+    let watched = config.reload.zip(served);
+    Ok(watched.map(|(interval, served)| Reload {
+        loader,
+        model_dir,
+        interval,
+        publish,
+        served,
+    }))
 }
 
 impl Registry {
@@ -47,16 +76,20 @@ impl Registry {
             .name("loader".to_owned())
             .spawn(move || {
                 let _entered = runtime.enter();
-                let outcome = load_models(&of_loader, &memo).map(|models| {
-                    publish.send_replace(Some(Arc::new(models)));
-                });
-                // The receiver is gone if the process is stopping already.
-                let _ = finished.send(outcome);
+                match load(&of_loader, &memo, publish) {
+                    Err(error) => drop(finished.send(Err(error))),
+                    Ok(reload) => {
+                        // The receiver is gone if the process is stopping already.
+                        let _ = finished.send(Ok(()));
+                        reload.map_or((), Reload::watch);
+                    }
+                }
             })
             .context("no thread for loading models")?;
         let registry = Self {
             models,
             patience: config.load_timeout,
+            ready_when: config.ready_when,
         };
         let loading = async {
             loaded
@@ -84,10 +117,17 @@ impl Registry {
         }
     }
 
+    fn are_enough(&self, models: &Models) -> bool {
+        match self.ready_when {
+            ReadyWhen::Any => models.loaded().next().is_some(),
+            ReadyWhen::All => models.all().all(|(_, slot)| slot.is_ok()),
+        }
+    }
+
     /// How far loading is, without waiting.
     pub(crate) fn state(&self) -> State {
         match &*self.models.borrow() {
-            Some(models) if models.loaded().next().is_some() => State::Ready,
+            Some(models) if self.are_enough(models) => State::Ready,
             Some(_) => State::Failed,
             // The thread that loads them has given up.
             None if self.models.has_changed().is_err() => State::Failed,

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use super::load::Loader;
 use super::snapshot::Snapshot;
-use super::{Models, ModelSlot, Versions};
+use super::{ModelSlot, Models, Versions};
 
 /// What watches the folder of models.
 pub(super) struct Reload {
@@ -59,7 +59,7 @@ impl Reload {
     }
 
     /// Loads what has changed, and puts it in place of the old.
-    fn exchange(&mut self, places: &[ModelPlace], now: &Snapshot) {
+    fn exchange(&self, places: &[ModelPlace], now: &Snapshot) {
         let Some(old) = self.publish.borrow().clone() else {
             return;
         };
@@ -83,15 +83,19 @@ impl Reload {
                 }
             }
         }
-        if !slots.values().any(|versions: &Versions| versions.newest.is_ok()) {
+        if !slots
+            .values()
+            .any(|versions: &Versions| versions.newest.is_ok())
+        {
             error!("none of the models can be served any more; those that are loaded stay");
             return;
         }
-        let models = self.loader.models(slots, Some(&old));
+        let models = self.loader.exchanged(slots, &old);
         self.publish.send_replace(Some(Arc::new(models)));
     }
 }
 
 fn version_of(slot: &ModelSlot) -> &str {
-    slot.as_ref().map_or("", |scorer| &scorer.metadata().version)
+    slot.as_ref()
+        .map_or("", |scorer| &scorer.metadata().version)
 }

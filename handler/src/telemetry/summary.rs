@@ -44,7 +44,8 @@ impl Counts {
                 failed: now.failed - then.failed,
                 client_closed: now.client_closed - then.client_closed,
             },
-            rows: self.rows - earlier.rows,
+            // Those of a model that was exchanged begin again.
+            rows: self.rows.saturating_sub(earlier.rows),
             hits: self.hits - earlier.hits,
             misses: self.misses - earlier.misses,
         }

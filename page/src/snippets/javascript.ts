@@ -1,6 +1,6 @@
 import { isObject, layOut, parse } from "../json.ts";
 import type { Call } from "../snippets.ts";
-import { ENCODING, VARIABLE, isLarge, literal } from "./words.ts";
+import { ENCODING, VARIABLE, hasHugeNumbers, isLarge, literal } from "./words.ts";
 
 export function javascript({ url, contentType, body, withKey }: Call): string {
   const large = isLarge(body);
@@ -26,7 +26,7 @@ export function javascript({ url, contentType, body, withKey }: Call): string {
 function value(body: Call["body"], contentType: string): string {
   if ("file" in body) return `await readFile(${literal(body.file)})`;
   const { text } = body;
-  if (contentType !== "application/json" || isLarge(body)) return literal(text);
+  if (contentType !== "application/json" || isLarge(body) || hasHugeNumbers(text)) return literal(text);
   try {
     const document = JSON.parse(text) as unknown;
     // As an object only where that says the same: JavaScript rounds large numbers, and `__proto__` is no member like others.

@@ -1,7 +1,7 @@
 import { Exact, isObject, parse } from "../json.ts";
 import type { TensorSpec } from "../model.ts";
 import type { Call } from "../snippets.ts";
-import { ENCODING, VARIABLE, isLarge, literal } from "./words.ts";
+import { ENCODING, VARIABLE, hasHugeNumbers, isLarge, literal } from "./words.ts";
 
 const LINE = 88;
 
@@ -38,6 +38,7 @@ function bytes(body: Call["body"], large: boolean): string {
 
 /** The document of a JSON text that says the same as a literal; numbers that would be written otherwise stay as text. */
 function readable(text: string): unknown {
+  if (hasHugeNumbers(text)) return undefined;
   try {
     return parse(text);
   } catch {

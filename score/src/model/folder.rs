@@ -17,6 +17,7 @@ use super::output_options::OutputOptions;
 use super::preprocessor::Preprocessor;
 use super::settled::Stamps;
 use super::text_folder::{TOKENIZER, chosen_file};
+use super::versions::{newest_version, version_of};
 use crate::cache::Namespace;
 use crate::error::LoadError;
 use crate::signature::Rows;
@@ -31,6 +32,8 @@ const RESERVED_NAMES: [&str; 3] = ["v2", "metrics", "openapi.json"];
 pub struct ModelOptions {
     /// The outputs to answer with, in this order; all of them if not given.
     pub outputs: Option<Vec<String>>,
+    /// The versions to serve side by side, if the file lies beside their folders.
+    pub versions: Option<Vec<u64>>,
     /// Whether rows may be cut apart; found out by a probe if not given.
     rows: Option<RowsOption>,
     /// Whether results may be remembered; found out by a probe if not given.
@@ -201,9 +204,9 @@ pub struct ModelFolder {
 pub struct ModelPlace {
     /// The name by which callers choose the model.
     pub name: String,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     /// The folder around it, if this one is a version of the model.
-    around: Option<PathBuf>,
+    pub(super) around: Option<PathBuf>,
 }
 
 impl ModelPlace {
@@ -393,28 +396,6 @@ pub fn find_models(root: &Path) -> io::Result<Vec<ModelPlace>> {
         place.name = "model".to_owned();
     }
     Ok(vec![place])
-}
-
-/// The folder with the highest number, if the model lies in numbered folders; else the folder itself.
-fn newest_version(folder: &Path) -> (PathBuf, String) {
-    let has_model = |folder: &PathBuf| onnx_files(folder).is_ok_and(|files| !files.is_empty());
-    let here = folder.to_path_buf();
-    if !has_model(&here) {
-        let versions = folders_in(folder).unwrap_or_default().into_iter();
-        let newest = versions
-            .filter(has_model)
-            .filter_map(|folder| Some((version_of(&folder)?, folder)))
-            .max_by_key(|(version, _)| *version);
-        if let Some((version, folder)) = newest {
-            return (folder, version.to_string());
-        }
-    }
-    let version = version_of(folder).unwrap_or(1);
-    (here, version.to_string())
-}
-
-fn version_of(folder: &Path) -> Option<u64> {
-    name_of(folder).parse().ok()
 }
 
 fn onnx_file(folder: &Path) -> Result<PathBuf, String> {

@@ -29,6 +29,7 @@ mod settled;
 mod small_file;
 mod text_folder;
 mod texts;
+mod versions;
 
 pub use character::{Character, Evidence};
 pub(crate) use character::{examine, widths};

@@ -38,8 +38,9 @@ pub(super) fn read_options(file: PathBuf) -> Result<ModelOptions, LoadError> {
     Ok(options)
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "outputs",
+    "versions",
     "rows",
     "memoize",
     "labels",

@@ -23,9 +23,14 @@ impl ModelPlace {
         let chosen = match &options.versions {
             None if all.is_empty() => return Ok(vec![self.clone()]),
             None => all.into_iter().take(most.max(1)).collect(),
+            Some(wanted) if wanted.is_empty() => {
+                return Err(options.wrong("versions: name at least one"));
+            }
             Some(wanted) => {
                 let chosen = all.iter().filter(|(number, _)| wanted.contains(number));
-                let missing = wanted.iter().find(|n| !all.iter().any(|(there, _)| there == *n));
+                let missing = wanted
+                    .iter()
+                    .find(|n| !all.iter().any(|(there, _)| there == *n));
                 if let Some(missing) = missing {
                     let known: Vec<String> = all.iter().map(|(n, _)| n.to_string()).collect();
                     return Err(options.wrong(&match known.is_empty() {
@@ -49,7 +54,10 @@ impl ModelPlace {
 pub(super) fn newest_version(folder: &Path) -> (PathBuf, String) {
     match numbered(folder).into_iter().next() {
         Some((version, folder)) => (folder, version.to_string()),
-        None => (folder.to_owned(), version_of(folder).unwrap_or(1).to_string()),
+        None => (
+            folder.to_owned(),
+            version_of(folder).unwrap_or(1).to_string(),
+        ),
     }
 }
 
@@ -105,7 +113,10 @@ mod tests {
         let all = ["1", "2", "10", "v11", "2024-01-01", "+12", "007"];
         assert_eq!(versions(&all, "", 1).unwrap(), ["10"]);
         assert_eq!(versions(&all, "", 3).unwrap(), ["10", "007", "2"]);
-        assert_eq!(versions(&all, "versions = [1, 10]", 1).unwrap(), ["10", "1"]);
+        assert_eq!(
+            versions(&all, "versions = [1, 10]", 1).unwrap(),
+            ["10", "1"]
+        );
         assert_eq!(versions(&["7", "007"], "", 9).unwrap(), ["7"]);
         assert_eq!(versions(&[], "", 1).unwrap(), ["m"]);
     }
@@ -113,7 +124,12 @@ mod tests {
     #[test]
     fn a_version_that_is_not_there_is_an_error_that_lists_those_there_are() {
         let refusal = versions(&["1", "2"], "versions = [3]", 1).unwrap_err();
-        assert!(refusal.contains("there is no version 3; there are 2, 1"), "{refusal}");
+        assert!(
+            refusal.contains("there is no version 3; there are 2, 1"),
+            "{refusal}"
+        );
+        let refusal = versions(&["1"], "versions = []", 1).unwrap_err();
+        assert!(refusal.contains("name at least one"), "{refusal}");
         let refusal = versions(&[], "versions = [3]", 1).unwrap_err();
         assert!(refusal.contains("no numbered folders"), "{refusal}");
     }

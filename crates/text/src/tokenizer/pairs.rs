@@ -34,7 +34,7 @@ impl Tokenizer {
         }
         let first = self.plain(first)?;
         let (second, cut) = self.short(second, direction, options.max_tokens)?;
-        let tokens = first.len() + second.len() + self.special;
+        let tokens = first.len() + second.len() + self.special_of_pair;
         let too_long = || TokenizeError::TooLong {
             tokens: Some(tokens),
             limit,
@@ -45,7 +45,8 @@ impl Tokenizer {
         let strategy = self.settings.head.as_ref().map(|head| head.strategy);
         let params = TruncationParams {
             direction,
-            max_length: limit - self.special,
+            // Room for both is made sure of where the model takes pairs.
+            max_length: limit.saturating_sub(self.special_of_pair),
             strategy: match strategy.unwrap_or_default() {
                 Strategy::LongestFirst => TruncationStrategy::LongestFirst,
                 Strategy::OnlyFirst => TruncationStrategy::OnlyFirst,

@@ -8,10 +8,11 @@ use super::Tokenizer;
 
 impl Tokenizer {
     /// The tokens of `text` that are neither special nor of the prompt. The tokenizer was given a part of prompt and text that
-    /// begins after `before` code points.
+    /// begins after `before` code points; there its tokens lie at `offsets`, without special tokens.
     pub(super) fn spans(
         &self,
         encoding: &Encoding,
+        offsets: &[(usize, usize)],
         prompt: &str,
         text: &str,
         before: usize,
@@ -30,15 +31,10 @@ impl Tokenizer {
         let in_text = |at: usize| at.saturating_sub(prompted).min(points.len());
         let unknown = self.unknown_id();
         let special = encoding.get_special_tokens_mask().iter();
-        let tokens = encoding
-            .get_ids()
-            .iter()
-            .zip(encoding.get_offsets())
-            .zip(special);
-        let tokens = tokens
-            .enumerate()
-            .filter(|(_, (_, special))| **special == 0);
-        let span = |(place, ((id, (from, to)), _)): (usize, ((&u32, &(usize, usize)), &u32))| {
+        let tokens = encoding.get_ids().iter().zip(special).enumerate();
+        let tokens = tokens.filter(|(_, (_, special))| **special == 0);
+        let tokens = tokens.map(|(place, (id, _))| (place, id)).zip(offsets);
+        let span = |((place, id), (from, to)): ((usize, &u32), &(usize, usize))| {
             let from_whole = begins(*from);
             let to_whole = match to > from {
                 true => begins(to - 1) + 1,
@@ -165,6 +161,32 @@ mod tests {
                 assert!(!cat.continues && !cat.unknown);
             }
         }
+    }
+
+    #[test]
+    fn the_space_in_front_of_a_token_is_no_part_of_it() {
+        let file = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "decoder": null,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+            "post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 5], "cls": ["<s>", 4], "trim_offsets": true,
+              "add_prefix_space": false},
+            "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "\u0120": 2, "\u0120b": 3, "<s>": 4, "</s>": 5},
+              "merges": ["\u0120 b"]}}"#;
+        let settings = with_head(32, Task::Tag, Strategy::default());
+        let tokenizer = Tokenizer::new(file.as_bytes(), &settings).unwrap();
+        let tokens = tagged(&tokenizer, "a bab", "", Truncate::Right);
+        let at: Vec<_> = tokens
+            .spans
+            .iter()
+            .map(|span| (span.at, span.continues))
+            .collect();
+        let expected = [
+            ((0, 1), false),
+            ((2, 3), false),
+            ((3, 4), true),
+            ((4, 5), true),
+        ];
+        assert_eq!(at, expected);
+        assert_eq!(tokens.ids, [4, 0, 3, 0, 1, 5]);
     }
 
     #[test]

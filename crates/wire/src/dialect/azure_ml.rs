@@ -7,7 +7,8 @@ use score::{NamedTensor, ScoreError};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Answer, Dialect, alone, answer};
+use super::mlflow::read_named;
+use super::{Answer, Body, Dialect, Request, alone, answer};
 use crate::body::Encoded;
 use crate::body::amended;
 use crate::context::Context;
@@ -25,18 +26,30 @@ pub(crate) static DATA: Dialect = Dialect {
     answer: "the bare result, `[7,2]`; an object by output name if there are several outputs",
     sample: r#"{"data":"$rows"}"#,
     under: None,
-    options: &["method", "GlobalParameters", "params"],
+    options: &["method", "GlobalParameters", "params", COLUMNS],
     recognises: alone,
-    read: |request| {
-        request.rows(
-            &DATA,
-            tabular::read(request.context("data"), request.value)?,
-        )
-    },
+    read: read_data,
     write: write_bare,
     request_schema: |parts| Some(open([("data", parts.rows.clone())], 1)),
     answer_schema: |parts| parts.result.clone(),
 };
+
+/// Beside `data`, as pandas splits a table: the names of its columns.
+const COLUMNS: &str = "columns";
+
+fn read_data(request: &Request<'_>) -> Result<Body, ScoreError> {
+    let context = request.context("data");
+    let Some(columns) = request.members.get(COLUMNS) else {
+        return request.rows(&DATA, tabular::read(context, request.value)?);
+    };
+    let mut by_position = false;
+    let inputs = read_named(context, (columns, COLUMNS), request.value, &mut by_position)?;
+    let mut body = request.rows(&DATA, inputs)?;
+    if let Body::Rows(decoded) = &mut body {
+        decoded.by_position = by_position;
+    }
+    Ok(body)
+}
 
 /// `{"Inputs": ..., "GlobalParameters": ...}`
 pub(crate) static INPUTS: Dialect = Dialect {

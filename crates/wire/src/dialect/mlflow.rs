@@ -180,7 +180,6 @@ struct Split<'a> {
 /// The names of the columns of a split table. pandas writes numbers and lists for names that are no texts; they count as
 /// they are written.
 fn names_of_columns(columns: &RawValue, target: &str) -> Result<Vec<String>, ScoreError> {
-    let target = &format!("{target}.columns");
     let mut names = Vec::new();
     each(columns.get(), target, |position, name| {
         if position == MAX_NAMES {
@@ -213,9 +212,20 @@ fn read_table(
     let (Some(columns), Some(data)) = (columns, data) else {
         return read_unsplit(context, value, data);
     };
-    let names = names_of_columns(columns, context.target)?;
+    let named = &format!("{}.columns", context.target);
     let target = &format!("{}.data", context.target);
     let context = Context { target, ..context };
+    read_named(context, (columns, named), data, by_position)
+}
+
+/// Reads rows whose columns have names, which stand at the position beside them in the request.
+pub(super) fn read_named(
+    context: Context<'_>,
+    (columns, named): (&RawValue, &str),
+    data: &RawValue,
+    by_position: &mut bool,
+) -> Result<Vec<NamedTensor>, ScoreError> {
+    let names = names_of_columns(columns, named)?;
     if let Some(inputs) = pictures::read_only_input(context, data.get()) {
         return inputs;
     }

@@ -5,7 +5,9 @@ use std::fmt;
 
 use super::{mlflow, open_inference, tensorflow_serving};
 use crate::error_form::ErrorForm;
-use crate::text_api::MODEL;
+
+/// Stands for the name of a model in the path of a route.
+pub const MODEL: &str = "{model}";
 
 /// Stands for the version of a model in [`ProtocolRoute::path`].
 pub const VERSION: &str = "{version}";

@@ -7,8 +7,8 @@ use serde_json::Value;
 use score::ScoreError;
 
 use super::{
-    AnswerForm, Dialect, Operation, Protocol, ProtocolRoute, Request, VERSION, alone, answer,
-    method,
+    AnswerForm, Dialect, MODEL, Operation, Protocol, ProtocolRoute, Request, VERSION, alone,
+    answer, method,
 };
 use crate::body::amended;
 use crate::dialect::Body;
@@ -17,7 +17,6 @@ use crate::refusal::lower_case_inputs;
 use crate::rows::tabular;
 use crate::schema::parts::{Parts, predictions, rows_by_name};
 use crate::schema::{closed, open};
-use crate::text_api::MODEL;
 
 /// The routes of TensorFlow Serving and of KServe's V1 protocol; the list of models and one model's state are in
 /// `text_api::models`, since OpenAI's clients ask for them at the same paths.

@@ -141,7 +141,7 @@ impl<'a> Answered<'a> {
 }
 
 /// One row of an output whose values are told by class; `None` for any other.
-pub(super) fn row_of_classes(
+pub(crate) fn row_of_classes(
     options: &ModelOptions,
     spec: &TensorSpec,
     element: Value,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use score::Activation;
 use serde::Serialize;
 
 /// The results of a request's texts, and what else an answer tells.
@@ -60,6 +61,30 @@ impl<'a, R> Answered<'a, R> {
     /// The tokens of all texts together.
     pub(crate) fn all_tokens(&self) -> i64 {
         self.tokens.iter().sum()
+    }
+}
+
+/// What a reranker made of pairs.
+#[derive(Debug, Clone, Copy)]
+pub struct Ranks<'a> {
+    /// The logit of each pair. They give the order: the scores of good texts may all be 1, as a sigmoid rounds them.
+    pub logits: &'a [f32],
+    /// What makes scores of logits.
+    pub activation: Activation,
+}
+
+impl Ranks<'_> {
+    /// Where the highest scores stand, the highest first; of equal ones the first.
+    pub(crate) fn best(self, top: Option<usize>) -> Vec<usize> {
+        highest(self.logits, top)
+    }
+
+    /// The score of one pair.
+    pub(crate) fn score(self, index: usize) -> Option<f32> {
+        let mut score = [*self.logits.get(index)?];
+        self.activation.apply(&mut score);
+        let [score] = score;
+        Some(score)
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::ranking::{self, Documents, Style};
 use super::read::{Member, Members, read, wrong};
-use super::{Answered, Operation, Take, TextApi, TextError, TextRequest, TextRoute, Write};
+use super::{Answered, Operation, Ranks, Take, TextApi, TextError, TextRequest, TextRoute, Write};
 use crate::body::Limits;
 use crate::error_form;
 use crate::schema::open;
@@ -142,11 +142,11 @@ fn only_texts<'de, A: MapAccess<'de>>(member: Member<'_, A>) -> Result<(), A::Er
     }
 }
 
-fn write_v1(request: &TextRequest, answered: &Answered<'_, &[f32]>) -> Vec<u8> {
+fn write_v1(request: &TextRequest, answered: &Answered<'_, Ranks<'_>>) -> Vec<u8> {
     ranking::write(request, answered, Style::Cohere(1))
 }
 
-fn write_v2(request: &TextRequest, answered: &Answered<'_, &[f32]>) -> Vec<u8> {
+fn write_v2(request: &TextRequest, answered: &Answered<'_, Ranks<'_>>) -> Vec<u8> {
     ranking::write(request, answered, Style::Cohere(2))
 }
 

@@ -58,7 +58,7 @@ pub(super) static HUGGING_FACE: TextApi = TextApi {
                 request_schema: tagging_schema,
                 answer_schema: || {
                     let entities = entities_schema();
-                    json!({ "anyOf": [entities, { "type": "array", "items": entities }] })
+                    json!({ "anyOf": [{ "type": "array", "items": entities }, entities] })
                 },
                 ..CLASSIFY
             }),

@@ -8,10 +8,9 @@ use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::answer::highest;
 use super::read::without_texts;
 use super::vectors::{array, text};
-use super::{Answered, TextError, TextRequest};
+use super::{Answered, Ranks, TextError, TextRequest};
 use crate::body::Limits;
 use crate::schema::open;
 
@@ -117,10 +116,10 @@ pub(super) enum Style {
 /// Writes ranked documents.
 pub(super) fn write(
     request: &TextRequest,
-    answered: &Answered<'_, &[f32]>,
+    answered: &Answered<'_, Ranks<'_>>,
     style: Style,
 ) -> Vec<u8> {
-    let scores = answered.results;
+    let ranks = answered.results;
     let tokens = answered.all_tokens();
     // Writing to a vector cannot fail, here and below.
     let mut out = br#"{"object":"rerank","id":"#.to_vec();
@@ -128,10 +127,10 @@ pub(super) fn write(
     out.extend(br#","model":"#);
     text(answered.model, &mut out);
     out.extend(br#","results":"#);
-    let best = highest(scores, request.results.top);
+    let best = ranks.best(request.results.top);
     array(best, &mut out, |index, out| {
         let _ = write!(out, r#"{{"index":{index},"relevance_score":"#);
-        let _ = serde_json::to_writer(&mut *out, &scores.get(index));
+        let _ = serde_json::to_writer(&mut *out, &ranks.score(index));
         if let Some(document) = answered.texts.get(index) {
             out.extend(br#","document":"#);
             if let Style::Cohere(_) = style {
@@ -150,7 +149,7 @@ pub(super) fn write(
     );
     if let Style::Cohere(version) = style {
         // Of a hundred documents each.
-        let units = scores.len().div_ceil(100);
+        let units = ranks.logits.len().div_ceil(100);
         let _ = write!(
             out,
             r#","meta":{{"api_version":{{"version":"{version}"}},"billed_units":{{"search_units":{units}}},"tokens":{{"input_tokens":{tokens}}}}}"#

@@ -6,13 +6,12 @@ use std::time::Duration;
 use score::{Entity, ModelMetadata, ScoreError, Task, Tensor, TextMetadata, Token, Weight};
 use serde_json::Value;
 
-use super::{Answered, Form, Labels, TextError, TextRequest, Vectors};
+use super::{Answered, Form, Labels, Ranks, TextError, TextRequest, Vectors};
 use crate::body::{Declared, Limits, PayloadError};
 use crate::format::{charset, gzip};
 use crate::watch::Watch;
 
-/// Stands for the name of a model in [`TextRoute::path`].
-pub const MODEL: &str = "{model}";
+pub use crate::dialect::MODEL;
 
 /// The tasks of all models that take texts; the usual one first.
 pub const ALL_TASKS: &[Task] = &[
@@ -107,20 +106,23 @@ pub struct Take {
     pub answer_schema: fn() -> Value,
 }
 
+/// Writes results that differ in length from text to text.
+pub type WriteEach<R> = fn(&TextRequest, &Answered<'_, &[Vec<R>]>) -> Vec<u8>;
+
 /// What is made of texts, and how that is written.
 pub enum Write {
     /// Their vectors. These have the dimensions and the length that the request asks for.
     Vectors(fn(&TextRequest, &Answered<'_, Vectors<'_>>) -> Vec<u8>),
     /// The order of texts by the scores of a reranker, one for each.
-    Ranks(fn(&TextRequest, &Answered<'_, &[f32]>) -> Vec<u8>),
+    Ranks(fn(&TextRequest, &Answered<'_, Ranks<'_>>) -> Vec<u8>),
     /// The scores of their labels.
     Labels(fn(&TextRequest, &Answered<'_, Labels<'_>>) -> Vec<u8>),
     /// The same, also of a reranker: a score for its only label.
     AnyLabels(fn(&TextRequest, &Answered<'_, Labels<'_>>) -> Vec<u8>),
     /// The entities in them.
-    Entities(fn(&TextRequest, &Answered<'_, &[Vec<Entity>]>) -> Vec<u8>),
+    Entities(WriteEach<Entity>),
     /// Their sparse vectors.
-    Weights(fn(&TextRequest, &Answered<'_, &[Vec<Weight>]>) -> Vec<u8>),
+    Weights(WriteEach<Weight>),
     /// The vectors of their tokens, a matrix for each text.
     TokenVectors(fn(&[Tensor]) -> Vec<u8>),
     /// Their tokens.

@@ -131,7 +131,15 @@ pub(crate) fn check(
         .context("the async runtime cannot be started")?;
     let _entered = tasks.enter();
     let mut models = Vec::with_capacity(places.len());
+    let mut versions = Vec::with_capacity(places.len());
     for place in places {
+        match place.versions(config.versions) {
+            Ok(places) => versions.extend(places),
+            // What is wrong is told when it is read.
+            Err(_) => versions.push(place.clone()),
+        }
+    }
+    for place in &versions {
         complain("", [format!("checking model {}", place.name)]);
         let loaded = load(&onnx, place, config).map(|scorer| {
             let request = sample_request(scorer.metadata());

@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::super::ReadyWhen;
 use super::super::setting::Fallback::{Described, Value};
 use super::super::setting::{
-    Setting, Typed, address, choice, number, optional_number, optional_path, path, port, text, time,
+    Setting, Typed, address, choice, number, optional_number, optional_path, optional_time, path,
+    port, text, time,
 };
 use super::{Group, settings};
 
@@ -23,6 +25,38 @@ settings! { MODELS, "Models":
         name: "SCORE_DEFAULT_MODEL",
         default: Described("the only model"),
         meaning: "The model for requests that do not name one.",
+        ..Setting::USUAL
+    });
+    VERSIONS: usize = number("versions", 1, Setting {
+        name: "SCORE_VERSIONS",
+        default: Value("1"),
+        meaning: "How many versions of a model are served, those with the highest numbers. The highest one answers requests \
+                  that name none. `versions` in model.toml has the last word.",
+        see: "models.md#versions",
+        ..Setting::USUAL
+    });
+    RELOAD: bool = choice(Setting {
+        name: "SCORE_RELOAD",
+        default: Value("off"),
+        meaning: "`on` watches the folder of models: what is new there is loaded beside what is served, and takes over when it \
+                  is ready.",
+        see: "models.md#new-models-without-a-restart",
+        ..Setting::USUAL
+    });
+    RELOAD_INTERVAL: Duration = time(Setting {
+        name: "SCORE_RELOAD_INTERVAL",
+        default: Value("5s"),
+        applies: "with `SCORE_RELOAD=on`",
+        meaning: "How often the folder is looked at. What has changed is loaded when two looks in a row find it the same.",
+        see: "models.md#new-models-without-a-restart",
+        ..Setting::USUAL
+    });
+    READY: ReadyWhen = choice(Setting {
+        name: "SCORE_READY",
+        default: Value("any"),
+        meaning: "When `GET /api/health/ready` says so: `any` when loading has ended and at least one model serves, `all` when \
+                  all models do.",
+        see: "operations.md#health",
         ..Setting::USUAL
     });
     CUSTOM_OPS: bool = choice(Setting {
@@ -81,6 +115,15 @@ settings! { LISTENING, "Listening":
         name: "SCORE_DRAIN_TIMEOUT",
         default: Value("800ms"),
         meaning: "How long requests may take to finish after SIGTERM or SIGINT.",
+        ..Setting::USUAL
+    });
+    DRAIN_DELAY: Option<Duration> = optional_time(Setting {
+        name: "SCORE_DRAIN_DELAY",
+        default: Described("none"),
+        applies: "without a Functions host",
+        meaning: "How long the program goes on serving after SIGTERM or SIGINT while it says that it is not ready, so that load \
+                  balancers stop sending requests first.",
+        see: "operations.md#health",
         ..Setting::USUAL
     });
     THREADS: Option<usize> = optional_number("threads", 1, Setting {

@@ -11,7 +11,7 @@ use super::word;
 use crate::app::App;
 use crate::http::reply::Reply;
 use crate::http::route::ModelRef;
-use crate::models::{Models, NoModel};
+use crate::models::{Models, NoModel, State};
 use crate::problem::Problem;
 use warp::http::StatusCode;
 
@@ -27,7 +27,17 @@ pub(super) async fn answer(
     let registry = &app.admission.models;
     let document = match operation {
         Operation::Live => json!({ "live": true }),
-        Operation::Ready => ready(registry.now().map(|_| ()))?,
+        Operation::Ready => {
+            registry.now()?;
+            match app.state() {
+                State::Ready => json!({ "ready": true }),
+                _ => {
+                    return Err(Problem::busy(
+                        "not every model serves, or the program is about to end",
+                    ));
+                }
+            }
+        }
         Operation::ModelReady => {
             let models = registry.now();
             ready(models.and_then(|models| of(&models, model).map(|_| ())))?
@@ -51,7 +61,11 @@ pub(super) async fn answer(
         operation => {
             let models = registry.when_loaded().await?;
             let scorer = of(&models, model)?;
-            of_model(operation, scorer, app.config.max_rows)?
+            let mut document = of_model(operation, scorer, app.config.max_rows)?;
+            if operation == Operation::Model {
+                document["versions"] = json!(models.versions_of(&scorer.metadata().name));
+            }
+            document
         }
     };
     Ok(Reply::json(document.to_string().into_bytes()))
@@ -98,13 +112,16 @@ fn open_inference_metadata(metadata: &ModelMetadata) -> Value {
 
 const PLATFORM: &str = "onnxruntime_onnx";
 
-/// Where rows are cut apart, the first axis of every tensor is the batch, which Triton leaves out of `dims`.
+/// Where rows are cut apart, the first axis of every tensor is the batch, which Triton leaves out of `dims`. It knows no
+/// tensors without an axis of their own, so that a model that has some is told as one without batches.
 ///
 /// Source: Triton, "Model Configuration Extension" and `model_config.proto`.
 fn config(metadata: &ModelMetadata, max_rows: usize) -> Value {
     let signature = &metadata.signature;
-    let mut all = signature.inputs.iter().chain(&signature.outputs);
-    let batched = metadata.character.rows.are_cut_apart() && all.all(TensorSpec::has_dynamic_rows);
+    let all = signature.inputs.iter().chain(&signature.optional);
+    let mut all = all.chain(&signature.outputs);
+    let has_batch = |spec: &TensorSpec| spec.has_dynamic_rows() && spec.dims().len() > 1;
+    let batched = metadata.character.rows.are_cut_apart() && all.all(has_batch);
     let tensors = |specs: &[TensorSpec], optional: bool| {
         let tensors = specs.iter().map(|spec| {
             let dims = spec.signed_shape();

@@ -2,10 +2,11 @@
 
 use score::ModelMetadata;
 use serde_json::{Map, Value, json};
-use wire::error_form::{self, ErrorForm, Refusal, RefusalKind};
-use wire::schema::{open, reference};
+use wire::error_form::{ErrorForm, Refusal, RefusalKind};
+use wire::schema::reference;
 
-use super::{bodies, header_references, texts};
+use super::bodies::{self, Part};
+use super::{Form, header_references, protocols, texts};
 use crate::http::metrics;
 use crate::http::route::{PREFIX, Paths};
 use crate::models::Models;
@@ -90,14 +91,15 @@ const OF_SCORING_BY_KEY: &[u16] = &[400, 404, 405, 408, 413, 415, 422, 500, 503]
 pub(super) const OF_ASKING: &[u16] = &[404, 503];
 
 /// All paths: those without a model's name, those of each model, those of the server.
-pub(super) fn paths(models: &Models, loaded: &[&ModelMetadata]) -> Map<String, Value> {
+pub(super) fn paths(models: &Models, loaded: &[&ModelMetadata], form: Form) -> Map<String, Value> {
     let unnamed = unnamed(models).map(|operations| (PREFIX.to_owned(), operations));
-    let named = loaded.iter().flat_map(|metadata| of_model(metadata));
+    let named = loaded.iter().flat_map(|metadata| of_model(metadata, form));
     unnamed
         .into_iter()
         .chain(named)
-        .chain(of_server())
-        .chain(texts::paths(models, loaded))
+        .chain(of_server(form))
+        .chain(protocols::of_server(models, form))
+        .chain(texts::paths(models, loaded, form))
         .collect()
 }
 
@@ -111,57 +113,38 @@ fn unnamed(models: &Models) -> Option<Value> {
     let metadata = models.get(None).ok()?.metadata();
     let score = Operation::at(PREFIX, "score", "Score with the default model");
     let describe = Operation::at(PREFIX, "describe", "What the default model expects");
-    Some(json!({ "post": score.scoring(metadata), "get": describe.describing(metadata) }))
+    let score = score.scoring(metadata, Part::Own);
+    Some(json!({ "post": score, "get": describe.describing(metadata) }))
 }
 
-fn of_model(metadata: &ModelMetadata) -> [(String, Value); 4] {
+fn of_model(metadata: &ModelMetadata, form: Form) -> Vec<(String, Value)> {
     let name = &metadata.name;
     let own = format!("{PREFIX}/{name}");
-    let v2 = format!("{PREFIX}/v2/models/{name}");
-    let (infer, ready) = (format!("{v2}/infer"), format!("{v2}/ready"));
-    let at = |path: &str, verb, summary| Operation::at(path, &format!("{verb}_{name}"), summary);
-    let score = at(&own, "score", "Score").scoring(metadata);
-    let describe = at(&own, "describe", "What the model expects").describing(metadata);
-    let score_v2 = at(&infer, "infer", "Score in the Open Inference Protocol").scoring(metadata);
-    let is_ready = at(&ready, "ready", "Whether the model is loaded").of(name);
-    let is_ready = is_ready.asking(flag("ready"), OF_ASKING);
-    let about = at(&v2, "metadata", "Inputs and outputs of the model").of(name);
-    let about = about.asking(bodies::json(reference("ProtocolModel")), OF_ASKING);
-    [
-        (own, json!({ "post": score, "get": describe })),
-        (infer, json!({ "post": score_v2 })),
-        (ready, json!({ "get": is_ready })),
-        (v2, json!({ "get": about })),
-    ]
+    let at = |verb, summary| Operation::at(&own, &format!("{verb}_{name}"), summary);
+    let score = at("score", "Score").scoring(metadata, Part::Own);
+    let describe = at("describe", "What the model expects").describing(metadata);
+    let mut paths = protocols::of_model(metadata, form);
+    paths.push((own, json!({ "post": score, "get": describe })));
+    paths
 }
 
-fn of_server() -> [(String, Value); 5] {
+fn of_server(form: Form) -> [(String, Value); 2] {
     let get = |path, id, summary, content, problems| {
         let path = format!("{PREFIX}/{path}");
         let operation = Operation::at(&path, id, summary).asking(content, problems);
         (path, json!({ "get": operation }))
     };
-    let names = ["name", "version"].map(|name| (name, json!({ "type": "string" })));
-    let about = bodies::json(open(names, 2));
-    let text = json!({ "schema": { "type": "string" } });
-    let lines = json!({ metrics::OPEN_METRICS: text, metrics::PLAIN: text });
-    let document = bodies::json(json!({ "type": "object" }));
-    let (live, ready) = (flag("live"), flag("ready"));
-    let (is_live, is_ready) = (
-        "Whether the process is running",
-        "Whether models are loaded",
-    );
+    // Without parameters, behind which generators do not look for text.
+    let types =
+        [metrics::PLAIN, metrics::OPEN_METRICS].map(|ty| ty.split(';').next().unwrap_or(ty));
+    let types = types.iter().take(if form == Form::All { 2 } else { 1 });
+    let lines = types.map(|ty| ((*ty).to_owned(), json!({ "schema": { "type": "string" } })));
+    let lines = Value::Object(lines.collect());
+    let document = bodies::json(json!({ "type": "object", "additionalProperties": true }));
     [
-        get("v2", "server", "Name and version of the server", about, &[]),
-        get("v2/health/live", "live", is_live, live, &[]),
-        get("v2/health/ready", "ready", is_ready, ready, &[503]),
         get("metrics", "metrics", "Metrics for Prometheus", lines, &[]),
         get("openapi.json", "openapi", "This document", document, &[503]),
     ]
-}
-
-fn flag(name: &str) -> Value {
-    bodies::json(open([(name, json!({ "type": "boolean" }))], 1))
 }
 
 /// What GET or POST does on one path.
@@ -204,12 +187,13 @@ impl<'a> Operation<'a> {
     }
 
     /// A POST that scores.
-    fn scoring(self, metadata: &'a ModelMetadata) -> Value {
+    pub(super) fn scoring(self, metadata: &'a ModelMetadata, part: Part) -> Value {
         let name = &metadata.name;
         let component = |kind: &str, part: &str| json!({ "$ref": format!("#/components/{kind}/{name}.{part}") });
-        let (request, answer, parameters): (_, _, &[&str]) = match *self.form == error_form::TEXT {
-            true => ("protocol", "protocol", &["CacheControl", "JsonLength"]),
-            false => ("request", "answer", &["CacheControl"]),
+        let (request, answer) = part.names();
+        let parameters: &[&str] = match part {
+            Part::Protocol => &["CacheControl", "JsonLength"],
+            Part::Own => &["CacheControl"],
         };
         let parameters = parameters.iter();
         let parameters: Vec<Value> = parameters

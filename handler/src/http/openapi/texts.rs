@@ -7,17 +7,21 @@ use wire::text_api::{
 };
 
 use super::paths::{OF_ASKING, OF_SCORING, Operation};
-use super::{bodies, header_references};
+use super::{Form, bodies, header_references};
 use crate::http::route::PREFIX;
 use crate::models::Models;
 
-/// The paths of all APIs, if a text model is loaded.
-pub(super) fn paths(models: &Models, loaded: &[&ModelMetadata]) -> Vec<(String, Value)> {
+/// The paths of all APIs, if a text model is loaded; in the plain document those without a model's name alone.
+pub(super) fn paths(
+    models: &Models,
+    loaded: &[&ModelMetadata],
+    form: Form,
+) -> Vec<(String, Value)> {
     let mut paths = Vec::new();
     for api in TEXT_APIS {
         // The empty path is that of a server without a host.
         for route in api.routes.iter().filter(|route| !route.path.is_empty()) {
-            Path { api, route }.add(models, loaded, &mut paths);
+            Path { api, route }.add(models, loaded, form, &mut paths);
         }
     }
     match loaded.iter().any(|metadata| metadata.text.is_some()) {
@@ -34,7 +38,13 @@ struct Path {
 
 impl Path {
     /// Adds its paths for the models that serve it.
-    fn add(&self, models: &Models, loaded: &[&ModelMetadata], paths: &mut Vec<(String, Value)>) {
+    fn add(
+        &self,
+        models: &Models,
+        loaded: &[&ModelMetadata],
+        form: Form,
+        paths: &mut Vec<(String, Value)>,
+    ) {
         let tasks = match &self.route.operation {
             Work::Take(take) => take.tasks(),
             Work::Tell(_) => ALL_TASKS.to_vec(),
@@ -45,7 +55,9 @@ impl Path {
             (Work::Tell(tell), text) => tell.about == About::Any || text.is_some(),
         };
         let serving: Vec<&ModelMetadata> = loaded.iter().filter(of).copied().collect();
-        if let Some(template) = self.named_template() {
+        if form == Form::All
+            && let Some(template) = self.named_template()
+        {
             paths.extend(serving.iter().map(|metadata| self.of(&template, metadata)));
         }
         if self.route.path.contains(&MODEL) {

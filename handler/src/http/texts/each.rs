@@ -1,7 +1,7 @@
 //! Answers with results of different sizes: entities, and sparse vectors.
 
 use score::{EachResponse, Entity, StoredText, Weight};
-use wire::text_api::{Answered, TextRequest};
+use wire::text_api::WriteEach;
 
 use super::{Asked, LARGE_ELEMENTS};
 use crate::admission::Visit;
@@ -23,7 +23,7 @@ const OUTSIDE: &str = "O";
 /// # Errors
 /// [`Problem`] says whether the texts, the load or this program is at fault.
 pub(super) async fn entities(
-    write: fn(&TextRequest, &Answered<'_, &[Vec<Entity>]>) -> Vec<u8>,
+    write: WriteEach<Entity>,
     mut asked: Asked<'_>,
     visit: &mut Visit<'_>,
 ) -> Result<Reply, Problem> {
@@ -49,7 +49,7 @@ pub(super) async fn entities(
 /// # Errors
 /// [`Problem`] says whether the texts, the load or this program is at fault.
 pub(super) async fn weights(
-    write: fn(&TextRequest, &Answered<'_, &[Vec<Weight>]>) -> Vec<u8>,
+    write: WriteEach<Weight>,
     asked: Asked<'_>,
     visit: &mut Visit<'_>,
 ) -> Result<Reply, Problem> {
@@ -63,7 +63,7 @@ pub(super) async fn weights(
 
 /// Answers with what `of` makes of each stored result; it also says about how many bytes that takes in the answer.
 async fn answer<R>(
-    write: fn(&TextRequest, &Answered<'_, &[Vec<R>]>) -> Vec<u8>,
+    write: WriteEach<R>,
     mut asked: Asked<'_>,
     visit: &mut Visit<'_>,
     of: impl Fn(&Asked<'_>, usize, &StoredText) -> Result<(Vec<R>, usize), Problem>,

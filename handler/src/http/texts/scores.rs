@@ -1,7 +1,7 @@
 //! Answers with scores: those of rerankers, and those of classifiers with their labels.
 
-use score::{InferenceResponse, LOGITS, scores};
-use wire::text_api::{Answered, Labels, TextRequest};
+use score::{Activation, InferenceResponse, LOGITS, scores};
+use wire::text_api::{Answered, Labels, Ranks, TextRequest};
 
 use super::{Asked, counted, tensor};
 use crate::admission::Visit;
@@ -16,16 +16,21 @@ const BYTES_A_SCORE: usize = 64;
 /// # Errors
 /// [`Problem`] says whether the texts, the load or this program is at fault.
 pub(super) async fn ranks(
-    write: fn(&TextRequest, &Answered<'_, &[f32]>) -> Vec<u8>,
+    write: fn(&TextRequest, &Answered<'_, Ranks<'_>>) -> Vec<u8>,
     mut asked: Asked<'_>,
     visit: &mut Visit<'_>,
 ) -> Result<Reply, Problem> {
     let response = asked.score(visit).await?;
     let (tokens, truncated) = counted(&response)?;
-    let scores = scored(&asked, &response)?;
+    let logits = scores(tensor(&response, LOGITS)?, Activation::None);
+    let logits = logits.ok_or_else(Problem::internal)?;
     let texts: usize = asked.repeated.iter().map(|text| 2 * text.len()).sum();
-    asked.held.reach(texts + scores.len() * BYTES_A_SCORE)?;
-    let answered = asked.answered(&scores[..], tokens, truncated)?;
+    asked.held.reach(texts + logits.len() * BYTES_A_SCORE)?;
+    let ranks = Ranks {
+        logits: &logits,
+        activation: activation(&asked)?,
+    };
+    let answered = asked.answered(ranks, tokens, truncated)?;
     let body = write(&asked.request, &answered);
     asked.reply(body, response.cache, truncated)
 }
@@ -66,8 +71,11 @@ pub(super) async fn labels(
 
 /// Scores of the stored logits, by the activation that the request asks for or the model has.
 fn scored(asked: &Asked<'_>, response: &InferenceResponse) -> Result<Vec<f32>, Problem> {
-    let asked_for = asked.request.results.activation;
-    let activation = asked_for.unwrap_or(asked.text()?.activation);
-    let scores = scores(tensor(response, LOGITS)?, activation);
+    let scores = scores(tensor(response, LOGITS)?, activation(asked)?);
     scores.ok_or_else(Problem::internal)
+}
+
+fn activation(asked: &Asked<'_>) -> Result<Activation, Problem> {
+    let asked_for = asked.request.results.activation;
+    Ok(asked_for.unwrap_or(asked.text()?.activation))
 }

@@ -3,9 +3,8 @@
 //! Source: "Open Inference Protocol", rest/predict-v2; Triton's extensions "Model Configuration", "Statistics" and "Model
 //! Repository", of whose routes the index is served: models are loaded at start.
 
-use crate::dialect::routes::{Operation, Protocol, ProtocolRoute, VERSION};
+use crate::dialect::routes::{MODEL, Operation, Protocol, ProtocolRoute, VERSION};
 use crate::error_form;
-use crate::text_api::MODEL;
 
 /// The Open Inference Protocol.
 pub(crate) static PROTOCOL: Protocol = Protocol {

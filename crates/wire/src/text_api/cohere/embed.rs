@@ -13,6 +13,7 @@ use crate::body::Limits;
 use crate::schema::open;
 
 pub(super) const V1: Operation = Operation::Take(Take {
+    sample: r#"{"texts": ["The ferry leaves at noon."], "input_type": "search_document"}"#,
     read: read_v1,
     writes: &[Write::Vectors(write_v1)],
     answer_schema: || answer_schema(json!({ "anyOf": [vectors_schema(), by_type_schema()] })),

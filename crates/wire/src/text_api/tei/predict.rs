@@ -180,7 +180,7 @@ fn request_schema() -> Value {
         |least: u8| json!({ "type": "array", "items": text(), "minItems": least, "maxItems": 2 });
     let batch = json!({ "type": "array", "items": pair(1), "minItems": 1 });
     let members = [
-        ("inputs", json!({ "anyOf": [text(), pair(1), batch] })),
+        ("inputs", json!({ "anyOf": [text(), batch, pair(1)] })),
         ("raw_scores", json!({ "type": ["boolean", "null"] })),
     ];
     open(members.into_iter().chain(options_schema()), 1)
@@ -189,7 +189,7 @@ fn request_schema() -> Value {
 /// The best labels of one text, or of each text.
 fn answer_schema() -> Value {
     let labels = labels_schema();
-    json!({ "anyOf": [labels, { "type": "array", "items": labels }] })
+    json!({ "anyOf": [{ "type": "array", "items": labels }, labels] })
 }
 
 /// Labels with scores.

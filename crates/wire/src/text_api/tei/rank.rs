@@ -7,12 +7,11 @@ use std::io::Write as _;
 use serde::de::MapAccess;
 use serde_json::{Value, json};
 
-use super::super::answer::highest;
 use super::super::infinity::UNNAMED;
 use super::super::ranking::{self, Documents, Style};
 use super::super::read::{Member, Members, read};
 use super::super::vectors::{array, text};
-use super::super::{Answered, Form, Operation, Take, TextError, TextRequest, Write};
+use super::super::{Answered, Form, Operation, Ranks, Take, TextError, TextRequest, Write};
 use super::{OPTIONS, option, options_schema};
 use crate::body::Limits;
 use crate::schema::open;
@@ -89,14 +88,14 @@ pub(in crate::text_api) fn take_ranked<'de, A: MapAccess<'de>>(
 
 pub(in crate::text_api) fn write_ranks(
     request: &TextRequest,
-    answered: &Answered<'_, &[f32]>,
+    answered: &Answered<'_, Ranks<'_>>,
 ) -> Vec<u8> {
     if request.form == Form::Documents {
         return ranking::write(request, answered, Style::Infinity);
     }
-    let scores = answered.results;
+    let ranks = answered.results;
     let mut out = Vec::new();
-    let best = highest(scores, request.results.top);
+    let best = ranks.best(request.results.top);
     array(best, &mut out, |index, out| {
         // Writing to a vector cannot fail.
         let _ = write!(out, r#"{{"index":{index},"#);
@@ -106,7 +105,7 @@ pub(in crate::text_api) fn write_ranks(
             out.push(b',');
         }
         out.extend(br#""score":"#);
-        let _ = serde_json::to_writer(&mut *out, &scores.get(index));
+        let _ = serde_json::to_writer(&mut *out, &ranks.score(index));
         out.push(b'}');
     });
     out

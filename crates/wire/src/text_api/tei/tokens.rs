@@ -68,7 +68,7 @@ pub(super) const DECODE: Operation = Operation::Take(Take {
     request_schema: || {
         let ids = || list(json!({ "type": "integer", "minimum": 0 }));
         let members = [
-            ("ids", json!({ "anyOf": [ids(), list(ids())] })),
+            ("ids", json!({ "anyOf": [list(ids()), ids()] })),
             (
                 "skip_special_tokens",
                 json!({ "type": ["boolean", "null"] }),

@@ -2,12 +2,17 @@
 
 use super::*;
 
-/// What is answered for scores.
-fn ranked(path: &str, request: &TextRequest, scores: &[f32]) -> String {
+/// What is answered for logits that are the scores.
+fn ranked(path: &str, request: &TextRequest, logits: &[f32]) -> String {
+    let activation = score::Activation::None;
+    activated(path, request, Ranks { logits, activation })
+}
+
+fn activated(path: &str, request: &TextRequest, ranks: Ranks<'_>) -> String {
     let [Write::Ranks(write)] = take(path).writes else {
         panic!("{path} ranks nothing");
     };
-    let answered = about(&request.texts).with(scores);
+    let answered = about(&request.texts).with(ranks);
     String::from_utf8(write(request, &answered)).unwrap()
 }
 
@@ -32,6 +37,23 @@ fn the_highest_score_comes_first_and_ties_stay_in_order() {
             r#"[{"index":0,"score":-0.0},{"index":1,"score":0.0}]"#
         );
     }
+}
+
+#[test]
+fn texts_whose_scores_round_to_one_stay_apart() {
+    let request = read("rerank", r#"{"query":"q","texts":["a","b"]}"#).unwrap();
+    let plain = TextRequest {
+        texts: Vec::new(),
+        ..request
+    };
+    let ranks = Ranks {
+        logits: &[18.0, 21.0],
+        activation: score::Activation::Sigmoid,
+    };
+    assert_eq!(
+        activated("rerank", &plain, ranks),
+        r#"[{"index":1,"score":1.0},{"index":0,"score":1.0}]"#
+    );
 }
 
 #[test]

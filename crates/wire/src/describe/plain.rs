@@ -4,9 +4,9 @@
 use score::{Dim, ElementType, ModelMetadata, OutputForm, TensorSpec};
 use serde_json::{Map, Value, json};
 
-use super::parts::row_of_classes;
-use super::{open, reference};
-use crate::sample::{MAX_SAMPLE_ELEMENTS, element_sample, sample_shape};
+use crate::sample::{sample_shape, sample_values};
+use crate::schema::parts::row_of_classes;
+use crate::schema::{open, reference};
 
 /// The components of one model, by the part of their name after the model's. Those of the Open Inference Protocol are left
 /// out if no single type of JSON fits all elements.
@@ -28,18 +28,49 @@ pub fn schemas(metadata: &ModelMetadata) -> Vec<(&'static str, Value)> {
 
 /// A request of one row in the form of these schemas, which the model can score as it is. `None` for wide models.
 pub fn sample(metadata: &ModelMetadata) -> Option<Value> {
-    let inputs = &metadata.signature.inputs;
-    let counts = inputs
-        .iter()
-        .map(|spec| score::element_count(&sample_shape(spec)));
-    let count = counts.sum::<Option<usize>>()?;
-    (count <= MAX_SAMPLE_ELEMENTS).then(|| json!({ "data": Rows::of(metadata).example }))
+    let values = sample_values(metadata)?;
+    let signature = &metadata.signature;
+    let first = |value: &Value| value.get(0).cloned();
+    let data = match &signature.inputs[..] {
+        [only] => {
+            let (_, value) = values.into_iter().next()?;
+            match columns(metadata, only) {
+                [] => value,
+                names => {
+                    let cells = first(&value)?.as_array()?.clone();
+                    let row = names.iter().cloned().zip(cells);
+                    json!([row.collect::<Map<_, _>>()])
+                }
+            }
+        }
+        inputs if rows_are_objects(inputs) => {
+            let members = values.iter().map(|(spec, value)| {
+                let mut value = first(value)?;
+                while spec.has_single_values() && value.is_array() {
+                    value = first(&value)?;
+                }
+                Some((spec.name.clone(), value))
+            });
+            json!([members.collect::<Option<Map<_, _>>>()?])
+        }
+        _ => {
+            let members = values.into_iter();
+            let members = members.map(|(spec, value)| (spec.name.clone(), value));
+            Value::Object(members.collect())
+        }
+    };
+    Some(json!({ "data": data }))
+}
+
+/// Whether a row has a value of each input.
+fn rows_are_objects(inputs: &[TensorSpec]) -> bool {
+    let has_rows = |spec: &TensorSpec| !spec.shape.as_ref().is_some_and(Vec::is_empty);
+    !inputs.is_empty() && inputs.iter().all(has_rows)
 }
 
 /// The value of `data`.
 struct Rows {
     schema: Value,
-    example: Value,
     /// The component that the schema refers to, if a row is an object.
     row: Option<Value>,
 }
@@ -47,59 +78,47 @@ struct Rows {
 impl Rows {
     fn of(metadata: &ModelMetadata) -> Self {
         let signature = &metadata.signature;
-        let members = match &signature.inputs[..] {
+        let (inputs, optional) = (&signature.inputs[..], &signature.optional);
+        let row = match inputs {
             [only] => match columns(metadata, only) {
                 [] => {
                     return Self {
                         schema: input(only),
-                        example: nested_example(only, &sample_shape(only)),
                         row: None,
                     };
                 }
-                names => Some(
-                    names
-                        .iter()
-                        .map(|name| Member::column(name, only))
-                        .collect(),
-                ),
+                names => {
+                    let cell = || element(only.element_type);
+                    open(
+                        names.iter().map(|name| (name.as_str(), cell())),
+                        names.len(),
+                    )
+                }
             },
-            inputs => inputs
-                .iter()
-                .map(Member::of_row)
-                .collect::<Option<Vec<_>>>(),
+            inputs if rows_are_objects(inputs) => {
+                let optional = optional
+                    .iter()
+                    .filter(|spec| rows_are_objects(std::slice::from_ref(spec)));
+                let all = inputs.iter().chain(optional);
+                open(
+                    all.map(|spec| (spec.name.as_str(), in_row(spec))),
+                    inputs.len(),
+                )
+            }
+            inputs => {
+                let all = inputs.iter().chain(optional);
+                return Self {
+                    schema: open(
+                        all.map(|spec| (spec.name.as_str(), input(spec))),
+                        inputs.len(),
+                    ),
+                    row: None,
+                };
+            }
         };
-        // A row has a value of each input, unless one has no rows.
-        let Some(members) = members.filter(|members: &Vec<_>| !members.is_empty()) else {
-            return Self::by_name(metadata);
-        };
-        let (required, example) = (members.len(), example(&members));
-        let optional = signature.optional.iter().filter_map(Member::of_row);
-        let all = members.into_iter().chain(optional);
-        let row = object(all, required);
-        let schema = reference(&format!("{}.row", metadata.name));
         Self {
-            schema: array(schema),
-            example: json!([example]),
+            schema: array(reference(&format!("{}.row", metadata.name))),
             row: Some(row),
-        }
-    }
-
-    fn by_name(metadata: &ModelMetadata) -> Self {
-        let whole = |spec: &TensorSpec| Member {
-            name: spec.name.clone(),
-            schema: input(spec),
-            example: nested_example(spec, &sample_shape(spec)),
-        };
-        let signature = &metadata.signature;
-        let members: Vec<Member> = signature.inputs.iter().map(whole).collect();
-        let (required, example) = (members.len(), example(&members));
-        let all = members
-            .into_iter()
-            .chain(signature.optional.iter().map(whole));
-        Self {
-            schema: object(all, required),
-            example,
-            row: None,
         }
     }
 }
@@ -111,54 +130,12 @@ fn columns<'a>(metadata: &'a ModelMetadata, spec: &TensorSpec) -> &'a [String] {
     options.map_or(&[], |options| &options.columns)
 }
 
-/// A member of an object.
-struct Member {
-    name: String,
-    schema: Value,
-    example: Value,
-}
-
-impl Member {
-    fn column(name: &str, spec: &TensorSpec) -> Self {
-        Self {
-            name: name.to_owned(),
-            schema: element(spec.element_type),
-            example: element_sample(spec),
-        }
+/// The value of an input in one row.
+fn in_row(spec: &TensorSpec) -> Value {
+    match spec.has_single_values() {
+        true => element(spec.element_type),
+        false => nested(sample_shape(spec).len().saturating_sub(1), spec),
     }
-
-    /// The value of an input in one row; `None` for an input without rows.
-    fn of_row(spec: &TensorSpec) -> Option<Self> {
-        if spec.has_single_values() {
-            return Some(Self::column(&spec.name, spec));
-        }
-        let (schema, shape) = match &spec.shape {
-            Some(dims) => {
-                let (_, deeper) = dims.split_first()?;
-                (nested(deeper.len(), spec), sample_shape(spec))
-            }
-            None => (nested(1, spec), vec![1, 1]),
-        };
-        Some(Self {
-            name: spec.name.clone(),
-            schema,
-            example: nested_example(spec, shape.get(1..)?),
-        })
-    }
-}
-
-fn object(members: impl Iterator<Item = Member>, required: usize) -> Value {
-    let members: Vec<Member> = members.collect();
-    let named = members
-        .iter()
-        .map(|member| (member.name.as_str(), member.schema.clone()));
-    open(named, required)
-}
-
-fn example(members: &[Member]) -> Value {
-    let members = members.iter();
-    let members = members.map(|member| (member.name.clone(), member.example.clone()));
-    Value::Object(members.collect::<Map<_, _>>())
 }
 
 fn array(items: Value) -> Value {
@@ -168,11 +145,6 @@ fn array(items: Value) -> Value {
 /// Arrays within arrays, as many as there are axes.
 fn nested(axes: usize, spec: &TensorSpec) -> Value {
     (0..axes).fold(element(spec.element_type), |items, _| array(items))
-}
-
-fn nested_example(spec: &TensorSpec, shape: &[usize]) -> Value {
-    let nest = |inner, length: &usize| Value::Array(vec![inner; *length]);
-    shape.iter().rev().fold(element_sample(spec), nest)
 }
 
 /// A whole input; rows of values if it declares no shape.
@@ -350,7 +322,7 @@ mod tests {
         let metadata = samples::metadata(passengers());
         let row = part(&metadata, "row").unwrap();
         assert_eq!(row["required"], json!(["age", "sex"]));
-        assert_eq!(row["properties"]["age"]["type"], "integer");
+        assert_eq!(row["properties"]["age"]["type"], "number");
         assert_eq!(row["properties"]["sex"]["type"], "string");
         assert!(
             part(&metadata, "protocol_request").is_none(),
