@@ -81,7 +81,9 @@ impl Registry {
                     Ok(reload) => {
                         // The receiver is gone if the process is stopping already.
                         let _ = finished.send(Ok(()));
-                        reload.map_or((), Reload::watch);
+                        if let Some(reload) = reload {
+                            reload.watch();
+                        }
                     }
                 }
             })
