@@ -139,6 +139,7 @@ async fn what_fails_never_replaces_what_serves() {
     add(&app, "steady", 2);
     add(&app, "other", 2);
     let host = in_process::start(&app, RELOAD).await;
+    assert_eq!(factor(&host, "steady").await, Ok(2.0));
     app.write("models/steady/model.onnx", "<html>404 Not Found</html>");
     app.write("models/steady/model.toml", "labels = 7");
     // The next change is seen in a later look than this one.
