@@ -122,7 +122,7 @@ async fn sample_rows_beside_a_model_are_its_sample_and_no_part_of_it() {
         app.add_model(name, &file, None);
     }
     let rows = json!([["green", "M"], ["red", "XL"]]);
-    app.write("models/sampled/samples.json", &rows.to_string());
+    app.write("models/sampled/samples.json", rows.to_string());
     app.write("models/mistaken/samples.json", "[[1, 2, 3]]");
     let host = in_process::start(&app, []).await;
     let document = described(&host, "sampled").await;
