@@ -296,11 +296,15 @@ fn config(reader: &mut Reader<'_>) -> Config {
         page: reader.value(&table::PAGE),
         log_format: reader.value(&table::LOG),
         log_slow: reader.value(&table::LOG_SLOW),
-        // A later directive replaces an earlier one for the same target.
-        log_filter: format!("{USUAL_FILTER},{}", reader.value(&table::LOG_FILTER)),
+        log_filter: log_filter(reader),
         traces: traces::read(reader.environment, &mut remarks),
         remarks,
     }
+}
+
+/// The usual directives, then the setting's: a later directive replaces an earlier one for the same target.
+fn log_filter(reader: &mut Reader<'_>) -> String {
+    format!("{USUAL_FILTER},{}", reader.value(&table::LOG_FILTER))
 }
 
 fn reload(reader: &mut Reader<'_>) -> Option<Duration> {

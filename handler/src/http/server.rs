@@ -34,6 +34,7 @@ use super::upload::Upload;
 use super::workers::Workers;
 use super::{envelope, info, page, target};
 use crate::app::App;
+use crate::config::Config;
 use crate::counters::SCORING;
 use crate::event::HostCall;
 use crate::problem::Problem;
@@ -62,11 +63,7 @@ pub(crate) async fn serve(
 ) {
     let stopping = Arc::new(AtomicBool::new(false));
     let config = &app.config;
-    let limits = ConnectionLimits {
-        head: config.header_timeout,
-        answers: Pace::new(config.min_rate, config.send_timeout),
-    };
-    let connections = Connections::new(config.max_connections, limits);
+    let connections = Connections::new(config.max_connections, connection_limits(config));
     // The port that it got, if it left the choice to the system.
     let listen = listener.local_addr().unwrap_or(config.listen);
     let rule = HostRule::new(listen, config.hosted, config.envelopes);
@@ -116,6 +113,13 @@ pub(crate) async fn serve(
     drop(listener);
     stopping.store(true, Ordering::Relaxed);
     end(workers, graceful, grace).await;
+}
+
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    ConnectionLimits {
+        head: config.header_timeout,
+        answers: Pace::new(config.min_rate, config.send_timeout),
+    }
 }
 
 /// Waits for requests in flight, at most `grace`.

@@ -99,12 +99,7 @@ pub(crate) fn read(
     })?;
     let bytes = data.len() * data.element_type().size().unwrap_or_default();
     let behind = body.len().saturating_sub(start + bytes);
-    if behind > 0 {
-        return Err(wrong(format!(
-            "expected the end of the file behind its array of the shape {shape:?}, found {behind} more bytes; send one array \
-             in each body"
-        )));
-    }
+    ends(behind, &shape).map_err(wrong)?;
     let data = convert::converted(data, spec, TARGET, watch)?;
     let data = if fortran {
         row_major(&shape, &data)
@@ -115,6 +110,16 @@ pub(crate) fn read(
     spec.check(&tensor, TARGET)?;
     let name = spec.name.clone();
     Ok(vec![NamedTensor { name, tensor }])
+}
+
+fn ends(bytes_behind: usize, shape: &Shape) -> Result<(), String> {
+    match bytes_behind {
+        0 => Ok(()),
+        behind => Err(format!(
+            "expected the end of the file behind its array of the shape {shape:?}, found {behind} more bytes; send one array \
+             in each body"
+        )),
+    }
 }
 
 /// The most bytes of a header; numpy itself reads no more unless it is told to trust the file.

@@ -25,7 +25,8 @@ pub(super) async fn ranks(
     let logits = scores(tensor(&response, LOGITS)?, Activation::None);
     let logits = logits.ok_or_else(Problem::internal)?;
     let texts: usize = asked.repeated.iter().map(|text| 2 * text.len()).sum();
-    asked.held.reach(texts + logits.len() * BYTES_A_SCORE)?;
+    let bytes = asked.bytes() + texts + logits.len() * BYTES_A_SCORE;
+    asked.held.reach(bytes)?;
     let ranks = Ranks {
         logits: &logits,
         activation: activation(&asked)?,
@@ -60,7 +61,8 @@ pub(super) async fn labels(
     let names = names.metadata().text.as_ref().map(|text| &text.labels[..]);
     let names = names.unwrap_or_default();
     let bytes: usize = names.iter().map(|name| BYTES_A_SCORE + name.len()).sum();
-    asked.held.reach(tokens.len() * bytes)?;
+    let bytes = asked.bytes() + tokens.len() * bytes;
+    asked.held.reach(bytes)?;
     let labels = Labels {
         names,
         scores: &scores,
