@@ -172,13 +172,14 @@ async fn time_of_a_message() -> Duration {
     let host = FunctionsHost::start(&slow_app(false), one_at_a_time()).await;
     host.wait_for_log("model loaded", PATIENCE).await;
     let message = [ServiceBusMessage::new(r#"{"data":[[0,1,2,3]]}"#)];
-    let mut longest = Duration::ZERO;
-    for _ in 0..5 {
+    let mut times = Vec::new();
+    for _ in 0..9 {
         let start = Instant::now();
         deliver(&host, &message).await.unwrap();
-        longest = longest.max(start.elapsed());
+        times.push(start.elapsed());
     }
-    longest
+    times.sort();
+    times[times.len() / 2]
 }
 
 #[tokio::test(flavor = "multi_thread")]

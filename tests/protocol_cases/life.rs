@@ -145,10 +145,7 @@ async fn s07_a_broken_model_is_named_and_the_others_serve() {
     for (model, reason) in [
         ("bad", "could not be loaded"),
         ("empty", "no model.onnx in it"),
-        (
-            "typo",
-            r#"unknown key \"output\"; did you mean \"outputs\"?"#,
-        ),
+        ("typo", r#"to choose outputs, say \"outputs\""#),
         ("fixed", "the model takes one row at a time"),
     ] {
         let path = format!("/api/score/{model}");

@@ -52,7 +52,7 @@ fn options_say_where_the_mistake_is() {
     );
     assert_eq!(
         refused("output_ = [\"label\"]"),
-        r#"unknown key "output_"; did you mean "outputs"?"#
+        r#"unknown key "output_"; did you mean "output"?"#
     );
     assert_eq!(
         refused("[output.y]\ntopk = 3"),
