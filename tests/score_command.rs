@@ -276,6 +276,58 @@ fn texts_become_vectors() {
     assert_ne!(found[0]["result"], found[1]["result"]);
 }
 
+/// What programs and people leave in tables: no row of them is lost, and none is taken for two.
+#[test]
+fn no_row_of_a_table_is_lost_or_doubled() {
+    let folder = Folder::new();
+    let affine = |name: &str, text: &str, status: i32| {
+        let (input, output) = (format!("{name}.csv"), format!("{name}.out.csv"));
+        folder.write(&input, text);
+        folder
+            .score(&format!("--in {input} --out {output}"), "affine")
+            .expect(status, "");
+        folder.read(&output)
+    };
+    let one = "1,\"[3.0,1.0,3.0]\"\n";
+    let blank = affine("blank", "1,0,1\n\n2,0,1\n", 0);
+    assert!(
+        blank.contains(one) && blank.contains("\n3,\"[5.0"),
+        "{blank}"
+    );
+    let above = affine("above", "\n1,0,1\n2,0,1\n", 0);
+    assert!(
+        above.contains("\n2,\"[3.0") && above.contains("\n3,\"[5.0"),
+        "{above}"
+    );
+    let marked = affine("marked", "\u{feff}\"1\",0,1\n2,0,1\n", 0);
+    assert!(marked.contains(one), "{marked}");
+    let quoted = affine("quoted", "\"sep=;\"\n1,5;0;1\n", 0);
+    assert!(quoted.contains("\n2,\"[4.0"), "{quoted}");
+    // A carriage return alone ends no line here, so that this record holds two rows.
+    affine("returns", "1,0,1\n2,0,1\r3,0,1\n", 1);
+    let refused = folder.json("returns.out.csv.errors.jsonl");
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0]["line"], 2);
+    let said = refused[0]["reason"]["message"].as_str().unwrap();
+    assert!(said.contains("several rows"), "{said}");
+}
+
+#[test]
+fn lines_of_an_earlier_run_that_failed_are_not_forgotten() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", "[1,2]\n[1,0,1]\n");
+    let arguments = "--in in.jsonl --out out.jsonl";
+    folder.score(arguments, "affine").expect(1, "1 failed");
+    let again = format!("{arguments} --resume");
+    folder.score(&again, "affine").expect(1, "0 failed");
+    // An output that ends inside of a character.
+    let mut cut = folder.read("out.jsonl").into_bytes();
+    cut.extend(b"{\"line\":3,\"result\":\"\xc3");
+    folder.write("out.jsonl", cut);
+    folder.score(&again, "affine").expect(1, "0 failed");
+    assert_eq!(folder.read("out.jsonl"), result(1, 2));
+}
+
 #[test]
 fn what_cannot_run_says_why_and_touches_nothing() {
     let folder = Folder::new();
@@ -293,6 +345,10 @@ fn what_cannot_run_says_why_and_touches_nothing() {
         ("--in - --out out.parquet", "--format jsonl or --format csv"),
         ("--in in.jsonl --out -", "--errors FILE"),
         ("--in in.jsonl --out in.jsonl --force", "the same file"),
+        (
+            "--in in.jsonl --out out.jsonl --errors ./out.jsonl",
+            "--out and --errors are the same file",
+        ),
         (
             "--in in.jsonl --out out.jsonl --errors in.jsonl --force",
             "the same file",

@@ -171,6 +171,31 @@ async fn what_fails_never_replaces_what_serves() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_serves_stays_where_its_new_files_fail() {
+    let app = AppRoot::new();
+    add(&app, "m/1", 2);
+    add(&app, "m/2", 3);
+    let settings = [RELOAD[0], RELOAD[1], ("SCORE_VERSIONS", "2")];
+    let host = in_process::start(&app, settings).await;
+    assert_eq!(factor(&host, "m").await, Ok(3.0));
+    app.write("models/m/2/model.onnx", "broken");
+    // The next change is seen in a later look than this one.
+    add(&app, "later", 3);
+    eventually("the new model serves", async || {
+        factor(&host, "later").await == Ok(3.0)
+    })
+    .await;
+    for (path, found) in [("m", 3.0), ("m/versions/2", 3.0), ("m/versions/1", 2.0)] {
+        assert_eq!(factor(&host, path).await, Ok(found), "{path}");
+    }
+    add(&app, "m/2", 2);
+    eventually("the mended version serves", async || {
+        factor(&host, "m").await == Ok(2.0)
+    })
+    .await;
+}
+
 /// As the kubelet writes volumes of config maps: files are links through `..data`, which is exchanged by a rename.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_of_links_is_exchanged_at_once() {

@@ -222,8 +222,14 @@ impl TextMetadata {
         let rows = first.rows()?;
         let mut outputs = match self.task {
             Task::Embedding => {
-                // Without texts there are no vectors to finish.
-                let vectors = finished(&first, self.dimensions, self.normalize);
+                let none = || {
+                    let shape = vec![0, self.dimensions];
+                    Tensor::new(shape, TensorData::Float32(Vec::new())).ok()
+                };
+                let vectors = match rows {
+                    0 => none(),
+                    _ => finished(&first, self.dimensions, self.normalize),
+                };
                 vec![named(EMBEDDING, vectors.unwrap_or(first))]
             }
             Task::Rerank => {

@@ -126,7 +126,7 @@ impl Tokenizer {
         let encoding = self.complete(encoding)?;
         let spans = match self.settings.task() {
             Task::Tag => {
-                let before = bounded_at(&text, bounded);
+                let before = bounded_at(&text, bounded, direction);
                 self.spans(&encoding, &offsets, prompt, whole, before)
             }
             _ => Vec::new(),
@@ -150,7 +150,9 @@ impl Tokenizer {
         prompt: Option<&str>,
         special: bool,
     ) -> Result<Vec<Token>, TokenizeError> {
-        let text = self.prepared(prompt.unwrap_or(&self.settings.prompt), text);
+        let prompt = prompt.unwrap_or(&self.settings.prompt);
+        let original = self.original_points(prompt, text);
+        let text = self.prepared(prompt, text);
         let encoding = self.inner.encode_char_offsets(text.as_ref(), special);
         let encoding = encoding.map_err(|error| in_words(&*error))?;
         // Where each code point begins, and the end.
@@ -168,7 +170,7 @@ impl Tokenizer {
             Token {
                 id: *id,
                 special,
-                at: *at,
+                at: original_span(original.as_deref(), *at),
                 text: match special {
                     true => name.clone(),
                     false => part(*at).unwrap_or_default().to_owned(),
@@ -288,12 +290,18 @@ fn cut(encoding: &mut Encoding, most: usize, direction: TruncationDirection) {
     encoding.take_overflowing();
 }
 
-/// How many code points of a text stand before its part.
-fn bounded_at(text: &str, part: &str) -> usize {
-    // The part is the text's beginning or its end.
-    match text.starts_with(part) {
-        true => 0,
-        false => text[..text.len() - part.len()].chars().count(),
+/// Where code points of prompt and text in lower case lie in these as they are given.
+fn original_span(original: Option<&[usize]>, (from, to): (usize, usize)) -> (usize, usize) {
+    let found =
+        original.and_then(|points| Some((*points.get(from)?, points.get(to.checked_sub(1)?)? + 1)));
+    found.unwrap_or((from, to))
+}
+
+/// How many code points of a text stand before its part, which is its end where the beginning is cut off, else its beginning.
+fn bounded_at(text: &str, part: &str, direction: TruncationDirection) -> usize {
+    match direction {
+        TruncationDirection::Right => 0,
+        TruncationDirection::Left => text.chars().count() - part.chars().count(),
     }
 }
 

@@ -233,6 +233,8 @@ mod tests {
         let above_middle = 1.0 + 1.0 / 2048.0 + f64::EPSILON;
         let half = to(ElementType::Float16, vec![above_middle]).unwrap();
         assert_eq!(half, vec![f16::from_f32(1.0 + 1.0 / 1024.0)].into());
+        let infinite = to(ElementType::Float16, vec![f64::INFINITY, f64::NEG_INFINITY]);
+        assert_eq!(infinite, Ok(vec![f16::INFINITY, f16::NEG_INFINITY].into()));
         let doubles = to(ElementType::Float64, vec![0.1f32]);
         assert_eq!(doubles, Ok(vec![f64::from(0.1f32)].into()));
     }

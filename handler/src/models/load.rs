@@ -25,13 +25,15 @@ pub(super) struct Loader {
 }
 
 /// The versions of a model as they lie on disk, the one for requests that name none first.
-type Folders = Result<Vec<Result<ModelFolder, LoadError>>, LoadError>;
+/// The versions of a model by their names.
+type Folders = Result<Vec<(String, Result<ModelFolder, LoadError>)>, LoadError>;
 
 fn read(config: &Config, place: &ModelPlace) -> Folders {
     let versions = place.versions(config.versions)?.into_iter();
     let read = |place: ModelPlace| {
         let folder = ModelFolder::read(&place);
-        folder.and_then(|folder| folder.apart_from(&config.cache.namespace))
+        let folder = folder.and_then(|folder| folder.apart_from(&config.cache.namespace));
+        (place.version(), folder)
     };
     Ok(versions.map(read).collect())
 }
@@ -53,8 +55,9 @@ pub(super) fn load_models(
         .with_custom_ops(config.custom_ops)
         .with_setting_names(SETTING_NAMES);
     let folders = folders.map_err(|_| anyhow!("reading the models panicked"))?;
-    let options = folders.values().flatten().flatten().flatten();
-    let prefix = options.flat_map(|folder| &folder.options.features).next();
+    let read = folders.values().flatten().flatten();
+    let read = read.filter_map(|(_, folder)| folder.as_ref().ok());
+    let prefix = read.flat_map(|folder| &folder.options.features).next();
     let features = open_features(config, prefix)?.map(Arc::new);
     let loader = Loader {
         config: config.clone(),
@@ -122,17 +125,16 @@ impl Loader {
     /// The highest version that can be loaded is the one for requests that name none.
     fn load_folders(&self, name: &str, folders: Folders) -> Versions {
         let options = scorer_options(&self.config);
-        let load = |folder: Result<ModelFolder, LoadError>| {
-            let version = folder.as_ref().ok().map(|folder| folder.version.clone());
+        let load = |(version, folder): (String, Result<ModelFolder, LoadError>)| {
             let slot = folder
                 .and_then(Loadable::of)
                 .and_then(|model| model.load(&self.runtime, options, self.memo.clone()))
                 .map(Arc::new)
                 .map_err(|error| below(&self.config.model_dir, &error.to_string()));
             announce(name, &slot);
-            (version.unwrap_or_default(), slot)
+            (version, slot)
         };
-        let folders = folders.unwrap_or_else(|error| vec![Err(error)]);
+        let folders = folders.unwrap_or_else(|error| vec![(String::new(), Err(error))]);
         let mut slots: Vec<(String, ModelSlot)> = folders.into_iter().map(load).collect();
         let first = slots.iter().position(|(_, slot)| slot.is_ok()).unwrap_or(0);
         let (_, newest) = slots.remove(first);

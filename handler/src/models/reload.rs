@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use super::load::Loader;
 use super::snapshot::Snapshot;
-use super::{ModelSlot, Models, Versions};
+use super::{Models, Versions};
 
 /// What watches the folder of models.
 pub(super) struct Reload {
@@ -70,18 +70,11 @@ impl Reload {
                 info!(model = name, "model removed");
                 continue;
             };
-            let new = self.loader.load(place);
-            let kept = slots.get(name).filter(|old| old.newest.is_ok());
-            match (&new.newest, kept) {
-                (Err(reason), Some(old)) => error!(
-                    model = name,
-                    "the new files are not served, and version {} stays: {reason}",
-                    version_of(&old.newest)
-                ),
-                _ => {
-                    slots.insert(name.to_owned(), new);
-                }
+            let mut new = self.loader.load(place);
+            if let Some(old) = slots.get(name) {
+                new = in_place_of(old, new, name);
             }
+            slots.insert(name.to_owned(), new);
         }
         if !slots
             .values()
@@ -95,7 +88,41 @@ impl Reload {
     }
 }
 
-fn version_of(slot: &ModelSlot) -> &str {
-    slot.as_ref()
-        .map_or("", |scorer| &scorer.metadata().version)
+/// The new versions; a version that cannot be loaded and serves already stays.
+fn in_place_of(old: &Versions, mut new: Versions, name: &str) -> Versions {
+    let Ok(serving) = &old.newest else {
+        return new;
+    };
+    let serving = serving.metadata().version.as_str();
+    let stays = |version: &str, reason: &str| {
+        error!(
+            model = name,
+            "the new files are not served, and version {version} stays: {reason}"
+        );
+    };
+    let highest = match &new.newest {
+        Err(reason) => {
+            stays(serving, reason);
+            return old.clone();
+        }
+        Ok(scorer) => scorer.metadata().version.clone(),
+    };
+    for (version, slot) in &mut new.others {
+        let before = match version == serving {
+            true => Some(&old.newest),
+            false => old.others.get(version),
+        };
+        if let (Err(reason), Some(Ok(before))) = (&*slot, before) {
+            stays(version, reason);
+            *slot = Ok(before.clone());
+        }
+    }
+    let number = |version: &str| version.parse::<u64>().unwrap_or(0);
+    if number(serving) > number(&highest)
+        && let Some(serving) = new.others.remove(serving)
+    {
+        let other = std::mem::replace(&mut new.newest, serving);
+        new.others.insert(highest, other);
+    }
+    new
 }

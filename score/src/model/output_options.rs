@@ -106,7 +106,8 @@ impl OutputOptions {
     pub(crate) fn finish(&self, tensor: &mut Tensor) {
         let activation = self.activation.unwrap_or(Activation::None);
         let width = match *tensor.shape() {
-            [] => 1,
+            // One value for each row.
+            [] | [_] => 1,
             [.., width] => width,
         };
         if width > 0 && activation != Activation::None {
@@ -131,6 +132,12 @@ impl OutputOptions {
         if self.activation.is_some() && !is_float {
             return Err(format!(
                 "activation: needs an output of floats; it is {spec}"
+            ));
+        }
+        let is_row = spec.shape.as_ref().is_none_or(|dims| dims.len() >= 2);
+        if self.activation == Some(Activation::Softmax) && !is_row {
+            return Err(format!(
+                "activation: softmax needs a row of floats, one for each class; the output is {spec}"
             ));
         }
         if self.top_k.is_some() && !(is_float && may_be_matrix(spec)) {

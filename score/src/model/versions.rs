@@ -48,6 +48,11 @@ impl ModelPlace {
         });
         Ok(places.collect())
     }
+
+    /// The version that lies there: the number of its folder, else `1`.
+    pub fn version(&self) -> String {
+        newest_version(&self.folder).1
+    }
 }
 
 /// The folder with the highest number, if the model lies in numbered folders; else the folder itself.

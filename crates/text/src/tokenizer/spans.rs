@@ -96,7 +96,7 @@ impl Tokenizer {
     }
 
     /// For each code point of prompt and text in lower case, the one it is from; `None` where nothing is written otherwise.
-    fn original_points(&self, prompt: &str, text: &str) -> Option<Vec<usize>> {
+    pub(super) fn original_points(&self, prompt: &str, text: &str) -> Option<Vec<usize>> {
         if !self.settings.lower_case {
             return None;
         }

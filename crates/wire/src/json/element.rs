@@ -195,7 +195,8 @@ pub(crate) fn rounded_to_odd(value: f64) -> f32 {
     let single = value as f32;
     let off = f64::from(single).abs() - value.abs();
     let bits = single.to_bits();
-    if off == 0.0 {
+    // Infinity less itself is no number.
+    if off == 0.0 || !value.is_finite() {
         single
     } else {
         f32::from_bits((bits - u32::from(off > 0.0)) | 1)

@@ -97,6 +97,8 @@ impl Members for Request {
     ) -> Result<(), A::Error> {
         match member.name {
             "values" => {
+                // Of a member that is there twice, the last one counts.
+                request.texts.clear();
                 let records = Records {
                     most: member.limits.max_rows,
                     texts: &mut request.texts,

@@ -19,6 +19,11 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// Whether there is nothing to score.
+    pub(super) fn is_blank(&self) -> bool {
+        self.text.trim_ascii().is_empty() && !self.is_cut()
+    }
+
     /// Whether only its start is kept.
     pub(super) fn is_cut(&self) -> bool {
         self.bytes > self.text.len() as u64 + 2
@@ -77,7 +82,7 @@ impl<R: BufRead> Lines<R> {
         let mut held = 0;
         while window.lines.len() < rows && held < bytes {
             let Some(line) = self.line()? else { break };
-            if line.text.trim_ascii().is_empty() && !line.is_cut() {
+            if line.is_blank() {
                 continue;
             }
             held += line.text.len();
@@ -102,6 +107,10 @@ impl<R: BufRead> Lines<R> {
         };
         let mut cells = Cells::default();
         while self.append(&mut line)? {
+            if line.number == 1 && line.text.starts_with("\u{feff}".as_bytes()) {
+                line.text.drain(..3);
+                line.bytes -= 3;
+            }
             if self.format == Format::Jsonl || !cells.stay_open(&line.text) || line.is_cut() {
                 break;
             }
@@ -113,10 +122,6 @@ impl<R: BufRead> Lines<R> {
             if line.text.last() == Some(&end) {
                 line.text.pop();
             }
-        }
-        if line.number == 1 && line.text.starts_with("\u{feff}".as_bytes()) {
-            line.text.drain(..3);
-            line.bytes -= 3;
         }
         Ok(Some(line))
     }

@@ -190,7 +190,7 @@ impl Job {
             )],
         );
         Ok(End {
-            failed: tally.failed > 0,
+            failed: tally.failed > 0 || kept.refused > 0,
             stopped,
         })
     }
@@ -205,7 +205,9 @@ impl Job {
         while first.len() < TRIED
             && let Some(line) = lines.line()?
         {
-            first.push(line);
+            if !line.is_blank() {
+                first.push(line);
+            }
         }
         let metadata = self.lane.scorer.metadata();
         let table = Table::of(&first, header, metadata, self.lane.limits);

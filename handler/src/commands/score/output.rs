@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -26,6 +27,8 @@ pub(super) struct Kept {
     pub(super) last: Option<String>,
     /// Whether the header of a table is there.
     pub(super) header: bool,
+    /// Lines that could not be scored.
+    pub(super) refused: u64,
 }
 
 /// Opens the files.
@@ -46,13 +49,12 @@ pub(super) fn open(arguments: &ScoreArguments, format: Format) -> anyhow::Result
     if to_stdout && arguments.resume {
         bail!("--resume needs a file as --out: what went to standard output cannot be continued");
     }
-    let same = |one: &Path, other: &Path| {
-        one == other
-            || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
-    };
     if same(&arguments.input, &errors) || (!to_stdout && same(&arguments.input, &arguments.output))
     {
         bail!("--in and the output are the same file");
+    }
+    if !to_stdout && same(&arguments.output, &errors) {
+        bail!("--out and --errors are the same file");
     }
     let mut kept = Kept::default();
     if arguments.resume {
@@ -167,12 +169,30 @@ fn read_kept(file: &Path, format: Format) -> anyhow::Result<Kept> {
 fn cut_errors(file: &Path, kept: &mut Kept) -> anyhow::Result<()> {
     let name = file.display();
     for_whole_lines(file, |line| match number(line, Format::Jsonl) {
-        Some(found) => Ok(found <= kept.line),
+        Some(found) => {
+            let stays = found <= kept.line;
+            kept.refused += u64::from(stays);
+            Ok(stays)
+        }
         None => bail!(
             "{name} does not fit: expected refusals of this command, found {:?}",
             start(line)
         ),
     })
+}
+
+/// Whether two paths are one file; files need not exist yet.
+fn same(one: &Path, other: &Path) -> bool {
+    if let (Ok(one), Ok(other)) = (fs::metadata(one), fs::metadata(other)) {
+        return one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino());
+    }
+    let absolute = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        let folder = path.parent()?.canonicalize().ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    one == other
+        || matches!((absolute(one), absolute(other)), (Some(one), Some(other)) if one == other)
 }
 
 fn start(line: &str) -> String {
@@ -191,14 +211,14 @@ fn for_whole_lines(
         Err(error) => return Err(error).with_context(failed),
     };
     let mut reader = BufReader::new(opened);
-    let (mut line, mut end) = (String::new(), 0);
+    let (mut line, mut end) = (Vec::new(), 0);
     loop {
         line.clear();
-        let bytes = reader.read_line(&mut line).with_context(failed)?;
-        let Some(whole) = line.strip_suffix('\n') else {
+        let bytes = reader.read_until(b'\n', &mut line).with_context(failed)?;
+        let Some(whole) = line.strip_suffix(b"\n") else {
             break;
         };
-        if !wanted(whole)? {
+        if !wanted(&String::from_utf8_lossy(whole))? {
             break;
         }
         end += bytes as u64;

@@ -42,7 +42,11 @@ impl Table {
             columns: outputs.map(|output| output.name.clone()).collect(),
         };
         let mut skipped = 0;
-        if let Some(line) = first.first().filter(|line| line.text.starts_with(b"sep=")) {
+        let says_separator = |line: &&Line| {
+            let text = line.text.strip_prefix(b"\"").unwrap_or(&line.text);
+            text.starts_with(b"sep=")
+        };
+        if let Some(line) = first.first().filter(says_separator) {
             table.head = [&line.text[..], b"\n"].concat();
             skipped = 1;
         }

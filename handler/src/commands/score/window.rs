@@ -166,6 +166,11 @@ impl Lane {
         let (form, response) = self.ask(body, Declared::default()).await?;
         tally.count(&response);
         let answer = wire::encode(&form, None, self.metadata(), &response)?;
+        if answer.content_type != "application/json" {
+            return Err(Problem::bad_request(
+                "a binary answer cannot stand in a line of JSON; leave out binary_data_output",
+            ));
+        }
         let (id, number) = (item.custom_id.get(), line.number);
         let mut text = format!(
             "{{\"id\":\"{ID}{number}\",\"custom_id\":{id},\"response\":{{\"status_code\":200,\"request_id\":\"{ID}{number}\",\"body\":"
@@ -182,6 +187,11 @@ impl Lane {
             None => (instances(lines)?, Declared::default()),
         };
         let (_, response) = self.ask(&body, declared).await?;
+        if self.table.is_some() && response.rows != lines.len() {
+            return Err(Problem::bad_request(
+                "the record holds several rows: a quote in it is not closed, or a line ends with a carriage return alone",
+            ));
+        }
         let answer = wire::encode(&AnswerForm::by_row(), None, self.metadata(), &response)?;
         let results = by_row(&answer.body, lines.len()).ok_or_else(|| {
             Problem::bad_request("the model answers with another number of rows than it is given")
@@ -207,7 +217,12 @@ impl Lane {
         body: &[u8],
         declared: Declared<'_>,
     ) -> Result<(AnswerForm, InferenceResponse), Problem> {
-        let read = wire::decode(body, declared, self.metadata(), self.limits);
+        // Lines are bounded one by one; what stands around them in the request does not count.
+        let limits = Limits {
+            max_bytes: self.limits.max_bytes.max(body.len()),
+            ..self.limits
+        };
+        let read = wire::decode(body, declared, self.metadata(), limits);
         let read = read.map_err(|error| Problem::from_payload(error, self.limits.max_bytes))?;
         let Body::Rows(read) = read else {
             return Err(Problem::bad_request(

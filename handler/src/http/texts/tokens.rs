@@ -2,10 +2,17 @@
 
 use score::{Tensor, Token};
 
-use super::Asked;
+use super::{Asked, LARGE_ELEMENTS};
 use crate::admission::Visit;
+use crate::blocking;
 use crate::http::reply::Reply;
+use crate::limits::Charge;
 use crate::problem::Problem;
+
+/// Bytes of a number of a vector, in memory and in an answer.
+const BYTES_A_NUMBER: usize = 4 + 12;
+/// About how many bytes a token takes beside its texts, in memory and in an answer.
+const BYTES_A_TOKEN: usize = 256;
 
 /// Answers with what the model makes of each token.
 ///
@@ -19,7 +26,8 @@ pub(super) async fn vectors(
     let _permit = visit.permit(asked.call).await?;
     let texts = asked.request.texts;
     let found = asked.scorer.token_vectors(texts, asked.options).await?;
-    Ok(Reply::json(write(&found)))
+    let numbers: usize = found.iter().map(|tensor| tensor.data().len()).sum();
+    written(asked.held, numbers * BYTES_A_NUMBER, || write(&found))
 }
 
 /// Answers with the tokens of texts.
@@ -35,7 +43,9 @@ pub(super) async fn tokens(
     let special = asked.request.special.unwrap_or(true);
     let (texts, prompt) = (asked.request.texts, asked.options.prompt);
     let found = asked.scorer.tokenize(texts, prompt, special).await?;
-    Ok(Reply::json(write(&found)))
+    let bytes = |token: &Token| BYTES_A_TOKEN + 2 * (token.name.len() + token.text.len());
+    let bytes = found.iter().flatten().map(bytes).sum();
+    written(asked.held, bytes, || write(&found))
 }
 
 /// Answers with the texts of tokens.
@@ -50,5 +60,20 @@ pub(super) async fn texts(
     let _permit = visit.permit(asked.call).await?;
     let skip_special = !asked.request.special.unwrap_or(false);
     let found = asked.scorer.decode(asked.request.ids, skip_special).await?;
-    Ok(Reply::json(write(&found)))
+    let bytes = found.iter().map(|text| 2 * text.len()).sum();
+    written(asked.held, bytes, || write(&found))
+}
+
+/// Writes an answer that takes so many bytes together with what it is made of.
+fn written(
+    mut held: Charge,
+    bytes: usize,
+    write: impl FnOnce() -> Vec<u8>,
+) -> Result<Reply, Problem> {
+    held.reach(bytes)?;
+    let body = blocking::apart_if(bytes >= LARGE_ELEMENTS * BYTES_A_NUMBER, write);
+    held.settle(body.len())?;
+    let mut reply = Reply::json(body);
+    reply.held = Some(held);
+    Ok(reply)
 }
