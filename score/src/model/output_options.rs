@@ -345,6 +345,13 @@ mod tests {
         assert_eq!(check(general, float, &[-1, 3], None), Ok(()));
         for (text, ty, dims, width, expected) in [
             (
+                "[output.y]\nactivation = \"softmax\"\n",
+                float,
+                &[-1i64][..],
+                None,
+                "softmax needs a row of floats",
+            ),
+            (
                 three,
                 float,
                 &[-1i64, 2][..],

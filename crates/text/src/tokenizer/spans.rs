@@ -164,6 +164,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_a_text_that_repeats_itself_lies_at_its_end() {
+        let text = "cat ".repeat(1000);
+        let tokens = tagged(&tokenizer(false, 2048), &text, "", Truncate::Left);
+        assert_eq!(tokens.spans.last().unwrap().at, (3996, 3999));
+        let tokens = tagged(&tokenizer(false, 2048), &text, "", Truncate::Right);
+        assert_eq!(tokens.spans[0].at, (0, 3));
+    }
+
+    #[test]
+    fn tokens_of_a_text_in_lower_case_lie_in_the_text_as_it_is_given() {
+        let tokens = tokenizer(true, 2048);
+        let tokens = tokens
+            .tokens("\u{130}\u{130} cat dog", Some(""), false)
+            .unwrap();
+        let cat = tokens.iter().find(|token| token.text == "cat").unwrap();
+        assert_eq!(cat.at, (3, 6));
+    }
+
+    #[test]
     fn the_space_in_front_of_a_token_is_no_part_of_it() {
         let file = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "decoder": null,
             "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},

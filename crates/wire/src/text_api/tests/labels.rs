@@ -185,6 +185,11 @@ fn records_get_their_labels_or_entities() {
     assert_eq!(second["data"]["label"], "yes");
     assert_eq!(second["data"]["score"], 0.75);
     assert_eq!(second["data"]["labels"][1]["label"], "no");
+    let twice = format!(
+        "{{\"values\":[{{\"recordId\":\"z\",\"data\":{{\"text\":\"z\"}}}}],{}",
+        &body[1..]
+    );
+    assert_eq!(read("skill", &twice).unwrap(), request);
     let answer: Value = serde_json::from_str(&tagged("skill", &request, &[Vec::new()])).unwrap();
     assert_eq!(
         answer["values"][1]["data"],
