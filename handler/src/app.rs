@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::bail;
-use bytes::Bytes;
 use score::Cache;
-use tokio::sync::OnceCell;
 use tracing::warn;
 
 use crate::admission::Admission;
@@ -36,8 +34,6 @@ pub(crate) struct App {
     pub(crate) memo: Arc<Cache>,
     /// What calls with messages leave for later ones.
     pub(crate) events: Events,
-    /// The OpenAPI document for generators and the whole one, once they have been asked for.
-    pub(crate) openapi: [OnceCell<Bytes>; 2],
 }
 
 impl App {
@@ -71,7 +67,6 @@ impl App {
             bodies: BodyLimits::new(config.max_waiting_bytes, config.timeout),
             memo,
             events: Events::new(&config),
-            openapi: [OnceCell::new(), OnceCell::new()],
             config,
         };
         Ok((Arc::new(app), loading))

@@ -28,23 +28,20 @@ pub(super) enum Form {
     All,
 }
 
-/// The document as JSON. It is made when it is first asked for, and each time where models may be exchanged.
+/// The document as JSON. It is made when it is first asked for, as these models stay the same from then on.
 pub(super) async fn written(app: &App, form: Form) -> Result<Bytes, NoModel> {
     let models = app.admission.models.when_loaded().await?;
-    let [plain, all] = &app.openapi;
+    let [plain, all] = &models.openapi;
     let cell = match form {
         Form::Plain => plain,
         Form::All => all,
     };
-    let made = async || {
+    let text = cell.get_or_init(|| async {
         let mut document = document(&models, form);
         answers::add(&mut document, &models, app.admission.scoring.limits).await;
         Bytes::from(document.to_string())
-    };
-    match app.config.reload {
-        Some(_) => Ok(made().await),
-        None => Ok(cell.get_or_init(made).await.clone()),
-    }
+    });
+    Ok(text.await.clone())
 }
 
 /// Writes the document. Models that could not be loaded are not in it.

@@ -88,6 +88,7 @@ pub(super) fn load_models(
         features,
         runtime: loader.runtime.build().to_owned(),
         since: SystemTime::now(),
+        openapi: Default::default(),
     };
     Ok((models, loader))
 }
@@ -165,6 +166,7 @@ impl Loader {
             features,
             runtime: self.runtime.build().to_owned(),
             since: SystemTime::now(),
+            openapi: Default::default(),
         }
     }
 }

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use score::{FeatureStore, Scorer, Task, quoted};
+use tokio::sync::OnceCell;
 
 pub(crate) use cache::open_cache;
 pub(crate) use folder::Loadable;
@@ -49,6 +51,8 @@ pub(crate) struct Models {
     runtime: String,
     /// When they were loaded.
     since: SystemTime,
+    /// The OpenAPI document about them for generators and the whole one, once they have been asked for.
+    pub(crate) openapi: [OnceCell<Bytes>; 2],
 }
 
 /// Why there is no model to score with.
