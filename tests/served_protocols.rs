@@ -480,17 +480,13 @@ async fn columns_beside_data_count_by_name() {
             .expect_status(200);
         assert_eq!(answer.json(), json!([[3.0, 5.0, 7.0]]), "{path}");
     }
+    let of = |columns: Value, row: Value| json!({ "columns": columns, "data": [row] }).to_string();
     for (body, told) in [
-        (
-            json!({ "columns": ["c", "a", "x"], "data": [[3, 1, 2]] }),
-            "x",
-        ),
-        (json!({ "columns": ["c", "a"], "data": [[3, 1]] }), "b"),
-        (json!({ "columns": 3, "data": [[3, 1]] }), "columns"),
+        (of(json!(["c", "a", "x"]), json!([3, 1, 2])), "x"),
+        (of(json!(["c", "a"]), json!([3, 1])), "b"),
+        (of(json!(3), json!([3, 1])), "columns"),
     ] {
-        let answer = post(&host, "table", &body.to_string())
-            .await
-            .expect_status(400);
+        let answer = post(&host, "table", &body).await.expect_status(400);
         assert!(answer.text().contains(told), "{body}: {}", answer.text());
     }
     // Names that a model has nothing to compare with.
