@@ -1,4 +1,4 @@
-//! The models of this process: loaded once, then looked up by every request.
+//! The models of this process: loaded, looked up by every request, and exchanged while they serve if that is asked for.
 
 mod cache;
 mod folder;
