@@ -74,7 +74,8 @@ fn try_run(arguments: &ScoreArguments, config: &Config) -> anyhow::Result<End> {
         .build()
         .context("the async runtime cannot be started")?;
     tasks.block_on(async {
-        let (scorer, cache) = model::load(arguments.model.as_deref(), config).await?;
+        // The links stay while the model is in use: one of texts opens files later, too.
+        let (scorer, cache, _links) = model::load(arguments.model.as_deref(), config).await?;
         let lane = Lane {
             scorer,
             limits: body_limits(config),

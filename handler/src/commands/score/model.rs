@@ -10,7 +10,7 @@ use score::{Cache, ModelFolder, ModelPlace, Runtime, Scorer};
 use super::STORE_PATIENCE;
 use crate::commands::arguments::ServeArguments;
 use crate::commands::check::places_in;
-use crate::commands::serve::served;
+use crate::commands::serve::{Served, served};
 use crate::config::{Config, SETTING_NAMES};
 use crate::models::{Loadable, find_runtime, open_cache, scorer_options};
 use crate::telemetry::logging::complain;
@@ -25,8 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 pub(super) async fn load(
     model: Option<&str>,
     config: &Config,
-) -> anyhow::Result<(Arc<Scorer>, Arc<Cache>)> {
-    // What lies elsewhere is found through a folder of links, which is needed until the model is loaded.
+) -> anyhow::Result<(Arc<Scorer>, Arc<Cache>, Option<Served>)> {
+    // What lies elsewhere is found through a folder of links.
     let elsewhere = match model {
         Some(model) if is_path(model, config) => {
             let models = vec![PathBuf::from(model)];
@@ -61,7 +61,7 @@ pub(super) async fn load(
     let scorer = Loadable::of(folder)?.load(&onnx, options, cache.clone());
     let scorer = scorer.with_context(|| format!("model {}", place.name))?;
     connected(&cache).await;
-    Ok((Arc::new(scorer), cache))
+    Ok((Arc::new(scorer), cache, elsewhere))
 }
 
 /// Whether the word is a path, and no name in the model folder.
