@@ -128,6 +128,20 @@ impl<'a> Request<'a> {
         };
         Ok(Body::rows_of(inputs, answer))
     }
+
+    /// The same for a table; `by_position` if the order of its columns counts.
+    fn table(
+        &self,
+        dialect: &'static Dialect,
+        inputs: Vec<NamedTensor>,
+        by_position: bool,
+    ) -> Result<Body, ScoreError> {
+        let mut body = self.rows(dialect, inputs)?;
+        if let Body::Rows(decoded) = &mut body {
+            decoded.by_position = by_position;
+        }
+        Ok(body)
+    }
 }
 
 /// Reads a body of JSON that is an object.

@@ -150,10 +150,7 @@ impl Asked<'_> {
             results,
             model: &self.scorer.metadata().name,
             id: self.call.id,
-            texts: match self.request.repeats_texts {
-                true => &self.repeated,
-                false => &[],
-            },
+            texts: &self.repeated,
             tokens,
             truncated,
             refuses: self.text()?.truncate == Truncate::Refuse,

@@ -24,10 +24,10 @@ pub(super) struct Loader {
     runtime: Runtime,
 }
 
-/// The versions of a model as they lie on disk, the one for requests that name none first.
 /// The versions of a model by their names.
 type Folders = Result<Vec<(String, Result<ModelFolder, LoadError>)>, LoadError>;
 
+/// The versions of a model as they lie on disk, the one for requests that name none first.
 fn read(config: &Config, place: &ModelPlace) -> Folders {
     let versions = place.versions(config.versions)?.into_iter();
     let read = |place: ModelPlace| {

@@ -44,11 +44,7 @@ fn read_data(request: &Request<'_>) -> Result<Body, ScoreError> {
     };
     let mut by_position = false;
     let inputs = read_named(context, (columns, COLUMNS), request.value, &mut by_position)?;
-    let mut body = request.rows(&DATA, inputs)?;
-    if let Body::Rows(decoded) = &mut body {
-        decoded.by_position = by_position;
-    }
-    Ok(body)
+    request.table(&DATA, inputs, by_position)
 }
 
 /// `{"Inputs": ..., "GlobalParameters": ...}`

@@ -5,11 +5,12 @@
 
 use std::borrow::Cow;
 
-use score::{ElementType, ModelMetadata, OutputForm, ScoreError, TensorSpec};
+use score::{ModelMetadata, OutputForm, ScoreError};
 use serde::Deserialize;
 
 use super::Members;
 use crate::context::shown;
+use crate::convert::is_float;
 
 /// The declared output that the method selects; `None` for the model's usual outputs.
 ///
@@ -67,13 +68,6 @@ fn named<'a>(members: &Members<'a>) -> Option<(&'static str, Cow<'a, str>)> {
     None
 }
 
-fn is_real(spec: &TensorSpec) -> bool {
-    matches!(
-        spec.element_type,
-        ElementType::Float16 | ElementType::BFloat16 | ElementType::Float32 | ElementType::Float64
-    )
-}
-
 /// The only output of numbers whose name mentions probabilities, or else the only output with a map for each row.
 fn probabilities(metadata: &ModelMetadata) -> Option<usize> {
     let signature = &metadata.signature;
@@ -84,7 +78,10 @@ fn probabilities(metadata: &ModelMetadata) -> Option<usize> {
         fitting.next().is_none().then_some(index)
     };
     let is_numbers = |form| match form {
-        OutputForm::Tensor(index) => signature.outputs.get(index).is_some_and(is_real),
+        OutputForm::Tensor(index) => signature
+            .outputs
+            .get(index)
+            .is_some_and(|spec| is_float(spec.element_type)),
         OutputForm::Maps { .. } => true,
         OutputForm::Sequence { .. } => false,
     };

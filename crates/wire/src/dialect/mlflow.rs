@@ -161,11 +161,7 @@ fn read_split_or_rows(
     let mut by_position = false;
     let context = request.context(dialect.member);
     let inputs = read_table(context, request.value, &mut by_position)?;
-    let mut body = request.rows(dialect, inputs)?;
-    if let Body::Rows(decoded) = &mut body {
-        decoded.by_position = by_position;
-    }
-    Ok(body)
+    request.table(dialect, inputs, by_position)
 }
 
 /// A table as pandas splits it. What is `null` is absent.

@@ -132,10 +132,8 @@ impl Protocol {
 
     /// Its row in the documentation's table of paths. Routes that refuse, and those of one version, are left out.
     pub fn documentation(&self) -> String {
-        let served = |route: &&ProtocolRoute| {
-            !matches!(route.operation, Operation::Refuse(_)) && !route.path.contains(&"versions")
-        };
-        let routes = self.routes.iter().filter(served).map(|route| {
+        let routes = self.routes.iter().filter(|route| route.is_documented());
+        let routes = routes.map(|route| {
             let method = match route.operation.is_post() {
                 true => "POST",
                 false => "GET",
@@ -157,6 +155,11 @@ impl Protocol {
 }
 
 impl ProtocolRoute {
+    /// Whether documents have it: none that refuse, and none of one version.
+    pub fn is_documented(&self) -> bool {
+        !matches!(self.operation, Operation::Refuse(_)) && !self.path.contains(&"versions")
+    }
+
     /// Its path below the prefix, as documents write it.
     pub fn template(&self) -> String {
         self.path.join("/")

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use score::{
-    ElementType, InferenceResponse, ModelMetadata, ModelOptions, NamedTensor, OutputForm, Tensor,
-    TensorData, element_count,
+    InferenceResponse, ModelMetadata, ModelOptions, NamedTensor, OutputForm, Tensor, TensorData,
+    element_count,
 };
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
+use crate::convert::is_float;
 use crate::json::write::Nested;
 
 /// One output that the model answers with.
@@ -78,7 +79,10 @@ fn value_of<'a>(options: &'a ModelOptions, name: &str, tensor: &'a Tensor) -> Va
     let top = own.and_then(|own| own.top_k);
     let is_named = own.is_some_and(|own| !own.labels().is_empty());
     match *tensor.shape() {
-        [_, width] if is_float(tensor) && (top.is_some() || is_named && labels.len() == width) => {
+        [_, width]
+            if is_float(tensor.element_type())
+                && (top.is_some() || is_named && labels.len() == width) =>
+        {
             Value::Classes {
                 values: tensor,
                 labels,
@@ -87,14 +91,6 @@ fn value_of<'a>(options: &'a ModelOptions, name: &str, tensor: &'a Tensor) -> Va
         }
         _ => Value::Tensor(labelled(tensor, labels)),
     }
-}
-
-fn is_float(tensor: &Tensor) -> bool {
-    use ElementType::{BFloat16, Float16, Float32, Float64};
-    matches!(
-        tensor.element_type(),
-        BFloat16 | Float16 | Float32 | Float64
-    )
 }
 
 /// The name of a class; a number without a name stays a number, written as text.

@@ -5,6 +5,8 @@ use score::{
 };
 use serde_json::{Value, json};
 
+use crate::convert::is_float;
+
 use super::{any_of, any_shape, closed, element_of, nested, open, reference, row, tensor};
 
 /// The parts from which the schemas of all dialects are built.
@@ -146,9 +148,8 @@ pub(crate) fn row_of_classes(
     spec: &TensorSpec,
     element: Value,
 ) -> Option<Value> {
-    use ElementType::{BFloat16, Float16, Float32, Float64};
     let own = options.output.get(&spec.name)?;
-    let is_float = matches!(spec.element_type, BFloat16 | Float16 | Float32 | Float64);
+    let is_float = is_float(spec.element_type);
     match own.top_k {
         _ if !is_float || spec.dims().len() != 2 => None,
         Some(top) => {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use score::Activation;
 use serde::Serialize;
 
+use crate::json::output::highest_first;
+
 /// The results of a request's texts, and what else an answer tells.
 #[derive(Debug, Clone, Copy)]
 pub struct Answered<'a, R> {
@@ -121,12 +123,11 @@ impl<'a> Labels<'a> {
     }
 }
 
-/// Where the highest of these scores stand, the highest first; of equal ones the first.
+/// Where the highest of these scores stand, the highest first, NaN last; of equal ones the first.
 pub(crate) fn highest(scores: &[f32], top: Option<usize>) -> Vec<usize> {
     let mut places: Vec<usize> = (0..scores.len()).collect();
-    // Both zeros are equal.
-    let score = |place: &usize| scores.get(*place).map_or(0.0, |score| score + 0.0);
-    places.sort_by(|one, other| score(other).total_cmp(&score(one)));
+    let score = |place: &usize| scores.get(*place).copied().unwrap_or_default();
+    places.sort_by(|one, other| highest_first(&score(one), &score(other)));
     places.truncate(top.unwrap_or(places.len()));
     places
 }

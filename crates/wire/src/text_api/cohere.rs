@@ -5,7 +5,7 @@
 
 mod embed;
 
-use score::{Activation, ScoreError};
+use score::ScoreError;
 use serde::de::{IgnoredAny, MapAccess};
 use serde_json::{Value, json};
 
@@ -113,10 +113,7 @@ impl Members for Rerank {
             "top_n" | "top_k" => results.top = member.count()?,
             "return_documents" => request.repeats_texts = member.flag()?.unwrap_or(false),
             "max_tokens_per_doc" => request.options.max_tokens = member.count()?,
-            "raw_scores" => {
-                let raw = member.flag()?.unwrap_or(false);
-                results.activation = raw.then_some(Activation::None);
-            }
+            "raw_scores" => results.activation = member.raw_scores()?,
             "rank_fields" => {
                 let name = member.name;
                 let fields = member.names()?.unwrap_or_default();

@@ -4,7 +4,6 @@
 
 use std::io::Write as _;
 
-use score::Activation;
 use serde::de::MapAccess;
 use serde_json::{Value, json};
 
@@ -62,10 +61,7 @@ impl Members for Request {
         match member.name {
             "input" => request.texts = member.texts()?,
             "model" => request.model = member.model()?.filter(|name| name != UNNAMED),
-            "raw_scores" => {
-                let raw = member.flag()?.unwrap_or(false);
-                request.results.activation = raw.then_some(Activation::None);
-            }
+            "raw_scores" => request.results.activation = member.raw_scores()?,
             _ => member.skip()?,
         }
         Ok(())

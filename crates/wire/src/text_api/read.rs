@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use score::ScoreError;
+use score::{Activation, ScoreError};
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -164,6 +164,12 @@ impl<'de, A: MapAccess<'de>> Member<'_, A> {
     pub(super) fn flag(self) -> Result<Option<bool>, A::Error> {
         let flag: Option<Flag> = self.optional("true or false")?;
         Ok(flag.map(|Flag(flag)| flag))
+    }
+
+    /// Whether logits are wanted as they are.
+    pub(super) fn raw_scores(self) -> Result<Option<Activation>, A::Error> {
+        let raw = self.flag()?.unwrap_or(false);
+        Ok(raw.then_some(Activation::None))
     }
 
     /// How many are wanted, or null.

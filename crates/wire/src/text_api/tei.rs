@@ -10,7 +10,7 @@ mod tokens;
 
 use std::collections::BTreeMap;
 
-use score::{Activation, Task, Truncate};
+use score::{Task, Truncate};
 use serde::de::MapAccess;
 use serde_json::{Value, json};
 
@@ -182,10 +182,7 @@ pub(super) fn option<'de, A: MapAccess<'de>>(
         "add_special_tokens" => request.special = member.flag()?,
         "normalize" => options.normalize = Some(member.flag()?.unwrap_or(true)),
         "dimensions" => options.dimensions = member.count()?,
-        "raw_scores" => {
-            let raw = member.flag()?.unwrap_or(false);
-            request.results.activation = raw.then_some(Activation::None);
-        }
+        "raw_scores" => request.results.activation = member.raw_scores()?,
         "return_text" | "return_documents" => {
             request.repeats_texts = member.flag()?.unwrap_or(false);
         }

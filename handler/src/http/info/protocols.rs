@@ -39,8 +39,9 @@ pub(super) async fn answer(
             }
         }
         Operation::ModelReady => {
-            let models = registry.now();
-            ready(models.and_then(|models| of(&models, model).map(|_| ())))?
+            let models = registry.now()?;
+            of(&models, model)?;
+            json!({ "ready": true })
         }
         Operation::Ping => {
             registry.now()?;
@@ -61,11 +62,7 @@ pub(super) async fn answer(
         operation => {
             let models = registry.when_loaded().await?;
             let scorer = of(&models, model)?;
-            let mut document = of_model(operation, scorer, app.config.max_rows)?;
-            if operation == Operation::Model {
-                document["versions"] = json!(models.versions_of(&scorer.metadata().name));
-            }
-            document
+            of_model(operation, &models, scorer, app.config.max_rows)?
         }
     };
     Ok(Reply::json(document.to_string().into_bytes()))
@@ -78,10 +75,15 @@ fn of<'a>(models: &'a Models, model: Option<&ModelRef>) -> Result<&'a Scorer, No
     }
 }
 
-fn of_model(operation: Operation, scorer: &Scorer, max_rows: usize) -> Result<Value, Problem> {
+fn of_model(
+    operation: Operation,
+    models: &Models,
+    scorer: &Scorer,
+    max_rows: usize,
+) -> Result<Value, Problem> {
     let metadata = scorer.metadata();
     Ok(match operation {
-        Operation::Model => open_inference_metadata(metadata),
+        Operation::Model => open_inference_metadata(metadata, &models.versions_of(&metadata.name)),
         Operation::Config => config(metadata, max_rows),
         Operation::Statistics => json!({ "model_stats": [statistics(scorer)] }),
         Operation::Status => status(metadata),
@@ -91,19 +93,12 @@ fn of_model(operation: Operation, scorer: &Scorer, max_rows: usize) -> Result<Va
     })
 }
 
-fn ready(state: Result<(), NoModel>) -> Result<Value, Problem> {
-    match state {
-        Ok(()) => Ok(json!({ "ready": true })),
-        Err(reason) => Err(reason.into()),
-    }
-}
-
 /// Source: "Open Inference Protocol", model metadata.
-fn open_inference_metadata(metadata: &ModelMetadata) -> Value {
+fn open_inference_metadata(metadata: &ModelMetadata, versions: &[&str]) -> Value {
     let signature = &metadata.signature;
     json!({
         "name": metadata.name,
-        "versions": [metadata.version],
+        "versions": versions,
         "platform": PLATFORM,
         "inputs": signature.inputs.iter().map(protocol_tensor_document).collect::<Vec<_>>(),
         "outputs": signature.outputs.iter().map(protocol_tensor_document).collect::<Vec<_>>(),

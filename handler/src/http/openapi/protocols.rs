@@ -64,9 +64,7 @@ fn routes(form: Form) -> impl Iterator<Item = (&'static Protocol, &'static Proto
             Work::Model,
             Work::ModelReady,
         ];
-        let described =
-            !matches!(route.operation, Work::Refuse(_)) && !route.path.contains(&"versions");
-        described && (form == Form::All || plain.contains(&route.operation))
+        route.is_documented() && (form == Form::All || plain.contains(&route.operation))
     })
 }
 

@@ -57,14 +57,12 @@ pub(super) async fn labels(
     let response = asked.score(visit).await?;
     let (tokens, truncated) = counted(&response)?;
     let scores = scored(&asked, &response)?;
-    let names = &asked.scorer.clone();
-    let names = names.metadata().text.as_ref().map(|text| &text.labels[..]);
-    let names = names.unwrap_or_default();
-    let bytes: usize = names.iter().map(|name| BYTES_A_SCORE + name.len()).sum();
+    let names = asked.text()?.labels.iter();
+    let bytes: usize = names.map(|name| BYTES_A_SCORE + name.len()).sum();
     let bytes = asked.bytes() + tokens.len() * bytes;
     asked.held.reach(bytes)?;
     let labels = Labels {
-        names,
+        names: &asked.text()?.labels,
         scores: &scores,
     };
     let body = write(&asked.request, &asked.answered(labels, tokens, truncated)?);

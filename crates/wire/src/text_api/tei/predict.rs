@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::super::read::{Member, Members, read, without_texts};
+use super::super::read::{Member, Members, read_texts};
 use super::super::vectors::array;
 use super::super::{Answered, Form, Labels, Operation, Take, TextError, TextRequest, Write};
 use super::{OPTIONS, option, options_schema};
@@ -23,11 +23,7 @@ pub(super) const PREDICT: Operation = Operation::Take(Take {
 });
 
 fn read_inputs(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {
-    let request = read::<Request>(body, limits)?;
-    match request.texts.is_empty() {
-        true => Err(without_texts("inputs")),
-        false => Ok(request),
-    }
+    read_texts::<Request>(body, limits, "inputs")
 }
 
 struct Request;
