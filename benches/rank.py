@@ -9,7 +9,6 @@ import argparse
 import http.client
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,8 @@ import time
 from pathlib import Path
 
 from measure import ROOT, WORK
-from measure.processes import Processes, family
+from measure.processes import Processes, cpu_seconds, family
+from measure.servers import free_port
 
 QUERY = "when does the morning ferry leave the island harbour today"
 WORDS = "river market engine lantern valley copper window station paper garden bridge winter signal harbour meadow".split()
@@ -28,12 +28,6 @@ def document(number, tokens=100):
     """A text of so many tokens, no two alike."""
     digits = " ".join(f"{number:06d}")
     return " ".join([*(WORDS[(number * 7 + at) % len(WORDS)] for at in range(tokens - 6)), digits])
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 class Server:
@@ -73,11 +67,7 @@ class Server:
 
     def cpu(self):
         """Seconds of all its threads and workers."""
-        ticks = 0
-        for pid in family(self.process.pid):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(family(self.process.pid))
 
 
 def seconds_of_single_runs(model, count):
