@@ -180,13 +180,7 @@ impl<'a> Probe<'a> {
 
     /// Runs rows together, twice.
     pub(super) fn rows_together(&mut self) -> Option<bool> {
-        let undeclared = |spec: &TensorSpec| spec.shape.is_none();
-        if self.samples.is_empty() && self.signature.inputs.iter().any(undeclared) {
-            self.undeclared = *UNDECLARED.iter().find(|shape| self.runs_on(shape))?;
-        }
-        let first = self.trials(&[Kind::Alike]).first().copied()?;
-        let inputs = self.rows_of(first, ROWS).ok()?;
-        let outputs = self.run(&inputs).ok()?;
+        let (inputs, outputs) = self.first_run()?;
         Some(
             self.run(&inputs)
                 .is_ok_and(|again| same_bits(&outputs, &again)),
@@ -195,9 +189,18 @@ impl<'a> Probe<'a> {
 
     /// What the model makes of the first rows it is tried with.
     pub(super) fn outputs(&mut self) -> Option<Vec<Tensor>> {
+        self.first_run().map(|(_, outputs)| outputs)
+    }
+
+    fn first_run(&mut self) -> Option<(Vec<Tensor>, Vec<Tensor>)> {
+        let undeclared = |spec: &TensorSpec| spec.shape.is_none();
+        if self.samples.is_empty() && self.signature.inputs.iter().any(undeclared) {
+            self.undeclared = *UNDECLARED.iter().find(|shape| self.runs_on(shape))?;
+        }
         let first = self.trials(&[Kind::Alike]).first().copied()?;
         let inputs = self.rows_of(first, ROWS).ok()?;
-        self.run(&inputs).ok()
+        let outputs = self.run(&inputs).ok()?;
+        Some((inputs, outputs))
     }
 
     fn runs_on(&mut self, shape: &'static [usize]) -> bool {

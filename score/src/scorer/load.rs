@@ -149,8 +149,13 @@ impl Trial<'_> {
         if folder.options.output.is_empty() {
             return Ok(());
         }
-        let widths = widths(self.model, signature, self.reading, self.samples).unwrap_or_default();
-        let width = |index: usize| widths.get(index).copied();
+        let (reading, samples) = (self.reading, self.samples);
+        let model = &mut *self.model;
+        let mut found: Option<Vec<usize>> = None;
+        let width = |index: usize| {
+            let run = || widths(&mut *model, signature, reading, samples).unwrap_or_default();
+            found.get_or_insert_with(run).get(index).copied()
+        };
         let checked = check_outputs(&folder.options, signature, width);
         checked.map_err(|reason| folder.wrong_options(&reason))
     }
