@@ -17,13 +17,6 @@ pub(crate) fn converts(from: ElementType, to: ElementType) -> bool {
     from == to || (is_number(from) && is_number(to))
 }
 
-pub(crate) fn is_float(ty: ElementType) -> bool {
-    matches!(
-        ty,
-        ElementType::Float16 | ElementType::BFloat16 | ElementType::Float32 | ElementType::Float64
-    )
-}
-
 /// The end of an error text: how numpy makes an array of the input's type. Empty if numpy has no such type.
 pub(crate) fn advice(spec: &TensorSpec) -> String {
     let ty = match spec.element_type {
@@ -68,7 +61,7 @@ pub(crate) fn converted(
     };
     made.map_err(|at| {
         let value = with_elements!(&data, values => values[at].to_string());
-        let why = match is_float(from) == is_float(to) {
+        let why = match from.is_float() == to.is_float() {
             true => "out of its range",
             false => "not exact as one",
         };

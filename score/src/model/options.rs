@@ -8,7 +8,6 @@ use serde::{Deserialize, Deserializer};
 use super::folder::ModelOptions;
 use super::picture::{Background, Resample, Resize};
 use crate::signature::{ModelSignature, TensorSpec};
-use crate::tensor::ElementType;
 
 /// The keys an input may have.
 pub(super) const INPUT_KEYS: [&str; 12] = [
@@ -154,8 +153,7 @@ impl InputOptions {
     /// What is wrong with the options beside the input they are for; `are_fields` says that the columns name the fields of
     /// a hash, and fit.
     fn check(&self, spec: &TensorSpec, are_fields: bool) -> Result<(), String> {
-        use ElementType::{BFloat16, Float16, Float32, Float64};
-        let is_float = matches!(spec.element_type, BFloat16 | Float16 | Float32 | Float64);
+        let is_float = spec.element_type.is_float();
         if self.missing.is_some() && !is_float {
             let ty = spec.element_type;
             return Err(format!("missing: {ty} has no NaN; only float inputs have"));
@@ -231,6 +229,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D
 mod tests {
     use super::*;
     use crate::signature::Dim;
+    use crate::tensor::ElementType;
 
     fn check(inputs: &str) -> Result<(), String> {
         let spec = |name: &str, element_type, width| TensorSpec {

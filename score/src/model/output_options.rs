@@ -126,9 +126,9 @@ impl OutputOptions {
         width: Option<usize>,
         general: &[String],
     ) -> Result<(), String> {
-        use ElementType::{BFloat16, Bool, Float16, Float32, Float64, String};
+        use ElementType::{Bool, String};
         let ty = spec.element_type;
-        let is_float = matches!(ty, BFloat16 | Float16 | Float32 | Float64);
+        let is_float = ty.is_float();
         if self.activation.is_some() && !is_float {
             return Err(format!(
                 "activation: needs an output of floats; it is {spec}"
@@ -242,7 +242,7 @@ impl ModelSignature {
 pub(crate) fn check_outputs(
     options: &ModelOptions,
     signature: &ModelSignature,
-    width_of: impl Fn(usize) -> Option<usize>,
+    mut width_of: impl FnMut(usize) -> Option<usize>,
 ) -> Result<(), String> {
     for (name, own) in &options.output {
         let declared = signature

@@ -8,7 +8,6 @@ use super::options::{ImageLayout, InputOptions, MAX_SIDE};
 use super::picture::{Resample, Resize};
 use super::small_file::read_small_file;
 use crate::signature::{Dim, ModelSignature, TensorSpec};
-use crate::tensor::ElementType;
 
 pub(super) const FILE: &str = "preprocessor_config.json";
 /// Such files have a few hundred bytes.
@@ -144,7 +143,7 @@ impl Preprocessor {
         }
         options.resample = said.resample.or(own.resample);
         // A model of whole numbers scales them itself.
-        if is_float(spec.element_type) {
+        if spec.element_type.is_float() {
             options.scale = said.scale.or(own.scale);
             for (to, from) in [(&mut options.mean, &own.mean), (&mut options.std, &own.std)] {
                 if to.is_empty() {
@@ -169,13 +168,6 @@ impl Preprocessor {
         let refused = refused.map(|reason| format!("pictures are refused: {reason}"));
         refused.chain(self.remarks.iter().cloned()).collect()
     }
-}
-
-fn is_float(ty: ElementType) -> bool {
-    matches!(
-        ty,
-        ElementType::Float16 | ElementType::BFloat16 | ElementType::Float32 | ElementType::Float64
-    )
 }
 
 struct Reader<'a> {

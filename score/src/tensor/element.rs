@@ -45,6 +45,14 @@ impl ElementType {
         Self::String,
     ];
 
+    /// Whether it is a floating-point number.
+    pub fn is_float(self) -> bool {
+        matches!(
+            self,
+            Self::Float16 | Self::BFloat16 | Self::Float32 | Self::Float64
+        )
+    }
+
     /// Bytes one element takes in a raw tensor; `None` for strings, which differ.
     pub fn size(self) -> Option<usize> {
         match self {

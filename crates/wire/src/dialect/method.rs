@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use super::Members;
 use crate::context::shown;
-use crate::convert::is_float;
 
 /// The declared output that the method selects; `None` for the model's usual outputs.
 ///
@@ -81,7 +80,7 @@ fn probabilities(metadata: &ModelMetadata) -> Option<usize> {
         OutputForm::Tensor(index) => signature
             .outputs
             .get(index)
-            .is_some_and(|spec| is_float(spec.element_type)),
+            .is_some_and(|spec| spec.element_type.is_float()),
         OutputForm::Maps { .. } => true,
         OutputForm::Sequence { .. } => false,
     };

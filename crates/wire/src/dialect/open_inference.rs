@@ -212,7 +212,7 @@ fn written_type(
     let Some(text) = input.data else {
         return Ok(given);
     };
-    if convert::is_float(given) || !convert::is_float(own) {
+    if given.is_float() || !own.is_float() {
         return Ok(own);
     }
     // Every element is at least two characters long.

@@ -11,7 +11,6 @@ use score::{
 };
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use crate::convert::is_float;
 use crate::json::write::Nested;
 
 /// One output that the model answers with.
@@ -80,7 +79,7 @@ fn value_of<'a>(options: &'a ModelOptions, name: &str, tensor: &'a Tensor) -> Va
     let is_named = own.is_some_and(|own| !own.labels().is_empty());
     match *tensor.shape() {
         [_, width]
-            if is_float(tensor.element_type())
+            if tensor.element_type().is_float()
                 && (top.is_some() || is_named && labels.len() == width) =>
         {
             Value::Classes {

@@ -5,8 +5,6 @@ use score::{
 };
 use serde_json::{Value, json};
 
-use crate::convert::is_float;
-
 use super::{any_of, any_shape, closed, element_of, nested, open, reference, row, tensor};
 
 /// The parts from which the schemas of all dialects are built.
@@ -149,7 +147,7 @@ pub(crate) fn row_of_classes(
     element: Value,
 ) -> Option<Value> {
     let own = options.output.get(&spec.name)?;
-    let is_float = is_float(spec.element_type);
+    let is_float = spec.element_type.is_float();
     match own.top_k {
         _ if !is_float || spec.dims().len() != 2 => None,
         Some(top) => {

@@ -2,6 +2,7 @@ use super::super::folder::{ModelFolder, ModelPlace};
 use std::fs;
 
 use super::*;
+use crate::tensor::ElementType;
 
 fn read(text: &str) -> Preprocessor {
     Preprocessor::of_keys(&serde_json::from_str(text).unwrap()).unwrap()
