@@ -27,7 +27,6 @@ pub use each::{EachResponse, StoredText};
 pub use load::check_options;
 pub use metadata::ModelMetadata;
 pub use samples::SampleReader;
-use texts::Progress;
 
 /// How a model is run.
 #[derive(Debug, Clone, Copy)]
@@ -229,11 +228,7 @@ impl Scorer {
                 outcome.unwrap_or(Err(ScoreError::TimedOut(timeout)))
             }
             Engine::Texts(batcher) => {
-                let progress = Progress::default();
-                // In a box: the futures of other requests would be as large.
-                let work = Box::pin(self.score_texts(batcher, request, &progress));
-                let outcome = tokio::time::timeout(timeout, work).await;
-                let done = outcome.unwrap_or_else(|_| Err(progress.timed_out(timeout)))?;
+                let done = self.score_texts_in_time(batcher, request).await?;
                 self.stacked(done)
             }
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::Scorer;
-use super::texts::{Done, Progress, Results};
+use super::texts::{Done, Results};
 use crate::cache::decode;
 use crate::error::ScoreError;
 use crate::model::TextModel;
@@ -58,11 +58,7 @@ impl Scorer {
     /// As [`Scorer::score`]; also where the model takes no texts.
     pub async fn score_each(&self, request: InferenceRequest) -> Result<EachResponse, ScoreError> {
         let batcher = self.text_batcher()?;
-        let timeout = self.options.timeout;
-        let progress = Progress::default();
-        let work = Box::pin(self.score_texts(batcher, request, &progress));
-        let outcome = tokio::time::timeout(timeout, work).await;
-        let done = outcome.unwrap_or_else(|_| Err(progress.timed_out(timeout)))?;
+        let done = self.score_texts_in_time(batcher, request).await?;
         self.apart_from(done)
     }
 

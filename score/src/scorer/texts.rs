@@ -28,7 +28,7 @@ const MAX_DECODED_IDS: usize = 256 << 10;
 
 /// How far the texts of a request are, for the case that its time ends.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+struct Progress {
     texts: AtomicUsize,
     stored: AtomicUsize,
 }
@@ -40,7 +40,7 @@ impl Progress {
     }
 
     /// What the caller hears when the time is over.
-    pub(super) fn timed_out(&self, timeout: Duration) -> ScoreError {
+    fn timed_out(&self, timeout: Duration) -> ScoreError {
         match self.stored.load(Ordering::Relaxed) {
             0 => ScoreError::TimedOut(timeout),
             stored => ScoreError::TextsTimedOut {
@@ -104,8 +104,22 @@ pub(super) enum Results {
 }
 
 impl Scorer {
+    /// [`Scorer::score_texts`] within the time that a request may take.
+    pub(super) async fn score_texts_in_time(
+        &self,
+        batcher: &TextBatcher,
+        request: InferenceRequest,
+    ) -> Result<Done, ScoreError> {
+        let timeout = self.options.timeout;
+        let progress = Progress::default();
+        // In a box: the futures of other requests would be as large.
+        let work = Box::pin(self.score_texts(batcher, request, &progress));
+        let outcome = tokio::time::timeout(timeout, work).await;
+        outcome.unwrap_or_else(|_| Err(progress.timed_out(timeout)))
+    }
+
     /// The steps of [`Scorer::score`] for texts.
-    pub(super) async fn score_texts(
+    async fn score_texts(
         &self,
         batcher: &TextBatcher,
         request: InferenceRequest,
