@@ -50,7 +50,7 @@ pub use model::{
     Background, Character, Evidence, FeatureFormat, FeatureOptions, Hints, ImageLayout,
     InputOptions, KnownValues, MissingValues, Model, ModelFiles, ModelFolder, ModelOptions,
     ModelPlace, OnnxModel, OpenSession, OutputOptions, Passage, Resample, Resize, RunError,
-    Runtime, SettingNames, TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted,
+    Runtime, SettingNames, Stamp, TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted,
     check_name, find_models, move_weights_out, read_small_file,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use score::ModelPlace;
+use score::{ModelPlace, Stamp};
 
 /// Folders within each other; models are two deep.
 const MAX_DEPTH: usize = 6;
@@ -16,16 +15,6 @@ const MAX_FILES: usize = 10_000;
 /// What the system says of the files of each model, by the model's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Snapshot(pub(super) BTreeMap<String, Vec<(PathBuf, Stamp)>>);
-
-/// A file as it is: another content has another stamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
 
 impl Snapshot {
     /// Of models at these places.
@@ -68,16 +57,4 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<(PathBuf, Stamp)>) -> io::R
         }
     }
     Ok(())
-}
-
-impl Stamp {
-    fn of(found: &fs::Metadata) -> Self {
-        Self {
-            device: found.dev(),
-            inode: found.ino(),
-            bytes: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-        }
-    }
 }

@@ -47,6 +47,7 @@ pub use output_options::OutputOptions;
 pub(crate) use output_options::check_outputs;
 pub use picture::{Background, Resample, Resize};
 pub use refusal::SettingNames;
+pub use settled::Stamp;
 pub use small_file::read_small_file;
 pub use texts::{
     OpenSession, Passage, TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted,

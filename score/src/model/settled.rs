@@ -54,8 +54,9 @@ pub(super) struct Stamps {
     files: Vec<(PathBuf, Stamp)>,
 }
 
+/// A file as it is: another content has another stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub struct Stamp {
     device: u64,
     inode: u64,
     bytes: u64,
@@ -90,7 +91,8 @@ impl Stamps {
 }
 
 impl Stamp {
-    fn of(found: &fs::Metadata) -> Self {
+    /// Of the file that was found.
+    pub fn of(found: &fs::Metadata) -> Self {
         Self {
             device: found.dev(),
             inode: found.ino(),
