@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use score::{LoadError, read_small_file};
+use score::{LoadError, quoted, read_small_file};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -174,9 +174,9 @@ impl TokenizerConfig {
             Some("only_first") => Ok(Strategy::OnlyFirst),
             Some("only_second") => Ok(Strategy::OnlySecond),
             Some(other) => {
-                let found: String = other.chars().take(200).collect();
+                let found = quoted(other);
                 let reason = format!(
-                    "truncation_strategy: expected longest_first, only_first or only_second; found {found:?}"
+                    "truncation_strategy: expected longest_first, only_first or only_second; found {found}"
                 );
                 Err(wrong(&folder.join("tokenizer_config.json"), reason))
             }

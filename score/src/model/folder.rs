@@ -19,7 +19,7 @@ use super::settled::Stamps;
 use super::text_folder::{TOKENIZER, chosen_file};
 use super::versions::{newest_version, version_of};
 use crate::cache::Namespace;
-use crate::error::LoadError;
+use crate::error::{LoadError, quoted};
 use crate::signature::Rows;
 use crate::signature::{ModelSignature, TensorSpec};
 
@@ -74,15 +74,15 @@ pub(super) fn refuse_senseless(options: &ModelOptions) -> Result<(), String> {
         // For any namespace of this process, because other processes may share the store.
         refuse_prefix(&features.prefix, &Namespace::default())?;
     }
-    if let Some(name) = &options.custom_ops {
-        let mut parts = Path::new(name).components();
-        let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(n)), None) if n == &**name);
-        if !plain {
-            return Err(format!(
-                "custom_ops: expected the name of a library beside model.onnx, such as \"libortextensions.so\"; found {:?}",
-                name.chars().take(200).collect::<String>()
-            ));
-        }
+    if let Some(name) = options
+        .custom_ops
+        .as_deref()
+        .filter(|name| !is_file_name(name))
+    {
+        return Err(format!(
+            "custom_ops: expected the name of a library beside model.onnx, such as \"libortextensions.so\"; found {}",
+            quoted(name)
+        ));
     }
     for (name, input) in &options.inputs {
         let senseless = input.refuse_senseless();
@@ -443,6 +443,12 @@ pub(super) fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     folders.retain(|path| path.is_dir());
     folders.sort();
     Ok(folders)
+}
+
+/// Whether it is the name of a file in a folder, and no path.
+pub(super) fn is_file_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == name)
 }
 
 pub(super) fn name_of(path: &Path) -> String {

@@ -2,13 +2,13 @@
 //! these keys keeps all stored results.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::folder::ModelOptions;
+use super::folder::{ModelOptions, is_file_name};
 use super::small_file::read_small_file;
-use crate::error::LoadError;
+use crate::error::{LoadError, quoted};
 use crate::signature::{ModelSignature, OutputForm, TensorSpec};
 use crate::tensor::{ElementType, NamedTensor, Tensor};
 use crate::text::Activation;
@@ -70,15 +70,11 @@ impl OutputOptions {
         if self.top_k == Some(0) {
             return Err("top_k: expected 1 or more".to_owned());
         }
-        if let Some(name) = self.labels_file() {
-            let mut parts = Path::new(name).components();
-            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(n)), None) if n == name)
-            {
-                let shown: String = name.chars().take(200).collect();
-                return Err(format!(
-                    "labels: expected a list, or the name of a file beside model.onnx; found {shown:?}"
-                ));
-            }
+        if let Some(name) = self.labels_file().filter(|name| !is_file_name(name)) {
+            return Err(format!(
+                "labels: expected a list, or the name of a file beside model.onnx; found {}",
+                quoted(name)
+            ));
         }
         Ok(())
     }
