@@ -289,7 +289,10 @@ fn heads_that_do_not_belong_to_the_model_are_named() {
         r#"{{{class},"id2label":{{"0":"a"}},"sentence_transformers":{{"activation_fn":"my.Mish"}}}}"#
     );
     let gap = format!(r#"{{{class},"id2label":{{"0":"a","2":"b","3":"c"}}}}"#);
-    let cases: [(&str, &str, &str, &str); 8] = [
+    let language = r#"{"architectures":["Qwen3ForCausalLM"],"max_position_embeddings":64}"#;
+    let logit_score = r#"[{"path":"","type":"sentence_transformers.base.modules.transformer.Transformer"},
+        {"path":"1_LogitScore","type":"sentence_transformers.cross_encoder.modules.logit_score.LogitScore"}]"#;
+    let cases: [(&str, &str, &str, &str); 9] = [
         (
             "label",
             "config.json",
@@ -338,6 +341,12 @@ fn heads_that_do_not_belong_to_the_model_are_named() {
             r#"{"model_max_length": 32, "truncation_strategy": "random"}"#,
             "truncation_strategy: expected longest_first, only_first or only_second",
         ),
+        (
+            "rank",
+            "modules.json",
+            logit_score,
+            "module \"LogitScore\" is of a language model; expected an architecture ...ForSequenceClassification",
+        ),
     ];
     for (number, (model, file, content, reason)) in cases.into_iter().enumerate() {
         let changed = root.path().join(format!("m{number}"));
@@ -346,6 +355,13 @@ fn heads_that_do_not_belong_to_the_model_are_named() {
         let message = check(&changed).unwrap_err();
         assert!(message.contains(reason), "{file} {content}: {message}");
     }
+    let changed = root.path().join("language");
+    copy(&folder("rank"), &changed);
+    fs::write(changed.join("config.json"), language).unwrap();
+    fs::write(changed.join("model.toml"), "[text]\ntask = \"rerank\"").unwrap();
+    let message = check(&changed).unwrap_err();
+    let said = "config.json: architectures: \"Qwen3ForCausalLM\" is a language model; expected an architecture";
+    assert!(message.contains(said), "{message}");
 }
 
 #[test]

@@ -150,6 +150,11 @@ impl Write {
             Self::Ranks(_) if !pairs => {
                 wrong("query", "the model ranks texts by a query; found none")
             }
+            Self::Ranks(_) if request.form == Form::Pairs => wrong(
+                "inputs",
+                "the model ranks texts by one query, sent as query and texts; for the scores of pairs in their order send them to \
+                 predict",
+            ),
             Self::Ranks(_) | Self::Tokens(_) | Self::Texts(_) => Ok(()),
             _ if metadata.pairs && !pairs => wrong(
                 "inputs",

@@ -18,8 +18,8 @@ use super::read::Member;
 use super::{About, End, Operation, Served, Side, Tell, TextApi, TextRequest, TextRoute};
 use crate::error_form;
 use crate::schema::open;
-pub(super) use embed::{check_inputs, take_inputs, write_vectors, write_weights};
-pub(super) use predict::labels_schema;
+pub(super) use embed::{check_inputs, write_vectors, write_weights};
+pub(super) use predict::{Given, Item, labels_schema};
 pub(super) use rank::{take_ranked, write_ranks};
 
 /// text-embeddings-inference.
