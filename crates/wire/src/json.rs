@@ -11,7 +11,6 @@ pub(crate) mod number;
 pub(crate) mod number_array;
 pub(crate) mod output;
 pub(crate) mod scanner;
-pub(crate) mod shortest;
 pub(crate) mod write;
 
 use score::{ScoreError, shortened};

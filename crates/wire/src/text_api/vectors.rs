@@ -7,13 +7,11 @@ use base64::Engine;
 use base64::engine::Simd;
 use base64::engine::general_purpose::PAD;
 
-use crate::json::shortest;
-
 /// Uses wide instructions where the processor has them.
 static BASE64: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
-/// Bytes of a float as text, about: eight digits, `0.0`, a sign and a comma.
-const FLOAT_BYTES: usize = 13;
+/// Bytes of a float as text, about: eight digits, a point, a sign and a comma.
+const FLOAT_BYTES: usize = 12;
 
 /// How a vector is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,7 +35,13 @@ impl VectorEncoding {
     /// Writes one vector.
     pub(super) fn write(self, vector: &[f32], out: &mut Vec<u8>) {
         match self {
-            Self::Float => array(vector, out, |number, out| shortest::write(*number, out)),
+            Self::Float => {
+                let mut buffer = zmij::Buffer::new();
+                array(vector, out, |number, out| match number.is_finite() {
+                    true => out.extend_from_slice(buffer.format_finite(*number).as_bytes()),
+                    false => out.extend_from_slice(b"null"),
+                });
+            }
             Self::Base64 => {
                 // Numbers lie in memory as they are sent: every supported platform is little-endian.
                 let bytes: &[u8] = bytemuck::must_cast_slice(vector);
