@@ -347,6 +347,14 @@ async fn the_model_is_the_one_named_or_the_only_or_the_default_one() {
         let answer = post(&host, path, &body).await.expect_status(status);
         assert!(answer.at("/error").is_string());
     }
+    let named = json!({ "inputs": "the cat", "model": "two" }).to_string();
+    post(&host, "embed", &named).await.expect_status(200);
+    post(&host, "three/embed", &named).await.expect_status(404);
+    let elsewhere = json!({ "inputs": "the cat", "model": "BAAI/bge" }).to_string();
+    post(&host, "embed", &elsewhere).await.expect_status(422);
+    post(&host, "one/embed", &elsewhere)
+        .await
+        .expect_status(200);
     let skill = json!({ "values": [{ "recordId": "1", "data": { "text": "the cat" } }] });
     post(&host, "skill/one", skill.to_string())
         .await

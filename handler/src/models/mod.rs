@@ -146,9 +146,14 @@ impl Models {
             }
         }
         Err(NoModel::Unnamed(format!(
-            "name the model that is to take the texts: {}",
+            "name the model that is to take the texts, in the path or as \"model\" in the body: {}",
             names.join(", ")
         )))
+    }
+
+    /// Whether a model has that name, loaded or not.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.slots.contains_key(name)
     }
 
     /// The model of that name, or the default one.
