@@ -304,7 +304,9 @@ async fn bad_input_is_refused_in_the_form_of_the_api() {
         ];
         if member != "values" {
             cases.push((text(&many), invalid));
-            cases.push((text(r#""a","dimensions":0"#), invalid));
+            // infinity's client asks for all dimensions so.
+            let none = if path == "embeddings" { 200 } else { invalid };
+            cases.push((text(r#""a","dimensions":0"#), none));
             cases.push((text(r#""a","dimensions":9"#), invalid));
             cases.push((text(r#""a","dimensions":1e99"#), invalid));
         }
@@ -314,6 +316,7 @@ async fn bad_input_is_refused_in_the_form_of_the_api() {
             assert_eq!(answer.status, status, "{path} {shown}: {}", answer.text());
             let error = answer.at("/error");
             match path {
+                _ if status == 200 => {}
                 "embed" => assert!(error.is_string() && answer.at("/error_type").is_string()),
                 "api/embed" => assert!(error.is_string()),
                 "skill" => assert!(error["request_id"].is_string()),

@@ -163,7 +163,10 @@ impl Models {
             (Some(name), _) => name,
             (None, Some(default)) => default,
             (None, None) => {
-                let message = format!("name a model in the path; there are: {}", known());
+                let message = format!(
+                    "name a model, in the path or as the property \"model\" of a message; there are: {}",
+                    known()
+                );
                 return Err(NoModel::Unknown(message));
             }
         };
