@@ -6,6 +6,7 @@
 mod admission;
 mod app;
 mod blocking;
+mod bulk;
 mod commands;
 mod config;
 mod counters;
@@ -31,9 +32,10 @@ use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use app::App;
+pub use bulk::{Format, Header};
 pub use commands::{
-    Action, Arguments, CacheCommand, CheckArguments, Command, Format, Header, PackageArguments,
-    PurgeArguments, ScoreArguments, ServeArguments, Served, SettingsArguments, execute, served,
+    Action, Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments,
+    ScoreArguments, ServeArguments, Served, SettingsArguments, execute, served,
 };
 pub use config::{
     Config, Envelopes, Environment, Fallback, Group, Kind, Mistakes, SETTINGS, Secret, Setting,

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer } from "node:net";
 import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
@@ -25,6 +26,19 @@ async function freePort() {
   return port;
 }
 
+/** Lets a test file end, and the program with it, where a failed test stops neither. */
+function endsWithTests(child) {
+  child.unref();
+  child.stdout.unref();
+  process.once("exit", () => child.kill());
+}
+
+/** Waits until a metric of the handler has a value above zero. */
+export async function counted({ address }, metric) {
+  const value = new RegExp(`^${metric}(\\{[^}]*\\})? [1-9]`, "m");
+  while (!value.test(await (await fetch(`${address}/api/score/metrics`)).text())) await delay(20);
+}
+
 /** Starts a Redis that keeps nothing on disk. */
 export async function startRedis() {
   const port = await freePort();
@@ -36,6 +50,7 @@ export async function startRedis() {
       if (/Ready to accept connections/.test(line)) resolve();
     });
   });
+  endsWithTests(child);
   return { url: `redis://127.0.0.1:${port}`, stop: () => child.kill() };
 }
 
@@ -80,6 +95,7 @@ export async function startHandler(settings = {}, models = {}) {
       if (/ listening /.test(line)) resolve();
     });
   });
+  endsWithTests(child);
   const stop = () => {
     child.kill();
     rmSync(root, { recursive: true });

@@ -54,8 +54,9 @@ describe("keys and origins", { timeout: 120_000 }, () => {
     await context.close();
   });
 
-  it("asks for the key where the handler wants one", async () => {
+  it("asks for the key where the handler wants one", async (test) => {
     const keyed = await startHandler({ SCORE_API_KEYS: "first-key-0123456789" });
+    test.after(() => keyed.stop());
     const context = await browser.newContext();
     const page = await context.newPage();
     const address = `${keyed.address}/api/score/affine`;
@@ -73,16 +74,18 @@ describe("keys and origins", { timeout: 120_000 }, () => {
     assert.equal(page.url(), address);
     assert.equal((await page.goto(`${address}?code=first-key-0123456789`)).status(), 200);
     await context.close();
-    keyed.stop();
   });
 
-  it("lets pages of listed origins call, and no others", async () => {
+  it("lets pages of listed origins call, and no others", async (test) => {
     const page = createServer((_, answer) => answer.setHeader("content-type", "text/html").end("<title>app</title>"));
+    test.after(() => page.close());
     await new Promise((resolve) => page.listen(0, "127.0.0.1", resolve));
     const origin = `http://app.example:${page.address().port}`;
     const keyed = await startHandler({ SCORE_API_KEYS: "first-key-0123456789", SCORE_CORS_ORIGINS: origin });
+    test.after(() => keyed.stop());
     // Another site, as far as the browser knows; and a name of that site's for this machine.
     const app = await startBrowser("--host-resolver-rules=MAP app.example 127.0.0.1, MAP evil.example 127.0.0.1");
+    test.after(() => app.close());
     const call = async (from, url) => {
       const tab = await app.newPage();
       await tab.goto(from);
@@ -106,9 +109,6 @@ describe("keys and origins", { timeout: 120_000 }, () => {
     const rebound = target.replace("127.0.0.1", "evil.example");
     const tab = await app.newPage();
     assert.equal((await tab.goto(rebound)).status(), 403);
-    await app.close();
-    page.close();
-    keyed.stop();
   });
 
   it("asks for the key where the host wants one", async () => {

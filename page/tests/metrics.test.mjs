@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { answered, assertNoFaults, edit, openPage, readAnswer, startBrowser, startHandler, startRedis } from "./handler.mjs";
+import { answered, assertNoFaults, counted, edit, openPage, readAnswer, startBrowser, startHandler, startRedis } from "./handler.mjs";
 
 describe("metrics", { timeout: 120_000 }, () => {
   let handler, browser;
@@ -15,9 +15,10 @@ describe("metrics", { timeout: 120_000 }, () => {
 
   const openModel = (path = "/api/score/mnist", options = {}) => openPage(browser, handler.address + path, options);
 
-  it("tells what was found in Redis from what was found in the process", async () => {
+  it("tells what was found in Redis from what was found in the process", async (test) => {
     const redis = await startRedis();
     const [first, second] = await Promise.all([0, 1].map(() => startHandler({ REDIS_URL: redis.url })));
+    test.after(() => [first, second, redis].forEach((program) => program.stop()));
     for (const [{ address }, cache, inProcess, inRedis] of [
       [first, "MISS", "0 %", "0 %"],
       [second, "HIT", "0 %", "100 %"],
@@ -26,15 +27,13 @@ describe("metrics", { timeout: 120_000 }, () => {
       const { page, close } = await openPage(browser, `${address}/api/score/mnist`);
       await answered(page, () => page.getByRole("button", { name: "Draw a sample 3" }).click());
       assert.equal((await readAnswer(page)).cache, cache);
-      // Read every two seconds; what is remembered is written behind the answer.
+      // What is remembered is written to Redis behind the answer.
+      await counted(first, "score_cache_writes_total");
       const tile = (name, number) => page.locator("#tiles li", { hasText: name }).locator(".number", { hasText: new RegExp(`^${number}$`) }).waitFor();
       await tile("Found in process", inProcess);
       await tile("Found in Redis", inRedis);
       await close();
     }
-    first.stop();
-    second.stop();
-    redis.stop();
   });
 
   it("shows latencies where the server counts them", async () => {

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand};
+
+use crate::bulk::{Format, Header};
 
 /// An Azure Functions custom handler that serves ONNX models. Without a command it serves.
 ///
@@ -106,24 +108,6 @@ pub struct ScoreArguments {
     /// Replace existing output
     #[arg(long)]
     pub force: bool,
-}
-
-/// How the lines of a file are written, and those of the results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// A JSON value in each line: a row, an object with the row's inputs, or a request of OpenAI's batch form.
-    Jsonl,
-    /// A table, with a header or without one.
-    Csv,
-}
-
-/// What the first line of a table is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Header {
-    /// The names of the columns.
-    Present,
-    /// A row.
-    Absent,
 }
 
 /// In which form to show the settings.

@@ -10,8 +10,8 @@ mod serve;
 mod settings;
 
 pub use arguments::{
-    Action, Arguments, CacheCommand, CheckArguments, Command, Format, Header, PackageArguments,
-    PurgeArguments, ScoreArguments, ServeArguments, SettingsArguments,
+    Action, Arguments, CacheCommand, CheckArguments, Command, PackageArguments, PurgeArguments,
+    ScoreArguments, ServeArguments, SettingsArguments,
 };
 pub use serve::{Served, served};
 

@@ -3,12 +3,9 @@
 //! A thread reads windows of lines, a few windows are scored at a time, and their results are written in order. What a run
 //! has stored in the cache costs the next run a look-up, so that resuming needs no state beside the output.
 
-mod input;
 mod model;
 mod output;
 mod progress;
-mod table;
-mod window;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -16,31 +13,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
-use futures_util::StreamExt;
-use futures_util::stream::FuturesOrdered;
-use score::Cache;
+use anyhow::{Context, bail};
+use score::{Cache, Scorer};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+use wire::Limits;
 
-use super::arguments::{Format, Header, ScoreArguments};
+use super::arguments::ScoreArguments;
+use crate::bulk::{
+    self, Format, Lane, Lines, Position, Run, Tally, WINDOW_BYTES, WINDOW_LINES, Window, open_table,
+};
 use crate::config::Config;
 use crate::limits::body_limits;
 use crate::telemetry::logging::complain;
-use input::{Lines, Window};
 use output::{Kept, Output};
 use progress::Progress;
-use table::{TRIED, Table};
-use window::{Lane, Tally};
 
-/// Lines that are scored in one request: enough that what is done once for a request costs little, and a run is full.
-const WINDOW_LINES: usize = 1024;
-/// A window ends with the line that reaches so many bytes.
-const WINDOW_BYTES: usize = 4 << 20;
-/// Bytes of results that may wait to be stored before more are computed: what does not fit would not be stored.
-const MAX_UNSTORED: usize = 4 << 20;
-/// How long a store may take to be connected, and at the end to take what is left.
+/// How long a store may take to be connected.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 
 type Source = Lines<Box<dyn BufRead + Send>>;
@@ -67,7 +56,7 @@ pub(crate) fn run(arguments: &ScoreArguments, config: &Config) -> i32 {
 fn try_run(arguments: &ScoreArguments, config: &Config) -> anyhow::Result<End> {
     let format = format_of(arguments)?;
     let (reader, length) = open(&arguments.input)?;
-    let lines = Lines::new(reader, format, config.max_body_bytes);
+    let mut lines = Lines::new(reader, format, config.max_body_bytes, Position::default());
     let tasks = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.cores)
         .enable_all()
@@ -76,31 +65,36 @@ fn try_run(arguments: &ScoreArguments, config: &Config) -> anyhow::Result<End> {
     tasks.block_on(async {
         // The links stay while the model is in use: one of texts opens files later, too.
         let (scorer, cache, _links) = model::load(arguments.model.as_deref(), config).await?;
-        let lane = Lane {
-            scorer,
-            limits: body_limits(config),
-            table: None,
+        let (mut output, kept) = output::open(arguments, format)?;
+        let limits = body_limits(config);
+        let table = match format {
+            Format::Csv => Some(open_table(
+                &mut lines,
+                arguments.header,
+                scorer.metadata(),
+                limits,
+            )?),
+            Format::Jsonl => None,
         };
-        let (output, kept) = output::open(arguments, format)?;
+        if let Some(table) = table.as_ref().filter(|_| !kept.header) {
+            output.write(&table.first_line(), b"")?;
+        }
         let job = Job {
-            lane,
+            lane: Arc::new(Lane::new(scorer.clone(), limits, table)),
+            scorer,
             cache,
             output,
+            limits,
             rows: WINDOW_LINES.min(config.max_rows),
             at_once: config.cores + 1,
         };
-        job.run(lines, kept, arguments.header, length).await
+        job.run(lines, kept, length).await
     })
 }
 
 /// By the names of the files, if it is not given.
 fn format_of(arguments: &ScoreArguments) -> anyhow::Result<Format> {
-    let of = |file: &Path| match file.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-        "jsonl" | "ndjson" => Some(Format::Jsonl),
-        "csv" => Some(Format::Csv),
-        _ => None,
-    };
-    let named = [of(&arguments.input), of(&arguments.output)];
+    let named = [&arguments.input, &arguments.output].map(|file| Format::of(file));
     match (arguments.format, named) {
         (Some(format), _) => Ok(format),
         (None, [Some(one), Some(other)]) if one != other => {
@@ -137,9 +131,11 @@ fn open(file: &Path) -> anyhow::Result<(Box<dyn BufRead + Send>, Option<u64>)> {
 
 /// A file to score.
 struct Job {
-    lane: Lane,
+    lane: Arc<Lane>,
+    scorer: Arc<Scorer>,
     cache: Arc<Cache>,
     output: Output,
+    limits: Limits,
     rows: usize,
     at_once: usize,
 }
@@ -149,79 +145,46 @@ impl Job {
         mut self,
         mut lines: Source,
         kept: Kept,
-        header: Option<Header>,
         length: Option<u64>,
     ) -> anyhow::Result<End> {
-        if lines.format() == Format::Csv {
-            self.read_header(&mut lines, header, kept.header)?;
-        }
         if kept.line > 0 {
             self.skip(&mut lines, &kept).await?;
         }
-        let stop = stop()?;
+        let mut stop = stop()?;
         let begin = Instant::now();
-        let most = self.lane.scorer.metadata().options.max_rows;
+        let most = self.scorer.metadata().options.max_rows;
         let rows = self.rows.min(most.unwrap_or(usize::MAX));
-        let bytes = WINDOW_BYTES.min(self.lane.limits.max_bytes);
-        let (mut output, at_once, cache) = (self.output, self.at_once, self.cache);
-        let mut progress = Progress::new(length);
-        let tally = score_all(
-            self.lane,
-            windows(lines, rows, bytes),
-            stop.clone(),
-            at_once,
-            &cache,
-            |done, tally| {
-                output.write(&done.results, &done.errors)?;
-                progress.tell(tally);
-                Ok(())
-            },
-        );
-        let tally = tally.await?;
-        settle(&cache, 0).await;
+        let bytes = WINDOW_BYTES.min(self.limits.max_bytes);
+        let windows = bulk::read_windows(lines, rows, bytes);
+        let mut run = Run::new(self.lane, self.cache, windows, self.at_once);
+        let (mut progress, mut tally) = (Progress::new(length), Tally::default());
+        let mut stopped = false;
+        loop {
+            let done = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop), if !stopped => {
+                    stopped = true;
+                    run.stop();
+                    continue;
+                }
+                done = run.next() => done?,
+            };
+            let Some(done) = done else { break };
+            tally.add(&done.tally);
+            self.output.write(&done.results, &done.errors)?;
+            progress.tell(&tally);
+        }
+        run.settle().await;
         progress.end();
-        let stopped = *stop.borrow();
+        let errors = self.output.errors_name();
         complain(
             "",
-            [progress::summary(
-                &tally,
-                begin.elapsed(),
-                output.errors_name(),
-                stopped,
-            )],
+            [progress::summary(&tally, begin.elapsed(), errors, stopped)],
         );
         Ok(End {
             failed: tally.failed > 0 || kept.refused > 0,
             stopped,
         })
-    }
-
-    fn read_header(
-        &mut self,
-        lines: &mut Source,
-        header: Option<Header>,
-        is_written: bool,
-    ) -> anyhow::Result<()> {
-        let mut first = Vec::new();
-        while first.len() < TRIED
-            && let Some(line) = lines.line()?
-        {
-            if !line.is_blank() {
-                first.push(line);
-            }
-        }
-        let metadata = self.lane.scorer.metadata();
-        let table = Table::of(&first, header, metadata, self.lane.limits);
-        let (table, skipped) = table.map_err(|problem| {
-            let reason = problem.message;
-            anyhow!("the first line: {reason}; --header present says that it is a header, --header absent that it is a row")
-        })?;
-        if !is_written {
-            self.output.write(&table.first_line(), b"")?;
-        }
-        lines.put_back(first.into_iter().skip(skipped));
-        self.lane.table = Some(table);
-        Ok(())
     }
 
     /// Goes on behind the last line that is done, if its result is still the same.
@@ -238,12 +201,12 @@ impl Job {
                 ),
             }
         };
-        if self.lane.scorer.metadata().character.deterministic == Some(false) {
+        if self.scorer.metadata().character.deterministic == Some(false) {
             return Ok(());
         }
         let window = Window {
+            end: last.end,
             lines: vec![last],
-            end: 0,
         };
         let again = self.lane.score(window).await.results;
         match kept
@@ -255,66 +218,6 @@ impl Job {
             false => bail!("line {} has another result now: {other}", kept.line),
         }
     }
-}
-
-/// Scores window after window, a few at a time, and shows what became of them in their order.
-async fn score_all(
-    lane: Lane,
-    mut windows: mpsc::Receiver<io::Result<Window>>,
-    mut stop: watch::Receiver<bool>,
-    at_once: usize,
-    cache: &Cache,
-    mut show: impl FnMut(&window::Done, &Tally) -> anyhow::Result<()>,
-) -> anyhow::Result<Tally> {
-    let (lane, mut tally) = (Arc::new(lane), Tally::default());
-    let mut running = FuturesOrdered::<JoinHandle<window::Done>>::new();
-    let mut is_open = true;
-    while is_open || !running.is_empty() {
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop), if is_open => is_open = false,
-            Some(done) = running.next() => {
-                let done = done.context("a window could not be scored")?;
-                tally.add(&done.tally);
-                show(&done, &tally)?;
-            }
-            window = windows.recv(), if is_open && running.len() < at_once => match window {
-                None => is_open = false,
-                Some(window) => {
-                    let window = window.context("the input cannot be read")?;
-                    settle(cache, MAX_UNSTORED).await;
-                    let lane = lane.clone();
-                    running.push_back(tokio::spawn(async move { lane.score(window).await }));
-                }
-            },
-        }
-    }
-    Ok(tally)
-}
-
-/// Waits until no more than so many bytes of results wait to be stored, unless the store does not take them.
-async fn settle(cache: &Cache, most: usize) {
-    let give_up = Instant::now() + STORE_PATIENCE;
-    while cache.unstored_bytes() > most
-        && cache.remote_is_up() == Some(true)
-        && Instant::now() < give_up
-    {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
-/// Reads windows on a thread of its own, which a read of standard input may hold for ever.
-fn windows(mut lines: Source, rows: usize, bytes: usize) -> mpsc::Receiver<io::Result<Window>> {
-    let (send, receive) = mpsc::channel(1);
-    std::thread::spawn(move || {
-        while let Some(window) = lines.window(rows, bytes).transpose() {
-            let failed = window.is_err();
-            if send.blocking_send(window).is_err() || failed {
-                return;
-            }
-        }
-    });
-    receive
 }
 
 /// Becomes true with the first signal to stop; a second one ends the process.

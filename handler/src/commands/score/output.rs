@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use crate::commands::arguments::{Format, ScoreArguments};
+use crate::bulk::{Format, ID};
+use crate::commands::arguments::ScoreArguments;
 
 /// Where results and refusals are written to.
 pub(super) struct Output {
@@ -133,10 +134,7 @@ fn number(line: &str, format: Format) -> Option<u64> {
         Format::Csv => line.split(',').next()?.parse().ok(),
         Format::Jsonl => {
             let found: Numbered = serde_json::from_str(line).ok()?;
-            let id = found
-                .id
-                .as_deref()
-                .and_then(|id| id.strip_prefix(super::window::ID));
+            let id = found.id.as_deref().and_then(|id| id.strip_prefix(ID));
             found.line.or_else(|| id?.parse().ok())
         }
     }

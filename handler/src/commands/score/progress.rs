@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
-use super::window::Tally;
+use crate::bulk::Tally;
 
 /// Between two lines where standard error is a file.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -64,8 +64,8 @@ fn line(tally: &Tally, time: Duration, length: Option<u64>) -> String {
         "{lines} lines, {rate:.0}/s, {} from the cache, {} failed",
         tally.from_cache, tally.failed
     );
-    if let Some(length) = length.filter(|length| *length > 0 && tally.end > 0) {
-        let part = tally.end as f64 / length as f64;
+    if let Some(length) = length.filter(|length| *length > 0 && tally.end.byte > 0) {
+        let part = tally.end.byte as f64 / length as f64;
         let left = time.as_secs_f64() * (1.0 / part - 1.0).max(0.0);
         text.push_str(&format!(", {:.0} %, {left:.0} s left", 100.0 * part));
     }
@@ -104,6 +104,7 @@ pub(super) fn summary(tally: &Tally, time: Duration, errors: &str, stopped: bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bulk::Position;
 
     #[test]
     fn the_line_and_the_summary_have_counts_rates_and_what_is_left() {
@@ -113,7 +114,10 @@ mod tests {
             from_cache: 40,
             computed: 50,
             infer: Duration::from_secs(5),
-            end: 250,
+            end: Position {
+                line: 100,
+                byte: 250,
+            },
         };
         assert_eq!(
             line(&tally, Duration::from_secs(2), Some(1000)),

@@ -4,71 +4,78 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead};
 
 use memchr::memchr;
+use serde::{Deserialize, Serialize};
 
-use crate::commands::arguments::Format;
+use super::Format;
+
+/// How far a file is read or done: right behind the end of a line.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// Lines before it.
+    pub(crate) line: u64,
+    /// Bytes before it.
+    pub(crate) byte: u64,
+}
 
 /// A row as it stands in the file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// The line where it begins, from 1.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// Without the end of the line; only the start of what is too long.
-    pub(super) text: Vec<u8>,
+    pub(crate) text: Vec<u8>,
     /// Its bytes in the file.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
+    /// Where it ends.
+    pub(crate) end: Position,
 }
 
 impl Line {
     /// Whether there is nothing to score.
-    pub(super) fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         self.text.trim_ascii().is_empty() && !self.is_cut()
     }
 
     /// Whether only its start is kept.
-    pub(super) fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.bytes > self.text.len() as u64 + 2
     }
 }
 
 /// Lines that are scored together.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(crate) struct Window {
     /// In the order of the file.
-    pub(super) lines: Vec<Line>,
-    /// How far the file has been read, in bytes.
-    pub(super) end: u64,
+    pub(crate) lines: Vec<Line>,
+    /// Where the last of them ends.
+    pub(crate) end: Position,
 }
 
 /// Reads line by line; a record of a table may have several.
-pub(super) struct Lines<R> {
+pub(crate) struct Lines<R> {
     reader: R,
     format: Format,
     /// Of a longer line only the start is kept.
     max_bytes: usize,
-    number: u64,
-    bytes: u64,
+    position: Position,
     /// Lines that come again.
     again: VecDeque<Line>,
 }
 
 impl<R: BufRead> Lines<R> {
-    pub(super) fn new(reader: R, format: Format, max_bytes: usize) -> Self {
+    /// From the start of a file, or from where an earlier reader has stopped: the reader stands there already.
+    pub(crate) fn new(reader: R, format: Format, max_bytes: usize, start: Position) -> Self {
         Self {
             reader,
             format,
             max_bytes,
-            number: 0,
-            bytes: 0,
+            position: start,
             again: VecDeque::new(),
         }
     }
 
-    pub(super) fn format(&self) -> Format {
-        self.format
-    }
-
     /// Lines that were read and are to come again, before all others.
-    pub(super) fn put_back(&mut self, lines: impl Iterator<Item = Line>) {
+    pub(crate) fn put_back(&mut self, lines: impl Iterator<Item = Line>) {
         self.again.extend(lines);
     }
 
@@ -77,7 +84,7 @@ impl<R: BufRead> Lines<R> {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub(super) fn window(&mut self, rows: usize, bytes: usize) -> io::Result<Option<Window>> {
+    pub(crate) fn window(&mut self, rows: usize, bytes: usize) -> io::Result<Option<Window>> {
         let mut window = Window::default();
         let mut held = 0;
         while window.lines.len() < rows && held < bytes {
@@ -86,9 +93,9 @@ impl<R: BufRead> Lines<R> {
                 continue;
             }
             held += line.text.len();
+            window.end = line.end;
             window.lines.push(line);
         }
-        window.end = self.bytes;
         Ok((!window.lines.is_empty()).then_some(window))
     }
 
@@ -96,14 +103,15 @@ impl<R: BufRead> Lines<R> {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub(super) fn line(&mut self) -> io::Result<Option<Line>> {
+    pub(crate) fn line(&mut self) -> io::Result<Option<Line>> {
         if let Some(line) = self.again.pop_front() {
             return Ok(Some(line));
         }
         let mut line = Line {
-            number: self.number + 1,
+            number: self.position.line + 1,
             text: Vec::new(),
             bytes: 0,
+            end: self.position,
         };
         let mut cells = Cells::default();
         while self.append(&mut line)? {
@@ -123,6 +131,7 @@ impl<R: BufRead> Lines<R> {
                 line.text.pop();
             }
         }
+        line.end = self.position;
         Ok(Some(line))
     }
 
@@ -140,10 +149,10 @@ impl<R: BufRead> Lines<R> {
             let kept = taken.min((self.max_bytes + 2).saturating_sub(line.text.len()));
             line.text.extend_from_slice(&bytes[..kept]);
             line.bytes += taken as u64;
-            self.bytes += taken as u64;
+            self.position.byte += taken as u64;
             self.reader.consume(taken);
             if end.is_some() {
-                self.number += 1;
+                self.position.line += 1;
                 return Ok(true);
             }
         }
@@ -195,13 +204,13 @@ mod tests {
     fn all(text: &str, format: Format, max_bytes: usize) -> Vec<(u64, String, bool)> {
         // A small buffer, so that lines come in pieces.
         let reader = io::BufReader::with_capacity(3, text.as_bytes());
-        let mut lines = Lines::new(reader, format, max_bytes);
+        let mut lines = Lines::new(reader, format, max_bytes, Position::default());
         let mut found = Vec::new();
         while let Some(line) = lines.line().unwrap() {
             let text = String::from_utf8(line.text.clone()).unwrap();
             found.push((line.number, text, line.is_cut()));
         }
-        assert_eq!(lines.bytes, text.len() as u64);
+        assert_eq!(lines.position.byte, text.len() as u64);
         found
     }
 
@@ -238,7 +247,7 @@ mod tests {
     #[test]
     fn windows_are_bounded_by_rows_and_bytes_and_skip_blank_lines() {
         let text = "[1]\n\n[2]\n[3]\n  \n[4]\n";
-        let mut lines = Lines::new(text.as_bytes(), Format::Jsonl, 99);
+        let mut lines = Lines::new(text.as_bytes(), Format::Jsonl, 99, Position::default());
         let mut numbers = |rows, bytes| {
             let window = lines.window(rows, bytes).unwrap()?;
             Some(

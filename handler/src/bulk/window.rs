@@ -11,48 +11,48 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use wire::{AnswerForm, Body, Declared, Limits};
 
-use super::input::{Line, Window};
+use super::lines::{Line, Position, Window};
 use super::table::Table;
 use crate::problem::{ErrorCode, Problem};
 
 /// The start of the id of an answer in OpenAI's batch form; the number of the line follows.
-pub(super) const ID: &str = "line-";
+pub(crate) const ID: &str = "line-";
 /// What a refusal holds of its line, if that is longer.
 const MAX_ORIGINAL: usize = 64 << 10;
 
 /// A model, and how its rows are written.
-pub(super) struct Lane {
-    pub(super) scorer: Arc<Scorer>,
-    pub(super) limits: Limits,
+pub(crate) struct Lane {
+    scorer: Arc<Scorer>,
+    limits: Limits,
     /// For tables; otherwise each line is JSON.
-    pub(super) table: Option<Table>,
+    table: Option<Table>,
 }
 
 /// What became of the lines of a window.
 #[derive(Debug, Default)]
-pub(super) struct Done {
+pub(crate) struct Done {
     /// Lines of results, in order.
-    pub(super) results: Vec<u8>,
+    pub(crate) results: Vec<u8>,
     /// Lines that cannot be scored, in order.
-    pub(super) errors: Vec<u8>,
-    pub(super) tally: Tally,
+    pub(crate) errors: Vec<u8>,
+    pub(crate) tally: Tally,
 }
 
 /// Counts of lines, and times.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Tally {
-    pub(super) scored: u64,
-    pub(super) failed: u64,
-    pub(super) from_cache: u64,
+pub(crate) struct Tally {
+    pub(crate) scored: u64,
+    pub(crate) failed: u64,
+    pub(crate) from_cache: u64,
     /// Units that the model computed, and for how long.
-    pub(super) computed: u64,
-    pub(super) infer: Duration,
-    /// How far the input is done, in bytes.
-    pub(super) end: u64,
+    pub(crate) computed: u64,
+    pub(crate) infer: Duration,
+    /// How far the input is done.
+    pub(crate) end: Position,
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.scored += other.scored;
         self.failed += other.failed;
         self.from_cache += other.from_cache;
@@ -86,8 +86,17 @@ struct Item<'a> {
 type Text = Result<Vec<u8>, Problem>;
 
 impl Lane {
+    /// For the lines of a table, or else for lines of JSON. A line is a body: it may be as long as `limits` says.
+    pub(crate) fn new(scorer: Arc<Scorer>, limits: Limits, table: Option<Table>) -> Self {
+        Self {
+            scorer,
+            limits,
+            table,
+        }
+    }
+
     /// Scores the lines of a window.
-    pub(super) async fn score(&self, window: Window) -> Done {
+    pub(crate) async fn score(&self, window: Window) -> Done {
         let mut done = Done::default();
         let mut texts: Vec<Option<Text>> =
             window.lines.iter().map(|line| self.refused(line)).collect();

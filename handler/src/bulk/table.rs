@@ -1,18 +1,19 @@
 //! Tables: how records become a request, and results become records.
 
 use std::collections::BTreeMap;
+use std::io::{self, BufRead};
 
 use score::ModelMetadata;
 use serde_json::value::RawValue;
 use wire::{Declared, Limits};
 
-use super::input::Line;
-use crate::commands::arguments::Header;
+use super::Header;
+use super::lines::{Line, Lines};
 use crate::problem::Problem;
 
 /// The columns of a table and of its results.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     /// What stands before the rows of each request.
     head: Vec<u8>,
     header: Header,
@@ -21,14 +22,51 @@ pub(super) struct Table {
 }
 
 /// Records that are tried to find out whether the first line is a header.
-pub(super) const TRIED: usize = 8;
+const TRIED: usize = 8;
+
+/// Why the form of a table cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TableError {
+    /// Of the reader behind the lines.
+    #[error("the input cannot be read")]
+    Input(#[from] io::Error),
+    /// What the reader of tables says of the first records.
+    #[error(
+        "the first line: {0}; --header present says that it is a header, --header absent that it is a row"
+    )]
+    Doubt(String),
+}
+
+/// Reads the header of a table, if it has one. The rows behind it come from `lines` as if they had not been read.
+///
+/// # Errors
+/// If the lines cannot be read, or it cannot be told whether the first one is a header.
+pub(crate) fn open_table<R: BufRead>(
+    lines: &mut Lines<R>,
+    header: Option<Header>,
+    metadata: &ModelMetadata,
+    limits: Limits,
+) -> Result<Table, TableError> {
+    let mut first = Vec::new();
+    while first.len() < TRIED
+        && let Some(line) = lines.line()?
+    {
+        if !line.is_blank() {
+            first.push(line);
+        }
+    }
+    let table = Table::of(&first, header, metadata, limits);
+    let (table, skipped) = table.map_err(|problem| TableError::Doubt(problem.message))?;
+    lines.put_back(first.into_iter().skip(skipped));
+    Ok(table)
+}
 
 impl Table {
     /// The form of a table that begins with these records. With them goes how many of them are no rows.
     ///
     /// # Errors
     /// If it cannot be told whether the first record is a header.
-    pub(super) fn of(
+    fn of(
         first: &[Line],
         header: Option<Header>,
         metadata: &ModelMetadata,
@@ -96,7 +134,7 @@ impl Table {
     }
 
     /// A request with these records.
-    pub(super) fn body(&self, lines: &[&Line]) -> Vec<u8> {
+    pub(crate) fn body(&self, lines: &[&Line]) -> Vec<u8> {
         let bytes: usize = lines.iter().map(|line| line.text.len() + 1).sum();
         let mut body = Vec::with_capacity(self.head.len() + bytes);
         body.extend(&self.head);
@@ -108,7 +146,7 @@ impl Table {
     }
 
     /// What the request says of itself.
-    pub(super) fn declared(&self) -> Declared<'static> {
+    pub(crate) fn declared(&self) -> Declared<'static> {
         Declared {
             content_type: Some(match self.header {
                 Header::Present => "text/csv; header=present",
@@ -119,7 +157,7 @@ impl Table {
     }
 
     /// The header of the results.
-    pub(super) fn first_line(&self) -> Vec<u8> {
+    pub(crate) fn first_line(&self) -> Vec<u8> {
         let mut text = b"line".to_vec();
         for column in &self.columns {
             text.push(b',');
@@ -133,7 +171,7 @@ impl Table {
     ///
     /// # Errors
     /// If the result does not have the outputs of the model.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         number: u64,
         result: &RawValue,

@@ -1,0 +1,48 @@
+//! Files of any length, line by line in bounded memory: what `handler score` does with files, whatever their bytes come from
+//! and go to.
+//!
+//! [`Lines`] cuts the bytes of a reader into windows of lines, a [`Lane`] turns a window into lines of results and of
+//! refusals, and [`Run`] does so for a few windows at a time and gives [`window::Done`] in their order. For a table, [`open_table`]
+//! reads its header first. Each [`window::Done`] has the bytes to append to the results and to the refusals, and says in
+//! `tally.end` how far the file is done then: a [`Position`] that other [`Lines`] go on from.
+
+mod lines;
+mod run;
+mod table;
+mod window;
+
+use clap::ValueEnum;
+
+pub(crate) use lines::{Lines, Position, Window};
+pub(crate) use run::{Run, WINDOW_BYTES, WINDOW_LINES, read_windows};
+pub(crate) use table::open_table;
+pub(crate) use window::{ID, Lane, Tally};
+
+/// How the lines of a file are written, and those of the results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A JSON value in each line: a row, an object with the row's inputs, or a request of OpenAI's batch form.
+    Jsonl,
+    /// A table, with a header or without one.
+    Csv,
+}
+
+impl Format {
+    /// By the end of a name.
+    pub(crate) fn of(name: &std::path::Path) -> Option<Self> {
+        match name.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "jsonl" | "ndjson" => Some(Self::Jsonl),
+            "csv" => Some(Self::Csv),
+            _ => None,
+        }
+    }
+}
+
+/// What the first line of a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Header {
+    /// The names of the columns.
+    Present,
+    /// A row.
+    Absent,
+}

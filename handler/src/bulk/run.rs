@@ -1,0 +1,135 @@
+//! Window after window: a few are scored at a time, and what becomes of them comes in their order.
+
+use std::io::{self, BufRead};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use score::Cache;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
+
+use super::lines::{Lines, Window};
+use super::window::{Done, Lane};
+
+/// Lines that are scored in one request: enough that what is done once for a request costs little, and a run is full.
+pub(crate) const WINDOW_LINES: usize = 1024;
+/// A window ends with the line that reaches so many bytes.
+pub(crate) const WINDOW_BYTES: usize = 4 << 20;
+/// Bytes of results that may wait to be stored before more are computed: what does not fit would not be stored.
+const MAX_UNSTORED: usize = 4 << 20;
+/// How long a store may take what waits for it.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a file cannot be scored to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// Of the reader behind the windows.
+    #[error("the input cannot be read")]
+    Input(#[from] io::Error),
+    /// A fault of this program, or the end of the runtime.
+    #[error("a window could not be scored")]
+    Window(#[from] JoinError),
+}
+
+/// Scores the windows that a channel brings.
+pub(crate) struct Run {
+    lane: Arc<Lane>,
+    cache: Arc<Cache>,
+    windows: mpsc::Receiver<io::Result<Window>>,
+    running: FuturesOrdered<JoinHandle<Done>>,
+    at_once: usize,
+    is_open: bool,
+}
+
+impl Run {
+    /// At most so many windows are in work at once.
+    pub(crate) fn new(
+        lane: Arc<Lane>,
+        cache: Arc<Cache>,
+        windows: mpsc::Receiver<io::Result<Window>>,
+        at_once: usize,
+    ) -> Self {
+        Self {
+            lane,
+            cache,
+            windows,
+            running: FuturesOrdered::new(),
+            at_once: at_once.max(1),
+            is_open: true,
+        }
+    }
+
+    /// Takes no more windows; those in work are finished.
+    pub(crate) fn stop(&mut self) {
+        self.is_open = false;
+    }
+
+    /// What became of the next window; `None` when all are done. It may be dropped and called again: no window is lost.
+    ///
+    /// # Errors
+    /// If the input cannot be read, or a window brings down the task that scores it.
+    pub(crate) async fn next(&mut self) -> Result<Option<Done>, RunError> {
+        loop {
+            let is_free = self.is_open && self.running.len() < self.at_once;
+            if !self.is_open && self.running.is_empty() {
+                return Ok(None);
+            }
+            tokio::select! {
+                biased;
+                Some(done) = self.running.next() => return Ok(Some(done?)),
+                window = next_window(&mut self.windows, &self.cache), if is_free => match window {
+                    None => self.is_open = false,
+                    Some(window) => {
+                        let (lane, window) = (self.lane.clone(), window?);
+                        self.running.push_back(tokio::spawn(async move { lane.score(window).await }));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Waits until the results are stored, unless the store does not take them.
+    pub(crate) async fn settle(&self) {
+        settle(&self.cache, 0).await;
+    }
+}
+
+async fn next_window(
+    windows: &mut mpsc::Receiver<io::Result<Window>>,
+    cache: &Cache,
+) -> Option<io::Result<Window>> {
+    settle(cache, MAX_UNSTORED).await;
+    windows.recv().await
+}
+
+/// Waits until no more than so many bytes of results wait to be stored, unless the store does not take them.
+async fn settle(cache: &Cache, most: usize) {
+    let give_up = Instant::now() + STORE_PATIENCE;
+    while cache.unstored_bytes() > most
+        && cache.remote_is_up() == Some(true)
+        && Instant::now() < give_up
+    {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Reads windows on a thread of its own, which a read of standard input may hold for ever. It ends with the file, with an
+/// error, or when the receiver is dropped.
+pub(crate) fn read_windows<R: BufRead + Send + 'static>(
+    mut lines: Lines<R>,
+    rows: usize,
+    bytes: usize,
+) -> mpsc::Receiver<io::Result<Window>> {
+    let (send, receive) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        while let Some(window) = lines.window(rows, bytes).transpose() {
+            let failed = window.is_err();
+            if send.blocking_send(window).is_err() || failed {
+                return;
+            }
+        }
+    });
+    receive
+}
