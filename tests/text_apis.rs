@@ -426,7 +426,7 @@ async fn a_model_named_as_a_path_is_reached_by_the_open_inference_protocol() {
     app.link_model("embed", &tiny());
     let host = FunctionsHost::start(&app, []).await;
     let limit = Duration::from_secs(20);
-    host.wait_for_log("the model's name is a path of its own", limit)
+    host.wait_for_log("is a route of its own, not this model's", limit)
         .await;
     let body =
         json!({ "inputs": [{ "name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"] }] });
