@@ -209,8 +209,9 @@ impl Models {
                 "version {version} of model {name:?} could not be loaded: {reason}"
             ))),
             None => Err(NoModel::Unknown(format!(
-                "model {name:?} has no version {}; version {served:?} is served",
-                quoted(version)
+                "model {name:?} has no version {}; versions that are served: {}",
+                quoted(version),
+                self.versions_of(name).join(", ")
             ))),
         }
     }
