@@ -1,6 +1,7 @@
 //! `handler check` and `handler package`: what is packaged is the same every time; `answers` shows that it starts and answers.
 
 mod answers;
+mod heads;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,8 +1,14 @@
 //! What the routes of rerankers, classifiers, token classifiers and sparse models refuse.
 
+use std::fs;
+
 use serde_json::json;
 
+use crate::support::app_root::AppRoot;
+use crate::support::in_process;
+use crate::text_heads::folder;
 use crate::text_tasks::{host, post};
+use crate::texts::copy;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -78,6 +84,18 @@ async fn a_model_for_another_task_is_refused_with_those_that_would_do() {
             422,
             "the model takes texts alone",
         ),
+        (
+            "pipeline/text-classification",
+            &json!({ "inputs": [{ "text": "a", "text_pair": "b" }] }),
+            422,
+            "the model takes texts alone",
+        ),
+        (
+            "pipeline/text-classification",
+            &json!({ "inputs": "a", "texts": ["b"] }),
+            422,
+            "found texts in inputs and in texts",
+        ),
     ] {
         let answer = post(&host, path, body).await.expect_status(status);
         let answer = answer.text().replace("\\\"", "\"");
@@ -146,4 +164,56 @@ async fn bad_input_is_refused_in_the_form_of_the_api() {
     let body = json!({ "query": query, "documents": vec!["a"; 1000] });
     let answer = post(&host, "v2/rerank", &body).await.expect_status(400);
     assert!(answer.at("/message").as_str().unwrap().len() < 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_that_cannot_be_cut_name_the_text_that_is_too_long() {
+    let app = AppRoot::new();
+    let add = |name: &str, options: &str| {
+        let to = app.path().join("models").join(name);
+        copy(&folder("rank"), &to);
+        fs::write(to.join("model.toml"), format!("[text]\n{options}")).unwrap();
+    };
+    add("first", "truncation_strategy = \"only_first\"");
+    add("second", "truncation_strategy = \"only_second\"");
+    add("whole", "truncate = \"refuse\"");
+    let host = in_process::start(&app, []).await;
+    let long = "the cat ".repeat(20);
+    for (path, query, text, said) in [
+        (
+            "second/rerank",
+            &*long,
+            "a",
+            "the query of pair 1 has 43 tokens, special tokens included; the model sees at most 32 of a pair, and only the text is \
+             cut (truncation_strategy): shorten the query",
+        ),
+        (
+            "first/rerank",
+            "a",
+            &long,
+            "the text of pair 1 has 43 tokens, special tokens included; the model sees at most 32 of a pair, and only the query is \
+             cut (truncation_strategy): shorten the text",
+        ),
+        (
+            "whole/rerank",
+            "a",
+            &long,
+            "pair 1 has 44 tokens; the model sees at most 32: shorten it, or let it be cut",
+        ),
+    ] {
+        let data =
+            json!({ "data": [{ "query": "a", "text": "a" }, { "query": query, "text": text }] });
+        let model = path.split('/').next().unwrap();
+        let answer = post(&host, model, &data).await.expect_status(413);
+        assert_eq!(answer.at("/error/message"), said, "{model}");
+        let ranked = json!({ "query": query, "texts": [text] });
+        let answer = post(&host, path, &ranked).await.expect_status(413);
+        assert_eq!(answer.at("/error"), json!(said.replace("pair 1", "pair 0")));
+        // A pair that can be cut is cut.
+        if model != "whole" {
+            let ranked = json!({ "query": text, "texts": [query] });
+            let answer = post(&host, path, &ranked).await.expect_status(200);
+            assert_eq!(answer.header("x-truncated"), Some("1"));
+        }
+    }
 }

@@ -480,3 +480,24 @@ async fn vectors_in_half_the_bytes_are_the_same_on_misses_and_hits() {
         "{error}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_without_tokens_has_the_same_vector_alone_and_in_company() {
+    let app = AppRoot::new();
+    let folder = app.path().join("models/tiny");
+    copy(&tiny(), &folder);
+    // Tokenizers of decoders add no tokens of their own.
+    let file = folder.join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    tokenizer["post_processor"] = Value::Null;
+    fs::write(&file, tokenizer.to_string()).unwrap();
+    let host = in_process::start(&app, [("SCORE_CACHE_POLICY", "off")]).await;
+    let zeros = vec![0.0; 8];
+    for (texts, at) in [(vec![""], 0), (vec![" \t"], 0), (vec!["a", ""], 1)] {
+        let body = json!({ "data": texts }).to_string();
+        let answer = host
+            .http("POST", "/api/score", &[JSON], body.as_bytes())
+            .await;
+        assert_eq!(answer.expect_status(200).json()[at], json!(zeros));
+    }
+}

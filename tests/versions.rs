@@ -98,9 +98,12 @@ fn threads_of(name: &str) -> usize {
 async fn a_new_version_takes_over_when_it_is_ready_and_the_old_one_is_given_back() {
     let app = AppRoot::new();
     add(&app, "watched/1", 2);
-    let host = in_process::start(&app, RELOAD).await;
+    let settings = [RELOAD[0], RELOAD[1], ("SCORE_SESSIONS", "2")];
+    let host = in_process::start(&app, settings).await;
     assert_eq!(factor(&host, "watched").await, Ok(2.0));
-    let before = threads_of("watched-");
+    // A thread gets its name after its start, which the first answer does not wait for.
+    let has_two_sessions = async || threads_of("watched-") == 2;
+    eventually("both sessions run", has_two_sessions).await;
     // As a copy leaves it while it is under way: requests are answered by the old version alone.
     let whole = fs::read(file(3)).unwrap();
     let new = app.path().join("models/watched/2");
@@ -121,10 +124,7 @@ async fn a_new_version_takes_over_when_it_is_ready_and_the_old_one_is_given_back
     .await;
     assert_eq!(version(&host, "watched").await, "2");
     assert_eq!(factor(&host, "watched/versions/1").await, Err(404));
-    eventually("the sessions of version 1 end", async || {
-        threads_of("watched-") == before
-    })
-    .await;
+    eventually("the sessions of version 1 end", has_two_sessions).await;
     // Without its folder it gives way to the one before.
     fs::remove_dir_all(&new).unwrap();
     eventually("version 1 serves", async || {

@@ -26,11 +26,22 @@ async function freePort() {
   return port;
 }
 
-/** Lets a test file end, and the program with it, where a failed test stops neither. */
-function endsWithTests(child) {
+// What hangs in a test, or is left by one that failed, ends with its file, which takes a minute at most.
+setTimeout(() => {
+  console.error("the file was not done after 4 minutes");
+  process.exit(1);
+}, 240_000).unref();
+
+/** Waits until a program writes a line, and lets the test file end without an end of the program. */
+async function whenSaid(child, line, mistake) {
+  process.once("exit", () => child.kill());
+  await new Promise((resolve, reject) => {
+    child.once("error", () => reject(new Error(mistake)));
+    child.once("exit", (code) => reject(new Error(`${child.spawnfile} ended with ${code}`)));
+    createInterface(child.stdout).on("line", (found) => line.test(found) && resolve());
+  });
   child.unref();
   child.stdout.unref();
-  process.once("exit", () => child.kill());
 }
 
 /** Waits until a metric of the handler has a value above zero. */
@@ -43,14 +54,7 @@ export async function counted({ address }, metric) {
 export async function startRedis() {
   const port = await freePort();
   const child = spawn("redis-server", ["--port", String(port), "--save", "", "--bind", "127.0.0.1"]);
-  await new Promise((resolve, reject) => {
-    child.once("error", () => reject(new Error("redis-server is missing: apt-get install redis-server")));
-    child.once("exit", (code) => reject(new Error(`redis-server ended with ${code}`)));
-    createInterface(child.stdout).on("line", (line) => {
-      if (/Ready to accept connections/.test(line)) resolve();
-    });
-  });
-  endsWithTests(child);
+  await whenSaid(child, /Ready to accept connections/, "redis-server is missing: apt-get install redis-server");
   return { url: `redis://127.0.0.1:${port}`, stop: () => child.kill() };
 }
 
@@ -89,13 +93,7 @@ export async function startHandler(settings = {}, models = {}) {
   const port = await freePort();
   const env = { FUNCTIONS_APP_ROOT_PATH: root, ORT_DYLIB_PATH: runtime, SCORE_PORT: String(port), ...settings };
   const child = spawn(program, { env, stdio: ["ignore", "pipe", "inherit"] });
-  await new Promise((resolve, reject) => {
-    child.once("exit", (code) => reject(new Error(`the handler ended with ${code}`)));
-    createInterface(child.stdout).on("line", (line) => {
-      if (/ listening /.test(line)) resolve();
-    });
-  });
-  endsWithTests(child);
+  await whenSaid(child, / listening /, `${program} cannot be started`);
   const stop = () => {
     child.kill();
     rmSync(root, { recursive: true });

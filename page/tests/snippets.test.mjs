@@ -127,7 +127,7 @@ describe("code for any call", { timeout: 60_000 }, () => {
     ];
     const answers = [];
     for (const [program, words] of processes) {
-      const { stdout } = await run(program, words, { cwd: folder });
+      const { stdout } = await run(program, words, { cwd: folder, timeout: 60_000 });
       answers.push(...stdout.matchAll(/\["[^\n]*\]/g));
     }
     const expected = calls().map((call) => [call.contentType, call.body.text ?? "of the file"]);

@@ -70,11 +70,13 @@ pub enum ScoreError {
     #[error("the model could not process these values: {0}")]
     ModelRejected(String),
     /// A text is longer than the model's limit, and is to be refused then.
-    #[error("text {row} {}; the model sees at most {limit}: shorten it, or let it be cut", TooLong(*.tokens))]
+    #[error("{}", too_long(*.row, *.part, *.tokens, *.limit))]
     TextTooLong {
         /// Its row in the request.
         row: usize,
-        /// Its tokens, special tokens included; `None` for one that has too many characters to count them.
+        /// What is too long of that row.
+        part: TextPart,
+        /// The tokens of that part, special tokens included; `None` for one that has too many characters to count them.
         tokens: Option<usize>,
         /// Tokens that the model sees.
         limit: usize,
@@ -98,10 +100,10 @@ pub enum ScoreError {
         /// All texts of the request that differ.
         texts: usize,
     },
-    /// The logits of a text are no numbers, so that no score can be made of them: a fault of the model.
+    /// The logits or the vector of a text are no numbers, so that nothing can be made of them: a fault of the model.
     #[error(
-        "the model {model} gave {value} among the logits of text {row}, of which no score can be made: the model or its conversion \
-         is at fault (float16 overflows so), and asking again does not help"
+        "the model {model} gave {value} for text {row}, of which no score or vector can be made: the model or its conversion is at \
+         fault (float16 overflows so), and asking again does not help"
     )]
     NoScore {
         /// The name of the model.
@@ -128,8 +130,14 @@ impl ScoreError {
     /// The same where the rows it counts are the given ones of another count.
     pub(crate) fn at_rows(self, row_of: impl Fn(usize) -> Option<usize>) -> Self {
         match self {
-            Self::TextTooLong { row, tokens, limit } => Self::TextTooLong {
+            Self::TextTooLong {
+                row,
+                part,
+                tokens,
+                limit,
+            } => Self::TextTooLong {
                 row: row_of(row).unwrap_or(row),
+                part,
                 tokens,
                 limit,
             },
@@ -155,16 +163,42 @@ impl ScoreError {
     }
 }
 
-/// How long a text is.
-struct TooLong(Option<usize>);
+/// What is too long of a row of texts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TextPart {
+    /// Its only text.
+    #[default]
+    Text,
+    /// Both texts of a pair together.
+    Pair,
+    /// The first text of a pair by itself, where only the second is cut.
+    First,
+    /// The second text of a pair by itself, where only the first is cut.
+    Second,
+}
 
-impl fmt::Display for TooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(tokens) => write!(f, "has {tokens} tokens"),
-            None => f.write_str("has too many characters to count its tokens"),
+fn too_long(row: usize, part: TextPart, tokens: Option<usize>, limit: usize) -> String {
+    let long = match tokens {
+        Some(tokens) => format!("has {tokens} tokens"),
+        None => "has too many characters to count its tokens".to_owned(),
+    };
+    let (long_one, cut_one) = match part {
+        TextPart::Text | TextPart::Pair => {
+            let name = match part {
+                TextPart::Pair => "pair",
+                _ => "text",
+            };
+            return format!(
+                "{name} {row} {long}; the model sees at most {limit}: shorten it, or let it be cut"
+            );
         }
-    }
+        TextPart::First => ("query", "text"),
+        TextPart::Second => ("text", "query"),
+    };
+    format!(
+        "the {long_one} of pair {row} {long}, special tokens included; the model sees at most {limit} of a pair, and only the \
+         {cut_one} is cut (truncation_strategy): shorten the {long_one}"
+    )
 }
 
 /// Why ONNX Runtime or a model could not be loaded. The text names the file and the remedy.

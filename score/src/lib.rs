@@ -43,7 +43,7 @@ pub use cache::{
     ModelTagError, Namespace, NamespaceError, RemoteOptions,
 };
 pub use cost::{CachePolicy, CostFigures};
-pub use error::{ErrorCode, LoadError, ScoreError, quoted, shortened};
+pub use error::{ErrorCode, LoadError, ScoreError, TextPart, quoted, shortened};
 pub use features::{FeatureError, FeatureReads, FeatureStats, FeatureStore, Fits};
 pub use histogram::{RowCounts, Times};
 pub use model::{

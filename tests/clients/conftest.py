@@ -39,6 +39,14 @@ def app_root(folder, **models):
     return folder
 
 
+def until(holds, what, seconds=60):
+    """Waits until something holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.005)
+
+
 class Server:
     """Where it listens, and what it must answer."""
 
@@ -60,8 +68,7 @@ class Narrow(Server):
         super().__init__(handler)
         self.redis = redis
         # Once something is found there, Redis is connected.
-        while handler.post("", {"data": ["first"]}).ok().headers["x-cache"] != "HIT":
-            time.sleep(0.01)
+        until(lambda: handler.post("", {"data": ["first"]}).ok().headers["x-cache"] == "HIT", "Redis is connected")
 
     @contextmanager
     def busy(self):
@@ -73,16 +80,15 @@ class Narrow(Server):
                 # Ends when the connection to Redis is given up; the look-up on the next one lasts for all of REDIS_TIMEOUT.
                 self.handler.post("", {"data": ["given up"]})
                 held = pool.submit(self.hold)
-                while self.handler.post("", {}).status != 503:
-                    assert not held.done(), "no request is held"
+                until(lambda: held.done() or self.handler.post("", {}).status == 503, "a request is held")
+                assert not held.done(), "no request is held"
                 yield thaw
             finally:
                 thaw()
 
     def hold(self):
         # Refused itself if it meets one of those that ask whether it is there.
-        while self.handler.post("", {"data": ["held"]}).status == 503:
-            pass
+        until(lambda: self.handler.post("", {"data": ["held"]}).status != 503, "a request is taken")
 
 
 @pytest.fixture(scope="session")

@@ -167,24 +167,24 @@ fn one_at_a_time() -> HostOptions {
         .setting("SCORE_MAX_BATCH_ROWS", "1")
 }
 
-/// What a message for the slow model takes here and now: machines differ, and so do their other tasks.
-async fn time_of_a_message() -> Duration {
+/// What a message for the slow model takes here at least: machines differ.
+async fn least_time_of_a_message() -> Duration {
     let host = FunctionsHost::start(&slow_app(false), one_at_a_time()).await;
     host.wait_for_log("model loaded", PATIENCE).await;
     let message = [ServiceBusMessage::new(r#"{"data":[[0,1,2,3]]}"#)];
-    let mut times = Vec::new();
+    let mut least = Duration::MAX;
     for _ in 0..9 {
         let start = Instant::now();
         deliver(&host, &message).await.unwrap();
-        times.push(start.elapsed());
+        least = least.min(start.elapsed());
     }
-    times.sort();
-    times[times.len() / 2]
+    least
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_sum_of_seconds_sends_messages_to_the_dead_letters() {
-    let time = format!("{}ms", 12 * time_of_a_message().await.as_millis());
+    // Too little for 32 messages, however idle the machine becomes; in ten deliveries enough for them, however busy.
+    let time = format!("{}ms", 16 * least_time_of_a_message().await.as_millis());
     for is_memoized in [true, false] {
         let options = one_at_a_time().setting("SCORE_MESSAGE_BATCH_TIMEOUT", &time);
         let host = FunctionsHost::start(&slow_app(is_memoized), options).await;

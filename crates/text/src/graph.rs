@@ -106,7 +106,8 @@ impl Graph {
     /// The tensors of one run; and how many slots each text has.
     pub(crate) fn feed(&self, texts: &[&Tokenized], padding: i64) -> (Vec<Tensor>, usize) {
         let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
-        let slots = self.length.unwrap_or(longest);
+        // A text may have no token, and a graph hardly runs on tensors without elements.
+        let slots = self.length.unwrap_or(longest.max(1));
         let tensor = |(role, element_type): &(Role, ElementType)| {
             let mut values = Vec::with_capacity(texts.len() * slots);
             for text in texts {

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use score::{Activation, LoadError, ModelFolder, Task};
+use score::{Activation, LoadError, ModelFolder, Task, quoted};
 use serde::Serialize;
 
 use crate::config::{Crosses, HeadConfig, PromptConfig, TokenizerConfig, wrong};
-use crate::modules::Modules;
+use crate::modules::{Modules, NEEDS_HEAD};
 use crate::options::TextOptions;
 use crate::sparse::SparsePooling;
 use crate::strategy::Strategy;
@@ -78,6 +78,11 @@ impl Head {
                 activation: None,
             };
             return Ok((None, none));
+        }
+        if scores_texts(task) && config.architecture().ends_with("ForCausalLM") {
+            let found = quoted(config.architecture());
+            let reason = format!("architectures: {found} is a language model; {NEEDS_HEAD}");
+            return Err(wrong(&modules.transformer.join("config.json"), reason));
         }
         let of_sentence = PromptConfig::read(&folder.folder)?;
         let crosses = config.crosses(&of_sentence);
@@ -196,9 +201,13 @@ fn said(
     })
 }
 
+fn scores_texts(task: Task) -> bool {
+    matches!(task, Task::Rerank | Task::Classify)
+}
+
 /// Refuses keys of `[text]` that another task has.
 fn refuse_senseless(options: &TextOptions, task: Task) -> Result<(), String> {
-    let scores = matches!(task, Task::Rerank | Task::Classify);
+    let scores = scores_texts(task);
     let keys = [
         (
             "pooling",

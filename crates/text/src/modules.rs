@@ -7,6 +7,11 @@ use score::LoadError;
 use crate::config::{Module, PoolingFile, missing_module, read_pooling, read_sparse, wrong};
 use crate::sparse::SparsePooling;
 
+/// What is missing of a language model that ranks by the logits of words, as Qwen3-Reranker does.
+pub(crate) const NEEDS_HEAD: &str = "expected an architecture ...ForSequenceClassification, whose ONNX file gives \"logits\" \
+     float32 [?,labels]. What compares the logits of words such as \"yes\" and \"no\" behind a prompt is not served as it is: \
+     convert the model to a sequence classifier, whose head is the difference of the rows of these words, and export that";
+
 /// The modules behind the transformer.
 #[derive(Debug, Default)]
 pub(crate) struct Modules {
@@ -56,6 +61,11 @@ impl Modules {
                 }
                 "Dense" if new.pooling.is_some() && !new.normalize => new.dense.push(path),
                 "Normalize" if new.pooling.is_some() => new.normalize = true,
+                "LogitScore" => {
+                    let reason =
+                        format!("module \"LogitScore\" is of a language model; {NEEDS_HEAD}");
+                    return Err(wrong(&folder.join("modules.json"), reason));
+                }
                 // It does nothing outside training.
                 "Dropout" => {}
                 "Transformer" | "Pooling" | "Dense" | "Normalize" => {

@@ -5,7 +5,7 @@ mod spans;
 
 use std::borrow::Cow;
 
-use score::{Task, TextOptions, Token, TokenizeError, Tokenized, Truncate};
+use score::{Task, TextOptions, TextPart, Token, TokenizeError, Tokenized, Truncate};
 use tokenizers::models::ModelWrapper;
 use tokenizers::{Decoder, Encoding, PostProcessor, TruncationDirection};
 
@@ -109,16 +109,19 @@ impl Tokenizer {
         let text = self.prepared(prompt, whole);
         let direction = direction(truncate);
         let bounded = self.bounded(&text, direction);
+        let too_long = |tokens| TokenizeError::TooLong {
+            part: TextPart::Text,
+            tokens,
+            limit,
+        };
         let refuse = truncate == Truncate::Refuse;
         if refuse && bounded.len() < text.len() {
-            let tokens = None;
-            return Err(TokenizeError::TooLong { tokens, limit });
+            return Err(too_long(None));
         }
         let (mut encoding, shortened) = self.short(bounded, direction, options.max_tokens)?;
         let tokens = encoding.len() + self.special;
         if refuse && tokens > limit {
-            let tokens = Some(tokens);
-            return Err(TokenizeError::TooLong { tokens, limit });
+            return Err(too_long(Some(tokens)));
         }
         // The tokenizer's own truncation knows one direction for all texts.
         cut(&mut encoding, limit - self.special, direction);
@@ -394,6 +397,7 @@ pub(crate) mod tests {
         assert_eq!(refused("the ferry").unwrap(), plain);
         let limit = 8;
         let TokenizeError::TooLong {
+            part: TextPart::Text,
             tokens: Some(tokens),
             limit: 8,
         } = refused(all).unwrap_err()
@@ -405,6 +409,7 @@ pub(crate) mod tests {
         assert_eq!(
             endless,
             TokenizeError::TooLong {
+                part: TextPart::Text,
                 tokens: None,
                 limit
             }

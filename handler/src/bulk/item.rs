@@ -133,7 +133,8 @@ impl Lane {
         let read = scoring::read_texts((&settings, &self.decoding), take, call, given);
         let (request, held) = read.await?;
         let metadata = self.metadata();
-        named(model.as_deref().or(request.model.as_deref()), metadata)?;
+        let in_body = request.model.as_deref().filter(|_| take.names_model);
+        named(model.as_deref().or(in_body), metadata)?;
         let write = metadata
             .text
             .as_ref()

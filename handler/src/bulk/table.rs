@@ -228,6 +228,15 @@ impl Table {
     }
 }
 
+/// Whether a carriage return stands outside of quotes.
+fn has_return(text: &[u8]) -> bool {
+    let mut quoted = false;
+    text.iter().any(|byte| {
+        quoted ^= *byte == b'"';
+        *byte == b'\r' && !quoted
+    })
+}
+
 fn cell(value: &RawValue, text: &mut Vec<u8>) {
     let json = value.get();
     match serde_json::from_str::<String>(json) {

@@ -326,7 +326,16 @@ impl Worker {
 /// Why the text of this row has no tokens.
 pub(crate) fn refusal(error: TokenizeError, row: usize) -> ScoreError {
     match error {
-        TokenizeError::TooLong { tokens, limit } => ScoreError::TextTooLong { row, tokens, limit },
+        TokenizeError::TooLong {
+            part,
+            tokens,
+            limit,
+        } => ScoreError::TextTooLong {
+            row,
+            part,
+            tokens,
+            limit,
+        },
         TokenizeError::Failed(reason) => ScoreError::ModelRejected(reason),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::RunError;
+use crate::error::TextPart;
 use crate::tensor::Tensor;
 use crate::text::{TextOptions, TokenSpan};
 
@@ -49,6 +50,8 @@ pub enum TokenizeError {
     /// It is longer than the model's limit, and is to be refused then.
     #[error("the text is longer than {limit} tokens")]
     TooLong {
+        /// What is too long: of a pair, which text.
+        part: TextPart,
         /// Its tokens, special tokens included; `None` for one with too many characters to count them.
         tokens: Option<usize>,
         /// Tokens that the model sees.

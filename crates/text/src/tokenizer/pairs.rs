@@ -1,6 +1,6 @@
 //! Pairs of texts: both are tokenized by themselves, cut together, and joined as the tokenizer's template for pairs says.
 
-use score::{TextOptions, TokenizeError, Tokenized, Truncate};
+use score::{TextOptions, TextPart, TokenizeError, Tokenized, Truncate};
 use tokenizers::{TruncationParams, TruncationStrategy, truncate_encodings};
 
 use super::{Tokenizer, direction, in_words};
@@ -28,35 +28,42 @@ impl Tokenizer {
         );
         let bounded = first.len() < query.len() || second.len() < text.len();
         let refuse = truncate == Truncate::Refuse;
+        let too_long = |part, tokens| TokenizeError::TooLong {
+            part,
+            tokens,
+            limit,
+        };
         if refuse && bounded {
-            let tokens = None;
-            return Err(TokenizeError::TooLong { tokens, limit });
+            return Err(too_long(TextPart::Pair, None));
         }
         let first = self.plain(first)?;
         let (second, cut) = self.short(second, direction, options.max_tokens)?;
         let tokens = first.len() + second.len() + self.special_of_pair;
-        let too_long = || TokenizeError::TooLong {
-            tokens: Some(tokens),
-            limit,
-        };
         if refuse && tokens > limit {
-            return Err(too_long());
+            return Err(too_long(TextPart::Pair, Some(tokens)));
         }
         let strategy = self.settings.head.as_ref().map(|head| head.strategy);
+        let strategy = strategy.unwrap_or_default();
+        // The one that is not cut, if the other one alone is.
+        let (part, uncut) = match strategy {
+            Strategy::OnlyFirst => (TextPart::Second, second.len()),
+            _ => (TextPart::First, first.len()),
+        };
         let params = TruncationParams {
             direction,
             // Room for both is made sure of where the model takes pairs.
             max_length: limit.saturating_sub(self.special_of_pair),
-            strategy: match strategy.unwrap_or_default() {
+            strategy: match strategy {
                 Strategy::LongestFirst => TruncationStrategy::LongestFirst,
                 Strategy::OnlyFirst => TruncationStrategy::OnlyFirst,
                 Strategy::OnlySecond => TruncationStrategy::OnlySecond,
             },
             stride: 0,
         };
-        // It fails only where the text to be cut is too short for it.
+        // It fails only where nothing would be left of the text to be cut.
         let both = truncate_encodings(first, Some(second), &params);
-        let (mut first, mut second) = both.map_err(|_| too_long())?;
+        let uncut = uncut + self.special_of_pair;
+        let (mut first, mut second) = both.map_err(|_| too_long(part, Some(uncut)))?;
         first.take_overflowing();
         if let Some(second) = &mut second {
             second.take_overflowing();
@@ -111,11 +118,20 @@ mod tests {
         assert_eq!(swapped.ids.len(), 10);
         let second = tokenizer(10, Strategy::OnlySecond);
         assert_eq!(second.tokenize_pair(short, long, &none).unwrap(), cut);
-        let refused = second.tokenize_pair(long, short, &none).unwrap_err();
-        assert!(
-            matches!(refused, TokenizeError::TooLong { limit: 10, .. }),
-            "{refused:?}"
-        );
+        let only_first = tokenizer(10, Strategy::OnlyFirst);
+        for (tokenizer, (query, text), part) in [
+            (&second, (long, short), TextPart::First),
+            (&only_first, (short, long), TextPart::Second),
+        ] {
+            let alone = whole.tokenize_pair(long, "", &none).unwrap().ids.len();
+            let refused = tokenizer.tokenize_pair(query, text, &none).unwrap_err();
+            let expected = TokenizeError::TooLong {
+                part,
+                tokens: Some(alone),
+                limit: 10,
+            };
+            assert_eq!(refused, expected);
+        }
     }
 
     #[test]

@@ -4,11 +4,13 @@
 //! a text from a list with one item for each text, also for a single one; the specifications of these tasks
 //! (`packages/tasks` of huggingface.js); transformers' pipelines for what options mean.
 
+mod inputs;
+
 use score::{Activation, Aggregation, Entity};
 use serde::de::MapAccess;
 use serde_json::{Value, json};
 
-use super::read::{Member, Members, read};
+use super::read::{Member, Members, read, wrong};
 use super::tei;
 use super::{
     Answered, End, Form, Labels, Operation, Take, TextApi, TextError, TextRequest, TextRoute, Write,
@@ -98,9 +100,18 @@ impl Members for Request {
         member: Member<'_, A>,
         request: &mut TextRequest,
     ) -> Result<(), A::Error> {
+        if matches!(member.name, "inputs" | "texts") && !request.texts.is_empty() {
+            let message = "found texts in inputs and in texts, or twice; send single texts and pairs as inputs, or texts with a \
+                           query";
+            return Err(wrong(member.name, message));
+        }
         let results = &mut request.results;
         match member.name {
-            "inputs" => tei::take_inputs(member, request)?,
+            "inputs" => inputs::take(member, request)?,
+            "query" if request.form == Form::Pairs => {
+                let message = "found a query beside pairs in inputs; send pairs alone, or the query with texts";
+                return Err(wrong("query", message));
+            }
             "parameters" => member.object::<Self>(request)?,
             "function_to_apply" => {
                 let activations = [
@@ -150,6 +161,13 @@ fn inputs_schema() -> Value {
 }
 
 fn classification_schema() -> Value {
+    let text = || json!({ "type": "string" });
+    let pair = || open([("text", text()), ("text_pair", text())], 1);
+    let pairs = json!({ "type": "array", "items": pair(), "minItems": 1 });
+    let mut inputs = inputs_schema();
+    if let Some(forms) = inputs["anyOf"].as_array_mut() {
+        forms.extend([pair(), pairs]);
+    }
     let parameters = [
         (
             "top_k",
@@ -160,10 +178,7 @@ fn classification_schema() -> Value {
             json!({ "enum": ["sigmoid", "softmax", "none", null] }),
         ),
     ];
-    let members = [
-        ("inputs", inputs_schema()),
-        ("parameters", open(parameters, 0)),
-    ];
+    let members = [("inputs", inputs), ("parameters", open(parameters, 0))];
     open(members, 1)
 }
 

@@ -39,6 +39,8 @@ pub(crate) enum Form {
     List,
     /// The result of the only text, without a list around it.
     One,
+    /// Results in the order of pairs that each bring both texts.
+    Pairs,
     /// The first vector is compared with the others.
     Similarity,
     /// Results by record; a record without a text has none.

@@ -93,7 +93,8 @@ impl Tell {
 pub struct Take {
     /// A sample body, without the name of a model.
     pub sample: &'static str,
-    /// Whether the body may name a model, as the member `model`.
+    /// Whether the API has a member `model` in its bodies. Where it has none, clients of several servers send the name that
+    /// another server knows: it is passed over unless a model has it.
     pub names_model: bool,
     /// How long its clients wait, if that is shorter than a request may take.
     pub budget: Option<Duration>,
@@ -150,6 +151,11 @@ impl Write {
             Self::Ranks(_) if !pairs => {
                 wrong("query", "the model ranks texts by a query; found none")
             }
+            Self::Ranks(_) if request.form == Form::Pairs => wrong(
+                "inputs",
+                "the model ranks texts by one query, sent as query and texts; for the scores of pairs in their order send them to \
+                 predict",
+            ),
             Self::Ranks(_) | Self::Tokens(_) | Self::Texts(_) => Ok(()),
             _ if metadata.pairs && !pairs => wrong(
                 "inputs",

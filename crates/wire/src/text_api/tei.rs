@@ -18,8 +18,8 @@ use super::read::Member;
 use super::{About, End, Operation, Served, Side, Tell, TextApi, TextRequest, TextRoute};
 use crate::error_form;
 use crate::schema::open;
-pub(super) use embed::{check_inputs, take_inputs, write_vectors, write_weights};
-pub(super) use predict::labels_schema;
+pub(super) use embed::{check_inputs, write_vectors, write_weights};
+pub(super) use predict::{Given, Item, labels_schema};
 pub(super) use rank::{take_ranked, write_ranks};
 
 /// text-embeddings-inference.
@@ -164,6 +164,7 @@ pub(super) const OPTIONS: &[&str] = &[
     "return_documents",
     "top_n",
     "top_k",
+    "model",
 ];
 
 /// One of the options, or a member that is passed over.
@@ -187,6 +188,7 @@ pub(super) fn option<'de, A: MapAccess<'de>>(
             request.repeats_texts = member.flag()?.unwrap_or(false);
         }
         "top_n" | "top_k" => request.results.top = member.count()?,
+        "model" => request.model = member.model()?,
         _ => member.skip()?,
     }
     Ok(())

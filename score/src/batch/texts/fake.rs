@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use half::f16;
 
+use crate::error::TextPart;
 use crate::model::{
     Passage, RunError, TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted,
 };
@@ -30,7 +31,11 @@ impl TextModel for FakeTexts {
         let (tokens, limit) = (passage.bytes() + prompt, LIMIT);
         if tokens > limit {
             let tokens = Some(tokens);
-            return Err(TokenizeError::TooLong { tokens, limit });
+            return Err(TokenizeError::TooLong {
+                part: TextPart::Text,
+                tokens,
+                limit,
+            });
         }
         Ok(Tokenized {
             ids: vec![1; tokens],

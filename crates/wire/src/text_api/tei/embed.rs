@@ -105,24 +105,18 @@ impl Members for Request {
         request: &mut TextRequest,
     ) -> Result<(), A::Error> {
         match member.name {
-            "inputs" => take_inputs(member, request),
+            "inputs" => {
+                let inputs = Inputs {
+                    limits: member.limits,
+                    texts: &mut request.texts,
+                };
+                request.form = member.seeded(inputs)?;
+                Ok(())
+            }
             "parameters" => member.object::<Self>(request),
             _ => option(member, request),
         }
     }
-}
-
-/// The member `inputs`.
-pub(in crate::text_api) fn take_inputs<'de, A: MapAccess<'de>>(
-    member: Member<'_, A>,
-    request: &mut TextRequest,
-) -> Result<(), A::Error> {
-    let inputs = Inputs {
-        limits: member.limits,
-        texts: &mut request.texts,
-    };
-    request.form = member.seeded(inputs)?;
-    Ok(())
 }
 
 /// Reads a text, a list of texts, or sentences to compare, whose texts go to `texts`, the source first.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::super::read::{Member, Members, read_texts};
+use super::super::read::{Member, Members, read_texts, wrong};
 use super::super::vectors::array;
 use super::super::{Answered, Form, Labels, Operation, Take, TextError, TextRequest, Write};
 use super::{OPTIONS, option, options_schema};
@@ -120,13 +120,14 @@ impl<'de> Visitor<'de> for Inputs<'_> {
     }
 }
 
-enum Given {
+/// One text, or a pair whose first text is optional.
+pub(in crate::text_api) enum Given {
     Text(String),
     Pair(Option<String>, String),
 }
 
-/// Reads a text, or a list of one or two.
-struct Item;
+/// Reads a text, a list of one or two, or an object with `text` and `text_pair`, as transformers' pipelines take it.
+pub(in crate::text_api) struct Item;
 
 impl<'de> DeserializeSeed<'de> for Item {
     type Value = Given;
@@ -140,7 +141,9 @@ impl<'de> Visitor<'de> for Item {
     type Value = Given;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, or a list of one or two texts")
+        f.write_str(
+            r#"a text, a list of one or two texts, or an object with "text" and "text_pair""#,
+        )
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Given, E> {
@@ -154,6 +157,27 @@ impl<'de> Visitor<'de> for Item {
             (Some(text), None, None) => Ok(Given::Pair(None, text)),
             (query, Some(text), None) => Ok(Given::Pair(query, text)),
             _ => Err(de::Error::custom("expected lists of one or two texts")),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Given, A::Error> {
+        let (mut text, mut pair) = (None, None);
+        while let Some(name) = map.next_key::<String>()? {
+            let slot = match name.as_str() {
+                "text" => &mut text,
+                "text_pair" => &mut pair,
+                _ => {
+                    map.next_value::<de::IgnoredAny>()?;
+                    continue;
+                }
+            };
+            let read = map.next_value::<Option<String>>();
+            *slot = read.map_err(|error| wrong(&name, error))?;
+        }
+        match (text, pair) {
+            (None, _) => Err(wrong("text", "expected a text; found none")),
+            (Some(text), None) => Ok(Given::Pair(None, text)),
+            (query, Some(pair)) => Ok(Given::Pair(query, pair)),
         }
     }
 }

@@ -113,6 +113,90 @@ fn pipelines_answer_a_list_for_each_text_also_for_a_single_one() {
 }
 
 #[test]
+fn pipelines_take_pairs_as_transformers_do() {
+    let path = "pipeline/text-classification";
+    for (inputs, texts, queries, form) in [
+        // As Hugging Face documents it for cross-encoders, and as transformers takes single ones.
+        (
+            r#"[{"text":"a","text_pair":"b"},{"text":"c","text_pair":"d"}]"#,
+            ["b", "d"].as_slice(),
+            ["a", "c"].as_slice(),
+            Form::Pairs,
+        ),
+        (
+            r#"{"text":"a","text_pair":"b"}"#,
+            &["b"],
+            &["a"],
+            Form::Pairs,
+        ),
+        (r#"[["a","b"]]"#, &["b"], &["a"], Form::Pairs),
+        (r#"[["a"],["b"]]"#, &["a", "b"], &[], Form::List),
+        (
+            r#"[{"text":"a","text_pair":null,"id":7},"b"]"#,
+            &["a", "b"],
+            &[],
+            Form::List,
+        ),
+        (r#"{"text":"a"}"#, &["a"], &[], Form::One),
+    ] {
+        let request = read(path, &format!(r#"{{"inputs":{inputs}}}"#)).unwrap();
+        assert_eq!(request.texts, texts, "{inputs}");
+        assert_eq!(request.queries, queries, "{inputs}");
+        assert_eq!(request.form, form, "{inputs}");
+    }
+    let twice = "found texts in inputs and in texts, or twice";
+    for (body, said) in [
+        (
+            r#"{"inputs":[{"text":"a","text_pair":"b"},{"text":"c","text_pair":7}]}"#,
+            "inputs: inputs: item 1: text_pair: invalid type: integer `7`, expected a string",
+        ),
+        (
+            r#"{"inputs":[{"text":"a","text_pair":"b"},"c"]}"#,
+            "item 1 is a single text, item 0 is a pair",
+        ),
+        (
+            r#"{"inputs":["c",["a","b"]]}"#,
+            "item 0 is a single text, item 1 is a pair",
+        ),
+        (
+            r#"{"inputs":[{"text_pair":"b"}]}"#,
+            "inputs: item 0: text: expected a text; found none",
+        ),
+        (
+            r#"{"inputs":{"text_pair":"b"}}"#,
+            "text: expected a text beside text_pair; found none",
+        ),
+        (
+            r#"{"inputs":{"query":"a","texts":["b"]}}"#,
+            "expected an object with text (and text_pair), or with source_sentence and sentences; found neither",
+        ),
+        (
+            r#"{"inputs":[["a","b","c"]]}"#,
+            "item 0: expected lists of one or two texts",
+        ),
+        (r#"{"inputs":[[1,2]]}"#, "item 0: invalid type: integer"),
+        (
+            r#"{"inputs":{"source_sentence":"a","sentences":["b"],"text":"c"}}"#,
+            "found text beside source_sentence",
+        ),
+        (
+            r#"{"inputs":[["a","b"]],"query":"c"}"#,
+            "query: found a query beside pairs in inputs",
+        ),
+        (
+            r#"{"query":"c","inputs":[["a","b"]]}"#,
+            "inputs: found pairs beside a query",
+        ),
+        (r#"{"inputs":"a","texts":["b"]}"#, twice),
+        (r#"{"texts":["b"],"query":"c","inputs":["a"]}"#, twice),
+        (r#"{"inputs":"a","parameters":{"inputs":"b"}}"#, twice),
+    ] {
+        let found = read(path, body).unwrap_err();
+        assert!(found.contains(said), "{body}: {found}");
+    }
+}
+
+#[test]
 fn entities_of_a_single_text_have_no_list_around_them() {
     let path = "pipeline/token-classification/ner";
     let body = r#"{"inputs":"a","parameters":{"aggregation_strategy":"FIRST","ignore_labels":["O","B-MISC"],"stride":16}}"#;
