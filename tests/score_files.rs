@@ -137,6 +137,13 @@ fn tables_of_other_programs() {
     let told = errors(&folder, "out.csv.errors.jsonl");
     let numbers: Vec<u64> = told.iter().map(|(line, _)| *line).collect();
     assert_eq!(numbers, [2104, 2108]);
+    // The first line separates by commas, so that the others are no rows.
+    folder.write("mixed.csv", "1.5,3.5,1.4\n1;2;3\n1,5;2,5;3,5\n");
+    folder
+        .score("--in mixed.csv --out mixed.out.csv", "affine")
+        .expect(1, "1 scored");
+    let told = errors(&folder, "mixed.out.csv.errors.jsonl");
+    assert_eq!((told[0].0, told[1].0, told.len()), (2, 3, 2), "{told:?}");
     // A byte of another encoding costs its line.
     let mut latin = b"1,2,3\n4,5,\xe9\n7,8,9\n".to_vec();
     latin.extend(b"10,11,12\r\n");
