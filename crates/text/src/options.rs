@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::pooling::Pooling;
 use crate::strategy::Strategy;
 
+/// Tokens that one run may have; a run of BERT's size takes a few GB with that many.
+const MAX_BATCH_TOKENS: usize = 65_536;
+
 /// What `[text]` may say. Everything is optional; what is given overrules the files of the folder.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,7 +90,12 @@ impl TextOptions {
                 return Err(format!("{key}: expected 1 or more; found 0"));
             }
         }
-        Ok(())
+        match self.batch_tokens {
+            Some(found) if found > MAX_BATCH_TOKENS => Err(format!(
+                "batch_tokens: expected {MAX_BATCH_TOKENS} or less, since the memory of a run grows with it; found {found}"
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -129,6 +137,10 @@ mod tests {
             ("truncate = \"middle\"", "unknown variant `middle`"),
             ("store = \"int8\"", "unknown variant `int8`"),
             ("max_texts = 0", "max_texts: expected 1 or more"),
+            (
+                "batch_tokens = 65537",
+                "batch_tokens: expected 65536 or less",
+            ),
         ] {
             let message = read(wrong).unwrap_err();
             assert!(message.contains(reason), "{wrong}: {message}");

@@ -24,9 +24,13 @@ pub(super) async fn vectors(
 ) -> Result<TextAnswer, Problem> {
     let _permit = permit(visit, asked.call).await?;
     let texts = asked.request.texts;
-    let found = asked.scorer.token_vectors(texts, asked.options).await?;
+    let (found, cut) = asked.scorer.token_vectors(texts, asked.options).await?;
     let numbers: usize = found.iter().map(|tensor| tensor.data().len()).sum();
-    written(asked.held, numbers * BYTES_A_NUMBER, || write(&found))
+    let answer = written(asked.held, numbers * BYTES_A_NUMBER, || write(&found))?;
+    Ok(TextAnswer {
+        truncated: cut,
+        ..answer
+    })
 }
 
 /// Answers with the tokens of texts.

@@ -67,6 +67,8 @@ impl Tokenizer {
         first.take_overflowing();
         if let Some(second) = &mut second {
             second.take_overflowing();
+            // A tokenizer without a template for pairs leaves the types as they come.
+            second.set_type_ids(vec![1; second.len()]);
         }
         let whole = self.inner.post_process(first, second, true);
         let whole = whole.map_err(|error| in_words(&*error))?;
@@ -132,6 +134,17 @@ mod tests {
             };
             assert_eq!(refused, expected);
         }
+    }
+
+    #[test]
+    fn without_a_template_the_second_text_still_has_its_type() {
+        let file = std::fs::read(FILE).unwrap();
+        let mut json: serde_json::Value = serde_json::from_slice(&file).unwrap();
+        json["post_processor"] = serde_json::Value::Null;
+        let settings = with_head(64, Task::Rerank, Strategy::LongestFirst);
+        let tokenizer = Tokenizer::new(json.to_string().as_bytes(), &settings).unwrap();
+        let pair = tokenizer.tokenize_pair("the cat", "a dog", &TextOptions::default());
+        assert_eq!(pair.unwrap().types, [0, 0, 1, 1]);
     }
 
     #[test]
