@@ -250,32 +250,47 @@ async fn results_have_the_same_bits_in_any_company() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logits_that_are_no_numbers_are_an_error_of_the_model_and_never_remembered() {
+async fn results_that_are_no_numbers_are_an_error_of_the_model_and_never_remembered() {
     let app = AppRoot::new();
-    let broken = app.path().join("models/broken");
-    copy(&folder("rank"), &broken);
-    let mut model = fs::read(folder("rank").join("model.onnx")).unwrap();
-    // The name of the tensor, and the tag and length of its 4 bytes.
-    let bias = b"head.bias\x4a\x04";
-    let at = model
-        .windows(bias.len())
-        .position(|part| part == bias)
-        .unwrap()
-        + bias.len();
-    model[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
-    fs::write(broken.join("model.onnx"), model).unwrap();
+    // The name of the last tensor, and the tag and length of its bytes.
+    for (name, last) in [
+        ("rank", &b"head.bias\x4a\x04"[..]),
+        ("tiny", b"done.shift\x4a\x20"),
+    ] {
+        let broken = app.path().join("models").join(name);
+        copy(&folder(name), &broken);
+        let mut model = fs::read(folder(name).join("model.onnx")).unwrap();
+        let found = model.windows(last.len()).position(|part| part == last);
+        let at = found.unwrap() + last.len();
+        model[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+        fs::write(broken.join("model.onnx"), model).unwrap();
+    }
     let host = in_process::start(&app, []).await;
-    let body = json!({ "data": { "query": ["a", "a"], "text": ["b", "c"] } }).to_string();
-    for _ in 0..2 {
-        let answer = host
-            .http("POST", "/api/score", &[JSON], body.as_bytes())
-            .await;
-        let error = answer.expect_status(500).at("/error");
-        let said = error["message"].as_str().unwrap();
-        assert!(
-            said.starts_with("the model broken gave NaN among the logits of text "),
-            "{said}"
-        );
+    let pairs = json!({ "data": { "query": ["a", "a"], "text": ["b", "c"] } });
+    let sentences = json!({ "inputs": { "source_sentence": "a", "sentences": ["b"] } });
+    for (path, body, status, at) in [
+        ("rank", &pairs, 500, "/error/message"),
+        ("tiny", &json!({ "data": ["a"] }), 500, "/error/message"),
+        (
+            "v1/embeddings",
+            &json!({ "input": "a" }),
+            500,
+            "/error/message",
+        ),
+        ("similarity", &sentences, 424, "/error"),
+        ("embed_all", &json!({ "inputs": "a" }), 424, "/error"),
+    ] {
+        for _ in 0..2 {
+            let path = format!("/api/score/{path}");
+            let body = body.to_string();
+            let answer = host.http("POST", &path, &[JSON], body.as_bytes()).await;
+            let said = answer.expect_status(status).at(at);
+            let said = said.as_str().unwrap();
+            assert!(
+                said.contains("gave NaN for text ") && said.starts_with("the model "),
+                "{said}"
+            );
+        }
     }
 }
 

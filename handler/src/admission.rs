@@ -133,18 +133,21 @@ impl<'a> Visit<'a> {
         scoring::read_texts((settings, decoding), take, call, body).await
     }
 
-    /// Finds the model of that name if it is for what the route makes of texts, and how that is written; without a name the
-    /// usual one ([`Models::for_tasks`]).
+    /// Finds the model that the path names, else the body, if it is for what the route makes of texts, and how that is
+    /// written; without a name the usual one ([`Models::for_tasks`]).
     ///
     /// # Errors
     /// If there is no such model, or it is for another task.
     pub(crate) async fn find_texts(
         &mut self,
         take: &'static Take,
-        name: Option<&str>,
+        (in_path, in_body): (Option<&str>, Option<&str>),
     ) -> Result<(Arc<Scorer>, &'static Write), Problem> {
         let models = self.admission.models.when_loaded().await?;
-        let scorer = models.for_tasks(name, &take.tasks())?.clone();
+        let in_body = in_body.filter(|name| take.names_model || models.has(name));
+        let scorer = models
+            .for_tasks(in_path.or(in_body), &take.tasks())?
+            .clone();
         let text = scorer.metadata().text.as_ref();
         let write = text.and_then(|text| take.write_for(text.task));
         self.found = Some(Found {

@@ -100,10 +100,10 @@ pub enum ScoreError {
         /// All texts of the request that differ.
         texts: usize,
     },
-    /// The logits of a text are no numbers, so that no score can be made of them: a fault of the model.
+    /// The logits or the vector of a text are no numbers, so that nothing can be made of them: a fault of the model.
     #[error(
-        "the model {model} gave {value} among the logits of text {row}, of which no score can be made: the model or its conversion \
-         is at fault (float16 overflows so), and asking again does not help"
+        "the model {model} gave {value} for text {row}, of which no score or vector can be made: the model or its conversion is at \
+         fault (float16 overflows so), and asking again does not help"
     )]
     NoScore {
         /// The name of the model.

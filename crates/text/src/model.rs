@@ -10,7 +10,7 @@ use score::{
 use crate::company::Company;
 use crate::dense::Dense;
 use crate::graph::Graph;
-use crate::results::{stored, tensor};
+use crate::results::{refuse_nonsense, stored, tensor};
 use crate::settings::Settings;
 use crate::tokenizer::Tokenizer;
 
@@ -124,6 +124,7 @@ impl Session {
         let matrices = matrices.map(|(text, values)| {
             let tokens = text.ids.len();
             let values = values[..tokens * ran.width].to_vec();
+            refuse_nonsense(&values)?;
             let matrix = tensor(vec![tokens, ran.width], TensorData::Float32(values))?;
             Ok(vec![matrix])
         });

@@ -55,9 +55,7 @@ pub(crate) fn stored(
     numbers: Vec<f32>,
     store: StoredAs,
 ) -> Result<Vec<Tensor>, RunError> {
-    if task != Task::Embedding {
-        refuse_nonsense(&numbers)?;
-    }
+    refuse_nonsense(&numbers)?;
     let mut outputs = match task {
         Task::Embedding | Task::Rerank | Task::Classify => {
             vec![floats(vec![1, numbers.len()], numbers, store)?]
@@ -71,8 +69,8 @@ pub(crate) fn stored(
     Ok(outputs)
 }
 
-/// Logits that are no numbers have no order, and make nonsense of all scores.
-fn refuse_nonsense(numbers: &[f32]) -> Result<(), RunError> {
+/// Logits that are no numbers have no order, and make nonsense of all scores; vectors of them have no direction.
+pub(crate) fn refuse_nonsense(numbers: &[f32]) -> Result<(), RunError> {
     match numbers.iter().find(|value| !value.is_finite()) {
         None => Ok(()),
         Some(value) => Err(RunError::NoNumber(*value)),
@@ -193,9 +191,9 @@ mod tests {
     }
 
     #[test]
-    fn logits_that_are_no_numbers_are_the_models_fault() {
+    fn results_that_are_no_numbers_are_the_models_fault() {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            for task in [Task::Rerank, Task::Sparse, Task::Tag] {
+            for task in [Task::Embedding, Task::Rerank, Task::Sparse, Task::Tag] {
                 let refused = stored(
                     task,
                     &text(Vec::new()),

@@ -51,8 +51,8 @@ where
     let mut body = read_body().await?;
     let (request, held) = visit.read_texts(take, call, body.given()).await?;
     drop(body);
-    let named = target.model.as_deref().or(request.model.as_deref());
-    let (scorer, write) = visit.find_texts(take, named).await?;
+    let names = (target.model.as_deref(), request.model.as_deref());
+    let (scorer, write) = visit.find_texts(take, names).await?;
     let text = scorer.metadata().text.as_ref();
     let text = text.ok_or_else(Problem::internal)?;
     write.check(&request, text)?;

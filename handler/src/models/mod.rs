@@ -155,9 +155,14 @@ impl Models {
             }
         }
         Err(NoModel::Unnamed(format!(
-            "name the model that is to take the texts: {}",
+            "name the model that is to take the texts, in the path or as \"model\" in the body: {}",
             names.join(", ")
         )))
+    }
+
+    /// Whether a model has that name, loaded or not.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.slots.contains_key(name)
     }
 
     /// The model of that name, or the default one.
@@ -167,7 +172,10 @@ impl Models {
             (Some(name), _) => name,
             (None, Some(default)) => default,
             (None, None) => {
-                let message = format!("name a model in the path; there are: {}", known());
+                let message = format!(
+                    "name a model, in the path or as the property \"model\" of a message; there are: {}",
+                    known()
+                );
                 return Err(NoModel::Unknown(message));
             }
         };

@@ -93,7 +93,8 @@ impl Tell {
 pub struct Take {
     /// A sample body, without the name of a model.
     pub sample: &'static str,
-    /// Whether the body may name a model, as the member `model`.
+    /// Whether the API has a member `model` in its bodies. Where it has none, clients of several servers send the name that
+    /// another server knows: it is passed over unless a model has it.
     pub names_model: bool,
     /// How long its clients wait, if that is shorter than a request may take.
     pub budget: Option<Duration>,

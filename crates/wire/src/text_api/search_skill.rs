@@ -84,7 +84,7 @@ struct Request;
 impl Members for Request {
     const EXPECTED: &'static str =
         r#"an object such as {"values": [{"recordId": "1", "data": {"text": "a text"}}]}"#;
-    const NAMES: &'static [&'static str] = &["values"];
+    const NAMES: &'static [&'static str] = &["values", "model"];
 
     fn defaults(request: &mut TextRequest) {
         // A record whose text is too long has an error of its own; the others are answered.
@@ -105,6 +105,7 @@ impl Members for Request {
                 };
                 request.form = Form::Records(member.seeded(records)?);
             }
+            "model" => request.model = member.model()?,
             _ => member.skip()?,
         }
         Ok(())

@@ -164,6 +164,7 @@ pub(super) const OPTIONS: &[&str] = &[
     "return_documents",
     "top_n",
     "top_k",
+    "model",
 ];
 
 /// One of the options, or a member that is passed over.
@@ -187,6 +188,7 @@ pub(super) fn option<'de, A: MapAccess<'de>>(
             request.repeats_texts = member.flag()?.unwrap_or(false);
         }
         "top_n" | "top_k" => request.results.top = member.count()?,
+        "model" => request.model = member.model()?,
         _ => member.skip()?,
     }
     Ok(())
