@@ -1,7 +1,9 @@
 //! Pairs of texts: both are tokenized by themselves, cut together, and joined as the tokenizer's template for pairs says.
 
 use score::{TextOptions, TextPart, TokenizeError, Tokenized, Truncate};
-use tokenizers::{TruncationParams, TruncationStrategy, truncate_encodings};
+use tokenizers::{
+    Encoding, TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
+};
 
 use super::{Tokenizer, direction, in_words};
 use crate::strategy::Strategy;
@@ -42,6 +44,27 @@ impl Tokenizer {
         if refuse && tokens > limit {
             return Err(too_long(TextPart::Pair, Some(tokens)));
         }
+        let whole = self.joined(first, second, direction)?;
+        Ok(Tokenized {
+            ids: whole.get_ids().to_vec(),
+            types: whole.get_type_ids().to_vec(),
+            cut: cut || bounded || tokens > limit,
+            skipped: 0,
+            spans: Vec::new(),
+        })
+    }
+
+    /// Cuts both texts together to the limit, and joins them as the template says.
+    ///
+    /// # Errors
+    /// If nothing would be left of the text that is to be cut, or the tokenizer fails.
+    fn joined(
+        &self,
+        first: Encoding,
+        second: Encoding,
+        direction: TruncationDirection,
+    ) -> Result<Encoding, TokenizeError> {
+        let limit = self.settings.max_tokens;
         let strategy = self.settings.head.as_ref().map(|head| head.strategy);
         let strategy = strategy.unwrap_or_default();
         // The one that is not cut, if the other one alone is.
@@ -62,8 +85,13 @@ impl Tokenizer {
         };
         // It fails only where nothing would be left of the text to be cut.
         let both = truncate_encodings(first, Some(second), &params);
-        let uncut = uncut + self.special_of_pair;
-        let (mut first, mut second) = both.map_err(|_| too_long(part, Some(uncut)))?;
+        let tokens = Some(uncut + self.special_of_pair);
+        let too_long = |_| TokenizeError::TooLong {
+            part,
+            tokens,
+            limit,
+        };
+        let (mut first, mut second) = both.map_err(too_long)?;
         first.take_overflowing();
         if let Some(second) = &mut second {
             second.take_overflowing();
@@ -71,14 +99,7 @@ impl Tokenizer {
             second.set_type_ids(vec![1; second.len()]);
         }
         let whole = self.inner.post_process(first, second, true);
-        let whole = whole.map_err(|error| in_words(&*error))?;
-        Ok(Tokenized {
-            ids: whole.get_ids().to_vec(),
-            types: whole.get_type_ids().to_vec(),
-            cut: cut || bounded || tokens > limit,
-            skipped: 0,
-            spans: Vec::new(),
-        })
+        Ok(whole.map_err(|error| in_words(&*error))?)
     }
 }
 
