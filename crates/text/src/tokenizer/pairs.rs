@@ -44,7 +44,9 @@ impl Tokenizer {
         if refuse && tokens > limit {
             return Err(too_long(TextPart::Pair, Some(tokens)));
         }
-        let whole = self.joined(first, second, direction)?;
+        let (first, second) = self.cut_pair(first, second, direction)?;
+        let whole = self.inner.post_process(first, second, true);
+        let whole = whole.map_err(|error| in_words(&*error))?;
         Ok(Tokenized {
             ids: whole.get_ids().to_vec(),
             types: whole.get_type_ids().to_vec(),
@@ -54,16 +56,13 @@ impl Tokenizer {
         })
     }
 
-    /// Cuts both texts together to the limit, and joins them as the template says.
-    ///
-    /// # Errors
-    /// If nothing would be left of the text that is to be cut, or the tokenizer fails.
-    fn joined(
+    /// Both texts of a pair, cut to what the model sees of them together, and with the types of a first and a second text.
+    fn cut_pair(
         &self,
         first: Encoding,
         second: Encoding,
         direction: TruncationDirection,
-    ) -> Result<Encoding, TokenizeError> {
+    ) -> Result<(Encoding, Option<Encoding>), TokenizeError> {
         let limit = self.settings.max_tokens;
         let strategy = self.settings.head.as_ref().map(|head| head.strategy);
         let strategy = strategy.unwrap_or_default();
@@ -85,21 +84,19 @@ impl Tokenizer {
         };
         // It fails only where nothing would be left of the text to be cut.
         let both = truncate_encodings(first, Some(second), &params);
-        let tokens = Some(uncut + self.special_of_pair);
-        let too_long = |_| TokenizeError::TooLong {
+        let uncut = uncut + self.special_of_pair;
+        let (mut first, mut second) = both.map_err(|_| TokenizeError::TooLong {
             part,
-            tokens,
+            tokens: Some(uncut),
             limit,
-        };
-        let (mut first, mut second) = both.map_err(too_long)?;
+        })?;
         first.take_overflowing();
         if let Some(second) = &mut second {
             second.take_overflowing();
             // A tokenizer without a template for pairs leaves the types as they come.
             second.set_type_ids(vec![1; second.len()]);
         }
-        let whole = self.inner.post_process(first, second, true);
-        Ok(whole.map_err(|error| in_words(&*error))?)
+        Ok((first, second))
     }
 }
 
