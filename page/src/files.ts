@@ -22,7 +22,7 @@ export function contentType(file: File): string {
 
 /** What a file picker should offer: pictures only for models that are said to take them. */
 export function pickable(accepted: string[], model: Model): string {
-  const seen = model.picture !== undefined || (model.inputs[0]?.shape?.length ?? 0) > 2;
+  const seen = model.picture !== undefined || model.inputs[0]?.shape?.length === 4;
   const fits = (type: string) => accepted.includes(type) && (seen || !type.startsWith("image/"));
   const ends = Object.entries(TYPES).filter(([, type]) => fits(type));
   const texts = taskOf(model) ? ["txt", "jsonl"] : [];
@@ -31,6 +31,12 @@ export function pickable(accepted: string[], model: Model): string {
 
 /** Files that hold a text on each line. */
 export const isTextFile = ({ name }: File): boolean => /\.(txt|jsonl|ndjson)$/i.test(name);
+
+/** Larger files are not for a field. */
+const MAX_NUMBERS_BYTES = 4_000_000;
+
+/** Files of numbers that a field can show. */
+export const isNumbersFile = ({ name, size }: File): boolean => /\.(csv|tsv|txt)$/i.test(name) && size <= MAX_NUMBERS_BYTES;
 
 const START_BYTES = 2000;
 const START_LINES = 5;

@@ -1,10 +1,11 @@
 // What is to be sent: drawn, typed into a form or a table, written as texts or as a request, or a file.
 
-import { type Dialect, dialectOf, memberOfAnswer, nest, offered, pathOf, preferred, sampleValues, typeOf, write } from "./body.ts";
+import { nest, rowsIn } from "./arrays.ts";
+import { type Dialect, dialectOf, memberOfAnswer, offered, pathOf, preferred, sampleValues, typeOf, write } from "./body.ts";
 import { byId, element, fillSelect, show } from "./dom.ts";
 import { Board, preview } from "./drawing.ts";
-import { type Field, type Values, WrongCell, fieldsOf, takesSeveralRows, valuesOf } from "./fields.ts";
-import { contentType, isTextFile, pickable, startOf, takeDrops } from "./files.ts";
+import { type Field, type Values, WrongCell, checkSwitches, fieldsOf, rowCount, takesSeveralRows, valuesOf } from "./fields.ts";
+import { contentType, isNumbersFile, isTextFile, pickable, startOf, takeDrops } from "./files.ts";
 import { Form } from "./form.ts";
 import { Grid } from "./grid.ts";
 import type { Model } from "./model.ts";
@@ -40,6 +41,8 @@ export interface Outgoing {
   texts: string[] | null;
   /** The values, unless they stand in a file or a typed body. */
   values: Values | null;
+  /** How many rows that is; null where the server alone knows. */
+  rows: number | null;
   /** In a few words. */
   short: string;
 }
@@ -125,17 +128,17 @@ export class Input {
     if (!model) throw new Error("No model.");
     if (attached) {
       const path = pathOf("Azure ML: data", model);
-      return { path, type: contentType(attached), body: attached, under: null, texts: null, values: null, short: attached.name };
+      return { path, type: contentType(attached), body: attached, under: null, texts: null, values: null, rows: null, short: attached.name };
     }
     if (this.mode === "picture") throw new Error("Choose a picture first, or drop one here.");
     const [dialect, typed] = [this.chosen, this.mode === "body" ? this.typed.get(this.chosen) : undefined];
     const call = { path: pathOf(dialect, model), type: typeOf(dialect), under: memberOfAnswer(dialect) };
-    if (typed !== undefined) return { ...call, body: typed, texts: null, values: null, short: typed.trim().replace(/\s+/g, " ") };
+    if (typed !== undefined) return { ...call, body: typed, texts: null, values: null, rows: null, short: typed.trim().replace(/\s+/g, " ") };
     const values = this.mode === "body" ? this.values : this.read();
     const body = values && write(dialect, model, values);
     if (values === null || body === null) throw new Error("There is nothing to send yet; write a request.");
     const texts = taskOf(model) ? (values[TEXT] as string[]) : null;
-    return { ...call, body, texts, values, short: this.words(values, texts) };
+    return { ...call, body, texts, values, rows: rowCount(model, this.fields, values), short: this.words(values, texts) };
   }
 
   /** Points to what cannot be sent. */
@@ -270,13 +273,24 @@ export class Input {
   private take(rows: string[][], note: string): void {
     const isOne = rows.length === 1 && this.mode === "form";
     if (!isOne && this.model && !takesSeveralRows(this.model)) throw new Error("The model takes one row at a time.");
-    if (isOne) this.form.row = rows[0] ?? [];
+    if (isOne) {
+      const [row = []] = rows;
+      checkSwitches(this.fields, row);
+      this.form.row = row;
+    }
     else {
       this.grid.set(rows);
       this.show("table");
     }
     this.edited();
     show(byId("note"), note === "" ? null : note);
+  }
+
+  /** Numbers of a file, as if they were pasted. */
+  private takeArray(field: Field, text: string): void {
+    const rows = rowsIn(text, field.array);
+    this.take((rows ?? [text.trim()]).map((row) => [row]), "");
+    if (!rows) this.show("form");
   }
 
   private draw(grey: Grey | null): void {
@@ -303,13 +317,16 @@ export class Input {
     this.detach();
     const asked = this.model;
     const type = contentType(chosen);
-    const isRead = type === "application/json" || (isTextFile(chosen) && asked !== null && taskOf(asked) !== null);
+    const array = asked === null || taskOf(asked) || asked.picture ? null : arrayOf(this.fields, chosen);
+    const isRead = type === "application/json" || array !== null || (isTextFile(chosen) && asked !== null && taskOf(asked) !== null);
     const text = isRead ? await chosen.text() : "";
     const start = isRead ? null : await startOf(chosen);
     if (asked === null || asked !== this.model) return;
     if (type === "application/json") {
       this.show("body");
       this.type(dialectOf(text), text);
+    } else if (array) {
+      this.takeArray(array, text);
     } else if (isRead) {
       this.texts.value = writeTexts(textsOfFile(text));
       this.show("texts");
@@ -347,6 +364,13 @@ export class Input {
 
 function isDrawn({ picture }: Model): boolean {
   return picture !== undefined && Math.max(picture.width, picture.height) <= MAX_DRAWN_SIDE;
+}
+
+/** The one field that a file of numbers is for, if the server would read its lines otherwise. */
+function arrayOf([field, ...others]: Field[], file: File): Field | null {
+  const isArray = field?.kind === "nested" && others.length === 0 && isNumbersFile(file);
+  const isTable = field?.array.shape.length === 1 && !field.isWhole && contentType(file) === "text/csv";
+  return isArray && !isTable ? field : null;
 }
 
 function modesOf(model: Model, fields: Field[]): Mode[] {
