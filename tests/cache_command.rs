@@ -476,7 +476,10 @@ async fn help_and_version_need_no_settings_and_unknown_arguments_are_refused() {
     let broken = [("SCORE_PORT", "web"), ("REDIS_URL", "x")];
     for (arguments, expected) in [
         (&["--help"][..], "cache"),
-        (&["--version"], env!("CARGO_PKG_VERSION")),
+        (
+            &["--version"],
+            concat!("score-onnx ", env!("CARGO_PKG_VERSION")),
+        ),
         (&["cache", "--help"], "purge"),
         (&["cache", "purge", "--help"], "SCORE_L1_BYTES"),
     ] {

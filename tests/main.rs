@@ -67,6 +67,7 @@ mod served_protocols;
 mod settings;
 mod support;
 mod text_apis;
+mod text_folders;
 mod text_heads;
 mod text_task_refusals;
 mod text_tasks;

@@ -363,3 +363,24 @@ async fn the_apis_of_text_models_are_described_and_answer_their_examples_as_desc
     }
     assert!(count > 60, "{count}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_that_need_a_models_name_have_it_in_the_plain_document() {
+    let app = AppRoot::new();
+    for name in ["one", "two"] {
+        app.link_model(name, &repository().join("tests/data/text/tiny"));
+    }
+    let host = in_process::start(&app, []).await;
+    let answer = host.http("GET", "/api/score/openapi.json", &[], b"").await;
+    let document = answer.expect_status(200).json();
+    let paths = &document["paths"];
+    for name in ["embed", "tokenize", "info"] {
+        assert_eq!(paths[format!("/api/score/{name}")], Value::Null, "{name}");
+        assert!(
+            paths[format!("/api/score/two/{name}")].is_object(),
+            "{name}"
+        );
+    }
+    assert!(paths["/api/score/skill/one"].is_object());
+    assert!(paths["/api/score/v1/embeddings"].is_object());
+}

@@ -182,6 +182,23 @@ async fn states_and_signatures_are_tensorflow_servings() {
         .expect_status(404);
 }
 
+/// Source: `InferenceRESTClient.is_server_live` and `is_model_ready` of kserve 0.21.
+#[tokio::test(flavor = "multi_thread")]
+async fn kserves_client_sees_below_its_address_whether_server_and_model_live() {
+    let host = host().await;
+    for path in ["", "/"] {
+        let path = format!("/api/score{path}");
+        let answer = host.http("GET", &path, &[], b"").await.expect_status(200);
+        assert_eq!(answer.at("/status"), "alive");
+        assert_eq!(answer.at("/name"), "affine");
+    }
+    let live = get(&host, "v2/health/live").await.expect_status(200);
+    assert_eq!(live.at("/live"), true);
+    let model = get(&host, "v1/models/affine").await.expect_status(200);
+    assert_eq!(model.at("/ready"), true);
+    assert_eq!(get(&host, "affine").await.json().get("status"), None);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn mlflows_scoring_server() {
     let host = host().await;

@@ -61,6 +61,7 @@ async fn versions_are_served_side_by_side_where_settings_or_model_toml_say_so() 
     assert_eq!(factor(&host, "all/versions/3").await, Err(404));
     let document = host.http("GET", "/api/score/v2/models/all", &[], b"").await;
     assert_eq!(document.at("/versions"), json!(["2", "1"]));
+    assert_counted_by_version(&host).await;
     assert_eq!(factor(&host, "pinned").await, Ok(2.0));
     assert_eq!(factor(&host, "pinned/versions/2").await, Err(404));
     let refused = host.http("GET", "/api/score/old", &[], b"").await;
@@ -70,6 +71,43 @@ async fn versions_are_served_side_by_side_where_settings_or_model_toml_say_so() 
             .text()
             .contains("there is no version 3; there are 2, 1")
     );
+}
+
+/// Metrics and statistics tell versions apart where there are several: of `all` version 2 has scored two rows, version 1 one.
+async fn assert_counted_by_version(host: &FunctionsHost) {
+    let metrics = host.http("GET", "/api/score/metrics", &[], b"").await;
+    let metrics = metrics.expect_status(200).text();
+    for line in [
+        r#"score_rows_total{model="all",version="2"} 2"#,
+        r#"score_rows_total{model="all",version="1"} 1"#,
+        r#"score_model_up{model="all",version="1"} 1"#,
+        r#"score_rows_total{model="pinned"} 0"#,
+        r#"score_model_up{model="pinned"} 1"#,
+        r#"score_model_up{model="old"} 0"#,
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line}\n{metrics}"
+        );
+    }
+    let plan = r#"score_cache_requests_total{model="all",version="1",plan=""#;
+    assert!(metrics.contains(plan), "{metrics}");
+    for (path, expected) in [
+        (
+            "stats",
+            json!([["all", "2", 2], ["all", "1", 1], ["pinned", "1", 0]]),
+        ),
+        ("all/stats", json!([["all", "2", 2], ["all", "1", 1]])),
+        ("all/versions/1/stats", json!([["all", "1", 1]])),
+        ("pinned/stats", json!([["pinned", "1", 0]])),
+    ] {
+        let path = format!("/api/score/v2/models/{path}");
+        let answer = host.http("GET", &path, &[], b"").await.expect_status(200);
+        let told = answer.at("/model_stats");
+        let told = told.as_array().unwrap().iter();
+        let told = told.map(|of| json!([of["name"], of["version"], of["inference_count"]]));
+        assert_eq!(told.collect::<Value>(), expected, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 from infinity_client import Client
-from infinity_client.api.default import classify, rerank
-from infinity_client.models import ClassifyInput, RerankInput
+from infinity_client.api.default import classify, embeddings, rerank
+from infinity_client.models import ClassifyInput, OpenAIEmbeddingInputText, RerankInput
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.postprocessor.tei_rerank import TextEmbeddingInference
 from rerankers import Reranker
@@ -136,6 +136,8 @@ def test_infinity_client(tasks):
             assert [label.label for label in found] == [name for name, _ in labels(row)]
             close([[label.score for label in found]], [[score for _, score in labels(row)]])
         assert answer.usage.total_tokens == sum(row["tokens"] for row in rows)
+        answer = embeddings.sync(client=client, body=OpenAIEmbeddingInputText(input_=TEXTS))
+        assert bits([item.embedding for item in answer.data]) == bits(tasks.vectors(TEXTS))
 
 
 def test_llama_index(tasks):

@@ -18,7 +18,7 @@ mod vectors;
 
 use std::fmt;
 
-use crate::dialect::Protocol;
+use crate::dialect::{PROTOCOLS, Protocol};
 use crate::error_form::ErrorForm;
 pub use answer::{Answered, Labels, Ranks, Vectors};
 pub(crate) use request::Form;
@@ -115,11 +115,27 @@ impl TextApi {
     }
 }
 
-/// Whether a model of this name cannot be addressed by it directly below the prefix, since an API has a route there.
-pub fn is_reserved(name: &str) -> bool {
-    matches!(name, "metrics" | "openapi.json")
-        || Protocol::errors_below(name).is_some()
-        || TextApi::errors_below(name).is_some()
+/// The path below the prefix that would be that of a model with this name, and is a route's; `None` if the model has all of its
+/// paths.
+pub fn path_taken(name: &str) -> Option<String> {
+    let texts = TEXT_APIS.iter().flat_map(|api| api.routes);
+    let texts = texts.filter_map(|route| route.path.first());
+    let others = PROTOCOLS.iter().flat_map(|protocol| protocol.routes);
+    let others = others.filter_map(|route| route.path.first());
+    let own = ["metrics", "openapi.json"];
+    if texts.chain(others).chain(&own).any(|first| *first == name) {
+        return Some(name.to_owned());
+    }
+    let of_models = PROTOCOLS.iter().flat_map(|protocol| protocol.routes);
+    let mut of_models = of_models.filter(|route| route.path.contains(&MODEL));
+    of_models.find_map(|route| {
+        let segments = route.path.iter();
+        let path: Vec<&str> = segments
+            .map(|segment| if *segment == MODEL { name } else { segment })
+            .collect();
+        let taken = Protocol::find(&path)?.route != route;
+        taken.then(|| path.join("/"))
+    })
 }
 
 impl fmt::Debug for TextApi {

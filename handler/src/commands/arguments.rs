@@ -10,7 +10,7 @@ use crate::bulk::{Format, Header};
 ///
 /// All settings are environment variables; `handler settings` lists them, and so does docs/settings.md.
 #[derive(Debug, Parser)]
-#[command(version, disable_help_subcommand = true)]
+#[command(version, display_name = "score-onnx", disable_help_subcommand = true)]
 pub struct Arguments {
     /// What to do; without it the program serves.
     #[command(subcommand)]

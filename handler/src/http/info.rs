@@ -30,7 +30,12 @@ pub(super) async fn answer(app: &App, head: &Head, route: &Route) -> Result<Repl
         }
         Route::Describe(name) => {
             let models = models.when_loaded().await?;
-            describe(&models, name.as_deref())?
+            let mut document = describe(&models, name.as_deref())?;
+            if name.is_none() {
+                // What clients of KServe's V1 protocol look for below their address, to see whether the server lives.
+                document["status"] = "alive".into();
+            }
+            document
         }
         Route::OpenApi => {
             let form = match head.wants_all {

@@ -37,6 +37,11 @@ impl ModelRef {
         models.find(self.wanted()).map(|scorer| &**scorer)
     }
 
+    /// Whether any version may be meant.
+    pub(super) fn names_no_version(&self) -> bool {
+        self.version.is_none()
+    }
+
     fn wanted(&self) -> Wanted<'_> {
         Wanted {
             name: Some(&self.name),

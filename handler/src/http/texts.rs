@@ -166,9 +166,12 @@ impl Asked<'_> {
         truncated: &[bool],
     ) -> Result<Reply, Problem> {
         self.held.settle(body.len())?;
+        let refuses = self.text()?.truncate == Truncate::Refuse;
         let mut reply = Reply::json(body);
         reply.held = Some(self.held);
-        reply.set_truncated(truncated.iter().filter(|cut| **cut).count());
+        if self.request.answers_cut_texts(refuses) {
+            reply.set_truncated(truncated.iter().filter(|cut| **cut).count());
+        }
         set_cache(&mut reply, cache);
         Ok(reply)
     }

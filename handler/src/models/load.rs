@@ -231,10 +231,11 @@ fn announce(name: &str, slot: &ModelSlot) {
                 load_ms = metadata.load_time.as_millis() as u64,
                 "model loaded"
             );
-            if wire::text_api::is_reserved(name) {
+            if let Some(path) = wire::text_api::path_taken(name) {
                 warn!(
                     model = name,
-                    "the model's name is a path of its own: reach it at /api/score/v2/models/{name}/infer, or rename its folder"
+                    "the path /api/score/{path} is a route of its own, not this model's: reach the model at \
+                     /api/score/v2/models/{name}/infer, or rename its folder"
                 );
             }
             if let Some(warning) = &metadata.character.warning {

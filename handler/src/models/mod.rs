@@ -34,6 +34,15 @@ pub(crate) struct Versions {
     others: BTreeMap<String, ModelSlot>,
 }
 
+/// What tells a version of a model from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VersionName<'a> {
+    /// The name of the model.
+    pub(crate) model: &'a str,
+    /// The version, where the model has several; of one that could not be loaded it may be missing.
+    pub(crate) version: Option<&'a str>,
+}
+
 /// Which model a path or a message asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Wanted<'a> {
@@ -163,7 +172,10 @@ impl Models {
             (Some(name), _) => name,
             (None, Some(default)) => default,
             (None, None) => {
-                let message = format!("name a model in the path; there are: {}", known());
+                let message = format!(
+                    "name a model, in the path or as the property \"model\" of a message; there are: {}",
+                    known()
+                );
                 return Err(NoModel::Unknown(message));
             }
         };
@@ -217,6 +229,26 @@ impl Models {
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &ModelSlot)> {
         let slots = self.slots.iter();
         slots.map(|(name, versions)| (name.as_str(), &versions.newest))
+    }
+
+    /// All versions of all models. A version is named where its model has several.
+    pub(crate) fn all_versions(&self) -> impl Iterator<Item = (VersionName<'_>, &ModelSlot)> {
+        self.slots.iter().flat_map(|(model, versions)| {
+            let several = !versions.others.is_empty();
+            let newest = versions.newest.as_ref().ok();
+            let newest = newest.map(|scorer| scorer.metadata().version.as_str());
+            let name = |version| VersionName { model, version };
+            let others = versions.others.iter();
+            let others = others.map(move |(version, slot)| (name(Some(version)), slot));
+            let newest = name(newest.filter(|_| several));
+            std::iter::once((newest, &versions.newest)).chain(others)
+        })
+    }
+
+    /// Those of them that serve.
+    pub(crate) fn serving_versions(&self) -> impl Iterator<Item = (VersionName<'_>, &Scorer)> {
+        self.all_versions()
+            .filter_map(|(name, slot)| Some((name, &**slot.as_ref().ok()?)))
     }
 
     /// Those that serve, by name.

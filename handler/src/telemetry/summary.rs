@@ -26,7 +26,7 @@ impl Counts {
     fn of(admission: &Admission, memo: &Cache) -> Self {
         let stats = memo.stats();
         let models = admission.models.now();
-        let scorers = models.iter().flat_map(|models| models.loaded());
+        let scorers = models.iter().flat_map(|models| models.serving_versions());
         Self {
             outcomes: admission.counters.outcomes(),
             rows: scorers.map(|(_, scorer)| scorer.stats().rows.get()).sum(),

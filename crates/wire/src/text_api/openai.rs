@@ -26,15 +26,20 @@ pub(super) static OPENAI: TextApi = TextApi {
     errors: &error_form::OPENAI,
     guest: false,
     routes: &[
-        embeddings(&["v1", "embeddings"], "embeddings"),
+        embeddings(&["v1", "embeddings"], "embeddings", EMBEDDINGS),
         // Azure OpenAI, its older and its newer form.
         embeddings(
             &["openai", "deployments", MODEL, "embeddings"],
             "deployment_embeddings",
+            EMBEDDINGS,
         ),
-        embeddings(&["openai", "v1", "embeddings"], "azure_embeddings"),
-        // Azure.AI.Inference.
-        embeddings(&["embeddings"], "inference_embeddings"),
+        embeddings(
+            &["openai", "v1", "embeddings"],
+            "azure_embeddings",
+            EMBEDDINGS,
+        ),
+        // Azure.AI.Inference, and infinity's own client.
+        embeddings(&["embeddings"], "inference_embeddings", OF_INFINITY),
         TextRoute {
             path: &["v1", "models"],
             named: None,
@@ -66,33 +71,46 @@ pub(super) static OPENAI: TextApi = TextApi {
     ],
 };
 
-const fn embeddings(path: &'static [&'static str], id: &'static str) -> TextRoute {
+const fn embeddings(
+    path: &'static [&'static str],
+    id: &'static str,
+    operation: Operation,
+) -> TextRoute {
     TextRoute {
         path,
         named: None,
         id,
         summary: "Embeddings as OpenAI's API has them",
-        operation: EMBEDDINGS,
+        operation,
     }
 }
 
-const EMBEDDINGS: Operation = Operation::Take(Take {
-    sample: r#"{"input": ["The ferry leaves at noon."]}"#,
-    names_model: true,
-    budget: None,
-    read: read_embeddings,
-    writes: &[Write::Vectors(write_embeddings)],
-    request_schema,
-    answer_schema,
-});
+const EMBEDDINGS: Operation = taking(read_embeddings::<false>);
+/// infinity's client sends `"dimensions": 0` for all of them.
+const OF_INFINITY: Operation = taking(read_embeddings::<true>);
 
-fn read_embeddings(body: &[u8], limits: Limits) -> Result<TextRequest, TextError> {
-    read_texts::<Embeddings>(body, limits, "input")
+const fn taking(read: fn(&[u8], Limits) -> Result<TextRequest, TextError>) -> Operation {
+    Operation::Take(Take {
+        sample: r#"{"input": ["The ferry leaves at noon."]}"#,
+        names_model: true,
+        budget: None,
+        read,
+        writes: &[Write::Vectors(write_embeddings)],
+        request_schema,
+        answer_schema,
+    })
 }
 
-struct Embeddings;
+fn read_embeddings<const ZERO_IS_ALL: bool>(
+    body: &[u8],
+    limits: Limits,
+) -> Result<TextRequest, TextError> {
+    read_texts::<Embeddings<ZERO_IS_ALL>>(body, limits, "input")
+}
 
-impl Members for Embeddings {
+struct Embeddings<const ZERO_IS_ALL: bool>;
+
+impl<const ZERO_IS_ALL: bool> Members for Embeddings<ZERO_IS_ALL> {
     const EXPECTED: &'static str = r#"an object such as {"input": ["a text"], "model": "name"}"#;
     const NAMES: &'static [&'static str] = &[
         "input",
@@ -118,6 +136,10 @@ impl Members for Embeddings {
                     ("base64", VectorEncoding::Base64),
                 ];
                 request.encoding = member.word(&encodings)?.unwrap_or_default();
+            }
+            "dimensions" if ZERO_IS_ALL => {
+                let count: Option<usize> = member.optional("a number")?;
+                options.dimensions = count.filter(|count| *count > 0);
             }
             "dimensions" => options.dimensions = member.count()?,
             "prompt_name" => options.prompt_name = member.optional("the name of a prompt")?,

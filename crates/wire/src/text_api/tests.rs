@@ -324,10 +324,32 @@ fn routes_are_found_by_their_segments() {
     );
     assert_eq!(found(&["", "embed"]), None);
     assert_eq!(found(&["minilm"]), None);
-    for name in ["embed", "skill", "v1", "openai", "api", "v2", "metrics"] {
-        assert!(is_reserved(name), "{name}");
+}
+
+#[test]
+fn names_that_are_a_routes_path_are_told_with_it() {
+    for name in [
+        "embed",
+        "skill",
+        "v1",
+        "openai",
+        "api",
+        "v2",
+        "metrics",
+        "openapi.json",
+        "health",
+        "ping",
+        "version",
+        "invocations",
+        "pipeline",
+        "info",
+    ] {
+        assert_eq!(path_taken(name).as_deref(), Some(name));
     }
-    assert!(!is_reserved("minilm") && !is_reserved("{model}"));
+    assert_eq!(path_taken("stats").as_deref(), Some("v2/models/stats"));
+    for name in ["minilm", "{model}", "ready", "index", "models", "infer"] {
+        assert_eq!(path_taken(name), None, "{name}");
+    }
 }
 
 #[test]

@@ -57,7 +57,14 @@ pub(super) async fn answer(
         Operation::Refuse(instead) => return Err(Problem::bad_request(instead).at("path")),
         Operation::Statistics if model.is_none() => {
             let models = registry.when_loaded().await?;
-            json!({ "model_stats": models.loaded().map(|(_, scorer)| statistics(scorer)).collect::<Vec<_>>() })
+            statistics(models.serving_versions().map(|(_, scorer)| scorer))
+        }
+        Operation::Statistics if model.is_some_and(ModelRef::names_no_version) => {
+            let models = registry.when_loaded().await?;
+            let name = &of(&models, model)?.metadata().name;
+            let versions = models.serving_versions();
+            let versions = versions.filter(|(version, _)| version.model == name);
+            statistics(versions.map(|(_, scorer)| scorer))
         }
         operation => {
             let models = registry.when_loaded().await?;
@@ -85,7 +92,7 @@ fn of_model(
     Ok(match operation {
         Operation::Model => open_inference_metadata(metadata, &models.versions_of(&metadata.name)),
         Operation::Config => config(metadata, max_rows),
-        Operation::Statistics => json!({ "model_stats": [statistics(scorer)] }),
+        Operation::Statistics => statistics(std::iter::once(scorer)),
         Operation::Status => status(metadata),
         Operation::Signature => signature(metadata),
         // Answered before, or scored.
@@ -152,10 +159,15 @@ fn triton_type(ty: ElementType) -> String {
     }
 }
 
-/// What this program counts: requests with their times, rows, and runs of the model.
+/// What this program counts of these versions of models. Without a version in the path those of all versions are told.
 ///
 /// Source: Triton, "Statistics Extension".
-fn statistics(scorer: &Scorer) -> Value {
+fn statistics<'a>(scorers: impl Iterator<Item = &'a Scorer>) -> Value {
+    json!({ "model_stats": scorers.map(counted).collect::<Vec<_>>() })
+}
+
+/// Requests with their times, rows, and runs of the model.
+fn counted(scorer: &Scorer) -> Value {
     let (metadata, stats) = (scorer.metadata(), scorer.stats());
     let (all, failed) = (&stats.requests, &stats.refused);
     let document = |count: u64, ns: u64| json!({ "count": count, "ns": ns });

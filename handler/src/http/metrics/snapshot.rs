@@ -13,7 +13,7 @@ use score::{Cache, CostFigures, Scorer};
 
 use crate::admission::Admission;
 use crate::limits::BodyLimits;
-use crate::models::Models;
+use crate::models::{Models, VersionName};
 use crate::telemetry::logging::dropped_lines;
 
 /// What has metrics.
@@ -52,7 +52,10 @@ impl Collector for Snapshot {
         };
         up(&mut out, &models)?;
         features(&mut out, &models)?;
-        let scorers: Vec<(&str, &Scorer)> = models.loaded().collect();
+        let scorers = models.serving_versions();
+        let scorers: Vec<(Labels<'_>, &Scorer)> = scorers
+            .map(|(name, scorer)| (labels(name), scorer))
+            .collect();
         work(&mut out, &scorers)?;
         costs(&mut out, &scorers)?;
         build(&mut out, models.runtime())
@@ -194,9 +197,9 @@ fn store(out: &mut Out<'_>, cache: &Cache) -> fmt::Result {
 
 /// Models that could not be loaded have no other metric.
 fn up(out: &mut Out<'_>, models: &Models) -> fmt::Result {
-    let figures = models.all().map(|(name, slot)| {
+    let figures = models.all_versions().map(|(name, slot)| {
         let is_up = u64::from(slot.is_ok());
-        ([("model", name)], ConstGauge::new(is_up))
+        (labels(name), ConstGauge::new(is_up))
     });
     out.family(
         "score_model_up",
@@ -233,7 +236,7 @@ fn features(out: &mut Out<'_>, models: &Models) -> fmt::Result {
     Ok(())
 }
 
-fn work(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
+fn work(out: &mut Out<'_>, scorers: &[(Labels<'_>, &Scorer)]) -> fmt::Result {
     type Count = fn(&Scorer) -> u64;
     let counters: [(&str, &str, Count); 3] = [
         ("score_rows", "Rows scored", |s| s.stats().rows.get()),
@@ -290,14 +293,14 @@ fn work(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
     )
 }
 
-fn costs(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
-    let costs: Vec<(&str, CostFigures)> = scorers
+fn costs(out: &mut Out<'_>, scorers: &[(Labels<'_>, &Scorer)]) -> fmt::Result {
+    let costs: Vec<(&Labels<'_>, CostFigures)> = scorers
         .iter()
-        .map(|(name, scorer)| (*name, scorer.costs()))
+        .map(|(model, scorer)| (model, scorer.costs()))
         .collect();
     let rows = costs.iter().filter_map(|(model, costs)| {
         let seconds = ConstGauge::new(costs.row?);
-        Some(([("model", *model)], seconds))
+        Some(((*model).clone(), seconds))
     });
     out.family(
         "score_model_row_cost",
@@ -310,7 +313,7 @@ fn costs(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
         "score_cache_saved",
         "Time of computing that hits saved, less the time of look-ups and of storing, in seconds",
         Some(Unit::Seconds),
-        saved.map(|(model, costs)| ([("model", *model)], ConstGauge::new(costs.saved))),
+        saved.map(|(model, costs)| ((*model).clone(), ConstGauge::new(costs.saved))),
     )?;
     let lookups = costs.iter().flat_map(|(model, costs)| {
         let tiers = [
@@ -318,7 +321,7 @@ fn costs(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
             ("redis", costs.remote_lookup),
         ];
         tiers.into_iter().filter_map(|(tier, seconds)| {
-            let labels = [("model", *model), ("tier", tier)];
+            let labels = ((*model).clone(), [("tier", tier)]);
             Some((labels, ConstGauge::new(seconds?)))
         })
     });
@@ -330,7 +333,7 @@ fn costs(out: &mut Out<'_>, scorers: &[(&str, &Scorer)]) -> fmt::Result {
     )?;
     let plans = costs.iter().flat_map(|(model, costs)| {
         costs.plans.iter().map(|(plan, count)| {
-            let labels = [("model", *model), ("plan", *plan)];
+            let labels = ((*model).clone(), [("plan", *plan)]);
             (labels, ConstCounter::new(*count))
         })
     });
@@ -353,12 +356,22 @@ fn build(out: &mut Out<'_>, runtime: &str) -> fmt::Result {
     )
 }
 
-/// One metric for each model.
+/// The labels of a version of a model.
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+/// A model with a single version has none of it, so that its series stay the same with a new one.
+fn labels(name: VersionName<'_>) -> Labels<'_> {
+    let version = name.version.map(|version| ("version", version));
+    let model = std::iter::once(("model", name.model));
+    model.chain(version).collect()
+}
+
+/// One metric for each version of each model.
 fn of_each<'a, M>(
-    scorers: &'a [(&str, &Scorer)],
+    scorers: &'a [(Labels<'a>, &'a Scorer)],
     read: impl Fn(&Scorer) -> M + 'a,
-) -> impl Iterator<Item = ([(&'static str, &'a str); 1], M)> {
+) -> impl Iterator<Item = (Labels<'a>, M)> {
     scorers
         .iter()
-        .map(move |(model, scorer)| ([("model", *model)], read(scorer)))
+        .map(move |(model, scorer)| (model.clone(), read(scorer)))
 }

@@ -11,7 +11,7 @@ use super::{Form, bodies, header_references};
 use crate::http::route::PREFIX;
 use crate::models::Models;
 
-/// The paths of all APIs, if a text model is loaded; in the plain document those without a model's name alone.
+/// The paths of all APIs, if a text model is loaded; in the plain document those without a model's name, where they are enough.
 pub(super) fn paths(
     models: &Models,
     loaded: &[&ModelMetadata],
@@ -55,14 +55,7 @@ impl Path {
             (Work::Tell(tell), text) => tell.about == About::Any || text.is_some(),
         };
         let serving: Vec<&ModelMetadata> = loaded.iter().filter(of).copied().collect();
-        if form == Form::All
-            && let Some(template) = self.named_template()
-        {
-            paths.extend(serving.iter().map(|metadata| self.of(&template, metadata)));
-        }
-        if self.route.path.contains(&MODEL) {
-            return;
-        }
+        let needs_name = self.route.path.contains(&MODEL);
         let usual = match self.needs_no_name() {
             true => serving.first().copied(),
             false => models
@@ -70,6 +63,12 @@ impl Path {
                 .ok()
                 .map(|scorer| scorer.metadata()),
         };
+        let usual = usual.filter(|_| !needs_name);
+        if (form == Form::All || (usual.is_none() && !needs_name))
+            && let Some(template) = self.named_template()
+        {
+            paths.extend(serving.iter().map(|metadata| self.of(&template, metadata)));
+        }
         paths.extend(usual.map(|metadata| self.without_name(metadata)));
     }
 

@@ -25,9 +25,11 @@ pub(super) async fn vectors(
 ) -> Result<Reply, Problem> {
     let _permit = visit.permit(asked.call).await?;
     let texts = asked.request.texts;
-    let found = asked.scorer.token_vectors(texts, asked.options).await?;
+    let (found, cut) = asked.scorer.token_vectors(texts, asked.options).await?;
     let numbers: usize = found.iter().map(|tensor| tensor.data().len()).sum();
-    written(asked.held, numbers * BYTES_A_NUMBER, || write(&found))
+    let mut reply = written(asked.held, numbers * BYTES_A_NUMBER, || write(&found))?;
+    reply.set_truncated(cut);
+    Ok(reply)
 }
 
 /// Answers with the tokens of texts.
