@@ -180,6 +180,8 @@ export class Input {
       const tab = element("button", { type: "button", "aria-pressed": String(own === mode) }, MODES[own][0]);
       tab.addEventListener("click", () => {
         this.detach();
+        // One row goes along.
+        if (own === "table" && this.mode === "form" && this.grid.rows.length === 1) this.grid.set([this.form.row]);
         this.show(own);
         byId("modes").querySelector<HTMLElement>("[aria-pressed=true]")?.focus();
       });
