@@ -182,6 +182,7 @@ function scalarOf(value: unknown): Scalar | undefined {
 
 /** A class by its name, and numbers short enough to read. */
 function named(model: Model, value: Scalar): string {
+  if (value === "") return "empty text";
   if (typeof value !== "number") return cut(String(value));
   return model.labels?.[value] ?? shortNumber(value);
 }

@@ -89,9 +89,11 @@ function control(field: Field, index: number): Control {
   }
   if (field.kind === "text" && field.choices.length === 0) return element("textarea", { ...id, rows: "1", dir: "auto", class: "prose" });
   if (field.kind === "nested") {
-    const lines = Math.max(2, Math.min(field.array.shape.length === 1 ? 6 : 12, Math.abs(field.array.shape[0] ?? 1)));
+    const [first = 1, ...others] = field.array.shape;
+    const isMatrix = others.length > 0 && first !== 1;
+    const lines = isMatrix && first > 0 ? Math.max(2, Math.min(12, first)) : 6;
     // The rows of a matrix stay on lines of their own.
-    return element("textarea", { ...id, rows: String(lines), ...(field.array.shape.length > 1 ? { wrap: "off" } : {}) });
+    return element("textarea", { ...id, rows: String(lines), ...(isMatrix ? { wrap: "off" } : {}) });
   }
   const typed = { ...id, type: "text", dir: "auto", inputmode: field.kind === "number" ? "decimal" : field.kind === "whole" ? "numeric" : "text" };
   return element("input", typed);

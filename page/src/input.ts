@@ -113,7 +113,7 @@ export class Input {
     this.query.value = "";
     byId("query-part").hidden = taskOf(model) !== "rerank";
     this.offerSamples(model, samples);
-    this.file.accept = pickable(accepted, model);
+    this.file.accept = pickable(accepted, model, holdsArray(model, this.fields));
     byId("hint").textContent = hint(accepted, model, this.fields);
     this.show(modesOf(model, this.fields)[0] ?? "body");
   }
@@ -319,7 +319,7 @@ export class Input {
     this.detach();
     const asked = this.model;
     const type = contentType(chosen);
-    const array = asked === null || taskOf(asked) || asked.picture ? null : arrayOf(this.fields, chosen);
+    const array = asked && holdsArray(asked, this.fields) ? arrayOf(this.fields, chosen) : null;
     const isRead = type === "application/json" || array !== null || (isTextFile(chosen) && asked !== null && taskOf(asked) !== null);
     const text = isRead ? await chosen.text() : "";
     const start = isRead ? null : await startOf(chosen);
@@ -368,11 +368,15 @@ function isDrawn({ picture }: Model): boolean {
   return picture !== undefined && Math.max(picture.width, picture.height) <= MAX_DRAWN_SIDE;
 }
 
-/** The one field that a file of numbers is for, if the server would read its lines otherwise. */
-function arrayOf([field, ...others]: Field[], file: File): Field | null {
-  const isArray = field?.kind === "nested" && others.length === 0 && isNumbersFile(file);
+/** Whether there is one field, of numbers. */
+function holdsArray(model: Model, [field, ...others]: Field[]): boolean {
+  return !taskOf(model) && !model.picture && field?.kind === "nested" && others.length === 0;
+}
+
+/** The field that a file of numbers is for; null if the server reads the lines itself. */
+function arrayOf([field]: Field[], file: File): Field | null {
   const isTable = field?.array.shape.length === 1 && !field.isWhole && contentType(file) === "text/csv";
-  return isArray && !isTable ? field : null;
+  return field && isNumbersFile(file) && !isTable ? field : null;
 }
 
 function modesOf(model: Model, fields: Field[]): Mode[] {
@@ -383,7 +387,9 @@ function modesOf(model: Model, fields: Field[]): Mode[] {
 }
 
 function hint(accepted: string[], model: Model, fields: Field[]): string {
-  const ends = pickable(accepted, model).replaceAll(".", "").split(",").filter((end) => end !== "");
-  const pasted = fields.length > 0 && takesSeveralRows(model) && !taskOf(model) && !model.picture ? "Paste rows from a spreadsheet, or drop a file here" : "Drop a file here";
-  return ends.length > 0 ? `${pasted}: ${ends.join(", ")}` : "";
+  const isArray = holdsArray(model, fields);
+  const ends = pickable(accepted, model, isArray).replaceAll(".", "").split(",").filter((end) => end !== "");
+  const takesRows = fields.length > 0 && takesSeveralRows(model) && !taskOf(model) && !model.picture;
+  const pasted = isArray ? "Paste numbers from a spreadsheet or a notebook, or drop" : takesRows ? "Paste rows from a spreadsheet, or drop" : "Drop";
+  return ends.length > 0 ? `${pasted} a file here: ${ends.join(", ")}` : "";
 }

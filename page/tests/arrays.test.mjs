@@ -117,6 +117,7 @@ describe("arrays", { timeout: 120_000 }, () => {
 
   it("puts a file of a series into its field, and keeps lines apart in the table", async () => {
     const { page, faults, close } = await openModel("hours");
+    assert.match(await page.locator("#hint").textContent(), /^Paste numbers .*: npy, json, bin, csv, tsv, txt$/);
     const lines = range(24).map((hour) => range(7, hour).join(","));
     const rows = range(24).map((hour) => range(7, hour));
     assert.deepEqual(await send(page, () => drop(page, "day.csv", "text/csv", Buffer.from(`a,b,c,d,e,f,g\n${lines.join("\n")}\n`))), [rows]);

@@ -187,10 +187,8 @@ pub fn picture_in_words(metadata: &ModelMetadata) -> Option<String> {
 /// Whether the model's files, the input's name or four axes say that the input is a picture. Its shape alone does not:
 /// signals and series have two or three axes too, and most matrices are tables.
 fn is_said_to_be_one(spec: &TensorSpec, options: &InputOptions, plan: &Plan) -> bool {
-    let by_shape = matches!(
-        spec.element_type,
-        ElementType::Float16 | ElementType::BFloat16 | ElementType::Float32
-    ) || matches!(spec.element_type, ElementType::Float64 | ElementType::Uint8);
+    // Whole numbers on four axes are boards of games, or ids.
+    let by_shape = !matches!(spec.element_type, ElementType::Int32 | ElementType::Int64);
     speaks_of_pictures(options)
         || (!plan.is_flat() && names_a_picture(&spec.name))
         || (by_shape && spec.dims().len() == 4 && plan.has_the_sides_of_one())
