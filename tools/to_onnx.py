@@ -1,6 +1,7 @@
 """Turns a fitted scikit-learn estimator into a model folder, and checks that both give the same answers.
 
 Run:    pip install skl2onnx onnxruntime        # into the environment that trained the model: scikit-learn 1.2 or newer
+        pip install pandas                      # too, if the model was trained on a table with names
         pip install onnxmltools                 # too, for LightGBM, XGBoost and CatBoost, also as the last step of a pipeline
         python tools/to_onnx.py model.pkl --out models/iris --sample sample.csv
 Reads:  a pickle or joblib file, which runs code of its own when it is read: take only files that you trust;
@@ -11,11 +12,11 @@ Exits:  0 if the answers agree, 1 if they do not or something is wrong, 2 if the
 """
 
 import argparse
+import csv
 import json
 import os
 import pickle
 import re
-import tempfile
 import sys
 import warnings
 from pathlib import Path
@@ -24,17 +25,24 @@ import joblib
 import numpy as np
 import onnx
 import onnxruntime
-import pandas as pd
 import sklearn
-from skl2onnx import to_onnx, update_registered_converter
+from skl2onnx import to_onnx
 from skl2onnx.common import tree_ensemble
 from skl2onnx.common.data_types import BooleanTensorType, FloatTensorType, Int64TensorType, StringTensorType
 from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
+
+from agreement import compare, holed
+from boosters import Mistake, catboost_to_onnx, first_line, is_catboost, register, steps
+
+try:
+    import pandas as pd
+except ImportError:  # tables alone need it
+    pd = None
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 GENERATED_ROWS = 256
@@ -54,19 +62,6 @@ def with_whole_numbers(add_node):
 
 
 tree_ensemble.add_node = with_whole_numbers(tree_ensemble.add_node)
-
-# Estimators of other libraries: module, class, the module of the converter in onnxmltools, its function, and skl2onnx's shapes.
-BOOSTERS = [
-    ("lightgbm", "LGBMClassifier", "lightgbm.operator_converters.LightGbm", "convert_lightgbm", "LightGbm"),
-    ("lightgbm", "LGBMRegressor", "lightgbm.operator_converters.LightGbm", "convert_lightgbm", "LightGbm"),
-    ("xgboost", "XGBClassifier", "xgboost.operator_converters.XGBoost", "convert_xgboost", "XGBoost"),
-    ("xgboost", "XGBRegressor", "xgboost.operator_converters.XGBoost", "convert_xgboost", "XGBoost"),
-]
-
-
-class Mistake(Exception):
-    """What is wrong, in one line."""
-
 
 def load(path):
     """The fitted estimator in a pickle or joblib file."""
@@ -101,10 +96,6 @@ def load(path):
     return estimator
 
 
-def is_catboost(estimator):
-    return type(estimator).__module__.split(".")[0] == "catboost"
-
-
 def from_catboost(path, estimator):
     """CatBoost's own exporter takes numbers alone."""
     if not estimator.is_fitted():
@@ -112,15 +103,6 @@ def from_catboost(path, estimator):
     if estimator.get_cat_feature_indices() or estimator.get_text_feature_indices():
         raise Mistake("CatBoost writes no ONNX for categorical or text features; encode them as numbers before, and fit again")
     return estimator
-
-
-def first_line(error):
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def steps(estimator):
-    return [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
 
 
 def columns_of(estimator):
@@ -140,6 +122,8 @@ def width_of(estimator):
 def read_sample(path, estimator):
     """The rows of a CSV file as a table whose columns are the estimator's."""
     names = columns_of(estimator)
+    if pd is None:
+        return checked(path, read_without_pandas(path, names), estimator)
     try:
         table = pd.read_csv(path)
         if not names and numbers_only(list(table.columns)):
@@ -159,10 +143,38 @@ def read_sample(path, estimator):
             parts = [f"{word} {', '.join(map(str, found))}" for word, found in (("lacks", missing), ("has also", unknown)) if found]
             raise Mistake(f"{path} does not have the model's columns ({', '.join(names)}): it {' and '.join(parts)}")
         return table[names]
+    return checked(path, table, estimator)
+
+
+def checked(path, table, estimator):
+    """The same rows, if there are as many columns as the estimator takes."""
     expected = width_of(estimator)
     if expected is not None and table.shape[1] != expected:
         raise Mistake(f"{path} has {table.shape[1]} columns, the model takes {expected}")
     return table
+
+
+def read_without_pandas(path, names):
+    """The cells of a CSV file as a matrix of numbers, else of texts."""
+    if names:
+        raise Mistake(f"the model was trained on a table and knows its columns by name ({', '.join(names)}): pip install pandas")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except OSError as error:
+        raise Mistake(f"{path}: {error.strerror or first_line(error)}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise Mistake(f"{path} cannot be read as CSV: {first_line(error)}") from error
+    if lines and not numbers_only(lines[0]):
+        del lines[0]
+    if not lines:
+        raise Mistake(f"{path} has no rows")
+    if len({len(line) for line in lines}) > 1:
+        raise Mistake(f"{path} cannot be read as CSV: its lines have different numbers of cells")
+    try:
+        return np.array([[float(cell or "nan") for cell in line] for line in lines])
+    except ValueError:
+        return np.array(lines, dtype=object)
 
 
 def numbers_only(header):
@@ -182,37 +194,47 @@ def generated(estimator):
         raise Mistake("this model takes more than a row of numbers; give rows by --sample")
     random = np.random.default_rng(0)
     rows = random.normal(size=(GENERATED_ROWS, count)) * random.choice([0.1, 1, 10], size=(GENERATED_ROWS, 1))
-    return pd.DataFrame(rows, columns=columns_of(estimator) or None)
+    names = columns_of(estimator)
+    if names and pd is None:
+        raise Mistake("the model was trained on a table and knows its columns by name: pip install pandas")
+    return pd.DataFrame(rows, columns=names) if names else rows
 
 
 def selects_columns(estimator):
     return any(isinstance(step, ColumnTransformer) for step in steps(estimator))
 
 
-def arguments(estimator, table):
-    """What predict() takes, what ONNX Runtime takes, and skl2onnx's types of it, all from the same rows."""
+def arguments(estimator, table, whole=True):
+    """The rows for predict() as they are, and as ONNX gets them; what ONNX Runtime takes; and skl2onnx's types of it. Columns of
+    whole numbers stay such unless the converter wants numbers of one kind."""
     if hasattr(steps(estimator)[0], "build_analyzer"):  # a vectorizer takes a list of texts
         if table.shape[1] != 1:
             raise Mistake(f"the sample has {table.shape[1]} columns, the model takes one column of texts")
-        texts = table.iloc[:, 0].astype(str)
-        return texts.tolist(), {"text": column(texts)}, [("text", StringTensorType([None, 1]))]
-    numeric = all(kind.kind in "bif" for kind in table.dtypes)
-    if numeric and not selects_columns(estimator):
-        x = table.to_numpy(np.float32)
+        texts = (table if pd is None else table.to_numpy()).astype(str).astype(object)
+        return [texts[:, 0].tolist()], {"text": texts}, [("text", StringTensorType([None, 1]))]
+    if is_numeric(table) and not selects_columns(estimator):
+        x = np.asarray(table, np.float32)
+        given = [np.asarray(table, np.float64), x]
         # XGBoost refuses a table once its names are gone, see register()
-        named = columns_of(estimator) and not hasattr(steps(estimator)[-1], "get_booster")
-        rows = pd.DataFrame(x, columns=table.columns) if named else x
-        return rows, {"x": x}, [("x", FloatTensorType([None, x.shape[1]]))]
+        if columns_of(estimator) and not hasattr(steps(estimator)[-1], "get_booster"):
+            given = [table, pd.DataFrame(x, columns=table.columns)]
+        return given, {"x": x}, [("x", FloatTensorType([None, x.shape[1]]))]
     if not hasattr(estimator, "feature_names_in_"):
         raise Mistake("the sample holds texts, but the model does not know its columns by name; fit it on a DataFrame")
-    table, types = table.copy(), []
+    rounded, types = table.copy(), []
     for name in table:
-        dtype, tensor = COLUMN_TYPES.get(table[name].dtype.kind, (object, StringTensorType))
+        kind = table[name].dtype.kind
+        dtype, tensor = COLUMN_TYPES.get("f" if kind == "i" and not whole else kind, (object, StringTensorType))
         if dtype is object and table[name].isna().any():
             raise Mistake(f"column {name!r} of the sample has empty cells; ONNX has no missing texts")
-        table[name] = table[name].astype(dtype)
+        rounded[name] = table[name].astype(dtype)
         types.append((name, tensor([None, 1])))
-    return table, {name: column(table[name]) for name in table}, types
+    return [table, rounded], {name: column(rounded[name]) for name in rounded}, types
+
+
+def is_numeric(table):
+    kinds = [table.dtype] if isinstance(table, np.ndarray) else table.dtypes
+    return all(kind.kind in "bif" for kind in kinds)
 
 
 def column(series):
@@ -237,59 +259,57 @@ def classifies(estimator):
     return is_classifier(estimator)
 
 
-def register(estimator):
-    """Tells skl2onnx of the converters of onnxmltools that this model needs."""
-    last = steps(estimator)[-1]
-    for package, name, module, function, shapes in BOOSTERS:
-        if type(last).__name__ != name or type(last).__module__.split(".")[0] != package:
-            continue
+class Converted:
+    """The model as ONNX, what it was tried on, and what came of that. Columns of whole numbers stay such if `whole`."""
+
+    def __init__(self, estimator, table, tolerance, whole=True):
+        self.rows, feed, self.types = arguments(estimator, table, whole)
+        self.data = convert(estimator, self.types)
+        self.columns = renamed([name for name, _ in self.types], self.data)
+        self.feed = {name: feed[old] for name, old in self.columns.items()}
+        self.outputs = run(self.data, self.feed)
+        self.found = list(compare(estimator, self.rows, self.outputs, tolerance))
+        self.is_right = all(agrees for *_, agrees in self.found)
+
+    @classmethod
+    def of(cls, estimator, table, tolerance):
+        """With whole numbers as floats where they stand beside others and the converter makes something else of that."""
         try:
-            from importlib import import_module
-
-            converter = getattr(import_module(f"onnxmltools.convert.{module}"), function)
-            from onnxmltools.convert.common import data_types  # noqa: F401, registers its types
-            from skl2onnx.common.shape_calculator import (
-                calculate_linear_classifier_output_shapes,
-                calculate_linear_regressor_output_shapes,
-            )
-        except ImportError as error:
-            raise Mistake(f"{name} needs a converter: pip install onnxmltools ({first_line(error)})") from error
-        if package == "xgboost":  # whose converter takes no names; what the pickle has stays as it is
-            last.get_booster().feature_names = None
-        classifier = name.endswith("Classifier")
-        calculator = calculate_linear_classifier_output_shapes if classifier else calculate_linear_regressor_output_shapes
-        options = {"nocl": [True, False], "zipmap": [True, False, "columns"]} if classifier else {}
-        if package == "lightgbm" and not classifier:
-            options = {"split": None}
-        update_registered_converter(type(last), shapes + name, calculator, converter, options=options)
+            first, mistake = cls(estimator, table, tolerance), None
+        except Mistake as error:
+            first, mistake = None, error
+        whole = any(isinstance(tensor, Int64TensorType) for _, tensor in arguments(estimator, table)[2])
+        if whole and not (first and first.is_right):
+            try:
+                second = cls(estimator, table, tolerance, whole=False)
+                if second.is_right:
+                    return second
+            except Mistake:  # what the first try says is nearer to the model
+                pass
+        if mistake:
+            raise mistake
+        return first
 
 
-def catboost_to_onnx(estimator):
-    """As CatBoost writes it; probabilities come as a list of maps, whose values are numbered by class."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        estimator.save_model(str(path), format="onnx", export_parameters={"onnx_graph_name": "model"})
-        model = onnx.load(path)
-    graph = model.graph
-    maps = [node for node in graph.node if node.op_type == "ZipMap"]
-    for node in maps:  # a matrix instead, as the other converters write it
-        graph.node.remove(node)
-        kept = [output for output in graph.output if output.name not in node.output]
-        del graph.output[:]
-        matrix = onnx.helper.make_tensor_value_info(node.input[0], onnx.TensorProto.FLOAT, [None, len(estimator.classes_)])
-        graph.output.extend([*kept, matrix])
-    graph.input[0].name, old = "x", graph.input[0].name
-    for node in graph.node:
-        node.input[:] = ["x" if name == old else name for name in node.input]
-    return model
+def from_sklearn(estimator, types):
+    """Scalers divide as scikit-learn does: multiplied by the inverse, a row may fall on the other side of a tree's threshold."""
+    scalers = {StandardScaler: {"div": "div"}}
+    classifier = id(steps(estimator)[-1])
+    matrix = {classifier: {"zipmap": False}} if classifies(estimator) else {}
+    try:
+        return to_onnx(estimator, initial_types=types, options={**scalers, **matrix}, target_opset=OPSETS)
+    except NameError:  # LinearSVC has no such option, and gets it in a pipeline unless another one is given
+        return to_onnx(estimator, initial_types=types, options={**scalers, classifier: {"nocl": False}}, target_opset=OPSETS)
 
 
 def convert(estimator, types):
     """The model as ONNX, with probabilities as a matrix."""
-    options = {id(steps(estimator)[-1]): {"zipmap": False}} if classifies(estimator) else None
+    for step in steps(estimator):
+        if hasattr(step, "flatten_transform"):  # of transform() alone, and unknown to skl2onnx
+            step.flatten_transform = False
     try:
         register(estimator)
-        model = catboost_to_onnx(estimator) if is_catboost(estimator) else to_onnx(estimator, initial_types=types, options=options, target_opset=OPSETS)
+        model = catboost_to_onnx(estimator) if is_catboost(estimator) else from_sklearn(estimator, types)
     except Mistake:
         raise
     except (MissingConverter, MissingShapeCalculator) as error:
@@ -335,39 +355,12 @@ def takes_missing(estimator, rows, feed, columns, data, tolerance):
         holes[width] = True  # and one row without any value
         some = {other: given[chosen] for other, given in feed.items()}
         some[name] = np.where(holes, np.nan, some[name]).astype(np.float32)
-        if isinstance(rows, pd.DataFrame):
-            table = rows.iloc[chosen].reset_index(drop=True)
-            table[columns[name]] = some[name]
-        else:
-            table = some[name]
+        tables = [holed(one, columns[name], chosen, holes) for one in rows]
         try:
-            if all(agrees for *_, agrees in compare(estimator, table, run(data, some), tolerance)):
+            if all(agrees for *_, agrees in compare(estimator, tables, run(data, some), tolerance)):
                 yield name
         except Mistake:  # one of the two refuses missing values
             continue
-
-
-def compare(estimator, rows, outputs, tolerance):
-    """Rows of the printed table: output, what was found, whether it is right."""
-    try:
-        expected = {"predict": estimator.predict(rows)}
-        if hasattr(estimator, "predict_proba"):
-            expected["predict_proba"] = estimator.predict_proba(rows)
-    except Exception as error:  # any exception of a pipeline's own steps
-        raise Mistake(f"the model refuses the sample: {first_line(error)}") from error
-    for (name, got), (method, wanted) in zip(outputs.items(), expected.items()):
-        got, wanted = np.asarray(got), np.asarray(wanted)
-        if got.size != wanted.size:
-            yield name, method, f"shape {got.shape}, not {wanted.shape}", False
-        elif wanted.dtype.kind != "f" or got.dtype.kind != "f":
-            got = got.reshape(wanted.shape)
-            different = int((got.astype(wanted.dtype) != wanted).sum())
-            yield name, method, f"{different} of {wanted.size} differ" if different else "equal", not different
-        else:
-            got = got.reshape(wanted.shape).astype(np.float64)
-            # relative to the value where it is large, absolute where it is small
-            error = float((np.abs(got - wanted) / np.maximum(np.abs(wanted), 1)).max())
-            yield name, method, f"within {error:.1e} (allowed {tolerance:.0e})", error <= tolerance
 
 
 def labels_of(estimator, given):
@@ -376,9 +369,10 @@ def labels_of(estimator, given):
         if given:
             raise Mistake("--labels is for classifiers")
         return None, None
-    classes = np.asarray(steps(estimator)[-1].classes_ if is_catboost(estimator) else estimator.classes_)
-    if classes.ndim > 1 or classes.dtype == object and any(np.ndim(one) for one in classes):  # several outputs
+    classes = steps(estimator)[-1].classes_ if is_catboost(estimator) else estimator.classes_
+    if any(np.ndim(one) for one in classes):  # several outputs
         return None, None
+    classes = np.asarray(classes)
     if given:
         if len(given) != len(classes):
             raise Mistake(f"--labels has {len(given)} names, and the model knows {len(classes)} classes: {classes.tolist()}")
@@ -426,12 +420,19 @@ def samples_json(feed, columns):
     for index in range(min(SAMPLES, len(next(iter(feed.values()))))):
         row = {}
         for name, values in feed.items():
-            cells = [None if isinstance(cell, float) and np.isnan(cell) else cell for cell in values[index].tolist()]
+            cells = [written(cell) for cell in values[index]]
             names = columns[name] if isinstance(columns[name], list) else None
             row[name] = cells if names is None and len(cells) > 1 else dict(zip(names, cells)) if names else cells[0]
         only = next(iter(row.values()))
         rows.append(only if len(row) == 1 and isinstance(only, (list, dict)) else [only] if len(row) == 1 else row)
     return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+
+
+def written(cell):
+    """A cell for JSON: numbers with the fewest digits that tell them apart from others of 32 bits."""
+    if isinstance(cell, np.floating):
+        return None if np.isnan(cell) else float(str(cell))
+    return cell.item() if isinstance(cell, np.generic) else cell
 
 
 def quoted(names):
@@ -465,31 +466,26 @@ def main():
     estimator = load(options.model)
     labels = labels_of(estimator, options.labels)
     table = read_sample(options.sample, estimator) if options.sample else generated(estimator)
-    rows, feed, types = arguments(estimator, table)
     names = columns_of(estimator)
-    data = convert(estimator, types)
-    columns = renamed([name for name, _ in types], data)
-    feed = {name: feed[old] for name, old in columns.items()}
-    outputs = run(data, feed)
+    model = Converted.of(estimator, table, options.tolerance)
+    feed, columns = model.feed, model.columns
     if list(feed) == ["x"] and names and not selects_columns(estimator):
         columns = {"x": names}
 
     print(f"model    {' > '.join(type(step).__name__ for step in steps(estimator))}, scikit-learn {sklearn.__version__}")
-    missing = list(takes_missing(estimator, rows, feed, columns, data, options.tolerance))
-    for (name, old), (_, tensor) in zip(columns.items(), types):
+    missing = list(takes_missing(estimator, model.rows, feed, columns, model.data, options.tolerance))
+    for (name, old), (_, tensor) in zip(columns.items(), model.types):
         shape = ", ".join("N" if size is None else str(size) for size in tensor.shape)
         kind = type(tensor).__name__.removesuffix("TensorType").lower()
         also = f", also called {old!r}" if old != name and isinstance(old, str) else ""
         print(f"input    {name}  {kind} [{shape}]{also}{', values may be missing' if name in missing else ''}")
-    right = True
-    for name, method, found, agrees in compare(estimator, rows, outputs, options.tolerance):
+    for name, method, found, agrees in model.found:
         print(f"output   {name}  against {method}() on {len(table)} rows: {found}{'' if agrees else '  WRONG'}")
-        right = right and agrees
-    if not right:
+    if not model.is_right:
         raise Mistake("the converted model does not agree with scikit-learn; nothing was written")
-    text = model_toml(estimator, list(outputs), labels, columns, missing)
+    text = model_toml(estimator, list(model.outputs), labels, columns, missing)
     samples = samples_json(feed, columns) if options.sample else ""
-    for path, content in write(options.out, data, text, samples).items():
+    for path, content in write(options.out, model.data, text, samples).items():
         print(f"written  {path} ({len(content)} bytes)")
 
 
