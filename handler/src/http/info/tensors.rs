@@ -11,6 +11,9 @@ pub(super) fn input_document(metadata: &ModelMetadata, spec: &TensorSpec) -> Val
         if !options.columns.is_empty() {
             document["columns"] = json!(options.columns);
         }
+        if !options.aliases.is_empty() {
+            document["aliases"] = json!(options.aliases);
+        }
         if options.missing == Some(MissingValues::Nan) {
             document["missing"] = json!("nan");
         }
