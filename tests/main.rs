@@ -69,6 +69,7 @@ mod served_protocols;
 mod settings;
 mod support;
 mod text_apis;
+mod text_budget;
 mod text_folders;
 mod text_heads;
 mod text_task_refusals;
