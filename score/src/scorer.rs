@@ -390,12 +390,13 @@ impl Scorer {
     fn too_many_rows(&self, rows: usize, limit: usize) -> ScoreError {
         match self.metadata.text {
             None => too_many_rows(rows, limit),
-            Some(_) => ScoreError::invalid(
-                "inputs",
-                format!(
+            // Each API has a name of its own for the member with the texts.
+            Some(_) => ScoreError::InvalidInput {
+                target: None,
+                message: format!(
                     "{rows} texts in one request; at most {limit} are accepted: send them in several requests"
                 ),
-            ),
+            },
         }
     }
 

@@ -3,7 +3,8 @@ random weights, a WordPiece tokenizer with 120 tokens, and the files that senten
 no head; rank is a cross-encoder, label a classifier, tag a token classifier, sparse a masked language model.
 
 Run:    pip install onnx numpy onnxruntime transformers && python make_text_model.py
-Writes: text/{tiny,rank,label,tag,sparse}/, the same bytes every time, and text/{tiny,heads}.json: what onnxruntime, tokenizers
+Writes: text/{tiny,rank,label,tag,sparse}/ and text/pooled.onnx, which is tiny with its pooling, the same bytes every time, and
+        text/{tiny,heads}.json: what onnxruntime, tokenizers
         and the pipelines of transformers give for a few texts
 """
 
@@ -118,6 +119,27 @@ def model(size, head=None):
     return new
 
 
+def pooled(tiny):
+    """The model with one vector for each text beside those of its tokens, as sentence-transformers exports it."""
+    new = onnx.ModelProto()
+    new.CopyFrom(tiny)
+    graph = new.graph
+    graph.initializer.append(numpy_helper.from_array(np.array([-1]), "last"))
+    graph.initializer.append(numpy_helper.from_array(np.array([1]), "tokens"))
+    graph.node.extend([
+        h.make_node("Cast", ["attention_mask"], ["seen"], to=T.FLOAT),
+        h.make_node("Unsqueeze", ["seen", "last"], ["seen_each"]),
+        h.make_node("Mul", ["token_embeddings", "seen_each"], ["seen_vectors"]),
+        h.make_node("ReduceSum", ["seen_vectors", "tokens"], ["sum"], keepdims=0),
+        h.make_node("ReduceSum", ["seen", "tokens"], ["count"], keepdims=1),
+        h.make_node("Div", ["sum", "count"], ["sentence_embedding"]),
+    ])
+    graph.node[-7].output[0] = graph.output[0].name = "token_embeddings"
+    graph.output.append(h.make_tensor_value_info("sentence_embedding", T.FLOAT, ["batch", WIDTH]))
+    onnx.checker.check_model(new)
+    return new
+
+
 def write(name, value):
     file = TEXT / name
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -227,6 +249,7 @@ def main():
     vocabulary = tokens()
     made = tokenizer(vocabulary)
     write_folder("tiny", made, len(vocabulary), {"architectures": ["BertModel"]})
+    onnx.save(pooled(onnx.load(TEXT / "tiny/model.onnx")), TEXT / "pooled.onnx")
     write("tiny/tokenizer_config.json", {"model_max_length": POSITIONS, "pad_token": "[PAD]", "tokenizer_class": "BertTokenizer"})
     write("tiny/sentence_bert_config.json", {"max_seq_length": MAX_TOKENS, "do_lower_case": False})
     write("tiny/config_sentence_transformers.json", {"prompts": {"query": "it is "}, "default_prompt_name": None})

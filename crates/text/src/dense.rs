@@ -119,6 +119,11 @@ impl Dense {
         self.inputs
     }
 
+    /// Numbers of a vector that comes out.
+    pub(crate) fn outputs(&self) -> usize {
+        self.weight.len() / self.inputs.max(1)
+    }
+
     /// What the layer makes of one vector.
     pub(crate) fn apply(&self, vector: &[f32]) -> Vec<f32> {
         let rows = self.weight.chunks_exact(self.inputs.max(1));

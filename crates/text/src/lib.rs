@@ -20,6 +20,7 @@ mod load;
 mod model;
 mod modules;
 mod options;
+mod pooled;
 mod pooling;
 mod results;
 mod settings;

@@ -17,6 +17,7 @@ use crate::folder::TextFolder;
 use crate::graph::Graph;
 use crate::model::{Session, Shared};
 use crate::options::StoredAs;
+use crate::pooled;
 use crate::results::{default_outputs_of, signature};
 use crate::settings::Padding;
 use crate::tokenizer::Tokenizer;
@@ -136,12 +137,16 @@ impl TextFolder {
             true => Company::new(settings.stored.max_tokens, settings.batch_tokens),
             false => Company::never(),
         };
+        // What the ONNX file pools has been through all modules.
+        let (dense, in_file) = match graph.is_pooled {
+            true => (Vec::new(), dense),
+            false => (dense, Vec::new()),
+        };
         let mut model = Session {
             onnx,
             shared: Arc::new(Shared {
                 highest_id: tokenizer.highest_id(),
-                // What the ONNX file pools has been through all modules.
-                dense: if graph.is_pooled { Vec::new() } else { dense },
+                dense,
                 tokenizer,
                 settings,
                 graph,
@@ -150,6 +155,7 @@ impl TextFolder {
             }),
         };
         let (width, deterministic) = model.try_out(&folder)?;
+        pooled::check(&mut model, &folder, &in_file, width)?;
         let text = metadata(&folder, &model.shared, width)?;
         Ok((model, deterministic, text))
     }

@@ -112,7 +112,7 @@ impl Session {
         numbers.collect()
     }
 
-    /// A matrix with the vectors of its tokens for each text.
+    /// Whether each text was cut, and a matrix with the vectors of its tokens.
     fn token_vectors(&mut self, texts: &[&Tokenized]) -> Result<Vec<Vec<Tensor>>, RunError> {
         let output = self.shared.graph.token_output.ok_or_else(|| {
             RunError::Rejected(
@@ -126,13 +126,16 @@ impl Session {
             let values = values[..tokens * ran.width].to_vec();
             refuse_nonsense(&values)?;
             let matrix = tensor(vec![tokens, ran.width], TensorData::Float32(values))?;
-            Ok(vec![matrix])
+            Ok(vec![
+                tensor(vec![1], TensorData::Bool(vec![text.cut]))?,
+                matrix,
+            ])
         });
         matrices.collect()
     }
 
     /// The numbers of one output.
-    fn values_of(
+    pub(crate) fn values_of(
         &mut self,
         output: usize,
         is_pooled: bool,
@@ -172,12 +175,12 @@ impl Session {
 }
 
 /// The numbers of an output for the texts of a run.
-struct Values {
-    values: Vec<f32>,
+pub(crate) struct Values {
+    pub(crate) values: Vec<f32>,
     /// Numbers of a text.
     each: usize,
     /// Numbers of a vector.
-    width: usize,
+    pub(crate) width: usize,
 }
 
 impl Shared {

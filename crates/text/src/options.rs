@@ -2,11 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use score::{Activation, LoadError, ModelFolder, Task, Truncate};
+use score::{Activation, LoadError, ModelFolder, Task, Truncate, refuse_unknown};
 use serde::{Deserialize, Serialize};
 
 use crate::pooling::Pooling;
 use crate::strategy::Strategy;
+
+/// Tokens that one run may have; a run of BERT's size takes a few GB with that many.
+const MAX_BATCH_TOKENS: usize = 65_536;
+
+/// The keys of `[text]`.
+const KEYS: [&str; 16] = [
+    "task",
+    "file",
+    "pooling",
+    "normalize",
+    "max_tokens",
+    "max_chars",
+    "truncate",
+    "prompt",
+    "prompts",
+    "dimensions",
+    "batch_tokens",
+    "max_texts",
+    "store",
+    "activation",
+    "pairs",
+    "truncation_strategy",
+];
 
 /// What `[text]` may say. Everything is optional; what is given overrules the files of the folder.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -65,6 +88,7 @@ impl TextOptions {
     /// [`LoadError::Options`] names the key.
     pub(crate) fn read(folder: &ModelFolder) -> Result<Self, LoadError> {
         let table = folder.options.text.clone().unwrap_or_default();
+        refuse_unknown(&table, &KEYS, "text: ").map_err(|reason| folder.wrong_options(&reason))?;
         let options = Self::deserialize(table).map_err(|error| {
             let lines: Vec<&str> = error.message().lines().map(str::trim).collect();
             folder.wrong_options(&format!("text: {}", lines.join(" ")))
@@ -87,7 +111,12 @@ impl TextOptions {
                 return Err(format!("{key}: expected 1 or more; found 0"));
             }
         }
-        Ok(())
+        match self.batch_tokens {
+            Some(found) if found > MAX_BATCH_TOKENS => Err(format!(
+                "batch_tokens: expected {MAX_BATCH_TOKENS} or less, since the memory of a run grows with it; found {found}"
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -100,6 +129,13 @@ mod tests {
             toml::from_str::<TextOptions>(text).map_err(|error| error.message().to_owned())?;
         options.refuse_senseless()?;
         Ok(options)
+    }
+
+    #[test]
+    fn the_list_of_keys_is_that_of_the_table() {
+        let unknown = read("unknown = 1").unwrap_err();
+        let named: Vec<&str> = unknown.split('`').skip(1).step_by(2).collect();
+        assert_eq!(named[1..], KEYS);
     }
 
     #[test]
@@ -129,6 +165,10 @@ mod tests {
             ("truncate = \"middle\"", "unknown variant `middle`"),
             ("store = \"int8\"", "unknown variant `int8`"),
             ("max_texts = 0", "max_texts: expected 1 or more"),
+            (
+                "batch_tokens = 65537",
+                "batch_tokens: expected 65536 or less",
+            ),
         ] {
             let message = read(wrong).unwrap_err();
             assert!(message.contains(reason), "{wrong}: {message}");

@@ -88,7 +88,7 @@ pub struct Token {
 pub enum Wanted {
     /// The outputs of the model's signature.
     Outputs,
-    /// A single tensor for each text, float32 `[tokens,width]`: the vectors of its tokens.
+    /// Two tensors for each text: whether it was cut, bool `[1]`, and the vectors of its tokens, float32 `[tokens,width]`.
     TokenVectors,
 }
 

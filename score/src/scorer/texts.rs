@@ -302,7 +302,8 @@ impl Scorer {
         self.stats.computed_rows.inc_by(texts as u64);
     }
 
-    /// The vectors of the tokens of each text, float32 `[tokens,width]`, special tokens included. They are not remembered.
+    /// The vectors of the tokens of each text, float32 `[tokens,width]`, special tokens included; and how many of the texts
+    /// were cut. They are not remembered.
     ///
     /// # Errors
     /// As [`Scorer::score`]; also where the model takes no texts or its file gives no vectors of tokens, and for more than
@@ -311,15 +312,17 @@ impl Scorer {
         &self,
         texts: Vec<String>,
         options: TextOptions,
-    ) -> Result<Vec<Tensor>, ScoreError> {
+    ) -> Result<(Vec<Tensor>, usize), ScoreError> {
         let batcher = self.text_batcher()?;
         self.refuse_too_many(texts.len())?;
-        let mut numbers = 0usize;
+        let (mut numbers, mut cut) = (0usize, 0);
         let mut found: Vec<Option<Tensor>> = vec![None; texts.len()];
         let done = |results: TextResults| {
             for (place, mut outputs) in results {
                 let tensor = outputs.pop();
                 numbers += tensor.as_ref().map_or(0, |tensor| tensor.data().len());
+                let is_cut = |was: Tensor| *was.data() == TensorData::Bool(vec![true]);
+                cut += usize::from(outputs.pop().is_some_and(is_cut));
                 if let Some(found) = found.get_mut(place) {
                     *found = tensor;
                 }
@@ -340,7 +343,8 @@ impl Scorer {
         let ran = tokio::time::timeout(timeout, run).await;
         ran.unwrap_or(Err(ScoreError::TimedOut(timeout)))?;
         let missing = || ScoreError::Internal("a text has no result".to_owned());
-        found.into_iter().collect::<Option<_>>().ok_or_else(missing)
+        let found = found.into_iter().collect::<Option<_>>();
+        Ok((found.ok_or_else(missing)?, cut))
     }
 
     /// The tokens of each text, which is not cut. `prompt` is put in front of it instead of the model's own; `special`:

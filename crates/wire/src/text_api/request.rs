@@ -81,6 +81,12 @@ impl TextRequest {
         texts + ids.map(|ids| size_of_val(&ids[..])).sum::<usize>()
     }
 
+    /// Whether a text that was cut has a result in its answer. A record of Azure AI Search has an error instead, where the
+    /// model `refuses` texts that are too long.
+    pub fn answers_cut_texts(&self, refuses: bool) -> bool {
+        !(refuses && matches!(self.form, Form::Records(_)))
+    }
+
     /// About how many bytes so many numbers of vectors take in its answer.
     pub fn vector_bytes(&self, numbers: usize) -> usize {
         match &self.form {

@@ -120,12 +120,13 @@ impl TextSession for FakeSession {
                 }
                 _ => tensor,
             };
+            let cut = Tensor::new(vec![1], TensorData::Bool(vec![false])).unwrap();
             match wanted {
-                Wanted::TokenVectors => vec![vector(*tokens)],
+                Wanted::TokenVectors => vec![cut, vector(*tokens)],
                 Wanted::Outputs => vec![
                     stored(vector(1)),
                     Tensor::new(vec![1], TensorData::Int64(vec![*tokens as i64])).unwrap(),
-                    Tensor::new(vec![1], TensorData::Bool(vec![false])).unwrap(),
+                    cut,
                 ],
             }
         };

@@ -215,10 +215,10 @@ async fn vectors_of_tokens_and_the_tokenizer_alone() {
     drop(hold);
     let asked = vec!["four".to_owned(), "xx".to_owned()];
     let vectors = scorer.token_vectors(asked.clone(), TextOptions::default());
-    let shapes: Vec<_> = vectors.await.unwrap();
+    let (vectors, cut) = vectors.await.unwrap();
     assert_eq!(
-        (shapes[0].shape(), shapes[1].shape()),
-        (&[4, 2][..], &[2, 2][..])
+        (vectors[0].shape(), vectors[1].shape(), cut),
+        (&[4, 2][..], &[2, 2][..], 0)
     );
     let tokens = scorer.tokenize(asked, None, false).await.unwrap();
     assert_eq!((tokens[0].len(), tokens[1][1].at), (4, (1, 2)));

@@ -11,12 +11,15 @@ use crate::problem::Problem;
 /// If it names a prompt that the model does not have.
 pub(super) fn options(request: &TextRequest, text: &TextMetadata) -> Result<TextOptions, Problem> {
     let options = &request.options;
+    let refuses = text.truncate == Truncate::Refuse;
     let truncate = match (options.truncate, options.truncation_side) {
         (Some(false), _) => Some(Truncate::Refuse),
+        // The side alone does not say that texts are to be cut.
+        (None, _) if refuses => None,
         (_, Some(Side::Left)) => Some(Truncate::Left),
         (_, Some(Side::Right)) => Some(Truncate::Right),
         // On the model's side, if it has one.
-        (Some(true), None) if text.truncate == Truncate::Refuse => Some(Truncate::Right),
+        (Some(true), None) if refuses => Some(Truncate::Right),
         (_, None) => None,
     };
     let prompt = match (&options.prompt_name, &options.input_type) {
