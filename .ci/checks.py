@@ -162,7 +162,7 @@ if __name__ == "__main__":
     try:
         main()
     except (Failed, KeyboardInterrupt) as reason:
-        print(f"ci: {reason or 'interrupted'}", flush=True)
+        print(f"ci: {str(reason) or 'interrupted'}", flush=True)
         sys.exit(1)
     finally:
         for session in list(Stage.running):

@@ -23,15 +23,7 @@ done
 
 scripts/setup.sh
 
-wanted=$(cksum <"$requirements")
-if [[ ! -f $tools/.installed || $(<"$tools/.installed") != "$wanted" ]]; then
-  echo "installing the packages of $requirements"
-  rm -rf "$tools"
-  PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
-    python3 -m pip install --quiet --no-deps --require-hashes --only-binary=:all: \
-    --target "$tools" --requirement "$requirements"
-  echo "$wanted" >"$tools/.installed"
-fi
+scripts/install-python.sh "$tools" "$requirements" --require-hashes
 export PATH="$PWD/$tools/bin:$PATH" CARGO_ZIGBUILD_ZIG_PATH="$PWD/$tools/ziglang/zig"
 
 libraries=$(rustc --print sysroot)/lib/rustlib

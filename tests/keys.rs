@@ -112,6 +112,46 @@ async fn without_a_key_only_probes_are_answered_each_refusal_in_its_form() {
     assert!(openai["error"]["type"].is_string(), "{openai}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openapi_document_says_where_callers_are_refused() {
+    for keys in [&[("SCORE_API_KEYS", KEYS)][..], &[]] {
+        let settings = keys
+            .iter()
+            .fold(without_host([]), |settings, (name, value)| {
+                settings.setting(name, *value)
+            });
+        let host = in_process::start(&app_with("affine"), settings).await;
+        let query = "/api/score/openapi.json?all";
+        let document = ask(&host, "GET", query, &[OWN, ("api-key", FIRST)], b"").await;
+        let document = document.expect_status(200).json();
+        let mut open = 0;
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                let method = method.to_uppercase();
+                let responses = &operation["responses"];
+                for (status, headers) in [
+                    ("401", &[OWN, JSON][..]),
+                    ("403", &[("Host", "evil.example"), ("api-key", FIRST), JSON]),
+                ] {
+                    let answer = ask(&host, &method, path, headers, b"{}").await;
+                    let is_refused = answer.status.to_string() == status;
+                    let is_told = responses[status].is_object();
+                    assert_eq!(is_told, is_refused, "{method} {path} {status}");
+                }
+                open += usize::from(responses["403"].is_null());
+            }
+        }
+        assert_eq!(
+            open, 4,
+            "probes of the Open Inference Protocol and of MLflow"
+        );
+    }
+    let host = in_process::start(&app_with("affine"), HostOptions::default()).await;
+    let document = host.http("GET", "/api/score/openapi.json", &[], b"").await;
+    let paths = document.expect_status(200).json()["paths"].to_string();
+    assert!(!paths.contains("Forbidden") && !paths.contains("Unauthorized"));
+}
+
 /// The app with `score_http` for callers without a key of the host's.
 fn anonymous() -> AppRoot {
     let app = app_with("affine");

@@ -234,6 +234,42 @@ async fn a_version_that_serves_stays_where_its_new_files_fail() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn lower_versions_stand_in_for_those_that_cannot_be_loaded() {
+    let app = AppRoot::new();
+    add(&app, "m/1", 2);
+    add(&app, "m/2", 3);
+    app.write("models/m/3/model.onnx", "<html>404 Not Found</html>");
+    for (most, served) in [("1", &["2"][..]), ("2", &["2", "1"])] {
+        let host = in_process::start(&app, [("SCORE_VERSIONS", most)]).await;
+        assert_eq!(factor(&host, "m").await, Ok(3.0));
+        let document = host.http("GET", "/api/score/v2/models/m", &[], b"").await;
+        assert_eq!(document.at("/versions"), json!(served));
+        let answer = host.http("POST", "/api/score/v2/repository/index", &[], b"");
+        let index = answer.await.expect_status(200).json();
+        let failed = index
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|m| m["version"] == "3");
+        assert_eq!(failed.unwrap()["state"], "UNAVAILABLE");
+        assert_eq!(index.as_array().unwrap().len(), served.len() + 1);
+        assert_eq!(factor(&host, "m/versions/3").await, Err(503));
+    }
+    // A failing version that comes later takes nothing away either.
+    let settings = [RELOAD[0], RELOAD[1], ("SCORE_VERSIONS", "2")];
+    let host = in_process::start(&app, settings).await;
+    app.write("models/m/4/model.onnx", "broken");
+    add(&app, "later", 3);
+    eventually("the new model serves", async || {
+        factor(&host, "later").await == Ok(3.0)
+    })
+    .await;
+    for (path, found) in [("m", 3.0), ("m/versions/2", 3.0), ("m/versions/1", 2.0)] {
+        assert_eq!(factor(&host, path).await, Ok(found), "{path}");
+    }
+}
+
 /// As the kubelet writes volumes of config maps: files are links through `..data`, which is exchanged by a rename.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_of_links_is_exchanged_at_once() {

@@ -293,7 +293,7 @@ mod tests {
                     (TensorData::from(whole.clone()), serde_json::to_string(&whole).unwrap()),
                 ] {
                     let Ok(made) = to(ty, data) else { continue };
-                    let read = nested::read_array(&text, ty, Plan::new(1, 1));
+                    let read = nested::read_array(&text, ty, Plan::new(1, 1), &Unwatched);
                     let read = read.map(|tensor| tensor.into_parts().1);
                     prop_assert_eq!(Some(made), read, "{}", text);
                 }

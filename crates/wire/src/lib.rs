@@ -172,19 +172,23 @@ fn decode_json(
         return Err(not_an_object(body, signature).into());
     }
     if let [spec] = &signature.inputs[..]
-        && let Some((dialect, tensor)) = dialect::fast::read(body, spec)
+        && let Some((dialect, tensor)) = dialect::fast::read(body, spec, bounds.watch)
     {
         let name = spec.name.clone();
         spec.check(&tensor, dialect.member)?;
         let inputs = vec![NamedTensor { name, tensor }];
         return Ok(Body::rows_of(inputs, AnswerForm::of(dialect)));
     }
-    if let Some(read) = open_inference::fast::read(body, signature) {
+    if let Some(read) = open_inference::fast::read(body, signature, bounds.watch) {
         let asked = dialect::Asked::read(read.id, read.outputs, read.parameters, metadata)?;
         if !binary.is_empty() {
             return Err(open_inference::left_over(binary).into());
         }
         return Ok(open_inference::body_of(read.inputs, asked));
+    }
+    // Their reading may have ended for that reason, before a mistake was found.
+    if bounds.watch.is_over() {
+        return Err(PayloadError::Stopped);
     }
     Ok(dialect::read(body, binary, metadata, bounds)?)
 }

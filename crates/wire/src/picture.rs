@@ -113,7 +113,7 @@ fn unpacked(
     watch: &dyn Watch,
 ) -> Result<(Unpacked, usize), String> {
     let working = Cell::new(0);
-    let unpacked = unpack::unpack(body, |sides, bytes| {
+    let fits = |sides: [u32; 2], bytes: u64| {
         let own = u64::from(sides[0]) * u64::from(sides[1]);
         if own > most {
             return Err(
@@ -129,7 +129,8 @@ fn unpacked(
             true => Ok(()),
             false => Err(STOPPED.to_owned()),
         }
-    })?;
+    };
+    let unpacked = unpack::unpack(body, fits, watch)?;
     Ok((unpacked, working.get()))
 }
 

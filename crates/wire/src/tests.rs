@@ -190,7 +190,8 @@ fn the_quick_and_the_careful_way_read_the_same() {
     let text = format!("[{}]", numbers.join(","));
     for ty in [ElementType::Float32, ElementType::Float64] {
         let plan = json::nested::Plan::new(1, 500);
-        let quick = json::nested::read_array(&text, ty, plan).expect("plain numbers");
+        let quick = json::nested::read_array(&text, ty, plan, &crate::watch::Unwatched)
+            .expect("plain numbers");
         let signature = signature(vec![spec("x", ty, &[-1])]);
         let context = Context {
             signature: &signature,

@@ -120,6 +120,28 @@ pub(crate) mod tests {
         }
     }
 
+    /// Over from the second look on.
+    #[derive(Debug, Default)]
+    pub(crate) struct Looks(AtomicUsize);
+
+    impl Looks {
+        pub(crate) fn count(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Watch for Looks {
+        fn take(&self, _bytes: usize) -> bool {
+            true
+        }
+
+        fn give_back(&self, _bytes: usize) {}
+
+        fn is_over(&self) -> bool {
+            self.0.fetch_add(1, Ordering::Relaxed) > 0
+        }
+    }
+
     #[test]
     fn what_grows_is_taken_in_steps() {
         let budget = Budget::of(2 * Growth::STEP);

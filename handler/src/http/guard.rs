@@ -9,6 +9,7 @@ use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 
 use super::head::{Head, query_value};
 use super::reply::Reply;
+use super::route::Paths;
 use crate::app::App;
 use crate::config::Config;
 use crate::problem::{ErrorCode, Problem};
@@ -48,12 +49,11 @@ pub(super) fn check(
 /// On a loopback address, only the names of this machine are taken: another one may come from a page in a browser. No name
 /// at all never does.
 fn check_host(config: &Config, head: &Head, headers: &HeaderMap) -> Result<(), Problem> {
-    let local = config.listen.ip().is_loopback();
     let mut hosts = headers.get_all(header::HOST).iter();
     let Some(host) = hosts.next() else {
         return Ok(());
     };
-    if !local && config.allowed_hosts.is_empty() {
+    if !has_names(config) {
         return Ok(());
     }
     if hosts.next().is_some() {
@@ -72,6 +72,24 @@ fn check_host(config: &Config, head: &Head, headers: &HeaderMap) -> Result<(), P
          the names in SCORE_ALLOWED_HOSTS"
     );
     Err(Problem::new(ErrorCode::Forbidden, message).at("Host"))
+}
+
+/// Whether only some names are taken.
+fn has_names(config: &Config) -> bool {
+    config.listen.ip().is_loopback() || !config.allowed_hosts.is_empty()
+}
+
+/// The statuses with which [`check`] refuses callers at a path: for want of a key, and for whom they ask or are.
+pub(super) fn refusals(app: &App, paths: Paths, method: &Method, path: &str) -> Vec<u16> {
+    if paths.is_open(method, path) {
+        return Vec::new();
+    }
+    let asks_key = app.asks_key.then_some(401);
+    let asks_who = !app.config.hosted && (*method == Method::POST || has_names(&app.config));
+    asks_key
+        .into_iter()
+        .chain(asks_who.then_some(403))
+        .collect()
 }
 
 /// Refuses what a page of another site sends, unless its origin is one of the setting's.

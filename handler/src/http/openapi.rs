@@ -14,6 +14,8 @@ use serde_json::{Map, Value, json};
 use wire::error_form::{self, ErrorForm};
 use wire::schema::{self, open, reference};
 
+use super::guard;
+use super::route::Paths;
 use crate::app::App;
 use crate::models::{Models, NoModel};
 use crate::problem::ErrorCode;
@@ -37,7 +39,7 @@ pub(super) async fn written(app: &App, form: Form) -> Result<Bytes, NoModel> {
         Form::All => all,
     };
     let text = cell.get_or_init(|| async {
-        let mut document = document(&models, form);
+        let mut document = document(app, &models, form);
         answers::add(&mut document, &models, app.admission.scoring.limits).await;
         Bytes::from(document.to_string())
     });
@@ -45,10 +47,13 @@ pub(super) async fn written(app: &App, form: Form) -> Result<Bytes, NoModel> {
 }
 
 /// Writes the document. Models that could not be loaded are not in it.
-fn document(models: &Models, form: Form) -> Value {
+fn document(app: &App, models: &Models, form: Form) -> Value {
     let loaded = models.loaded();
     let loaded: Vec<&ModelMetadata> = loaded.map(|(_, scorer)| scorer.metadata()).collect();
     let mut paths = paths::paths(models, &loaded, form);
+    paths::add_refusals(&mut paths, |method, path| {
+        guard::refusals(app, Paths::BelowPrefix, method, path)
+    });
     generators::name_operations(&mut paths);
     let mut document = json!({
         "openapi": "3.1.0",
@@ -152,6 +157,7 @@ fn headers() -> Value {
         "Retry-After": number("Seconds after which another try may succeed."),
         "X-Truncated": number("How many texts were cut."),
         "Allow": text("The methods the path takes."),
+        "WWW-Authenticate": text("How a key is sent."),
     })
 }
 
@@ -181,6 +187,7 @@ fn responses(loaded: &[&ModelMetadata], form: Form) -> Map<String, Value> {
 
 fn problem(status: u16, description: &str, form: &ErrorForm) -> Value {
     let headers: &[&str] = match status {
+        401 => &["X-Request-Id", "WWW-Authenticate"],
         405 => &["X-Request-Id", "Allow"],
         503 => &["X-Request-Id", "Retry-After"],
         _ => &["X-Request-Id"],

@@ -24,18 +24,34 @@ pub(super) struct Loader {
     runtime: Runtime,
 }
 
-/// The versions of a model by their names.
-type Folders = Result<Vec<(String, Result<ModelFolder, LoadError>)>, LoadError>;
+/// A version of a model as it lies on disk.
+type Version = (String, Result<ModelFolder, LoadError>);
 
-/// The versions of a model as they lie on disk, the one for requests that name none first.
+/// The versions of a model.
+struct Folders {
+    /// Those to serve, the one for requests that name none first.
+    wanted: Vec<Version>,
+    /// Those that stand in for versions that cannot be loaded; not read yet.
+    lower: Vec<ModelPlace>,
+}
+
 fn read(config: &Config, place: &ModelPlace) -> Folders {
-    let versions = place.versions(config.versions)?.into_iter();
-    let read = |place: ModelPlace| {
-        let folder = ModelFolder::read(&place);
-        let folder = folder.and_then(|folder| folder.apart_from(&config.cache.namespace));
-        (place.version(), folder)
-    };
-    Ok(versions.map(read).collect())
+    match place.versions(config.versions) {
+        Ok((wanted, lower)) => Folders {
+            wanted: wanted.iter().map(|place| version(config, place)).collect(),
+            lower,
+        },
+        Err(error) => Folders {
+            wanted: vec![(String::new(), Err(error))],
+            lower: Vec::new(),
+        },
+    }
+}
+
+fn version(config: &Config, place: &ModelPlace) -> Version {
+    let folder = ModelFolder::read(place);
+    let folder = folder.and_then(|folder| folder.apart_from(&config.cache.namespace));
+    (place.version(), folder)
 }
 
 /// Loads all models. The second part loads more of them later.
@@ -55,7 +71,7 @@ pub(super) fn load_models(
         .with_custom_ops(config.custom_ops)
         .with_setting_names(SETTING_NAMES);
     let folders = folders.map_err(|_| anyhow!("reading the models panicked"))?;
-    let read = folders.values().flatten().flatten();
+    let read = folders.values().flat_map(|folders| &folders.wanted);
     let read = read.filter_map(|(_, folder)| folder.as_ref().ok());
     let prefix = read.flat_map(|folder| &folder.options.features).next();
     let features = open_features(config, prefix)?.map(Arc::new);
@@ -126,7 +142,7 @@ impl Loader {
     /// The highest version that can be loaded is the one for requests that name none.
     fn load_folders(&self, name: &str, folders: Folders) -> Versions {
         let options = scorer_options(&self.config);
-        let load = |(version, folder): (String, Result<ModelFolder, LoadError>)| {
+        let load = |(version, folder): Version| {
             let slot = folder
                 .and_then(Loadable::of)
                 .and_then(|model| model.load(&self.runtime, options, self.memo.clone()))
@@ -135,8 +151,15 @@ impl Loader {
             announce(name, &slot);
             (version, slot)
         };
-        let folders = folders.unwrap_or_else(|error| vec![(String::new(), Err(error))]);
-        let mut slots: Vec<(String, ModelSlot)> = folders.into_iter().map(load).collect();
+        let Folders { wanted, lower } = folders;
+        let most = wanted.len();
+        let mut slots: Vec<(String, ModelSlot)> = wanted.into_iter().map(load).collect();
+        for place in &lower {
+            if slots.iter().filter(|(_, slot)| slot.is_ok()).count() == most {
+                break;
+            }
+            slots.push(load(version(&self.config, place)));
+        }
         let first = slots.iter().position(|(_, slot)| slot.is_ok()).unwrap_or(0);
         let (_, newest) = slots.remove(first);
         Versions {

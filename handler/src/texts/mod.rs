@@ -31,7 +31,7 @@ pub(crate) struct TextAnswer {
     pub(crate) body: Vec<u8>,
     /// The memory of the body, to be held until it is written.
     pub(crate) held: Option<Charge>,
-    /// How many of the texts were cut, if that is to be told.
+    /// How many of the texts were cut.
     pub(crate) truncated: usize,
     /// How much of it was remembered; `None` where nothing is.
     pub(crate) cache: Option<CacheOutcome>,
@@ -212,12 +212,14 @@ impl<'a> Asked<'a> {
     ) -> Result<TextAnswer, Problem> {
         self.held.settle(body.len())?;
         let refuses = self.text()?.truncate == Truncate::Refuse;
-        let told = self.request.answers_cut_texts(refuses);
-        let cut = truncated.iter().filter(|cut| **cut);
+        let cut = truncated.iter().filter(|cut| **cut).count();
         Ok(TextAnswer {
             body,
             held: Some(self.held),
-            truncated: if told { cut.count() } else { 0 },
+            truncated: match self.request.answers_cut_texts(refuses) {
+                true => cut,
+                false => 0,
+            },
             cache: Some(cache),
             texts: truncated.len(),
             infer: timings.infer,

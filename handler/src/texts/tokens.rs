@@ -26,11 +26,9 @@ pub(super) async fn vectors(
     let texts = asked.request.texts;
     let (found, cut) = asked.scorer.token_vectors(texts, asked.options).await?;
     let numbers: usize = found.iter().map(|tensor| tensor.data().len()).sum();
-    let answer = written(asked.held, numbers * BYTES_A_NUMBER, || write(&found))?;
-    Ok(TextAnswer {
-        truncated: cut,
-        ..answer
-    })
+    let mut answer = written(asked.held, numbers * BYTES_A_NUMBER, || write(&found))?;
+    answer.truncated = cut;
+    Ok(answer)
 }
 
 /// Answers with the tokens of texts.

@@ -9,20 +9,24 @@ use crate::error::LoadError;
 
 impl ModelPlace {
     /// The versions of the model to serve, the one for requests that name none in front: those that `versions` in the
-    /// `model.toml` beside them says, else so many with the highest numbers. The place itself if it has no versions.
+    /// `model.toml` beside them says, else so many with the highest numbers. The place itself if it has no versions. The second
+    /// list has those that stand in, one after another, for versions that cannot be loaded.
     ///
     /// # Errors
     /// [`LoadError::Options`] if `model.toml` has a mistake, or names a version that is not there.
-    pub fn versions(&self, most: usize) -> Result<Vec<Self>, LoadError> {
-        let all = numbered(&self.folder);
+    pub fn versions(&self, most: usize) -> Result<(Vec<Self>, Vec<Self>), LoadError> {
+        let mut all = numbered(&self.folder);
         let file = self.folder.join(OPTIONS);
         let options = match file.is_file() {
             true => read_options(file)?,
             false => ModelOptions::default(),
         };
         let chosen = match &options.versions {
-            None if all.is_empty() => return Ok(vec![self.clone()]),
-            None => all.into_iter().take(most.max(1)).collect(),
+            None if all.is_empty() => return Ok((vec![self.clone()], Vec::new())),
+            None => {
+                let lower = all.split_off(most.max(1).min(all.len()));
+                std::mem::replace(&mut all, lower)
+            }
             Some(wanted) if wanted.is_empty() => {
                 return Err(options.wrong("versions: name at least one"));
             }
@@ -38,15 +42,18 @@ impl ModelPlace {
                         false => format!("versions: there is no version {missing}; there are {}", known.join(", ")),
                     }));
                 }
-                chosen.cloned().collect::<Vec<_>>()
+                let chosen = chosen.cloned().collect::<Vec<_>>();
+                all.clear();
+                chosen
             }
         };
-        let places = chosen.into_iter().map(|(_, folder)| Self {
+        let place = |(_, folder)| Self {
             name: self.name.clone(),
             folder,
             around: Some(self.folder.clone()),
-        });
-        Ok(places.collect())
+        };
+        let places = |all: Vec<_>| all.into_iter().map(place).collect();
+        Ok((places(chosen), places(all)))
     }
 
     /// The version that lies there: the number of its folder, else `1`.
@@ -108,16 +115,30 @@ mod tests {
         fs::create_dir(folder.join("99")).unwrap();
         fs::write(folder.join("model.toml"), options).unwrap();
         let place = ModelPlace::of_folder(&folder).unwrap();
-        let chosen = place.versions(most).map_err(|error| error.to_string())?;
-        assert!(chosen.iter().all(|place| place.name == "m"));
-        Ok(chosen.iter().map(|place| name_of(&place.folder)).collect())
+        let (chosen, lower) = place.versions(most).map_err(|error| error.to_string())?;
+        assert!(chosen.iter().chain(&lower).all(|place| place.name == "m"));
+        let names = |all: &[ModelPlace]| -> Vec<String> {
+            all.iter().map(|place| name_of(&place.folder)).collect()
+        };
+        let mut all = names(&chosen);
+        if !lower.is_empty() {
+            all.push("then".to_owned());
+            all.extend(names(&lower));
+        }
+        Ok(all)
     }
 
     #[test]
     fn the_highest_numbers_are_served_unless_model_toml_names_others() {
         let all = ["1", "2", "10", "v11", "2024-01-01", "+12", "007"];
-        assert_eq!(versions(&all, "", 1).unwrap(), ["10"]);
-        assert_eq!(versions(&all, "", 3).unwrap(), ["10", "007", "2"]);
+        assert_eq!(
+            versions(&all, "", 1).unwrap(),
+            ["10", "then", "007", "2", "1"]
+        );
+        assert_eq!(
+            versions(&all, "", 3).unwrap(),
+            ["10", "007", "2", "then", "1"]
+        );
         assert_eq!(
             versions(&all, "versions = [1, 10]", 1).unwrap(),
             ["10", "1"]

@@ -7,6 +7,7 @@ use super::{Dialect, azure_ml, members, tensorflow_serving};
 use crate::json::nested::Plan;
 use crate::json::nested::read_nested;
 use crate::json::scanner::Scanner;
+use crate::watch::Watch;
 
 /// The dialect whose member holds rows alone, by that member.
 fn of_rows(member: &str) -> Option<&'static Dialect> {
@@ -18,11 +19,15 @@ fn of_rows(member: &str) -> Option<&'static Dialect> {
 }
 
 /// The tensor in a body that holds nested arrays for the model's one input, and its dialect. `None` if the careful
-/// path has to read it.
-pub(crate) fn read(body: &[u8], spec: &TensorSpec) -> Option<(&'static Dialect, Tensor)> {
+/// path has to read it, or the reading is over.
+pub(crate) fn read(
+    body: &[u8],
+    spec: &TensorSpec,
+    watch: &dyn Watch,
+) -> Option<(&'static Dialect, Tensor)> {
     let plan = Plan::for_input(spec);
     let mut found = None;
-    let mut scanner = Scanner::new(body);
+    let mut scanner = Scanner::new(body, watch);
     scanner.members(|scanner, name| {
         if let Some(dialect) = of_rows(name) {
             let tensor = read_nested(scanner, spec.element_type, plan)?;

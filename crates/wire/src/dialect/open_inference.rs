@@ -252,7 +252,8 @@ fn read_data(
         }
         (None, Some(data)) => {
             let text = data.get();
-            let tensor = match nested::read_array(text, ty, Plan::new(1, count)) {
+            let plan = Plan::new(1, count);
+            let tensor = match nested::read_array(text, ty, plan, context.watch) {
                 Some(tensor) => tensor,
                 None => diagnose::read_array(context, text, spec, target)?,
             };

@@ -370,6 +370,7 @@ pub(crate) fn flattened(token: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::Unwatched;
 
     #[test]
     fn integers_are_exact_or_refused() {
@@ -419,7 +420,7 @@ mod tests {
         let token = "1.00000017881393432617187499";
         let once = f32::parse(token).unwrap();
         assert_eq!(once.to_bits(), token.parse::<f32>().unwrap().to_bits());
-        let read: f32 = f32::scan(&mut Scanner::new(token.as_bytes())).unwrap();
+        let read: f32 = f32::scan(&mut Scanner::new(token.as_bytes(), &Unwatched)).unwrap();
         assert_eq!(read.to_bits(), once.to_bits());
         assert_ne!(
             read.to_bits(),
@@ -435,7 +436,7 @@ mod tests {
         assert!(f32::parse("NaN").is_err());
         assert!(f32::parse("\"NaN\"").unwrap().is_nan());
         assert_eq!(f64::parse("\"-Infinity\""), Ok(f64::NEG_INFINITY));
-        assert!(f32::scan(&mut Scanner::new(b"1e39")).is_none());
+        assert!(f32::scan(&mut Scanner::new(b"1e39", &Unwatched)).is_none());
         let text = serde_json::to_string(&[f32::NAN.json(), f32::NEG_INFINITY.json()]).unwrap();
         assert_eq!(text, r#"["NaN","-Infinity"]"#);
     }

@@ -5,6 +5,7 @@ use score::{ElementType, Shape, Tensor, TensorSpec};
 use crate::json::element::{Element, with_element_type};
 use crate::json::number_array;
 use crate::json::scanner::Scanner;
+use crate::watch::Watch;
 
 /// How many levels of arrays are expected and how many elements at first.
 #[derive(Debug, Clone, Copy)]
@@ -37,9 +38,14 @@ impl Plan {
 }
 
 /// The tensor in a piece of JSON text with exactly as many levels of arrays as planned. `None` if the careful path
-/// has to read it.
-pub(crate) fn read_array(text: &str, ty: ElementType, plan: Plan) -> Option<Tensor> {
-    let mut scanner = Scanner::new(text.as_bytes());
+/// has to read it, or the reading is over.
+pub(crate) fn read_array(
+    text: &str,
+    ty: ElementType,
+    plan: Plan,
+    watch: &dyn Watch,
+) -> Option<Tensor> {
+    let mut scanner = Scanner::new(text.as_bytes(), watch);
     read_nested(&mut scanner, ty, plan).filter(|_| scanner.is_done())
 }
 
@@ -114,6 +120,7 @@ impl Scanner<'_> {
             *self = scanner;
         } else {
             self.items(|scanner| {
+                scanner.go_on(scanner.at)?;
                 elements.push(T::scan(scanner)?);
                 Some(())
             })?;
@@ -131,12 +138,39 @@ impl Scanner<'_> {
 
 #[cfg(test)]
 mod tests {
+    use score::ElementType;
+
     use super::*;
+    use crate::watch::Unwatched;
+    use crate::watch::tests::Looks;
+
+    #[test]
+    fn a_long_text_is_not_read_to_its_end_once_that_is_over() {
+        let rows = |row: &str, count: usize| format!("[{}{row}]", format!("{row},").repeat(count));
+        let texts = [
+            (ElementType::Float32, rows("[0.25,1,1e3]", 20_000), 2),
+            (ElementType::Float32, rows("12.5", 50_000), 1),
+            (ElementType::String, rows("\"a\"", 50_000), 1),
+        ];
+        for (ty, text, rank) in texts {
+            let read = |text: &str, watch: &Looks| read_array(text, ty, Plan::new(rank, 1), watch);
+            let watch = Looks::default();
+            assert_eq!(read(&text, &watch), None);
+            assert_eq!(watch.count(), 2);
+            // One look is behind it, and the next one is further away than its end.
+            let (short, _) = text.split_at(100_000);
+            let end = short.rfind(if rank == 2 { "]," } else { "," }).unwrap();
+            let short = format!("{}]", &short[..end + rank - 1]);
+            let watch = Looks::default();
+            assert!(read(&short, &watch).is_some());
+            assert_eq!(watch.count(), 1);
+        }
+    }
 
     #[test]
     fn arrays_must_be_as_deep_and_as_even_as_planned() {
         let nested = |text: &str, rank| {
-            let mut scanner = Scanner::new(text.as_bytes());
+            let mut scanner = Scanner::new(text.as_bytes(), &Unwatched);
             let read = scanner.nested::<i64>(Plan::new(rank, 1));
             read.filter(|_| scanner.is_done())
         };

@@ -112,9 +112,10 @@ mod tests {
     use super::*;
     use crate::json::element::Element;
     use crate::json::scanner::Scanner;
+    use crate::watch::Unwatched;
 
     fn single(token: &str) -> Option<f32> {
-        let mut scanner = Scanner::new(token.as_bytes());
+        let mut scanner = Scanner::new(token.as_bytes(), &Unwatched);
         let value = f32::scan(&mut scanner)?;
         scanner.is_done().then_some(value)
     }
@@ -188,7 +189,7 @@ mod tests {
             }
             let right = token.parse::<f32>().ok().filter(|value| value.is_finite());
             prop_assert_eq!(single(&token).map(f32::to_bits), right.map(f32::to_bits));
-            let double = f64::scan(&mut Scanner::new(token.as_bytes()));
+            let double = f64::scan(&mut Scanner::new(token.as_bytes(), &Unwatched));
             prop_assert_eq!(double.map(f64::to_bits), token.parse::<f64>().ok().map(f64::to_bits));
         }
 

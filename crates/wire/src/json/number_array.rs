@@ -29,6 +29,7 @@ pub(crate) fn read<T: Element>(scanner: &mut Scanner<'_>, elements: &mut Vec<T>)
     let mut start = scanner.at;
     loop {
         let block = start;
+        scanner.go_on(block)?;
         let mut ends = ends(text.get(block..)?)?;
         loop {
             let offset = start - block;
@@ -247,11 +248,12 @@ mod tests {
 
     use super::*;
     use crate::json::nested::Plan;
+    use crate::watch::Unwatched;
 
     /// What becomes of items, read as an array of one axis.
     fn read_all<T: Element>(items: &[String]) -> Option<Vec<T>> {
         let text = format!("[{}]", items.join(","));
-        let mut scanner = Scanner::new(text.as_bytes());
+        let mut scanner = Scanner::new(text.as_bytes(), &Unwatched);
         let (shape, elements) = scanner.nested(Plan::new(1, 1))?;
         let whole = scanner.is_done() && shape == [elements.len()];
         whole.then_some(elements)
@@ -333,10 +335,10 @@ mod tests {
     fn an_array_that_does_not_end_is_refused_wherever_it_breaks_off() {
         let text = format!("[{}]", vec!["0.125"; 30].join(","));
         for end in 0..text.len() {
-            let mut scanner = Scanner::new(&text.as_bytes()[..end]);
+            let mut scanner = Scanner::new(&text.as_bytes()[..end], &Unwatched);
             assert!(scanner.nested::<f32>(Plan::new(1, 30)).is_none(), "{end}");
         }
-        let mut scanner = Scanner::new(text.as_bytes());
+        let mut scanner = Scanner::new(text.as_bytes(), &Unwatched);
         let (shape, values) = scanner.nested::<f32>(Plan::new(1, 30)).unwrap();
         assert_eq!((shape, values), (vec![30], vec![0.125; 30]));
     }

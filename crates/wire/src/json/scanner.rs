@@ -9,17 +9,45 @@
 use serde::Deserialize;
 
 use crate::json::number::Number;
+use crate::watch::Watch;
+
+/// Bytes between two looks at whether the reading is over: some tens of microseconds.
+const WATCHED_BYTES: usize = 64 << 10;
 
 /// A position in JSON text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scanner<'a> {
     pub(crate) text: &'a [u8],
     pub(crate) at: usize,
+    watch: &'a dyn Watch,
+    /// Where the watch is to be looked at next.
+    look_at: usize,
 }
 
 impl<'a> Scanner<'a> {
-    pub(crate) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+    pub(crate) fn new(text: &'a [u8], watch: &'a dyn Watch) -> Self {
+        Self {
+            text,
+            at: 0,
+            watch,
+            look_at: WATCHED_BYTES,
+        }
+    }
+
+    /// Called at distances that are small beside [`WATCHED_BYTES`]: `None` if the reading is over. Small bodies end before
+    /// the first look.
+    #[inline(always)]
+    pub(crate) fn go_on(&mut self, at: usize) -> Option<()> {
+        if at < self.look_at {
+            return Some(());
+        }
+        self.look(at)
+    }
+
+    #[cold]
+    fn look(&mut self, at: usize) -> Option<()> {
+        self.look_at = at + WATCHED_BYTES;
+        (!self.watch.is_over()).then_some(())
     }
 
     /// Whether only white space is left.
@@ -182,10 +210,11 @@ impl<'a> Scanner<'a> {
 mod tests {
     use super::*;
     use crate::json::element::Element;
+    use crate::watch::Unwatched;
 
     #[test]
     fn members_items_and_values_are_read_in_place() {
-        let mut scanner = Scanner::new(br#" { "a" : [ 1 , 2 ] , "b" : {"c": "]"} } "#);
+        let mut scanner = Scanner::new(br#" { "a" : [ 1 , 2 ] , "b" : {"c": "]"} } "#, &Unwatched);
         let mut seen = Vec::new();
         scanner.members(|scanner, name| match name {
             "a" => scanner.items(|scanner| {
@@ -207,7 +236,7 @@ mod tests {
             "{,}",
             "{\"a\\u0041\":1}",
         ] {
-            let mut scanner = Scanner::new(text.as_bytes());
+            let mut scanner = Scanner::new(text.as_bytes(), &Unwatched);
             let read = scanner.members(|scanner, _| u8::scan(scanner).map(|_| ()));
             assert!(read.is_none() || !scanner.is_done(), "{text}");
         }

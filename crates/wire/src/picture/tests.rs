@@ -6,6 +6,7 @@ use score::{Background, Resample, TensorSpec};
 use super::*;
 use crate::samples::spec;
 use crate::watch::Unwatched;
+use crate::watch::tests::Looks;
 
 fn fixture(name: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/pictures");
@@ -447,4 +448,25 @@ fn what_becomes_of_pictures_is_told_in_words() {
     assert_eq!(words(&[-1, 5, 2, 2], none), None);
     let refused = words(&[-1, 5], sized).unwrap();
     assert!(refused.starts_with("refused: input"), "{refused}");
+}
+
+#[test]
+fn a_picture_is_not_unpacked_to_its_end_once_that_is_over() {
+    // Noise, which stays as large as it is.
+    let mut state = 1_u32;
+    let noise = image::RgbImage::from_fn(400, 400, |_, _| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let [_, samples @ ..] = state.to_le_bytes();
+        image::Rgb(samples)
+    });
+    for format in [image::ImageFormat::Png, image::ImageFormat::WebP] {
+        let mut file = std::io::Cursor::new(Vec::new());
+        noise.write_to(&mut file, format).unwrap();
+        let file = file.into_inner();
+        assert!(file.len() > 300_000);
+        let watch = Looks::default();
+        assert!(unpack::unpack(&file, |_, _| Ok(()), &watch).is_err());
+        assert_eq!(watch.count(), 2, "{format:?}");
+        assert!(unpack::unpack(&file, |_, _| Ok(()), &Unwatched).is_ok());
+    }
 }

@@ -1,10 +1,14 @@
 //! The bytes of a picture as pixels of 8 bits per channel, within bounds that its header is held to.
 
-use std::io::Cursor;
+mod bytes;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+
+use crate::watch::Watch;
+use bytes::Bytes;
 
 /// What the pixels of a picture may take: 64 Mi pixels of colour with 8 bits per channel.
 pub(super) const MAX_UNPACKED_BYTES: u64 = 192 << 20;
@@ -34,6 +38,7 @@ pub(crate) fn begins_like_one(body: &[u8]) -> bool {
 pub(super) fn unpack(
     body: &[u8],
     fits: impl Fn([u32; 2], u64) -> Result<(), String>,
+    watch: &dyn Watch,
 ) -> Result<Unpacked, String> {
     let format = match image::guess_format(body) {
         Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => format,
@@ -43,7 +48,7 @@ pub(super) fn unpack(
         Err(_) => return Err(no_picture("it begins like none")),
     };
     // A decoder that fails on an unforeseen file is not a fault of this program.
-    let decoded = catch_unwind(AssertUnwindSafe(|| decode(body, format, fits)));
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode(body, format, fits, watch)));
     decoded.unwrap_or_else(|_| Err(no_picture("the decoder cannot read it")))
 }
 
@@ -55,8 +60,9 @@ fn decode(
     body: &[u8],
     format: ImageFormat,
     fits: impl Fn([u32; 2], u64) -> Result<(), String>,
+    watch: &dyn Watch,
 ) -> Result<Unpacked, String> {
-    let mut reader = ImageReader::with_format(Cursor::new(body), format);
+    let mut reader = ImageReader::with_format(Bytes::new(body, watch), format);
     let mut limits = Limits::default();
     limits.max_alloc = Some(match format {
         // Its pixels do not count, but what is unpacked of its metadata before its size is known.

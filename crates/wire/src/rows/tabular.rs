@@ -333,7 +333,7 @@ fn read_tensor(
     target: &str,
 ) -> Result<Tensor, ScoreError> {
     let plan = Plan::for_input(spec);
-    let tensor = match nested::read_array(text, spec.element_type, plan) {
+    let tensor = match nested::read_array(text, spec.element_type, plan, context.watch) {
         Some(tensor) => tensor,
         None => match pictures::read(context, text, spec, target) {
             Some(tensor) => return tensor,

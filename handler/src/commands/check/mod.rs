@@ -134,7 +134,7 @@ pub(crate) fn check(
     let mut versions = Vec::with_capacity(places.len());
     for place in places {
         match place.versions(config.versions) {
-            Ok(places) => versions.extend(places),
+            Ok((wanted, _)) => versions.extend(wanted),
             // What is wrong is told when it is read.
             Err(_) => versions.push(place.clone()),
         }

@@ -259,7 +259,7 @@ struct Wanted {
     ready: Option<bool>,
 }
 
-/// The state of each model; of those that serve alone, if the body asks for it.
+/// The state of each version of each model; of those that serve alone, if the body asks for it.
 ///
 /// Source: Triton, "Model Repository Extension".
 ///
@@ -274,11 +274,13 @@ pub(crate) async fn index(app: &App, body: &[u8]) -> Result<Reply, Problem> {
         })?,
     };
     let models = app.admission.models.when_loaded().await?;
-    let all = models.all().map(|(name, slot)| match slot {
+    let all = models.all_versions().map(|(name, slot)| match slot {
         Ok(scorer) => json!({
-            "name": name, "version": scorer.metadata().version, "state": "READY", "reason": "",
+            "name": name.model, "version": scorer.metadata().version, "state": "READY", "reason": "",
         }),
-        Err(reason) => json!({ "name": name, "state": "UNAVAILABLE", "reason": reason }),
+        Err(reason) => json!({
+            "name": name.model, "version": name.version, "state": "UNAVAILABLE", "reason": reason,
+        }),
     });
     let serves = |model: &Value| model["state"] == "READY";
     let all = all.filter(|model| wanted.ready != Some(true) || serves(model));

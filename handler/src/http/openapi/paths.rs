@@ -2,6 +2,7 @@
 
 use score::ModelMetadata;
 use serde_json::{Map, Value, json};
+use warp::http::Method;
 use wire::error_form::{ErrorForm, Refusal, RefusalKind};
 use wire::schema::reference;
 
@@ -29,12 +30,24 @@ fn status_in(form: &ErrorForm, kind: RefusalKind, status: u16) -> u16 {
 }
 
 /// What may go wrong: status, kind, name in the components, when.
-pub(super) const PROBLEMS: [(u16, RefusalKind, &str, &str); 9] = [
+pub(super) const PROBLEMS: [(u16, RefusalKind, &str, &str); 11] = [
     (
         400,
         RefusalKind::Invalid,
         "Invalid",
         "Malformed, or does not fit the model; all rows are scored or none.",
+    ),
+    (
+        401,
+        RefusalKind::Other,
+        "Unauthorized",
+        "Without a key, or with none of this server's.",
+    ),
+    (
+        403,
+        RefusalKind::Other,
+        "Forbidden",
+        "By a name that is not one of this server's, or for a page of another site.",
     ),
     (
         404,
@@ -214,25 +227,45 @@ impl<'a> Operation<'a> {
 
     pub(super) fn with(self, answer: Value, problems: &[u16]) -> Value {
         let mut responses = Map::from_iter([("200".to_owned(), answer)]);
-        for (status, kind, name, _) in PROBLEMS {
-            if problems.contains(&status) {
-                let name = name_in(self.form, name);
-                let response = json!({ "$ref": format!("#/components/responses/{name}") });
-                let other = match kind {
-                    RefusalKind::Invalid => RefusalKind::Empty,
-                    kind => kind,
-                };
-                for kind in [kind, other] {
-                    let status = status_in(self.form, kind, status);
-                    responses.insert(status.to_string(), response.clone());
-                }
-            }
-        }
+        add_problems(&mut responses, self.form, problems);
         json!({
             "operationId": self.id,
             "summary": self.summary,
             "tags": [self.tag],
             "responses": responses,
         })
+    }
+}
+
+fn add_problems(responses: &mut Map<String, Value>, form: &ErrorForm, problems: &[u16]) {
+    for (status, kind, name, _) in PROBLEMS {
+        if problems.contains(&status) {
+            let name = name_in(form, name);
+            let response = json!({ "$ref": format!("#/components/responses/{name}") });
+            let other = match kind {
+                RefusalKind::Invalid => RefusalKind::Empty,
+                kind => kind,
+            };
+            for kind in [kind, other] {
+                let status = status_in(form, kind, status);
+                responses.insert(status.to_string(), response.clone());
+            }
+        }
+    }
+}
+
+/// Adds to each operation how callers are refused there.
+pub(super) fn add_refusals(
+    paths: &mut Map<String, Value>,
+    refusals: impl Fn(&Method, &str) -> Vec<u16>,
+) {
+    for (path, operations) in paths {
+        let form = Paths::BelowPrefix.error_form(path);
+        for (method, name) in [(Method::GET, "get"), (Method::POST, "post")] {
+            let responses = operations.pointer_mut(&format!("/{name}/responses"));
+            if let Some(responses) = responses.and_then(Value::as_object_mut) {
+                add_problems(responses, form, &refusals(&method, path));
+            }
+        }
     }
 }

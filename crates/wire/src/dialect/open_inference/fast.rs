@@ -11,6 +11,7 @@ use crate::json::nested::Plan;
 use crate::json::nested::read_nested;
 use crate::json::scanner::Scanner;
 use crate::rows::tabular::as_column;
+use crate::watch::Watch;
 
 /// A request whose tensors are read; the rest is still text.
 #[derive(Default)]
@@ -21,11 +22,15 @@ pub(crate) struct Body<'a> {
     pub(crate) parameters: Option<&'a RawValue>,
 }
 
-/// Reads a body; `None` if the careful path has to read it.
-pub(crate) fn read<'a>(body: &'a [u8], signature: &ModelSignature) -> Option<Body<'a>> {
+/// Reads a body; `None` if the careful path has to read it, or the reading is over.
+pub(crate) fn read<'a>(
+    body: &'a [u8],
+    signature: &ModelSignature,
+    watch: &'a dyn Watch,
+) -> Option<Body<'a>> {
     let mut read = Body::default();
     let mut inputs = None;
-    let mut scanner = Scanner::new(body);
+    let mut scanner = Scanner::new(body, watch);
     scanner.members(|scanner, name| {
         let text = match name {
             "inputs" => {
