@@ -164,6 +164,10 @@ fn predict_proba_answers_with_the_probabilities() {
         refused.contains("\"price\"") && refused.contains("probabilities"),
         "{refused}"
     );
+    let mut options = score::OutputOptions::default();
+    options.activation = Some(score::Activation::Softmax);
+    plain.options.output.insert("price".to_owned(), options);
+    assert!(read(&plain, r#"{"data": [[1, 2]], "method": "predict_proba"}"#).is_ok());
     let refused = read(&plain, r#"{"data": [[1, 2]], "method": "forecast"}"#).unwrap_err();
     assert!(
         refused.contains("expected predict or predict_proba"),

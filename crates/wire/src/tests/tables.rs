@@ -101,7 +101,10 @@ fn mistakes_in_tables_are_named_with_their_place() {
             r#"{"data":[{"age":"old","sex":"m","deck":1}]}"#,
             "data.age[0]: expected a number",
         ),
-        (r#"{"data":[[1,"m",1],7]}"#, "data[1]: invalid type"),
+        (
+            r#"{"data":[[1,"m",1],7]}"#,
+            "data[1]: got \"7\"; expected an array of values in this order: \"age\", \"sex\", \"deck\"; or rows as objects",
+        ),
         (
             r#"{"input_data":{"columns":["age"],"data":[[1,2]]}}"#,
             "input_data.data[0]: 2 values where 1",
