@@ -72,15 +72,12 @@ impl Lab {
             _storage: storage,
         }
     }
-
     fn upload(&self, name: &str, text: &str) {
         self.blobs.upload((IN, name), text.as_bytes(), None, None);
     }
-
     fn send(&self, message: &str) {
         self.queue.send(QUEUE, Encoding::Plain, message.as_bytes());
     }
-
     fn name(&self, name: &str) {
         self.send(&json!({"blob": format!("{IN}/{name}")}).to_string());
     }
