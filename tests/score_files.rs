@@ -183,7 +183,12 @@ fn files_of_old_systems_and_pipes_that_are_closed() {
 /// `CHAOS=long` the file has a million rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_again_and_again_it_computes_no_row_twice() {
-    let (count, kills) = match std::env::var("CHAOS").as_deref() {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a wish of the tests, no setting of the program"
+    )]
+    let form = std::env::var("CHAOS");
+    let (count, kills) = match form.as_deref() {
         Ok("long") => (1_000_000, 12),
         _ => (12_000, 3),
     };
