@@ -62,6 +62,7 @@ mod redis_connection;
 mod redis_selftest;
 mod refusals;
 mod score_command;
+mod score_files;
 mod serve;
 mod served_protocols;
 mod settings;

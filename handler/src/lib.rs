@@ -21,6 +21,7 @@ mod process;
 mod protocol;
 mod scoring;
 mod telemetry;
+mod texts;
 
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;

@@ -39,6 +39,17 @@ pub struct Declared<'a> {
     pub datatype: Option<&'a str>,
     /// Whether a body that is not a JSON object may be unwrapped once, because clients of queues wrap bodies.
     pub wrapped: bool,
+    /// How a table is written that the body is a part of; otherwise the body tells.
+    pub table: Option<TableForm>,
+}
+
+/// How the cells of a table are written ([`table_form`](crate::table_form)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableForm {
+    /// What separates them.
+    pub(crate) separator: u8,
+    /// The decimal sign where both could stand, as they can between semicolons; `None` if the first lines have neither.
+    pub(crate) decimal: Option<u8>,
 }
 
 /// The limits of one body.

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::builder::PossibleValue;
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::bulk::{Format, Header};
 
@@ -108,6 +109,34 @@ pub struct ScoreArguments {
     /// Replace existing output
     #[arg(long)]
     pub force: bool,
+}
+
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Jsonl, Self::Csv]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Jsonl => PossibleValue::new("jsonl").help(
+                "A JSON value in each line: a row, an object with the row's inputs, or a request of OpenAI's batch form",
+            ),
+            Self::Csv => PossibleValue::new("csv").help("A table, with a header or without one"),
+        })
+    }
+}
+
+impl ValueEnum for Header {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Present, Self::Absent]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Present => PossibleValue::new("present").help("The names of the columns"),
+            Self::Absent => PossibleValue::new("absent").help("A row"),
+        })
+    }
 }
 
 /// In which form to show the settings.

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::Span;
-use wire::{Declared, Watch};
+use wire::{Declared, TableForm, Watch};
 
 use super::account::{Account, Charge, Reading};
 use crate::blocking::LARGE_BYTES;
@@ -175,6 +175,7 @@ struct Headers {
     texts: [Option<String>; 4],
     json_bytes: Option<usize>,
     wrapped: bool,
+    table: Option<TableForm>,
 }
 
 impl Headers {
@@ -186,12 +187,14 @@ impl Headers {
             shape,
             datatype,
             wrapped,
+            table,
         } = declared;
         Self {
             texts: [content_type, content_encoding, shape, datatype]
                 .map(|text| text.map(str::to_owned)),
             json_bytes,
             wrapped,
+            table,
         }
     }
 
@@ -204,6 +207,7 @@ impl Headers {
             shape: shape.as_deref(),
             datatype: datatype.as_deref(),
             wrapped: self.wrapped,
+            table: self.table,
         }
     }
 }
