@@ -43,6 +43,7 @@ mod http_edge;
 mod http_formats;
 mod http_trigger;
 mod keys;
+mod large_blobs;
 mod learned_models;
 mod lifecycle;
 mod logs;

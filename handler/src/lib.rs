@@ -5,6 +5,8 @@
 
 mod admission;
 mod app;
+#[cfg(feature = "blobs")]
+mod blobs;
 mod blocking;
 mod bulk;
 mod commands;

@@ -17,6 +17,11 @@ pub(crate) use lines::{Lines, Position, Window};
 pub(crate) use run::{Run, WINDOW_BYTES, WINDOW_LINES, read_windows};
 pub(crate) use table::open_table;
 pub(crate) use window::{Lane, Tally};
+#[cfg(feature = "blobs")]
+pub(crate) use {
+    run::RunError,
+    table::{Table, TableError},
+};
 
 /// How the lines of a file are written, and those of the results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,6 +41,12 @@ pub(crate) struct Done {
     pub(crate) results: Vec<u8>,
     /// Lines that cannot be scored, in order.
     pub(crate) errors: Vec<u8>,
+    /// Why some of those may be scored if they are tried again.
+    #[cfg_attr(
+        not(feature = "blobs"),
+        allow(dead_code, reason = "files are read once")
+    )]
+    pub(crate) put_off: Option<Problem>,
     pub(crate) tally: Tally,
 }
 
@@ -167,6 +173,9 @@ impl Lane {
                 Err(problem) => {
                     done.tally.failed += 1;
                     done.errors.extend(refusal(line, &problem));
+                    if problem.is_temporary() {
+                        done.put_off = Some(problem);
+                    }
                 }
             }
         }

@@ -156,7 +156,7 @@ pub struct PackageArguments {
     /// Models: folders with a model.onnx, or ONNX files; an ONNX file brings its external data and a model.toml beside it
     #[arg(long = "model", value_name = "FILE|DIR", num_args = 1.., required = true)]
     pub models: Vec<PathBuf>,
-    /// What starts scoring: http, servicebus, servicebus-topic, storage-queue, blob
+    /// What starts scoring: http, servicebus, servicebus-topic, storage-queue, blob, large-blob
     #[arg(
         long = "trigger",
         value_name = "TRIGGERS",
