@@ -187,7 +187,7 @@ impl Lane {
     async fn together(&self, lines: &[&Line], tally: &mut Tally) -> Vec<Text> {
         let mut texts = Vec::with_capacity(lines.len());
         // What is left; the first lines are the last range.
-        let mut left = vec![0..lines.len()];
+        let mut left: Vec<_> = std::iter::once(0..lines.len()).collect();
         while let Some(range) = left.pop() {
             match self.rows(&lines[range.clone()], tally).await {
                 _ if range.is_empty() => {}
