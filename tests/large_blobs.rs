@@ -249,10 +249,7 @@ async fn results_are_the_same_after_the_handlers_death() {
     lab.host.restart().await;
     slowly("c.jsonl", &rows(0).replace(",0]", ",1]"));
     let mut kills = 0;
-    loop {
-        let Some(message) = lab.queue.take(QUEUE).pop() else {
-            break;
-        };
+    while let Some(message) = lab.queue.take(QUEUE).pop() {
         lab.send(&message);
         let before = computed(&lab.host).await;
         let killer = (kills < 3).then(|| tokio::spawn(kill_after(lab.host.clone(), before)));
