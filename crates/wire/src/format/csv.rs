@@ -118,6 +118,19 @@ fn is_table(signature: &ModelSignature) -> bool {
     }
 }
 
+/// What separates the fields, given or found, and the text from the first line on.
+fn separated<'t>(
+    context: Context<'_>,
+    text: &'t str,
+    given: Option<Separator>,
+) -> Result<(Separator, &'t str), ScoreError> {
+    let Some(separator) = given else {
+        return separator::find(context, text);
+    };
+    separator::check_width(context, text, &[separator], expected_width(context))?;
+    Ok((separator, text))
+}
+
 /// Reads a table. Columns named in a header are put into the model's order.
 ///
 /// # Errors
@@ -129,13 +142,7 @@ fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreErro
             "byte {at} is not UTF-8; name the encoding, such as text/csv; charset=windows-1252"
         ))
     })?;
-    let (separator, text) = match form.separator {
-        Some(separator) => {
-            separator::check_width(context, text, &[separator], expected_width(context))?;
-            (separator, text)
-        }
-        None => separator::find(context, text)?,
-    };
+    let (separator, text) = separated(context, text, form.separator)?;
     quotes::check(context, text, separator)?;
     let mut lines = separator.lines(text);
     let Some(first) = next(context, &mut lines)? else {
