@@ -1,7 +1,9 @@
 //! Pairs of texts: both are tokenized by themselves, cut together, and joined as the tokenizer's template for pairs says.
 
 use score::{TextOptions, TextPart, TokenizeError, Tokenized, Truncate};
-use tokenizers::{TruncationParams, TruncationStrategy, truncate_encodings};
+use tokenizers::{
+    Encoding, TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
+};
 
 use super::{Tokenizer, direction, in_words};
 use crate::strategy::Strategy;
@@ -42,6 +44,26 @@ impl Tokenizer {
         if refuse && tokens > limit {
             return Err(too_long(TextPart::Pair, Some(tokens)));
         }
+        let (first, second) = self.fitted(first, second, direction)?;
+        let whole = self.inner.post_process(first, second, true);
+        let whole = whole.map_err(|error| in_words(&*error))?;
+        Ok(Tokenized {
+            ids: whole.get_ids().to_vec(),
+            types: whole.get_type_ids().to_vec(),
+            cut: cut || bounded || tokens > limit,
+            skipped: 0,
+            spans: Vec::new(),
+        })
+    }
+
+    /// Both texts, cut as the model asks so that they fit together; the second one has its type.
+    fn fitted(
+        &self,
+        first: Encoding,
+        second: Encoding,
+        direction: TruncationDirection,
+    ) -> Result<(Encoding, Option<Encoding>), TokenizeError> {
+        let limit = self.settings.max_tokens;
         let strategy = self.settings.head.as_ref().map(|head| head.strategy);
         let strategy = strategy.unwrap_or_default();
         // The one that is not cut, if the other one alone is.
@@ -63,22 +85,18 @@ impl Tokenizer {
         // It fails only where nothing would be left of the text to be cut.
         let both = truncate_encodings(first, Some(second), &params);
         let uncut = uncut + self.special_of_pair;
-        let (mut first, mut second) = both.map_err(|_| too_long(part, Some(uncut)))?;
+        let (mut first, mut second) = both.map_err(|_| TokenizeError::TooLong {
+            part,
+            tokens: Some(uncut),
+            limit,
+        })?;
         first.take_overflowing();
         if let Some(second) = &mut second {
             second.take_overflowing();
             // A tokenizer without a template for pairs leaves the types as they come.
             second.set_type_ids(vec![1; second.len()]);
         }
-        let whole = self.inner.post_process(first, second, true);
-        let whole = whole.map_err(|error| in_words(&*error))?;
-        Ok(Tokenized {
-            ids: whole.get_ids().to_vec(),
-            types: whole.get_type_ids().to_vec(),
-            cut: cut || bounded || tokens > limit,
-            skipped: 0,
-            spans: Vec::new(),
-        })
+        Ok((first, second))
     }
 }
 
