@@ -25,6 +25,8 @@ pub struct Hints {
     pub categories: BTreeMap<String, Vec<Option<KnownValues>>>,
     /// The content of `samples.json`, which has rows that the model takes: a list in JSON.
     pub samples: Option<Arc<str>>,
+    /// Why `samples.json` has no effect, if there is one that does not fit.
+    pub unused_samples: Option<String>,
 }
 
 impl Hints {
@@ -47,6 +49,7 @@ impl Hints {
         Self {
             categories: categories.collect(),
             samples: None,
+            unused_samples: None,
         }
     }
 }
