@@ -175,6 +175,7 @@ struct Headers {
     texts: [Option<String>; 4],
     json_bytes: Option<usize>,
     wrapped: bool,
+    by_row: bool,
 }
 
 impl Headers {
@@ -186,12 +187,14 @@ impl Headers {
             shape,
             datatype,
             wrapped,
+            by_row,
         } = declared;
         Self {
             texts: [content_type, content_encoding, shape, datatype]
                 .map(|text| text.map(str::to_owned)),
             json_bytes,
             wrapped,
+            by_row,
         }
     }
 
@@ -204,6 +207,7 @@ impl Headers {
             shape: shape.as_deref(),
             datatype: datatype.as_deref(),
             wrapped: self.wrapped,
+            by_row: self.by_row,
         }
     }
 }

@@ -83,6 +83,15 @@ pub(crate) fn read_rows<N: AsRef<str>>(
         context.may_have_row(position)?;
         let place = format!("{target}[{position}]");
         values.clear();
+        let is_array = bounded::refuse_unless('[', "an array", row, &place);
+        is_array.map_err(|error| {
+            amended(error, || {
+                format!(
+                    "; a row is an array with the values of {} in this order, or every row is an object with these names",
+                    list(names)
+                )
+            })
+        })?;
         // No more values are kept than there are names, but all are counted.
         let count = each(row, &place, |column, value| {
             if column < names.len() {

@@ -91,7 +91,7 @@ fn mistakes_in_tables_are_named_with_their_place() {
         ),
         (
             r#"{"data":[{"age":1},{"sex":"f"},7]}"#,
-            "data[2]: invalid type",
+            "data[2]: expected an object, found 7",
         ),
         (
             r#"{"data":[[1,"m"]]}"#,
@@ -101,7 +101,11 @@ fn mistakes_in_tables_are_named_with_their_place() {
             r#"{"data":[{"age":"old","sex":"m","deck":1}]}"#,
             "data.age[0]: expected a number",
         ),
-        (r#"{"data":[[1,"m",1],7]}"#, "data[1]: invalid type"),
+        (
+            r#"{"data":[[1,"m",1],7]}"#,
+            "data[1]: expected an array, found 7; a row is an array with the values of \"age\", \"sex\", \"deck\" in this \
+             order, or every row is an object with these names",
+        ),
         (
             r#"{"input_data":{"columns":["age"],"data":[[1,2]]}}"#,
             "input_data.data[0]: 2 values where 1",
