@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 TEST_TOOLS := redis-server=redis-server faketime=faketime libnss_wrapper.so=libnss-wrapper
-.PHONY: help wheel test-wheel run run-ocr run-text build build-portable runtime page test test-load test-page abuse abuse-short abuse-memory fuzz test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-text bench-rank bench-first bench-guard bench-micro lint clean
+.PHONY: help wheel test-wheel run run-ocr run-text build build-portable runtime page test test-load bulk-check test-page abuse abuse-short abuse-memory fuzz test-clients test-conformance convert-check test-observability chaos image-check infra-check deploy-check deploy-check-short bench bench-text bench-rank bench-bulk bench-first bench-guard bench-micro lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,11 @@ test-load: ## kill and load tests with the release build, with tighter limits
 	@scripts/setup.sh redis-server=redis-server
 	@scripts/fetch-onnxruntime.sh
 	cargo test --release --locked -p handler --test load -- --nocapture
+
+bulk-check: ## score a million rows and many texts in blobs of Azurite under kills, with the release build (minutes)
+	@scripts/setup-messaging.sh
+	@scripts/fetch-onnxruntime.sh
+	cargo test --release --locked -p handler --test app large_blobs::a_million -- --ignored --nocapture
 
 test-page: ## test the browser page in Chromium
 	@scripts/test-page.sh
@@ -100,6 +105,10 @@ bench-rank: build ## measure rerankings beside FastAPI (2 minutes)
 	@scripts/setup-bench.sh
 	@scripts/make-heads.sh
 	@PYTHONPATH=target/bench/texts-fastapi python3 benches/rank.py
+
+bench-bulk: build ## measure handler score beside a loop of pandas and onnxruntime (2 minutes)
+	@scripts/install-python.sh target/bench/bulk benches/peers/bulk/requirements.txt
+	@PYTHONPATH=target/bench/bulk python3 benches/bulk.py
 
 bench-first: wheel ## measure the time to a first answer in a fresh clone and fresh venvs, beside two peers (10 minutes)
 	@scripts/make-minilm.sh

@@ -7,7 +7,7 @@ set -euo pipefail
 # shellcheck source=infra/app.sh
 source "$(dirname "$0")/app.sh"
 
-[[ ${SCORE_TRIGGERS:-blob} == *blob* ]] || exit 0
+[[ ,${SCORE_TRIGGERS:-blob}, == *,blob,* ]] || exit 0
 group=${AZURE_RESOURCE_GROUP:?set it, or run this by azd}
 app=${AZURE_FUNCTION_NAME:?set it, or run this by azd}
 topic=${AZURE_SYSTEM_TOPIC_NAME:?set it, or run this by azd}

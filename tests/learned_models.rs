@@ -84,6 +84,8 @@ async fn categories_that_refuse_unknown_values_are_tried_with_known_ones() {
     let document = described(&host, "categories").await;
     let known = json!([["blue", "green", "red"], ["L", "M", "S", "XL"]]);
     assert_eq!(document["inputs"][0]["categories"], known);
+    // The graph names the classes, whose scores the page shows.
+    assert_eq!(document["outputs"][1]["labels"], json!(["keep", "sell"]));
     assert_eq!(
         document["sample_request"],
         json!({ "data": [["blue", "L"]] })
@@ -91,6 +93,7 @@ async fn categories_that_refuse_unknown_values_are_tried_with_known_ones() {
     let numbers = json!([[10, 11, 12, 13, 14], [10, 11, 12, 13, 14]]);
     let document = described(&host, "ordinals").await;
     assert_eq!(document["inputs"][0]["categories"], numbers);
+    assert_eq!(document["outputs"][1].get("labels"), None);
     // One unknown value is the caller's mistake, and does no harm to what is remembered.
     let body = br#"{"data":[["violet","S"]]}"#;
     let answer = host

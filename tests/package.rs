@@ -2,6 +2,7 @@
 
 mod answers;
 mod heads;
+mod weights;
 
 use std::collections::BTreeMap;
 use std::fs;

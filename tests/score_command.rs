@@ -15,33 +15,33 @@ use crate::support::redis::RedisServer;
 use functions_host::PATIENCE;
 
 /// A folder to score files in.
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         fs::write(self.path(name), content).unwrap();
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    fn json(&self, name: &str) -> Vec<Value> {
+    pub(crate) fn json(&self, name: &str) -> Vec<Value> {
         let text = self.read(name);
         let lines = text.lines().map(serde_json::from_str);
         lines.collect::<Result<_, _>>().unwrap()
     }
 
     /// The command with a model of the tests, whose name is the last word.
-    fn command(&self, arguments: &str, model: &str) -> Command {
+    pub(crate) fn command(&self, arguments: &str, model: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_handler"));
         command
             .arg("score")
@@ -58,7 +58,7 @@ impl Folder {
         command
     }
 
-    fn score(&self, arguments: &str, model: &str) -> Ended {
+    pub(crate) fn score(&self, arguments: &str, model: &str) -> Ended {
         Ended::of(self.command(arguments, model).output().unwrap())
     }
 }
@@ -71,14 +71,14 @@ fn model_path(model: &str) -> PathBuf {
 }
 
 #[derive(Debug)]
-struct Ended {
+pub(crate) struct Ended {
     status: Option<i32>,
     out: String,
     said: String,
 }
 
 impl Ended {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             status: output.status.code(),
             out: String::from_utf8(output.stdout).unwrap(),
@@ -86,7 +86,7 @@ impl Ended {
         }
     }
 
-    fn expect(self, status: i32, said: &str) -> Self {
+    pub(crate) fn expect(self, status: i32, said: &str) -> Self {
         assert_eq!(self.status, Some(status), "{self:?}");
         assert!(self.said.contains(said), "{said:?}: {self:?}");
         self
@@ -94,11 +94,11 @@ impl Ended {
 }
 
 /// y = 2x + 1.
-fn row(number: usize) -> String {
+pub(crate) fn row(number: usize) -> String {
     format!("[{number},0,1]\n")
 }
 
-fn result(number: usize, line: usize) -> String {
+pub(crate) fn result(number: usize, line: usize) -> String {
     format!(
         "{{\"line\":{line},\"result\":[{},1.0,3.0]}}\n",
         json!((2 * number + 1) as f32)
@@ -158,7 +158,7 @@ fn rows_come_back_in_their_order_and_bad_lines_go_to_a_file_of_their_own() {
 }
 
 impl Ended {
-    fn expect_said(self, said: &str) -> Self {
+    pub(crate) fn expect_said(self, said: &str) -> Self {
         assert!(self.said.contains(said), "{said:?}: {self:?}");
         self
     }
@@ -181,7 +181,7 @@ fn a_row_that_the_model_refuses_costs_no_other_row() {
 #[test]
 fn lines_of_openais_batch_form_are_requests_with_answers_in_it() {
     let folder = Folder::new();
-    let item = |id: &str, body: Value| json!({"custom_id": id, "method": "POST", "url": "/v1/x", "body": body});
+    let item = |id: &str, body: Value| json!({"custom_id": id, "method": "POST", "url": "/api/score", "body": body});
     let lines = [
         item("a", json!({"instances": [[1, 2, 3], [0, 0, 0]]})),
         item("b", json!({"instances": [[1]]})),

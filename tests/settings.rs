@@ -28,12 +28,13 @@ const LEFT_OUT: [&str; 12] = [
 ];
 
 /// Names of the same form that are no settings of the program: variables of azd and of the scripts.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "AZUREML_ENTRY_SCRIPT",
     "REDIS_ADDRESS",
     "SCORE_HANDLER",
     "SCORE_HOSTING",
     "SCORE_IMAGE",
+    "SCORE_LARGE_BLOBS",
     "SCORE_MODELS",
     "SCORE_PLAN_SKU",
     "SCORE_REDIS_CLUSTERING",

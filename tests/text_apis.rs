@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::app_root::{AppRoot, repository};
 use crate::support::in_process;
-use crate::texts::copy;
+use crate::texts::{assert_close, copy};
 use functions_host::answer::Answer;
 use functions_host::host::{FunctionsHost, HostOptions};
 use functions_host::http1;
@@ -25,18 +25,6 @@ fn known() -> (Value, Value) {
     let text = fs::read(repository().join("tests/data/text/tiny.json")).unwrap();
     let rows: Vec<Value> = serde_json::from_slice(&text).unwrap();
     (rows[0]["text"].clone(), rows[0]["vector"].clone())
-}
-
-fn assert_close(found: &Value, expected: &Value) {
-    let numbers = |value: &Value| -> Vec<f64> {
-        let numbers = value.as_array().unwrap().iter();
-        numbers.map(|number| number.as_f64().unwrap()).collect()
-    };
-    let (found, expected) = (numbers(found), numbers(expected));
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(&expected) {
-        assert!((found - expected).abs() < 1e-5, "{found} for {expected}");
-    }
 }
 
 async fn host() -> FunctionsHost {

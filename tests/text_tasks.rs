@@ -422,3 +422,14 @@ async fn without_a_host_the_root_is_what_the_default_model_is_for() {
         assert!(answer.at("/error").is_string(), "{model}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_classifier_goes_before_a_default_model_of_another_task() {
+    let app = AppRoot::new();
+    for name in ["label", "rank"] {
+        app.link_model(name, &folder(name));
+    }
+    let host = in_process::start(&app, [("SCORE_DEFAULT_MODEL", "rank")]).await;
+    let answer = post(&host, "predict", &json!({ "inputs": "a" })).await;
+    answer.expect_status(200);
+}

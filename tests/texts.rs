@@ -31,7 +31,8 @@ fn texts() -> Vec<Value> {
     expected().iter().map(|row| row["text"].clone()).collect()
 }
 
-fn assert_close(found: &Value, expected: &Value) {
+/// That two lists hold the same numbers, but for the last digits of a float32.
+pub(crate) fn assert_close(found: &Value, expected: &Value) {
     let numbers = |value: &Value| -> Vec<f64> {
         let numbers = value.as_array().unwrap().iter();
         numbers.map(|number| number.as_f64().unwrap()).collect()

@@ -46,6 +46,7 @@ except ImportError:  # tables alone need it
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 GENERATED_ROWS = 256
+KNOWS_NAMES = "the model was trained on a table and knows its columns by name"
 SAMPLES = 5
 COLUMN_TYPES = {"b": (bool, BooleanTensorType), "i": (np.int64, Int64TensorType), "f": (np.float32, FloatTensorType)}
 MODEL_TOML = """\
@@ -134,22 +135,24 @@ def read_sample(path, estimator):
         raise Mistake(f"{path} cannot be read as CSV: {first_line(error)}") from error
     if table.empty:
         raise Mistake(f"{path} has no rows")
+    given = {}
     if type(steps(estimator)[-1]).__module__.startswith("lightgbm"):  # which has underscores for spaces
-        table = table.rename(columns=lambda name: name if name in names else str(name).replace(" ", "_"))
+        given = {str(name).replace(" ", "_"): str(name) for name in table.columns if name not in names}
+        table = table.rename(columns={name: own for own, name in given.items()})
     if names:
         missing = [name for name in names if name not in table.columns]
         unknown = [name for name in table.columns if name not in names]
         if missing or unknown:
             parts = [f"{word} {', '.join(map(str, found))}" for word, found in (("lacks", missing), ("has also", unknown)) if found]
             raise Mistake(f"{path} does not have the model's columns ({', '.join(names)}): it {' and '.join(parts)}")
+        table.attrs["given"] = [given.get(name, name) for name in names]
         return table[names]
     return checked(path, table, estimator)
 
 
 def checked(path, table, estimator):
     """The same rows, if there are as many columns as the estimator takes."""
-    expected = width_of(estimator)
-    if expected is not None and table.shape[1] != expected:
+    if (expected := width_of(estimator)) is not None and table.shape[1] != expected:
         raise Mistake(f"{path} has {table.shape[1]} columns, the model takes {expected}")
     return table
 
@@ -157,7 +160,7 @@ def checked(path, table, estimator):
 def read_without_pandas(path, names):
     """The cells of a CSV file as a matrix of numbers, else of texts."""
     if names:
-        raise Mistake(f"the model was trained on a table and knows its columns by name ({', '.join(names)}): pip install pandas")
+        raise Mistake(f"{KNOWS_NAMES} ({', '.join(names)}): pip install pandas")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [line for line in csv.reader(file) if line]
@@ -165,8 +168,7 @@ def read_without_pandas(path, names):
         raise Mistake(f"{path}: {error.strerror or first_line(error)}") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise Mistake(f"{path} cannot be read as CSV: {first_line(error)}") from error
-    if lines and not numbers_only(lines[0]):
-        del lines[0]
+    lines = lines[0 if lines and numbers_only(lines[0]) else 1:]
     if not lines:
         raise Mistake(f"{path} has no rows")
     if len({len(line) for line in lines}) > 1:
@@ -196,7 +198,7 @@ def generated(estimator):
     rows = random.normal(size=(GENERATED_ROWS, count)) * random.choice([0.1, 1, 10], size=(GENERATED_ROWS, 1))
     names = columns_of(estimator)
     if names and pd is None:
-        raise Mistake("the model was trained on a table and knows its columns by name: pip install pandas")
+        raise Mistake(f"{KNOWS_NAMES}: pip install pandas")
     return pd.DataFrame(rows, columns=names) if names else rows
 
 
@@ -233,8 +235,7 @@ def arguments(estimator, table, whole=True):
 
 
 def is_numeric(table):
-    kinds = [table.dtype] if isinstance(table, np.ndarray) else table.dtypes
-    return all(kind.kind in "bif" for kind in kinds)
+    return all(kind.kind in "bif" for kind in ([table.dtype] if isinstance(table, np.ndarray) else table.dtypes))
 
 
 def column(series):
@@ -430,9 +431,9 @@ def samples_json(feed, columns):
 
 def written(cell):
     """A cell for JSON: numbers with the fewest digits that tell them apart from others of 32 bits."""
-    if isinstance(cell, np.floating):
-        return None if np.isnan(cell) else float(str(cell))
-    return cell.item() if isinstance(cell, np.generic) else cell
+    if not isinstance(cell, np.floating):
+        return cell.item() if isinstance(cell, np.generic) else cell
+    return None if np.isnan(cell) else float(str(cell))
 
 
 def quoted(names):
@@ -468,9 +469,9 @@ def main():
     table = read_sample(options.sample, estimator) if options.sample else generated(estimator)
     names = columns_of(estimator)
     model = Converted.of(estimator, table, options.tolerance)
-    feed, columns = model.feed, model.columns
+    feed, columns, told = model.feed, model.columns, model.columns
     if list(feed) == ["x"] and names and not selects_columns(estimator):
-        columns = {"x": names}
+        columns, told = {"x": names}, {"x": table.attrs.get("given", names)}
 
     print(f"model    {' > '.join(type(step).__name__ for step in steps(estimator))}, scikit-learn {sklearn.__version__}")
     missing = list(takes_missing(estimator, model.rows, feed, columns, model.data, options.tolerance))
@@ -483,8 +484,8 @@ def main():
         print(f"output   {name}  against {method}() on {len(table)} rows: {found}{'' if agrees else '  WRONG'}")
     if not model.is_right:
         raise Mistake("the converted model does not agree with scikit-learn; nothing was written")
-    text = model_toml(estimator, list(model.outputs), labels, columns, missing)
-    samples = samples_json(feed, columns) if options.sample else ""
+    text = model_toml(estimator, list(model.outputs), labels, told, missing)
+    samples = samples_json(feed, told) if options.sample else ""
     for path, content in write(options.out, model.data, text, samples).items():
         print(f"written  {path} ({len(content)} bytes)")
 

@@ -164,11 +164,11 @@ class Bench:
                 load = (server.port, connections, requests, stamp, cache, numbers)
                 pipes.append(self.start_client(stack, load))
             for pipe in pipes:
-                received(pipe, scenario.title)
+                received(pipe, cell.key)
             cpu = server.settled_cpu()
             for pipe in pipes:
                 pipe.send("go")
-            reports = [received(pipe, scenario.title) for pipe in pipes]
+            reports = [received(pipe, cell.key) for pipe in pipes]
             # What is still written to Redis behind the answers belongs to them.
             done = time.perf_counter()
             cpu = server.settled_cpu() - cpu

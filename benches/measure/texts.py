@@ -32,6 +32,8 @@ def node(place):
 def fastapi(workers=2, **env):
     def start(place):
         arguments = f"-m uvicorn app:app --app-dir {ROOT}/benches/peers/texts/fastapi --port {place.port} --workers {workers}"
+        # By default it closes a connection that is idle for 5 s, as clients are until all are warm.
+        arguments += " --timeout-keep-alive 600"
         command = [sys.executable, *arguments.split(), "--no-access-log", "--log-level", "warning"]
         python = {"PYTHONPATH": str(WORK / "texts-fastapi"), "PYTHONDONTWRITEBYTECODE": "1"}
         return command, {**python, **FILES, "REDIS": place.redis, **env}

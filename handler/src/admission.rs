@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use score::{Backoff, EachResponse, InferenceResponse, NamedTensor, Scorer, TextOptions};
+use score::{Backoff, Scorer};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout_at};
 use tracing::{Span, debug, error};
@@ -157,35 +157,7 @@ impl<'a> Visit<'a> {
         Ok((scorer, write.ok_or_else(Problem::internal)?))
     }
 
-    /// Scores tensors that [`Visit::find_texts`] has found a model for; vectors stay as they are stored.
-    ///
-    /// # Errors
-    /// As [`Visit::score`].
-    pub(crate) async fn score_as_stored(
-        &mut self,
-        call: Call<'_>,
-        inputs: Vec<NamedTensor>,
-        text: TextOptions,
-    ) -> Result<InferenceResponse, Problem> {
-        let (_permit, found) = self.admit(WhenFull::Refuse, call).await?;
-        scoring::score_as_stored(&found.scorer, call, inputs, text).await
-    }
-
-    /// The same for results of different sizes.
-    ///
-    /// # Errors
-    /// As [`Visit::score`].
-    pub(crate) async fn score_each(
-        &mut self,
-        call: Call<'_>,
-        inputs: Vec<NamedTensor>,
-        text: TextOptions,
-    ) -> Result<EachResponse, Problem> {
-        let (_permit, found) = self.admit(WhenFull::Refuse, call).await?;
-        scoring::score_each(&found.scorer, call, inputs, text).await
-    }
-
-    /// A permit for other work with a model that [`Visit::find_texts`] has found.
+    /// A permit to work with a model that [`Visit::find_texts`] has found.
     ///
     /// # Errors
     /// If no permit is free.

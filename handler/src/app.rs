@@ -10,6 +10,8 @@ use score::Cache;
 use tracing::warn;
 
 use crate::admission::Admission;
+#[cfg(feature = "blobs")]
+use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::event::Events;
@@ -34,6 +36,9 @@ pub(crate) struct App {
     pub(crate) memo: Arc<Cache>,
     /// What calls with messages leave for later ones.
     pub(crate) events: Events,
+    /// What calls about large blobs share, if there is a function for them.
+    #[cfg(feature = "blobs")]
+    pub(crate) blobs: Option<Blobs>,
 }
 
 impl App {
@@ -45,6 +50,12 @@ impl App {
         let functions = read_functions(&config.app_root)?;
         if config.fail_invalid {
             refuse_failing_batches(&functions)?;
+        }
+        #[cfg(not(feature = "blobs"))]
+        if scores_large_blobs(&functions) {
+            bail!(
+                "this build does not score large blobs: build it with the feature `blobs`, or remove the function"
+            );
         }
         let asks_key = asks_key(&config, &functions)?;
         let memo = Arc::new(open_cache(&config)?);
@@ -59,11 +70,17 @@ impl App {
                 log_slow: config.log_slow,
             },
         };
+        let admission = Arc::new(admission);
         let app = Self {
+            #[cfg(feature = "blobs")]
+            blobs: match scores_large_blobs(&functions) {
+                true => Some(Blobs::new(&config, &admission, &memo)?),
+                false => None,
+            },
             is_ending: AtomicBool::new(false),
             functions,
             asks_key,
-            admission: Arc::new(admission),
+            admission,
             bodies: BodyLimits::new(config.max_waiting_bytes, config.timeout),
             memo,
             events: Events::new(&config),
@@ -84,6 +101,12 @@ impl App {
     pub(crate) fn function(&self, name: &str) -> Option<&Function> {
         self.functions.iter().find(|function| function.name == name)
     }
+}
+
+/// Whether there is a function for large blobs.
+pub(crate) fn scores_large_blobs(functions: &[Function]) -> bool {
+    let mut triggers = functions.iter().map(|function| &function.trigger);
+    triggers.any(|trigger| matches!(trigger, Trigger::LargeBlob(_)))
 }
 
 /// Whether this program asks callers for a key.

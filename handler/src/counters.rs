@@ -1,8 +1,12 @@
 //! What is counted of requests, messages and blobs; models and the cache count the rest themselves.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use parking_lot::RwLock;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use score::Times;
 
 /// What may be going on when a client goes away.
 const DURING: [&str; 2] = [UPLOAD, SCORING];
@@ -19,6 +23,26 @@ pub(crate) struct Counters {
     requests: RwLock<Vec<Requests>>,
     events: Labelled,
     closed: Labelled,
+    /// Shared with those who score files.
+    pub(crate) bulk: Arc<BulkCounters>,
+}
+
+/// What is counted of the lines of files.
+#[derive(Debug, Default)]
+pub(crate) struct BulkCounters {
+    pub(crate) scored: Counter,
+    pub(crate) failed: Counter,
+    /// From the lines of a window to those of its results.
+    pub(crate) windows: Times,
+}
+
+impl BulkCounters {
+    /// Counts the lines of one window.
+    pub(crate) fn count(&self, scored: u64, failed: u64, took: Duration) {
+        self.scored.inc_by(scored);
+        self.failed.inc_by(failed);
+        self.windows.observe(took);
+    }
 }
 
 /// Requests that went the same way. There are few such ways, so that looking through them is faster than a table of

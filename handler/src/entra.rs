@@ -1,4 +1,4 @@
-//! Logins for Redis by Microsoft Entra ID: the app's managed identity, or the developer's own sign-in.
+//! Microsoft Entra ID: the app's managed identity, or the developer's own sign-in, and logins for Redis by it.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -35,6 +35,19 @@ pub(crate) enum Identity {
     Developer,
 }
 
+impl Identity {
+    /// What fetches tokens for it, and keeps each until shortly before it expires.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(crate) fn credential(&self) -> azure_core::Result<Arc<dyn TokenCredential>> {
+        match self {
+            Self::Managed { client_id } => managed_identity(client_id.clone()),
+            Self::Developer => Ok(DeveloperToolsCredential::new(None)?),
+        }
+    }
+}
+
 /// Fetches access tokens. Creates no client before the first token is asked for.
 pub(crate) struct EntraCredentials {
     identity: Identity,
@@ -55,10 +68,7 @@ impl EntraCredentials {
         if let (Some(credential), false) = (&*kept, fresh) {
             return Ok(credential.clone());
         }
-        let credential: Arc<dyn TokenCredential> = match &self.identity {
-            Identity::Managed { client_id } => managed_identity(client_id.clone())?,
-            Identity::Developer => DeveloperToolsCredential::new(None)?,
-        };
+        let credential = self.identity.credential()?;
         Ok(kept.insert(credential).clone())
     }
 

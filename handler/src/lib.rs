@@ -5,6 +5,8 @@
 
 mod admission;
 mod app;
+#[cfg(feature = "blobs")]
+mod blobs;
 mod blocking;
 mod bulk;
 mod commands;
@@ -21,6 +23,7 @@ mod process;
 mod protocol;
 mod scoring;
 mod telemetry;
+mod texts;
 
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;

@@ -20,6 +20,7 @@ output settings object = {
   SCORE_QUEUE: queues.requests
   SCORE_RESULT_QUEUE: queues.results
   SCORE_REJECTED_QUEUE: queues.rejected
+  SCORE_BLOBS_QUEUE: queues.largeBlobs
   REDIS_URL: 'rediss://${redisHost}:10000'
   REDIS_AUTH: 'entra'
   AZURE_CLIENT_ID: clientId

@@ -47,6 +47,10 @@ resource blobEvents 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   name: 'evgt-${name}'
   location: location
   tags: tags
+  // Sends to the queue of large blobs, where there is one (large-blobs.bicep).
+  identity: {
+    type: 'SystemAssigned'
+  }
   properties: {
     source: account.id
     topicType: 'Microsoft.Storage.StorageAccounts'

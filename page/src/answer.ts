@@ -1,6 +1,7 @@
 // The answer: what it says, as bars, vectors or a table; its times; and as it came.
 
-import { type Bars, type Column, readBars, readColumns, readDocument, readVectors } from "./columns.ts";
+import { shapeOf } from "./arrays.ts";
+import { type Bars, type Column, columnsFor, readBars, readColumns, readDocument, readVectors } from "./columns.ts";
 import { byId, element, show } from "./dom.ts";
 import { Exact, isObject, stringify } from "./json.ts";
 import type { Model } from "./model.ts";
@@ -19,6 +20,8 @@ export interface Answered {
   under: string | null;
   /** What was asked for, if it was written as texts. */
   texts: string[] | null;
+  /** How many rows were sent; null if the page does not know. */
+  rows: number | null;
 }
 
 /** What is remembered of an answer. */
@@ -32,12 +35,14 @@ const MAX_CLASSES = 100;
 /** From so many classes on, only the first are shown. */
 const MANY_CLASSES = 12;
 const FIRST_CLASSES = 10;
+/** Of a longer text, or a list written as one, the beginning is shown. */
+const MAX_CHARACTERS = 1000;
 
 /** Shows it, and tells what it said. */
 export function showAnswer(model: Model, answered: Answered): Told {
   const { text, headers, milliseconds, under } = answered;
   const document = readDocument(text);
-  const columns = readColumns(document, model.answers_with, under);
+  const columns = columnsFor(readColumns(document, model.answers_with, under), answered.texts ? null : answered.rows, model);
   const count = Math.max(0, ...columns.map(({ rows }) => rows.length));
   const cache = headers.get("x-cache");
   emptyAnswer();
@@ -48,8 +53,8 @@ export function showAnswer(model: Model, answered: Answered): Told {
     const chosen = (row: number): void => void showRow(model, columns, count, row);
     showTable(named, (column, row) => inShort(model, column, row), chosen);
   }
-  headline(label);
-  showFacts(cache, `${counted(count, "row")}, ${milliseconds.toFixed(1)} ms`, headers.get("x-truncated"));
+  if (reading !== null) headline(label);
+  showFacts(cache, `${counted(answered.rows ?? count, "row")}, ${milliseconds.toFixed(1)} ms`, headers.get("x-truncated"));
   showTimes(headers.get("server-timing"), milliseconds);
   byId("raw").textContent = text;
   byId("raw-part").hidden = false;
@@ -72,11 +77,13 @@ function showReading(model: Model, document: unknown, columns: Column[], { texts
   const vectors = vectorsOf(model, columns);
   if (!vectors) return null;
   const named = (name: string) => columns.find((column) => column.name === name)?.rows ?? tokensOf(document, name);
-  showVectors(vectors, { texts, tokens: named("tokens"), truncated: named("truncated") });
+  showVectors(vectors, { noun: model.text ? "text" : "row", texts, tokens: named("tokens"), truncated: named("truncated") });
   return counted(vectors.length, "vector");
 }
 
-function headline(label: string): void {
+/** What the answer says first, and which of several outputs says it. */
+function headline(label: string, output = ""): void {
+  byId("label-of").textContent = output;
   byId("label").textContent = label;
   byId("label").classList.toggle("long", label.length > 24);
 }
@@ -93,7 +100,7 @@ const counted = (count: number, noun: string): string => `${count.toLocaleString
 /** No answer, and why: none stays beside an error that came after it. */
 export function clearAnswer(why = "Nothing sent yet."): void {
   emptyAnswer();
-  byId("label").textContent = "";
+  headline("");
   byId("answer-state").textContent = why;
   byId("answer").classList.add("empty");
 }
@@ -127,7 +134,7 @@ function showRow(model: Model, columns: Column[], count: number, row: number): s
   const bars = barsOf(columns, row);
   const scalar = columns.find(({ rows }) => scalarOf(rows[row]) !== undefined);
   const label = labelOf(model, columns, row, bars);
-  headline(label);
+  headline(label, columns.length > 1 ? scalar?.name : undefined);
   byId("reading").replaceChildren(element("strong", {}, label));
   showBars(model, bars, count > 1 ? `row ${row + 1}` : "");
   const drawn = new Set([bars?.name, scalar?.name]);
@@ -147,11 +154,22 @@ function barsOf(columns: Column[], row: number): Bars | null {
 function labelOf(model: Model, columns: Column[], row: number, bars: Bars | null): string {
   const scalar = columns.map(({ rows }) => scalarOf(rows[row])).find((found) => found !== undefined);
   if (scalar !== undefined) return named(model, scalar);
-  if (!bars) return columns.length === 0 ? "An empty answer" : "Answered";
+  if (!bars) return columns.length === 0 ? "An empty answer" : inWords(columns[0]?.rows[row]);
   if (model.text?.task === "sparse") return counted(bars.values.length, "word");
-  const best = bars.values.indexOf(Math.max(...bars.values));
+  const best = bars.values.indexOf(largestOf(bars.values));
   return bars.areShares || model.labels || bars.names ? (classNames(model, bars)[best] ?? "") : `${bars.values.length} numbers`;
 }
+
+/** What neither a word nor bars can show. */
+function inWords(value: unknown): string {
+  if (!Array.isArray(value)) return "Answered";
+  const [length = 0, ...inner] = shapeOf(value);
+  if (length === 0) return "Empty";
+  return inner.length > 0 ? counted(length, "item") : counted(length, "value");
+}
+
+/** Numbers that are none are not the largest. */
+const largestOf = (values: number[]): number => values.reduce((most, value) => (value > most ? value : most), -Infinity);
 
 type Scalar = number | string | boolean | Exact;
 
@@ -164,13 +182,17 @@ function scalarOf(value: unknown): Scalar | undefined {
 
 /** A class by its name, and numbers short enough to read. */
 function named(model: Model, value: Scalar): string {
-  if (typeof value !== "number") return String(value);
+  if (value === "") return "empty text";
+  if (typeof value !== "number") return cut(String(value));
   return model.labels?.[value] ?? shortNumber(value);
 }
 
+/** All of it stands in the answer as it came. */
+const cut = (text: string): string => (text.length > MAX_CHARACTERS ? `${text.slice(0, MAX_CHARACTERS)}…` : text);
+
 /** No digit before the point is lost. */
 function shortNumber(value: number): string {
-  if (Number.isInteger(value)) return String(value);
+  if (Number.isInteger(value) || !Number.isFinite(value)) return String(value);
   return String(Number(Math.abs(value) < 1000 ? value.toPrecision(5) : value.toFixed(2)));
 }
 
@@ -178,7 +200,7 @@ function shortNumber(value: number): string {
 function inShort(model: Model, column: Column, row: number): string {
   const bars = readBars(column, row);
   if (!bars?.areShares) return cellText(model, column, row);
-  const best = bars.values.indexOf(Math.max(...bars.values));
+  const best = bars.values.indexOf(largestOf(bars.values));
   return `${classNames(model, bars)[best]} ${((bars.values[best] ?? 0) * 100).toFixed(1)} %`;
 }
 
@@ -186,13 +208,16 @@ function cellText(model: Model, { rows }: Column, row: number): string {
   const value = rows[row];
   const scalar = scalarOf(value);
   if (scalar !== undefined) return named(model, scalar);
-  if (Array.isArray(value)) return value.map(inText).join(", ");
-  if (isObject(value)) return Object.entries(value).map(([name, item]) => `${name}: ${inText(item)}`).join(", ");
+  if (Array.isArray(value)) return value.length === 0 ? "empty" : cut(listed(value.slice(0, MAX_CHARACTERS).map(inText), value.length));
+  if (isObject(value)) return cut(Object.entries(value).map(([name, item]) => `${name}: ${inText(item)}`).join(", "));
   return value === undefined ? "" : stringify(value);
 }
 
+const listed = (shown: string[], count: number): string => shown.join(", ") + (count > shown.length ? ", …" : "");
+
 function inText(value: unknown): string {
   if (typeof value === "number") return shortNumber(value);
+  if (Array.isArray(value)) return `[${value.slice(0, MAX_CHARACTERS).map(inText).join(", ")}]`;
   return typeof value === "string" ? value : stringify(value);
 }
 
@@ -210,15 +235,16 @@ function showBars(model: Model, bars: Bars | null, which: string): void {
     return;
   }
   const names = classNames(model, bars);
-  const largest = bars.areShares ? 1 : Math.max(...bars.values.map(Math.abs)) || 1;
-  const best = Math.max(...bars.values);
+  const largest = bars.areShares ? 1 : largestOf(bars.values.map(Math.abs).filter(Number.isFinite)) || 1;
+  const best = largestOf(bars.values);
   const all = bars.values.map((value, index) => ({ value, name: names[index] ?? "" }));
   const isMany = all.length >= MANY_CLASSES;
-  const sorted = isMany ? [...all].sort((a, b) => b.value - a.value) : all;
+  // Numbers that are none come last.
+  const sorted = isMany ? [...all].sort((a, b) => order(b.value) - order(a.value)) : all;
   const items = (count: number) =>
     sorted.slice(0, count).map(({ value, name }) => {
       const fill = element("span", { class: "fill" });
-      fill.style.width = `${(Math.abs(value) / largest) * 100}%`;
+      fill.style.width = `${Math.min(1, Math.abs(value) / largest || 0) * 100}%`;
       const text = bars.areShares ? `${(value * 100).toFixed(1)} %` : shortNumber(value);
       return element(
         "li",
@@ -238,6 +264,8 @@ function showBars(model: Model, bars: Bars | null, which: string): void {
   });
   place.append(more);
 }
+
+const order = (value: number): number => (Number.isNaN(value) ? -Infinity : value);
 
 function showFacts(cache: string | null, words: string, cut: string | null): void {
   const marks: Node[] = [];

@@ -1,6 +1,7 @@
 // Request bodies: one input in each dialect and format of the table, which the server's crate `wire` has too, and in the
 // forms of the APIs for texts.
 
+import { shapeOf } from "./arrays.ts";
 import { type Values, cellsOf, fieldsOf, valuesOf } from "./fields.ts";
 import { isObject, layOut, parse } from "./json.ts";
 import { type Model, type TensorSpec } from "./model.ts";
@@ -129,6 +130,7 @@ function records(columns: Values): Values[] {
 }
 
 function csv(model: Model, values: Values): string {
+  if (model.inputs.some(({ shape }) => (shape?.length ?? 1) > 2)) throw new Error("a line has no axes of its own");
   const columns = model.inputs.map(({ name }) => values[name] as unknown[]);
   const length = Math.max(0, ...columns.map((column) => column.length));
   const lines = Array.from({ length }, (_, row) => {
@@ -163,19 +165,4 @@ export function dialectOf(text: string): Dialect {
 function formOf(inputs: unknown): string {
   if (!Array.isArray(inputs)) return "$columns";
   return Object(inputs[0]).datatype === undefined ? "$list" : "$tensors";
-}
-
-export function shapeOf(nested: unknown): number[] {
-  return Array.isArray(nested) ? [nested.length, ...shapeOf(nested[0])] : [];
-}
-
-/** A flat list as nested ones. */
-export function nest(flat: number[], shape: number[]): unknown {
-  let nested: unknown[] = flat;
-  for (const length of shape.slice(1).reverse()) {
-    const rows = [];
-    for (let start = 0; start < nested.length; start += length) rows.push(nested.slice(start, start + length));
-    nested = rows;
-  }
-  return nested;
 }

@@ -1,6 +1,7 @@
 // What came back, whichever the dialect: outputs with a value for each row.
 
 import { isObject, parse } from "./json.ts";
+import type { Model } from "./model.ts";
 
 /** One output: a value for each row. */
 export interface Column {
@@ -36,6 +37,26 @@ export function readColumns(document: unknown, outputs: string[], under: string 
   const [only = "result", ...others] = outputs;
   const isScored = rows.length > 0 && rows.every((row) => scored(row) !== row);
   return [{ name: isScored ? "scores" : others.length === 0 ? only : "result", rows }];
+}
+
+/**
+ * The columns of an answer to so many rows, if that is known. An output that has another number of them is one value: a
+ * sequence, or what a model without rows answers. Numbers that JSON cannot write come as words, and become numbers.
+ */
+export function columnsFor(columns: Column[], rows: number | null, model: Model): Column[] {
+  return columns.map(({ name, rows: own }) => {
+    const isText = model.outputs.some((output) => output.name === name && output.datatype === "BYTES");
+    const read = isText ? own : own.map(withWords);
+    return { name, rows: rows === null || own.length === rows ? read : [read] };
+  });
+}
+
+const WORDS: Record<string, number> = { NaN: Number.NaN, Infinity, "-Infinity": -Infinity };
+
+function withWords(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withWords);
+  if (isObject(value)) return Object.fromEntries(Object.entries(value).map(([name, own]) => [name, withWords(own)]));
+  return typeof value === "string" ? (WORDS[value] ?? value) : value;
 }
 
 function isEmbeddings(document: Record<string, unknown>): document is { data: { embedding: unknown }[] } {

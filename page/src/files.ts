@@ -20,17 +20,24 @@ export function contentType(file: File): string {
   return TYPES[end] ?? (file.type || "application/octet-stream");
 }
 
-/** What a file picker should offer: pictures only for models that are said to take them. */
-export function pickable(accepted: string[], model: Model): string {
-  const seen = model.picture !== undefined || (model.inputs[0]?.shape?.length ?? 0) > 2;
+/** What a file picker should offer: pictures only for models that are said to take them, and what the page itself reads. */
+export function pickable(accepted: string[], model: Model, readsNumbers: boolean): string {
+  const seen = model.picture !== undefined || model.inputs[0]?.shape?.length === 4;
   const fits = (type: string) => accepted.includes(type) && (seen || !type.startsWith("image/"));
   const ends = Object.entries(TYPES).filter(([, type]) => fits(type));
   const texts = taskOf(model) ? ["txt", "jsonl"] : [];
-  return [...ends.map(([end]) => end), ...texts].map((end) => `.${end}`).join(",");
+  const read = readsNumbers ? ["csv", "tsv", "txt"] : [];
+  return [...new Set([...ends.map(([end]) => end), ...texts, ...read])].map((end) => `.${end}`).join(",");
 }
 
 /** Files that hold a text on each line. */
 export const isTextFile = ({ name }: File): boolean => /\.(txt|jsonl|ndjson)$/i.test(name);
+
+/** Larger files are not for a field. */
+const MAX_NUMBERS_BYTES = 4_000_000;
+
+/** Files of numbers that a field can show. */
+export const isNumbersFile = ({ name, size }: File): boolean => /\.(csv|tsv|txt)$/i.test(name) && size <= MAX_NUMBERS_BYTES;
 
 const START_BYTES = 2000;
 const START_LINES = 5;

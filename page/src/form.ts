@@ -1,5 +1,6 @@
 // One row as a form: a labelled field for each of the model's columns.
 
+import { words as describeArray } from "./arrays.ts";
 import { byId, element } from "./dom.ts";
 import type { Field } from "./fields.ts";
 
@@ -40,7 +41,7 @@ export class Form {
   set row(cells: string[]) {
     this.controls.forEach((own, index) => {
       const cell = cells[index] ?? "";
-      if (own instanceof HTMLInputElement && own.type === "checkbox") own.checked = /^(true|yes|y|on|1|1\.0)$/i.test(cell);
+      if (own instanceof HTMLInputElement && own.type === "checkbox") own.checked = /^\s*(true|yes|y|on|1|1\.0)\s*$/i.test(cell);
       else {
         if (own instanceof HTMLSelectElement) offer(own, cell);
         own.value = cell;
@@ -71,7 +72,8 @@ export class Form {
 function labelled(field: Field, index: number, own: Control | undefined): HTMLElement {
   const id = `field-${index}`;
   const label = element("label", { for: id }, element("bdi", {}, field.name));
-  const hint = field.mayMiss ? [element("span", { class: "quiet" }, "may be empty")] : [];
+  const words = field.kind === "nested" ? describeArray(field.array) : field.mayMiss ? "may be empty" : null;
+  const hint = words === null ? [] : [element("span", { class: "quiet" }, words)];
   const kind = own instanceof HTMLInputElement && own.type === "checkbox" ? "field truth" : "field";
   const made = element("div", { class: kind }, element("span", { class: "name" }, label, ...hint), ...(own ? [own] : []));
   made.dataset["name"] = field.name.toLowerCase();
@@ -86,7 +88,13 @@ function control(field: Field, index: number): Control {
     return select;
   }
   if (field.kind === "text" && field.choices.length === 0) return element("textarea", { ...id, rows: "1", dir: "auto", class: "prose" });
-  if (field.kind === "nested") return element("textarea", { ...id, rows: "2", placeholder: "[1, 2, 3]" });
+  if (field.kind === "nested") {
+    const [first = 1, ...others] = field.array.shape;
+    const isMatrix = others.length > 0 && first !== 1;
+    const lines = isMatrix && first > 0 ? Math.max(2, Math.min(12, first)) : 6;
+    // The rows of a matrix stay on lines of their own.
+    return element("textarea", { ...id, rows: String(lines), ...(isMatrix ? { wrap: "off" } : {}) });
+  }
   const typed = { ...id, type: "text", dir: "auto", inputmode: field.kind === "number" ? "decimal" : field.kind === "whole" ? "numeric" : "text" };
   return element("input", typed);
 }

@@ -1,5 +1,6 @@
 // Several rows as a table, a page of rows at a time: ten thousand may be pasted.
 
+import { oneLine } from "./arrays.ts";
 import { byId, element } from "./dom.ts";
 import type { Field } from "./fields.ts";
 
@@ -112,7 +113,7 @@ export class Grid {
       const input = element("input", { type: "text", "aria-label": `${field.name}, row ${at + 1}`, dir: "auto", autocomplete: "off", spellcheck: "false", ...known });
       input.dataset["row"] = String(at);
       input.dataset["field"] = String(index);
-      input.value = row[index] ?? "";
+      input.value = field.kind === "nested" ? oneLine(row[index] ?? "") : (row[index] ?? "");
       return element("td", { class: field.kind }, input);
     });
     const away = element("button", { type: "button", class: "icon", "aria-label": `Remove row ${at + 1}` }, "×");

@@ -1,10 +1,11 @@
 // What is to be sent: drawn, typed into a form or a table, written as texts or as a request, or a file.
 
-import { type Dialect, dialectOf, memberOfAnswer, nest, offered, pathOf, preferred, sampleValues, typeOf, write } from "./body.ts";
+import { nest, rowsIn } from "./arrays.ts";
+import { type Dialect, dialectOf, memberOfAnswer, offered, pathOf, preferred, sampleValues, typeOf, write } from "./body.ts";
 import { byId, element, fillSelect, show } from "./dom.ts";
 import { Board, preview } from "./drawing.ts";
-import { type Field, type Values, WrongCell, fieldsOf, takesSeveralRows, valuesOf } from "./fields.ts";
-import { contentType, isTextFile, pickable, startOf, takeDrops } from "./files.ts";
+import { type Field, type Values, WrongCell, checkSwitches, fieldsOf, rowCount, takesSeveralRows, valuesOf } from "./fields.ts";
+import { contentType, isNumbersFile, isTextFile, pickable, startOf, takeDrops } from "./files.ts";
 import { Form } from "./form.ts";
 import { Grid } from "./grid.ts";
 import type { Model } from "./model.ts";
@@ -40,6 +41,8 @@ export interface Outgoing {
   texts: string[] | null;
   /** The values, unless they stand in a file or a typed body. */
   values: Values | null;
+  /** How many rows that is; null where the server alone knows. */
+  rows: number | null;
   /** In a few words. */
   short: string;
 }
@@ -110,7 +113,7 @@ export class Input {
     this.query.value = "";
     byId("query-part").hidden = taskOf(model) !== "rerank";
     this.offerSamples(model, samples);
-    this.file.accept = pickable(accepted, model);
+    this.file.accept = pickable(accepted, model, holdsArray(model, this.fields));
     byId("hint").textContent = hint(accepted, model, this.fields);
     this.show(modesOf(model, this.fields)[0] ?? "body");
   }
@@ -125,17 +128,17 @@ export class Input {
     if (!model) throw new Error("No model.");
     if (attached) {
       const path = pathOf("Azure ML: data", model);
-      return { path, type: contentType(attached), body: attached, under: null, texts: null, values: null, short: attached.name };
+      return { path, type: contentType(attached), body: attached, under: null, texts: null, values: null, rows: null, short: attached.name };
     }
     if (this.mode === "picture") throw new Error("Choose a picture first, or drop one here.");
     const [dialect, typed] = [this.chosen, this.mode === "body" ? this.typed.get(this.chosen) : undefined];
     const call = { path: pathOf(dialect, model), type: typeOf(dialect), under: memberOfAnswer(dialect) };
-    if (typed !== undefined) return { ...call, body: typed, texts: null, values: null, short: typed.trim().replace(/\s+/g, " ") };
+    if (typed !== undefined) return { ...call, body: typed, texts: null, values: null, rows: null, short: typed.trim().replace(/\s+/g, " ") };
     const values = this.mode === "body" ? this.values : this.read();
     const body = values && write(dialect, model, values);
     if (values === null || body === null) throw new Error("There is nothing to send yet; write a request.");
     const texts = taskOf(model) ? (values[TEXT] as string[]) : null;
-    return { ...call, body, texts, values, short: this.words(values, texts) };
+    return { ...call, body, texts, values, rows: rowCount(model, this.fields, values), short: this.words(values, texts) };
   }
 
   /** Points to what cannot be sent. */
@@ -177,6 +180,8 @@ export class Input {
       const tab = element("button", { type: "button", "aria-pressed": String(own === mode) }, MODES[own][0]);
       tab.addEventListener("click", () => {
         this.detach();
+        // One row goes along.
+        if (own === "table" && this.mode === "form" && this.grid.rows.length === 1) this.grid.set([this.form.row]);
         this.show(own);
         byId("modes").querySelector<HTMLElement>("[aria-pressed=true]")?.focus();
       });
@@ -270,13 +275,24 @@ export class Input {
   private take(rows: string[][], note: string): void {
     const isOne = rows.length === 1 && this.mode === "form";
     if (!isOne && this.model && !takesSeveralRows(this.model)) throw new Error("The model takes one row at a time.");
-    if (isOne) this.form.row = rows[0] ?? [];
+    if (isOne) {
+      const [row = []] = rows;
+      checkSwitches(this.fields, row);
+      this.form.row = row;
+    }
     else {
       this.grid.set(rows);
       this.show("table");
     }
     this.edited();
     show(byId("note"), note === "" ? null : note);
+  }
+
+  /** Numbers of a file, as if they were pasted. */
+  private takeArray(field: Field, text: string): void {
+    const rows = rowsIn(text, field.array);
+    this.take((rows ?? [text.trim()]).map((row) => [row]), "");
+    if (!rows) this.show("form");
   }
 
   private draw(grey: Grey | null): void {
@@ -303,13 +319,16 @@ export class Input {
     this.detach();
     const asked = this.model;
     const type = contentType(chosen);
-    const isRead = type === "application/json" || (isTextFile(chosen) && asked !== null && taskOf(asked) !== null);
+    const array = asked && holdsArray(asked, this.fields) ? arrayOf(this.fields, chosen) : null;
+    const isRead = type === "application/json" || array !== null || (isTextFile(chosen) && asked !== null && taskOf(asked) !== null);
     const text = isRead ? await chosen.text() : "";
     const start = isRead ? null : await startOf(chosen);
     if (asked === null || asked !== this.model) return;
     if (type === "application/json") {
       this.show("body");
       this.type(dialectOf(text), text);
+    } else if (array) {
+      this.takeArray(array, text);
     } else if (isRead) {
       this.texts.value = writeTexts(textsOfFile(text));
       this.show("texts");
@@ -349,6 +368,17 @@ function isDrawn({ picture }: Model): boolean {
   return picture !== undefined && Math.max(picture.width, picture.height) <= MAX_DRAWN_SIDE;
 }
 
+/** Whether there is one field, of numbers. */
+function holdsArray(model: Model, [field, ...others]: Field[]): boolean {
+  return !taskOf(model) && !model.picture && field?.kind === "nested" && others.length === 0;
+}
+
+/** The field that a file of numbers is for; null if the server reads the lines itself. */
+function arrayOf([field]: Field[], file: File): Field | null {
+  const isTable = field?.array.shape.length === 1 && !field.isWhole && contentType(file) === "text/csv";
+  return field && isNumbersFile(file) && !isTable ? field : null;
+}
+
 function modesOf(model: Model, fields: Field[]): Mode[] {
   if (taskOf(model)) return ["texts", "body"];
   if (model.picture) return [isDrawn(model) ? "draw" : "picture", "body"];
@@ -357,7 +387,9 @@ function modesOf(model: Model, fields: Field[]): Mode[] {
 }
 
 function hint(accepted: string[], model: Model, fields: Field[]): string {
-  const ends = pickable(accepted, model).replaceAll(".", "").split(",").filter((end) => end !== "");
-  const pasted = fields.length > 0 && takesSeveralRows(model) && !taskOf(model) && !model.picture ? "Paste rows from a spreadsheet, or drop a file here" : "Drop a file here";
-  return ends.length > 0 ? `${pasted}: ${ends.join(", ")}` : "";
+  const isArray = holdsArray(model, fields);
+  const ends = pickable(accepted, model, isArray).replaceAll(".", "").split(",").filter((end) => end !== "");
+  const takesRows = fields.length > 0 && takesSeveralRows(model) && !taskOf(model) && !model.picture;
+  const pasted = isArray ? "Paste numbers from a spreadsheet or a notebook, or drop" : takesRows ? "Paste rows from a spreadsheet, or drop" : "Drop";
+  return ends.length > 0 ? `${pasted} a file here: ${ends.join(", ")}` : "";
 }

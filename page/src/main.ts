@@ -150,8 +150,8 @@ async function score(): Promise<void> {
     const milliseconds = performance.now() - start;
     if (turn !== sent || asked !== model) return;
     showError(null);
-    const { under, texts, short } = outgoing;
-    const told = showAnswer(asked, { text, headers: response.headers, milliseconds, under, texts });
+    const { under, texts, rows, short } = outgoing;
+    const told = showAnswer(asked, { text, headers: response.headers, milliseconds, under, texts, rows });
     remember({ model: asked.name, sent: short, ...told, failed: false, milliseconds, again: of(asked, again) });
   } catch (error) {
     if (turn !== sent || asked !== model) return;

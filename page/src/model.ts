@@ -1,5 +1,6 @@
 // What the server tells about a model.
 
+import { axes } from "./arrays.ts";
 import { parse } from "./json.ts";
 import type { Server } from "./server.ts";
 
@@ -13,6 +14,8 @@ export interface TensorSpec {
 export interface InputSpec extends TensorSpec {
   /** The names of a matrix's columns. */
   columns?: string[];
+  /** Other names that tables may have for it. */
+  aliases?: string[];
   /** Whether empty cells are NaN. */
   missing?: "nan";
   /** For each column, the values that the model knows; null if it takes any. */
@@ -115,9 +118,24 @@ export function summarize({ inputs, outputs, picture, text }: Model): string {
   if (picture) return `Pictures of ${picture.width} × ${picture.height} to ${answers}`;
   const task = text && TASKS[text.task];
   if (task) return text.dimensions === undefined ? task : `${task} of ${text.dimensions} numbers`;
-  const columns = inputs.map(({ shape }) => (shape?.length === 2 ? (shape[1] ?? 1) : 1)).reduce((sum, width) => sum + Math.max(1, width), 0);
-  const isText = columns === 1 && inputs[0]?.datatype === "BYTES";
-  return isText ? `Texts to ${answers}` : `Rows of ${columns} ${columns === 1 ? "value" : "values"} to ${answers}`;
+  return `${describeInputs(inputs)} to ${answers}`;
+}
+
+function describeInputs(inputs: InputSpec[]): string {
+  const [only, ...others] = inputs;
+  if (!only) return "Nothing";
+  const isWhole = ({ shape }: InputSpec) => shape === null || shape.length === 0 || (shape[0] ?? 0) > 1;
+  if (inputs.some(isWhole)) {
+    if (others.length > 0) return `${inputs.length} inputs`;
+    return only.shape?.length === 0 ? "One value" : `${only.shape === null ? "Any number of" : axes(only.shape)} values`;
+  }
+  // The first axis is that of rows.
+  const rows = inputs.map(({ shape }) => (shape ?? []).slice(1));
+  if (others.length === 0 && (rows[0]?.length ?? 0) > 1) return `Rows of ${axes(rows[0] ?? [])} values`;
+  if (rows.flat().some((length) => length < 0)) return others.length === 0 ? "Rows of any number of values" : `Rows of ${inputs.length} inputs`;
+  const count = rows.map((axes) => axes.reduce((product, length) => product * length, 1)).reduce((sum, width) => sum + width, 0);
+  if (count === 1 && only.datatype === "BYTES") return "Texts";
+  return `Rows of ${count.toLocaleString("en")} ${count === 1 ? "value" : "values"}`;
 }
 
 const TASKS: Record<string, string> = {

@@ -1,6 +1,8 @@
 // Numbers as people and spreadsheets write them: "1,234.5", "1.234,5", "1 234,5", "5,1". What may mean two numbers is
 // refused rather than guessed.
 
+import { Exact } from "./json.ts";
+
 /** The sign before the fraction; null where nothing written so far tells which it is. */
 export type Decimal = "." | "," | null;
 
@@ -67,6 +69,12 @@ export function plain(cell: string, decimal: Decimal, isWhole: boolean): string 
     return head;
   }
   return head + (fraction === "" ? "" : `.${fraction}`) + (power === "" ? "" : `e${power}`);
+}
+
+/** A number where that says the same as its digits, else the digits. */
+export function exactly(digits: string): number | Exact {
+  const value = Number(digits);
+  return String(value) === digits ? value : new Exact(digits);
 }
 
 function ambiguous(text: string): string {

@@ -1,7 +1,8 @@
 // Rows to begin with: those that came with the model, and one made from its signature.
 
+import { zeros } from "./arrays.ts";
 import { element } from "./dom.ts";
-import { type Field, type Values, cellsOf, rowsOf } from "./fields.ts";
+import { type Field, type Values, cellsOf, rowsOf, write } from "./fields.ts";
 import { isObject } from "./json.ts";
 import type { Model } from "./model.ts";
 
@@ -24,10 +25,10 @@ export function sampleTexts(model: Model): string[] {
 
 /** What a form begins with. */
 export function firstRow(fields: Field[], values: Values | null): string[] {
-  const empty = { number: "0", whole: "0", truth: "false", text: "", nested: "" };
+  const empty = { number: "0", whole: "0", truth: "false", text: "" };
   const [row] = (values && rowsOf(fields, values)) ?? [];
   return fields.map((field, index) => {
-    const cell = row?.[index] ?? empty[field.kind];
+    const cell = row?.[index] ?? (field.kind === "nested" ? write(field, zeros(field.array)) : empty[field.kind]);
     const isKnown = field.choices.length === 0 || field.choices.includes(cell);
     return isKnown ? cell : (field.choices[0] ?? cell);
   });

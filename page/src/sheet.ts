@@ -49,20 +49,28 @@ export interface Columns {
   note: string;
 }
 
+/** A column by its name, and by others that a table may have for it. */
+export interface Named {
+  name: string;
+  aliases: string[];
+}
+
 /**
  * The cells in the order of the model's columns: by the names in a first line that holds some, else by position.
  *
  * Throws if they do not fit.
  */
-export function arrange(sheet: string[][], names: string[], looksLikeData: (row: string[]) => boolean): Columns {
+export function arrange(sheet: string[][], columns: Named[], looksLikeData: (row: string[]) => boolean): Columns {
   const [first = [], ...rest] = sheet;
   const key = (name: string) => name.trim().toLowerCase();
   const header = first.map(key);
-  const places = names.map((name) => header.indexOf(key(name)));
+  const names = columns.map(({ name }) => name);
+  const known = columns.map(({ name, aliases }) => [name, ...aliases].map(key));
+  const places = known.map((own) => own.map((name) => header.indexOf(name)).find((place) => place >= 0) ?? -1);
   if (places.some((place) => place >= 0)) {
     const absent = names.filter((_, index) => (places[index] ?? -1) < 0);
     if (absent.length > 0) throw new Error(`What was pasted has no column ${list(absent)}; its first line names ${list(first)}.`);
-    const extra = first.filter((name) => name.trim() !== "" && !names.some((known) => key(known) === key(name)));
+    const extra = first.filter((name) => name.trim() !== "" && !known.flat().includes(key(name)));
     const rows = rest.map((row) => places.map((place) => row[place] ?? ""));
     return { rows, note: extra.length > 0 ? `Left out, as the model has no such column: ${list(extra)}.` : "" };
   }

@@ -50,7 +50,7 @@ export function forgetVectors(): void {
   last = null;
 }
 
-const norm = (vector: number[]): number => Math.hypot(...vector);
+const norm = (vector: number[]): number => Math.sqrt(vector.reduce((sum, number) => sum + number * number, 0));
 
 function cosine(one: number[], other: number[]): number | null {
   const product = one.reduce((sum, number, index) => sum + number * (other[index] ?? 0), 0);
@@ -61,11 +61,13 @@ function cosine(one: number[], other: number[]): number | null {
 /** What else is told of each text. */
 export interface TextFacts {
   texts: string[] | null;
+  /** What one is where there is no text. */
+  noun: string;
   tokens: unknown[];
   truncated: unknown[];
 }
 
-export function showVectors(rows: number[][], { texts, tokens, truncated }: TextFacts): void {
+export function showVectors(rows: number[][], { texts, noun, tokens, truncated }: TextFacts): void {
   const items = rows.slice(0, MAX_VECTORS).map((vector, row) => {
     const before = rows[row - 1] ?? last;
     const near = before ? cosine(vector, before) : null;
@@ -75,7 +77,7 @@ export function showVectors(rows: number[][], { texts, tokens, truncated }: Text
       ...(tokens[row] === undefined ? [] : [fact("tokens", String(tokens[row]))]),
       ...(truncated[row] === true ? [element("span", { class: "badge" }, "cut to the model's limit")] : []),
     ];
-    const name = element("bdi", { class: "text" }, texts?.[row] ?? `text ${row + 1}`);
+    const name = element("bdi", { class: "text" }, texts?.[row] ?? `${noun} ${row + 1}`);
     return element("li", {}, name, strip(vector), element("div", { class: "facts" }, ...facts, ...(near === null ? [] : [nearness(near)])));
   });
   const more = rows.length - MAX_VECTORS;
@@ -96,8 +98,9 @@ function nearness(cosine: number): HTMLElement {
 
 /** A stripe for each number: one colour for those above 0, another below, stronger the further from it. */
 function strip(vector: number[]): HTMLCanvasElement {
-  const least = vector.reduce((a, b) => Math.min(a, b), Infinity);
-  const most = vector.reduce((a, b) => Math.max(a, b), -Infinity);
+  const known = vector.filter(Number.isFinite);
+  const least = known.reduce((a, b) => Math.min(a, b), Infinity);
+  const most = known.reduce((a, b) => Math.max(a, b), -Infinity);
   const label = `Numbers from ${least.toPrecision(3)} to ${most.toPrecision(3)}`;
   const canvas = element("canvas", { class: "strip", role: "img", "aria-label": label });
   canvas.width = vector.length;
@@ -106,7 +109,7 @@ function strip(vector: number[]): HTMLCanvasElement {
   const largest = Math.max(-least, most) || 1;
   vector.forEach((number, index) => {
     if (!context) return;
-    context.fillStyle = `hsl(${number < 0 ? 24 : 244} 85% 60% / ${Math.abs(number) / largest})`;
+    context.fillStyle = `hsl(${number < 0 ? 24 : 244} 85% 60% / ${Math.abs(number) / largest || 0})`;
     context.fillRect(index, 0, 1, STRIP_HEIGHT);
   });
   return canvas;

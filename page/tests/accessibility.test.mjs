@@ -3,8 +3,10 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, describe, it } from "node:test";
 import { answered, edit, openPage, paste, startBrowser, startHandler } from "./handler.mjs";
+import { identity } from "./onnx.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const MODELS = { series: { model: identity([{ name: "seq", datatype: "FP32", shape: [null, 24, 7] }, { name: "שם", datatype: "BYTES", width: 1 }]) } };
 const SIZES = { phone: { width: 360, height: 740 }, desktop: { width: 1280, height: 900 } };
 
 async function assertAccessible(page, viewport) {
@@ -20,7 +22,7 @@ async function assertAccessible(page, viewport) {
 describe("accessibility", { timeout: 120_000 }, () => {
   let handler, browser;
   before(async () => {
-    [handler, browser] = await Promise.all([startHandler(), startBrowser()]);
+    [handler, browser] = await Promise.all([startHandler({}, MODELS), startBrowser()]);
   });
   after(async () => {
     await browser?.close();
@@ -41,6 +43,10 @@ describe("accessibility", { timeout: 120_000 }, () => {
       await page.locator("#field-0").fill("1,234");
       await page.click("#send");
       await page.locator("#error").waitFor();
+    },
+    async series(page) {
+      await page.locator("#field-1").fill("ערך");
+      await answered(page, () => page.click("#send"));
     },
     async tiny(page) {
       await page.fill("#texts", `the cat\n${"longer".repeat(40)}`);

@@ -9,13 +9,20 @@ import { identity } from "./onnx.mjs";
 
 const STRANGE = ['a "quoted" name', "<img src=x onerror=alert(1)>", "שם פרטי", "🧀 price", "it's", "a.b[0]", "back\\slash", "tab in", "constructor", "__proto__"];
 const MODELS = {
-  wide: { model: identity([{ name: "x", datatype: "FP32", width: 300 }]) },
+  wide: {
+    model: identity([{ name: "x", datatype: "FP32", width: 300 }]),
+    options: `[inputs.x]\ncolumns = [${Array.from({ length: 300 }, (_, column) => `"column ${column}"`)}]\n`,
+  },
   many: { model: identity([...STRANGE, ...Array.from({ length: 10 }, (_, index) => `input ${index}`)].map((name) => ({ name, datatype: "FP32", width: 1 }))) },
   ids: { model: identity([{ name: "id", datatype: "INT64" }, { name: "amount", datatype: "FP32" }]), options: '[inputs.amount]\nmissing = "nan"\n' },
   shirts: {
     model: readFileSync(join(repository, "tests/data/learned/categories.onnx")),
     options: '[inputs.x]\ncolumns = ["colour", "size"]\n',
     samples: [["green", "M"], ["red", "XL"]],
+  },
+  five: {
+    model: identity([{ name: "ids", datatype: "INT64" }, { name: "flag", datatype: "BOOL", width: 1 }, { name: "home_dest", datatype: "BYTES", width: 1 }]),
+    options: '[inputs.home_dest]\naliases = ["home.dest"]\n',
   },
   words: { model: identity([{ name: "text", datatype: "BYTES", width: 1 }]) },
 };
@@ -178,6 +185,18 @@ describe("forms", { timeout: 120_000 }, () => {
     await close();
   });
 
+  it("turns no switch for a word that it does not know, and knows other names of columns", async () => {
+    const { page, faults, close } = await openModel("five");
+    for (const word of ["WAHR", "maybe", ""]) {
+      await paste(page, "#field-0", `1\t${word}\tä`);
+      assert.match(await page.locator("#error").textContent(), word === "" ? /^flag: is empty; write true or false\.$/ : /^flag: "\w+" is neither true nor false\.$/);
+    }
+    await paste(page, "#field-0", "home.dest\tFLAG\tids\nBern\tyes\t3");
+    assert.deepEqual(JSON.parse(await send(page)).data, { ids: [3], flag: [[true]], home_dest: [["Bern"]] });
+    assertNoFaults(faults);
+    await close();
+  });
+
   it("takes ten thousand pasted rows", async () => {
     const { page, faults, close } = await openModel("iris");
     const rows = Array.from({ length: 10_000 }, (_, row) => `${row / 1000}\t3.5\t1.4\t0.2`);
@@ -200,9 +219,9 @@ describe("forms", { timeout: 120_000 }, () => {
   it("has room for 300 columns, and finds one", async () => {
     const { page, faults, close } = await openModel("wide");
     assert.equal(await page.locator("#fields input").count(), 300);
-    await page.getByLabel("Find a column").fill("[299]");
+    await page.getByLabel("Find a column").fill("N 299");
     assert.equal(await page.locator("#fields input:visible").count(), 1);
-    await field(page, "x[299]").fill("7");
+    await field(page, "column 299").fill("7");
     const { data } = JSON.parse(await send(page));
     assert.deepEqual([data[0].length, data[0][299]], [300, 7]);
     await edit(page, "Table");

@@ -1,6 +1,6 @@
 // ONNX files of models that answer what they are sent, for signatures that no sample model has.
 
-const TYPES = { FP32: 1, INT64: 7, BYTES: 8, BOOL: 9 };
+const TYPES = { FP32: 1, INT64: 7, BYTES: 8, BOOL: 9, FP16: 10 };
 
 function varint(value) {
   const bytes = [];
@@ -17,9 +17,9 @@ function bytes(field, ...content) {
   return Buffer.concat([varint((field << 3) | 2), varint(whole.length), whole]);
 }
 
-/** A tensor of that name; its first axis is the rows. */
-function described(field, { name, datatype, width }) {
-  const axes = [bytes(1, bytes(2, "batch")), ...(width === undefined ? [] : [bytes(1, number(1, width))])];
+/** A tensor of that name; its first axis is the rows, unless a shape is given, whose free axes are null. */
+function described(field, { name, datatype, width, shape = [null, ...(width === undefined ? [] : [width])] }) {
+  const axes = shape.map((length, axis) => bytes(1, length === null ? bytes(2, axis === 0 ? "batch" : `axis${axis}`) : number(1, length)));
   return bytes(field, bytes(1, name), bytes(2, bytes(1, number(1, TYPES[datatype]), bytes(2, ...axes))));
 }
 

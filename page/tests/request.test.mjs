@@ -35,11 +35,12 @@ describe("requests", { timeout: 120_000 }, () => {
     await close();
   });
 
-  it("is the request alone for a model without rows", async () => {
+  it("has a field and no table for a model without rows", async () => {
     const { page, faults, close } = await openRequest(browser, `${handler.address}/api/score/iris`);
     await page.getByLabel("Model", { exact: true }).selectOption("scalar");
     await page.getByRole("heading", { level: 1, name: "scalar" }).waitFor();
-    assert.equal(await page.locator("#modes").isVisible(), false);
+    assert.deepEqual(await page.locator("#modes button").allTextContents(), ["Form", "Request"]);
+    await edit(page, "Request");
     const body = JSON.parse(await page.locator("#body").inputValue());
     assert.deepEqual(body, { data: 0 });
     await page.fill("#body", '{"data": 3}');

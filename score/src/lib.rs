@@ -51,7 +51,7 @@ pub use model::{
     InputOptions, KnownValues, MissingValues, Model, ModelFiles, ModelFolder, ModelOptions,
     ModelPlace, OnnxModel, OpenSession, OutputOptions, Passage, Resample, Resize, RunError,
     Runtime, SettingNames, Stamp, TextModel, TextSession, Token, TokenizeError, Tokenized, Wanted,
-    check_name, find_models, move_weights_out, read_small_file,
+    check_name, find_models, move_weights_out, read_small_file, refuse_unknown,
 };
 pub use request::{CacheOutcome, CacheUse, InferenceRequest, InferenceResponse, Timings};
 pub use scorer::{

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from open_inference.openapi.client import InferenceRequest, OpenInferenceClient
+from open_inference.openapi.core.api_error import ApiError
 import tritonclient.http as triton
 from program import Handler
 from tritonclient.utils import InferenceServerException
@@ -85,6 +87,24 @@ def test_what_would_be_rounded_twice_or_wrapped_is_told_with_the_cast(client):
             infer(client, dtype, rows=[[1, 2, value]])
     with pytest.raises(InferenceServerException, match=r"\.astype\(\"float32\"\)"):
         infer(client, np.int64, rows=[[1, 2, 2**24 + 1]])
+
+
+@pytest.mark.parametrize("prefix", ["", "/api/score"])
+def test_the_open_inference_protocols_own_client(table, prefix):
+    client = OpenInferenceClient(base_url=table.root + prefix)
+    for check in (client.check_server_liveness, client.check_server_readiness):
+        assert check() is None
+    assert client.check_model_readiness("table") is None
+    assert client.read_model_metadata("table").inputs[0].shape == [-1, 3]
+    assert "binary_tensor_data" in client.read_server_metadata().extensions
+    for datatype in ["FP32", "FP64"]:
+        x = {"name": "x", "shape": [2, 3], "datatype": datatype, "data": ROWS}
+        answer = client.model_infer("table", request=InferenceRequest(id="42", inputs=[x], outputs=[{"name": "y"}]))
+        assert answer.id == "42" and answer.outputs[0].shape == [2, 3]
+        assert np.reshape(answer.outputs[0].data.__root__, (2, 3)).tolist() == SCORES
+    with pytest.raises(ApiError) as caught:
+        client.model_infer("nothing", request=InferenceRequest(inputs=[]))
+    assert caught.value.status_code == 404 and "there is no model" in caught.value.body["error"]
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -101,3 +101,15 @@ def test_only_tables_need_pandas(tmp_path, name):
         assert ran.returncode == 1 and "knows its columns by name (age, fare, sex): pip install pandas" in ran.stderr
     else:
         assert ran.returncode == 0 and not ran.stderr, ran.stdout + ran.stderr
+
+
+def test_a_lightgbm_model_takes_the_names_of_its_table(tmp_path):
+    import lightgbm
+
+    rows = load_iris(as_frame=True).data
+    estimator = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(rows, KINDS)
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(estimator))
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    assert converted(tmp_path / "model.pkl", "--out", tmp_path / "m", "--sample", tmp_path / "rows.csv").returncode == 0
+    assert 'columns = ["sepal length (cm)", "sepal width (cm)",' in (tmp_path / "m/model.toml").read_text()
+    assert '"sepal length (cm)": 5.1' in (tmp_path / "m/samples.json").read_text()

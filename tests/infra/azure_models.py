@@ -21,6 +21,7 @@ CLASSES = {
     ),
     "Microsoft.ContainerRegistry/registries": ("containerregistry", "Registry"),
     "Microsoft.EventGrid/systemTopics": ("eventgrid", "SystemTopic"),
+    "Microsoft.EventGrid/systemTopics/eventSubscriptions": ("eventgrid", "EventSubscription"),
     "Microsoft.Insights/components": (
         "applicationinsights.v2020_02_02",
         "ApplicationInsightsComponent",
@@ -38,6 +39,8 @@ CLASSES = {
     "Microsoft.Storage/storageAccounts": ("storage", "StorageAccountCreateParameters"),
     "Microsoft.Storage/storageAccounts/blobServices": ("storage", "BlobServiceProperties"),
     "Microsoft.Storage/storageAccounts/blobServices/containers": ("storage", "BlobContainer"),
+    "Microsoft.Storage/storageAccounts/queueServices": ("storage", "QueueServiceProperties"),
+    "Microsoft.Storage/storageAccounts/queueServices/queues": ("storage", "StorageQueue"),
     "Microsoft.Web/serverfarms": ("web", "AppServicePlan"),
     "Microsoft.Web/sites": ("web", "Site"),
     "Microsoft.Web/sites/basicPublishingCredentialsPolicies": (
@@ -86,7 +89,16 @@ def compare(body, known, models, where):
         elif found.type is not None:
             for one in value if isinstance(value, list) else [value]:
                 if isinstance(one, dict):
-                    yield from compare(one, properties(found.type, models), models, path)
+                    kind = of_kind(found.type, one, models)
+                    yield from compare(one, properties(kind, models), models, path)
+
+
+def of_kind(model, body, models):
+    """The model of one kind, where a property such as endpointType names the kind."""
+    for attribute, kinds in (getattr(model, "_subtype_map", None) or {}).items():
+        wire = model._attribute_map[attribute]["key"]
+        return getattr(models, kinds.get(body.get(wire), model.__name__))
+    return model
 
 
 def properties(model, models):

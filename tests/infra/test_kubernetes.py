@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
-FOLDERS = [FOLDER, FOLDER / "standalone"]
+FOLDERS = [FOLDER, FOLDER / "standalone", FOLDER / "bulk"]
 
 
 def read(folder):
@@ -19,8 +19,8 @@ def read(folder):
     return [manifest for path in files for manifest in yaml.safe_load_all(path.read_text())]
 
 
-HOST, STANDALONE = map(read, FOLDERS)  # with the Functions host, and without it
-MANIFESTS = HOST + STANDALONE
+HOST, STANDALONE, BULK = map(read, FOLDERS)  # with the Functions host, without it, and a job without HTTP
+MANIFESTS = HOST + STANDALONE + BULK
 OF_KEDA = {"ScaledObject": keda.ScaledObject, "TriggerAuthentication": keda.TriggerAuthentication}
 
 
@@ -128,19 +128,39 @@ def test_names_of_the_standalone_manifests_fit_together():
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
 
 
-@pytest.mark.parametrize("manifests", [HOST, STANDALONE], ids=["host", "standalone"])
+@pytest.mark.parametrize("manifests", [HOST, STANDALONE, BULK], ids=["host", "standalone", "bulk"])
 def test_pods_have_no_more_rights_than_they_need(manifests):
-    pod = one("Deployment", manifests)["spec"]["template"]["spec"]
+    pod = one("Job" if manifests is BULK else "Deployment", manifests)["spec"]["template"]["spec"]
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     for container in pod["containers"]:
         rights = container["securityContext"]
         assert rights["allowPrivilegeEscalation"] is False and not rights.get("privileged")
         assert rights["capabilities"]["drop"] == ["ALL"]
-        low = any(port["containerPort"] < 1024 for port in container["ports"])
+        low = any(port["containerPort"] < 1024 for port in container.get("ports", []))
         assert rights["capabilities"].get("add", []) == (["NET_BIND_SERVICE"] if low else [])
-    if manifests is STANDALONE:
+    if manifests is not HOST:
         assert pod["securityContext"]["runAsNonRoot"] is True and pod["automountServiceAccountToken"] is False
         assert rights["readOnlyRootFilesystem"] is True
+
+
+def test_the_job_scores_a_file_on_its_volume():
+    """A pod that is killed is followed by one that goes on; what would end in the same way again is not tried again."""
+    job = one("Job", BULK)["spec"]
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == one("Deployment", STANDALONE)["spec"]["template"]["spec"]["containers"][0]["image"]
+    command, *options = container["args"]
+    source = (ROOT / "handler/src/commands/arguments.rs").read_text()
+    known = source.split("pub struct ScoreArguments")[1].split("\n}\n")[0]
+    fields = {"in": "input", "out": "output"}
+    options = {name.removeprefix("--"): value for name, _, value in (option.partition("=") for option in options)}
+    assert command == "score" and "resume" in options
+    assert all(f"pub {fields.get(name, name)}: " in known for name in options)
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "files"]
+    assert all(options[name].startswith(mount["mountPath"] + "/") for name in ("in", "out"))
+    (rule,) = job["podFailurePolicy"]["rules"]
+    assert rule["action"] == "FailJob" and rule["onExitCodes"]["values"] == [1, 2]
+    assert rule["onExitCodes"]["containerName"] == container["name"] and pod["restartPolicy"] == "Never"
 
 
 def test_secrets_of_the_readme_are_those_of_the_deployment():

@@ -50,8 +50,12 @@ class Operations:
         """A blob's content."""
         return to_text(self.client.get_blob_client(container, name).download_blob().readall())
 
+    def delete(self, container, name):
+        """Removes a blob."""
+        self.client.get_blob_client(container, name).delete_blob()
+
 
 if __name__ == "__main__":
     operations = Operations(sys.argv[1])
-    names = ("create_container", "upload", "list", "download")
+    names = ("create_container", "upload", "list", "download", "delete")
     serve({name: getattr(operations, name) for name in names})

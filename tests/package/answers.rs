@@ -25,7 +25,7 @@ const BODY: &str = r#"{"data":[[1,2,3]]}"#;
 const ALL: &str = "http,servicebus,servicebus-topic,storage-queue,blob";
 
 /// What a zip deployment makes of it, with the modes of the entries.
-fn unzipped(zip: &Path) -> TempDir {
+pub(super) fn unzipped(zip: &Path) -> TempDir {
     let folder = folder();
     let mut archive = ZipArchive::new(fs::File::open(zip).unwrap()).unwrap();
     for index in 0..archive.len() {

@@ -68,6 +68,16 @@ impl BlobClient {
         serde_json::from_slice(&self.download(container, name)).expect("JSON")
     }
 
+    /// Removes a blob.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such blob.
+    pub fn delete(&self, container: &str, name: &str) {
+        let request = json!({ "container": container, "name": name });
+        self.0.ask("delete", request);
+    }
+
     fn list(&self, container: &str) -> Vec<Value> {
         let blobs = self.0.ask("list", json!({ "container": container }));
         blobs.as_array().expect("blobs").clone()

@@ -140,7 +140,14 @@ impl Cluster {
             async move {
                 match clustered {
                     true => node.get_each(&keys).await,
-                    false => node.get_at_once(&keys).await,
+                    false => {
+                        let together = node.together.clone();
+                        let ask = move |keys: Vec<String>| {
+                            let node = node.clone();
+                            async move { node.get_at_once(&keys).await }
+                        };
+                        together.get(keys, budget, ask).await
+                    }
                 }
             }
             .boxed()

@@ -14,6 +14,7 @@ mod node;
 mod renewal;
 mod slots;
 mod table;
+mod together;
 
 use std::sync::Arc;
 use std::time::Duration;

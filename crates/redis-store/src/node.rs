@@ -21,6 +21,7 @@ use tracing::debug;
 use crate::credentials::RedisLogin;
 use crate::endpoint::Endpoint;
 use crate::explain;
+use crate::together::Together;
 
 /// Look-ups in a row without an answer in time after which a node is left alone for a while.
 const SILENT_TIMES: u32 = 3;
@@ -43,6 +44,8 @@ pub(super) struct Node {
     rest: Mutex<Rest>,
     /// Whether it has refused a command with several keys.
     one_by_one: AtomicBool,
+    /// What requests look up at the same time.
+    pub(super) together: Arc<Together>,
 }
 
 impl Node {
@@ -58,6 +61,7 @@ impl Node {
             _events: AbortOnDropHandle::new(events),
             rest: Mutex::default(),
             one_by_one: AtomicBool::new(false),
+            together: Arc::default(),
         }
     }
 

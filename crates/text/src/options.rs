@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use score::{Activation, LoadError, ModelFolder, Task, Truncate};
+use score::{Activation, LoadError, ModelFolder, Task, Truncate, refuse_unknown};
 use serde::{Deserialize, Serialize};
 
 use crate::pooling::Pooling;
@@ -10,6 +10,26 @@ use crate::strategy::Strategy;
 
 /// Tokens that one run may have; a run of BERT's size takes a few GB with that many.
 const MAX_BATCH_TOKENS: usize = 65_536;
+
+/// The keys of `[text]`.
+const KEYS: [&str; 16] = [
+    "task",
+    "file",
+    "pooling",
+    "normalize",
+    "max_tokens",
+    "max_chars",
+    "truncate",
+    "prompt",
+    "prompts",
+    "dimensions",
+    "batch_tokens",
+    "max_texts",
+    "store",
+    "activation",
+    "pairs",
+    "truncation_strategy",
+];
 
 /// What `[text]` may say. Everything is optional; what is given overrules the files of the folder.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -68,6 +88,7 @@ impl TextOptions {
     /// [`LoadError::Options`] names the key.
     pub(crate) fn read(folder: &ModelFolder) -> Result<Self, LoadError> {
         let table = folder.options.text.clone().unwrap_or_default();
+        refuse_unknown(&table, &KEYS, "text: ").map_err(|reason| folder.wrong_options(&reason))?;
         let options = Self::deserialize(table).map_err(|error| {
             let lines: Vec<&str> = error.message().lines().map(str::trim).collect();
             folder.wrong_options(&format!("text: {}", lines.join(" ")))
@@ -108,6 +129,13 @@ mod tests {
             toml::from_str::<TextOptions>(text).map_err(|error| error.message().to_owned())?;
         options.refuse_senseless()?;
         Ok(options)
+    }
+
+    #[test]
+    fn the_list_of_keys_is_that_of_the_table() {
+        let unknown = read("unknown = 1").unwrap_err();
+        let named: Vec<&str> = unknown.split('`').skip(1).step_by(2).collect();
+        assert_eq!(named[1..], KEYS);
     }
 
     #[test]

@@ -41,6 +41,17 @@ pub struct Declared<'a> {
     pub wrapped: bool,
     /// Whether a body that is not JSON is answered as MLflow's scoring server does: by row, under `predictions`.
     pub by_row: bool,
+    /// How a table is written that the body is a part of; otherwise the body tells.
+    pub table: Option<TableForm>,
+}
+
+/// How the cells of a table are written ([`table_form`](crate::table_form)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableForm {
+    /// What separates them.
+    pub(crate) separator: u8,
+    /// The decimal sign where both could stand, as they can between semicolons; `None` if the first lines have neither.
+    pub(crate) decimal: Option<u8>,
 }
 
 /// The limits of one body.

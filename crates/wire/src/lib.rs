@@ -25,12 +25,13 @@ mod watch;
 use score::{InferenceResponse, ModelMetadata, NamedTensor, ScoreError};
 
 use body::Bounds;
-pub use body::{Declared, Encoded, Limits, PayloadError};
+pub use body::{Declared, Encoded, Limits, PayloadError, TableForm};
 use body::{invalid, is_object};
 pub use dialect::keys::{HashReader, MAX_KEY_BYTES, Unfit, no_rows, read_rows};
 pub use dialect::open_inference::{EXTENSIONS, protocol_tensor_document, tensor_document};
 use dialect::{Answer, open_inference};
 pub use dialect::{AnswerForm, Body, Decoded, response_bytes};
+pub use format::csv::table_form;
 use format::{Contents, Read, charset, gzip};
 pub use format::{FORMATS, Format, is_raw};
 pub use picture::{picture_document, picture_in_words};

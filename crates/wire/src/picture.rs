@@ -134,14 +134,14 @@ fn unpacked(
     Ok((unpacked, working.get()))
 }
 
-/// How a picture becomes a tensor, for clients that make the tensor themselves. `None` for models that take no pictures,
-/// or take them in any size, and for a matrix that no file beside the model calls a picture: most matrices are tables.
+/// How a picture becomes a tensor, for clients that make the tensor themselves. `None` for models that take pictures in any
+/// size, and for those whose input is not [said to be a picture](is_said_to_be_one).
 pub fn picture_document(metadata: &ModelMetadata) -> Option<Value> {
     let spec = only_input(&metadata.signature).ok()?;
     let default = InputOptions::default();
     let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
     let plan = Plan::new(spec, options).ok()?;
-    if plan.is_flat() && !speaks_of_pictures(options) {
+    if !is_said_to_be_one(spec, options, &plan) {
         return None;
     }
     let size = plan.size.filter(|_| holds_samples(spec.element_type))?;
@@ -167,20 +167,32 @@ pub fn picture_document(metadata: &ModelMetadata) -> Option<Value> {
     Some(document)
 }
 
-/// How a picture becomes a tensor, or why pictures are refused although files beside the model describe them. A matrix
-/// counts as a picture only if such a file describes it, because most matrices are tables.
+/// How a picture becomes a tensor, or why pictures are refused although files beside the model describe them. `None` for
+/// models whose input is not [said to be a picture](is_said_to_be_one).
 pub fn picture_in_words(metadata: &ModelMetadata) -> Option<String> {
     let spec = only_input(&metadata.signature).ok()?;
     let default = InputOptions::default();
     let options = metadata.options.inputs.get(&spec.name).unwrap_or(&default);
-    let said = options.unfit.is_some() || speaks_of_pictures(options);
     match Plan::new(spec, options) {
-        Err(reason) => said.then(|| format!("refused: {reason}")),
+        Err(reason) => {
+            let described = options.unfit.is_some() || speaks_of_pictures(options);
+            described.then(|| format!("refused: {reason}"))
+        }
         Ok(plan) => {
-            let is_one = said || !plan.is_flat();
+            let is_one = is_said_to_be_one(spec, options, &plan);
             (is_one && holds_samples(spec.element_type)).then(|| plan.in_words(options))
         }
     }
+}
+
+/// Whether the model's files, the input's name or four axes say that the input is a picture. Its shape alone does not:
+/// signals and series have two or three axes too, and most matrices are tables.
+fn is_said_to_be_one(spec: &TensorSpec, options: &InputOptions, plan: &Plan) -> bool {
+    // Whole numbers on four axes are boards of games, or ids.
+    let by_shape = !matches!(spec.element_type, ElementType::Int32 | ElementType::Int64);
+    speaks_of_pictures(options)
+        || (!plan.is_flat() && names_a_picture(&spec.name))
+        || (by_shape && spec.dims().len() == 4 && plan.has_the_sides_of_one())
 }
 
 /// Whether a file beside the model says how pictures become the input.
@@ -189,6 +201,21 @@ fn speaks_of_pictures(options: &InputOptions) -> bool {
         || options.resize.is_some()
         || options.layout.is_some()
         || options.channels.is_some()
+        || options.background.is_some()
+        || options.scale.is_some()
+        || !options.mean.is_empty()
+        || !options.std.is_empty()
+}
+
+/// Whether an input is called as those of pictures are: `pixel_values`, `input_image`, `image:0`. Features of a picture
+/// (`image_features`) are none.
+fn names_a_picture(name: &str) -> bool {
+    let name = name.split(':').next().unwrap_or(name).to_ascii_lowercase();
+    let last = name.rsplit(['_', '.', '/', ' ', '-']).next();
+    name.starts_with("pixel")
+        || last.is_some_and(|word| {
+            ["image", "images", "img", "picture", "pictures", "pixels"].contains(&word)
+        })
 }
 
 fn scale(ty: ElementType, options: &InputOptions) -> f32 {

@@ -74,6 +74,12 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
+    /// What the lines come from.
+    #[cfg(feature = "blobs")]
+    pub(crate) fn reader(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
     /// Lines that were read and are to come again, before all others.
     pub(crate) fn put_back(&mut self, lines: impl Iterator<Item = Line>) {
         self.again.extend(lines);

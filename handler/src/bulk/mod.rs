@@ -6,20 +6,25 @@
 //! reads its header first. Each [`window::Done`] has the bytes to append to the results and to the refusals, and says in
 //! `tally.end` how far the file is done then: a [`Position`] that other [`Lines`] go on from.
 
+mod item;
 mod lines;
 mod run;
 mod table;
 mod window;
 
-use clap::ValueEnum;
-
+pub(crate) use item::ID;
 pub(crate) use lines::{Lines, Position, Window};
 pub(crate) use run::{Run, WINDOW_BYTES, WINDOW_LINES, read_windows};
 pub(crate) use table::open_table;
-pub(crate) use window::{ID, Lane, Tally};
+pub(crate) use window::{Lane, Tally};
+#[cfg(feature = "blobs")]
+pub(crate) use {
+    run::RunError,
+    table::{Table, TableError},
+};
 
 /// How the lines of a file are written, and those of the results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// A JSON value in each line: a row, an object with the row's inputs, or a request of OpenAI's batch form.
     Jsonl,
@@ -39,7 +44,7 @@ impl Format {
 }
 
 /// What the first line of a table is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
     /// The names of the columns.
     Present,

@@ -5,10 +5,11 @@ use std::io::{self, BufRead};
 
 use score::ModelMetadata;
 use serde_json::value::RawValue;
-use wire::{Declared, Limits};
+use wire::{Declared, Limits, TableForm};
 
 use super::Header;
 use super::lines::{Line, Lines};
+use super::run::{WINDOW_BYTES, WINDOW_LINES};
 use crate::problem::Problem;
 
 /// The columns of a table and of its results.
@@ -17,6 +18,8 @@ pub(crate) struct Table {
     /// What stands before the rows of each request.
     head: Vec<u8>,
     header: Header,
+    /// How cells are written, unless there are none.
+    form: Option<TableForm>,
     /// The outputs of the model.
     columns: Vec<String>,
 }
@@ -30,6 +33,11 @@ pub(crate) enum TableError {
     /// Of the reader behind the lines.
     #[error("the input cannot be read")]
     Input(#[from] io::Error),
+    /// Lines that other programs of today would not end there.
+    #[error(
+        "lines end with a carriage return alone, as on old systems; convert the file, for example with tr '\\r' '\\n'"
+    )]
+    Returns,
     /// What the reader of tables says of the first records.
     #[error(
         "the first line: {0}; --header present says that it is a header, --header absent that it is a row"
@@ -37,7 +45,8 @@ pub(crate) enum TableError {
     Doubt(String),
 }
 
-/// Reads the header of a table, if it has one. The rows behind it come from `lines` as if they had not been read.
+/// Reads the header of a table, if it has one, and how cells are written, which the first window tells of the whole file. The
+/// rows behind the header come from `lines` as if they had not been read.
 ///
 /// # Errors
 /// If the lines cannot be read, or it cannot be told whether the first one is a header.
@@ -47,13 +56,10 @@ pub(crate) fn open_table<R: BufRead>(
     metadata: &ModelMetadata,
     limits: Limits,
 ) -> Result<Table, TableError> {
-    let mut first = Vec::new();
-    while first.len() < TRIED
-        && let Some(line) = lines.line()?
-    {
-        if !line.is_blank() {
-            first.push(line);
-        }
+    let window = lines.window(WINDOW_LINES, WINDOW_BYTES)?;
+    let first = window.map_or_else(Vec::new, |window| window.lines);
+    if first.first().is_some_and(|line| has_return(&line.text)) {
+        return Err(TableError::Returns);
     }
     let table = Table::of(&first, header, metadata, limits);
     let (table, skipped) = table.map_err(|problem| TableError::Doubt(problem.message))?;
@@ -77,6 +83,7 @@ impl Table {
         let mut table = Self {
             head: Vec::new(),
             header: Header::Absent,
+            form: None,
             columns: outputs.map(|output| output.name.clone()).collect(),
         };
         let mut skipped = 0;
@@ -95,12 +102,37 @@ impl Table {
             Some(header) => header,
             None => table.find_header(&first[skipped..], metadata, limits)?,
         };
+        let said = table.head.len();
         if table.header == Header::Present {
             table.head.extend(&names.text);
             table.head.push(b'\n');
             skipped += 1;
         }
+        table.form = table.find_form(&first[skipped..], metadata, limits)?;
+        // The form says it for all lines.
+        table.head.drain(..said);
         Ok((table, skipped))
+    }
+
+    /// How cells are written, by the first of these records that leaves no doubt and those behind it.
+    fn find_form(
+        &self,
+        first: &[Line],
+        metadata: &ModelMetadata,
+        limits: Limits,
+    ) -> Result<Option<TableForm>, Problem> {
+        let mut refusal = None;
+        for at in 0..first.len().min(TRIED) {
+            let lines: Vec<&Line> = first[at..].iter().collect();
+            let body = self.body(&lines);
+            let text = String::from_utf8_lossy(&body);
+            match wire::table_form(&text, self.declared(), metadata, limits) {
+                Ok(form) => return Ok(Some(form)),
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        let problem = refusal.map(|error| Problem::from_payload(error, limits.max_bytes));
+        problem.map_or(Ok(None), Err)
     }
 
     /// The reader of tables decides, by the first record and another one that fits the model.
@@ -118,7 +150,8 @@ impl Table {
             return Ok(Header::Absent);
         };
         let mut refusal = None;
-        let others = first[1..].iter().map(|row| vec![names, row]);
+        let others = first[1..].iter().take(TRIED);
+        let others = others.map(|row| vec![names, row]);
         for lines in others.chain([vec![names]]) {
             match wire::decode(&self.body(&lines), declared, metadata, limits) {
                 Ok(read) if read.row_count() == lines.len() => return Ok(Header::Absent),
@@ -152,6 +185,7 @@ impl Table {
                 Header::Present => "text/csv; header=present",
                 Header::Absent => "text/csv; header=absent",
             }),
+            table: self.form,
             ..Declared::default()
         }
     }
@@ -194,6 +228,15 @@ impl Table {
     }
 }
 
+/// Whether a carriage return stands outside of quotes.
+fn has_return(text: &[u8]) -> bool {
+    let mut quoted = false;
+    text.iter().any(|byte| {
+        quoted ^= *byte == b'"';
+        *byte == b'\r' && !quoted
+    })
+}
+
 fn cell(value: &RawValue, text: &mut Vec<u8>) {
     let json = value.get();
     match serde_json::from_str::<String>(json) {
@@ -222,6 +265,7 @@ mod tests {
         let table = |columns: &[&str]| Table {
             head: Vec::new(),
             header: Header::Absent,
+            form: None,
             columns: columns.iter().map(|name| (*name).to_owned()).collect(),
         };
         let written = |table: &Table, json: &str| {

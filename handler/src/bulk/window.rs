@@ -1,31 +1,37 @@
-//! The lines of one window to the lines of its results: in one request where the rows allow it, each by itself where one of
+//! The lines of one window to the lines of its results: in one request where the rows allow it, in smaller ones where one of
 //! them fails.
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use score::{CacheOutcome, InferenceRequest, InferenceResponse, ModelMetadata, Scorer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tracing::field::Empty;
+use tracing::{Instrument, info_span};
 use wire::{AnswerForm, Body, Declared, Limits};
 
+use super::item::{ID, Item, Wanted};
 use super::lines::{Line, Position, Window};
 use super::table::Table;
+use crate::counters::BulkCounters;
+use crate::limits::Decoding;
 use crate::problem::{ErrorCode, Problem};
 
-/// The start of the id of an answer in OpenAI's batch form; the number of the line follows.
-pub(crate) const ID: &str = "line-";
 /// What a refusal holds of its line, if that is longer.
 const MAX_ORIGINAL: usize = 64 << 10;
 
 /// A model, and how its rows are written.
 pub(crate) struct Lane {
-    scorer: Arc<Scorer>,
-    limits: Limits,
+    pub(super) scorer: Arc<Scorer>,
+    pub(super) limits: Limits,
     /// For tables; otherwise each line is JSON.
     table: Option<Table>,
+    /// Memory for requests of texts.
+    pub(super) decoding: Decoding,
+    counters: Arc<BulkCounters>,
 }
 
 /// What became of the lines of a window.
@@ -35,6 +41,12 @@ pub(crate) struct Done {
     pub(crate) results: Vec<u8>,
     /// Lines that cannot be scored, in order.
     pub(crate) errors: Vec<u8>,
+    /// Why some of those may be scored if they are tried again.
+    #[cfg_attr(
+        not(feature = "blobs"),
+        allow(dead_code, reason = "files are read once")
+    )]
+    pub(crate) put_off: Option<Problem>,
     pub(crate) tally: Tally,
 }
 
@@ -62,61 +74,86 @@ impl Tally {
     }
 
     fn count(&mut self, response: &InferenceResponse) {
-        let (hits, rows) = match response.cache {
+        self.count_rows(response.cache, response.rows, response.timings.infer);
+    }
+
+    /// Counts rows of which some were remembered; computing the others took `infer`.
+    pub(super) fn count_rows(&mut self, cache: CacheOutcome, rows: usize, infer: Duration) {
+        let (hits, rows) = match cache {
             CacheOutcome::Asked { hits, rows } => (hits, rows),
-            CacheOutcome::Bypass => (0, response.rows),
+            CacheOutcome::Bypass => (0, rows),
         };
         self.from_cache += hits as u64;
         self.computed += (rows - hits) as u64;
         if rows > hits {
-            self.infer += response.timings.infer;
+            self.infer += infer;
         }
     }
 }
 
-/// A line of OpenAI's batch form.
-#[derive(Deserialize)]
-struct Item<'a> {
-    #[serde(borrow)]
-    custom_id: &'a RawValue,
-    #[serde(borrow)]
-    body: &'a RawValue,
-}
-
-type Text = Result<Vec<u8>, Problem>;
+pub(super) type Text = Result<Vec<u8>, Problem>;
 
 impl Lane {
     /// For the lines of a table, or else for lines of JSON. A line is a body: it may be as long as `limits` says.
-    pub(crate) fn new(scorer: Arc<Scorer>, limits: Limits, table: Option<Table>) -> Self {
+    pub(crate) fn new(
+        scorer: Arc<Scorer>,
+        limits: Limits,
+        table: Option<Table>,
+        counters: Arc<BulkCounters>,
+    ) -> Self {
         Self {
             scorer,
             limits,
             table,
+            // Windows bound what their lines become.
+            decoding: Decoding::new(usize::MAX >> 1),
+            counters,
         }
     }
 
-    /// Scores the lines of a window.
+    /// Scores the lines of a window, in a span of its own.
     pub(crate) async fn score(&self, window: Window) -> Done {
+        let begin = Instant::now();
+        let span = info_span!(
+            "window",
+            score.model = %self.metadata().name,
+            score.line = window.lines.first().map(|line| line.number),
+            score.lines = window.lines.len(),
+            score.failed = Empty,
+        );
+        let done = self.lines(window).instrument(span.clone()).await;
+        span.record("score.failed", done.tally.failed);
+        let Tally { scored, failed, .. } = done.tally;
+        self.counters.count(scored, failed, begin.elapsed());
+        done
+    }
+
+    async fn lines(&self, window: Window) -> Done {
         let mut done = Done::default();
+        let items: Vec<Option<Item<'_>>> =
+            window.lines.iter().map(|line| self.item(line)).collect();
         let mut texts: Vec<Option<Text>> =
             window.lines.iter().map(|line| self.refused(line)).collect();
-        let rows: Vec<usize> = (0..texts.len())
-            .filter(|at| texts[*at].is_none() && self.item(&window.lines[*at]).is_none())
+        let mut rows: Vec<usize> = (0..texts.len())
+            .filter(|at| texts[*at].is_none() && items[*at].is_none())
             .collect();
-        if self.shares_requests() && rows.len() > 1 {
+        if self.shares_requests() {
             let lines: Vec<&Line> = rows.iter().map(|at| &window.lines[*at]).collect();
-            if let Ok(found) = self.rows(&lines, &mut done.tally).await {
-                for (at, text) in rows.into_iter().zip(found) {
-                    texts[at] = Some(Ok(text));
-                }
+            let found = self.together(&lines, &mut done.tally).await;
+            for (at, text) in rows.drain(..).zip(found) {
+                texts[at] = Some(text);
             }
         }
-        let alone = window.lines.iter().zip(&texts).map(async |(line, text)| {
+        let alone = window.lines.iter().zip(items).zip(&texts);
+        let alone = alone.map(async |((line, item), text)| {
             if text.is_some() {
                 return None;
             }
             let mut tally = Tally::default();
-            let text = self.alone(line, &mut tally).await;
+            let text = match item {
+                Some(item) => self.answer(line, &item, &mut tally).await,
+                None => self.rows(&[line], &mut tally).await.and_then(only),
+            };
             Some((text, tally))
         });
         let alone = join_all(alone).await;
@@ -126,6 +163,7 @@ impl Lane {
                 done.tally.add(&tally);
             }
         }
+        done.tally.end = window.end;
         for (line, text) in window.lines.iter().zip(texts.into_iter().flatten()) {
             match text {
                 Ok(text) => {
@@ -135,11 +173,34 @@ impl Lane {
                 Err(problem) => {
                     done.tally.failed += 1;
                     done.errors.extend(refusal(line, &problem));
+                    if problem.is_temporary() {
+                        done.put_off = Some(problem);
+                    }
                 }
             }
         }
-        done.tally.end = window.end;
         done
+    }
+
+    /// The results of rows that share requests. Where a request fails, its halves are asked apart, so that a row that cannot
+    /// be scored costs the others little.
+    async fn together(&self, lines: &[&Line], tally: &mut Tally) -> Vec<Text> {
+        let mut texts = Vec::with_capacity(lines.len());
+        // What is left; the first lines are the last range.
+        let mut left = vec![0..lines.len()];
+        while let Some(range) = left.pop() {
+            match self.rows(&lines[range.clone()], tally).await {
+                _ if range.is_empty() => {}
+                Ok(found) => texts.extend(found.into_iter().map(Ok)),
+                Err(problem) if range.len() == 1 => texts.push(Err(problem)),
+                Err(_) => {
+                    let middle = range.start + range.len() / 2;
+                    left.push(middle..range.end);
+                    left.push(range.start..middle);
+                }
+            }
+        }
+        texts
     }
 
     /// Whether the results of rows do not depend on which of them share a request.
@@ -160,33 +221,33 @@ impl Lane {
     }
 
     fn item<'a>(&self, line: &'a Line) -> Option<Item<'a>> {
-        let is_object = self.table.is_none() && line.text.trim_ascii_start().starts_with(b"{");
-        let may_be = is_object && memchr::memmem::find(&line.text, b"\"custom_id\"").is_some();
-        may_be.then(|| serde_json::from_slice(&line.text).ok())?
+        match self.table {
+            None => Item::of(&line.text),
+            Some(_) => None,
+        }
     }
 
-    /// The result of one line.
-    async fn alone(&self, line: &Line, tally: &mut Tally) -> Text {
-        let Some(item) = self.item(line) else {
-            let mut found = self.rows(&[line], tally).await?;
-            return found.pop().ok_or_else(Problem::internal);
-        };
+    /// The answer to a line of OpenAI's batch form.
+    async fn answer(&self, line: &Line, item: &Item<'_>, tally: &mut Tally) -> Text {
         let body = item.body.get().as_bytes();
-        let (form, response) = self.ask(body, Declared::default()).await?;
-        tally.count(&response);
-        let answer = wire::encode(&form, None, self.metadata(), &response)?;
-        if answer.content_type != "application/json" {
-            return Err(Problem::bad_request(
-                "a binary answer cannot stand in a line of JSON; leave out binary_data_output",
-            ));
-        }
-        let (id, number) = (item.custom_id.get(), line.number);
-        let mut text = format!(
-            "{{\"id\":\"{ID}{number}\",\"custom_id\":{id},\"response\":{{\"status_code\":200,\"request_id\":\"{ID}{number}\",\"body\":"
-        );
-        text.push_str(&String::from_utf8_lossy(&answer.body));
-        text.push_str("},\"error\":null}\n");
-        Ok(text.into_bytes())
+        let body = match item.wanted(self.metadata())? {
+            Wanted::Texts(take, model) => {
+                let id = format!("{ID}{}", line.number);
+                self.texts(&id, take, model, body, tally).await?
+            }
+            Wanted::Rows => {
+                let (form, response) = self.ask(body, Declared::default()).await?;
+                tally.count(&response);
+                let answer = wire::encode(&form, None, self.metadata(), &response)?;
+                if answer.content_type != "application/json" {
+                    return Err(Problem::bad_request(
+                        "a binary answer cannot stand in a line of JSON; leave out binary_data_output",
+                    ));
+                }
+                answer.body
+            }
+        };
+        Ok(item.answered(line.number, &body))
     }
 
     /// The results of rows that share a request, as lines.
@@ -247,9 +308,13 @@ impl Lane {
         Ok((read.answer, response))
     }
 
-    fn metadata(&self) -> &ModelMetadata {
+    pub(super) fn metadata(&self) -> &ModelMetadata {
         self.scorer.metadata()
     }
+}
+
+fn only(mut texts: Vec<Vec<u8>>) -> Text {
+    texts.pop().ok_or_else(Problem::internal)
 }
 
 /// A request with a row from each line.

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::builder::PossibleValue;
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::bulk::{Format, Header};
 
@@ -110,6 +111,34 @@ pub struct ScoreArguments {
     pub force: bool,
 }
 
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Jsonl, Self::Csv]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Jsonl => PossibleValue::new("jsonl").help(
+                "A JSON value in each line: a row, an object with the row's inputs, or a request of OpenAI's batch form",
+            ),
+            Self::Csv => PossibleValue::new("csv").help("A table, with a header or without one"),
+        })
+    }
+}
+
+impl ValueEnum for Header {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Present, Self::Absent]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Present => PossibleValue::new("present").help("The names of the columns"),
+            Self::Absent => PossibleValue::new("absent").help("A row"),
+        })
+    }
+}
+
 /// In which form to show the settings.
 #[derive(Debug, Args)]
 pub struct SettingsArguments {
@@ -127,7 +156,7 @@ pub struct PackageArguments {
     /// Models: folders with a model.onnx, or ONNX files; an ONNX file brings its external data and a model.toml beside it
     #[arg(long = "model", value_name = "FILE|DIR", num_args = 1.., required = true)]
     pub models: Vec<PathBuf>,
-    /// What starts scoring: http, servicebus, servicebus-topic, storage-queue, blob
+    /// What starts scoring: http, servicebus, servicebus-topic, storage-queue, blob, large-blob
     #[arg(
         long = "trigger",
         value_name = "TRIGGERS",

@@ -3,6 +3,7 @@
 //! `table` has a row for each setting, `setting` says what a row is and makes values of texts, `reader` reads row by row and
 //! collects mistakes. Everything else gets a [`Config`] and never sees the environment.
 
+mod blobs;
 mod cache;
 mod callers;
 mod environment;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit};
 use score::SettingNames;
 
+pub(crate) use blobs::BlobSettings;
 pub(crate) use cache::CacheSettings;
 pub(crate) use callers::{ApiKeys, HostNames, Origins};
 pub use environment::Environment;
@@ -167,6 +169,9 @@ pub struct Config {
     pub message_batch_timeout: Duration,
     /// Whether a message or blob that cannot be scored fails its invocation, instead of going to the output `rejected`.
     pub fail_invalid: bool,
+    /// Where large blobs are.
+    #[cfg_attr(not(feature = "blobs"), allow(dead_code, reason = "read and not used"))]
+    pub(crate) blobs: BlobSettings,
     /// How long a request waits for models to load.
     pub load_timeout: Duration,
     /// How long to wait for a port that another process holds.
@@ -287,6 +292,7 @@ fn config(reader: &mut Reader<'_>) -> Config {
         message_timeout: reader.value(&table::MESSAGE_TIMEOUT),
         message_batch_timeout: reader.value(&table::MESSAGE_BATCH_TIMEOUT),
         fail_invalid: reader.value(&table::ON_INVALID) == OnInvalid::Fail,
+        blobs: blobs::read(reader),
         load_timeout: reader.value(&table::LOAD_TIMEOUT),
         bind_timeout: reader.value(&table::BIND_TIMEOUT),
         drain_delay: drain_delay(reader, hosted),

@@ -312,6 +312,30 @@ pub(super) const fn text(form: &'static str, setting: Setting) -> Typed<Option<S
     }
 }
 
+/// The name of a container, by the rules of blob storage.
+pub(super) const fn container(setting: Setting) -> Typed<String> {
+    Typed {
+        setting: Setting {
+            kind: Kind::Text(
+                "the name of a container: 3 to 63 lower-case letters, digits and single hyphens",
+            ),
+            ..setting
+        },
+        parse: |setting, text| {
+            let parts = || text.split('-');
+            let is_part = |part: &str| {
+                !part.is_empty()
+                    && part
+                        .bytes()
+                        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            };
+            let fits = (3..=63).contains(&text.len()) && parts().all(is_part);
+            fits.then(|| text.to_owned())
+                .ok_or_else(|| setting.kind.expected())
+        },
+    }
+}
+
 pub(super) const fn address(setting: Setting) -> Typed<Option<IpAddr>> {
     Typed {
         setting: Setting {

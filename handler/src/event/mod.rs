@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+#[cfg(feature = "blobs")]
+use bytes::Bytes;
 use score::JointLookUp;
 use tokio::time::Instant;
 use tracing::field::Empty;
@@ -210,6 +212,21 @@ fn read(trigger: &EventTrigger, envelope: &[u8]) -> Result<(Delivery, Payload), 
     let members = Members::read(invocation.metadata().as_bytes());
     let payload = payloads::one(data, trigger.binary);
     Ok((delivery_of_one(trigger, &members, &payload), payload))
+}
+
+/// The bytes of a message that came alone.
+///
+/// # Errors
+/// If this is no envelope with one.
+#[cfg(feature = "blobs")]
+pub(crate) fn message(envelope: &[u8], binding: &str, binary: bool) -> Result<Bytes, Problem> {
+    let data = Invocation::parse(envelope)?.data(binding)?;
+    match payloads::one(data, binary) {
+        Payload::Bytes(bytes) => Ok(bytes),
+        Payload::NotBase64(_) | Payload::Cut => Err(Problem::bad_request(
+            "the body is not base64, as its binding says",
+        )),
+    }
 }
 
 /// What is known about a message or blob that came alone.

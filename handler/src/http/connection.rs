@@ -51,6 +51,8 @@ struct State {
     phase: Phase,
     /// When the connection is closed unless something happens before.
     deadline: Option<Instant>,
+    /// Whether a part of the latest request's body may still come; it may do so behind the answer.
+    is_body_open: bool,
     /// Since when an answer waits for the other side to take bytes.
     blocked: Option<Instant>,
     answers: Pace,
@@ -80,6 +82,7 @@ impl Connection {
             state: Mutex::new(State {
                 phase: Phase::Idle,
                 deadline: Some(opened + IDLE_TIMEOUT),
+                is_body_open: false,
                 blocked: None,
                 answers: limits.answers,
             }),
@@ -104,6 +107,7 @@ impl Connection {
     pub(super) fn head_came(self: &Arc<Self>, body: Incoming) -> RequestBody {
         let mut state = self.state.lock();
         (state.phase, state.deadline) = (Phase::Request, None);
+        state.is_body_open = true;
         if body.is_end_stream() {
             self.request_came();
         }
@@ -118,6 +122,13 @@ impl Connection {
         self.last_complete.store(IN_WORK, Ordering::Relaxed);
     }
 
+    /// All of a body is there. Behind its answer there is no work left.
+    fn body_came(&self) {
+        if self.state.lock().phase == Phase::Request {
+            self.request_came();
+        }
+    }
+
     /// The answer is there, and is sent from now on.
     pub(super) fn answered(&self) {
         let mut state = self.state.lock();
@@ -130,7 +141,7 @@ impl Connection {
 
     fn has_read(&self) {
         let mut state = self.state.lock();
-        if state.phase == Phase::Idle {
+        if state.phase == Phase::Idle && !state.is_body_open {
             state.phase = Phase::Head;
             state.deadline = Some(Instant::now() + self.limits.head);
         }
@@ -182,7 +193,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Self::Data>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         if frame.is_none() || self.body.is_end_stream() {
-            self.connection.request_came();
+            self.connection.body_came();
         }
         Poll::Ready(frame)
     }
@@ -193,6 +204,12 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        self.connection.state.lock().is_body_open = false;
     }
 }
 

@@ -12,12 +12,14 @@ use super::pace::Pace;
 use super::reply::Reply;
 use super::request;
 use crate::app::App;
+#[cfg(feature = "blobs")]
+use crate::blobs;
 use crate::blocking;
 use crate::event::{self, Answered, Batch, Brought, Held, HostCall};
 use crate::problem::Problem;
 use crate::protocol::{
-    Answer, Function, HttpRequestData, HttpResponseData, Invocation, InvocationResponse, Source,
-    Trigger,
+    Answer, Function, HttpRequestData, HttpResponseData, Invocation, InvocationResponse,
+    LargeBlobTrigger, Source, Trigger,
 };
 
 /// Base64 adds a third and strings inside strings escape some characters twice; what carries a body within the limit
@@ -33,7 +35,7 @@ pub(super) fn read_rules<'a>(app: &App, function: &'a Function) -> ReadRules<'a>
     let max_bytes = config.max_body_bytes.saturating_mul(ENVELOPE_FACTOR);
     let rules = ReadRules::at_most(max_bytes, pace);
     match &function.trigger {
-        Trigger::Http { .. } => rules,
+        Trigger::Http { .. } | Trigger::LargeBlob(_) => rules,
         Trigger::Event(trigger) if trigger.many => ReadRules {
             max_bytes: config.max_body_bytes,
             wait: Some(config.message_batch_timeout),
@@ -63,6 +65,10 @@ pub(super) async fn invoke(
         } => {
             let outcome = call(app, request, response, host, &envelope.bytes).await;
             outcome.unwrap_or_else(|problem| request::refuse(app, head, problem))
+        }
+        Trigger::LargeBlob(trigger) => {
+            let outcome = large_blob(app, trigger, host, &envelope.bytes).await;
+            outcome.unwrap_or_else(|problem| request::failure(head, problem))
         }
         Trigger::Event(trigger) => {
             let size = match &envelope.batch {
@@ -94,6 +100,30 @@ pub(super) async fn invoke(
             reply.unwrap_or_else(|problem| request::failure(head, problem))
         }
     }
+}
+
+/// A message that names a blob.
+#[cfg(feature = "blobs")]
+async fn large_blob(
+    app: &App,
+    trigger: &LargeBlobTrigger,
+    host: HostCall<'_>,
+    envelope: &[u8],
+) -> Result<Reply, Problem> {
+    let message = event::message(envelope, &trigger.binding, trigger.binary)?;
+    let blobs = app.blobs.as_ref().ok_or_else(Problem::internal)?;
+    written(&blobs::invoke(blobs, trigger, host, &message).await?)
+}
+
+/// The app does not start with such a function.
+#[cfg(not(feature = "blobs"))]
+async fn large_blob(
+    _: &App,
+    _: &LargeBlobTrigger,
+    _: HostCall<'_>,
+    _: &[u8],
+) -> Result<Reply, Problem> {
+    Err(Problem::internal())
 }
 
 /// A public request. The outer answer tells the host that the invocation went well; the caller's own status is inside.

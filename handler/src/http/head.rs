@@ -122,6 +122,7 @@ impl Head {
                 datatype: self.datatype.as_deref(),
                 wrapped: false,
                 by_row: false,
+                table: None,
             },
             accept: self.accept.as_deref(),
             cache: self.cache,

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::Span;
-use wire::{Declared, Watch};
+use wire::{Declared, TableForm, Watch};
 
 use super::account::{Account, Charge, Reading};
 use crate::blocking::LARGE_BYTES;
@@ -176,6 +176,7 @@ struct Headers {
     json_bytes: Option<usize>,
     wrapped: bool,
     by_row: bool,
+    table: Option<TableForm>,
 }
 
 impl Headers {
@@ -188,6 +189,7 @@ impl Headers {
             datatype,
             wrapped,
             by_row,
+            table,
         } = declared;
         Self {
             texts: [content_type, content_encoding, shape, datatype]
@@ -195,6 +197,7 @@ impl Headers {
             json_bytes,
             wrapped,
             by_row,
+            table,
         }
     }
 
@@ -208,6 +211,7 @@ impl Headers {
             datatype: datatype.as_deref(),
             wrapped: self.wrapped,
             by_row: self.by_row,
+            table: self.table,
         }
     }
 }

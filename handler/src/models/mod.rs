@@ -111,8 +111,8 @@ fn other_task(name: &str, task: Task, tasks: &[Task], fitting: &[&str]) -> NoMod
 }
 
 impl Models {
-    /// The model of that name if it is for one of these tasks. Without a name the only one that is; else the default one, or
-    /// the only one for the first of the tasks that any model is for.
+    /// The model of that name if it is for one of these tasks. Without a name the only one for the first of the tasks that any
+    /// model is for; else the default one.
     ///
     /// # Errors
     /// If there is no such model; the text names those that would do.
@@ -127,9 +127,13 @@ impl Models {
             serving.filter(|scorer| task(scorer).is_some_and(|task| tasks.contains(&task)))
         };
         let names: Vec<&str> = fitting().map(|scorer| &*scorer.metadata().name).collect();
-        if name.is_none() && names.len() == 1 {
-            let mut only = fitting();
-            return only.next().ok_or_else(|| no_texts(tasks));
+        for wanted in tasks.iter().filter(|_| name.is_none()) {
+            let mut of = fitting().filter(|scorer| task(scorer) == Some(*wanted));
+            match (of.next(), of.next()) {
+                (None, _) => {}
+                (Some(only), None) => return Ok(only),
+                (Some(_), Some(_)) => break,
+            }
         }
         if name.is_some() || self.default.is_some() {
             let found = self.get(name)?;
@@ -145,14 +149,6 @@ impl Models {
         }
         if names.is_empty() {
             return Err(no_texts(tasks));
-        }
-        for wanted in tasks {
-            let mut of = fitting().filter(|scorer| task(scorer) == Some(*wanted));
-            match (of.next(), of.next()) {
-                (None, _) => {}
-                (Some(only), None) => return Ok(only),
-                (Some(_), Some(_)) => break,
-            }
         }
         Err(NoModel::Unnamed(format!(
             "name the model that is to take the texts, in the path or as \"model\" in the body: {}",

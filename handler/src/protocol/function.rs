@@ -40,6 +40,23 @@ pub(crate) enum Trigger {
     },
     /// A message or a blob, answered through output bindings.
     Event(EventTrigger),
+    /// A message of a storage queue that names a blob, which this program reads itself.
+    LargeBlob(LargeBlobTrigger),
+}
+
+/// A message that names a blob, and where the rest of the work goes.
+#[cfg_attr(
+    not(feature = "blobs"),
+    allow(dead_code, reason = "such an app is refused")
+)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LargeBlobTrigger {
+    /// The member of `Data` that holds the message.
+    pub(crate) binding: String,
+    /// Whether it travels as base64; else as text.
+    pub(crate) binary: bool,
+    /// The member of `Outputs` that takes a message for the next call: the binding called `next`.
+    pub(crate) next: Output,
 }
 
 /// A message or a blob, and where results go.
@@ -100,6 +117,9 @@ pub(crate) enum OutputForm {
     /// A blob with `dataType` binary: text, which the host then does not read as base64.
     TextBlob,
 }
+
+/// The output binding that makes a function one for large blobs.
+const NEXT: &str = "next";
 
 #[derive(Deserialize)]
 struct FunctionJson {
@@ -212,6 +232,8 @@ fn parse(name: &str, text: &str) -> anyhow::Result<(Function, Option<Access>)> {
     let trigger = if is_http {
         let is_open = access.as_ref().is_some_and(Access::opens_scores);
         http(trigger, &bindings, is_open)?
+    } else if let Some(large) = large_blob(trigger, &bindings)? {
+        Trigger::LargeBlob(large)
     } else if let Some(source) = Source::of(&trigger.kind) {
         Trigger::Event(event(source, trigger, &bindings)?)
     } else {
@@ -236,6 +258,27 @@ fn http(trigger: &Binding, bindings: &[Binding], is_open: bool) -> anyhow::Resul
         response: response.name.clone(),
         is_open,
     })
+}
+
+/// A function with an output binding called `next`.
+fn large_blob(trigger: &Binding, bindings: &[Binding]) -> anyhow::Result<Option<LargeBlobTrigger>> {
+    let mut outputs = bindings.iter().filter_map(Binding::output);
+    let Some(next) = outputs.find(|output| output.binding.eq_ignore_ascii_case(NEXT)) else {
+        return Ok(None);
+    };
+    let is_queue = Source::of(&trigger.kind) == Some(Source::StorageQueue);
+    if !is_queue || next.form != OutputForm::Messages {
+        bail!(
+            "an output binding called {:?} is for functions that score large blobs: it needs a queueTrigger, and has to be \
+             of type queue",
+            next.binding
+        );
+    }
+    Ok(Some(LargeBlobTrigger {
+        binding: trigger.name.clone(),
+        binary: trigger.is_binary(),
+        next,
+    }))
 }
 
 /// The output binding `rejected` receives what is refused; the first other output receives results.
@@ -289,7 +332,7 @@ mod tests {
         let (function, _) = parse("f", &format!(r#"{{"bindings":[{bindings}]}}"#)).unwrap();
         match function.trigger {
             Trigger::Event(event) => event,
-            Trigger::Http { .. } => panic!("an event"),
+            _ => panic!("an event"),
         }
     }
 
@@ -332,6 +375,25 @@ mod tests {
         assert!(event.binary && !event.many);
         assert_eq!(event.results.form, OutputForm::Blob);
         assert_eq!(event.rejected.unwrap().form, OutputForm::TextBlob);
+    }
+
+    #[test]
+    fn an_output_called_next_makes_it_one_for_large_blobs() {
+        let of = |trigger: &str, output: &str| {
+            let text = format!(
+                r#"{{"bindings":[{{"type":"{trigger}","direction":"in","name":"message","dataType":"binary"}},
+                   {{"type":"{output}","direction":"out","name":"next"}}]}}"#
+            );
+            parse("f", &text).map(|(function, _)| function.trigger)
+        };
+        let Trigger::LargeBlob(large) = of("queueTrigger", "queue").unwrap() else {
+            panic!("one for large blobs");
+        };
+        assert_eq!((large.binding.as_str(), large.binary), ("message", true));
+        for (trigger, output) in [("blobTrigger", "queue"), ("queueTrigger", "blob")] {
+            let refusal = of(trigger, output).unwrap_err().to_string();
+            assert!(refusal.contains("it needs a queueTrigger"), "{refusal}");
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ mod pieces;
 
 pub(crate) use batch::BatchReader;
 pub(crate) use function::{
-    EventTrigger, Function, Output, OutputForm, Source, Trigger, read_functions, refuse_open,
+    EventTrigger, Function, LargeBlobTrigger, Output, OutputForm, Source, Trigger, read_functions,
+    refuse_open,
 };
 pub(crate) use http_binding::{HttpRequestData, HttpResponseData};
 pub(crate) use invocation::{Answer, Invocation, InvocationResponse, NotAnInvocation};

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::ModelFolder;
 use super::graph::{KnownValues, Reading};
 use super::small_file::read_small_file;
-use crate::signature::ModelSignature;
+use crate::signature::{Dim, ModelSignature};
+use crate::tensor::ElementType;
 
 /// What the file with sample rows is called.
 pub(super) const SAMPLES: &str = "samples.json";
@@ -27,6 +28,8 @@ pub struct Hints {
     pub samples: Option<Arc<str>>,
     /// Why `samples.json` has no effect, if there is one that does not fit.
     pub unused_samples: Option<String>,
+    /// The names of the columns of outputs, for people: those of the classes whose scores they hold.
+    pub classes: BTreeMap<String, Vec<String>>,
 }
 
 impl Hints {
@@ -46,10 +49,22 @@ impl Hints {
             let some = columns.iter().any(Option::is_some);
             some.then(|| (spec.name.clone(), columns))
         });
+        let classes = &reading.classes;
+        let outputs = signature.outputs.iter().filter(|spec| {
+            let width = spec.dims().get(1..);
+            let is_float = matches!(
+                spec.element_type,
+                ElementType::Float32 | ElementType::Float64
+            );
+            is_float && !classes.is_empty() && width == Some(&[Dim::Fixed(classes.len())])
+        });
         Self {
             categories: categories.collect(),
             samples: None,
             unused_samples: None,
+            classes: outputs
+                .map(|spec| (spec.name.clone(), classes.clone()))
+                .collect(),
         }
     }
 }

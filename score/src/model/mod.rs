@@ -43,6 +43,7 @@ pub use hints::Hints;
 pub use onnx::{OnnxModel, Runtime};
 pub(crate) use options::check_inputs;
 pub use options::{FeatureFormat, FeatureOptions, ImageLayout, InputOptions, MissingValues};
+pub use options_file::refuse_unknown;
 pub use output_options::OutputOptions;
 pub(crate) use output_options::check_outputs;
 pub use picture::{Background, Resample, Resize};

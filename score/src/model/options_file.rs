@@ -79,7 +79,11 @@ pub(super) fn refuse_unknown_keys(table: &toml::Table) -> Result<(), String> {
     Ok(())
 }
 
-fn refuse_unknown(table: &toml::Table, known: &[&str], place: &str) -> Result<(), String> {
+/// Refuses a table of `model.toml` with a key that is not known; `place` is what the error begins with.
+///
+/// # Errors
+/// The text names the key and the nearest one that is known.
+pub fn refuse_unknown(table: &toml::Table, known: &[&str], place: &str) -> Result<(), String> {
     let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
         return Ok(());
     };

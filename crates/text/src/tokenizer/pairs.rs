@@ -44,7 +44,7 @@ impl Tokenizer {
         if refuse && tokens > limit {
             return Err(too_long(TextPart::Pair, Some(tokens)));
         }
-        let (first, second) = self.fitted(first, second, direction)?;
+        let (first, second) = self.cut_pair(first, second, direction)?;
         let whole = self.inner.post_process(first, second, true);
         let whole = whole.map_err(|error| in_words(&*error))?;
         Ok(Tokenized {
@@ -56,8 +56,8 @@ impl Tokenizer {
         })
     }
 
-    /// Both texts, cut as the model asks so that they fit together; the second one has its type.
-    fn fitted(
+    /// Both texts of a pair, cut to what the model sees of them together, and with the types of a first and a second text.
+    fn cut_pair(
         &self,
         first: Encoding,
         second: Encoding,

@@ -221,11 +221,21 @@ fn any(description: &str) -> Value {
     json!({ "description": description })
 }
 
+/// Whether the components have the Open Inference Protocol.
+pub fn has_protocol(metadata: &ModelMetadata) -> bool {
+    protocol_elements(metadata).is_some()
+}
+
+/// The element of all inputs and that of all outputs.
+fn protocol_elements(metadata: &ModelMetadata) -> Option<[Value; 2]> {
+    let signature = &metadata.signature;
+    let inputs = signature.inputs.iter().chain(&signature.optional);
+    Some([shared(inputs)?, shared(signature.outputs.iter())?])
+}
+
 /// A request and an answer of the Open Inference Protocol.
 fn protocol(metadata: &ModelMetadata) -> Option<(Value, Value)> {
-    let signature = &metadata.signature;
-    let inputs = shared(signature.inputs.iter().chain(&signature.optional))?;
-    let outputs = shared(signature.outputs.iter())?;
+    let [inputs, outputs] = protocol_elements(metadata)?;
     let text = || json!({ "type": "string" });
     let tensors = |element: Value| {
         let members = [

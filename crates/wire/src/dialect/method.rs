@@ -67,8 +67,8 @@ fn named<'a>(members: &Members<'a>) -> Option<(&'static str, Cow<'a, str>)> {
     None
 }
 
-/// The only output of numbers whose name mentions probabilities, or else the only one that model.toml makes probabilities
-/// by an activation, or else the only output with a map for each row.
+/// The only output of numbers whose name mentions probabilities, or else the only one of which `model.toml` makes some, or else
+/// the only output with a map for each row.
 fn probabilities(metadata: &ModelMetadata) -> Option<usize> {
     let signature = &metadata.signature;
     let only = |fits: &dyn Fn(&str, OutputForm) -> bool| {
@@ -86,13 +86,13 @@ fn probabilities(metadata: &ModelMetadata) -> Option<usize> {
         OutputForm::Sequence { .. } => false,
     };
     let speaks = |name: &str| name.to_ascii_lowercase().contains("prob");
-    let made = |name: &str| {
+    let becomes = |name: &str| {
         let options = metadata.options.output.get(name);
         let activation = options.and_then(|options| options.activation);
         matches!(activation, Some(Activation::Softmax | Activation::Sigmoid))
     };
     only(&|name, form| is_numbers(form) && speaks(name))
-        .or_else(|| only(&|name, form| is_numbers(form) && made(name)))
+        .or_else(|| only(&|name, form| is_numbers(form) && becomes(name)))
         .or_else(|| only(&|_, form| matches!(form, OutputForm::Maps { .. })))
 }
 
@@ -101,8 +101,7 @@ fn without_probabilities(target: &str, metadata: &ModelMetadata) -> String {
     let names: Vec<String> = declared.map(|output| shown(&output.name)).collect();
     format!(
         "{target}: predict_proba needs an output of probabilities, and none of the model's outputs ({}) can be told to be \
-         it; leave the method out, export the model with an output named \"probabilities\", or give an output of logits its activation \
-         in model.toml: [output.<name>] and activation = \"softmax\"",
+         it; leave the method out, name the output \"probabilities\", or give it an activation in model.toml",
         names.join(", ")
     )
 }

@@ -1,6 +1,7 @@
 //! Tables as text: `text/csv` (RFC 4180) with or without a header, also with semicolons or tabs, and
 //! `text/tab-separated-values`.
 
+mod form;
 mod header;
 mod quotes;
 mod separator;
@@ -14,6 +15,7 @@ use crate::context::{Context, shown};
 use crate::format::charset::parameter;
 use crate::rows::columns::{Layout, expected_width};
 use crate::rows::tabular::Table;
+pub use form::table_form;
 use header::Header;
 use separator::Separator;
 
@@ -53,8 +55,10 @@ pub(crate) static TSV: Format = Format {
 struct Form {
     /// Whether the first line is a header, if the content type says so.
     header: Option<bool>,
-    /// Whether tabs separate cells; otherwise the first line shows the separator.
-    tabs: bool,
+    /// What separates cells, if that is known; otherwise the first line shows it.
+    separator: Option<Separator>,
+    /// The decimal sign of a table with semicolons, if that is known; otherwise the first one tells.
+    decimal: Option<u8>,
 }
 
 /// Whether the first line is a header, if the content type says so.
@@ -88,8 +92,17 @@ fn read_declared(contents: &Contents<'_>, tabs: bool) -> Result<Read, PayloadErr
             quoted(content_type)
         )));
     }
+    let known = contents.declared.table;
+    let form = Form {
+        header,
+        separator: match known {
+            Some(known) => Some(Separator::of(known.separator)),
+            None => tabs.then_some(Separator::TAB),
+        },
+        decimal: known.and_then(|known| known.decimal),
+    };
     let context = Context::new(contents.metadata, contents.bounds, "body");
-    Ok(read(context, contents.body, Form { header, tabs })?)
+    Ok(read(context, contents.body, form)?)
 }
 
 /// Whether each input is a column of a table, or the only one is a matrix.
@@ -116,12 +129,12 @@ fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreErro
             "byte {at} is not UTF-8; name the encoding, such as text/csv; charset=windows-1252"
         ))
     })?;
-    let (separator, text) = match form.tabs {
-        true => {
-            separator::check_width(context, text, &[Separator::TAB], expected_width(context))?;
-            (Separator::TAB, text)
+    let (separator, text) = match form.separator {
+        Some(separator) => {
+            separator::check_width(context, text, &[separator], expected_width(context))?;
+            (separator, text)
         }
-        false => separator::find(context, text)?,
+        None => separator::find(context, text)?,
     };
     quotes::check(context, text, separator)?;
     let mut lines = separator.lines(text);
@@ -141,7 +154,10 @@ fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreErro
         table: Table::new(context, layout),
         types,
         separator,
-        marks: Marks::default(),
+        marks: Marks {
+            point: form.decimal == Some(b'.'),
+            comma: form.decimal == Some(b','),
+        },
     };
     let mut count = 0;
     while let Some(record) = data

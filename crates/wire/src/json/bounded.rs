@@ -45,15 +45,7 @@ pub(crate) fn each<'a>(
 }
 
 /// Refuses a value of another kind: the library would tell the position in the value, which is not the one in the body.
-///
-/// # Errors
-/// [`ScoreError::InvalidInput`] with `kind` and the value's first characters.
-pub(crate) fn refuse_unless(
-    opening: char,
-    kind: &str,
-    text: &str,
-    target: &str,
-) -> Result<(), ScoreError> {
+fn refuse_unless(opening: char, kind: &str, text: &str, target: &str) -> Result<(), ScoreError> {
     let text = text.trim_start();
     match text.starts_with(opening) {
         true => Ok(()),

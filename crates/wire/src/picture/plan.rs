@@ -7,6 +7,9 @@ use super::unpack::MAX_UNPACKED_BYTES;
 /// What a picture may take as 32-bit values where nothing says its size.
 const MAX_UNSIZED_BYTES: u64 = 64 << 20;
 
+/// Where nothing but the shape tells of a picture, shorter sides are taken for something else.
+const LEAST_SIDE: u32 = 8;
+
 /// What a picture has to become.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -184,6 +187,12 @@ impl Plan {
     /// Whether all of the picture is on one axis.
     pub(super) fn is_flat(&self) -> bool {
         self.form == Form::Flat
+    }
+
+    /// Whether the sides, where they are known, are as long as those of pictures are.
+    pub(super) fn has_the_sides_of_one(&self) -> bool {
+        self.size
+            .is_none_or(|sides| sides.iter().all(|side| *side >= LEAST_SIDE))
     }
 
     /// One line for people.

@@ -82,16 +82,16 @@ pub(crate) fn read_rows<N: AsRef<str>>(
     each(text, target, |position, row| {
         context.may_have_row(position)?;
         let place = format!("{target}[{position}]");
+        if !row.starts_with('[') {
+            let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+            let message = format!(
+                "{place}: got {}; expected an array of values in this order: {}; or rows as objects with these members",
+                shown(row),
+                list(&names)
+            );
+            return Err(ScoreError::invalid(place, message));
+        }
         values.clear();
-        let is_array = bounded::refuse_unless('[', "an array", row, &place);
-        is_array.map_err(|error| {
-            amended(error, || {
-                format!(
-                    "; a row is an array with the values of {} in this order, or every row is an object with these names",
-                    list(names)
-                )
-            })
-        })?;
         // No more values are kept than there are names, but all are counted.
         let count = each(row, &place, |column, value| {
             if column < names.len() {

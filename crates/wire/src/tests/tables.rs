@@ -103,8 +103,7 @@ fn mistakes_in_tables_are_named_with_their_place() {
         ),
         (
             r#"{"data":[[1,"m",1],7]}"#,
-            "data[1]: expected an array, found 7; a row is an array with the values of \"age\", \"sex\", \"deck\" in this \
-             order, or every row is an object with these names",
+            "data[1]: got \"7\"; expected an array of values in this order: \"age\", \"sex\", \"deck\"; or rows as objects",
         ),
         (
             r#"{"input_data":{"columns":["age"],"data":[[1,2]]}}"#,

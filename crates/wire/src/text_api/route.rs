@@ -157,10 +157,13 @@ impl Write {
                  predict",
             ),
             Self::Ranks(_) | Self::Tokens(_) | Self::Texts(_) => Ok(()),
-            _ if metadata.pairs && !pairs => wrong(
-                "inputs",
-                "the model takes pairs of texts, such as [[\"a\", \"b\"]]; found texts alone",
-            ),
+            // Each API has a name of its own for the member, and some have no pairs.
+            _ if metadata.pairs && !pairs => Err(ScoreError::InvalidInput {
+                target: None,
+                message: "the model takes pairs of texts; found texts alone: send pairs to predict, such as {\"inputs\": [[\"a\", \
+                          \"b\"]]}"
+                    .to_owned(),
+            }),
             _ if pairs && !metadata.pairs => wrong(
                 "inputs",
                 "the model takes texts alone, such as [[\"a\"], [\"b\"]]; found a pair or a query",

@@ -18,7 +18,7 @@ use super::model_source::ModelSource;
 use crate::config::{Config, SETTING_NAMES};
 use crate::limits::body_limits;
 use crate::models::{Loadable, below, find_runtime, scorer_options};
-use crate::protocol::{read_functions, refuse_open};
+use crate::protocol::{Function, Trigger, read_functions, refuse_open};
 use crate::telemetry::logging::{answer, complain};
 
 /// Runs the command.
@@ -35,9 +35,14 @@ pub(crate) fn run(arguments: &CheckArguments, config: &Config) -> anyhow::Result
     let mut problems = Vec::new();
     let places = match arguments.models.is_empty() {
         true => {
-            let functions = read_functions(&config.app_root)
-                .and_then(|functions| refuse_open(&functions, config.means_open()));
-            problems.extend(functions.err().map(|error| format!("{error:#}")));
+            let functions = read_functions(&config.app_root).and_then(|functions| {
+                refuse_open(&functions, config.means_open())?;
+                Ok(functions)
+            });
+            match functions {
+                Ok(functions) => problems.extend(blob_problem(&functions, &config)),
+                Err(error) => problems.push(format!("{error:#}")),
+            }
             places_in(&config)?
         }
         false => {
@@ -71,6 +76,21 @@ pub(crate) fn run(arguments: &CheckArguments, config: &Config) -> anyhow::Result
         true => Ok(()),
         false => bail!("{}", problems.join("; ")),
     }
+}
+
+/// Why a function for large blobs would not work, if there is one.
+fn blob_problem(functions: &[Function], config: &Config) -> Option<String> {
+    let function = functions
+        .iter()
+        .find(|function| matches!(function.trigger, Trigger::LargeBlob(_)))?;
+    #[cfg(feature = "blobs")]
+    let problem = crate::blobs::Blobs::problem(config);
+    #[cfg(not(feature = "blobs"))]
+    let problem = {
+        let _ = config;
+        Some("this build does not score large blobs".to_owned())
+    };
+    problem.map(|problem| format!("function {:?}: {problem}", function.name))
 }
 
 /// A model that was loaded and tried.

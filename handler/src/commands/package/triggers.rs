@@ -56,10 +56,12 @@ const BLOB: &Settings = &[
     ),
 ];
 
+const LARGE_BLOB: &Settings = &[("SCORE_BLOBS_QUEUE", "score-large-blobs")];
+
 const CUSTOM_OPS: &Settings = &[("SCORE_CUSTOM_OPS", "on")];
 
 /// All triggers. The repository's own functions are the templates, where there are some.
-const TRIGGERS: [Trigger; 5] = [
+const TRIGGERS: [Trigger; 6] = [
     Trigger {
         name: "http",
         function: "score_http",
@@ -89,6 +91,12 @@ const TRIGGERS: [Trigger; 5] = [
         function: "score_blob",
         bindings: include_str!("../../../../score_blob/function.json"),
         settings: &[BLOB],
+    },
+    Trigger {
+        name: "large-blob",
+        function: "score_large_blob",
+        bindings: include_str!("templates/score_large_blob.json"),
+        settings: &[LARGE_BLOB],
     },
 ];
 
@@ -160,7 +168,7 @@ mod tests {
         let refusal = refusal.unwrap_err().to_string();
         assert_eq!(
             refusal,
-            "there is no trigger \"kafka\"; there are: http, servicebus, servicebus-topic, storage-queue, blob"
+            "there is no trigger \"kafka\"; there are: http, servicebus, servicebus-topic, storage-queue, blob, large-blob"
         );
         let twice = names(&["blob", "http", "blob"]);
         assert_eq!(chosen(&twice, false).unwrap().len(), 2);

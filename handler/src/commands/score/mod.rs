@@ -80,7 +80,7 @@ fn try_run(arguments: &ScoreArguments, config: &Config) -> anyhow::Result<End> {
             output.write(&table.first_line(), b"")?;
         }
         let job = Job {
-            lane: Arc::new(Lane::new(scorer.clone(), limits, table)),
+            lane: Arc::new(Lane::new(scorer.clone(), limits, table, Arc::default())),
             scorer,
             cache,
             output,

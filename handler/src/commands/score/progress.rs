@@ -1,23 +1,22 @@
-//! What the command tells while it works, on standard error: one line that moves on a terminal, else a line every ten seconds.
+//! What the command tells while it works, on standard error: a bar on a terminal, else a line every few seconds.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
+use indicatif::{ProgressBar, ProgressStyle};
+
 use crate::bulk::Tally;
 
 /// Between two lines where standard error is a file.
-const PAUSE: Duration = Duration::from_secs(10);
-/// Between two updates on a terminal.
-const BLINK: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Tells how far a file is done.
 pub(super) struct Progress {
+    /// On a terminal.
+    bar: Option<ProgressBar>,
     length: Option<u64>,
     begin: Instant,
     told: Instant,
-    is_terminal: bool,
-    /// Whether a line stands on the terminal that has no end yet.
-    is_open: bool,
 }
 
 impl Progress {
@@ -25,45 +24,63 @@ impl Progress {
     pub(super) fn new(length: Option<u64>) -> Self {
         let now = Instant::now();
         Self {
+            bar: stderr().is_terminal().then(|| bar(length)),
             length,
             begin: now,
             told: now,
-            is_terminal: stderr().is_terminal(),
-            is_open: false,
         }
     }
 
     /// Tells, unless it has just done so.
     pub(super) fn tell(&mut self, tally: &Tally) {
-        let pause = if self.is_terminal { BLINK } else { PAUSE };
-        if self.told.elapsed() < pause {
-            return;
+        if let Some(bar) = &self.bar {
+            bar.set_message(counts(tally, self.begin.elapsed()));
+            bar.set_position(tally.end.byte);
+        } else if self.told.elapsed() >= PAUSE {
+            self.told = Instant::now();
+            // There is nothing to do if standard error is closed.
+            let _ = writeln!(
+                stderr(),
+                "{}",
+                line(tally, self.begin.elapsed(), self.length)
+            );
         }
-        self.told = Instant::now();
-        let text = line(tally, self.begin.elapsed(), self.length);
-        // There is nothing to do if standard error is closed.
-        let _ = match self.is_terminal {
-            true => write!(stderr(), "\r\x1b[2K{text}"),
-            false => writeln!(stderr(), "{text}"),
-        };
-        self.is_open = self.is_terminal;
     }
 
-    /// Ends the line on a terminal.
+    /// Removes the bar.
     pub(super) fn end(&mut self) {
-        if std::mem::take(&mut self.is_open) {
-            let _ = writeln!(stderr());
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
         }
     }
 }
 
-fn line(tally: &Tally, time: Duration, length: Option<u64>) -> String {
+/// Its position is the bytes that are done, which tell how much time is left.
+fn bar(length: Option<u64>) -> ProgressBar {
+    let (bar, template) = match length {
+        Some(length) => (
+            ProgressBar::new(length),
+            "{bar:20} {percent} %, {eta} left, {msg}",
+        ),
+        None => (ProgressBar::no_length(), "{spinner} {msg}"),
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn counts(tally: &Tally, time: Duration) -> String {
     let lines = tally.scored + tally.failed;
     let rate = lines as f64 / time.as_secs_f64().max(1e-3);
-    let mut text = format!(
+    format!(
         "{lines} lines, {rate:.0}/s, {} from the cache, {} failed",
         tally.from_cache, tally.failed
-    );
+    )
+}
+
+fn line(tally: &Tally, time: Duration, length: Option<u64>) -> String {
+    let mut text = counts(tally, time);
     if let Some(length) = length.filter(|length| *length > 0 && tally.end.byte > 0) {
         let part = tally.end.byte as f64 / length as f64;
         let left = time.as_secs_f64() * (1.0 / part - 1.0).max(0.0);

@@ -27,7 +27,7 @@ pub struct Group {
 
 /// Every setting that this program or a library in it reads, in the order in which they are shown.
 pub const SETTINGS: &[Group] = &[
-    MODELS, LISTENING, CALLERS, LIMITS, MESSAGES, CACHE, REDIS, LOGS, TRACES, PLATFORM,
+    MODELS, LISTENING, CALLERS, LIMITS, MESSAGES, BLOBS, CACHE, REDIS, LOGS, TRACES, PLATFORM,
 ];
 
 /// The settings of all groups.

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::super::OnInvalid;
-use super::super::setting::Fallback::Value;
-use super::super::setting::{Setting, Typed, choice, number, number_between, text, time};
+use super::super::setting::Fallback::{Described, Value};
+use super::super::setting::{
+    Secret, Setting, Typed, choice, container, number, number_between, text, time,
+};
 use super::{Group, settings};
 
 settings! { LIMITS, "Limits of requests":
@@ -127,6 +129,70 @@ settings! { MESSAGES, "Messages and blobs":
         ..Setting::USUAL
     });
 }
+
+settings! { BLOBS, "Large blobs":
+    BLOBS_STORAGE: Option<String> = text("the address or name of a storage account, or a connection string", Setting {
+        name: "SCORE_BLOBS_STORAGE",
+        aliases: &[
+            "AzureWebJobsStorage__blobServiceUri",
+            "AzureWebJobsStorage__accountName",
+            "AzureWebJobsStorage",
+        ],
+        default: Described("none"),
+        applies: LARGE,
+        meaning: "The storage account of the blobs: `https://ACCOUNT.blob.core.windows.net` or the account's name, opened by \
+                  the app's identity, or a connection string.",
+        see: "bulk.md#large-blobs",
+        secret: Secret::Whole,
+        ..Setting::USUAL
+    });
+    BLOBS_CLIENT_ID: Option<String> = text("the client id of an identity", Setting {
+        name: "AzureWebJobsStorage__clientId",
+        default: Described("`AZURE_CLIENT_ID`"),
+        applies: LARGE,
+        meaning: "The client id of the user-assigned identity that opens the account. Without either the app's \
+                  system-assigned identity does.",
+        ..Setting::USUAL
+    });
+    BLOBS_INCOMING: String = container(Setting {
+        name: "SCORE_BLOBS_INCOMING",
+        default: Value("incoming-large"),
+        applies: LARGE,
+        meaning: "The container whose blobs are scored. Messages about blobs in others are ignored.",
+        ..Setting::USUAL
+    });
+    BLOBS_SCORED: String = container(Setting {
+        name: "SCORE_BLOBS_SCORED",
+        default: Value("scored"),
+        applies: LARGE,
+        meaning: "The container for results.",
+        ..Setting::USUAL
+    });
+    BLOBS_REJECTED: String = container(Setting {
+        name: "SCORE_BLOBS_REJECTED",
+        default: Value("rejected"),
+        applies: LARGE,
+        meaning: "The container for lines that cannot be scored.",
+        ..Setting::USUAL
+    });
+    BLOBS_BUDGET: Duration = time(Setting {
+        name: "SCORE_BLOBS_BUDGET",
+        default: Value("4m"),
+        applies: LARGE,
+        meaning: "How long one call works on a blob before it hands the rest to the next call. Keep it a minute below \
+                  `functionTimeout` of host.json.",
+        see: "bulk.md#large-blobs",
+        ..Setting::USUAL
+    });
+    BLOBS_QUEUE: Option<String> = by_host(Setting {
+        name: "SCORE_BLOBS_QUEUE",
+        meaning: "The storage queue whose messages name large blobs.",
+        ..Setting::USUAL
+    });
+}
+
+/// Where a function scores large blobs.
+const LARGE: &str = "with the function `score_large_blob`";
 
 /// A name that the Functions host puts into function.json; the handler does not read it.
 const fn by_host(setting: Setting) -> Typed<Option<String>> {

@@ -11,6 +11,9 @@ pub(super) fn input_document(metadata: &ModelMetadata, spec: &TensorSpec) -> Val
         if !options.columns.is_empty() {
             document["columns"] = json!(options.columns);
         }
+        if !options.aliases.is_empty() {
+            document["aliases"] = json!(options.aliases);
+        }
         if options.missing == Some(MissingValues::Nan) {
             document["missing"] = json!("nan");
         }
@@ -31,21 +34,26 @@ pub(super) fn input_document(metadata: &ModelMetadata, spec: &TensorSpec) -> Val
     document
 }
 
-/// An output, with what `model.toml` makes of it.
+/// An output, with what `model.toml` makes of it, and the names of classes that it or the graph knows.
 pub(super) fn output_document(metadata: &ModelMetadata, spec: &TensorSpec) -> Value {
     let mut document = tensor_document(spec);
-    let Some(options) = metadata.options.output.get(&spec.name) else {
-        return document;
-    };
-    if let Some(activation) = options.activation {
+    let options = metadata.options.output.get(&spec.name);
+    if let Some(activation) = options.and_then(|options| options.activation) {
         document["activation"] = json!(activation.as_str());
     }
-    if let Some(top) = options.top_k {
+    if let Some(top) = options.and_then(|options| options.top_k) {
         document["top_k"] = json!(top);
     }
-    let labels = metadata.options.labels_of(&spec.name);
-    if !labels.is_empty() {
-        document["labels"] = json!(labels);
+    let labels = match options {
+        Some(_) => metadata.options.labels_of(&spec.name),
+        None => &[],
+    };
+    let classes = metadata.hints.classes.get(&spec.name);
+    let known = classes.filter(|_| metadata.options.labels.is_empty() && labels.is_empty());
+    match known {
+        Some(classes) => document["labels"] = json!(classes),
+        None if !labels.is_empty() => document["labels"] = json!(labels),
+        None => {}
     }
     document
 }

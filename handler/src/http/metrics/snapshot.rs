@@ -110,6 +110,20 @@ fn requests(out: &mut Out<'_>, admission: &Admission, bodies: &BodyLimits) -> fm
         "Messages and blobs by outcome",
         counters.events(),
     )?;
+    let bulk = &counters.bulk;
+    let outcomes = [("scored", &bulk.scored), ("failed", &bulk.failed)];
+    out.family(
+        "score_bulk_lines",
+        "Lines of files by outcome",
+        None,
+        outcomes.map(|(outcome, count)| ([("outcome", outcome)], count.clone())),
+    )?;
+    out.family(
+        "score_bulk_window",
+        "From the lines of a window of a file to its results",
+        Some(Unit::Seconds),
+        [([("", ""); 0], bulk.windows.histogram().clone())],
+    )?;
     out.one(
         "score_client_closed",
         "Requests whose client closed the connection before the answer, by phase",

@@ -54,10 +54,10 @@ pub(super) fn schemas(metadata: &ModelMetadata, form: Form) -> Vec<(&'static str
 
 /// Whether the document has such requests of the model.
 pub(super) fn has(metadata: &ModelMetadata, part: Part, form: Form) -> bool {
-    let (request, _) = part.schemas();
-    schemas(metadata, form)
-        .iter()
-        .any(|(name, _)| *name == request)
+    match (part, form) {
+        (Part::Protocol, Form::Plain) => plain::has_protocol(metadata),
+        (Part::Protocol | Part::Own, _) => true,
+    }
 }
 
 /// A body of JSON; in the whole document, also in any other format.

@@ -3,6 +3,7 @@
 //! The result is a proof or nothing: a graph is independent only if every operator on the way is known to keep rows apart,
 //! and rows are mixed only if some operator certainly brings them together.
 
+mod classes;
 mod known;
 mod operators;
 mod random;
@@ -43,6 +44,8 @@ pub(crate) struct Reading {
     pub(crate) table_sizes: Vec<Option<usize>>,
     /// What the columns of inputs are compared with.
     pub(crate) known: Known,
+    /// The names of its classes in the order of their scores; empty if the graph gives them none.
+    pub(crate) classes: Vec<String>,
 }
 
 impl Reading {
@@ -53,6 +56,7 @@ impl Reading {
             random: None,
             table_sizes: vec![None; inputs],
             known: Known::default(),
+            classes: Vec::new(),
         }
     }
 
@@ -86,6 +90,7 @@ impl Reading {
             random: walk.random.clone().or_else(hidden),
             table_sizes: walk.table_sizes,
             known: walk.known,
+            classes: classes::of(model),
         }
     }
 }

@@ -19,6 +19,14 @@ impl Separator {
     const SEMICOLON: Self = Self(b';');
     pub(super) const TAB: Self = Self(b'\t');
 
+    pub(super) fn of(byte: u8) -> Self {
+        Self(byte)
+    }
+
+    pub(super) fn byte(self) -> u8 {
+        self.0
+    }
+
     pub(super) fn is(self, byte: u8) -> bool {
         self.0 == byte
     }

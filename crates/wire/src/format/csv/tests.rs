@@ -35,7 +35,11 @@ fn read_as(
     };
     let header = header_of(content_type).map_err(|error| error.to_string())?;
     let tabs = TSV.has_type(content_type);
-    let form = Form { header, tabs };
+    let form = Form {
+        header,
+        separator: tabs.then_some(Separator::TAB),
+        decimal: None,
+    };
     let read = read(context, body.as_bytes(), form).map_err(|error| error.to_string())?;
     let inputs = read.inputs.into_iter();
     let inputs = inputs.map(|input| (input.name, input.tensor.into_parts().1));

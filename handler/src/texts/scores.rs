@@ -3,9 +3,8 @@
 use score::{Activation, InferenceResponse, LOGITS, scores};
 use wire::text_api::{Answered, Labels, Ranks, TextRequest};
 
-use super::{Asked, counted, tensor};
+use super::{Asked, TextAnswer, counted, tensor};
 use crate::admission::Visit;
-use crate::http::reply::Reply;
 use crate::problem::Problem;
 
 /// About how many bytes a score takes in an answer, beside a label or a text.
@@ -18,8 +17,8 @@ const BYTES_A_SCORE: usize = 64;
 pub(super) async fn ranks(
     write: fn(&TextRequest, &Answered<'_, Ranks<'_>>) -> Vec<u8>,
     mut asked: Asked<'_>,
-    visit: &mut Visit<'_>,
-) -> Result<Reply, Problem> {
+    visit: Option<&mut Visit<'_>>,
+) -> Result<TextAnswer, Problem> {
     let response = asked.score(visit).await?;
     let (tokens, truncated) = counted(&response)?;
     let logits = scores(tensor(&response, LOGITS)?, Activation::None);
@@ -33,7 +32,7 @@ pub(super) async fn ranks(
     };
     let answered = asked.answered(ranks, tokens, truncated)?;
     let body = write(&asked.request, &answered);
-    asked.reply(body, response.cache, truncated)
+    asked.answer(body, (response.cache, response.timings), truncated)
 }
 
 /// Answers with the labels of a request's texts.
@@ -43,8 +42,8 @@ pub(super) async fn ranks(
 pub(super) async fn labels(
     write: fn(&TextRequest, &Answered<'_, Labels<'_>>) -> Vec<u8>,
     mut asked: Asked<'_>,
-    visit: &mut Visit<'_>,
-) -> Result<Reply, Problem> {
+    visit: Option<&mut Visit<'_>>,
+) -> Result<TextAnswer, Problem> {
     if asked.request.texts.is_empty() {
         // Records that all are mistaken.
         let none = Labels {
@@ -52,7 +51,7 @@ pub(super) async fn labels(
             scores: &[],
         };
         let answered = asked.answered(none, &[], &[])?;
-        return Ok(Reply::json(write(&asked.request, &answered)));
+        return Ok(TextAnswer::of_body(write(&asked.request, &answered)));
     }
     let response = asked.score(visit).await?;
     let (tokens, truncated) = counted(&response)?;
@@ -66,7 +65,7 @@ pub(super) async fn labels(
         scores: &scores,
     };
     let body = write(&asked.request, &asked.answered(labels, tokens, truncated)?);
-    asked.reply(body, response.cache, truncated)
+    asked.answer(body, (response.cache, response.timings), truncated)
 }
 
 /// Scores of the stored logits, by the activation that the request asks for or the model has.

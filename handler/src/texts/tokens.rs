@@ -2,10 +2,9 @@
 
 use score::{Tensor, Token};
 
-use super::{Asked, LARGE_ELEMENTS};
+use super::{Asked, LARGE_ELEMENTS, TextAnswer, permit};
 use crate::admission::Visit;
 use crate::blocking;
-use crate::http::reply::Reply;
 use crate::limits::Charge;
 use crate::problem::Problem;
 
@@ -21,15 +20,15 @@ const BYTES_A_TOKEN: usize = 256;
 pub(super) async fn vectors(
     write: fn(&[Tensor]) -> Vec<u8>,
     asked: Asked<'_>,
-    visit: &mut Visit<'_>,
-) -> Result<Reply, Problem> {
-    let _permit = visit.permit(asked.call).await?;
+    visit: Option<&mut Visit<'_>>,
+) -> Result<TextAnswer, Problem> {
+    let _permit = permit(visit, asked.call).await?;
     let texts = asked.request.texts;
     let (found, cut) = asked.scorer.token_vectors(texts, asked.options).await?;
     let numbers: usize = found.iter().map(|tensor| tensor.data().len()).sum();
-    let mut reply = written(asked.held, numbers * BYTES_A_NUMBER, || write(&found))?;
-    reply.set_truncated(cut);
-    Ok(reply)
+    let mut answer = written(asked.held, numbers * BYTES_A_NUMBER, || write(&found))?;
+    answer.truncated = cut;
+    Ok(answer)
 }
 
 /// Answers with the tokens of texts.
@@ -39,9 +38,9 @@ pub(super) async fn vectors(
 pub(super) async fn tokens(
     write: fn(&[Vec<Token>]) -> Vec<u8>,
     asked: Asked<'_>,
-    visit: &mut Visit<'_>,
-) -> Result<Reply, Problem> {
-    let _permit = visit.permit(asked.call).await?;
+    visit: Option<&mut Visit<'_>>,
+) -> Result<TextAnswer, Problem> {
+    let _permit = permit(visit, asked.call).await?;
     let special = asked.request.special.unwrap_or(true);
     let (texts, prompt) = (asked.request.texts, asked.options.prompt);
     let found = asked.scorer.tokenize(texts, prompt, special).await?;
@@ -57,9 +56,9 @@ pub(super) async fn tokens(
 pub(super) async fn texts(
     write: fn(&[String]) -> Vec<u8>,
     asked: Asked<'_>,
-    visit: &mut Visit<'_>,
-) -> Result<Reply, Problem> {
-    let _permit = visit.permit(asked.call).await?;
+    visit: Option<&mut Visit<'_>>,
+) -> Result<TextAnswer, Problem> {
+    let _permit = permit(visit, asked.call).await?;
     let skip_special = !asked.request.special.unwrap_or(false);
     let found = asked.scorer.decode(asked.request.ids, skip_special).await?;
     let bytes = found.iter().map(|text| 2 * text.len()).sum();
@@ -71,11 +70,12 @@ fn written(
     mut held: Charge,
     bytes: usize,
     write: impl FnOnce() -> Vec<u8>,
-) -> Result<Reply, Problem> {
+) -> Result<TextAnswer, Problem> {
     held.reach(bytes)?;
     let body = blocking::apart_if(bytes >= LARGE_ELEMENTS * BYTES_A_NUMBER, write);
     held.settle(body.len())?;
-    let mut reply = Reply::json(body);
-    reply.held = Some(held);
-    Ok(reply)
+    Ok(TextAnswer {
+        held: Some(held),
+        ..TextAnswer::of_body(body)
+    })
 }

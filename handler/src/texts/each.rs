@@ -3,10 +3,9 @@
 use score::{EachResponse, Entity, StoredText, Weight};
 use wire::text_api::WriteEach;
 
-use super::{Asked, LARGE_ELEMENTS};
+use super::{Asked, LARGE_ELEMENTS, TextAnswer};
 use crate::admission::Visit;
 use crate::blocking;
-use crate::http::reply::Reply;
 use crate::problem::Problem;
 
 /// About how many bytes an entity takes in an answer, beside its words.
@@ -25,8 +24,8 @@ const OUTSIDE: &str = "O";
 pub(super) async fn entities(
     write: WriteEach<Entity>,
     mut asked: Asked<'_>,
-    visit: &mut Visit<'_>,
-) -> Result<Reply, Problem> {
+    visit: Option<&mut Visit<'_>>,
+) -> Result<TextAnswer, Problem> {
     asked.request.repeats_texts = true;
     answer(write, asked, visit, |asked, index, stored| {
         let text = asked.repeated.get(index).map_or("", String::as_str);
@@ -51,8 +50,8 @@ pub(super) async fn entities(
 pub(super) async fn weights(
     write: WriteEach<Weight>,
     asked: Asked<'_>,
-    visit: &mut Visit<'_>,
-) -> Result<Reply, Problem> {
+    visit: Option<&mut Visit<'_>>,
+) -> Result<TextAnswer, Problem> {
     answer(write, asked, visit, |asked, _, stored| {
         let weights = asked.scorer.weights(stored)?;
         let bytes = weights.len() * WEIGHT_BYTES;
@@ -65,17 +64,22 @@ pub(super) async fn weights(
 async fn answer<R>(
     write: WriteEach<R>,
     mut asked: Asked<'_>,
-    visit: &mut Visit<'_>,
+    visit: Option<&mut Visit<'_>>,
     of: impl Fn(&Asked<'_>, usize, &StoredText) -> Result<(Vec<R>, usize), Problem>,
-) -> Result<Reply, Problem> {
+) -> Result<TextAnswer, Problem> {
     let each = match asked.request.texts.is_empty() {
         // Records that all are mistaken.
         true => None,
         false => Some(asked.score_each(visit).await?),
     };
-    let Some(EachResponse { texts, cache, .. }) = each else {
+    let Some(EachResponse {
+        texts,
+        cache,
+        timings,
+    }) = each
+    else {
         let answered = asked.answered(&[][..], &[], &[])?;
-        return Ok(Reply::json(write(&asked.request, &answered)));
+        return Ok(TextAnswer::of_body(write(&asked.request, &answered)));
     };
     let tokens: Vec<i64> = texts.iter().map(StoredText::tokens).collect();
     let truncated: Vec<bool> = texts.iter().map(StoredText::is_truncated).collect();
@@ -92,5 +96,5 @@ async fn answer<R>(
         let answered = asked.answered(&results[..], &tokens, &truncated)?;
         Ok::<_, Problem>(write(&asked.request, &answered))
     });
-    asked.reply(body?, cache, &truncated)
+    asked.answer(body?, (cache, timings), &truncated)
 }

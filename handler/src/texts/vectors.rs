@@ -3,10 +3,9 @@
 use score::{EMBEDDING, ScoreError, TensorData, TextMetadata, finished};
 use wire::text_api::{Answered, TextRequest, Vectors};
 
-use super::{Asked, LARGE_ELEMENTS, tensor};
+use super::{Asked, LARGE_ELEMENTS, TextAnswer, tensor};
 use crate::admission::Visit;
 use crate::blocking;
-use crate::http::reply::Reply;
 use crate::problem::Problem;
 
 /// Answers with the vectors of a request's texts.
@@ -16,8 +15,8 @@ use crate::problem::Problem;
 pub(super) async fn answer(
     write: fn(&TextRequest, &Answered<'_, Vectors<'_>>) -> Vec<u8>,
     mut asked: Asked<'_>,
-    visit: &mut Visit<'_>,
-) -> Result<Reply, Problem> {
+    visit: Option<&mut Visit<'_>>,
+) -> Result<TextAnswer, Problem> {
     let Wanted {
         dimensions,
         normalize,
@@ -29,7 +28,7 @@ pub(super) async fn answer(
             width: 0,
         };
         let answered = asked.answered(none, &[], &[])?;
-        return Ok(Reply::json(write(&asked.request, &answered)));
+        return Ok(TextAnswer::of_body(write(&asked.request, &answered)));
     }
     let response = asked.score(visit).await?;
     let stored = tensor(&response, EMBEDDING)?;
@@ -48,7 +47,7 @@ pub(super) async fn answer(
         let answered = asked.answered(Vectors { values, width }, tokens, truncated)?;
         Ok(write(&asked.request, &answered))
     });
-    asked.reply(body?, response.cache, truncated)
+    asked.answer(body?, (response.cache, response.timings), truncated)
 }
 
 /// The form of vectors that a request asks for.
