@@ -226,6 +226,7 @@ async fn mlflows_scoring_server() {
             "application/json",
             r#"{"dataframe_records": [{"x": [1,2,3]}]}"#,
         ),
+        ("text/csv", "a,b,c\n1,2,3\n"),
     ] {
         let answer = invoke(&host, kind, body).await.expect_status(200);
         assert_eq!(answer.at("/predictions"), predictions, "{body}");

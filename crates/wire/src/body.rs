@@ -39,6 +39,8 @@ pub struct Declared<'a> {
     pub datatype: Option<&'a str>,
     /// Whether a body that is not a JSON object may be unwrapped once, because clients of queues wrap bodies.
     pub wrapped: bool,
+    /// Whether a body that is not JSON is answered as MLflow's scoring server does: by row, under `predictions`.
+    pub by_row: bool,
     /// How a table is written that the body is a part of; otherwise the body tells.
     pub table: Option<TableForm>,
 }

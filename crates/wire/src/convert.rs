@@ -27,6 +27,17 @@ pub(crate) fn advice(spec: &TensorSpec) -> String {
     format!("; an array of numpy becomes one by .astype(\"{ty}\")")
 }
 
+/// The same for formats that carry numbers only.
+pub(crate) fn advice_for_numbers(spec: &TensorSpec) -> String {
+    match spec.element_type {
+        ElementType::String => {
+            "; this format carries no texts: send them as JSON, or as BYTES in the Open Inference Protocol"
+                .to_owned()
+        }
+        _ => advice(spec),
+    }
+}
+
 /// The elements as those of the input. Memory for them is taken first.
 ///
 /// # Errors

@@ -124,7 +124,10 @@ fn decode_bounded(
     };
     Ok(Body::Rows(Decoded {
         inputs,
-        answer: AnswerForm::bare(),
+        answer: match declared.by_row {
+            true => AnswerForm::by_row(),
+            false => AnswerForm::bare(),
+        },
         by_position,
     }))
 }

@@ -114,13 +114,29 @@ fn text_file(model: &ModelFolder) -> Option<PathBuf> {
 fn of_file(file: &Path) -> anyhow::Result<ModelSource> {
     let stem = file.file_stem().unwrap_or_default();
     let name = stem.to_string_lossy().into_owned();
-    check_name(&name).map_err(|reason| anyhow!("it would be called {name:?}; {reason}"))?;
+    check_name(&name).map_err(|reason| {
+        let better = possible_name(&name);
+        anyhow!("it would be called {name:?}; {reason}; rename the file, such as to {better}.onnx")
+    })?;
     Ok(ModelSource {
         name,
         place: None,
         files: ModelFiles::of_file(file)?,
         text: None,
     })
+}
+
+/// A name that a model may have, made of one that it may not.
+fn possible_name(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-'));
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    let plain = words.join("_");
+    let plain = plain.trim_start_matches('.');
+    match check_name(plain) {
+        Ok(()) => plain.to_owned(),
+        // Nothing is left, or it is the name of a path.
+        Err(_) => format!("{plain}_model").trim_start_matches('_').to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -134,6 +150,29 @@ mod tests {
 
     /// A model that is an empty graph.
     const MODEL: &[u8] = b"\x3a\x00";
+
+    #[test]
+    fn a_file_of_an_impossible_name_is_told_a_possible_one() {
+        for (name, possible) in [
+            ("iris (1)", "iris_1"),
+            ("my model", "my_model"),
+            ("Été", "t"),
+            ("..", "model"),
+            ("模型", "model"),
+            ("v2", "v2_model"),
+        ] {
+            assert_eq!(possible_name(name), possible);
+            assert_eq!(check_name(possible), Ok(()));
+        }
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("iris (1).onnx");
+        fs::write(&file, MODEL).unwrap();
+        let refused = refusal(&file);
+        assert!(
+            refused.ends_with("rename the file, such as to iris_1.onnx"),
+            "{refused}"
+        );
+    }
 
     fn refusal(path: &Path) -> String {
         format!("{:#}", ModelSource::read(path).unwrap_err())

@@ -1,7 +1,10 @@
-//! The environment of the process: values by name, and names that look like misspelled settings.
+//! The environment of the process: values by name, and names that look like settings but are none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fmt;
+
+use serde::Serialize;
 
 use super::setting::Setting;
 use super::table;
@@ -18,10 +21,40 @@ pub struct Environment {
 /// other programs.
 const OWN_PREFIXES: [&str; 2] = ["SCORE", "REDIS"];
 
-/// More changes than that, and the one name is not a misspelled form of the other; in a long name there may be more.
-const MOST_TYPING_ERRORS: usize = 2;
-/// One change for so many letters behind the prefix.
+/// Names of this program alone begin so, in upper or lower case.
+const OWN_WORD: &str = "SCORE";
+
+/// What deployments with azd and this project's tools read: no settings, but no mistakes either.
+const DEPLOYMENT_NAMES: [&str; 22] = [
+    "SCORE_ALWAYS_READY",
+    "SCORE_DEPLOY_CONTAINER_APP",
+    "SCORE_DEPLOY_IMAGE",
+    "SCORE_DEPLOY_ZIP",
+    "SCORE_HANDLER",
+    "SCORE_HOSTING",
+    "SCORE_IMAGE",
+    "SCORE_INSTANCE_CONCURRENCY",
+    "SCORE_INSTANCE_MEMORY",
+    "SCORE_KEY_DELAY",
+    "SCORE_KEY_SECONDS",
+    "SCORE_LOCAL",
+    "SCORE_MAX_INSTANCES",
+    "SCORE_MAX_REPLICAS",
+    "SCORE_MIN_REPLICAS",
+    "SCORE_MODELS",
+    "SCORE_PLAN_SKU",
+    "SCORE_REDIS_CLUSTERING",
+    "SCORE_REDIS_SKU",
+    "SCORE_SMOKE_SECONDS",
+    "SCORE_SMOKE_URL",
+    "SCORE_TRIGGERS",
+];
+
+/// One change for so many letters behind the prefix, or a part of them: with more, the one name is not a misspelled form
+/// of the other.
 const LETTERS_PER_ERROR: usize = 4;
+/// Fewer letters behind the prefix are the beginning of too many names.
+const LETTERS_OF_BEGINNING: usize = 2;
 
 impl Environment {
     /// The environment of this process, as it is now.
@@ -64,11 +97,55 @@ impl Environment {
         setting.names().find(|name| self.unreadable.contains(*name))
     }
 
-    /// Variables that are no settings but are spelled almost like one, each with that one.
-    pub(crate) fn misspelled(&self) -> Vec<(&str, &'static str)> {
+    /// Variables that are no settings but look like one of this program, each with the one that it is almost spelled like,
+    /// if there is one.
+    pub(crate) fn strangers(&self) -> Vec<Stranger<'_>> {
         let set = self.values.keys().map(String::as_str);
-        set.filter_map(|name| Some((name, nearest(name)?)))
-            .collect()
+        let unknown = set.filter(|name| !self.is_of_kubernetes(name));
+        let unknown = unknown.filter_map(|variable| {
+            let meant = nearest(variable);
+            (meant.is_some() || looks_own(variable)).then_some(Stranger { variable, meant })
+        });
+        unknown.collect()
+    }
+
+    /// Whether Kubernetes sets variables of this name for a service, such as `score` or `score-api`.
+    fn is_of_kubernetes(&self, name: &str) -> bool {
+        let port = name.strip_suffix("_PORT");
+        port.is_some_and(|service| self.values.contains_key(&format!("{service}_SERVICE_PORT")))
+            || name.ends_with("_SERVICE_HOST")
+            || name.contains("_SERVICE_PORT")
+            || ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| {
+                let port = name.split_once(protocol).map(|(port, _)| port);
+                let digits = port.and_then(|port| port.rsplit_once("_PORT_"));
+                digits.is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+            })
+    }
+}
+
+/// A variable that is no setting but looks like one.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Stranger<'a> {
+    /// Its name.
+    variable: &'a str,
+    /// The setting that is probably meant.
+    meant: Option<&'static str>,
+}
+
+impl fmt::Display for Stranger<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variable = self.variable;
+        match self.meant {
+            Some(meant) => write!(
+                f,
+                "{variable} is not a setting and has no effect; did you mean {meant}?"
+            ),
+            None => write!(
+                f,
+                "{variable} is not a setting and has no effect unless a function.json names it; `handler settings` lists \
+                 all settings"
+            ),
+        }
     }
 }
 
@@ -103,31 +180,53 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Environment {
     }
 }
 
-/// The setting that a variable is almost spelled like.
+/// Whether a name is meant for this program: no other one begins its names so.
+fn looks_own(variable: &str) -> bool {
+    let own = variable.get(..OWN_WORD.len());
+    own.is_some_and(|own| own.eq_ignore_ascii_case(OWN_WORD))
+        && variable[OWN_WORD.len()..].starts_with(['_', '-', '.'])
+        && !is_known(variable)
+}
+
+fn is_known(variable: &str) -> bool {
+    let mut settings = table::all().flat_map(Setting::names);
+    DEPLOYMENT_NAMES.contains(&variable) || settings.any(|name| name == variable)
+}
+
+/// Letters and digits of a name: tools write a separator as _, __, - or a dot, and names in lower case.
+fn letters(name: &str) -> String {
+    let mut letters = name.to_ascii_uppercase();
+    letters.retain(|letter| letter.is_ascii_alphanumeric());
+    letters
+}
+
+/// The setting that a variable is almost spelled like, that it begins, or that begins it.
 fn nearest(variable: &str) -> Option<&'static str> {
-    // Tools write a separator as _, __, - or a dot, and names in lower case.
-    let letters = |name: &str| {
-        let mut letters = name.to_ascii_uppercase();
-        letters.retain(|letter| letter.is_ascii_alphanumeric());
-        letters
-    };
-    let names = || table::all().flat_map(Setting::names);
     let wanted = letters(variable);
-    let is_own = OWN_PREFIXES.iter().any(|prefix| wanted.starts_with(prefix));
-    if !is_own || names().any(|name| name == variable) {
+    let prefix = OWN_PREFIXES
+        .iter()
+        .find(|prefix| wanted.starts_with(**prefix))?;
+    if is_known(variable) {
         return None;
     }
+    let rest = &wanted[prefix.len()..];
+    let names = || table::all().flat_map(Setting::names);
     // Names of Redis and of ONNX Runtime have no prefix.
-    let rest = wanted.strip_prefix("SCORE").unwrap_or("");
-    if let Some(name) = names().find(|name| letters(name) == rest) {
+    if let Some(name) = names().find(|name| *prefix == OWN_WORD && letters(name) == rest) {
         return Some(name);
     }
-    let most = MOST_TYPING_ERRORS.max(rest.len() / LETTERS_PER_ERROR);
-    names()
+    let long_enough = *prefix == OWN_WORD && rest.len() >= LETTERS_OF_BEGINNING;
+    let begun = names().filter(|name| long_enough && letters(name).starts_with(&wanted));
+    let most = rest.len().div_ceil(LETTERS_PER_ERROR);
+    let misspelled = names()
         .map(|name| (strsim::damerau_levenshtein(&letters(name), &wanted), name))
-        .filter(|(errors, _)| *errors <= most)
-        .min()
-        .map(|(_, name)| name)
+        .filter(|(errors, _)| *errors <= most);
+    let beginning =
+        names().filter(|name| *prefix == OWN_WORD && wanted.starts_with(&letters(name)));
+    begun
+        .min_by_key(|name| name.len())
+        .or_else(|| misspelled.min().map(|(_, name)| name))
+        .or_else(|| beginning.max_by_key(|name| name.len()))
 }
 
 #[cfg(test)]
@@ -149,8 +248,34 @@ mod tests {
             ("SCORE_REDIS_TIMEOUT", "REDIS_TIMEOUT"),
             ("SCORE_ORT_DYLIB_PATH", "ORT_DYLIB_PATH"),
             ("SCORE_MESSAGES_TIME_OUT", "SCORE_MESSAGE_TIMEOUT"),
+            ("SCORE_CORS", "SCORE_CORS_ORIGINS"),
+            ("SCORE_L1", "SCORE_L1_BYTES"),
+            ("SCORE_MODEL", "SCORE_MODEL_DIR"),
+            ("SCORE_MAX_BODY", "SCORE_MAX_BODY_BYTES"),
+            ("SCORE_CACHE", "SCORE_CACHE_TTL"),
+            ("SCORE_LOG_LEVEL", "SCORE_LOG"),
+            ("SCORE_LOGLEVEL", "SCORE_LOG"),
         ] {
             assert_eq!(nearest(name), Some(meant), "{name}");
+        }
+    }
+
+    fn strangers(variables: &[(&str, &str)]) -> Vec<String> {
+        let environment: Environment = variables.iter().copied().collect();
+        let strangers = environment.strangers();
+        strangers.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_other_name_of_this_program_is_told() {
+        for name in ["SCORE_TOKEN", "score.token", "SCORE_MY_ORDERS", "SCORE_"] {
+            assert_eq!(nearest(name), None, "{name}");
+            let told = strangers(&[(name, "s3cret")]).concat();
+            assert!(
+                told.contains(name) && told.contains("`handler settings`"),
+                "{told}"
+            );
+            assert!(!told.contains("s3cret"), "{told}");
         }
     }
 
@@ -158,11 +283,14 @@ mod tests {
     fn names_that_other_programs_use_are_left_alone() {
         for name in [
             "SCORE_TIMEOUT",
-            // What Kubernetes sets for services of the names score and redis.
+            // What Kubernetes sets for services of the names score, score-api and redis.
             "SCORE_SERVICE_HOST",
             "SCORE_SERVICE_PORT",
+            "SCORE_SERVICE_PORT_HTTP",
             "SCORE_PORT_80_TCP",
             "SCORE_PORT_80_TCP_PORT",
+            "SCORE_API_SERVICE_HOST",
+            "SCORE_API_PORT_80_TCP_ADDR",
             "REDIS_SERVICE_HOST",
             "REDIS_PORT",
             "REDIS_PORT_6379_TCP_ADDR",
@@ -170,19 +298,24 @@ mod tests {
             "REDIS_HOST",
             "REDIS_PASSWORD",
             "REDIS_USER",
+            "REDIS_SSL",
             "REDIS_TLS",
             "REDIS_DB",
-            // A name of the app's own in a function.json.
-            "SCORE_MY_ORDERS",
             // What deployments with azd read.
             "SCORE_MODELS",
             "SCORE_TRIGGERS",
             "SCORE_PLAN_SKU",
             "SCORE_HOSTING",
+            "SCOREBOARD_URL",
             "URL",
         ] {
-            assert_eq!(nearest(name), None, "{name}");
+            assert_eq!(strangers(&[(name, "1")]), [""; 0], "{name}");
         }
+        let service = [
+            ("SCORE_API_PORT", "tcp://10.0.0.1:80"),
+            ("SCORE_API_SERVICE_PORT", "80"),
+        ];
+        assert_eq!(strangers(&service), [""; 0]);
     }
 
     #[test]

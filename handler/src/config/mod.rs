@@ -28,6 +28,7 @@ pub(crate) use blobs::BlobSettings;
 pub(crate) use cache::CacheSettings;
 pub(crate) use callers::{ApiKeys, HostNames, Origins};
 pub use environment::Environment;
+pub(crate) use environment::Stranger;
 pub use setting::{Fallback, Kind, Secret, Setting};
 pub use table::{Group, SETTINGS};
 pub use traces::TraceSettings;
@@ -250,7 +251,11 @@ fn config(reader: &mut Reader<'_>) -> Config {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (listen, hosted) = listen(reader);
     let app_root = reader.value(&table::APP_ROOT);
-    let mut remarks = misspelled(reader.environment);
+    let strangers = reader.environment.strangers();
+    let mut remarks: Vec<String> = strangers
+        .iter()
+        .map(|name| format!("the variable {name}"))
+        .collect();
     let api_keys = callers::read_keys(reader);
     let beyond = !hosted && !listen.ip().is_loopback();
     remarks.extend(callers::remarks(reader, &api_keys, hosted, beyond));
@@ -363,13 +368,4 @@ fn envelopes(reader: &mut Reader<'_>, hosted: bool) -> Envelopes {
         (false, true) => Envelopes::AnyLength,
         (false, false) => Envelopes::Refused,
     }
-}
-
-fn misspelled(environment: &Environment) -> Vec<String> {
-    let misspelled = environment.misspelled().into_iter();
-    misspelled
-        .map(|(name, meant)| {
-            format!("the variable {name} is not a setting and has no effect; did you mean {meant}?")
-        })
-        .collect()
 }

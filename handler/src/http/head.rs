@@ -121,6 +121,7 @@ impl Head {
                 shape: self.shape.as_deref(),
                 datatype: self.datatype.as_deref(),
                 wrapped: false,
+                by_row: false,
                 table: None,
             },
             accept: self.accept.as_deref(),

@@ -62,7 +62,7 @@ pub(super) async fn answer(app: &App, head: &Head, route: &Route) -> Result<Repl
             texts::tell(&models, target)?
         }
         // They have ways of their own.
-        Route::Score(_) | Route::Metrics => return Err(Problem::internal()),
+        Route::Score(_) | Route::Invocations | Route::Metrics => return Err(Problem::internal()),
     };
     Ok(Reply::json(document.to_string().into_bytes()))
 }

@@ -203,8 +203,9 @@ where
     F: Future<Output = Result<BodyBytes, Problem>>,
 {
     match route {
-        Route::Score(_) => score(head, read_body, visit).await,
         // The others in boxes: what only they need would be copied with the future of every request for scores.
+        Route::Score(_) => score(head, false, read_body, visit).await,
+        Route::Invocations => Box::pin(score(head, true, read_body, visit)).await,
         Route::Text(target) if target.route.takes_texts() => {
             Box::pin(texts::answer(head, target, read_body, visit)).await
         }
@@ -222,6 +223,7 @@ where
 
 async fn score<F>(
     head: &Head,
+    by_row: bool,
     read_body: impl FnOnce() -> F,
     visit: &mut Visit<'_>,
 ) -> Result<Reply, Problem>
@@ -233,7 +235,9 @@ where
     let mut body = read_body().await?;
     let given = body.given();
     // Only now: a sender that takes its time must not hold the permit of one that does not.
-    let scored = visit.score(WhenFull::Refuse, head.call(), given);
+    let mut call = head.call();
+    call.declared.by_row = by_row;
+    let scored = visit.score(WhenFull::Refuse, call, given);
     Ok(scored_reply(scored.await?))
 }
 

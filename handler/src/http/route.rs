@@ -62,6 +62,8 @@ pub(super) struct TextTarget {
 pub(super) enum Route {
     /// Score with a model, or with the default one.
     Score(Option<ModelRef>),
+    /// Score with the default model, as MLflow's server answers.
+    Invocations,
     /// A route of the APIs of text models.
     Text(TextTarget),
     /// What a model expects, or all of them.
@@ -87,6 +89,7 @@ impl Route {
                     .as_ref()
                     .map_or_else(Wanted::default, ModelRef::wanted),
             ),
+            Self::Invocations => Some(Wanted::default()),
             Self::Text(target) if target.route.takes_texts() => Some(Wanted {
                 name: target.model.as_deref(),
                 version: None,
@@ -251,6 +254,7 @@ fn of_protocol(segments: &[&str]) -> Option<(Option<Route>, Option<Route>)> {
     let model = call.model.map(|name| model_ref(name, call.version));
     let route = match operation {
         Operation::Score => Route::Score(model),
+        Operation::Invoke => Route::Invocations,
         operation => Route::Protocol(operation, model),
     };
     Some(match operation.is_post() {
@@ -338,7 +342,7 @@ mod tests {
                 "/api/score/v1/models/iris/versions/2%3Apredict/",
                 Route::Score(Some(second())),
             ),
-            (Method::POST, "/api/score/invocations", Route::Score(None)),
+            (Method::POST, "/api/score/invocations", Route::Invocations),
             (Method::GET, "/api/health/live", Route::HealthLive),
             (
                 Method::POST,

@@ -175,6 +175,7 @@ struct Headers {
     texts: [Option<String>; 4],
     json_bytes: Option<usize>,
     wrapped: bool,
+    by_row: bool,
     table: Option<TableForm>,
 }
 
@@ -187,6 +188,7 @@ impl Headers {
             shape,
             datatype,
             wrapped,
+            by_row,
             table,
         } = declared;
         Self {
@@ -194,6 +196,7 @@ impl Headers {
                 .map(|text| text.map(str::to_owned)),
             json_bytes,
             wrapped,
+            by_row,
             table,
         }
     }
@@ -207,6 +210,7 @@ impl Headers {
             shape: shape.as_deref(),
             datatype: datatype.as_deref(),
             wrapped: self.wrapped,
+            by_row: self.by_row,
             table: self.table,
         }
     }

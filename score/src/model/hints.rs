@@ -26,6 +26,8 @@ pub struct Hints {
     pub categories: BTreeMap<String, Vec<Option<KnownValues>>>,
     /// The content of `samples.json`, which has rows that the model takes: a list in JSON.
     pub samples: Option<Arc<str>>,
+    /// Why `samples.json` has no effect, if there is one that does not fit.
+    pub unused_samples: Option<String>,
     /// The names of the columns of outputs, for people: those of the classes whose scores they hold.
     pub classes: BTreeMap<String, Vec<String>>,
 }
@@ -59,6 +61,7 @@ impl Hints {
         Self {
             categories: categories.collect(),
             samples: None,
+            unused_samples: None,
             classes: outputs
                 .map(|spec| (spec.name.clone(), classes.clone()))
                 .collect(),

@@ -59,6 +59,12 @@ pub(super) fn refuse_unknown_keys(table: &toml::Table) -> Result<(), String> {
     if let Some(features) = table.get("features").and_then(toml::Value::as_table) {
         refuse_unknown(features, &FEATURE_KEYS, "features: ")?;
     }
+    if let Some(options) = table.get("outputs").and_then(toml::Value::as_table) {
+        let name = options.keys().next().map_or("<name>", String::as_str);
+        return Err(format!(
+            "outputs: expected a list of names, such as [\"label\"]; the options of one output are in [output.{name}]"
+        ));
+    }
     if table.get("output").is_some_and(|output| !output.is_table()) {
         return Err("output: expected tables such as [output.probabilities]; to choose outputs, say \"outputs\"".to_owned());
     }

@@ -67,7 +67,10 @@ fn load_sessions(
         hints: Hints::of(&reading, &signature),
         ..ModelMetadata::new(&folder.name, signature, Rows::Together, digest)
     };
-    let samples = read_samples(folder, &metadata, options.samples);
+    let samples = read_samples(folder, &metadata, options.samples).unwrap_or_else(|reason| {
+        metadata.hints.unused_samples = Some(reason);
+        None
+    });
     let (samples, text) = samples.unzip();
     metadata.hints.samples = text;
     let mut trial = Trial {

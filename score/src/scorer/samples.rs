@@ -13,21 +13,25 @@ pub type SampleReader = fn(&ModelMetadata, &str) -> Result<Vec<NamedTensor>, Str
 
 /// The rows of `samples.json` as one tensor for each input, and the text itself. A file that does not fit is told in the log
 /// and has no effect: it is no part of the model.
+///
+/// # Errors
+/// Says why it does not fit.
 pub(super) fn read_samples(
     folder: &ModelFolder,
     metadata: &ModelMetadata,
     reader: Option<SampleReader>,
-) -> Option<(Vec<Tensor>, Arc<str>)> {
-    let text = folder.samples().filter(|_| reader.is_some())?;
+) -> Result<Option<(Vec<Tensor>, Arc<str>)>, String> {
+    let Some(text) = folder.samples().filter(|_| reader.is_some()) else {
+        return Ok(None);
+    };
     let read = |text: String| {
         let named = reader.map_or(Ok(Vec::new()), |read| read(metadata, &text))?;
         let arranged = metadata.signature.arrange(named);
         let mut tensors = arranged.map_err(|error| error.to_string())?.tensors;
         tensors.truncate(metadata.signature.inputs.len());
-        Ok((tensors, text.into()))
+        Ok(Some((tensors, text.into())))
     };
-    let rows = text.and_then(read).inspect_err(|reason| {
+    text.and_then(read).inspect_err(|reason| {
         warn!(model = folder.name, "samples.json has no effect: {reason}");
-    });
-    rows.ok()
+    })
 }

@@ -36,7 +36,7 @@ pub(crate) static PROTOCOL: Protocol = Protocol {
             path: &["invocations"],
             id: "invocations",
             summary: "Score in the form of MLflow",
-            operation: Operation::Score,
+            operation: Operation::Invoke,
         },
         ProtocolRoute {
             path: &["ping"],

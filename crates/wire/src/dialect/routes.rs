@@ -44,6 +44,8 @@ pub struct ProtocolRoute {
 pub enum Operation {
     /// POST: the scores of the body's rows.
     Score,
+    /// POST: the same, where a body that is not JSON is answered under `predictions` too.
+    Invoke,
     /// POST: a refusal. The text says what to do instead.
     Refuse(&'static str),
     /// POST: the state of each model.
@@ -75,7 +77,10 @@ pub enum Operation {
 impl Operation {
     /// Whether it is asked for by POST; any other by GET.
     pub fn is_post(self) -> bool {
-        matches!(self, Self::Score | Self::Refuse(_) | Self::Index)
+        matches!(
+            self,
+            Self::Score | Self::Invoke | Self::Refuse(_) | Self::Index
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::DIALECTS;
 use crate::samples::{metadata, spec};
-use crate::{Body, Declared, Decoded, Limits, PayloadError};
+use crate::{AnswerForm, Body, Declared, Decoded, Limits, PayloadError};
 
 const LIMITS: Limits = Limits {
     max_bytes: 1 << 20,
@@ -42,6 +42,11 @@ fn read(model: &ModelMetadata, body: &str) -> Result<Decoded, String> {
 fn scored(model: &ModelMetadata, body: &str) -> (Vec<Tensor>, Value) {
     let decoded = read(model, body).unwrap();
     let inputs = decoded.inputs.into_iter().map(|input| input.tensor);
+    (inputs.collect(), answer(model, &decoded.answer))
+}
+
+/// What is answered with the same scores of two rows.
+fn answer(model: &ModelMetadata, form: &AnswerForm) -> Value {
     let named = |name: &str, tensor| NamedTensor {
         name: name.into(),
         tensor,
@@ -54,11 +59,8 @@ fn scored(model: &ModelMetadata, body: &str) -> (Vec<Tensor>, Value) {
         cache: CacheOutcome::Bypass,
         timings: Timings::default(),
     };
-    let answer = crate::encode(&decoded.answer, None, model, &response).unwrap();
-    (
-        inputs.collect(),
-        serde_json::from_slice(&answer.body).unwrap(),
-    )
+    let answer = crate::encode(form, None, model, &response).unwrap();
+    serde_json::from_slice(&answer.body).unwrap()
 }
 
 fn matrix() -> ModelMetadata {
@@ -68,6 +70,28 @@ fn matrix() -> ModelMetadata {
 fn floats(values: &[f32]) -> Vec<Tensor> {
     let shape = vec![values.len() / 2, 2];
     vec![Tensor::new(shape, values.to_vec().into()).unwrap()]
+}
+
+/// MLflow's server wraps the scores of every content type; a body of JSON is answered in its own dialect.
+#[test]
+fn on_the_route_of_mlflow_tables_are_answered_by_row() {
+    let answered = |content_type, body: &[u8], by_row| {
+        let declared = Declared {
+            content_type: Some(content_type),
+            by_row,
+            ..Declared::default()
+        };
+        let body = crate::decode(body, declared, &matrix(), LIMITS).unwrap();
+        answer(&matrix(), &body.rows().unwrap().answer)
+    };
+    let (labels, table) = (json!([1, 0]), b"a,b\n1,2\n3,4\n");
+    assert_eq!(answered("text/csv", table, false), labels);
+    let predictions = json!({ "predictions": labels });
+    assert_eq!(answered("text/csv", table, true), predictions);
+    assert_eq!(
+        answered("application/json", b"{\"data\": [[1, 2], [3, 4]]}", true),
+        labels
+    );
 }
 
 #[test]

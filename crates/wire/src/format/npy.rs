@@ -92,7 +92,7 @@ pub(crate) fn read(
                 format!("the file is cut: its header announces an array of the shape {shape:?}")
             }
             _ => {
-                let (name, advice) = (&spec.name, convert::advice(spec));
+                let (name, advice) = (&spec.name, convert::advice_for_numbers(spec));
                 format!("input {name:?}: expected {spec}, got an array of dtype {dtype}{advice}")
             }
         })
@@ -408,6 +408,26 @@ mod tests {
         assert!(refused(&body).contains("|b1"), "{}", refused(&body));
         assert!(refused(&body).contains(".astype(\"float32\")"));
         assert!(refused(b"\x93NUMPY rubbish").contains("not an npy file"));
+    }
+
+    /// What numpy 2 writes of `numpy.array(["ä", "b"])` and of the same with `dtype=object`, whose pickle is cut off here.
+    #[test]
+    fn texts_are_refused_with_the_formats_that_carry_them() {
+        for descr in ["<U1", "|O", "|S2"] {
+            let header =
+                format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (1, 3), }}\n");
+            let mut body = b"\x93NUMPY\x01\x00".to_vec();
+            body.extend((header.len() as u16).to_le_bytes());
+            body.extend(header.as_bytes());
+            body.extend([0; 24]);
+            let refused = read(&body, &signature(ElementType::String), None, &Unwatched);
+            let refused = refused.unwrap_err().to_string();
+            assert!(
+                refused.contains("carries no texts: send them as JSON"),
+                "{refused}"
+            );
+            assert!(!refused.contains("astype"), "{refused}");
+        }
     }
 
     /// Two arrays that `numpy.save` wrote into one file, a line feed at its end, and a download that was cut.

@@ -130,7 +130,7 @@ fn named_type(spec: &TensorSpec, name: &str) -> Result<ElementType, ScoreError> 
     match ElementType::ALL.into_iter().find(known) {
         Some(named) if convert::converts(named, own) => Ok(named),
         Some(named) => {
-            let advice = convert::advice(spec);
+            let advice = convert::advice_for_numbers(spec);
             let why = format!("the named datatype is {named}; send the elements as {own}{advice}");
             Err(wrong(spec, &why))
         }

@@ -15,6 +15,8 @@ use super::parse;
 
 /// Members an object may have, and names a list. Each costs some hundred bytes beside its text.
 pub(crate) const MAX_NAMES: usize = 1 << 16;
+/// Characters of a value of the wrong kind that an error text shows.
+const MAX_SHOWN: usize = 60;
 /// Bytes of a value that comes back with the answer.
 pub(crate) const MAX_ECHO_BYTES: usize = 64 << 10;
 
@@ -27,6 +29,7 @@ pub(crate) fn each<'a>(
     target: &str,
     mut take: impl FnMut(usize, &'a str) -> Result<(), ScoreError>,
 ) -> Result<usize, ScoreError> {
+    refuse_unless('[', "an array", text, target)?;
     let mut mistake = None;
     let items = Items(|position, item| {
         mistake = take(position, item).err();
@@ -41,6 +44,22 @@ pub(crate) fn each<'a>(
     }
 }
 
+/// Refuses a value of another kind: the library would tell the position in the value, which is not the one in the body.
+fn refuse_unless(opening: char, kind: &str, text: &str, target: &str) -> Result<(), ScoreError> {
+    let text = text.trim_start();
+    match text.starts_with(opening) {
+        true => Ok(()),
+        false => {
+            let (found, cut) = match text.char_indices().nth(MAX_SHOWN) {
+                Some((end, _)) => (&text[..end], "..."),
+                None => (text, ""),
+            };
+            let message = format!("{target}: expected {kind}, found {found}{cut}");
+            Err(ScoreError::invalid(target, message))
+        }
+    }
+}
+
 /// The members of an object by their names, of which there may be [`MAX_NAMES`].
 ///
 /// # Errors
@@ -49,6 +68,7 @@ pub(crate) fn members<'a>(
     text: &'a str,
     target: &str,
 ) -> Result<BTreeMap<String, &'a RawValue>, ScoreError> {
+    refuse_unless('{', "an object", text, target)?;
     parse::<Members<'_>>(text, target).map(|Members(members)| members)
 }
 
@@ -92,6 +112,7 @@ pub(crate) fn each_name(
     target: &str,
     names: &mut BTreeSet<String>,
 ) -> Result<(), ScoreError> {
+    refuse_unless('{', "an object", text, target)?;
     let mut reader = serde_json::Deserializer::from_str(text);
     let read = reader.deserialize_map(NamesVisitor(names));
     read.map_err(|error| ScoreError::invalid(target, format!("{target}: {}", shortened(error))))
@@ -220,6 +241,12 @@ mod tests {
         });
         assert!(refused.unwrap_err().to_string().contains("no"));
         let error = each("7", "x", |_, _| Ok(())).unwrap_err();
-        assert!(error.to_string().contains("x: invalid type"), "{error}");
+        assert!(
+            error.to_string().ends_with("x: expected an array, found 7"),
+            "{error}"
+        );
+        let error = members(&format!("\"{}\"", "ä".repeat(99)), "x").unwrap_err();
+        let found = format!("x: expected an object, found \"{}...", "ä".repeat(59));
+        assert!(error.to_string().ends_with(&found), "{error}");
     }
 }

@@ -91,7 +91,7 @@ fn mistakes_in_tables_are_named_with_their_place() {
         ),
         (
             r#"{"data":[{"age":1},{"sex":"f"},7]}"#,
-            "data[2]: invalid type",
+            "data[2]: expected an object, found 7",
         ),
         (
             r#"{"data":[[1,"m"]]}"#,

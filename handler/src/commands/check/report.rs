@@ -47,6 +47,10 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
     let rows = rows_in_words(character);
     let memoized = if metadata.memoize { "yes" } else { "no" };
     let pictures = picture_in_words(metadata).unwrap_or_default();
+    let unused = metadata.hints.unused_samples.as_ref();
+    let unused = unused.map_or_else(String::new, |reason| {
+        format!("WARNING: it has no effect: {reason}")
+    });
     let texts = metadata.text.as_ref().map(texts_in_words);
     let (request, result) = match &loaded.sample {
         None => ("none: a row is too wide".to_owned(), "none".to_owned()),
@@ -61,6 +65,7 @@ fn describe(text: &mut String, loaded: &Loaded) -> std::fmt::Result {
         ("options", metadata.options.origin.clone()),
         ("pictures", pictures),
         ("texts", texts.unwrap_or_default()),
+        ("samples.json", unused),
         ("sample", shortened(&request)),
         ("result", shortened(&result)),
     ] {
@@ -185,6 +190,9 @@ fn document(Loaded { metadata, sample }: &Loaded) -> Value {
     put("options", json!(metadata.options.origin));
     if let Some(pictures) = picture_in_words(metadata) {
         put("pictures", json!(pictures));
+    }
+    if let Some(reason) = &metadata.hints.unused_samples {
+        put("samples_unused", json!(reason));
     }
     if let Some(text) = &metadata.text {
         put("text", text_document(text));

@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::config::{Environment, Fallback, Kind, SETTINGS, Secret, Setting};
+use crate::config::{Environment, Fallback, Kind, SETTINGS, Secret, Setting, Stranger};
 
 /// Everything that the command shows, in the form of its JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Report<'a> {
     settings: Vec<Row<'a>>,
-    misspelled: Vec<Misspelled<'a>>,
+    misspelled: Vec<Stranger<'a>>,
     mistakes: &'a [String],
 }
 
@@ -40,25 +40,15 @@ struct Row<'a> {
     set_by: Option<&'a str>,
 }
 
-/// A variable that is probably meant as a setting.
-#[derive(Debug, Serialize)]
-struct Misspelled<'a> {
-    variable: &'a str,
-    meant: &'static str,
-}
-
 impl<'a> Report<'a> {
     pub(super) fn new(environment: &'a Environment, mistakes: &'a [String]) -> Self {
         let settings = SETTINGS.iter().flat_map(|group| {
             let rows = group.settings.iter();
             rows.map(|setting| row(group.heading, setting, environment))
         });
-        let misspelled = environment.misspelled().into_iter();
         Self {
             settings: settings.collect(),
-            misspelled: misspelled
-                .map(|(variable, meant)| Misspelled { variable, meant })
-                .collect(),
+            misspelled: environment.strangers(),
             mistakes,
         }
     }
@@ -78,12 +68,7 @@ impl<'a> Report<'a> {
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
-        let misspelled = self.misspelled.iter();
-        misspelled
-            .map(|Misspelled { variable, meant }| {
-                format!("{variable} is not a setting and has no effect; did you mean {meant}?")
-            })
-            .collect()
+        self.misspelled.iter().map(ToString::to_string).collect()
     }
 }
 

@@ -51,6 +51,10 @@ fn options_say_where_the_mistake_is() {
         r#"output: expected tables such as [output.probabilities]; to choose outputs, say "outputs""#
     );
     assert_eq!(
+        refused("[outputs.logits]\nactivation = \"softmax\""),
+        r#"outputs: expected a list of names, such as ["label"]; the options of one output are in [output.logits]"#
+    );
+    assert_eq!(
         refused("output_ = [\"label\"]"),
         r#"unknown key "output_"; did you mean "output"?"#
     );
