@@ -11,7 +11,10 @@ use crate::tensor::{NamedTensor, Tensor};
 /// Reads the rows of a JSON text for a model. The error says what is wrong with which row.
 pub type SampleReader = fn(&ModelMetadata, &str) -> Result<Vec<NamedTensor>, String>;
 
-/// The rows of `samples.json` as one tensor for each input, and the text itself. A file that does not fit is told in the log
+/// The rows of `samples.json` as one tensor for each input, and the text itself.
+type Samples = (Vec<Tensor>, Arc<str>);
+
+/// What `samples.json` has, if there is one. A file that does not fit is told in the log
 /// and has no effect: it is no part of the model.
 ///
 /// # Errors
@@ -20,7 +23,7 @@ pub(super) fn read_samples(
     folder: &ModelFolder,
     metadata: &ModelMetadata,
     reader: Option<SampleReader>,
-) -> Result<Option<(Vec<Tensor>, Arc<str>)>, String> {
+) -> Result<Option<Samples>, String> {
     let Some(text) = folder.samples().filter(|_| reader.is_some()) else {
         return Ok(None);
     };
