@@ -81,7 +81,8 @@ class Lane(threading.Thread):
             with self.log.open("wb") as output:
                 for stage in self.stages:
                     stage.run(output, self.prefix)
-        except (Failed, OSError) as failure:
+        except BaseException as failure:
+            # With any failure, the lane's other stages did not run.
             self.failure = failure
 
     def check(self):
@@ -100,7 +101,7 @@ def end_session(session):
     names = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            before, after = stat.read_text().rsplit(")", 1)
+            before, after = stat.read_text(errors="replace").rsplit(")", 1)
             state, _, _, found, *_ = after.split()
             if found == str(session) and state != "Z":
                 os.kill(int(stat.parent.name), signal.SIGKILL)

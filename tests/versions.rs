@@ -235,6 +235,25 @@ async fn a_version_that_serves_stays_where_its_new_files_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_stands_in_for_a_version_that_stays() {
+    let app = AppRoot::new();
+    add(&app, "m/1", 2);
+    add(&app, "m/2", 3);
+    let host = in_process::start(&app, RELOAD).await;
+    assert_eq!(factor(&host, "m").await, Ok(3.0));
+    app.write("models/m/2/model.onnx", "broken");
+    // The next change is seen in a later look than this one.
+    add(&app, "later", 3);
+    eventually("the new model serves", async || {
+        factor(&host, "later").await == Ok(3.0)
+    })
+    .await;
+    assert_eq!(factor(&host, "m").await, Ok(3.0));
+    let document = host.http("GET", "/api/score/v2/models/m", &[], b"").await;
+    assert_eq!(document.at("/versions"), json!(["2"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lower_versions_stand_in_for_those_that_cannot_be_loaded() {
     let app = AppRoot::new();
     add(&app, "m/1", 2);

@@ -34,6 +34,7 @@ pub(super) struct Together {
 
 struct Waiting {
     keys: Vec<String>,
+    budget: Duration,
     answer: oneshot::Sender<Vec<Reply>>,
 }
 
@@ -73,11 +74,15 @@ impl Together {
         let (answer, answered) = oneshot::channel();
         let is_first = {
             let mut waiting = self.waiting.lock();
-            waiting.push(Waiting { keys, answer });
+            waiting.push(Waiting {
+                keys,
+                budget,
+                answer,
+            });
             waiting.len() == 1
         };
         if is_first {
-            tokio::spawn(self.ask_together(budget, ask));
+            tokio::spawn(self.ask_together(ask));
         }
         let lost = |_| FredError::new(ErrorKind::Canceled, "the look-up has ended");
         let answer = answered.await.map_err(lost);
@@ -85,7 +90,7 @@ impl Together {
     }
 
     /// Asks for what waits by then.
-    async fn ask_together<F, R>(self: Arc<Self>, budget: Duration, ask: F)
+    async fn ask_together<F, R>(self: Arc<Self>, ask: F)
     where
         F: Fn(Vec<String>) -> R,
         R: Future<Output = Vec<Reply>>,
@@ -93,6 +98,8 @@ impl Together {
         // The scheduler comes back after all tasks that are ready now, which look things up, too.
         yield_now().await;
         let mut waiting = std::mem::take(&mut *self.waiting.lock());
+        let budgets = waiting.iter().map(|one| one.budget);
+        let budget = budgets.max().unwrap_or_default();
         let mut commands = Vec::new();
         while !waiting.is_empty() {
             let mut keys = 0;
@@ -103,7 +110,7 @@ impl Together {
             let fitting = fitting.count().max(1);
             commands.push(self.ask_for(waiting.drain(..fitting).collect(), &ask));
         }
-        // Their requests have given up before.
+        // All of their requests have given up by then.
         let _ = timeout(budget, join_all(commands)).await;
     }
 

@@ -66,7 +66,9 @@ fn directions(session: &mut Session, dense: &[Dense]) -> Result<Option<f64>, Run
         return Ok(None);
     };
     // Different tokens, since all ways of pooling give the same vector for a single one.
-    let ids = [shared.highest_id, 0, shared.highest_id / 2];
+    // The id 0 may be that of the filler, which some files leave out by themselves.
+    let highest = shared.highest_id;
+    let ids = [highest, highest / 3, highest / 2].map(|id| id.max(1).min(highest));
     let ids: Vec<u32> = ids.into_iter().take(stored.max_tokens).collect();
     let text = Tokenized {
         types: vec![0; ids.len()],

@@ -77,6 +77,15 @@ impl Written {
 }
 
 impl Progress {
+    /// Whether a call may have got so far: each line takes a byte at least, and is scored or refused once.
+    fn may_be(&self) -> bool {
+        let (results, refusals) = self.block_counts();
+        self.blocks.len() <= MOST_CALLS
+            && results.max(refusals) < MOST_BLOCKS
+            && self.at.line <= self.at.byte
+            && self.scored.saturating_add(self.failed) <= self.at.line.saturating_add(1)
+    }
+
     /// Blocks of results and of refusals.
     pub(super) fn block_counts(&self) -> (u64, u64) {
         self.blocks.iter().fold((0, 0), |(results, refusals), one| {
@@ -151,12 +160,8 @@ fn by_hand(job: Job) -> Result<Message, String> {
         .split_once('/')
         .and_then(|(container, name)| place(container, name));
     let place = place.ok_or_else(|| format!("blob: {EXPECTED}"))?;
-    if job
-        .done
-        .as_ref()
-        .is_some_and(|done| done.blocks.len() > MOST_CALLS)
-    {
-        return Err(format!("blocks: more than {MOST_CALLS} calls"));
+    if job.done.as_ref().is_some_and(|done| !done.may_be()) {
+        return Err("done: no call of this program has written this".to_owned());
     }
     Ok(Message::Blob {
         places: vec![place],
@@ -375,6 +380,31 @@ mod tests {
         let emulator = "http://127.0.0.1:10000/devstoreaccount1/in/a";
         let body = event("Microsoft.Storage.BlobCreated", "PutBlob", "", emulator);
         assert_eq!(names(&body), ["in|a"]);
+    }
+
+    #[test]
+    fn what_no_call_can_have_done_is_refused() {
+        let sent = |line: u64, scored: u64, blocks: u32| {
+            let job = Job {
+                blob: "in/a.jsonl".to_owned(),
+                done: Some(Progress {
+                    etag: "1".to_owned(),
+                    model: "m".to_owned(),
+                    at: Position { byte: 100, line },
+                    scored,
+                    failed: 1,
+                    blocks: vec![Written("aaaaaaaa".to_owned(), blocks, 0)],
+                }),
+                rows: None,
+                restarts: 0,
+                stalls: 0,
+            };
+            by_hand(job).is_ok()
+        };
+        assert!(sent(50, 49, 1));
+        for (line, scored, blocks) in [(101, 9, 1), (50, u64::MAX, 1), (50, 9, u32::MAX)] {
+            assert!(!sent(line, scored, blocks), "{line} {scored} {blocks}");
+        }
     }
 
     #[test]

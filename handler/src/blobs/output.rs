@@ -11,7 +11,11 @@ use crate::bulk::Format;
 
 /// From so many bytes on a block is written.
 const BLOCK_BYTES: usize = 4 << 20;
+/// More bytes go into several blocks, so that each is sent in time.
+const MOST_BLOCK_BYTES: usize = 16 << 20;
 const LINES_OF_JSON: &str = "application/x-ndjson";
+/// How often other calls may be faster to write the same results.
+const MOST_TRIES: usize = 10;
 /// The metadata of results: of which version of the blob, and by which model.
 const OF_VERSION: &str = "score_of";
 const BY_MODEL: &str = "score_by";
@@ -32,6 +36,8 @@ pub(super) struct Output {
     written: Written,
     results: Vec<u8>,
     refusals: Vec<u8>,
+    /// Why lines that were taken are in no block.
+    lost: Option<Fault>,
 }
 
 /// How making blobs of the blocks ended.
@@ -55,6 +61,7 @@ impl Output {
             written: Written(name, 0, 0),
             results: Vec::new(),
             refusals: Vec::new(),
+            lost: None,
         }
     }
 
@@ -77,10 +84,14 @@ impl Output {
             (&mut self.refusals, &places.refusals, &mut written.2),
         ];
         for (lines, place, count) in lines {
-            if lines.len() >= least.max(1) {
+            while lines.len() >= least.max(1) {
                 let name = Written::name(&written.0, *count);
-                let bytes = Bytes::from(std::mem::take(lines));
-                self.storage.stage(place, &name, bytes).await?;
+                let rest = lines.split_off(lines.len().min(MOST_BLOCK_BYTES));
+                let bytes = Bytes::from(std::mem::replace(lines, rest));
+                if let Err(fault) = self.storage.stage(place, &name, bytes).await {
+                    self.lost = Some(fault.clone());
+                    return Err(fault);
+                }
                 *count += 1;
             }
         }
@@ -90,8 +101,11 @@ impl Output {
     /// Writes what is left; the result names the blocks of this call.
     ///
     /// # Errors
-    /// If a block is not taken.
+    /// If a block is not taken, or was not before: then nothing of this call counts.
     pub(super) async fn end(mut self) -> Result<Written, Fault> {
+        if let Some(fault) = self.lost.take() {
+            return Err(fault);
+        }
         self.write(0).await?;
         Ok(self.written)
     }
@@ -103,6 +117,11 @@ pub(super) fn is_done(results: Option<&Found>, done: &Progress) -> bool {
         results.is_some_and(|found| found.metadata.get(name).is_some_and(|found| found == value))
     };
     says(OF_VERSION, &plain(&done.etag)) && says(BY_MODEL, &done.model)
+}
+
+/// Whether results are those of this version, by any model.
+pub(super) fn is_of(results: Option<&Found>, etag: &str) -> bool {
+    results.is_some_and(|found| found.metadata.get(OF_VERSION) == Some(&plain(etag)))
 }
 
 /// A version without what headers may not have.
@@ -123,7 +142,7 @@ pub(super) async fn commit(
     done: &Progress,
     format: Format,
 ) -> Result<Committed, Fault> {
-    loop {
+    for _ in 0..MOST_TRIES {
         let results = storage.look_for(&places.results).await?;
         if is_done(results.as_ref(), done) {
             return Ok(Committed::Before);
@@ -137,6 +156,11 @@ pub(super) async fn commit(
             outcome => return outcome.map(|()| Committed::Now),
         }
     }
+    Err(others())
+}
+
+fn others() -> Fault {
+    Fault::Other("other programs keep writing the same results".to_owned())
 }
 
 async fn replace(
@@ -183,7 +207,7 @@ pub(super) async fn replace_refusals(
     place: &Place,
     written: Written,
 ) -> Result<(), Fault> {
-    loop {
+    for _ in 0..MOST_TRIES {
         let old = storage.look_for(place).await?;
         let blocks: Vec<String> = written.refusals().collect();
         let about = (LINES_OF_JSON, &HashMap::new());
@@ -194,5 +218,65 @@ pub(super) async fn replace_refusals(
             Err(Fault::Changed) => {}
             outcome => return outcome,
         }
+    }
+    Err(others())
+}
+
+#[cfg(test)]
+mod tests {
+    use azure_core::http::Url;
+    use azure_storage_blob::BlobServiceClient;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// An account that answers each request so.
+    async fn answering(head: &'static str) -> Arc<Storage> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let answer =
+                    format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        let url = Url::parse(&format!("http://{address}/account")).unwrap();
+        Arc::new(Storage(BlobServiceClient::new(url, None, None).unwrap()))
+    }
+
+    fn place(container: &str) -> Place {
+        Place {
+            container: container.to_owned(),
+            name: "a".to_owned(),
+        }
+    }
+
+    fn places() -> Places {
+        Places {
+            source: place("incoming"),
+            results: place("scored"),
+            refusals: place("rejected"),
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_counts_once_a_block_is_lost() {
+        let mut output = Output::new(answering("403 Forbidden").await, places());
+        let block = vec![b'1'; BLOCK_BYTES];
+        let refused = output.push(&block, b"").await.unwrap_err();
+        assert_eq!(output.end().await.unwrap_err(), refused);
+    }
+
+    #[tokio::test]
+    async fn a_leased_result_is_no_changed_blob() {
+        let head = "412 Precondition Failed\r\nx-ms-error-code: LeaseIdMissing";
+        let storage = answering(head).await;
+        let block = Bytes::from_static(b"1");
+        let fault = storage.stage(&place("scored"), "MQ==", block).await;
+        assert!(fault.unwrap_err().to_string().contains("lease"));
     }
 }

@@ -12,6 +12,8 @@ use super::storage::{Fault, Place, Storage};
 pub(super) struct BlobReader {
     ranges: mpsc::Receiver<Result<Bytes, Fault>>,
     range: Bytes,
+    /// Bytes that are still to come behind the range.
+    left: u64,
 }
 
 impl BlobReader {
@@ -45,6 +47,7 @@ impl BlobReader {
         Self {
             ranges,
             range: Bytes::new(),
+            left: end.saturating_sub(start),
         }
     }
 }
@@ -61,10 +64,11 @@ impl Read for BlobReader {
 
 impl BufRead for BlobReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.range.is_empty()
-            && let Some(range) = self.ranges.blocking_recv()
-        {
+        if self.range.is_empty() && self.left > 0 {
+            let gone = || Fault::Other("the blob is not fetched any more".to_owned());
+            let range = self.ranges.blocking_recv().unwrap_or_else(|| Err(gone()));
             self.range = range.map_err(io::Error::other)?;
+            self.left = self.left.saturating_sub(self.range.len() as u64);
         }
         Ok(&self.range)
     }

@@ -27,7 +27,7 @@ pub(super) enum Fault {
     #[error("there is no container {0:?}")]
     NoContainer(String),
     /// It is not, or no longer, the version that was asked for.
-    #[error("the blob was changed meanwhile")]
+    #[error("the blob or the model was changed meanwhile")]
     Changed,
     /// Blocks that are to make a blob are not there any more.
     #[error("blocks of the result are not there any more")]
@@ -49,6 +49,11 @@ impl Fault {
         match (status, code) {
             (StatusCode::NotFound, "ContainerNotFound") => Self::NoContainer(container.to_owned()),
             (StatusCode::NotFound, _) => Self::Missing,
+            (StatusCode::PreconditionFailed, code) if code.starts_with("Lease") => {
+                Self::Other(format!(
+                    "a blob in the container {container:?} has a lease ({code}): end the lease"
+                ))
+            }
             (StatusCode::PreconditionFailed, _) | (StatusCode::Conflict, "BlobAlreadyExists") => {
                 Self::Changed
             }

@@ -185,7 +185,9 @@ impl Call<'_> {
             metadata.digest.tag()
         );
         if let Some(done) = &self.job.done
-            && (done.etag != self.found.etag || done.model != model)
+            && (done.etag != self.found.etag
+                || done.model != model
+                || done.at.byte > self.found.bytes)
         {
             return Err(Fault::Changed.into());
         }
@@ -349,7 +351,12 @@ impl Call<'_> {
                 Err(RunError::Input(error)) => return Err(fault_of(&error).into()),
                 Err(RunError::Window(_)) => return Err(Problem::internal().into()),
             };
-            if let Some(problem) = window.put_off {
+            // A line that was tried alone in so many calls is refused, and the others go on.
+            let is_given_up =
+                self.job.stalls >= MOST_STALLS && self.job.rows == Some(1) && done.at == start;
+            if let Some(problem) = window.put_off
+                && !(is_given_up && problem.is_for_time())
+            {
                 return Err(problem.into());
             }
             output.push(&window.results, &window.errors).await?;
@@ -407,7 +414,7 @@ impl Call<'_> {
                 "the blob is too long to be scored by functions: split it, or score it by `handler score`",
             ));
         }
-        let rows = self.job.rows.map(|rows| rows * 2);
+        let rows = self.job.rows.map(|rows| rows.saturating_mul(2));
         Ok(Outcome::Next(Job {
             done: Some(done),
             rows: rows.filter(|rows| *rows < WINDOW_LINES),
@@ -460,6 +467,11 @@ impl Call<'_> {
 
     /// Writes why the blob cannot be scored to where its refusals would be.
     async fn refuse(&self, problem: Problem) -> Result<Outcome, Problem> {
+        let results = self.storage.look_for(&self.places.results).await;
+        let results = results.map_err(|fault| unusable(&fault))?;
+        if output::is_of(results.as_ref(), &self.found.etag) {
+            return Ok(Outcome::DoneBefore);
+        }
         #[derive(Serialize)]
         struct Refusal<'a> {
             blob: &'a str,

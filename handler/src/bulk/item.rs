@@ -9,7 +9,7 @@ use score::{CacheUse, ModelMetadata, quoted};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use wire::Declared;
-use wire::dialect::{self, Protocol};
+use wire::dialect::Protocol;
 use wire::text_api::{self, TEXT_APIS, Take, TextApi};
 
 use super::window::{Lane, Tally};
@@ -76,7 +76,7 @@ impl<'a> Item<'a> {
             return Ok(Wanted::Rows);
         }
         if let Some(call) = Protocol::find(&path)
-            && call.route.operation == dialect::Operation::Score
+            && call.route.operation.scores()
         {
             named(call.model, metadata)?;
             return Ok(Wanted::Rows);

@@ -95,7 +95,9 @@ impl<R: BufRead> Lines<R> {
         let mut held = 0;
         while window.lines.len() < rows && held < bytes {
             let Some(line) = self.line()? else { break };
-            if line.is_blank() {
+            // Tabs are empty cells of a table.
+            let has_cells = self.format == Format::Csv && line.text.contains(&b'\t');
+            if line.is_blank() && !has_cells {
                 continue;
             }
             held += line.text.len();
@@ -268,5 +270,11 @@ mod tests {
         assert_eq!(numbers(9, 1), Some(vec![4]));
         assert_eq!(numbers(9, 99), Some(vec![6]));
         assert_eq!(numbers(9, 99), None);
+        // Tabs are empty cells.
+        let table = "a\tb\n\t\n \n1\t2\n".as_bytes();
+        let mut lines = Lines::new(table, Format::Csv, 99, Position::default());
+        let window = lines.window(9, 99).unwrap().unwrap();
+        let numbers = window.lines.iter().map(|line| line.number);
+        assert_eq!(numbers.collect::<Vec<_>>(), [1, 2, 4]);
     }
 }

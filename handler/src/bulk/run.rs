@@ -16,11 +16,14 @@ use super::window::{Done, Lane};
 /// Lines that are scored in one request: enough that what is done once for a request costs little, and a run is full.
 pub(crate) const WINDOW_LINES: usize = 1024;
 /// A window ends with the line that reaches so many bytes.
-pub(crate) const WINDOW_BYTES: usize = 4 << 20;
+pub(crate) const WINDOW_BYTES: usize = 1 << 20;
 /// Bytes of results that may wait to be stored before more are computed: what does not fit would not be stored.
 const MAX_UNSTORED: usize = 4 << 20;
 /// How long a store may take what waits for it.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The windows of a file, and `None` at its end.
+pub(crate) type Windows = mpsc::Receiver<io::Result<Option<Window>>>;
 
 /// Why a file cannot be scored to its end.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +40,7 @@ pub(crate) enum RunError {
 pub(crate) struct Run {
     lane: Arc<Lane>,
     cache: Arc<Cache>,
-    windows: mpsc::Receiver<io::Result<Window>>,
+    windows: Windows,
     running: FuturesOrdered<JoinHandle<Done>>,
     at_once: usize,
     is_open: bool,
@@ -48,7 +51,7 @@ impl Run {
     pub(crate) fn new(
         lane: Arc<Lane>,
         cache: Arc<Cache>,
-        windows: mpsc::Receiver<io::Result<Window>>,
+        windows: Windows,
         at_once: usize,
     ) -> Self {
         Self {
@@ -79,10 +82,10 @@ impl Run {
             tokio::select! {
                 biased;
                 Some(done) = self.running.next() => return Ok(Some(done?)),
-                window = next_window(&mut self.windows, &self.cache), if is_free => match window {
+                window = next_window(&mut self.windows, &self.cache), if is_free => match window? {
                     None => self.is_open = false,
                     Some(window) => {
-                        let (lane, window) = (self.lane.clone(), window?);
+                        let lane = self.lane.clone();
                         self.running.push_back(tokio::spawn(async move { lane.score(window).await }));
                     }
                 },
@@ -96,12 +99,11 @@ impl Run {
     }
 }
 
-async fn next_window(
-    windows: &mut mpsc::Receiver<io::Result<Window>>,
-    cache: &Cache,
-) -> Option<io::Result<Window>> {
+async fn next_window(windows: &mut Windows, cache: &Cache) -> io::Result<Option<Window>> {
     settle(cache, MAX_UNSTORED).await;
-    windows.recv().await
+    let window = windows.recv().await;
+    // A reader that fails is not at the end of the file.
+    window.unwrap_or_else(|| Err(io::Error::other("its reader has ended early")))
 }
 
 /// Waits until no more than so many bytes of results wait to be stored, unless the store does not take them.
@@ -121,12 +123,13 @@ pub(crate) fn read_windows<R: BufRead + Send + 'static>(
     mut lines: Lines<R>,
     rows: usize,
     bytes: usize,
-) -> mpsc::Receiver<io::Result<Window>> {
+) -> Windows {
     let (send, receive) = mpsc::channel(1);
     std::thread::spawn(move || {
-        while let Some(window) = lines.window(rows, bytes).transpose() {
-            let failed = window.is_err();
-            if send.blocking_send(window).is_err() || failed {
+        loop {
+            let window = lines.window(rows, bytes);
+            let is_last = !matches!(window, Ok(Some(_)));
+            if send.blocking_send(window).is_err() || is_last {
                 return;
             }
         }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use score::{CacheOutcome, InferenceRequest, InferenceResponse, ModelMetadata, Scorer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -19,6 +19,9 @@ use super::table::Table;
 use crate::counters::BulkCounters;
 use crate::limits::Decoding;
 use crate::problem::{ErrorCode, Problem};
+
+/// Lines of a window that are asked apart at a time: requests of others wait behind no more of them.
+const ALONE_AT_ONCE: usize = 64;
 
 /// What a refusal holds of its line, if that is longer.
 const MAX_ORIGINAL: usize = 64 << 10;
@@ -156,7 +159,9 @@ impl Lane {
             };
             Some((text, tally))
         });
-        let alone = join_all(alone).await;
+        let alone: Vec<_> = alone.collect();
+        let alone = stream::iter(alone).buffered(ALONE_AT_ONCE);
+        let alone: Vec<_> = alone.collect().await;
         for (found, text) in alone.into_iter().zip(&mut texts) {
             if let Some((found, tally)) = found {
                 *text = Some(found);

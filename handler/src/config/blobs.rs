@@ -40,7 +40,7 @@ impl std::fmt::Debug for BlobSettings {
 pub(super) fn read(reader: &mut Reader<'_>) -> BlobSettings {
     let own = reader.value(&table::BLOBS_CLIENT_ID);
     let client_id = own.or_else(|| reader.value(&table::CLIENT_ID));
-    BlobSettings {
+    let settings = BlobSettings {
         storage: reader.value(&table::BLOBS_STORAGE),
         client_id,
         is_managed: reader.is_set(&table::IDENTITY_ENDPOINT)
@@ -49,5 +49,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> BlobSettings {
         scored: reader.value(&table::BLOBS_SCORED),
         rejected: reader.value(&table::BLOBS_REJECTED),
         budget: reader.value(&table::BLOBS_BUDGET),
+    };
+    if [&settings.scored, &settings.rejected].contains(&&settings.incoming) {
+        reader.mistakes.push(format!(
+            "SCORE_BLOBS_INCOMING: expected another container than those of SCORE_BLOBS_SCORED and SCORE_BLOBS_REJECTED, found {:?}: \
+             results would take the place of what is scored",
+            settings.incoming
+        ));
     }
+    settings
 }

@@ -25,7 +25,7 @@ const OWN_PREFIXES: [&str; 2] = ["SCORE", "REDIS"];
 const OWN_WORD: &str = "SCORE";
 
 /// What deployments with azd and this project's tools read: no settings, but no mistakes either.
-const DEPLOYMENT_NAMES: [&str; 22] = [
+const DEPLOYMENT_NAMES: [&str; 23] = [
     "SCORE_ALWAYS_READY",
     "SCORE_DEPLOY_CONTAINER_APP",
     "SCORE_DEPLOY_IMAGE",
@@ -37,6 +37,7 @@ const DEPLOYMENT_NAMES: [&str; 22] = [
     "SCORE_INSTANCE_MEMORY",
     "SCORE_KEY_DELAY",
     "SCORE_KEY_SECONDS",
+    "SCORE_LARGE_BLOBS",
     "SCORE_LOCAL",
     "SCORE_MAX_INSTANCES",
     "SCORE_MAX_REPLICAS",

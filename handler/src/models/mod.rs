@@ -231,7 +231,7 @@ impl Models {
     /// All versions of all models. A version is named where its model has several.
     pub(crate) fn all_versions(&self) -> impl Iterator<Item = (VersionName<'_>, &ModelSlot)> {
         self.slots.iter().flat_map(|(model, versions)| {
-            let several = !versions.others.is_empty();
+            let several = versions.others.values().any(Result::is_ok);
             let newest = versions.newest.as_ref().ok();
             let newest = newest.map(|scorer| scorer.metadata().version.as_str());
             let name = |version| VersionName { model, version };

@@ -107,6 +107,7 @@ fn in_place_of(old: &Versions, mut new: Versions, name: &str) -> Versions {
         }
         Ok(scorer) => scorer.metadata().version.clone(),
     };
+    let mut kept = 0;
     for (version, slot) in &mut new.others {
         let before = match version == serving {
             true => Some(&old.newest),
@@ -115,14 +116,32 @@ fn in_place_of(old: &Versions, mut new: Versions, name: &str) -> Versions {
         if let (Err(reason), Some(Ok(before))) = (&*slot, before) {
             stays(version, reason);
             *slot = Ok(before.clone());
+            kept += 1;
         }
     }
-    let number = |version: &str| version.parse::<u64>().unwrap_or(0);
     if number(serving) > number(&highest)
         && let Some(serving) = new.others.remove(serving)
     {
         let other = std::mem::replace(&mut new.newest, serving);
         new.others.insert(highest, other);
     }
+    remove_lowest(&mut new, kept, |version| {
+        version != serving && !old.others.contains_key(version)
+    });
     new
+}
+
+/// Removes so many versions that are loaded for the first time, the lowest first: they stood in for versions that stay.
+fn remove_lowest(versions: &mut Versions, count: usize, is_new: impl Fn(&str) -> bool) {
+    let loaded = versions.others.iter().filter(|(_, slot)| slot.is_ok());
+    let new = loaded.filter(|(version, _)| is_new(version));
+    let mut new: Vec<String> = new.map(|(version, _)| version.clone()).collect();
+    new.sort_by_key(|version| number(version));
+    for version in new.iter().take(count) {
+        versions.others.remove(version);
+    }
+}
+
+fn number(version: &str) -> u64 {
+    version.parse().unwrap_or(0)
 }

@@ -75,6 +75,11 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Whether the body's rows are scored.
+    pub fn scores(self) -> bool {
+        matches!(self, Self::Score | Self::Invoke)
+    }
+
     /// Whether it is asked for by POST; any other by GET.
     pub fn is_post(self) -> bool {
         matches!(

@@ -19,7 +19,7 @@ pub(super) fn of_server(models: &Models, form: Form) -> Vec<(String, Value)> {
         let path = format!("{PREFIX}/{}", route.template());
         let operation = Operation::at(&path, route.id, route.summary);
         let operations = match route.operation {
-            Work::Score => scoring(protocol, operation, usual?, form)?,
+            work if work.scores() => scoring(protocol, operation, usual?, form)?,
             work => telling(work, operation),
         };
         Some((path, operations))
@@ -36,7 +36,7 @@ pub(super) fn of_model(metadata: &ModelMetadata, form: Form) -> Vec<(String, Val
         let id = format!("{}_{name}", route.id);
         let operation = Operation::at(&path, &id, route.summary).of(name);
         let operations = match route.operation {
-            Work::Score => scoring(protocol, operation, metadata, form)?,
+            work if work.scores() => scoring(protocol, operation, metadata, form)?,
             work => telling(work, operation),
         };
         Some((path, operations))
