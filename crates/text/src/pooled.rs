@@ -65,32 +65,42 @@ fn directions(session: &mut Session, dense: &[Dense]) -> Result<Option<f64>, Run
     let (Some(output), Some(pooling)) = (shared.graph.token_output, &stored.pooling) else {
         return Ok(None);
     };
-    // Different tokens, since all ways of pooling give the same vector for a single one.
-    // The id 0 may be that of the filler, which some files leave out by themselves.
+    // Different tokens, since all ways of pooling give the same vector for a single one. The id 0 may be that of the filler,
+    // which some files leave out by themselves.
     let highest = shared.highest_id;
-    let ids = [highest, highest / 3, highest / 2].map(|id| id.max(1).min(highest));
-    let ids: Vec<u32> = ids.into_iter().take(stored.max_tokens).collect();
-    let text = Tokenized {
-        types: vec![0; ids.len()],
-        cut: false,
-        skipped: 0,
-        spans: Vec::new(),
-        ids,
-    };
-    let own = session.numbers(&[&text])?.pop().unwrap_or_default();
-    let tokens = session.values_of(output, false, &[&text])?;
-    let used = text.ids.len() * tokens.width;
-    let mut vector = pooling.pool(&tokens.values[..used], tokens.width, 0);
-    for layer in dense {
-        if layer.inputs() != vector.len() {
-            return Ok(None);
+    let mut lowest: Option<f64> = None;
+    for ids in [[highest, 1, highest / 2], [highest / 2, highest, 1]] {
+        let ids = ids.map(|id| id.clamp(highest.min(1), highest));
+        let ids: Vec<u32> = ids.into_iter().take(stored.max_tokens).collect();
+        let text = Tokenized {
+            types: vec![0; ids.len()],
+            cut: false,
+            skipped: 0,
+            spans: Vec::new(),
+            ids,
+        };
+        let own = session.numbers(&[&text])?.pop().unwrap_or_default();
+        let tokens = session.values_of(output, false, &[&text])?;
+        let used = text.ids.len() * tokens.width;
+        let mut vector = pooling.pool(&tokens.values[..used], tokens.width, 0);
+        for layer in dense {
+            if layer.inputs() != vector.len() {
+                return Ok(None);
+            }
+            vector = layer.apply(&vector);
         }
-        vector = layer.apply(&vector);
+        let cosine = cosine(&own, &vector);
+        lowest = cosine.map(|cosine| lowest.map_or(cosine, |lowest| lowest.min(cosine)));
     }
+    Ok(lowest)
+}
+
+/// The cosine of the angle between two vectors; `None` if they differ in length or have no direction.
+fn cosine(one: &[f32], other: &[f32]) -> Option<f64> {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
         products.sum()
     };
-    let lengths = (dot(&own, &own) * dot(&vector, &vector)).sqrt();
-    Ok((own.len() == vector.len() && lengths > 0.0).then(|| dot(&own, &vector) / lengths))
+    let lengths = (dot(one, one) * dot(other, other)).sqrt();
+    (one.len() == other.len() && lengths > 0.0).then(|| dot(one, other) / lengths)
 }
