@@ -296,9 +296,12 @@ async fn bad_input_is_refused_in_the_form_of_the_api() {
         ];
         if member != "values" {
             cases.push((text(&many), invalid));
-            // infinity's client asks for all dimensions so.
+            // infinity's client asks for all dimensions of the only model so.
             let none = if path == "embeddings" { 200 } else { invalid };
-            cases.push((text(r#""a","dimensions":0"#), none));
+            cases.push((
+                text(r#""a","model":"default/not-specified","dimensions":0"#),
+                none,
+            ));
             cases.push((text(r#""a","dimensions":9"#), invalid));
             cases.push((text(r#""a","dimensions":1e99"#), invalid));
         }

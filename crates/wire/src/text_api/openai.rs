@@ -8,6 +8,7 @@ use std::io::Write as _;
 use serde::de::MapAccess;
 use serde_json::{Value, json};
 
+use super::infinity::UNNAMED;
 use super::read::{Member, Members, read_texts};
 use super::vectors::{array, text};
 use super::{
@@ -86,7 +87,7 @@ const fn embeddings(
 }
 
 const EMBEDDINGS: Operation = taking(read_embeddings::<false>);
-/// infinity's client sends `"dimensions": 0` for all of them.
+/// infinity's client names the only model `default/not-specified`, and sends `"dimensions": 0` for all of them.
 const OF_INFINITY: Operation = taking(read_embeddings::<true>);
 
 const fn taking(read: fn(&[u8], Limits) -> Result<TextRequest, TextError>) -> Operation {
@@ -101,16 +102,16 @@ const fn taking(read: fn(&[u8], Limits) -> Result<TextRequest, TextError>) -> Op
     })
 }
 
-fn read_embeddings<const ZERO_IS_ALL: bool>(
+fn read_embeddings<const OF_INFINITY_TOO: bool>(
     body: &[u8],
     limits: Limits,
 ) -> Result<TextRequest, TextError> {
-    read_texts::<Embeddings<ZERO_IS_ALL>>(body, limits, "input")
+    read_texts::<Embeddings<OF_INFINITY_TOO>>(body, limits, "input")
 }
 
-struct Embeddings<const ZERO_IS_ALL: bool>;
+struct Embeddings<const OF_INFINITY_TOO: bool>;
 
-impl<const ZERO_IS_ALL: bool> Members for Embeddings<ZERO_IS_ALL> {
+impl<const OF_INFINITY_TOO: bool> Members for Embeddings<OF_INFINITY_TOO> {
     const EXPECTED: &'static str = r#"an object such as {"input": ["a text"], "model": "name"}"#;
     const NAMES: &'static [&'static str] = &[
         "input",
@@ -129,7 +130,10 @@ impl<const ZERO_IS_ALL: bool> Members for Embeddings<ZERO_IS_ALL> {
         let options = &mut request.options;
         match member.name {
             "input" => request.texts = member.texts()?,
-            "model" => request.model = member.model()?,
+            "model" => {
+                let named = |name: &String| !OF_INFINITY_TOO || name != UNNAMED;
+                request.model = member.model()?.filter(named);
+            }
             "encoding_format" => {
                 let encodings = [
                     ("float", VectorEncoding::Float),
@@ -137,7 +141,7 @@ impl<const ZERO_IS_ALL: bool> Members for Embeddings<ZERO_IS_ALL> {
                 ];
                 request.encoding = member.word(&encodings)?.unwrap_or_default();
             }
-            "dimensions" if ZERO_IS_ALL => {
+            "dimensions" if OF_INFINITY_TOO => {
                 let count: Option<usize> = member.optional("a number")?;
                 options.dimensions = count.filter(|count| *count > 0);
             }
