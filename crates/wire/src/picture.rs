@@ -135,7 +135,7 @@ fn unpacked(
 }
 
 /// How a picture becomes a tensor, for clients that make the tensor themselves. `None` for models that take pictures in any
-/// size, and for those whose input is not [said to be a picture](is_said_to_be_one).
+/// size, and for those whose input is not said to be a picture.
 pub fn picture_document(metadata: &ModelMetadata) -> Option<Value> {
     let spec = only_input(&metadata.signature).ok()?;
     let default = InputOptions::default();
@@ -168,7 +168,7 @@ pub fn picture_document(metadata: &ModelMetadata) -> Option<Value> {
 }
 
 /// How a picture becomes a tensor, or why pictures are refused although files beside the model describe them. `None` for
-/// models whose input is not [said to be a picture](is_said_to_be_one).
+/// models whose input is not said to be a picture.
 pub fn picture_in_words(metadata: &ModelMetadata) -> Option<String> {
     let spec = only_input(&metadata.signature).ok()?;
     let default = InputOptions::default();
