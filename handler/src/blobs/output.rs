@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::message::{Progress, Written};
 use super::storage::{Expected, Fault, Found, Place, Storage};
 use crate::bulk::Format;
+use crate::problem::Problem;
 
 /// From so many bytes on a block is written.
 const BLOCK_BYTES: usize = 4 << 20;
@@ -196,6 +198,31 @@ async fn replace(
     storage
         .commit(&places.results, &blocks, &expected, about)
         .await
+}
+
+/// The line that says why a whole blob cannot be scored.
+///
+/// # Errors
+/// If it cannot be written as JSON.
+pub(super) fn refusal(blob: &str, problem: &Problem) -> Result<Vec<u8>, Problem> {
+    #[derive(Serialize)]
+    struct Refusal<'a> {
+        blob: &'a str,
+        reason: Reason<'a>,
+    }
+    #[derive(Serialize)]
+    struct Reason<'a> {
+        code: &'a str,
+        message: &'a str,
+    }
+    let reason = Reason {
+        code: problem.code.as_str(),
+        message: &problem.message,
+    };
+    let line = serde_json::to_vec(&Refusal { blob, reason });
+    let mut line = line.map_err(|_| Problem::internal())?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// Makes refusals of these blocks, whatever is there.

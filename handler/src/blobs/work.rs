@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use score::{Cache, Scorer};
-use serde::Serialize;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::debug;
 
@@ -472,26 +471,7 @@ impl Call<'_> {
         if output::is_of(results.as_ref(), &self.found.etag) {
             return Ok(Outcome::DoneBefore);
         }
-        #[derive(Serialize)]
-        struct Refusal<'a> {
-            blob: &'a str,
-            reason: Reason<'a>,
-        }
-        #[derive(Serialize)]
-        struct Reason<'a> {
-            code: &'a str,
-            message: &'a str,
-        }
-        let reason = Reason {
-            code: problem.code.as_str(),
-            message: &problem.message,
-        };
-        let line = serde_json::to_vec(&Refusal {
-            blob: &self.job.blob,
-            reason,
-        });
-        let mut line = line.map_err(|_| Problem::internal())?;
-        line.push(b'\n');
+        let line = output::refusal(&self.job.blob, &problem)?;
         let written = async {
             let mut output = Output::new(self.storage.clone(), self.places.clone());
             output.push(b"", &line).await?;
