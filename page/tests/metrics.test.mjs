@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { answered, assertNoFaults, counted, edit, openPage, readAnswer, startBrowser, startHandler, startRedis } from "./handler.mjs";
 
 describe("metrics", { timeout: 120_000 }, () => {
@@ -70,20 +71,40 @@ describe("metrics", { timeout: 120_000 }, () => {
   async function openWithMetrics(answer) {
     const context = await browser.newContext();
     const page = await context.newPage();
-    let [asked, ended, told] = [0, 0, 0];
-    const isForMetrics = (request) => request.url().endsWith("/metrics");
-    page.on("request", (request) => (asked += isForMetrics(request)));
-    for (const end of ["requestfinished", "requestfailed"]) page.on(end, (request) => (ended += isForMetrics(request)));
+    // Counted in the page: when a reading has ended there, the page has set the time of the next one.
+    await page.addInitScript(() => {
+      const reads = (window.reads = { begun: 0, ended: 0 });
+      const ask = window.fetch;
+      window.fetch = async (url, ...rest) => {
+        if (!String(url).endsWith("/metrics")) return ask(url, ...rest);
+        reads.begun++;
+        try {
+          const response = await ask(url, ...rest);
+          const text = response.text.bind(response);
+          response.text = () => text().finally(() => reads.ended++);
+          return response;
+        } catch (error) {
+          reads.ended++;
+          throw error;
+        }
+      };
+    });
+    const settled = async () => {
+      for (;;) {
+        const { begun, ended } = await page.evaluate(() => window.reads);
+        if (begun === ended) return begun;
+        await delay(10);
+      }
+    };
     await page.route("**/api/score/metrics", answer);
     await page.clock.install({ time: 0 });
     await page.clock.pauseAt(1000);
     await page.goto(`${handler.address}/api/score/mnist`);
     await page.locator("#metrics-state").filter({ hasText: /./ }).waitFor();
-    told = asked;
+    let told = await settled();
     const pass = async (seconds) => {
       await page.clock.runFor(seconds * 1000);
-      do await new Promise((resolve) => setTimeout(resolve, 150));
-      while (ended < asked);
+      const asked = await settled();
       const since = asked - told;
       told = asked;
       return since;
