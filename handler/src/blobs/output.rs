@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::message::{Progress, Written};
 use super::storage::{Expected, Fault, Found, Place, Storage};
 use crate::bulk::Format;
-use crate::problem::Problem;
+use crate::problem::{Problem, Reason};
 
 /// From so many bytes on a block is written.
 const BLOCK_BYTES: usize = 4 << 20;
@@ -210,15 +210,7 @@ pub(super) fn refusal(blob: &str, problem: &Problem) -> Result<Vec<u8>, Problem>
         blob: &'a str,
         reason: Reason<'a>,
     }
-    #[derive(Serialize)]
-    struct Reason<'a> {
-        code: &'a str,
-        message: &'a str,
-    }
-    let reason = Reason {
-        code: problem.code.as_str(),
-        message: &problem.message,
-    };
+    let reason = problem.reason();
     let line = serde_json::to_vec(&Refusal { blob, reason });
     let mut line = line.map_err(|_| Problem::internal())?;
     line.push(b'\n');

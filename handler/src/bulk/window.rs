@@ -18,7 +18,7 @@ use super::lines::{Line, Position, Window};
 use super::table::Table;
 use crate::counters::BulkCounters;
 use crate::limits::Decoding;
-use crate::problem::{ErrorCode, Problem};
+use crate::problem::{ErrorCode, Problem, Reason};
 
 /// Lines of a window that are asked apart at a time: requests of others wait behind no more of them.
 const ALONE_AT_ONCE: usize = 64;
@@ -366,21 +366,10 @@ fn refusal(line: &Line, problem: &Problem) -> Vec<u8> {
         #[serde(skip_serializing_if = "Option::is_none")]
         original_bytes: Option<u64>,
     }
-    #[derive(Serialize)]
-    struct Reason<'a> {
-        code: &'a str,
-        message: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        target: Option<&'a str>,
-    }
     let kept = &line.text[..line.text.len().min(MAX_ORIGINAL)];
     let refusal = Refusal {
         line: line.number,
-        reason: Reason {
-            code: problem.code.as_str(),
-            message: &problem.message,
-            target: problem.target.as_deref(),
-        },
+        reason: problem.reason(),
         original: &String::from_utf8_lossy(kept),
         original_bytes: (kept.len() < line.text.len() || line.is_cut()).then_some(line.bytes),
     };

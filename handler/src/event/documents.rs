@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::delivery::Delivery;
-use crate::problem::Problem;
+use crate::problem::{Problem, Reason};
 use crate::scoring::{CacheStatus, Scored};
 
 #[derive(Serialize)]
@@ -63,14 +63,6 @@ struct Cache {
     hits: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rows: Option<usize>,
-}
-
-#[derive(Serialize)]
-struct Reason<'a> {
-    code: &'a str,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<&'a str>,
 }
 
 impl<'a> Origin<'a> {
@@ -134,11 +126,7 @@ pub(super) fn rejected(
     serde_json::to_string(&RejectedDocument {
         origin: Origin::of(delivery),
         model: delivery.model.as_deref(),
-        reason: Reason {
-            code: problem.code.as_str(),
-            message: &problem.message,
-            target: problem.target.as_deref(),
-        },
+        reason: problem.reason(),
         body: body.map(|bytes| BASE64_STANDARD.encode(bytes)),
         delivery_count: delivery.delivery_count,
         time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),

@@ -5,6 +5,7 @@ mod code;
 use std::time::Duration;
 
 use score::{FeatureError, ScoreError, quoted};
+use serde::Serialize;
 use wire::text_api::TextError;
 use wire::{AnswerForm, PayloadError};
 
@@ -28,6 +29,15 @@ pub(crate) struct Problem {
     pub(crate) accept_encoding: Option<&'static str>,
 }
 
+/// What a document says about a message, blob or line that has no result.
+#[derive(Serialize)]
+pub(crate) struct Reason<'a> {
+    code: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<&'a str>,
+}
+
 /// How long to wait before the next try where that may help.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -39,6 +49,15 @@ impl Problem {
             target: None,
             allow: None,
             accept_encoding: None,
+        }
+    }
+
+    /// What a document says of it.
+    pub(crate) fn reason(&self) -> Reason<'_> {
+        Reason {
+            code: self.code.as_str(),
+            message: &self.message,
+            target: self.target.as_deref(),
         }
     }
 
