@@ -8,7 +8,7 @@ use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::read::without_texts;
+use super::read::{more_than, without_texts};
 use super::vectors::{array, text};
 use super::{Answered, Ranks, TextError, TextRequest};
 use crate::body::Limits;
@@ -46,9 +46,7 @@ impl<'de> Visitor<'de> for Documents {
         while let Some(Document(text)) = seq.next_element()? {
             let index = documents.len();
             if index == most {
-                return Err(de::Error::custom(format_args!(
-                    "more than {most} documents in one request (SCORE_MAX_ROWS)"
-                )));
+                return Err(more_than(most, "documents"));
             }
             documents.push(text.ok_or_else(|| {
                 de::Error::custom(format_args!(

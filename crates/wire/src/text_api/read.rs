@@ -263,6 +263,13 @@ pub(super) fn wrong<E: de::Error>(name: &str, message: impl fmt::Display) -> E {
     E::custom(format_args!("{name}: {message}"))
 }
 
+/// More texts, documents or records than a request may bring.
+pub(super) fn more_than<E: de::Error>(most: usize, what: &str) -> E {
+    E::custom(format_args!(
+        "more than {most} {what} in one request (SCORE_MAX_ROWS)"
+    ))
+}
+
 /// A text that is borrowed from the body where it has no escapes.
 struct Name<'de>(Cow<'de, str>);
 
@@ -386,9 +393,7 @@ impl<'de> Visitor<'de> for Texts {
         let most = self.0.max_rows;
         while let Some(Text(text)) = seq.next_element()? {
             if texts.len() == most {
-                return Err(de::Error::custom(format_args!(
-                    "more than {most} texts in one request (SCORE_MAX_ROWS)"
-                )));
+                return Err(more_than(most, "texts"));
             }
             texts.push(text);
         }

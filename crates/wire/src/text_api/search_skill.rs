@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::hugging_face::entities_schema;
-use super::read::{Member, Members, read, wrong};
+use super::read::{Member, Members, more_than, read, wrong};
 use super::tei::labels_schema;
 use super::vectors::{array, text};
 use super::{
@@ -142,9 +142,7 @@ impl<'de> Visitor<'de> for Records<'_> {
         while let Some(Item { id, data }) = seq.next_element()? {
             let most = self.most;
             if records.len() == most {
-                return Err(de::Error::custom(format_args!(
-                    "more than {most} records in one request (SCORE_MAX_ROWS)"
-                )));
+                return Err(more_than(most, "records"));
             }
             let id = id.ok_or_else(|| {
                 let index = records.len();

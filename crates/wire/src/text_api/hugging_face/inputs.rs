@@ -8,7 +8,7 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::super::read::{Member, Texts, wrong};
+use super::super::read::{Member, Texts, more_than, wrong};
 use super::super::tei::{Given, Item};
 use super::super::{Form, TextRequest};
 use crate::body::Limits;
@@ -85,9 +85,7 @@ impl<'de> Visitor<'de> for Inputs<'_> {
             let item = item.map_err(|error| wrong(&format!("item {at}"), error))?;
             let Some(item) = item else { break };
             if at == most {
-                return Err(de::Error::custom(format_args!(
-                    "more than {most} texts in one request (SCORE_MAX_ROWS)"
-                )));
+                return Err(more_than(most, "texts"));
             }
             let (query, text) = match item {
                 Given::Text(text) => (None, text),

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::super::read::{Member, Members, read_texts, wrong};
+use super::super::read::{Member, Members, more_than, read_texts, wrong};
 use super::super::vectors::array;
 use super::super::{Answered, Form, Labels, Operation, Take, TextError, TextRequest, Write};
 use super::{OPTIONS, option, options_schema};
@@ -91,9 +91,7 @@ impl<'de> Visitor<'de> for Inputs<'_> {
             }
             let most = self.limits.max_rows;
             if texts.len() > most {
-                return Err(de::Error::custom(format_args!(
-                    "more than {most} texts in one request (SCORE_MAX_ROWS)"
-                )));
+                return Err(more_than(most, "texts"));
             }
             if flat.len() > 2 || !(flat.is_empty() || texts.is_empty()) {
                 return Err(de::Error::custom(

@@ -7,7 +7,7 @@ use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::super::read::{Member, Members, read};
+use super::super::read::{Member, Members, more_than, read};
 use super::super::vectors::array;
 use super::super::{Operation, Take, TextError, TextRequest, VectorEncoding, Write};
 use crate::body::Limits;
@@ -155,9 +155,7 @@ impl<'de> Visitor<'de> for Ids {
             }
             if lists.len() > self.most {
                 let most = self.most;
-                return Err(de::Error::custom(format_args!(
-                    "more than {most} lists in one request (SCORE_MAX_ROWS)"
-                )));
+                return Err(more_than(most, "lists"));
             }
         }
         match (lists.is_empty(), flat.is_empty()) {
