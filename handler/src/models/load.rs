@@ -10,7 +10,7 @@ use anyhow::{anyhow, bail};
 use redis_store::RedisStore;
 use score::{
     BatchLimits, Cache, FeatureOptions, FeatureReads, FeatureStore, LoadError, ModelFolder,
-    ModelPlace, Runtime, ScorerOptions,
+    ModelPlace, Runtime, Scorer, ScorerOptions,
 };
 use tracing::{error, info, warn};
 
@@ -83,7 +83,7 @@ pub(super) fn load_models(
     let slots: BTreeMap<String, Versions> = folders
         .into_iter()
         .map(|(name, folders)| {
-            let versions = loader.load_folders(&name, folders);
+            let versions = loader.load_folders(&name, folders, |_| None);
             (name, versions)
         })
         .collect();
@@ -134,13 +134,22 @@ fn open_features(
 }
 
 impl Loader {
-    /// Reads and loads the versions of one model.
-    pub(super) fn load(&self, place: &ModelPlace) -> Versions {
-        self.load_folders(&place.name, read(&self.config, place))
+    /// Reads and loads the versions of one model. A version that cannot be loaded and serves stays.
+    pub(super) fn load(
+        &self,
+        place: &ModelPlace,
+        serving: impl Fn(&str) -> Option<Arc<Scorer>>,
+    ) -> Versions {
+        self.load_folders(&place.name, read(&self.config, place), serving)
     }
 
     /// The highest version that can be loaded is the one for requests that name none.
-    fn load_folders(&self, name: &str, folders: Folders) -> Versions {
+    fn load_folders(
+        &self,
+        name: &str,
+        folders: Folders,
+        serving: impl Fn(&str) -> Option<Arc<Scorer>>,
+    ) -> Versions {
         let options = scorer_options(&self.config);
         let load = |(version, folder): Version| {
             let slot = folder
@@ -149,6 +158,11 @@ impl Loader {
                 .map(Arc::new)
                 .map_err(|error| below(&self.config.model_dir, &error.to_string()));
             announce(name, &slot);
+            let slot = slot.or_else(|reason| {
+                let scorer = serving(&version).ok_or_else(|| reason.clone())?;
+                stays(name, &version, &reason);
+                Ok(scorer)
+            });
             (version, slot)
         };
         let Folders { wanted, lower } = folders;
@@ -235,6 +249,14 @@ fn choose_default(
     }
     let only = slots.keys().next().filter(|_| slots.len() == 1);
     Ok(only.cloned())
+}
+
+/// Says that what serves was not exchanged.
+pub(super) fn stays(name: &str, version: &str, reason: &str) {
+    error!(
+        model = name,
+        "the new files are not served, and version {version} stays: {reason}"
+    );
 }
 
 fn announce(name: &str, slot: &ModelSlot) {

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use score::{ModelPlace, find_models};
+use score::{ModelPlace, Scorer, find_models};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::load::Loader;
+use super::load::{Loader, stays};
 use super::snapshot::Snapshot;
 use super::{Models, Versions};
 
@@ -70,9 +70,13 @@ impl Reload {
                 info!(model = name, "model removed");
                 continue;
             };
-            let mut new = self.loader.load(place);
-            if let Some(old) = slots.get(name) {
-                new = in_place_of(old, new, name);
+            let before = old.slots.get(name);
+            let new = self.loader.load(place, |version| serving(before?, version));
+            if let (Some(before), Err(reason)) = (before, &new.newest)
+                && let Ok(scorer) = &before.newest
+            {
+                stays(name, &scorer.metadata().version, reason);
+                continue;
             }
             slots.insert(name.to_owned(), new);
         }
@@ -88,60 +92,10 @@ impl Reload {
     }
 }
 
-/// The new versions; a version that cannot be loaded and serves already stays.
-fn in_place_of(old: &Versions, mut new: Versions, name: &str) -> Versions {
-    let Ok(serving) = &old.newest else {
-        return new;
-    };
-    let serving = serving.metadata().version.as_str();
-    let stays = |version: &str, reason: &str| {
-        error!(
-            model = name,
-            "the new files are not served, and version {version} stays: {reason}"
-        );
-    };
-    let highest = match &new.newest {
-        Err(reason) => {
-            stays(serving, reason);
-            return old.clone();
-        }
-        Ok(scorer) => scorer.metadata().version.clone(),
-    };
-    let mut kept = 0;
-    for (version, slot) in &mut new.others {
-        let before = match version == serving {
-            true => Some(&old.newest),
-            false => old.others.get(version),
-        };
-        if let (Err(reason), Some(Ok(before))) = (&*slot, before) {
-            stays(version, reason);
-            *slot = Ok(before.clone());
-            kept += 1;
-        }
-    }
-    if number(serving) > number(&highest)
-        && let Some(serving) = new.others.remove(serving)
-    {
-        let other = std::mem::replace(&mut new.newest, serving);
-        new.others.insert(highest, other);
-    }
-    remove_lowest(&mut new, kept, |version| {
-        version != serving && !old.others.contains_key(version)
-    });
-    new
-}
-
-/// Removes so many versions that are loaded for the first time, the lowest first: they stood in for versions that stay.
-fn remove_lowest(versions: &mut Versions, count: usize, is_new: impl Fn(&str) -> bool) {
-    let loaded = versions.others.iter().filter(|(_, slot)| slot.is_ok());
-    let new = loaded.filter(|(version, _)| is_new(version));
-    let mut new: Vec<String> = new.map(|(version, _)| version.clone()).collect();
-    new.sort_by_key(|version| number(version));
-    for version in new.iter().take(count) {
-        versions.others.remove(version);
-    }
-}
-
-fn number(version: &str) -> u64 {
-    version.parse().unwrap_or(0)
+/// The scorer of a version that serves.
+fn serving(versions: &Versions, version: &str) -> Option<Arc<Scorer>> {
+    let newest = versions.newest.as_ref().ok();
+    let newest = newest.filter(|scorer| scorer.metadata().version == version);
+    let other = || versions.others.get(version)?.as_ref().ok();
+    newest.or_else(other).cloned()
 }
