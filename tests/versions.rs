@@ -45,6 +45,15 @@ async fn version(host: &FunctionsHost, name: &str) -> Value {
     host.http("GET", &path, &[], b"").await.json()["version"].clone()
 }
 
+/// Waits until what was changed before is seen: the next change is seen in a later look.
+async fn see_a_later_change(app: &AppRoot, host: &FunctionsHost) {
+    add(app, "later", 3);
+    eventually("the new model serves", async || {
+        factor(host, "later").await == Ok(3.0)
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_are_served_side_by_side_where_settings_or_model_toml_say_so() {
     let app = AppRoot::new();
@@ -180,12 +189,7 @@ async fn what_fails_never_replaces_what_serves() {
     assert_eq!(factor(&host, "steady").await, Ok(2.0));
     app.write("models/steady/model.onnx", "<html>404 Not Found</html>");
     app.write("models/steady/model.toml", "labels = 7");
-    // The next change is seen in a later look than this one.
-    add(&app, "later", 3);
-    eventually("the new model serves", async || {
-        factor(&host, "later").await == Ok(3.0)
-    })
-    .await;
+    see_a_later_change(&app, &host).await;
     assert_eq!(factor(&host, "steady").await, Ok(2.0));
     let document = host.http("GET", "/api/score/openapi.json", &[], b"").await;
     assert!(document.text().contains("/api/score/later"));
@@ -218,12 +222,7 @@ async fn a_version_that_serves_stays_where_its_new_files_fail() {
     let host = in_process::start(&app, settings).await;
     assert_eq!(factor(&host, "m").await, Ok(3.0));
     app.write("models/m/2/model.onnx", "broken");
-    // The next change is seen in a later look than this one.
-    add(&app, "later", 3);
-    eventually("the new model serves", async || {
-        factor(&host, "later").await == Ok(3.0)
-    })
-    .await;
+    see_a_later_change(&app, &host).await;
     for (path, found) in [("m", 3.0), ("m/versions/2", 3.0), ("m/versions/1", 2.0)] {
         assert_eq!(factor(&host, path).await, Ok(found), "{path}");
     }
@@ -242,12 +241,7 @@ async fn nothing_stands_in_for_a_version_that_stays() {
     let host = in_process::start(&app, RELOAD).await;
     assert_eq!(factor(&host, "m").await, Ok(3.0));
     app.write("models/m/2/model.onnx", "broken");
-    // The next change is seen in a later look than this one.
-    add(&app, "later", 3);
-    eventually("the new model serves", async || {
-        factor(&host, "later").await == Ok(3.0)
-    })
-    .await;
+    see_a_later_change(&app, &host).await;
     assert_eq!(factor(&host, "m").await, Ok(3.0));
     let document = host.http("GET", "/api/score/v2/models/m", &[], b"").await;
     assert_eq!(document.at("/versions"), json!(["2"]));
