@@ -135,42 +135,25 @@ impl Session {
     }
 
     /// The numbers of one output.
-    pub(crate) fn values_of(
+    fn values_of(
         &mut self,
         output: usize,
         is_pooled: bool,
         texts: &[&Tokenized],
     ) -> Result<Values, RunError> {
+        let (mut outputs, slots) = self.outputs(texts)?;
+        let found = (output < outputs.len()).then(|| outputs.swap_remove(output));
+        Values::of(found, is_pooled, (texts.len(), slots))
+    }
+
+    /// All outputs of a run, and how many slots each text has in it.
+    pub(crate) fn outputs(
+        &mut self,
+        texts: &[&Tokenized],
+    ) -> Result<(Vec<Tensor>, usize), RunError> {
         let shared = &self.shared;
         let (inputs, slots) = shared.graph.feed(texts, shared.padding);
-        let mut outputs = self.onnx.run(&inputs, &[])?;
-        if output >= outputs.len() {
-            return Err(RunError::Failed(
-                "the output with the vectors or logits is missing".to_owned(),
-            ));
-        }
-        let (shape, data) = outputs.swap_remove(output).into_parts();
-        let values = floats(data).ok_or_else(|| RunError::Failed("expected floats".to_owned()))?;
-        let fits = match (is_pooled, &shape[..]) {
-            (true, [rows, width]) => *rows == texts.len() && *width > 0,
-            // One logit for each text.
-            (true, [rows]) => *rows == texts.len(),
-            (false, [rows, tokens, width]) => {
-                *rows == texts.len() && *tokens == slots && *width > 0
-            }
-            _ => false,
-        };
-        if !fits {
-            let rows = texts.len();
-            return Err(RunError::Failed(format!(
-                "the output with the vectors or logits has the shape {shape:?} for {rows} texts of {slots} tokens"
-            )));
-        }
-        Ok(Values {
-            each: values.len() / texts.len().max(1),
-            width: shape.get(1..).and_then(<[_]>::last).copied().unwrap_or(1),
-            values,
-        })
+        Ok((self.onnx.run(&inputs, &[])?, slots))
     }
 }
 
@@ -181,6 +164,37 @@ pub(crate) struct Values {
     each: usize,
     /// Numbers of a vector.
     pub(crate) width: usize,
+}
+
+impl Values {
+    /// Those of an output of a run, if it has one there: one vector for each of so many texts, or one for each of their slots.
+    pub(crate) fn of(
+        output: Option<Tensor>,
+        is_pooled: bool,
+        (texts, slots): (usize, usize),
+    ) -> Result<Self, RunError> {
+        let missing = || "the output with the vectors or logits is missing".to_owned();
+        let output = output.ok_or_else(|| RunError::Failed(missing()))?;
+        let (shape, data) = output.into_parts();
+        let values = floats(data).ok_or_else(|| RunError::Failed("expected floats".to_owned()))?;
+        let fits = match (is_pooled, &shape[..]) {
+            (true, [rows, width]) => *rows == texts && *width > 0,
+            // One logit for each text.
+            (true, [rows]) => *rows == texts,
+            (false, [rows, tokens, width]) => *rows == texts && *tokens == slots && *width > 0,
+            _ => false,
+        };
+        if !fits {
+            return Err(RunError::Failed(format!(
+                "the output with the vectors or logits has the shape {shape:?} for {texts} texts of {slots} tokens"
+            )));
+        }
+        Ok(Self {
+            each: values.len() / texts.max(1),
+            width: shape.get(1..).and_then(<[_]>::last).copied().unwrap_or(1),
+            values,
+        })
+    }
 }
 
 impl Shared {

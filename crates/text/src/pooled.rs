@@ -4,7 +4,7 @@ use score::{LoadError, ModelFolder, RunError, Task, Tokenized};
 
 use crate::config::wrong;
 use crate::dense::Dense;
-use crate::model::Session;
+use crate::model::{Session, Values};
 
 /// So far vectors point in the same direction that are pooled once in the file and once here, be it in bfloat16.
 const ALIKE: f64 = 0.999;
@@ -79,8 +79,12 @@ fn directions(session: &mut Session, dense: &[Dense]) -> Result<Option<f64>, Run
             spans: Vec::new(),
             ids,
         };
-        let own = session.numbers(&[&text])?.pop().unwrap_or_default();
-        let tokens = session.values_of(output, false, &[&text])?;
+        let (outputs, slots) = session.outputs(&[&text])?;
+        let values = |output: usize, is_pooled| {
+            Values::of(outputs.get(output).cloned(), is_pooled, (1, slots))
+        };
+        let own = values(shared.graph.output, true)?.values;
+        let tokens = values(output, false)?;
         let used = text.ids.len() * tokens.width;
         let mut vector = pooling.pool(&tokens.values[..used], tokens.width, 0);
         for layer in dense {
