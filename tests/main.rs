@@ -51,6 +51,7 @@ mod memo;
 mod metrics;
 mod model_files;
 mod models;
+mod number_types;
 mod openapi;
 mod outputs;
 mod package;
