@@ -14,7 +14,7 @@ use wire::text_api::{self, TEXT_APIS, Take, TextApi};
 
 use super::window::{Lane, Tally};
 use crate::limits::Given;
-use crate::problem::{ErrorCode, Problem};
+use crate::problem::Problem;
 use crate::scoring::{self, Call, Settings};
 use crate::texts::{self, Asked};
 
@@ -197,7 +197,5 @@ fn unknown(url: &str, metadata: &ModelMetadata) -> Problem {
 }
 
 fn refused(member: &str, message: String) -> Problem {
-    let mut problem = Problem::new(ErrorCode::InvalidInput, message);
-    problem.target = Some(member.to_owned());
-    problem
+    Problem::bad_request(message).at(member)
 }
