@@ -121,39 +121,54 @@ impl Models {
         name: Option<&str>,
         tasks: &[Task],
     ) -> Result<&Arc<Scorer>, NoModel> {
-        let fitting = || {
-            let newest = self.slots.values().map(|versions| &versions.newest);
-            let serving = newest.flatten();
-            serving.filter(|scorer| task(scorer).is_some_and(|task| tasks.contains(&task)))
+        let Some(name) = name else {
+            return self.usual_for(tasks);
         };
-        let names: Vec<&str> = fitting().map(|scorer| &*scorer.metadata().name).collect();
-        for wanted in tasks.iter().filter(|_| name.is_none()) {
-            let mut of = fitting().filter(|scorer| task(scorer) == Some(*wanted));
+        let found = self.get(Some(name))?;
+        match task(found) {
+            Some(task) if tasks.contains(&task) => Ok(found),
+            Some(task) => Err(other_task(name, task, tasks, &self.names_for(tasks))),
+            None => Err(NoModel::Unknown(format!(
+                "model {} takes no texts",
+                quoted(name)
+            ))),
+        }
+    }
+
+    fn usual_for(&self, tasks: &[Task]) -> Result<&Arc<Scorer>, NoModel> {
+        for wanted in tasks {
+            let mut of = self.serving_for(std::slice::from_ref(wanted));
             match (of.next(), of.next()) {
                 (None, _) => {}
                 (Some(only), None) => return Ok(only),
                 (Some(_), Some(_)) => break,
             }
         }
-        if name.is_some() || self.default.is_some() {
-            let found = self.get(name)?;
-            match (task(found), name) {
-                (Some(task), _) if tasks.contains(&task) => return Ok(found),
-                (Some(task), Some(name)) => return Err(other_task(name, task, tasks, &names)),
-                (None, Some(name)) => {
-                    let name = quoted(name);
-                    return Err(NoModel::Unknown(format!("model {name} takes no texts")));
-                }
-                (_, None) => {}
+        if self.default.is_some() {
+            let default = self.get(None)?;
+            if task(default).is_some_and(|task| tasks.contains(&task)) {
+                return Ok(default);
             }
         }
-        if names.is_empty() {
-            return Err(no_texts(tasks));
+        match &self.names_for(tasks)[..] {
+            [] => Err(no_texts(tasks)),
+            names => Err(NoModel::Unnamed(format!(
+                "name the model that is to take the texts, in the path or as \"model\" in the body: {}",
+                names.join(", ")
+            ))),
         }
-        Err(NoModel::Unnamed(format!(
-            "name the model that is to take the texts, in the path or as \"model\" in the body: {}",
-            names.join(", ")
-        )))
+    }
+
+    /// Models that serve and are for one of these tasks.
+    fn serving_for(&self, tasks: &[Task]) -> impl Iterator<Item = &Arc<Scorer>> {
+        let newest = self.slots.values().map(|versions| &versions.newest);
+        let fits = |scorer: &&Arc<Scorer>| task(scorer).is_some_and(|task| tasks.contains(&task));
+        newest.flatten().filter(fits)
+    }
+
+    fn names_for(&self, tasks: &[Task]) -> Vec<&str> {
+        let names = self.serving_for(tasks);
+        names.map(|scorer| &*scorer.metadata().name).collect()
     }
 
     /// Whether a model has that name, loaded or not.
