@@ -88,6 +88,15 @@ identity_value() {
   ask "$1 of $IDENTITY" identity show --resource-group "$RESOURCE_GROUP" --name "$IDENTITY" --query "$1"
 }
 
+# Only what .dockerignore lets in: az looks at every file of the folder, also at those that it leaves out then. Below target/ these are
+# many, and a build may remove one meanwhile.
+build_context() {
+  mkdir -p "$scratch/context"
+  # shellcheck disable=SC2046 # the lines may be patterns
+  (cd "$root" && tar --create --file - .dockerignore Dockerfile $(sed -n 's/^!//p' .dockerignore)) |
+    tar --extract --preserve-permissions --file - --directory "$scratch/context"
+}
+
 step_image() {
   local admin=false status
   [[ $PACKAGE == image && -z $IMAGE ]] || return 0
@@ -95,8 +104,9 @@ step_image() {
   exists Microsoft.ContainerRegistry/registries "$REGISTRY" ||
     run acr create --resource-group "$RESOURCE_GROUP" --name "$REGISTRY" --location "$LOCATION" --sku Basic \
       --admin-enabled "$admin"
+  build_context
   status=$(ask Succeeded acr build --registry "$REGISTRY" --resource-group "$RESOURCE_GROUP" --image "score:$IMAGE_TAG" \
-    --no-logs --query status "$root") ||
+    --no-logs --query status "$scratch/context") ||
     die "the registry built no image; where it may not (TasksOperationsNotAllowed: subscriptions with free credit)," \
       "build and push one with Docker, and give its name by IMAGE"
   [[ $status == *Succeeded* ]] || die "the image was not built (${status,,}); see: az acr task logs --registry $REGISTRY"

@@ -4,9 +4,11 @@ Resources are kept as they are put; what az needs beyond that is in `special`. E
 """
 import base64
 import copy
+import io
 import json
 import re
 import ssl
+import tarfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,6 +70,7 @@ class Azure:
         self.resources = {}  # by lower-case path
         self.requests = []
         self.taken = set()  # names that another subscription has
+        self.build_context = []  # the names of the files that an image was last built of
         self.builds = True  # whether registries may build; subscriptions with free credit may not
         self.refused = None  # part of the paths that nothing may be put to
         self.registered = {}  # resource provider -> how often it was asked for since it was registered
@@ -366,6 +369,9 @@ class Azure:
                 query = parse_qs(url.query)
                 is_json = "json" in self.headers.get("Content-Type", "") and raw
                 body = json.loads(raw) if is_json else None
+                if url.path.startswith("/upload/"):
+                    with tarfile.open(fileobj=io.BytesIO(raw)) as context:
+                        azure.build_context = context.getnames()
                 if url.path != "/msi/token":
                     azure.requests.append({"method": self.command, "path": url.path, "body": body, "bytes": len(raw),
                                            "api": query.get("api-version", [None])[0], "headers": dict(self.headers)})

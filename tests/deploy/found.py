@@ -1,9 +1,11 @@
 """What the fake Azure holds after a deployment, held against what was chosen."""
 import json
 import re
+from pathlib import Path
 
 from fake_azure import BUS_SUFFIX, CLIENT, PRINCIPAL, REGISTRY_SUFFIX, SECRET, STORAGE_SUFFIX, SUBSCRIPTION
 
+ROOT = Path(__file__).resolve().parents[2]
 BASE = f"/subscriptions/{SUBSCRIPTION}"
 GROUP = f"{BASE}/resourcegroups/rg-my-scores"
 IDENTITY = f"{GROUP}/providers/microsoft.managedidentity/userassignedidentities/id-my-scores"
@@ -65,6 +67,15 @@ def look_at_stores(found):
     assert found.has(registry) == found.image
     if found.image:
         assert bool(found.resource(registry)["properties"]["adminUserEnabled"]) != found.keyless
+        look_at_build_context(found.azure.build_context)
+
+
+def look_at_build_context(names):
+    """All that the Dockerfile copies, and nothing of what was built here."""
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    missing = [path for paths in copied for path in paths.split() if not any(f"{name}/".startswith(f"{path}/") for name in names)]
+    assert not missing, f"the image's build has no {missing}"
+    assert not [name for name in names if name.split("/")[0] in ("target", "bin", ".git")]
 
 
 def look_at_settings(found):
