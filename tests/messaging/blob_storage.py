@@ -2,7 +2,7 @@
 
 import sys
 
-from azure.storage.blob import BlobServiceClient, ContentSettings
+from azure.storage.blob import BlobLeaseClient, BlobServiceClient, ContentSettings
 
 from json_lines import serve, to_bytes, to_text
 
@@ -24,11 +24,27 @@ class Operations:
         """Makes a container."""
         self.client.create_container(container)
 
-    def upload(self, container, name, body, content_type="application/octet-stream", metadata=None):
+    def delete_container(self, container):
+        """Removes a container with its blobs."""
+        self.client.delete_container(container)
+
+    def upload(self, container, name, body, content_type="application/octet-stream", metadata=None, kind="BlockBlob"):
         """Writes a blob, replacing what is there."""
         blob = self.client.get_blob_client(container, name)
         settings = ContentSettings(content_type=content_type)
-        blob.upload_blob(to_bytes(body), overwrite=True, content_settings=settings, metadata=metadata)
+        blob.upload_blob(to_bytes(body), kind, overwrite=True, content_settings=settings, metadata=metadata)
+
+    def snapshot(self, container, name):
+        """Keeps a blob as it is now, under its name and a time."""
+        self.client.get_blob_client(container, name).create_snapshot()
+
+    def lease(self, container, name):
+        """Locks a blob for others until the lease is ended."""
+        self.client.get_blob_client(container, name).acquire_lease()
+
+    def end_lease(self, container, name):
+        """Ends the lease of a blob."""
+        BlobLeaseClient(self.client.get_blob_client(container, name)).break_lease(0)
 
     def list(self, container):
         """Names, versions, addresses and metadata of all blobs."""
@@ -57,5 +73,5 @@ class Operations:
 
 if __name__ == "__main__":
     operations = Operations(sys.argv[1])
-    names = ("create_container", "upload", "list", "download", "delete")
+    names = ("create_container", "delete_container", "upload", "snapshot", "lease", "end_lease", "list", "download", "delete")
     serve({name: getattr(operations, name) for name in names})

@@ -45,6 +45,37 @@ impl BlobClient {
         self.0.ask("upload", without_nulls(request));
     }
 
+    /// Writes a blob of another kind: `AppendBlob`, or `PageBlob`, whose length is a multiple of 512.
+    pub fn upload_as(&self, kind: &str, (container, name): (&str, &str), body: &[u8]) {
+        let request =
+            json!({ "container": container, "name": name, "body": base64(body), "kind": kind });
+        self.0.ask("upload", request);
+    }
+
+    /// Keeps a blob as it is now.
+    pub fn snapshot(&self, container: &str, name: &str) {
+        let request = json!({ "container": container, "name": name });
+        self.0.ask("snapshot", request);
+    }
+
+    /// Locks a blob for others.
+    pub fn lease(&self, container: &str, name: &str) {
+        let request = json!({ "container": container, "name": name });
+        self.0.ask("lease", request);
+    }
+
+    /// Ends the lease of a blob.
+    pub fn end_lease(&self, container: &str, name: &str) {
+        let request = json!({ "container": container, "name": name });
+        self.0.ask("end_lease", request);
+    }
+
+    /// Removes a container with its blobs.
+    pub fn delete_container(&self, container: &str) {
+        let request = json!({ "container": container });
+        self.0.ask("delete_container", request);
+    }
+
     /// Names of all blobs of a container, sorted.
     pub fn names(&self, container: &str) -> Vec<String> {
         self.list(container)

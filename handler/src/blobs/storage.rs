@@ -7,7 +7,8 @@ use azure_core::error::ErrorKind;
 use azure_core::http::{Etag, StatusCode};
 use azure_storage_blob::models::{
     BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientGetPropertiesOptions,
-    BlobClientGetPropertiesResultHeaders, BlockBlobClientCommitBlockListOptions, BlockLookupList,
+    BlobClientGetPropertiesResultHeaders, BlockBlobClientCommitBlockListOptions, BlockListType,
+    BlockLookupList,
 };
 use azure_storage_blob::{BlobClient, BlobServiceClient};
 use bytes::Bytes;
@@ -207,6 +208,26 @@ impl Storage {
             .await;
         staged.map_err(|error| Fault::of(&place.container, &error))?;
         Ok(())
+    }
+
+    /// Whether there is a block of that name, of which no blob is made yet.
+    ///
+    /// # Errors
+    /// If the account cannot be used.
+    pub(super) async fn has_block(&self, place: &Place, id: &str) -> Result<bool, Fault> {
+        let client = self.blob(place).block_blob_client();
+        let listed = client
+            .get_block_list(BlockListType::Uncommitted, None)
+            .await;
+        let listed = listed.and_then(|answer| answer.into_model());
+        let blocks = match listed.map_err(|error| Fault::of(&place.container, &error)) {
+            Ok(list) => list.uncommitted_blocks.unwrap_or_default(),
+            Err(Fault::Missing | Fault::NoContainer(_)) => return Ok(false),
+            Err(fault) => return Err(fault),
+        };
+        Ok(blocks
+            .iter()
+            .any(|block| block.name.as_deref() == Some(id.as_bytes())))
     }
 
     /// Makes a blob of these blocks, which may be none.
