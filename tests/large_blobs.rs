@@ -1,6 +1,7 @@
 //! Blobs that the handler reads itself, in Azurite, from the messages of a storage queue to the results.
 
 mod blobs;
+mod identity;
 mod lab;
 mod messages;
 

@@ -15,7 +15,7 @@ pub(super) const FUNCTION: &str = "score_large_blob";
 pub(super) const QUEUE: &str = "large";
 pub(super) const IN: &str = "incoming-large";
 /// Azurite's account, with the key that its documentation shows.
-const ACCOUNT: &str = "devstoreaccount1";
+pub(super) const ACCOUNT: &str = "devstoreaccount1";
 const KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
@@ -30,20 +30,30 @@ pub(super) struct Lab {
 }
 
 /// A call works on a few windows of 100 lines.
-fn options(blobs: &Azurite) -> HostOptions {
-    let endpoint = format!("http://127.0.0.1:{}/{ACCOUNT}", blobs.port());
-    let account = format!("AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint}");
+fn options() -> HostOptions {
     HostOptions::from([
         ("SCORE_BLOBS_QUEUE", QUEUE),
         ("SCORE_BLOBS_BUDGET", "1ms"),
         ("SCORE_MAX_ROWS", "100"),
         ("SCORE_DEFAULT_MODEL", "affine"),
     ])
-    .setting("SCORE_BLOBS_STORAGE", account)
 }
 
 impl Lab {
     pub(super) async fn start(change: impl FnOnce(HostOptions) -> HostOptions) -> Self {
+        let storage = Azurite::start("blob");
+        let endpoint = format!("http://127.0.0.1:{}/{ACCOUNT}", storage.port());
+        let account = format!("AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint}");
+        let client = BlobClient::of(&storage);
+        let change = |options: HostOptions| change(options.setting("SCORE_BLOBS_STORAGE", account));
+        Self::on(storage, client, change).await
+    }
+    /// On this account, which the options have to name.
+    pub(super) async fn on(
+        storage: Azurite,
+        blobs: BlobClient,
+        change: impl FnOnce(HostOptions) -> HostOptions,
+    ) -> Self {
         let app = AppRoot::new();
         for name in ["affine", "slow"] {
             let model = format!("tests/data/models/{name}.onnx");
@@ -53,8 +63,8 @@ impl Lab {
         let template = "handler/src/commands/package/templates/score_large_blob.json";
         let template = std::fs::read(repository().join(template)).unwrap();
         app.write(&format!("{FUNCTION}/function.json"), template);
-        let storage = [Azurite::start("blob"), Azurite::start("queue")];
-        let (blobs, queue) = (BlobClient::of(&storage[0]), QueueClient::of(&storage[1]));
+        let storage = [storage, Azurite::start("queue")];
+        let queue = QueueClient::of(&storage[1]);
         // The container of results is made with the first of them.
         for container in [IN, "rejected"] {
             blobs.create_container(container);
@@ -62,7 +72,7 @@ impl Lab {
         for name in [QUEUE, "large-poison"] {
             queue.create(name);
         }
-        let options = change(options(&storage[0]));
+        let options = change(options());
         let host = Arc::new(FunctionsHost::start(&app, options.clone()).await);
         Self {
             host,

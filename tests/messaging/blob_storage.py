@@ -1,4 +1,4 @@
-"""The official Blob Storage SDK for the tests, with Azurite's well-known account: blob_storage.py PORT"""
+"""The official Blob Storage SDK for the tests, with Azurite's well-known account: blob_storage.py PORT [AUTHORITY]"""
 
 import sys
 
@@ -13,11 +13,13 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 class Operations:
     """A client of one account."""
 
-    def __init__(self, port):
+    def __init__(self, port, authority=None):
+        protocol = "https" if authority else "http"
         self.client = BlobServiceClient.from_connection_string(
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
-            f"BlobEndpoint=http://127.0.0.1:{port}/{ACCOUNT};",
+            f"DefaultEndpointsProtocol={protocol};AccountName={ACCOUNT};AccountKey={KEY};"
+            f"BlobEndpoint={protocol}://127.0.0.1:{port}/{ACCOUNT};",
             retry_total=0,
+            connection_verify=authority or True,
         )
 
     def create_container(self, container):
@@ -72,6 +74,6 @@ class Operations:
 
 
 if __name__ == "__main__":
-    operations = Operations(sys.argv[1])
+    operations = Operations(*sys.argv[1:])
     names = ("create_container", "delete_container", "upload", "snapshot", "lease", "end_lease", "list", "download", "delete")
     serve({name: getattr(operations, name) for name in names})

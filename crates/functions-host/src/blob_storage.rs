@@ -1,5 +1,7 @@
 //! Azurite, the official Blob Storage SDK, and the host's listener in between.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::azurite::Azurite;
@@ -19,6 +21,13 @@ impl BlobClient {
     pub fn of(storage: &Azurite) -> Self {
         let port = storage.port().to_string();
         Self(PythonProcess::start("blob_storage.py", &[port]))
+    }
+
+    /// A client of one that has TLS with a certificate of this authority.
+    pub fn secured(storage: &Azurite, authority: &Path) -> Self {
+        let authority = authority.to_str().expect("a path in UTF-8").to_owned();
+        let arguments = [storage.port().to_string(), authority];
+        Self(PythonProcess::start("blob_storage.py", &arguments))
     }
 
     /// Makes a container.

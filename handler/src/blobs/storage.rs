@@ -13,6 +13,8 @@ use azure_storage_blob::models::{
 use azure_storage_blob::{BlobClient, BlobServiceClient};
 use bytes::Bytes;
 
+use crate::entra::innermost;
+
 /// What one request reads.
 pub(super) const RANGE_BYTES: usize = 4 << 20;
 /// How much of an account's reason is told.
@@ -44,7 +46,13 @@ impl Fault {
             status, error_code, ..
         } = error.kind()
         else {
-            return Self::Other(one_line(&format!("the storage account: {error}")));
+            let (told, cause) = (error.to_string(), innermost(error));
+            let cause = if told == cause {
+                cause
+            } else {
+                format!("{told}: {cause}")
+            };
+            return Self::Other(one_line(&format!("the storage account: {cause}")));
         };
         let code = error_code.as_deref().unwrap_or_default();
         match (status, code) {
