@@ -46,7 +46,8 @@ fn files() -> blake3::Hash {
     }
     let digest = ModelFolder::read(&find_models(&root).unwrap()[0])
         .unwrap()
-        .digest;
+        .digest()
+        .unwrap();
     std::fs::remove_dir_all(&root).unwrap();
     digest
 }
