@@ -6,14 +6,15 @@ mod lab;
 mod messages;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::sleep;
 
 use functions_host::encoding::base64;
 use functions_host::host::FunctionsHost;
-use lab::{IN, Lab, QUEUE, lines_of, table};
+use lab::table;
+pub(crate) use lab::{IN, Lab, QUEUE, lines_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_blob_passes_through_many_calls_and_duplicates_do_no_harm() {
@@ -284,83 +285,4 @@ async fn without_an_account_the_function_says_what_to_set() {
     assert!(failure.contains("status 500"), "{failure}");
     let hint = "expected https://<account>.blob.core.windows.net";
     lab.host.wait_for_log(hint, Duration::from_secs(5)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes; make bulk-check runs it"]
-async fn a_million_rows_and_many_texts_survive_a_kill_every_20_seconds() {
-    let lab = Lab::start(|options| {
-        options
-            .setting("SCORE_BLOBS_BUDGET", "5s")
-            .without("SCORE_MAX_ROWS")
-    })
-    .await;
-    lab.host
-        .wait_for_log("model loaded.*affine", functions_host::PATIENCE)
-        .await;
-    let idle = lab.host.peak_memory();
-    let texts: String = (0..200_000)
-        .map(|row| match row % 1000 {
-            999 => "[]\n".to_owned(),
-            _ => format!("\"the river and the {row}th house\"\n"),
-        })
-        .collect();
-    for (name, text, model) in [
-        ("rows.csv", table(1_000_000), "affine"),
-        ("texts.jsonl", texts, "tiny"),
-    ] {
-        let start = |name: &str| {
-            let model = Some(json!({"model": model}));
-            lab.blobs.upload((IN, name), text.as_bytes(), None, model);
-            lab.name(name);
-        };
-        start(name);
-        let begin = Instant::now();
-        let calls = lab.work().await;
-        let (results, refusals) = lab.results(name);
-        println!(
-            "{name}: {calls} calls, {:.1?}; idle {} MiB, peak {} MiB",
-            begin.elapsed(),
-            idle >> 20,
-            lab.host.peak_memory() >> 20
-        );
-        let each_thousandth = lines_of(&refusals);
-        assert!(
-            each_thousandth.iter().all(|line| line % 1000 == 0),
-            "{name}"
-        );
-        assert_eq!(each_thousandth.len(), text.lines().count() / 1000, "{name}");
-        let again = format!("again-{name}");
-        start(&again);
-        let kills = work_under_kills(&lab).await;
-        println!("{again}: {kills} kills");
-        assert!(
-            lab.results(&again) == (results, refusals),
-            "{again} differs"
-        );
-    }
-}
-
-/// Has all messages worked on while the handler is killed every 20 seconds; the result is how often it was.
-async fn work_under_kills(lab: &Lab) -> usize {
-    let (mut kills, mut next_kill) = (0, Instant::now() + Duration::from_secs(20));
-    while let Some(message) = lab.queue.take(QUEUE).pop() {
-        lab.send(&message);
-        let host = lab.host.clone();
-        let killer = tokio::spawn(async move {
-            tokio::time::sleep_until(next_kill.into()).await;
-            host.kill();
-        });
-        let outcome = lab.call().await;
-        killer.abort();
-        if Instant::now() >= next_kill {
-            kills += 1;
-            lab.host.restart().await;
-            next_kill = Instant::now() + Duration::from_secs(20);
-        }
-        if outcome.is_err() {
-            lab.send(&message);
-        }
-    }
-    kills
 }

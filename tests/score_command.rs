@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::support::app_root::{repository, runtime_library};
+use crate::support::app_root::{program, repository, runtime_library};
 use crate::support::redis::RedisServer;
 use functions_host::PATIENCE;
 
@@ -42,7 +42,7 @@ impl Folder {
 
     /// The command with a model of the tests, whose name is the last word.
     pub(crate) fn command(&self, arguments: &str, model: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_handler"));
+        let mut command = Command::new(program());
         command
             .arg("score")
             .args(arguments.split_whitespace())
@@ -160,6 +160,11 @@ fn rows_come_back_in_their_order_and_bad_lines_go_to_a_file_of_their_own() {
 impl Ended {
     pub(crate) fn expect_said(self, said: &str) -> Self {
         assert!(self.said.contains(said), "{said:?}: {self:?}");
+        self
+    }
+
+    pub(crate) fn expect_out(self, out: &str) -> Self {
+        assert_eq!(self.out, out, "{self:?}");
         self
     }
 }

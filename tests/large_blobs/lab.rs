@@ -11,19 +11,19 @@ use functions_host::blob_storage::BlobClient;
 use functions_host::host::{FunctionsHost, HostOptions};
 use functions_host::queue_storage::{Encoding, QueueClient};
 
-pub(super) const FUNCTION: &str = "score_large_blob";
-pub(super) const QUEUE: &str = "large";
-pub(super) const IN: &str = "incoming-large";
+pub(crate) const FUNCTION: &str = "score_large_blob";
+pub(crate) const QUEUE: &str = "large";
+pub(crate) const IN: &str = "incoming-large";
 /// Azurite's account, with the key that its documentation shows.
-pub(super) const ACCOUNT: &str = "devstoreaccount1";
+pub(crate) const ACCOUNT: &str = "devstoreaccount1";
 const KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// An app, a storage account, and what its user does with it.
-pub(super) struct Lab {
-    pub(super) host: Arc<FunctionsHost>,
-    pub(super) blobs: BlobClient,
-    pub(super) queue: QueueClient,
+pub(crate) struct Lab {
+    pub(crate) host: Arc<FunctionsHost>,
+    pub(crate) blobs: BlobClient,
+    pub(crate) queue: QueueClient,
     app: AppRoot,
     options: HostOptions,
     _storage: [Azurite; 2],
@@ -40,7 +40,7 @@ fn options() -> HostOptions {
 }
 
 impl Lab {
-    pub(super) async fn start(change: impl FnOnce(HostOptions) -> HostOptions) -> Self {
+    pub(crate) async fn start(change: impl FnOnce(HostOptions) -> HostOptions) -> Self {
         let storage = Azurite::start("blob");
         let endpoint = format!("http://127.0.0.1:{}/{ACCOUNT}", storage.port());
         let account = format!("AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint}");
@@ -49,13 +49,13 @@ impl Lab {
         Self::on(storage, client, change).await
     }
     /// On this account, which the options have to name.
-    pub(super) async fn on(
+    pub(crate) async fn on(
         storage: Azurite,
         blobs: BlobClient,
         change: impl FnOnce(HostOptions) -> HostOptions,
     ) -> Self {
         let app = AppRoot::new();
-        for name in ["affine", "slow"] {
+        for name in ["affine", "affine_wide", "slow"] {
             let model = format!("tests/data/models/{name}.onnx");
             app.add_model(name, repository().join(model), None);
         }
@@ -84,24 +84,24 @@ impl Lab {
         }
     }
     /// Another instance of the app, on the same storage.
-    pub(super) async fn instance(&self) -> FunctionsHost {
+    pub(crate) async fn instance(&self) -> FunctionsHost {
         FunctionsHost::start(&self.app, self.options.clone()).await
     }
-    pub(super) fn upload(&self, name: &str, text: &str) {
+    pub(crate) fn upload(&self, name: &str, text: &str) {
         self.blobs.upload((IN, name), text.as_bytes(), None, None);
     }
-    pub(super) fn send(&self, message: &str) {
+    pub(crate) fn send(&self, message: &str) {
         self.queue.send(QUEUE, Encoding::Plain, message.as_bytes());
     }
-    pub(super) fn name(&self, name: &str) {
+    pub(crate) fn name(&self, name: &str) {
         self.send(&json!({"blob": format!("{IN}/{name}")}).to_string());
     }
     /// Lets the function have one message.
-    pub(super) async fn call(&self) -> Result<(), String> {
+    pub(crate) async fn call(&self) -> Result<(), String> {
         self.host.listen_stored(&self.queue, FUNCTION).await
     }
     /// Lets the function have messages until none is left; the result is how many there were.
-    pub(super) async fn work(&self) -> usize {
+    pub(crate) async fn work(&self) -> usize {
         let mut calls = 0;
         loop {
             let waiting = self.queue.take(QUEUE);
@@ -116,14 +116,14 @@ impl Lab {
         }
     }
     /// Scores a blob without a disturbance.
-    pub(super) async fn scored(&self, name: &str, text: &str) -> (String, String) {
+    pub(crate) async fn scored(&self, name: &str, text: &str) -> (String, String) {
         self.upload(name, text);
         self.name(name);
         self.work().await;
         self.results(name)
     }
 
-    pub(super) fn results(&self, name: &str) -> (String, String) {
+    pub(crate) fn results(&self, name: &str) -> (String, String) {
         let text = |container, name: &str| {
             let bytes = self.blobs.download(container, name);
             String::from_utf8(bytes).unwrap()
@@ -134,13 +134,13 @@ impl Lab {
         (text("scored", name), refusals.unwrap_or_default())
     }
 
-    pub(super) fn names(&self, container: &str) -> Vec<String> {
+    pub(crate) fn names(&self, container: &str) -> Vec<String> {
         self.blobs.names(container)
     }
 }
 
 /// A table for the model `affine`, twice x plus one; each thousandth line cannot be scored.
-pub(super) fn table(lines: usize) -> String {
+pub(crate) fn table(lines: usize) -> String {
     let mut text = "a,b,c\n".to_owned();
     for line in 2..=lines {
         match line % 1000 {
@@ -151,7 +151,7 @@ pub(super) fn table(lines: usize) -> String {
     text
 }
 
-pub(super) fn lines_of(refusals: &str) -> Vec<u64> {
+pub(crate) fn lines_of(refusals: &str) -> Vec<u64> {
     let number = |line| {
         serde_json::from_str::<Value>(line).unwrap()["line"]
             .as_u64()

@@ -17,7 +17,7 @@ use super::storage::{Fault, Found, Place, Storage};
 use crate::admission::Admission;
 use crate::bulk::{
     Format, Lane, Lines, Position, Run, RunError, TableError, WINDOW_BYTES, WINDOW_LINES,
-    open_table, read_windows,
+    open_table, read_windows, unlike_text,
 };
 use crate::models::Wanted;
 use crate::problem::{ErrorCode, Problem};
@@ -376,10 +376,8 @@ impl Call<'_> {
         let (scorer, limits) = (scorer.clone(), self.shared.limits);
         let opened = tokio::task::spawn_blocking(move || {
             let first = lines.reader().fill_buf().map_err(TableError::Input)?;
-            if first.starts_with(b"\xff\xfe") || first.starts_with(b"\xfe\xff") {
-                return Err(TableError::Doubt(
-                    "it is UTF-16; save it as UTF-8".to_owned(),
-                ));
+            if let Some(reason) = unlike_text(first) {
+                return Err(TableError::Doubt(reason.to_owned()));
             }
             let table = match format {
                 Format::Jsonl => None,

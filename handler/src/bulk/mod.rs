@@ -9,12 +9,14 @@
 mod item;
 mod lines;
 mod run;
+mod start;
 mod table;
 mod window;
 
 pub(crate) use item::ID;
 pub(crate) use lines::{Lines, Position, Window};
 pub(crate) use run::{Run, WINDOW_BYTES, WINDOW_LINES, read_windows};
+pub(crate) use start::unlike_text;
 pub(crate) use table::open_table;
 pub(crate) use window::{Lane, Tally};
 #[cfg(feature = "blobs")]

@@ -21,7 +21,8 @@ use wire::Limits;
 
 use super::arguments::ScoreArguments;
 use crate::bulk::{
-    self, Format, Lane, Lines, Position, Run, Tally, WINDOW_BYTES, WINDOW_LINES, Window, open_table,
+    self, Format, Lane, Lines, Position, Run, Tally, WINDOW_BYTES, WINDOW_LINES, Window,
+    open_table, unlike_text,
 };
 use crate::config::Config;
 use crate::limits::body_limits;
@@ -65,7 +66,6 @@ fn try_run(arguments: &ScoreArguments, config: &Config) -> anyhow::Result<End> {
     tasks.block_on(async {
         // The links stay while the model is in use: one of texts opens files later, too.
         let (scorer, cache, _links) = model::load(arguments.model.as_deref(), config).await?;
-        let (mut output, kept) = output::open(arguments, format)?;
         let limits = body_limits(config);
         let table = match format {
             Format::Csv => Some(open_table(
@@ -76,6 +76,8 @@ fn try_run(arguments: &ScoreArguments, config: &Config) -> anyhow::Result<End> {
             )?),
             Format::Jsonl => None,
         };
+        // After all that may be wrong with the input: an older output is kept until then.
+        let (mut output, kept) = output::open(arguments, format)?;
         if let Some(table) = table.as_ref().filter(|_| !kept.header) {
             output.write(&table.first_line(), b"")?;
         }
@@ -109,24 +111,25 @@ fn format_of(arguments: &ScoreArguments) -> anyhow::Result<Format> {
 
 /// The input, and its length if that is known.
 fn open(file: &Path) -> anyhow::Result<(Box<dyn BufRead + Send>, Option<u64>)> {
-    if file.as_os_str() == "-" {
-        return Ok((Box::new(BufReader::new(io::stdin())), None));
-    }
     let failed = || format!("{} cannot be read", file.display());
-    let opened = File::open(file).with_context(failed)?;
-    let found = opened.metadata().with_context(failed)?;
-    if found.is_dir() {
-        bail!(
-            "{}: it is a folder; expected a file with a row in each line",
-            file.display()
-        );
+    let (mut reader, length): (Box<dyn BufRead + Send>, _) = if file.as_os_str() == "-" {
+        (Box::new(BufReader::new(io::stdin())), None)
+    } else {
+        let opened = File::open(file).with_context(failed)?;
+        let found = opened.metadata().with_context(failed)?;
+        if found.is_dir() {
+            bail!(
+                "{}: it is a folder; expected a file with a row in each line",
+                file.display()
+            );
+        }
+        let reader = BufReader::with_capacity(1 << 20, opened);
+        (Box::new(reader), found.is_file().then_some(found.len()))
+    };
+    if let Some(reason) = unlike_text(reader.fill_buf().with_context(failed)?) {
+        bail!("{}: {reason}", file.display());
     }
-    let mut reader = BufReader::with_capacity(1 << 20, opened);
-    let start = reader.fill_buf().with_context(failed)?;
-    if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
-        bail!("{}: it is UTF-16; save it as UTF-8", file.display());
-    }
-    Ok((Box::new(reader), found.is_file().then_some(found.len())))
+    Ok((reader, length))
 }
 
 /// A file to score.

@@ -38,17 +38,24 @@ pub(super) struct Kept {
 /// If they exist and are neither to be replaced nor to be continued, do not fit together, or cannot be written.
 pub(super) fn open(arguments: &ScoreArguments, format: Format) -> anyhow::Result<(Output, Kept)> {
     let to_stdout = arguments.output.as_os_str() == "-";
+    let is_file = !to_stdout && !is_special(&arguments.output);
     let errors = match &arguments.errors {
+        Some(errors) if errors.as_os_str() == "-" => bail!("--errors: expected a file, found -"),
         Some(errors) => errors.clone(),
-        None if to_stdout => bail!("--out - needs --errors FILE, for lines that cannot be scored"),
+        None if !is_file => bail!(
+            "--out {} needs --errors FILE, for lines that cannot be scored",
+            arguments.output.display()
+        ),
         None => {
             let mut name = arguments.output.clone().into_os_string();
             name.push(".errors.jsonl");
             PathBuf::from(name)
         }
     };
-    if to_stdout && arguments.resume {
-        bail!("--resume needs a file as --out: what went to standard output cannot be continued");
+    if arguments.resume && (!is_file || is_special(&errors)) {
+        bail!(
+            "--resume needs files as --out and --errors: what went to standard output, a pipe or a device cannot be continued"
+        );
     }
     if same(&arguments.input, &errors) || (!to_stdout && same(&arguments.input, &arguments.output))
     {
@@ -73,23 +80,42 @@ pub(super) fn open(arguments: &ScoreArguments, format: Format) -> anyhow::Result
             }
         }
     }
-    let results: Box<dyn Write + Send> = match to_stdout {
-        true => Box::new(BufWriter::new(io::stdout())),
-        false => Box::new(BufWriter::new(opened(&arguments.output, arguments.resume)?)),
+    let results = match to_stdout {
+        true => None,
+        false => Some(opened(&arguments.output, arguments.resume)?),
     };
+    let refusals = opened(&errors, arguments.resume)?;
+    // Links to files that were not there before are known only now.
+    if !to_stdout && same(&arguments.output, &errors) {
+        bail!("--out and --errors are the same file");
+    }
+    for file in results.iter().chain([&refusals]) {
+        if !arguments.resume && file.metadata().is_ok_and(|found| found.is_file()) {
+            file.set_len(0).context("the output cannot be replaced")?;
+        }
+    }
     let output = Output {
-        results,
-        errors: BufWriter::new(opened(&errors, arguments.resume)?),
+        results: match results {
+            Some(file) => Box::new(BufWriter::new(file)),
+            None => Box::new(BufWriter::new(io::stdout())),
+        },
+        errors: BufWriter::new(refusals),
         names: [&arguments.output, &errors].map(|file| file.display().to_string()),
     };
     Ok((output, kept))
 }
 
+/// Opens a file without a change of what is in it.
 fn opened(file: &Path, append: bool) -> anyhow::Result<File> {
     let mut options = OpenOptions::new();
-    options.create(true).append(append);
-    let opened = options.write(true).truncate(!append).open(file);
+    options.create(true).append(append).write(true);
+    let opened = options.truncate(false).open(file);
     opened.with_context(|| format!("{} cannot be written", file.display()))
+}
+
+/// Whether it is there and neither a file nor a folder: a pipe or a device.
+fn is_special(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 impl Output {
