@@ -94,6 +94,10 @@ COPY score_queue score_queue
 COPY score_blob score_blob
 COPY score_health_live score_health_live
 COPY score_health_ready score_health_ready
+# Off, because it needs a queue of its own: AzureWebJobs_score_large_blob_Disabled=false switches it on.
+ENV AzureWebJobs_score_large_blob_Disabled=true \
+    SCORE_BLOBS_QUEUE=score-large-blobs
+COPY handler/src/commands/package/templates/score_large_blob.json score_large_blob/function.json
 COPY --from=build /app/bin/handler bin/
 ARG VERSION=0.0.0
 ARG REVISION=unknown

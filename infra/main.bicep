@@ -102,7 +102,7 @@ param redisClusteringPolicy string = 'EnterpriseCluster'
 @description('A replica of the cache, at double the price. Without one, maintenance may empty the cache.')
 param redisHighAvailability bool = false
 
-@description('Whether the container incoming-large takes blobs of any length. The package needs the trigger large-blob then.')
+@description('Whether the container incoming-large takes blobs of any length.')
 param largeBlobs bool = false
 
 @description('Object id of a person, or of the identity of a pipeline, that may read and write data as well; azd gives yours. Empty: only the app may.')
@@ -304,6 +304,7 @@ module settings 'app/settings.bicep' = {
     queues: queues
     redisHost: redis.outputs.host
     insightsConnectionString: monitoring.outputs.connectionString
+    largeBlobs: largeBlobs
   }
 }
 

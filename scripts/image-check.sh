@@ -126,7 +126,7 @@ serve() {
 check_host_image() {
   local app=$tree$script_root expected found
   expected=$(
-    printf '%s\n' bin/handler bin/libonnxruntime.so.1 bin/libstdc++.so.6
+    printf '%s\n' bin/handler bin/libonnxruntime.so.1 bin/libstdc++.so.6 score_large_blob/function.json
     git ls-files host.json 'score_*/*' 'models/*' ':!models/*/README.md'
   )
   found=$(cd "$app" && find . ! -type d -printf '%P\n')
@@ -152,6 +152,7 @@ assert labels["org.opencontainers.image.revision"] == revision, labels
 environment = dict(variable.split("=", 1) for variable in config["Env"])
 assert environment["FUNCTIONS_WORKER_RUNTIME"] == "custom", environment
 assert environment["AzureWebJobsScriptRoot"] == config["WorkingDir"], config
+assert environment["AzureWebJobs_score_large_blob_Disabled"] == "true", "it needs a queue that an app may lack"
 assert not config.get("Entrypoint"), config
 assert config["Cmd"] == ["/azure-functions-host/start.sh"], "the base image's command is the host's start"
 

@@ -8,6 +8,7 @@ use crate::support::digits::Digits;
 use crate::support::redis::RedisServer;
 use functions_host::PATIENCE;
 use functions_host::host::FunctionsHost;
+use twox_hash::XxHash3_128;
 
 const SECRET: &str = "hunter2-hunter2-hunter2-hunter2!";
 const OTHER: &str = "0123456789abcdef0123456789abcdef";
@@ -62,8 +63,9 @@ fn unsigned(key: &[u8], payload: &[u8]) -> Vec<u8> {
     let text = std::str::from_utf8(key).expect("a key is text");
     let unit = text.rsplit(':').next().expect("the digest of the unit");
     let unit = blake3::Hash::from_hex(unit).expect("hexadecimal");
-    let checksum = blake3::keyed_hash(unit.as_bytes(), payload);
-    [b"SM\x01", &checksum.as_bytes()[..16], payload].concat()
+    let seed = u64::from_le_bytes(unit.as_bytes()[..8].try_into().expect("eight bytes"));
+    let checksum = XxHash3_128::oneshot_with_seed(seed, payload);
+    [b"SM\x03", &checksum.to_be_bytes()[..], payload].concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,7 +83,7 @@ async fn forged_unsigned_and_swapped_entries_are_misses_and_are_overwritten() {
 
     let (mut flipped, mut relabelled) = (good.clone(), good.clone());
     *flipped.last_mut().unwrap() ^= 1;
-    relabelled[2] = 1;
+    relabelled[2] = 3;
     let forged = unsigned(&key, &other[19..]);
     let mut signed_by_guess = forged.clone();
     signed_by_guess[2] = 2;
@@ -134,7 +136,7 @@ async fn another_secret_or_none_costs_what_is_stored() {
         last = get(&redis, &key).await;
         assert_eq!(cache(&score(&host, &digits.body([0])).await), "HIT");
     }
-    // As it has always been.
+    // As the rules in docs/cache.md say.
     let key = the_only_key(&redis).await;
     assert_eq!(last, unsigned(&key, &last[19..]));
 }

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::support::app_root::{repository, runtime_library};
+use crate::support::app_root::{program, repository, runtime_library};
 use crate::support::redis::RedisServer;
 use functions_host::PATIENCE;
 
@@ -42,7 +42,7 @@ impl Folder {
 
     /// The command with a model of the tests, whose name is the last word.
     pub(crate) fn command(&self, arguments: &str, model: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_handler"));
+        let mut command = Command::new(program());
         command
             .arg("score")
             .args(arguments.split_whitespace())

@@ -89,6 +89,13 @@ function_settings() {
       settings+=("AzureWebJobs_score_${function}_Disabled=true")
     fi
   done
+  # The image has this one off, unless a setting says otherwise.
+  settings+=("SCORE_BLOBS_QUEUE=$SCORE_BLOBS_QUEUE")
+  if has large-blob "$TRIGGERS"; then
+    settings+=(AzureWebJobs_score_large_blob_Disabled=false)
+  else
+    settings+=(AzureWebJobs_score_large_blob_Disabled=true)
+  fi
 }
 
 step_settings() {
@@ -221,22 +228,4 @@ step_test() {
   echo
   # The platform asks without a key.
   [[ $PLAN_SKU == FC1 ]] || curl --silent --show-error --fail --output /dev/null "https://$host/api/health/live"
-}
-
-# Storage tells the app of new blobs. Event Grid first asks the app whether it wants that, so the app has to run.
-step_events() {
-  local host key
-  has blob "$TRIGGERS" || return 0
-  host=$(app_host)
-  key=$(app_key blobs)
-  cat >"$scratch/events.json" <<EVENTS
-{"properties": {
-  "destination": {"endpointType": "WebHook", "properties": {
-    "endpointUrl": "https://$host/runtime/webhooks/blobs?functionName=Host.Functions.score_blob&code=$key"}},
-  "filter": {
-    "includedEventTypes": ["Microsoft.Storage.BlobCreated"],
-    "subjectBeginsWith": "/blobServices/default/containers/incoming/"}}}
-EVENTS
-  put "$(id_of Microsoft.Storage/storageAccounts "$STORAGE")/providers/Microsoft.EventGrid/eventSubscriptions/score-blob" \
-    2025-02-15 "@$scratch/events.json"
 }

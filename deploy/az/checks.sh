@@ -17,7 +17,7 @@ check_settings() {
   matches AUTH "$AUTH" 'identity|keys' "identity or keys"
   matches CACHE "$CACHE" 'managed|classic|none' "managed, classic or none"
   for service in $TRIGGERS; do
-    matches TRIGGERS "$service" 'http|queue|blob' "http, queue and blob, separated by spaces"
+    matches TRIGGERS "$service" 'http|queue|blob|large-blob' "http, queue, blob and large-blob, separated by spaces"
   done
   [[ $PLAN_SKU != FC1 || $PACKAGE == zip ]] || die "PACKAGE 'image': Flex Consumption (PLAN_SKU FC1) takes no image; expected zip"
   case $PLAN_SKU in
@@ -35,6 +35,8 @@ check_settings() {
       matches "$service" "${!service}" '[A-Za-z0-9]([A-Za-z0-9._/-]{0,258}[A-Za-z0-9])?' "a queue's name of letters, digits and . _ / -"
     done
   fi
+  ! has large-blob "$TRIGGERS" ||
+    matches SCORE_BLOBS_QUEUE "$SCORE_BLOBS_QUEUE" '[a-z0-9](-?[a-z0-9]){2,62}' "3 to 63 lower-case letters, digits and single inner hyphens"
   case $CACHE in
     managed)
       matches REDIS "$REDIS" '[A-Za-z0-9]+(-[A-Za-z0-9]+)*' "letters, digits and single inner hyphens"
@@ -78,6 +80,8 @@ check_zip() {
   entry=$(zipinfo "$ZIP" bin/handler 2>/dev/null) || die "ZIP '$ZIP': has no bin/handler; expected what handler package writes"
   [[ $entry == ?rwxr-xr-x* ]] ||
     die "ZIP '$ZIP': bin/handler has the mode ${entry%% *}; expected -rwxr-xr-x, as handler package writes it"
+  ! has large-blob "$TRIGGERS" || zipinfo "$ZIP" score_large_blob/function.json >/dev/null 2>&1 ||
+    die "ZIP '$ZIP': has no score_large_blob, which TRIGGERS names; expected what handler package --trigger large-blob writes"
 }
 
 # Names that must be unique in all of Azure: a taken one is refused before the first resource is made. So is a region

@@ -49,6 +49,8 @@ source "$here/steps.sh"
 source "$here/app.sh"
 # shellcheck source=deploy/az/containerapp.sh
 source "$here/containerapp.sh"
+# shellcheck source=deploy/az/events.sh
+source "$here/events.sh"
 
 exec 3>&1 # where calls are shown, also those whose output is taken
 umask 077

@@ -15,7 +15,7 @@ wanted_providers() {
   [[ $CACHE == none ]] || providers+=(Microsoft.Cache)
   [[ $PACKAGE == zip || -n $IMAGE ]] || providers+=(Microsoft.ContainerRegistry)
   ! has queue "$TRIGGERS" || providers+=(Microsoft.ServiceBus)
-  ! has blob "$TRIGGERS" || providers+=(Microsoft.EventGrid)
+  ! has blob "$TRIGGERS" && ! has large-blob "$TRIGGERS" || providers+=(Microsoft.EventGrid)
   echo "${providers[@]}"
 }
 

@@ -10,7 +10,7 @@
 : "${PACKAGE:=$([[ $PLAN_SKU == FC1 ]] && echo zip || echo image)}" # image, zip
 : "${AUTH:=identity}"              # identity (no keys in the app's settings), keys
 : "${CACHE:=managed}"              # managed (Azure Managed Redis), classic (Azure Cache for Redis), none
-: "${TRIGGERS:=http queue blob}"   # which functions are on
+: "${TRIGGERS:=http queue blob}"   # which functions are on: http, queue, blob, large-blob
 
 : "${CACHE_SKU:=$([[ $CACHE == classic ]] && echo Basic_C0 || echo Balanced_B0)}"
 : "${ZIP:=app.zip}"
@@ -41,3 +41,4 @@ compact=${compact//[^a-z0-9]/}
 : "${SCORE_QUEUE:=score}"
 : "${SCORE_RESULT_QUEUE:=score-results}"
 : "${SCORE_REJECTED_QUEUE:=score-rejected}"
+: "${SCORE_BLOBS_QUEUE:=score-large-blobs}" # in the storage account

@@ -3,6 +3,7 @@
 # shellcheck disable=SC2153,SC2154  # set by deploy.sh, lib.sh and settings.sh
 
 redis_api=2025-07-01
+storage_api=2025-06-01
 
 step_group() {
   run group create --name "$RESOURCE_GROUP" --location "$LOCATION"
@@ -12,6 +13,14 @@ step_identity() {
   [[ $AUTH == identity ]] || return 0
   exists Microsoft.ManagedIdentity/userAssignedIdentities "$IDENTITY" ||
     run identity create --resource-group "$RESOURCE_GROUP" --name "$IDENTITY" --location "$LOCATION"
+}
+
+# The containers of the functions that are on.
+containers() {
+  local names=()
+  ! has blob "$TRIGGERS" || names+=(incoming)
+  ! has large-blob "$TRIGGERS" || names+=(incoming-large)
+  ((${#names[@]} == 0)) || echo "${names[@]}" scored rejected
 }
 
 step_storage() {
@@ -25,10 +34,12 @@ step_storage() {
     run storage account create --resource-group "$RESOURCE_GROUP" --name "$STORAGE" --location "$LOCATION" \
       --sku Standard_LRS --kind StorageV2 --min-tls-version TLS1_2 --https-only true \
       --allow-blob-public-access false --allow-shared-key-access "$shared_key"
-  has blob "$TRIGGERS" || return 0
-  for container in incoming scored rejected; do
+  for container in $(containers); do
     run storage container-rm create --resource-group "$RESOURCE_GROUP" --storage-account "$STORAGE" --name "$container"
   done
+  # As a resource: az storage queue create needs a role for data, which the caller may lack.
+  ! has large-blob "$TRIGGERS" ||
+    put "$(id_of Microsoft.Storage/storageAccounts "$STORAGE")/queueServices/default/queues/$SCORE_BLOBS_QUEUE" "$storage_api" '{}'
 }
 
 step_servicebus() {

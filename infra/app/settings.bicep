@@ -8,6 +8,9 @@ param queues object
 param redisHost string
 param insightsConnectionString string
 
+@description('Whether score_large_blob is on; an image has it off by itself.')
+param largeBlobs bool
+
 output settings object = {
   AzureWebJobsStorage__blobServiceUri: storageEndpoints.blob
   AzureWebJobsStorage__queueServiceUri: storageEndpoints.queue
@@ -21,6 +24,7 @@ output settings object = {
   SCORE_RESULT_QUEUE: queues.results
   SCORE_REJECTED_QUEUE: queues.rejected
   SCORE_BLOBS_QUEUE: queues.largeBlobs
+  AzureWebJobs_score_large_blob_Disabled: largeBlobs ? 'false' : 'true'
   REDIS_URL: 'rediss://${redisHost}:10000'
   REDIS_AUTH: 'entra'
   AZURE_CLIENT_ID: clientId

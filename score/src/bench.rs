@@ -46,8 +46,8 @@ impl Sealing {
 
     /// The payloads of what Redis gave; `None` if one is damaged.
     pub fn open_rows(&self, keys: &Keys, values: &[Bytes]) -> Option<Vec<Bytes>> {
-        let rows: Vec<_> = keys.0.iter().zip(values).collect();
-        self.0.open_all(&rows).into_iter().collect()
+        let rows = keys.0.iter().zip(values);
+        rows.map(|(key, value)| self.0.open(key, value)).collect()
     }
 }
 

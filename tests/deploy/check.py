@@ -16,13 +16,13 @@ from found import BASE, look_at
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = {
-    "image on B1, Azure Managed Redis": {},
-    "zip on Flex Consumption": {"PLAN_SKU": "FC1", "FLEX_ALWAYS_READY": "1"},
+    "image on B1, Azure Managed Redis": {"TRIGGERS": "http queue blob large-blob"},
+    "zip on Flex Consumption": {"PLAN_SKU": "FC1", "FLEX_ALWAYS_READY": "1", "TRIGGERS": "http large-blob"},
     "image on Premium": {"PLAN_SKU": "EP1", "CACHE": "none", "TRIGGERS": "http blob"},
     "zip on Premium": {"PLAN_SKU": "EP1", "PACKAGE": "zip", "CACHE": "none"},
     "image on B1, Azure Cache for Redis": {"CACHE": "classic"},
     "with keys, Azure Cache for Redis": {"AUTH": "keys", "CACHE": "classic"},
-    "with keys, Azure Managed Redis": {"AUTH": "keys", "TRIGGERS": "http queue"},
+    "with keys, Azure Managed Redis": {"AUTH": "keys", "TRIGGERS": "http queue large-blob"},
     "image on Container Apps": {"PLAN_SKU": "ACA", "TRIGGERS": "http blob"},
 }
 BAD = {
@@ -32,7 +32,7 @@ BAD = {
     "PLAN_SKU": ["Y1", "B9", "P0v5"], "PACKAGE": ["docker"], "AUTH": ["password"], "CACHE": ["memcached"], "TRIGGERS": ["http timer"],
     "FLEX_MEMORY": ["1024", "2 GB"], "FLEX_INSTANCES": ["0", "1001"], "FLEX_CONCURRENCY": ["0"], "FLEX_ALWAYS_READY": ["-1", "101"],
     "ACA_REPLICAS": ["3", "1-0"], "ACA_MEMORY": ["2048"], "ACA_CPU": ["one"],
-    "CACHE_SKU": ["Basic_C0"], "SCORE_QUEUE": ["-score"], "IDENTITY": ["id"], "PLAN": ["plan_1"],
+    "CACHE_SKU": ["Basic_C0"], "SCORE_QUEUE": ["-score"], "SCORE_BLOBS_QUEUE": ["large--blobs", "Large", "q"], "IDENTITY": ["id"], "PLAN": ["plan_1"],
 }
 
 
@@ -51,6 +51,10 @@ class Check:
             handler = zipfile.ZipInfo("bin/handler")
             handler.create_system, handler.external_attr = 3, 0o100755 << 16
             archive.writestr(handler, "")
+        self.small_zip = folder / "small.zip"
+        shutil.copy(self.zip, self.small_zip)
+        with zipfile.ZipFile(self.zip, "a") as archive:
+            archive.writestr("score_large_blob/function.json", "{}")
         self.plain_zip = folder / "plain.zip"
         with zipfile.ZipFile(self.plain_zip, "w") as archive:
             archive.writestr("bin/handler", "")
@@ -90,6 +94,7 @@ def refusals(check):
     """What can be known to be wrong is refused in one line, before any request."""
     for setting, values in BAD.items():
         plan = {"FLEX": {"PLAN_SKU": "FC1"}, "ACA_": {"PLAN_SKU": "ACA"}}.get(setting[:4], {})
+        plan |= {"TRIGGERS": "http large-blob"} if setting == "SCORE_BLOBS_QUEUE" else {}
         for value in values:
             answer = check.deploy(ok=False, **plan | {setting: value})
             assert answer.startswith("error: ") and setting in answer and answer.count("\n") == 1, (setting, value, answer)
@@ -99,6 +104,8 @@ def refusals(check):
     assert "no such file" in check.deploy(ok=False, PACKAGE="zip", ZIP="nowhere.zip")
     if shutil.which("zipinfo"):
         assert "expected -rwxr-xr-x" in check.deploy(ok=False, PACKAGE="zip", ZIP=str(check.plain_zip))
+        large = {"PACKAGE": "zip", "TRIGGERS": "http large-blob"}
+        assert "has no score_large_blob" in check.deploy(ok=False, ZIP=str(check.small_zip), **large)
     assert "expected one of group identity" in check.deploy("--only", "nothing", ok=False)
     assert "run: az login" in check.deploy(ok=False)
     dry = check.deploy("--dry-run", AUTH="keys", PATH="/usr/bin:/bin")
@@ -247,7 +254,7 @@ def main():
             variant(check, name, settings)
             if settings.get("PLAN_SKU") == "ACA":
                 scale_rules_of_a_function_app(check)
-            if settings == {}:
+            if settings.get("PLAN_SKU") is None and not settings.get("AUTH") and "CACHE" not in settings:
                 settings_with_hyphens(check)
                 scripts_of_azd(check)
         taken(check)

@@ -18,6 +18,7 @@ SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 TENANT = "00000000-0000-0000-0000-000000000002"
 PRINCIPAL = "00000000-0000-0000-0000-0000000000aa"
 CLIENT = "00000000-0000-0000-0000-0000000000cc"
+OF_TOPIC = "00000000-0000-0000-0000-0000000000bb"  # the identity of the topic of a storage account
 SECRET = "c2VjcmV0LXRoYXQtbXVzdC1ub3QtYmUtc2hvd24="
 LOCATION = {"name": "westeurope", "displayName": "West Europe"}
 # Suffixes of no real cloud: a script that writes a suffix of its own is found by a name that does not fit.
@@ -106,6 +107,10 @@ class Azure:
                              "See https://aka.ms/rps-not-found for how to register subscriptions."}}
         if method == "PUT" and self.refused and self.refused in key:
             return 403, {"error": {"code": "AuthorizationFailed", "message": "not allowed"}}
+        if method == "PUT" and re.search("/microsoft.eventgrid/systemtopics/[^/]+$", key):
+            of_source = self.topic_of(body["properties"]["source"])
+            if of_source not in (None, key):
+                return 400, {"error": {"code": "InvalidRequest", "message": "Only one system topic is allowed per source."}}
         if method == "PUT" and key.endswith("/config/appsettings"):
             return self.refused_settings(key, body["properties"])
         if method == "PUT" and "/microsoft.app/containerapps/" in key and body.get("kind") == "functionapp":
@@ -178,6 +183,11 @@ class Azure:
         self.complete(resource, properties)
         return (201 if re.search("/(roleassignments|systemtopics/[^/]+/eventsubscriptions)/", key) else 200), resource
 
+    def topic_of(self, source):
+        topics = [key for key, resource in self.resources.items() if resource["type"] == "Microsoft.EventGrid/systemTopics"
+                  and resource["properties"]["source"].lower() == source.lower()]
+        return topics[0] if topics else None
+
     def same_role(self, key, body):
         pick = lambda properties: (properties["principalId"], properties["roleDefinitionId"].lower())
         scope = key.split("/providers/microsoft.authorization/")[0]
@@ -209,12 +219,23 @@ class Azure:
             properties["reserved"] = True
         elif kind == "microsoft.authorization/roleassignments":
             properties["scope"] = resource["id"].split("/providers/Microsoft.Authorization/")[0]
+        elif kind == "microsoft.eventgrid/systemtopics" and "identity" in resource:
+            resource["identity"]["principalId"] = OF_TOPIC
+        elif kind == "microsoft.eventgrid/eventsubscriptions" and "/systemtopics/" not in resource["id"].lower():
+            self.topic_for(resource["id"].split("/providers/Microsoft.EventGrid/")[0])
         elif kind == "microsoft.app/containerapps":
             configuration = properties["configuration"]
             configuration["ingress"]["fqdn"] = self.host
             self.secrets[resource["id"].lower()] = {s["name"]: s.pop("value") for s in configuration["secrets"]}
         elif kind == "microsoft.web/sites":
             self.complete_site(resource, properties, name)
+
+    def topic_for(self, source):
+        """A subscription on an account itself makes its topic, unless the account has one."""
+        if not self.topic_of(source):
+            group, account = source.split("/providers/")[0], source.split("/")[-1]
+            self.put(f"{group}/providers/Microsoft.EventGrid/systemTopics/{account}-7ee3", {
+                "location": "westeurope", "properties": {"source": source, "topicType": "Microsoft.Storage.StorageAccounts"}})
 
     def complete_site(self, resource, properties, name):
         farm = properties.get("serverFarmId", "")

@@ -15,6 +15,7 @@ ROLES = {
     "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39": "namespaces",
 }
 ACR_PULL = {"7f951dda-4ed3-4680-a7ca-43fe172d538d": "registries"}
+QUEUE_MESSAGE_SENDER = "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a"
 
 
 class Found:
@@ -24,6 +25,9 @@ class Found:
         self.flex, self.container_app = chosen["PLAN_SKU"] == "FC1", chosen["PLAN_SKU"] == "ACA"
         # A zip on Premium lies in Azure Files, which only opens with the account's key.
         self.files_key = chosen["PLAN_SKU"] == "EP1" and not self.image
+
+    def has_trigger(self, name):
+        return name in self.chosen["TRIGGERS"].split()
 
     def has(self, path):
         return f"{GROUP}/providers/{path}".lower() in self.azure.resources
@@ -49,15 +53,17 @@ def look_at(azure, chosen):
         look_at_app(found)
     if found.keyless:
         look_at_roles(found)
-    if "blob" in chosen["TRIGGERS"]:
+    if found.has_trigger("blob"):
         look_at_events(found)
+    look_at_large_blobs(found)
 
 
 def look_at_stores(found):
     storage = found.resource("Microsoft.Storage/storageAccounts/stmyscores")["properties"]
     assert storage["allowSharedKeyAccess"] == (not found.keyless or found.files_key) and not storage["allowBlobPublicAccess"]
-    for container in ("incoming", "scored", "rejected") if "blob" in found.chosen["TRIGGERS"] else ():
-        assert found.has(f"Microsoft.Storage/storageAccounts/stmyscores/blobServices/default/containers/{container}")
+    blob, large = found.has_trigger("blob"), found.has_trigger("large-blob")
+    for container, wanted in {"incoming": blob, "incoming-large": large, "scored": blob or large, "rejected": blob or large}.items():
+        assert found.has(f"Microsoft.Storage/storageAccounts/stmyscores/blobServices/default/containers/{container}") == wanted
     bus = "Microsoft.ServiceBus/namespaces/sb-my-scores"
     assert found.has(bus) == ("queue" in found.chosen["TRIGGERS"])
     if found.has(bus):
@@ -84,7 +90,10 @@ def look_at_settings(found):
     assert settings["SCORE_QUEUE"] == "score" and settings["SCORE_RESULT_QUEUE"] == "score-results"
     switches = {name: value for name, value in settings.items() if name.lower().endswith("disabled")}
     off = {trigger for trigger in ("http", "queue", "blob") if trigger not in triggers}
-    assert switches == {f"AzureWebJobs_score_{trigger}_Disabled": "true" for trigger in off}, switches
+    # The image has this one off, so the setting says what it is to be.
+    large = {"AzureWebJobs_score_large_blob_Disabled": "false" if "large-blob" in triggers else "true"}
+    assert switches == {f"AzureWebJobs_score_{trigger}_Disabled": "true" for trigger in off} | large, switches
+    assert settings["SCORE_BLOBS_QUEUE"] == "score-large-blobs"
 
     keys = {name for name, value in settings.items() if SECRET in (value or "")}
     if not found.keyless:
@@ -151,6 +160,8 @@ def look_at_roles(found):
     for key, resource in found.azure.resources.items():
         if "/roleassignments/" in key:
             given = resource["properties"]
+            if given["roleDefinitionId"].endswith(QUEUE_MESSAGE_SENDER):
+                continue  # of the topic
             assert given["principalId"] == PRINCIPAL and given["principalType"] == "ServicePrincipal"
             roles[given["roleDefinitionId"].split("/")[-1]] = key.split("/providers/")[1].split("/")[1]
     expected = {role: kind for role, kind in ROLES.items() if kind != "namespaces" or "queue" in found.chosen["TRIGGERS"]}
@@ -168,3 +179,31 @@ def look_at_events(found):
     url = events["properties"]["destination"]["properties"]["endpointUrl"]
     assert re.fullmatch(rf"https://{found.azure.host}/runtime/webhooks/blobs\?"
                         r"functionName=Host\.Functions\.score_blob&code=[\w+/=]{40,}", url)
+
+
+def look_at_large_blobs(found):
+    """Events go to the queue that the function reads: by the topic's identity, or by the account's key."""
+    account = "Microsoft.Storage/storageAccounts/stmyscores"
+    queue, wanted = f"{account}/queueServices/default/queues/score-large-blobs", found.has_trigger("large-blob")
+    assert found.has(queue) == wanted
+    topics = [key for key in found.azure.resources if re.search(r"/systemtopics/[^/]+$", key)]
+    # One topic for each account is all that Azure makes.
+    assert len(topics) == (wanted and found.keyless or found.has_trigger("blob")), topics
+    if not wanted:
+        return
+    scope = topics[0] if found.keyless else f"{GROUP}/providers/{account}/providers/microsoft.eventgrid".lower()
+    events = found.azure.resources[f"{scope}/eventsubscriptions/score-large-blob"]["properties"]
+    assert events["filter"]["subjectBeginsWith"] == "/blobServices/default/containers/incoming-large/"
+    assert events["filter"]["includedEventTypes"] == ["Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobRenamed"]
+    if found.keyless:
+        topic = found.azure.resources[topics[0]]
+        assert topic["properties"]["source"].lower() == f"{GROUP}/providers/{account}".lower()
+        (role,) = [resource["properties"] for key, resource in found.azure.resources.items()
+                   if key.startswith(f"{GROUP}/providers/{queue}/providers/microsoft.authorization/roleassignments/".lower())]
+        assert role["principalId"] == topic["identity"]["principalId"] != PRINCIPAL
+        assert role["roleDefinitionId"].endswith(QUEUE_MESSAGE_SENDER)
+        assert events["deliveryWithResourceIdentity"]["identity"] == {"type": "SystemAssigned"}
+    sent = events["deliveryWithResourceIdentity"] if found.keyless else events
+    assert sent["destination"]["endpointType"] == "StorageQueue"
+    assert sent["destination"]["properties"]["queueName"] == "score-large-blobs"
+    assert sent["destination"]["properties"]["resourceId"].lower() == f"{GROUP}/providers/{account}".lower()

@@ -280,6 +280,13 @@ def test_settings_are_those_the_functions_ask_for():
             assert f"  {connection}__credential: " in settings
 
 
+def test_the_image_has_large_blobs_off_and_the_settings_switch_them():
+    settings = (INFRA / "app/settings.bicep").read_text()
+    dockerfile = (INFRA.parent / "Dockerfile").read_text()
+    assert "  AzureWebJobs_score_large_blob_Disabled: largeBlobs ? 'false' : 'true'\n" in settings
+    assert "AzureWebJobs_score_large_blob_Disabled=true" in dockerfile and " score_large_blob/function.json" in dockerfile
+
+
 def at(body, path):
     for part in path.split("."):
         body = body[part]

@@ -101,17 +101,27 @@ impl AppRoot {
     }
 
     fn link_handler(&self) {
-        let program = Path::new(env!("CARGO_BIN_EXE_handler"));
+        let program = program();
         let target = self.path().join("bin/handler");
         std::fs::create_dir_all(self.path().join("bin")).expect("a new folder");
-        if std::fs::hard_link(program, &target).is_err() {
-            link(program, &target);
+        if std::fs::hard_link(&program, &target).is_err() {
+            link(&program, &target);
         }
     }
 
     fn link_runtime(&self) {
         link(&runtime_library(), &self.path().join("bin").join(RUNTIME));
     }
+}
+
+/// The program under test: that of this build, or the one that `TEST_PROGRAM` names, such as a release build.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a wish of the tests, no setting of the program"
+)]
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("TEST_PROGRAM")
+        .map_or_else(|| env!("CARGO_BIN_EXE_handler").into(), PathBuf::from)
 }
 
 /// ONNX Runtime as `make runtime` puts it into `bin`.

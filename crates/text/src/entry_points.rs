@@ -111,10 +111,10 @@ pub fn configs(folder: &Path, data: &[u8]) {
     if let Ok(modules) = Modules::read(folder) {
         assert!(modules.dense.iter().all(|dense| dense.starts_with(folder)));
     }
-    drop(Dense::read(folder, &mut blake3::Hasher::new()));
+    drop(Dense::read(folder, &mut Vec::new()));
     let config = r#"{"in_features": 2, "out_features": 2, "bias": true, "activation_function": "torch.nn.Tanh"}"#;
     if fs::write(folder.join("config.json"), config).is_ok() {
-        drop(Dense::read(folder, &mut blake3::Hasher::new()));
+        drop(Dense::read(folder, &mut Vec::new()));
     }
 }
 

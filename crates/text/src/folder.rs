@@ -15,7 +15,8 @@ const VERSION: &str = "text 1, tokenizers 0.23";
 #[derive(Debug)]
 pub struct TextFolder {
     pub(crate) folder: ModelFolder,
-    digest: blake3::Hash,
+    /// What the digest covers beside the ONNX file.
+    digested: Vec<u8>,
     pub(crate) settings: Settings,
     pub(crate) dense: Vec<Dense>,
     /// The content of `tokenizer.json`.
@@ -32,28 +33,34 @@ impl TextFolder {
         let mut modules = Modules::read(&folder.folder)?;
         let settings = Settings::read(folder, &options, &mut modules)?;
         let tokenizer = read_tokenizer(&modules.transformer)?;
-        let mut digest = blake3::Hasher::new();
-        digest.update(VERSION.as_bytes());
-        digest.update(folder.digest.as_bytes());
         let stored = serde_json::to_vec(&settings.stored);
         let stored = stored.map_err(|error| folder.wrong_options(&error.to_string()))?;
-        digest.update(blake3::hash(&stored).as_bytes());
-        digest.update(blake3::hash(&tokenizer).as_bytes());
+        let mut digested = [&stored, &tokenizer]
+            .map(|part| *blake3::hash(part).as_bytes())
+            .concat();
         let dense = modules.dense.iter();
-        let dense = dense.map(|module| Dense::read(module, &mut digest));
+        let dense = dense.map(|module| Dense::read(module, &mut digested));
         let dense = dense.collect::<Result<Vec<Dense>, LoadError>>()?;
         Ok(Self {
             folder: folder.clone(),
-            digest: digest.finalize(),
+            digested,
             settings,
             dense,
             tokenizer,
         })
     }
 
-    /// Digest of every file that shapes a stored result, and of the settings that do.
-    pub fn digest(&self) -> blake3::Hash {
-        self.digest
+    /// Digest of every file that shapes a stored result, and of the settings that do. Waits until that of the ONNX file is
+    /// made.
+    ///
+    /// # Errors
+    /// If a file of the model cannot be read.
+    pub fn digest(&self) -> Result<blake3::Hash, LoadError> {
+        let mut digest = blake3::Hasher::new();
+        digest.update(VERSION.as_bytes());
+        digest.update(self.folder.digest()?.as_bytes());
+        digest.update(&self.digested);
+        Ok(digest.finalize())
     }
 }
 
@@ -117,7 +124,7 @@ mod tests {
             let place = ModelPlace::of_folder(&folder).unwrap();
             let folder = ModelFolder::read(&place).unwrap();
             assert!(folder.is_text);
-            TextFolder::read(&folder).unwrap().digest()
+            TextFolder::read(&folder).unwrap().digest().unwrap()
         };
         let first = digest();
         for (name, same) in [
@@ -170,9 +177,9 @@ mod tests {
                      \"activation_function\": \"torch.nn.modules.activation.{activation}\"}}"
                 );
                 fs::write(root.path().join("config.json"), config).unwrap();
-                let mut digest = blake3::Hasher::new();
-                Dense::read(root.path(), &mut digest).unwrap();
-                digest.finalize()
+                let mut digested = Vec::new();
+                Dense::read(root.path(), &mut digested).unwrap();
+                digested
             });
         for (one, digest) in digests.iter().enumerate() {
             assert!(!digests[..one].contains(digest), "{one}");

@@ -76,13 +76,15 @@ impl TextFolder {
     /// Opens the first session and tries it out.
     fn load_first(self, runtime: &Runtime, options: ScorerOptions) -> Result<Loaded, LoadError> {
         let start = Instant::now();
-        let (folder, digest) = (self.folder.clone(), self.digest());
+        let folder = self.folder.clone();
         let (sessions, threads) = sessions_and_threads(folder.bytes, options);
         let (onnx, tokenizer) = thread::scope(|scope| {
             let tokenizer = scope.spawn(|| Tokenizer::new(&self.tokenizer, &self.settings.stored));
             let onnx = OnnxModel::load(runtime, &folder, threads);
             (onnx, tokenizer.join())
         });
+        // Made meanwhile.
+        let digest = self.digest()?;
         let file = folder.folder.join("tokenizer.json");
         let tokenizer = tokenizer.unwrap_or_else(|_| Err("loading it panicked".to_owned()));
         let tokenizer = tokenizer.map_err(|reason| wrong(&file, reason))?;
@@ -170,10 +172,10 @@ fn open_later(
 ) -> OpenSession {
     let (folder, runtime, shared) = (folder.clone(), runtime.clone(), shared.clone());
     Box::new(move || {
-        let (model, digest) = (folder.name.clone(), folder.digest);
+        let (model, digest) = (folder.name.clone(), folder.digest());
         let opened = folder.load_settled(|folder| OnnxModel::load(&runtime, folder, threads));
         let reason = match opened {
-            Ok((onnx, folder)) if folder.digest == digest => {
+            Ok((onnx, now)) if now.digest().ok() == digest.ok() => {
                 return Some(Box::new(Session { onnx, shared }));
             }
             Ok(_) => "its files are others by now; restart to serve those".to_owned(),

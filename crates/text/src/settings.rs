@@ -17,7 +17,7 @@ use crate::pooling::Pooling;
 const CHARS_PER_TOKEN: usize = 64;
 /// Where the gain of common runs ends: there the weights are read often enough, and what is computed leaves the
 /// processor's cache.
-const BATCH_TOKENS: usize = 192;
+const BATCH_TOKENS: usize = 256;
 /// Texts of one request: 10,000 take longer than a request may.
 const MAX_TEXTS: usize = 2048;
 /// More is a slip: no model sees so many.

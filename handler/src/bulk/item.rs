@@ -47,11 +47,15 @@ pub(super) enum Wanted<'i> {
 }
 
 impl<'a> Item<'a> {
+    /// Whether a line has what all of these have.
+    pub(super) fn may_be(text: &[u8]) -> bool {
+        text.trim_ascii_start().starts_with(b"{")
+            && memchr::memmem::find(text, b"\"custom_id\"").is_some()
+    }
+
     /// A line, if it is one of these.
     pub(super) fn of(text: &'a [u8]) -> Option<Self> {
-        let may_be = text.trim_ascii_start().starts_with(b"{")
-            && memchr::memmem::find(text, b"\"custom_id\"").is_some();
-        may_be.then(|| serde_json::from_slice(text).ok())?
+        Self::may_be(text).then(|| serde_json::from_slice(text).ok())?
     }
 
     /// What it asks for, by its url.

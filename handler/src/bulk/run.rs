@@ -85,16 +85,28 @@ impl Run {
             }
             tokio::select! {
                 biased;
-                Some(done) = self.running.next() => return Ok(Some(done?)),
+                Some(done) = self.running.next() => {
+                    let mut done = done?;
+                    if let Some(rest) = done.rest.take() {
+                        let task = self.score(rest);
+                        self.running.push_front(task);
+                    }
+                    return Ok(Some(done));
+                }
                 window = next_window(&mut self.windows, &self.cache), if is_free => match window? {
                     None => self.is_open = false,
                     Some(window) => {
-                        let lane = self.lane.clone();
-                        self.running.push_back(tokio::spawn(async move { lane.score(window).await }));
+                        let task = self.score(window);
+                        self.running.push_back(task);
                     }
                 },
             }
         }
+    }
+
+    fn score(&self, window: Window) -> JoinHandle<Done> {
+        let lane = self.lane.clone();
+        tokio::spawn(async move { lane.score(window).await })
     }
 
     /// Waits until the results are stored, unless the store does not take them.

@@ -1,9 +1,12 @@
 //! Tables: how records become a request, and results become records.
 
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 
+use memchr::{memchr, memchr3};
 use score::ModelMetadata;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use wire::{Declared, Limits, TableForm};
 
@@ -216,11 +219,12 @@ impl Table {
             text.push(b',');
             cell(result, text);
         } else {
-            let values: BTreeMap<String, &RawValue> =
+            let values: BTreeMap<Name<'_>, &RawValue> =
                 serde_json::from_str(result.get()).map_err(|_| Problem::internal())?;
             for column in &self.columns {
                 text.push(b',');
-                cell(values.get(column).ok_or_else(Problem::internal)?, text);
+                let value = values.get(column.as_str());
+                cell(value.ok_or_else(Problem::internal)?, text);
             }
         }
         text.push(b'\n');
@@ -237,18 +241,33 @@ fn has_return(text: &[u8]) -> bool {
     })
 }
 
+/// The name of an output, which is copied only where it is written with escapes.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Borrow<str> for Name<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 fn cell(value: &RawValue, text: &mut Vec<u8>) {
     let json = value.get();
-    match serde_json::from_str::<String>(json) {
+    let word = json.starts_with('"').then(|| serde_json::from_str(json));
+    match word {
         // On one line, so that each record has one.
-        Ok(word) if !word.contains(char::is_control) => quote(&word, text),
+        Some(Ok(Name(word))) if !word.contains(char::is_control) => quote(&word, text),
         _ if json == "null" => {}
         _ => quote(json, text),
     }
 }
 
 fn quote(word: &str, text: &mut Vec<u8>) {
-    if !word.contains([',', '"', ';', '\t']) {
+    let bytes = word.as_bytes();
+    if memchr3(b',', b'"', b';', bytes)
+        .or_else(|| memchr(b'\t', bytes))
+        .is_none()
+    {
         return text.extend(word.as_bytes());
     }
     text.push(b'"');

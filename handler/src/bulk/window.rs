@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
@@ -22,6 +23,13 @@ use crate::problem::{ErrorCode, Problem, Reason};
 
 /// Lines of a window that are asked apart at a time: requests of others wait behind no more of them.
 const ALONE_AT_ONCE: usize = 64;
+/// The bytes of those lines together, unless a single line has more: a few bytes of a request may become a thousand times as
+/// many in its answer.
+const ALONE_BYTES: usize = 16 << 10;
+/// A window that has so many bytes of results is written before it goes on.
+const WINDOW_RESULTS: usize = 4 << 20;
+/// Rows that are scored before it is known how long a result is.
+const FIRST_ROWS: usize = 32;
 
 /// What a refusal holds of its line, if that is longer.
 const MAX_ORIGINAL: usize = 64 << 10;
@@ -36,6 +44,8 @@ pub(crate) struct Lane {
     /// Memory for requests of texts.
     pub(super) decoding: Decoding,
     counters: Arc<BulkCounters>,
+    /// The bytes of the longest result of a row so far.
+    longest_result: AtomicUsize,
 }
 
 /// What stands around the rows of a request.
@@ -85,6 +95,26 @@ pub(crate) struct Done {
     )]
     pub(crate) put_off: Option<Problem>,
     pub(crate) tally: Tally,
+    /// Lines of the window that are still to be scored, once these results are written.
+    pub(super) rest: Option<Window>,
+}
+
+impl Done {
+    fn put(&mut self, line: &Line, text: Text) {
+        match text {
+            Ok(text) => {
+                self.tally.scored += 1;
+                self.results.extend(text);
+            }
+            Err(problem) => {
+                self.tally.failed += 1;
+                self.errors.extend(refusal(line, &problem));
+                if problem.is_temporary() {
+                    self.put_off = Some(problem);
+                }
+            }
+        }
+    }
 }
 
 /// Counts of lines, and times.
@@ -144,8 +174,9 @@ impl Lane {
             table,
             around: Around::default(),
             // Windows bound what their lines become.
-            decoding: Decoding::new(usize::MAX >> 1),
+            decoding: Decoding::unbounded(),
             counters,
+            longest_result: AtomicUsize::new(0),
         }
     }
 
@@ -156,7 +187,7 @@ impl Lane {
         self
     }
 
-    /// Scores the lines of a window, in a span of its own.
+    /// Scores the lines of a window, in a span of its own: all, or as many as `rest` leaves.
     pub(crate) async fn score(&self, window: Window) -> Done {
         let begin = Instant::now();
         let span = info_span!(
@@ -173,60 +204,83 @@ impl Lane {
         done
     }
 
-    async fn lines(&self, window: Window) -> Done {
+    /// Part after part, until all lines are done or their results are as many as are kept at a time.
+    async fn lines(&self, mut window: Window) -> Done {
         let mut done = Done::default();
-        let items: Vec<Option<Item<'_>>> =
-            window.lines.iter().map(|line| self.item(line)).collect();
-        let mut texts: Vec<Option<Text>> =
-            window.lines.iter().map(|line| self.refused(line)).collect();
-        let mut rows: Vec<usize> = (0..texts.len())
-            .filter(|at| texts[*at].is_none() && items[*at].is_none())
-            .collect();
+        let mut at = 0;
+        while at < window.lines.len() {
+            let part = &window.lines[at..];
+            let part = &part[..self.part_of(part)];
+            self.part(part, &mut done).await;
+            done.tally.end = part.last().map_or(window.end, |line| line.end);
+            at += part.len();
+            if done.results.len() + done.errors.len() >= WINDOW_RESULTS {
+                break;
+            }
+        }
+        let lines = window.lines.split_off(at);
+        done.rest = (!lines.is_empty()).then_some(Window {
+            lines,
+            end: window.end,
+        });
+        done
+    }
+
+    /// How many of these lines are scored at once. What they become is bounded: of rows by the longest result so far, of
+    /// requests, which may have many results each, by their own bytes.
+    fn part_of(&self, lines: &[Line]) -> usize {
+        let longest = self.longest_result.load(Ordering::Relaxed);
+        let rows = match longest {
+            0 => FIRST_ROWS,
+            longest => (WINDOW_RESULTS / longest).max(1),
+        };
+        let (mut requests, mut bytes) = (0, 0);
+        let fits = |line: &&Line| {
+            if self.may_be_alone(line) {
+                requests += 1;
+                bytes += line.text.len();
+            }
+            requests <= ALONE_AT_ONCE && bytes <= ALONE_BYTES
+        };
+        lines.iter().take(rows).take_while(fits).count().max(1)
+    }
+
+    /// Scores lines together.
+    async fn part(&self, lines: &[Line], done: &mut Done) {
+        let items: Vec<Option<Item<'_>>> = lines.iter().map(|line| self.item(line)).collect();
+        let mut texts: Vec<Option<Text>> = lines.iter().map(|line| self.refused(line)).collect();
         if self.shares_requests() {
-            let lines: Vec<&Line> = rows.iter().map(|at| &window.lines[*at]).collect();
-            let found = self.together(&lines, &mut done.tally).await;
-            for (at, text) in rows.drain(..).zip(found) {
+            let is_row = |at: &usize| texts[*at].is_none() && items[*at].is_none();
+            let rows: Vec<usize> = (0..lines.len()).filter(is_row).collect();
+            let found: Vec<&Line> = rows.iter().map(|at| &lines[*at]).collect();
+            let found = self.together(&found, &mut done.tally).await;
+            for (at, text) in rows.into_iter().zip(found) {
                 texts[at] = Some(text);
             }
         }
-        let alone = window.lines.iter().zip(items).zip(&texts);
-        let alone = alone.map(async |((line, item), text)| {
-            if text.is_some() {
-                return None;
-            }
-            let mut tally = Tally::default();
-            let text = match item {
-                Some(item) => self.answer(line, &item, &mut tally).await,
-                None => self.rows(&[line], &mut tally).await.and_then(only),
-            };
-            Some((text, tally))
-        });
-        let alone: Vec<_> = alone.collect();
-        let alone = stream::iter(alone).buffered(ALONE_AT_ONCE);
-        let alone: Vec<_> = alone.collect().await;
-        for (found, text) in alone.into_iter().zip(&mut texts) {
-            if let Some((found, tally)) = found {
-                *text = Some(found);
-                done.tally.add(&tally);
-            }
+        let alone = (0..lines.len()).filter(|at| texts[*at].is_none());
+        let alone: Vec<_> = alone
+            .map(|at| self.alone(at, &lines[at], items[at].as_ref()))
+            .collect();
+        let mut alone = stream::iter(alone).buffered(ALONE_AT_ONCE);
+        while let Some((at, text, tally)) = alone.next().await {
+            texts[at] = Some(text);
+            done.tally.add(&tally);
         }
-        done.tally.end = window.end;
-        for (line, text) in window.lines.iter().zip(texts.into_iter().flatten()) {
-            match text {
-                Ok(text) => {
-                    done.tally.scored += 1;
-                    done.results.extend(text);
-                }
-                Err(problem) => {
-                    done.tally.failed += 1;
-                    done.errors.extend(refusal(line, &problem));
-                    if problem.is_temporary() {
-                        done.put_off = Some(problem);
-                    }
-                }
-            }
+        drop(alone);
+        for (line, text) in lines.iter().zip(texts.into_iter().flatten()) {
+            done.put(line, text);
         }
-        done
+    }
+
+    /// The result of a line that has a request of its own, and what it counts.
+    async fn alone(&self, at: usize, line: &Line, item: Option<&Item<'_>>) -> (usize, Text, Tally) {
+        let mut tally = Tally::default();
+        let text = match item {
+            Some(item) => self.answer(line, item, &mut tally).await,
+            None => self.rows(&[line], &mut tally).await.and_then(only),
+        };
+        (at, text, tally)
     }
 
     /// The results of rows that share requests. Where a request fails, its halves are asked apart, so that a row that cannot
@@ -265,6 +319,11 @@ impl Lane {
             );
             Err(Problem::new(ErrorCode::TooLarge, message))
         })
+    }
+
+    /// Whether it has a request of its own, as far as a glance tells.
+    fn may_be_alone(&self, line: &Line) -> bool {
+        !self.shares_requests() || (self.table.is_none() && Item::may_be(&line.text))
     }
 
     fn item<'a>(&self, line: &'a Line) -> Option<Item<'a>> {
@@ -314,7 +373,9 @@ impl Lane {
             Problem::bad_request("the model answers with another number of rows than it is given")
         })?;
         tally.count(&response);
+        let mut longest = 0;
         let results = lines.iter().zip(results).map(|(line, result)| {
+            longest = longest.max(result.get().len());
             let mut text = Vec::with_capacity(result.get().len() + 32);
             match &self.table {
                 Some(table) => table.write(line.number, result, &mut text)?,
@@ -326,7 +387,9 @@ impl Lane {
             }
             Ok(text)
         });
-        results.collect()
+        let results = results.collect();
+        self.longest_result.fetch_max(longest, Ordering::Relaxed);
+        results
     }
 
     async fn ask(

@@ -300,7 +300,10 @@ mod tests {
         assert!(copy.is_file() && copy.permissions().mode() & 0o777 == 0o644);
         let copied = ModelFolder::read(&ModelPlace::of_folder(&root.path().join("tiny")).unwrap());
         let original = ModelFolder::read(&source.place.unwrap());
-        assert_eq!(copied.unwrap().digest, original.unwrap().digest);
+        assert_eq!(
+            copied.unwrap().digest().unwrap(),
+            original.unwrap().digest().unwrap()
+        );
     }
 
     #[cfg(unix)]

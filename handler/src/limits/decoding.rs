@@ -19,6 +19,8 @@ use crate::problem::Problem;
 
 /// How long a body waits for its turn, and then for memory, before it is refused: overload is told at once.
 const WAIT: Duration = Duration::from_millis(80);
+/// The same for callers that are not to be refused.
+const NO_HURRY: Duration = Duration::from_secs(24 * 3600);
 /// What a body may take beside a small factor of its bytes and be read at once.
 const LIGHT_BYTES: usize = 1 << 20;
 
@@ -28,6 +30,7 @@ pub(crate) struct Decoding {
     /// As many turns as there are cores: more would only take more memory.
     turns: Arc<Semaphore>,
     account: Arc<Account>,
+    wait: Duration,
 }
 
 impl Decoding {
@@ -37,6 +40,15 @@ impl Decoding {
         Self {
             turns: Arc::new(Semaphore::new(cores)),
             account: Arc::new(Account::new(bytes)),
+            wait: WAIT,
+        }
+    }
+
+    /// For callers that bound what they ask for, and wait for as long as it takes.
+    pub(crate) fn unbounded() -> Self {
+        Self {
+            wait: NO_HURRY,
+            ..Self::new(usize::MAX >> 1)
         }
     }
 
@@ -97,10 +109,10 @@ impl Decoding {
         R: Fn(&[u8], Declared<'_>, &dyn Watch) -> T + Send + 'static,
     {
         let (body, headers) = (body.kept(), Headers::of(declared));
-        let turn = timeout(WAIT, self.turns.clone().acquire_owned()).await;
+        let turn = timeout(self.wait, self.turns.clone().acquire_owned()).await;
         let turn = turn.ok().and_then(Result::ok);
         let turn = turn.ok_or_else(|| Problem::busy("too many large bodies are being read"))?;
-        let reading = Reading::new(self.account.clone(), Instant::now() + WAIT);
+        let reading = Reading::new(self.account.clone(), Instant::now() + self.wait);
         let reading = Arc::new(reading);
         let (span, watch) = (Span::current(), reading.clone());
         let thread = spawn_blocking(move || {
@@ -254,6 +266,25 @@ mod tests {
 
     fn small() -> Given<'static> {
         Given::Small(b"{}")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_bounds_its_bodies_waits_for_a_turn() {
+        let decoding = Arc::new(Decoding::unbounded());
+        let turns = decoding.turns.available_permits() as u32;
+        let all = decoding.turns.clone().acquire_many_owned(turns).await;
+        let waiting = decoding.clone();
+        let body = Bytes::from(vec![b' '; LARGE_BYTES]);
+        let read = tokio::spawn(async move {
+            let read = waiting.read(Given::Shared(body), Declared::default(), |body, _, _| {
+                body.len()
+            });
+            read.await.map(|(bytes, _)| bytes)
+        });
+        tokio::time::sleep(100 * WAIT).await;
+        assert!(!read.is_finished());
+        drop(all);
+        assert_eq!(read.await.unwrap().unwrap(), LARGE_BYTES);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -42,10 +42,13 @@ impl Loadable {
         }
     }
 
-    /// Digest of the model's files, and of the settings that shape its results.
-    pub(crate) fn digest(&self) -> blake3::Hash {
+    /// Digest of the model's files, and of the settings that shape its results. Waits until it is made.
+    ///
+    /// # Errors
+    /// If a file of the model cannot be read.
+    pub(crate) fn digest(&self) -> Result<blake3::Hash, LoadError> {
         match self {
-            Self::Tensors(folder) => folder.digest,
+            Self::Tensors(folder) => folder.digest(),
             #[cfg(feature = "text")]
             Self::Texts(folder) => folder.digest(),
         }

@@ -4,7 +4,6 @@ mod codec;
 mod digest;
 mod joint;
 mod key;
-mod lanes;
 mod local;
 mod namespace;
 mod remote;

@@ -101,28 +101,13 @@ impl Remote {
             .await;
         self.stats.remote_reads.observe(start.elapsed());
         supervised.judge(pass, &answers);
-        let values = wanted.into_iter().zip(answers);
-        let values = values.filter_map(|(i, answer)| Some((i, answer.ok().flatten()?)));
-        if keys.len() == 1 {
-            for (i, value) in values {
+        for (i, answer) in wanted.into_iter().zip(answers) {
+            if let Ok(Some(value)) = answer {
                 found[i] = self.seal.open(&keys[i], &value);
                 self.stats.damaged.inc_by(found[i].is_none().into());
             }
-        } else {
-            self.open_all(keys, &values.collect::<Vec<_>>(), found);
         }
         true
-    }
-
-    /// Takes the payloads out of values that were found for the keys of these numbers.
-    fn open_all(&self, keys: &[UnitKey], values: &[(usize, Bytes)], found: &mut [Option<Bytes>]) {
-        let sealed = values.iter().map(|(i, value)| (&keys[*i], value));
-        let opened = self.seal.open_all(&sealed.collect::<Vec<_>>());
-        let damaged = opened.iter().filter(|payload| payload.is_none()).count();
-        self.stats.damaged.inc_by(damaged as u64);
-        for ((i, _), payload) in values.iter().zip(opened) {
-            found[*i] = payload;
-        }
     }
 
     /// Queues results to be written; never waits.

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::digesting::Digesting;
 use super::folder::ModelOptions;
 use super::hints::SAMPLES;
 use super::onnx_file::OnnxFile;
@@ -172,23 +173,11 @@ impl Parts {
         Stamps::take(self.digested(files))
     }
 
-    /// The digest of these files, and how large they are together.
-    pub(super) fn digest(&self, files: &ModelFiles) -> Result<(blake3::Hash, u64), String> {
-        let mut hasher = blake3::Hasher::new();
-        let mut bytes = 0;
-        for (file, name) in self.digested(files) {
-            let mut content = blake3::Hasher::new();
-            let read = fs::File::open(file).and_then(|file| content.update_reader(file).map(drop));
-            read.map_err(|error| format!("{} cannot be read: {error}", name.display()))?;
-            hasher.update(blake3::hash(name.as_os_str().as_encoded_bytes()).as_bytes());
-            hasher.update(content.finalize().as_bytes());
-            bytes += content.count();
-        }
-        // Of two libraries in the folder, `model.toml` chooses the one that computes.
-        if let Some(name) = &self.options.custom_ops {
-            hasher.update(blake3::hash(name.as_bytes()).as_bytes());
-        }
-        Ok((hasher.finalize(), bytes))
+    /// The digest of these files, which is made from now on.
+    pub(super) fn digest(&self, files: &ModelFiles) -> Digesting {
+        let digested = self.digested(files);
+        let digested = digested.map(|(file, name)| (file.to_owned(), name.to_owned()));
+        Digesting::start(digested.collect(), self.options.custom_ops.clone())
     }
 }
 

@@ -9,6 +9,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use tracing::warn;
 
+use super::digesting::Digesting;
 use super::files::{ModelFiles, OPTIONS, Parts, is_hidden};
 use super::missing::what_is_there;
 use super::options::{FeatureOptions, InputOptions};
@@ -188,15 +189,13 @@ pub struct ModelFolder {
     pub options: ModelOptions,
     /// What `preprocessor_config.json` says about pictures.
     preprocessor: Option<Preprocessor>,
-    /// Digest of the ONNX file and of every other file beside it that may hold a part of the model. Of a text model it
-    /// covers the ONNX file with its external data; the code that serves text models adds the rest.
-    pub digest: blake3::Hash,
-    /// How large those files are together.
+    digest: Digesting,
+    /// How large the digested files are together.
     pub bytes: u64,
     /// All files of the model.
     pub files: ModelFiles,
     /// What the system said of the digested files before they were read.
-    stamps: Stamps,
+    pub(super) stamps: Stamps,
 }
 
 /// Where a model may be found.
@@ -239,7 +238,7 @@ impl ModelPlace {
 }
 
 impl ModelFolder {
-    /// Finds the newest version, reads `model.toml` and digests the files.
+    /// Finds the newest version, reads `model.toml` and begins to digest the files.
     ///
     /// # Errors
     /// If there is no ONNX file or more than one, a file cannot be read, or `model.toml` has a mistake.
@@ -265,8 +264,7 @@ impl ModelFolder {
             .map_err(|reason| failed(&folder, reason))?;
         let stamps = parts.stamps(&files);
         let stamps = stamps.map_err(|reason| failed(&folder, reason))?;
-        let digested = parts.digest(&files);
-        let (digest, bytes) = digested.map_err(|reason| failed(&folder, reason))?;
+        let digest = parts.digest(&files);
         let preprocessor = Preprocessor::read(&folder);
         Ok(Self {
             name: place.name.clone(),
@@ -277,10 +275,32 @@ impl ModelFolder {
             options: parts.options,
             preprocessor,
             digest,
-            bytes,
+            bytes: stamps.bytes(),
             files,
             stamps,
         })
+    }
+
+    /// Digest of the ONNX file and of every other file beside it that may hold a part of the model. Of a text model it
+    /// covers the ONNX file with its external data; the code that serves text models adds the rest. Waits until it is made.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn digest(&self) -> Result<blake3::Hash, LoadError> {
+        self.digest.get().map_err(|reason| LoadError::Model {
+            path: self.folder.display().to_string(),
+            reason,
+        })
+    }
+
+    /// Whether an exchange of the files would show without reading them.
+    pub(super) fn shows_changes(&self) -> bool {
+        self.stamps.show_changes()
+    }
+
+    /// Whether this is `before` [once more](Self::again), with files that were not read again.
+    pub(super) fn is_still(&self, before: &Self) -> bool {
+        self.digest.is(&before.digest)
     }
 
     /// The same model as its files are now: they may have been exchanged since they were digested. Files that the system
@@ -307,11 +327,10 @@ impl ModelFolder {
         if self.stamps.still_hold(&stamps) {
             return Ok(self.clone());
         }
-        let (digest, bytes) = parts.digest(&files).map_err(failed)?;
         Ok(Self {
             preprocessor: Preprocessor::read(&self.folder),
-            digest,
-            bytes,
+            digest: parts.digest(&files),
+            bytes: stamps.bytes(),
             stamps,
             ..self.clone()
         })

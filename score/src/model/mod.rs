@@ -3,6 +3,7 @@
 mod character;
 mod contract;
 mod declared;
+mod digesting;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod entry_points;
 mod external_data;

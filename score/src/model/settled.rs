@@ -27,9 +27,15 @@ impl ModelFolder {
         mut load: impl FnMut(&Self) -> Result<T, LoadError>,
     ) -> Result<(T, Self), LoadError> {
         for _ in 0..MAX_LOADS {
+            // The digest may be made while the model is loaded where an exchange would show without it.
+            let shows = self.shows_changes();
+            if !shows {
+                self.digest()?;
+            }
             let loaded = load(&self)?;
+            self.digest()?;
             let now = self.again()?;
-            if now.digest == self.digest {
+            if now.is_still(&self) || !shows && now.digest()? == self.digest()? {
                 return Ok((loaded, self));
             }
             warn!(
@@ -83,10 +89,20 @@ impl Stamps {
         Ok(Self { taken, files })
     }
 
+    /// Whether a change after these were taken would show in later ones.
+    pub(super) fn show_changes(&self) -> bool {
+        let mut stamps = self.files.iter();
+        stamps.all(|(_, stamp)| stamp.is_before(self.taken))
+    }
+
+    /// How large the files are together.
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.iter().map(|(_, stamp)| stamp.bytes).sum()
+    }
+
     /// Whether all that was read after these were taken and before `later` was the same. `false` if that cannot be told.
     pub(super) fn still_hold(&self, later: &Self) -> bool {
-        let mut stamps = self.files.iter();
-        self.files == later.files && stamps.all(|(_, stamp)| stamp.is_before(self.taken))
+        self.files == later.files && self.show_changes()
     }
 }
 
@@ -127,6 +143,7 @@ mod tests {
         fs::copy(data.join("identity_int32.onnx"), folder.join("model.onnx")).unwrap();
         fs::write(folder.join("weights"), "A").unwrap();
         let read = ModelFolder::read(&ModelPlace::of_folder(&folder).unwrap()).unwrap();
+        read.digest().unwrap();
         (root, read)
     }
 
@@ -149,8 +166,37 @@ mod tests {
             })
             .unwrap();
         assert_eq!((loads, loaded.as_str()), (2, "B"));
-        assert_ne!(settled.digest, before.digest);
-        assert_eq!(settled.digest, settled.again().unwrap().digest);
+        let digest = |folder: &ModelFolder| folder.digest().unwrap();
+        assert_ne!(digest(&settled), digest(&before));
+        assert_eq!(digest(&settled), digest(&settled.again().unwrap()));
+    }
+
+    #[test]
+    fn a_digest_that_is_made_after_an_exchange_is_not_that_of_what_was_loaded() {
+        let (root, _) = model();
+        let place = ModelPlace::of_folder(&root.path().join("m")).unwrap();
+        let mut before = ModelFolder::read(&place).unwrap();
+        // As if the files had been there for long.
+        before.stamps.taken += 2 * CLOCK_STEP;
+        assert!(before.shows_changes());
+        let (loaded, settled) = before.clone().load_settled(|_| Ok("as it was")).unwrap();
+        assert!(settled.is_still(&before));
+        assert_eq!(loaded, "as it was");
+        let mut loads = 0;
+        let (loaded, settled) = before
+            .load_settled(|folder| {
+                loads += 1;
+                let found = fs::read_to_string(root.path().join("m/weights")).unwrap();
+                exchange(root.path(), "B");
+                folder.digest()?;
+                Ok(found)
+            })
+            .unwrap();
+        assert_eq!((loads, loaded.as_str()), (2, "B"));
+        assert_eq!(
+            settled.digest().unwrap(),
+            settled.again().unwrap().digest().unwrap()
+        );
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn load_sessions(
     let default_outputs = check_options(folder, &signature)?;
     let has_optional = !signature.optional.is_empty();
     let reading = Reading::in_file(&folder.file, &signature.inputs, has_optional);
-    let digest = ModelDigest::new(&folder.digest, runtime.build());
+    let digest = ModelDigest::new(&folder.digest()?, runtime.build());
     let mut metadata = ModelMetadata {
         version: folder.version.clone(),
         options: folder.options_for(&signature),

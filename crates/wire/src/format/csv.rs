@@ -150,7 +150,7 @@ fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreErro
     };
     let header = header::find(context, &first, separator, form.header)?;
     let by_position = matches!(header, Header::Unchecked);
-    let (layout, mut data) = match header {
+    let (layout, data) = match header {
         Header::None => (Layout::by_position(context, first.len()), Some(first)),
         Header::Unchecked => (Layout::by_position(context, first.len()), None),
         Header::Names(layout) => (layout, None),
@@ -167,10 +167,10 @@ fn read(context: Context<'_>, body: &[u8], form: Form) -> Result<Read, ScoreErro
         },
     };
     let mut count = 0;
-    while let Some(record) = data
-        .take()
-        .map_or_else(|| next(context, &mut lines), |first| Ok(Some(first)))?
-    {
+    let mut is_read = data.is_some();
+    let mut record = data.unwrap_or_default();
+    while is_read || read_next(context, &mut lines, &mut record)? {
+        is_read = false;
         if record.len() != width {
             let (line, found) = (line_of(&record), record.len());
             let by = separator.name();
@@ -231,6 +231,16 @@ fn next(
     record.map_err(|error| context.wrong(error.to_string()))
 }
 
+/// The next record into the memory of the one before, if there is one.
+fn read_next(
+    context: Context<'_>,
+    lines: &mut csv::StringRecordsIntoIter<&[u8]>,
+    record: &mut StringRecord,
+) -> Result<bool, ScoreError> {
+    let read = lines.reader_mut().read_record(record);
+    read.map_err(|error| context.wrong(error.to_string()))
+}
+
 fn line_of(record: &StringRecord) -> u64 {
     record.position().map_or(0, csv::Position::line)
 }
@@ -260,10 +270,16 @@ impl Rows<'_> {
                 .get(position)
                 .copied()
                 .unwrap_or(ElementType::String);
+            let token = notation.token(cell, ty);
             if ty != ElementType::String {
-                self.check(context, record, cell)?;
+                let is_value = match ty {
+                    ElementType::Bool => notation.is_value(cell),
+                    // What is no number became a text, and words for special numbers have no signs.
+                    _ => !token.starts_with('"'),
+                };
+                self.check(context, record, (cell, is_value))?;
             }
-            tokens.push(notation.token(cell, ty));
+            tokens.push(token);
         }
         self.table.push(&tokens, |token| token)
     }
@@ -273,13 +289,17 @@ impl Rows<'_> {
         &mut self,
         context: Context<'_>,
         record: &StringRecord,
-        cell: &str,
+        (cell, is_value): (&str, bool),
     ) -> Result<(), ScoreError> {
-        if !cell.contains([',', ';', '\t', '.']) {
+        let has = |sign: u8| cell.bytes().any(|byte| byte == sign);
+        if !cell
+            .bytes()
+            .any(|byte| matches!(byte, b',' | b';' | b'\t' | b'.'))
+        {
             return Ok(());
         }
         let (line, by) = (line_of(record), self.separator.name());
-        if !self.separator.notation().is_value(cell) {
+        if !is_value {
             if !cell.trim().contains([',', ';', '\t']) {
                 return Ok(());
             }
@@ -289,8 +309,8 @@ impl Rows<'_> {
                 shown(cell)
             )));
         }
-        self.marks.comma |= cell.contains(',');
-        self.marks.point |= cell.contains('.');
+        self.marks.comma |= has(b',');
+        self.marks.point |= has(b'.');
         if self.marks.comma && self.marks.point {
             return Err(context.wrong(format!(
                 "line {line}: {} where other numbers have the other decimal sign; write all with a point or all with a comma",

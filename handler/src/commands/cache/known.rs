@@ -20,9 +20,10 @@ impl KnownModels {
             let place = config.model_dir.display();
             format!("the model folder {place} cannot be read")
         })?;
-        let tag = |model: Loadable| ModelDigest::new(&model.digest(), runtime.build()).tag();
         let models = places.iter().map(|place| {
-            let read = ModelFolder::read(place).and_then(Loadable::of).map(tag);
+            let model = ModelFolder::read(place).and_then(Loadable::of);
+            let read = model.and_then(|model| model.digest());
+            let read = read.map(|digest| ModelDigest::new(&digest, runtime.build()).tag());
             (place.name.clone(), read.map_err(|error| error.to_string()))
         });
         Ok(Self(models.collect()))

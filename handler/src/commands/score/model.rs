@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use score::{Cache, ModelFolder, ModelPlace, Runtime, Scorer};
+use score::{Cache, CachePolicy, ModelFolder, ModelPlace, Runtime, Scorer};
 
 use super::STORE_PATIENCE;
 use crate::commands::arguments::ServeArguments;
@@ -43,6 +43,10 @@ pub(super) async fn load(
         .clone();
     // To compute a window again takes longer than to wait for it.
     config.cache.redis_timeout = config.cache.redis_timeout.max(STORE_PATIENCE);
+    // What this process alone remembers, no later run finds: rows that cost less than a look-up are computed.
+    if config.cache.redis.is_none() && config.cache.policy == CachePolicy::Always {
+        config.cache.policy = CachePolicy::Auto;
+    }
     let config = &config;
     let name = match elsewhere {
         Some(_) => None,

@@ -22,9 +22,6 @@ use crate::text::TextOptions;
 
 /// Tokens of one request that wait for a run; the texts behind them are not tokenized yet.
 const AHEAD_TOKENS: usize = 4096;
-/// How many slots of padding a text may cost that joins a run. A run costs about as much as five tokens beside its tokens,
-/// since it reads all weights; a text that costs more is better off in another run.
-const MAX_PADDING: usize = 4;
 
 /// Where a text stands among those that are ready: texts of equal length next to each other, the oldest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -285,14 +282,15 @@ impl State {
 
     fn next_run(&mut self, slots: Option<usize>, stats: &BatchStats) -> Option<Run> {
         let (seed, first) = self.seed()?;
-        let slots = slots.map(|most| self.sessions.share(most, seed.length, self.waiting()));
+        let share = |most| self.sessions.share(most, seed.length, self.waiting());
+        let mut share = slots.map(share);
         let mut texts = vec![first];
         let mut longest = seed.length;
-        while let Some(slots) = slots
-            && let Some(next) = self.companion(seed.wanted, longest, texts.len())
+        while let Some(share) = &mut share
+            && let Some(next) = self.companion(seed.wanted, (longest, texts.len()), share.padding())
         {
             let length = longest.max(next.length);
-            if length.saturating_mul(texts.len() + 1) > slots {
+            if !share.takes(next.length, length.saturating_mul(texts.len() + 1)) {
                 break;
             }
             let Some(text) = self.take_ready(next) else {
@@ -350,8 +348,13 @@ impl State {
         None
     }
 
-    /// The text that costs a run least: of equal length, else the next shorter or longer one.
-    fn companion(&mut self, wanted: Wanted, longest: usize, texts: usize) -> Option<Slot> {
+    /// The text that costs a run of so many texts least: of equal length, else the next shorter or longer one.
+    fn companion(
+        &mut self,
+        wanted: Wanted,
+        (longest, texts): (usize, usize),
+        padding: usize,
+    ) -> Option<Slot> {
         loop {
             let oldest_of = |length| Slot {
                 wanted,
@@ -370,7 +373,7 @@ impl State {
                 .into_iter()
                 .chain(longer)
                 .min_by_key(|(cost, _)| *cost);
-            let (_, slot) = cheapest.filter(|(cost, _)| *cost <= MAX_PADDING)?;
+            let (_, slot) = cheapest.filter(|(cost, _)| *cost <= padding)?;
             let job = self.ready.get(&slot)?.job;
             if self.jobs.get(&job).is_some_and(|job| !job.is_abandoned()) {
                 return Some(slot);

@@ -7,6 +7,11 @@ use std::time::Instant;
 
 /// Where each session has more runs before it than these, it takes runs as large as they may be.
 const FEW_RUNS: usize = 2;
+/// A run costs about as much as so many tokens beside its own, since it reads all weights.
+const RUN_TOKENS: usize = 18;
+/// How many slots of padding a text may cost that joins a full run: with more, it is better off in another run, which it
+/// shares with texts of its length.
+const PADDING: usize = 8;
 
 /// What the thread of a session is doing.
 enum Work {
@@ -63,25 +68,37 @@ impl Sessions {
         }
     }
 
-    /// How many tokens the next run takes, padding included, and at most `most`. Its first text has `length` tokens, and no
-    /// longer counts as waiting.
-    pub(super) fn share(&self, most: usize, length: usize, waiting: Waiting) -> usize {
-        let sessions = self.work.len();
-        if sessions < 2 {
-            return most;
-        }
-        let mut tokens = length + waiting.tokens + waiting.texts * length;
+    /// What the next run takes, of at most `most` tokens, padding included. Its first text has `length` tokens, and no longer
+    /// counts as waiting.
+    pub(super) fn share(&self, most: usize, length: usize, waiting: Waiting) -> Share {
+        let (mut rest, mut left) = (waiting.tokens + waiting.texts * length, 0);
+        let mut others_run = false;
         for work in self.work.iter().flatten() {
-            tokens += match work {
-                Work::Tokenizing { texts } => texts * length,
-                Work::Running { slots, since } => self.left(*slots, *since),
-            };
+            match work {
+                Work::Tokenizing { texts } => rest += texts * length,
+                Work::Running { slots, since } => {
+                    left += self.left(*slots, *since);
+                    others_run = true;
+                }
+            }
         }
-        let runs = tokens.div_ceil(sessions * most.max(1));
-        match runs <= FEW_RUNS {
-            // To the nearest number of texts.
-            true => (tokens / (sessions * runs.max(1)) + length / 2).min(most),
-            false => most,
+        let sessions = self.work.len().max(1);
+        let tokens = length + rest + left;
+        let aim = match tokens.div_ceil(sessions * most.max(1)) {
+            _ if sessions == 1 => Aim::Full,
+            0 | 1 => Aim::Together(Others {
+                sessions: sessions - 1,
+                left,
+                next_run: if others_run { RUN_TOKENS } else { 0 },
+            }),
+            runs if runs <= FEW_RUNS => Aim::Slots(tokens / (sessions * runs)),
+            _ => Aim::Full,
+        };
+        Share {
+            most,
+            slots: length,
+            rest,
+            aim,
         }
     }
 
@@ -92,6 +109,71 @@ impl Sessions {
                 .saturating_sub((since.elapsed().as_secs_f64() / self.seconds_per_slot) as usize),
             false => slots,
         }
+    }
+}
+
+/// What a run takes.
+pub(super) struct Share {
+    most: usize,
+    /// The run's tokens so far, padding included.
+    slots: usize,
+    /// Tokens that wait beside the run.
+    rest: usize,
+    aim: Aim,
+}
+
+/// How large a run is to be.
+enum Aim {
+    /// As large as it may be.
+    Full,
+    /// About so many tokens.
+    Slots(usize),
+    /// It is the last one of its session, and is to end at about the same time as the other ones.
+    Together(Others),
+}
+
+/// The other sessions.
+struct Others {
+    sessions: usize,
+    /// The slots that their runs have before them.
+    left: usize,
+    /// What their next run costs beside its tokens, if that is not what they begin with.
+    next_run: usize,
+}
+
+impl Share {
+    /// How many slots of padding a text may cost that joins the run: where few wait, one run less is worth more.
+    pub(super) fn padding(&self) -> usize {
+        match self.aim {
+            Aim::Full => PADDING,
+            Aim::Slots(_) | Aim::Together(_) => RUN_TOKENS,
+        }
+    }
+
+    /// Whether a text of `length` tokens joins the run, which has `slots` of them with it. It then no longer waits.
+    pub(super) fn takes(&mut self, length: usize, slots: usize) -> bool {
+        let rest = self.rest.saturating_sub(length);
+        let takes = slots <= self.most
+            && match &self.aim {
+                Aim::Full => true,
+                // To the nearest number of texts.
+                Aim::Slots(aim) => slots <= aim + length / 2,
+                Aim::Together(others) => {
+                    slots.max(others.end(rest)) <= self.slots.max(others.end(self.rest))
+                }
+            };
+        if takes {
+            (self.slots, self.rest) = (slots, rest);
+        }
+        takes
+    }
+}
+
+impl Others {
+    /// How many slots each of them has before it if they take the rest.
+    fn end(&self, rest: usize) -> usize {
+        let next_run = if rest == 0 { 0 } else { self.next_run };
+        (self.left + next_run + rest) / self.sessions.max(1)
     }
 }
 
@@ -107,18 +189,24 @@ mod tests {
         sessions
     }
 
-    fn share(sessions: &Sessions, texts: usize) -> usize {
+    /// How many texts of these lengths share the next run, the first one included.
+    fn share(sessions: &Sessions, most: usize, lengths: &[usize]) -> usize {
         let waiting = Waiting {
-            tokens: texts * 20,
+            tokens: lengths[1..].iter().sum(),
             texts: 0,
         };
-        sessions.share(128, 20, waiting) / 20
+        let mut share = sessions.share(most, lengths[0], waiting);
+        let mut count = 1;
+        let longest = |count: usize| lengths[..count].iter().max().unwrap() * count;
+        while count < lengths.len() && share.takes(lengths[count], longest(count + 1)) {
+            count += 1;
+        }
+        count
     }
 
     #[test]
     fn few_texts_are_shared_out_evenly() {
         let mut sessions = with(2);
-        // The first text of the run does not count as waiting.
         for (texts, expected) in [
             (1, 1),
             (2, 1),
@@ -129,30 +217,50 @@ mod tests {
             (24, 6),
             (40, 6),
         ] {
-            assert_eq!(share(&sessions, texts - 1), expected, "{texts} texts");
+            assert_eq!(
+                share(&sessions, 128, &vec![20; texts]),
+                expected,
+                "{texts} texts"
+            );
         }
         // The other session has begun four texts of sixteen.
         sessions.run(0, 80);
-        assert_eq!(share(&sessions, 11), 4);
-        // As long as they are not ready, texts count as much as the first one.
-        let waiting = Waiting {
-            tokens: 0,
-            texts: 7,
+        assert_eq!(share(&sessions, 128, &[20; 12]), 4);
+        assert_eq!(share(&with(1), 128, &[20; 12]), 6);
+    }
+
+    #[test]
+    fn texts_count_before_their_lengths_are_known() {
+        let mut sessions = with(2);
+        let unknown = |sessions: &Sessions| {
+            let waiting = Waiting {
+                tokens: 0,
+                texts: 7,
+            };
+            sessions.share(128, 20, waiting).rest
         };
-        sessions.end(0);
-        assert_eq!(sessions.share(128, 20, waiting), 90);
+        assert_eq!(unknown(&sessions), 140);
         sessions.tokenize(1, 8);
-        assert_eq!(sessions.share(128, 20, waiting), 90);
-        assert_eq!(with(1).share(128, 20, waiting), 128);
+        assert_eq!(unknown(&sessions), 300);
+    }
+
+    #[test]
+    fn the_last_text_joins_a_run_rather_than_begin_one() {
+        let mut sessions = with(2);
+        assert_eq!(share(&sessions, 256, &[21, 21, 21, 23, 23, 23, 26, 27]), 4);
+        sessions.run(0, 92);
+        assert_eq!(share(&sessions, 256, &[23, 23, 26, 27]), 4);
+        // The other session is done so much earlier that it had better run a text, too.
+        assert_eq!(share(&sessions, 256, &[23, 23, 26, 27, 30, 60]), 5);
     }
 
     #[test]
     fn what_a_run_has_still_before_it_counts() {
         let mut sessions = with(2);
         sessions.run(0, 80);
-        assert_eq!(share(&sessions, 3), 4);
+        assert_eq!(share(&sessions, 128, &[20; 4]), 4);
         // It takes no time, as far as is known.
         sessions.seconds_per_slot = 1e-12;
-        assert_eq!(share(&sessions, 3), 2);
+        assert_eq!(share(&sessions, 128, &[20; 4]), 2);
     }
 }

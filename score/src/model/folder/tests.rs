@@ -171,7 +171,7 @@ fn finds_plain_folders_versions_and_a_bare_file() {
     let digest = |name: &str| {
         fs::write(root.join("a/model.toml"), format!("custom_ops = {name:?}")).unwrap();
         let place = ModelPlace::of_folder(&root.join("a")).unwrap();
-        ModelFolder::read(&place).unwrap().digest
+        ModelFolder::read(&place).unwrap().digest().unwrap()
     };
     fs::write(root.join("a/one.so"), "1").unwrap();
     fs::write(root.join("a/two.so"), "2").unwrap();

@@ -1,5 +1,6 @@
 //! Quotes around the fields of a table.
 
+use memchr::memchr2_iter;
 use score::ScoreError;
 
 use super::separator::Separator;
@@ -61,8 +62,10 @@ fn next_quoted(text: &[u8], separator: Separator, line: &mut usize) -> Option<us
 /// Whether any line has more fields than that; the reader of the lines would hold all of them before it could tell.
 pub(super) fn is_wider(text: &str, separator: Separator, most: usize) -> bool {
     // Without quotes a line is a record, and has no more fields than bytes.
-    let is_short = |line: &str| line.len() < most;
-    if text.len() < most || !text.contains('"') && text.split(['\n', '\r']).all(is_short) {
+    let mut start = 0;
+    let mut is_short = |end| end - std::mem::replace(&mut start, end + 1) < most;
+    let mut ends = memchr2_iter(b'\n', b'\r', text.as_bytes()).chain([text.len()]);
+    if text.len() < most || !text.contains('"') && ends.all(&mut is_short) {
         return false;
     }
     let (mut fields, mut starts, mut quoted) = (1, true, false);
