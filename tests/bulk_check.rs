@@ -1,5 +1,9 @@
 //! `make bulk-check`: a million rows and many texts, as files and as blobs, while the handler is killed again and again. It
 //! needs a release build, which `TEST_PROGRAM` names, and takes minutes.
+#![allow(
+    clippy::print_stdout,
+    reason = "what was measured is what the check is run for"
+)]
 
 use std::fmt::Write as _;
 use std::process::{Child, Command, Stdio};

@@ -217,7 +217,7 @@ fn what_is_packed_or_no_text_is_refused_and_an_older_output_stays() {
         (b"PK\x03\x04rest\n", "zip file"),
         (b"PAR1rest\nPAR1", "Parquet"),
         (b"\xff\xfe1\0\n\0", "UTF-16"),
-        (b"1\0,\02\0\n\0", "UTF-16"),
+        (b"1\x00,\x002\x00\n\x00", "UTF-16"),
     ] {
         for format in ["csv", "jsonl"] {
             let name = format!("in.{format}");
