@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case ${1-} in
-  # Without large blobs, whose client takes a tenth of the time to compile.
+  # Without large blobs and Parquet, which take a fifth of the time to compile.
   --quick) folder=debug profile=(--no-default-features --features text) ;;
   '') folder=release profile=(--release) ;;
   *)

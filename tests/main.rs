@@ -57,6 +57,8 @@ mod openapi;
 mod outputs;
 mod package;
 mod page;
+#[cfg(feature = "parquet")]
+mod parquet_files;
 mod pictures;
 mod protocol_cases;
 mod quotes;

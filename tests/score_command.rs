@@ -347,7 +347,7 @@ fn what_cannot_run_says_why_and_touches_nothing() {
         ("--in . --out out.jsonl", "it is a folder"),
         ("--in wide.csv --out out.csv", "UTF-16"),
         ("--in in.jsonl --out out.csv", "different formats"),
-        ("--in - --out out.parquet", "--format jsonl or --format csv"),
+        ("--in - --out out.txt", "--format jsonl, csv or parquet"),
         ("--in in.jsonl --out -", "--errors FILE"),
         ("--in in.jsonl --out in.jsonl --force", "the same file"),
         (

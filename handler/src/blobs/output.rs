@@ -191,7 +191,7 @@ async fn replace(
     let blocks: Vec<String> = done.blocks.iter().flat_map(Written::results).collect();
     let content_type = match format {
         Format::Csv => "text/csv",
-        Format::Jsonl => LINES_OF_JSON,
+        Format::Jsonl | Format::Parquet => LINES_OF_JSON,
     };
     let expected = Expected::of(results.as_ref());
     let about = (content_type, &about);

@@ -251,12 +251,17 @@ impl Call<'_> {
             | "application/jsonlines" => Some(Format::Jsonl),
             _ => None,
         };
-        Format::of(Path::new(name)).or(by_type).ok_or_else(|| {
-            Problem::bad_request(
+        match Format::of(Path::new(name)).or(by_type) {
+            Some(Format::Parquet) => Err(Problem::bad_request(
+                "Parquet is not taken as a blob, because its results could not be written part by part; score the file with \
+                 handler score, or write it as .csv or .jsonl",
+            )),
+            Some(format) => Ok(format),
+            None => Err(Problem::bad_request(
                 "the name ends with none of .jsonl, .ndjson and .csv, and the content type is neither text/csv nor \
                  application/x-ndjson",
-            )
-        })
+            )),
+        }
     }
 
     /// Lines from there on.
@@ -384,7 +389,7 @@ impl Call<'_> {
                 return Err(TableError::Doubt(reason.to_owned()));
             }
             let table = match format {
-                Format::Jsonl => None,
+                Format::Jsonl | Format::Parquet => None,
                 Format::Csv => Some(open_table(&mut lines, None, scorer.metadata(), limits)?),
             };
             Ok((lines, table))

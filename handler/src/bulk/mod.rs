@@ -8,6 +8,8 @@
 
 mod item;
 mod lines;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod run;
 mod start;
 mod table;
@@ -15,15 +17,16 @@ mod window;
 
 pub(crate) use item::ID;
 pub(crate) use lines::{Lines, Position, Window};
-pub(crate) use run::{Run, WINDOW_BYTES, WINDOW_LINES, read_windows};
+#[cfg(feature = "parquet")]
+pub(crate) use parquet::{ParquetResults, ParquetRows};
+pub(crate) use run::{Run, WINDOW_BYTES, WINDOW_LINES, windows_of};
 pub(crate) use start::unlike_text;
-pub(crate) use table::open_table;
+pub(crate) use table::{Table, open_table};
+#[cfg(feature = "parquet")]
+pub(crate) use window::Around;
 pub(crate) use window::{Lane, Tally};
 #[cfg(feature = "blobs")]
-pub(crate) use {
-    run::RunError,
-    table::{Table, TableError},
-};
+pub(crate) use {run::RunError, run::read_windows, table::TableError};
 
 /// How the lines of a file are written, and those of the results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub enum Format {
     Jsonl,
     /// A table, with a header or without one.
     Csv,
+    /// Columns with names and types; no lines.
+    Parquet,
 }
 
 impl Format {
@@ -40,6 +45,7 @@ impl Format {
         match name.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "jsonl" | "ndjson" => Some(Self::Jsonl),
             "csv" => Some(Self::Csv),
+            "parquet" => Some(Self::Parquet),
             _ => None,
         }
     }

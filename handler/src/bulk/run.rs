@@ -1,6 +1,8 @@
 //! Window after window: a few are scored at a time, and what becomes of them comes in their order.
 
-use std::io::{self, BufRead};
+use std::io;
+#[cfg(feature = "blobs")]
+use std::io::BufRead;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,9 @@ use score::Cache;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
-use super::lines::{Lines, Window};
+#[cfg(feature = "blobs")]
+use super::lines::Lines;
+use super::lines::Window;
 use super::window::{Done, Lane};
 
 /// Lines that are scored in one request: enough that what is done once for a request costs little, and a run is full.
@@ -129,17 +133,25 @@ async fn settle(cache: &Cache, most: usize) {
     }
 }
 
-/// Reads windows on a thread of its own, which a read of standard input may hold for ever. It ends with the file, with an
-/// error, or when the receiver is dropped.
+/// The windows of a reader of lines, as [`windows_of`] gives them.
+#[cfg(feature = "blobs")]
 pub(crate) fn read_windows<R: BufRead + Send + 'static>(
     mut lines: Lines<R>,
     rows: usize,
     bytes: usize,
 ) -> Windows {
+    windows_of(move || lines.window(rows, bytes))
+}
+
+/// Reads windows on a thread of its own, which a read of standard input may hold for ever. It ends with the file, with an
+/// error, or when the receiver is dropped.
+pub(crate) fn windows_of(
+    mut next: impl FnMut() -> io::Result<Option<Window>> + Send + 'static,
+) -> Windows {
     let (send, receive) = mpsc::channel(1);
     std::thread::spawn(move || {
         loop {
-            let window = lines.window(rows, bytes);
+            let window = next();
             let is_last = !matches!(window, Ok(Some(_)));
             if send.blocking_send(window).is_err() || is_last {
                 return;

@@ -40,11 +40,45 @@ pub(crate) struct Lane {
     pub(super) limits: Limits,
     /// For tables; otherwise each line is JSON.
     table: Option<Table>,
+    around: Around,
     /// Memory for requests of texts.
     pub(super) decoding: Decoding,
     counters: Arc<BulkCounters>,
     /// The bytes of the longest result of a row so far.
     longest_result: AtomicUsize,
+}
+
+/// What stands around the rows of a request.
+#[derive(Debug)]
+pub(crate) struct Around {
+    pub(super) head: Vec<u8>,
+    pub(super) tail: &'static [u8],
+}
+
+impl Default for Around {
+    fn default() -> Self {
+        Self {
+            head: b"{\"instances\":[".to_vec(),
+            tail: b"]}",
+        }
+    }
+}
+
+impl Around {
+    /// A request with a row from each line.
+    pub(super) fn body(&self, lines: &[&Line]) -> Vec<u8> {
+        let bytes: usize = lines.iter().map(|line| line.text.len() + 1).sum();
+        let mut body = Vec::with_capacity(self.head.len() + bytes + self.tail.len());
+        body.extend(&self.head);
+        for (at, line) in lines.iter().enumerate() {
+            if at > 0 {
+                body.push(b',');
+            }
+            body.extend(&line.text);
+        }
+        body.extend(self.tail);
+        body
+    }
 }
 
 /// What became of the lines of a window.
@@ -138,11 +172,19 @@ impl Lane {
             scorer,
             limits,
             table,
+            around: Around::default(),
             // Windows bound what their lines become.
             decoding: Decoding::unbounded(),
             counters,
             longest_result: AtomicUsize::new(0),
         }
+    }
+
+    /// With something else around the rows of a request.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn with_rows(mut self, around: Around) -> Self {
+        self.around = around;
+        self
     }
 
     /// Scores the lines of a window, in a span of its own: all, or as many as `rest` leaves.
@@ -318,7 +360,7 @@ impl Lane {
     async fn rows(&self, lines: &[&Line], tally: &mut Tally) -> Result<Vec<Vec<u8>>, Problem> {
         let (body, declared) = match &self.table {
             Some(table) => (table.body(lines), table.declared()),
-            None => (instances(lines)?, Declared::default()),
+            None => (values(lines, &self.around)?, Declared::default()),
         };
         let (_, response) = self.ask(&body, declared).await?;
         if self.table.is_some() && response.rows != lines.len() {
@@ -386,23 +428,18 @@ fn only(mut texts: Vec<Vec<u8>>) -> Text {
 }
 
 /// A request with a row from each line.
-fn instances(lines: &[&Line]) -> Result<Vec<u8>, Problem> {
-    let bytes: usize = lines.iter().map(|line| line.text.len() + 1).sum();
-    let mut body = Vec::with_capacity(bytes + 16);
-    body.extend(b"{\"instances\":[");
-    for (at, line) in lines.iter().enumerate() {
+fn values(lines: &[&Line], around: &Around) -> Result<Vec<u8>, Problem> {
+    for line in lines {
         // Otherwise one line could hold two rows, and another none.
         let is_value = serde_json::from_slice::<&RawValue>(&line.text);
         is_value.map_err(|error| {
-            Problem::bad_request(format!("the line is not one JSON value: {error}"))
+            Problem::bad_request(match std::str::from_utf8(&line.text) {
+                Ok(_) => format!("the line is not one JSON value: {error}"),
+                Err(_) => "a text of the line is not UTF-8".to_owned(),
+            })
         })?;
-        if at > 0 {
-            body.push(b',');
-        }
-        body.extend(&line.text);
     }
-    body.extend(b"]}");
-    Ok(body)
+    Ok(around.body(lines))
 }
 
 /// The result of each row; all of it for a single line whose result has no rows.

@@ -44,7 +44,7 @@ pub enum Command {
     Check(CheckArguments),
     /// Write an app folder that can be deployed, and a zip of it
     Package(PackageArguments),
-    /// Score the rows of a file of any length: JSON lines or CSV
+    /// Score the rows of a file of any length: JSON lines, CSV or Parquet
     ///
     /// Results are written in the order of the lines, each with the number of its line; lines that cannot be scored go to a
     /// file of their own. What is scored is stored in the cache, so a run that is repeated is fast. Exits with status 1 if a line
@@ -97,7 +97,7 @@ pub struct ScoreArguments {
     /// The file for lines that cannot be scored, by default the name of the output and .errors.jsonl
     #[arg(long, value_name = "FILE")]
     pub errors: Option<PathBuf>,
-    /// The format of the lines, where the names of the files do not end with .jsonl, .ndjson or .csv
+    /// The format of the lines, where the names of the files do not end with .jsonl, .ndjson, .csv or .parquet
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// Whether the first line of a CSV file is a header, where its cells leave doubt
@@ -113,7 +113,7 @@ pub struct ScoreArguments {
 
 impl ValueEnum for Format {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Jsonl, Self::Csv]
+        &[Self::Jsonl, Self::Csv, Self::Parquet]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -122,6 +122,7 @@ impl ValueEnum for Format {
                 "A JSON value in each line: a row, an object with the row's inputs, or a request of OpenAI's batch form",
             ),
             Self::Csv => PossibleValue::new("csv").help("A table, with a header or without one"),
+            Self::Parquet => PossibleValue::new("parquet").help("A Parquet file, with columns by name"),
         })
     }
 }

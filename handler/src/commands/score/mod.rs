@@ -6,10 +6,10 @@
 mod model;
 mod output;
 mod progress;
+mod source;
+#[cfg(feature = "parquet")]
+mod whole;
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,20 +20,16 @@ use tokio::sync::watch;
 use wire::Limits;
 
 use super::arguments::ScoreArguments;
-use crate::bulk::{
-    self, Format, Lane, Lines, Position, Run, Tally, WINDOW_BYTES, WINDOW_LINES, Window,
-    open_table, unlike_text,
-};
+use crate::bulk::{Format, Lane, Run, Tally, WINDOW_BYTES, WINDOW_LINES, Window, windows_of};
 use crate::config::Config;
 use crate::limits::body_limits;
 use crate::telemetry::logging::complain;
 use output::{Kept, Output};
 use progress::Progress;
+use source::Source;
 
 /// How long a store may take to be connected.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
-
-type Source = Lines<Box<dyn BufRead + Send>>;
 
 /// How the command ended.
 struct End {
@@ -56,8 +52,7 @@ pub(crate) fn run(arguments: &ScoreArguments, config: &Config) -> i32 {
 
 fn try_run(arguments: &ScoreArguments, config: &Config) -> anyhow::Result<End> {
     let format = format_of(arguments)?;
-    let (reader, length) = open(&arguments.input)?;
-    let mut lines = Lines::new(reader, format, config.max_body_bytes, Position::default());
+    let input = source::open(&arguments.input, format, config.max_body_bytes)?;
     let tasks = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.cores)
         .enable_all()
@@ -67,22 +62,18 @@ fn try_run(arguments: &ScoreArguments, config: &Config) -> anyhow::Result<End> {
         // The links stay while the model is in use: one of texts opens files later, too.
         let (scorer, cache, _links) = model::load(arguments.model.as_deref(), config).await?;
         let limits = body_limits(config);
-        let table = match format {
-            Format::Csv => Some(open_table(
-                &mut lines,
-                arguments.header,
-                scorer.metadata(),
-                limits,
-            )?),
-            Format::Jsonl => None,
-        };
+        let length = input.length;
+        let (source, rows) = input.begin(arguments.header, format, scorer.metadata(), limits)?;
         // After all that may be wrong with the input: an older output is kept until then.
-        let (mut output, kept) = output::open(arguments, format)?;
-        if let Some(table) = table.as_ref().filter(|_| !kept.header) {
+        let (mut output, kept) = output::open(arguments, format, scorer.metadata())?;
+        if let Some(table) = rows.table.as_ref().filter(|_| !kept.header) {
             output.write(&table.first_line(), b"")?;
         }
+        let lane = Lane::new(scorer.clone(), limits, rows.table, Arc::default());
+        #[cfg(feature = "parquet")]
+        let lane = lane.with_rows(rows.around);
         let job = Job {
-            lane: Arc::new(Lane::new(scorer.clone(), limits, table, Arc::default())),
+            lane: Arc::new(lane),
             scorer,
             cache,
             output,
@@ -90,7 +81,7 @@ fn try_run(arguments: &ScoreArguments, config: &Config) -> anyhow::Result<End> {
             rows: WINDOW_LINES.min(config.max_rows),
             at_once: config.cores + 1,
         };
-        job.run(lines, kept, length).await
+        job.run(source, kept, length).await
     })
 }
 
@@ -104,32 +95,9 @@ fn format_of(arguments: &ScoreArguments) -> anyhow::Result<Format> {
         }
         (None, [Some(format), _] | [None, Some(format)]) => Ok(format),
         (None, [None, None]) => bail!(
-            "neither --in nor --out ends with .jsonl, .ndjson or .csv; say which it is with --format jsonl or --format csv"
+            "neither --in nor --out ends with .jsonl, .ndjson, .csv or .parquet; say which it is with --format jsonl, csv or parquet"
         ),
     }
-}
-
-/// The input, and its length if that is known.
-fn open(file: &Path) -> anyhow::Result<(Box<dyn BufRead + Send>, Option<u64>)> {
-    let failed = || format!("{} cannot be read", file.display());
-    let (mut reader, length): (Box<dyn BufRead + Send>, _) = if file.as_os_str() == "-" {
-        (Box::new(BufReader::new(io::stdin())), None)
-    } else {
-        let opened = File::open(file).with_context(failed)?;
-        let found = opened.metadata().with_context(failed)?;
-        if found.is_dir() {
-            bail!(
-                "{}: it is a folder; expected a file with a row in each line",
-                file.display()
-            );
-        }
-        let reader = BufReader::with_capacity(1 << 20, opened);
-        (Box::new(reader), found.is_file().then_some(found.len()))
-    };
-    if let Some(reason) = unlike_text(reader.fill_buf().with_context(failed)?) {
-        bail!("{}: {reason}", file.display());
-    }
-    Ok((reader, length))
 }
 
 /// A file to score.
@@ -146,19 +114,19 @@ struct Job {
 impl Job {
     async fn run(
         mut self,
-        mut lines: Source,
+        mut source: Source,
         kept: Kept,
         length: Option<u64>,
     ) -> anyhow::Result<End> {
         if kept.line > 0 {
-            self.skip(&mut lines, &kept).await?;
+            self.skip(&mut source, &kept).await?;
         }
         let mut stop = stop()?;
         let begin = Instant::now();
         let most = self.scorer.metadata().options.max_rows;
         let rows = self.rows.min(most.unwrap_or(usize::MAX));
         let bytes = WINDOW_BYTES.min(self.limits.max_bytes);
-        let windows = bulk::read_windows(lines, rows, bytes);
+        let windows = windows_of(move || source.window(rows, bytes));
         let mut run = Run::new(self.lane, self.cache, windows, self.at_once);
         let (mut progress, mut tally) = (Progress::new(length), Tally::default());
         let mut stopped = false;
@@ -179,11 +147,13 @@ impl Job {
         }
         run.settle().await;
         progress.end();
+        let left = self.output.end(stopped)?;
         let errors = self.output.errors_name();
-        complain(
-            "",
-            [progress::summary(&tally, begin.elapsed(), errors, stopped)],
-        );
+        let mut summary = progress::summary(&tally, begin.elapsed(), errors);
+        if stopped {
+            summary.push_str(left);
+        }
+        complain("", [summary]);
         Ok(End {
             failed: tally.failed > 0 || kept.refused > 0,
             stopped,
@@ -191,9 +161,16 @@ impl Job {
     }
 
     /// Goes on behind the last line that is done, if its result is still the same.
-    async fn skip(&self, lines: &mut Source, kept: &Kept) -> anyhow::Result<()> {
+    async fn skip(&self, source: &mut Source, kept: &Kept) -> anyhow::Result<()> {
         let other =
             "the output does not belong to this input and model; --force starts from the beginning";
+        #[allow(
+            irrefutable_let_patterns,
+            reason = "without Parquet there are only lines"
+        )]
+        let Source::Lines(lines) = source else {
+            bail!(other);
+        };
         let last = loop {
             match lines.line()? {
                 Some(line) if line.number < kept.line => {}

@@ -6,17 +6,28 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use score::ModelMetadata;
 use serde::Deserialize;
 
+#[cfg(feature = "parquet")]
+use super::whole::Whole;
 use crate::bulk::{Format, ID};
 use crate::commands::arguments::ScoreArguments;
 
 /// Where results and refusals are written to.
 pub(super) struct Output {
-    results: Box<dyn Write + Send>,
+    results: Results,
     errors: BufWriter<File>,
     /// Their names, for messages.
     names: [String; 2],
+}
+
+/// Where results go.
+enum Results {
+    Lines(Box<dyn Write + Send>),
+    /// Until the file is whole or given up.
+    #[cfg(feature = "parquet")]
+    Parquet(Option<Box<Whole>>),
 }
 
 /// What an earlier run has left.
@@ -36,7 +47,15 @@ pub(super) struct Kept {
 ///
 /// # Errors
 /// If they exist and are neither to be replaced nor to be continued, do not fit together, or cannot be written.
-pub(super) fn open(arguments: &ScoreArguments, format: Format) -> anyhow::Result<(Output, Kept)> {
+#[cfg_attr(
+    not(feature = "parquet"),
+    allow(unused_variables, reason = "only Parquet asks")
+)]
+pub(super) fn open(
+    arguments: &ScoreArguments,
+    format: Format,
+    metadata: &ModelMetadata,
+) -> anyhow::Result<(Output, Kept)> {
     let to_stdout = arguments.output.as_os_str() == "-";
     let is_file = !to_stdout && !is_special(&arguments.output);
     let errors = match &arguments.errors {
@@ -57,6 +76,9 @@ pub(super) fn open(arguments: &ScoreArguments, format: Format) -> anyhow::Result
             "--resume needs files as --out and --errors: what went to standard output, a pipe or a device cannot be continued"
         );
     }
+    if format == Format::Parquet {
+        refuse_parts(arguments)?;
+    }
     if same(&arguments.input, &errors) || (!to_stdout && same(&arguments.input, &arguments.output))
     {
         bail!("--in and the output are the same file");
@@ -74,13 +96,15 @@ pub(super) fn open(arguments: &ScoreArguments, format: Format) -> anyhow::Result
                 && fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() > 0)
             {
                 let name = file.display();
-                bail!(
-                    "{name} exists: continue it with --resume, replace it with --force, or name another file"
-                );
+                let resume = match format {
+                    Format::Parquet => "",
+                    _ => "continue it with --resume, ",
+                };
+                bail!("{name} exists: {resume}replace it with --force, or name another file");
             }
         }
     }
-    let results = match to_stdout {
+    let results = match to_stdout || format == Format::Parquet {
         true => None,
         false => Some(opened(&arguments.output, arguments.resume)?),
     };
@@ -94,15 +118,36 @@ pub(super) fn open(arguments: &ScoreArguments, format: Format) -> anyhow::Result
             file.set_len(0).context("the output cannot be replaced")?;
         }
     }
+    let results = match results {
+        #[cfg(feature = "parquet")]
+        _ if format == Format::Parquet => {
+            Results::Parquet(Some(Whole::create(&arguments.output, metadata)?.into()))
+        }
+        Some(file) => Results::Lines(Box::new(BufWriter::new(file))),
+        None => Results::Lines(Box::new(BufWriter::new(io::stdout()))),
+    };
     let output = Output {
-        results: match results {
-            Some(file) => Box::new(BufWriter::new(file)),
-            None => Box::new(BufWriter::new(io::stdout())),
-        },
+        results,
         errors: BufWriter::new(refusals),
         names: [&arguments.output, &errors].map(|file| file.display().to_string()),
     };
     Ok((output, kept))
+}
+
+/// A Parquet file is of no use without its end.
+fn refuse_parts(arguments: &ScoreArguments) -> anyhow::Result<()> {
+    if arguments.resume {
+        bail!(
+            "--resume cannot continue a Parquet file, which is written as a whole; without it, rows of an earlier run come from \
+             the cache if Redis is set"
+        );
+    }
+    if arguments.output.as_os_str() == "-" {
+        bail!(
+            "--out - cannot be Parquet, which is written to a file and named when it is whole; name a file"
+        );
+    }
+    Ok(())
 }
 
 /// Opens a file without a change of what is in it.
@@ -125,21 +170,49 @@ impl Output {
     /// If a file cannot be written.
     pub(super) fn write(&mut self, results: &[u8], errors: &[u8]) -> anyhow::Result<()> {
         let [results_name, errors_name] = &self.names;
-        let failed = |name: &str| {
-            format!(
-                "{name} cannot be written; what is in it is right, and --resume goes on from there"
-            )
+        let kept = match &self.results {
+            Results::Lines(_) => "what is in it is right, and --resume goes on from there",
+            #[cfg(feature = "parquet")]
+            Results::Parquet(_) => "no results are kept",
         };
+        let failed = |name: &str| format!("{name} cannot be written; {kept}");
         let written = self
             .errors
             .write_all(errors)
             .and_then(|()| self.errors.flush());
         written.with_context(|| failed(errors_name))?;
-        let written = self
-            .results
-            .write_all(results)
-            .and_then(|()| self.results.flush());
+        let written = match &mut self.results {
+            Results::Lines(target) => target.write_all(results).and_then(|()| target.flush()),
+            #[cfg(feature = "parquet")]
+            Results::Parquet(target) => target
+                .as_mut()
+                .map_or(Ok(()), |target| target.write(results)),
+        };
         written.with_context(|| failed(results_name))
+    }
+
+    /// All is written, or the run was stopped before the end. Says what is left then.
+    ///
+    /// # Errors
+    /// If a file that has an end cannot be written to it.
+    #[cfg_attr(
+        not(feature = "parquet"),
+        allow(unused_variables, reason = "only Parquet asks")
+    )]
+    pub(super) fn end(&mut self, stopped: bool) -> anyhow::Result<&'static str> {
+        match &mut self.results {
+            Results::Lines(_) => Ok("; stopped before the end, --resume goes on from there"),
+            #[cfg(feature = "parquet")]
+            Results::Parquet(target) => {
+                let name = &self.names[0];
+                let failed = || format!("{name} cannot be written; no results are kept");
+                if let Some(target) = target.take_if(|_| !stopped) {
+                    target.finish().with_context(failed)?;
+                }
+                *target = None;
+                Ok("; stopped before the end: no results are kept, --force starts again")
+            }
+        }
     }
 
     /// The file with the lines that cannot be scored.
@@ -157,6 +230,8 @@ struct Numbered {
 
 fn number(line: &str, format: Format) -> Option<u64> {
     match format {
+        // It has no lines.
+        Format::Parquet => None,
         Format::Csv => line.split(',').next()?.parse().ok(),
         Format::Jsonl => {
             let found: Numbered = serde_json::from_str(line).ok()?;

@@ -90,7 +90,7 @@ fn line(tally: &Tally, time: Duration, length: Option<u64>) -> String {
 }
 
 /// What the command has done.
-pub(super) fn summary(tally: &Tally, time: Duration, errors: &str, stopped: bool) -> String {
+pub(super) fn summary(tally: &Tally, time: Duration, errors: &str) -> String {
     let lines = tally.scored + tally.failed;
     let seconds = time.as_secs_f64();
     let Tally {
@@ -111,9 +111,6 @@ pub(super) fn summary(tally: &Tally, time: Duration, errors: &str, stopped: bool
             "; the cache saved {:.1} s of computing",
             each * *from_cache as f64
         ));
-    }
-    if stopped {
-        text.push_str("; stopped before the end, --resume goes on from there");
     }
     text
 }
@@ -141,9 +138,8 @@ mod tests {
             "100 lines, 50/s, 40 from the cache, 10 failed, 25 %, 6 s left"
         );
         assert_eq!(
-            summary(&tally, Duration::from_secs(2), "e", true),
-            "100 lines in 2.0 s: 90 scored, 40 of them from the cache, 10 failed (see e); the cache saved 4.0 s of computing; \
-             stopped before the end, --resume goes on from there"
+            summary(&tally, Duration::from_secs(2), "e"),
+            "100 lines in 2.0 s: 90 scored, 40 of them from the cache, 10 failed (see e); the cache saved 4.0 s of computing"
         );
     }
 }

@@ -1,0 +1,244 @@
+//! The values of one column, row by row, as JSON.
+
+use std::sync::Arc;
+
+use half::f16;
+use parquet::column::reader::{ColumnReaderImpl, get_column_reader, get_typed_column_reader};
+use parquet::data_type::{
+    BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FixedLenByteArray,
+    FixedLenByteArrayType, FloatType, Int32Type, Int64Type,
+};
+use parquet::errors::{ParquetError, Result};
+use parquet::schema::types::ColumnDescPtr;
+
+use super::columns::{Column, Kind};
+use super::pages::{Held, Pages};
+
+/// Rows that are read at once, if they do not have lists.
+const BATCH: usize = 1024;
+/// Elements of lists that are read at once, about.
+const BATCH_ELEMENTS: usize = 1 << 16;
+
+/// The values of one column of a row group.
+pub(super) trait Cells: Send {
+    /// Appends the value of the next row, and leaves out what goes far beyond `most` bytes. Says how many bytes these are, about.
+    ///
+    /// # Errors
+    /// If the file is damaged, or the column ends before the row group does.
+    fn write(&mut self, text: &mut Vec<u8>, most: usize) -> Result<usize>;
+
+    /// Whether there are no more rows.
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    fn is_done(&mut self) -> Result<bool>;
+}
+
+/// Reads a column. `wide` is for models that take doubles: floats are written as the doubles that they are.
+pub(super) fn cells(
+    column: &Column,
+    description: ColumnDescPtr,
+    pages: Pages,
+    held: &Arc<Held>,
+    wide: bool,
+) -> Box<dyn Cells> {
+    let parts = Parts {
+        column,
+        description,
+        pages,
+        held,
+    };
+    match column.kind {
+        Kind::Bool => parts.typed::<BoolType>(|value, text| {
+            text.extend(if *value { &b"true"[..] } else { b"false" });
+        }),
+        Kind::Int32 => parts.typed::<Int32Type>(|value, text| integer(*value, text)),
+        Kind::Uint32 => {
+            parts.typed::<Int32Type>(|value, text| integer(value.cast_unsigned(), text))
+        }
+        Kind::Int64 => parts.typed::<Int64Type>(|value, text| integer(*value, text)),
+        Kind::Uint64 => {
+            parts.typed::<Int64Type>(|value, text| integer(value.cast_unsigned(), text))
+        }
+        Kind::Float16 => parts.typed::<FixedLenByteArrayType>(half),
+        Kind::Float32 if wide => {
+            parts.typed::<FloatType>(|value, text| double((*value).into(), text))
+        }
+        Kind::Float32 => parts.typed::<FloatType>(|value, text| float(*value, text)),
+        Kind::Float64 => parts.typed::<DoubleType>(|value, text| double(*value, text)),
+        Kind::Text => parts.typed::<ByteArrayType>(word),
+    }
+}
+
+struct Parts<'a> {
+    column: &'a Column,
+    description: ColumnDescPtr,
+    pages: Pages,
+    held: &'a Arc<Held>,
+}
+
+impl Parts<'_> {
+    fn typed<T: DataType>(self, write: fn(&T::T, &mut Vec<u8>)) -> Box<dyn Cells> {
+        let reader = get_column_reader(self.description, Box::new(self.pages));
+        Box::new(Typed::<T> {
+            column: self.column.clone(),
+            reader: get_typed_column_reader(reader),
+            held: self.held.clone(),
+            batch: match self.column.lists.is_empty() {
+                true => BATCH,
+                false => 16,
+            },
+            levels: [Vec::new(), Vec::new()],
+            values: Vec::new(),
+            count: 0,
+            at: 0,
+            value: 0,
+            write,
+        })
+    }
+}
+
+struct Typed<T: DataType> {
+    column: Column,
+    reader: ColumnReaderImpl<T>,
+    held: Arc<Held>,
+    /// Rows that the next read takes.
+    batch: usize,
+    /// Definition levels, and repetition levels, of what is read. Those that are always the same are left out.
+    levels: [Vec<i16>; 2],
+    values: Vec<T::T>,
+    /// Levels that are read, and those of them that are written; and values that are written.
+    count: usize,
+    at: usize,
+    value: usize,
+    write: fn(&T::T, &mut Vec<u8>),
+}
+
+impl<T: DataType> Typed<T> {
+    /// Reads some more rows; `false` at the end.
+    fn read(&mut self) -> Result<bool> {
+        let [defined, repeated] = &mut self.levels;
+        defined.clear();
+        repeated.clear();
+        self.values.clear();
+        (self.at, self.value) = (0, 0);
+        self.held.begin_read();
+        let read = self.reader.read_records(
+            self.batch,
+            Some(defined),
+            Some(repeated),
+            &mut self.values,
+        )?;
+        let (rows, _, levels) = read;
+        self.count = levels;
+        if !self.column.lists.is_empty() && rows > 0 {
+            self.batch = (BATCH_ELEMENTS / (levels / rows).max(1)).clamp(1, BATCH);
+        }
+        Ok(rows > 0)
+    }
+
+    /// Writes the value of one level, with the brackets of the lists that begin there. `open` are the lists around it that have
+    /// begun in the same row.
+    fn element(&mut self, open: &mut usize, text: &mut Vec<u8>) {
+        let defined = self.levels[0].get(self.at).copied();
+        let defined = defined.unwrap_or(self.column.defined);
+        self.at += 1;
+        for list in &self.column.lists[*open..] {
+            if defined < list.present {
+                return text.extend(b"null");
+            }
+            text.push(b'[');
+            *open += 1;
+            if defined < list.filled {
+                return;
+            }
+        }
+        match self.values.get(self.value) {
+            Some(value) if defined == self.column.defined => {
+                (self.write)(value, text);
+                self.value += 1;
+            }
+            _ => text.extend(b"null"),
+        }
+    }
+}
+
+impl<T: DataType> Cells for Typed<T> {
+    fn write(&mut self, text: &mut Vec<u8>, most: usize) -> Result<usize> {
+        if self.at == self.count && !self.read()? {
+            let column = &self.column.name;
+            let message = format!("column {column:?} has fewer values than its row group has rows");
+            return Err(ParquetError::EOF(message));
+        }
+        let (mut open, mut left_out) = (0, 0);
+        self.element(&mut open, text);
+        while self.at < self.count && !self.column.lists.is_empty() {
+            let again = self.levels[1].get(self.at).copied().unwrap_or(0);
+            let Some(again) = usize::try_from(again).ok().filter(|again| *again > 0) else {
+                break;
+            };
+            for _ in again..open {
+                text.push(b']');
+            }
+            open = open.min(again);
+            text.push(b',');
+            let before = text.len();
+            self.element(&mut open, text);
+            if text.len() > most {
+                left_out += text.len() - before;
+                text.truncate(before);
+            }
+        }
+        text.extend(std::iter::repeat_n(b']', open));
+        Ok(left_out)
+    }
+
+    fn is_done(&mut self) -> Result<bool> {
+        Ok(self.at == self.count && !self.read()?)
+    }
+}
+
+fn integer(value: impl itoa::Integer, text: &mut Vec<u8>) {
+    text.extend(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn half(value: &FixedLenByteArray, text: &mut Vec<u8>) {
+    match value.data().first_chunk() {
+        Some(bytes) => float(f16::from_le_bytes(*bytes).into(), text),
+        None => text.extend(b"null"),
+    }
+}
+
+/// With as many digits as give the value back.
+fn float(value: f32, text: &mut Vec<u8>) {
+    match value.is_finite() {
+        // Vectors take all that is written to them.
+        true => drop(serde_json::to_writer(text, &value)),
+        false => special(value.into(), text),
+    }
+}
+
+fn double(value: f64, text: &mut Vec<u8>) {
+    match value.is_finite() {
+        true => drop(serde_json::to_writer(text, &value)),
+        false => special(value, text),
+    }
+}
+
+/// Numbers that JSON does not have are words.
+fn special(value: f64, text: &mut Vec<u8>) {
+    text.extend(match value {
+        _ if value.is_nan() => &b"\"NaN\""[..],
+        _ if value > 0.0 => b"\"Infinity\"",
+        _ => b"\"-Infinity\"",
+    });
+}
+
+fn word(value: &ByteArray, text: &mut Vec<u8>) {
+    let word = String::from_utf8_lossy(value.data());
+    drop(serde_json::to_writer(&mut *text, &word));
+    if matches!(word, std::borrow::Cow::Owned(_)) {
+        // A byte that no text has, so that the row is refused as a line in another encoding is.
+        text.insert(text.len() - 1, 0xff);
+    }
+}

@@ -1,0 +1,69 @@
+//! Results as a Parquet file, which is no file before its end is written: until then it has the name of the output and `.part`.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use score::ModelMetadata;
+use tempfile::TempPath;
+
+use crate::bulk::ParquetResults;
+
+/// The file; it is removed if it does not come to its end.
+pub(super) struct Whole {
+    results: ParquetResults<File>,
+    part: TempPath,
+    file: PathBuf,
+}
+
+impl Whole {
+    /// Begins the file, for the results of a model.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn create(output: &Path, metadata: &ModelMetadata) -> anyhow::Result<Self> {
+        // A link stays one.
+        let file = fs::canonicalize(output).unwrap_or_else(|_| output.to_owned());
+        if fs::metadata(&file).is_ok_and(|found| !found.is_file()) {
+            bail!(
+                "{}: it is no file; Parquet is written to a file",
+                output.display()
+            );
+        }
+        let part = part_of(&file);
+        let begun =
+            File::create(&part).and_then(|begun| Ok((begun, TempPath::try_from_path(&part)?)));
+        let (begun, part) =
+            begun.with_context(|| format!("{} cannot be written", part.display()))?;
+        Ok(Self {
+            results: ParquetResults::new(begun, metadata),
+            part,
+            file,
+        })
+    }
+
+    /// Takes lines of results in JSON.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub(super) fn write(&mut self, results: &[u8]) -> io::Result<()> {
+        self.results.push(results)
+    }
+
+    /// Writes the end of the file, and gives it its name.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn finish(self) -> io::Result<()> {
+        self.results.finish()?.sync_all()?;
+        self.part.persist(&self.file).map_err(|error| error.error)
+    }
+}
+
+/// The name of a file that is not yet whole.
+pub(super) fn part_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
+}
