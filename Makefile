@@ -43,10 +43,11 @@ test-load: ## kill and load tests with the release build, with tighter limits
 	@scripts/fetch-onnxruntime.sh
 	cargo test --release --locked -p handler --test load -- --nocapture
 
-bulk-check: ## score a million rows and many texts in blobs of Azurite under kills, with the release build (minutes)
+bulk-check: build ## score a million rows and many texts under kills, as files and as blobs of Azurite, and check memory (4 minutes)
+	@scripts/setup.sh redis-server=redis-server
 	@scripts/setup-messaging.sh
-	@scripts/fetch-onnxruntime.sh
-	cargo test --release --locked -p handler --test app large_blobs::a_million -- --ignored --nocapture
+	CHAOS=long TEST_PROGRAM=$(CURDIR)/bin/handler cargo test --locked -p handler --test app \
+	  -- --include-ignored --nocapture bulk_check killed_again_and_again
 
 test-page: ## test the browser page in Chromium
 	@scripts/test-page.sh

@@ -1,149 +1,20 @@
 //! Blobs that the handler reads itself, in Azurite, from the messages of a storage queue to the results.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod blobs;
+mod identity;
+mod lab;
+mod messages;
 
-use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
 use tokio::time::sleep;
 
-use crate::support::app_root::{AppRoot, repository};
-use functions_host::azurite::Azurite;
-use functions_host::blob_storage::BlobClient;
 use functions_host::encoding::base64;
-use functions_host::host::{FunctionsHost, HostOptions};
-use functions_host::queue_storage::{Encoding, QueueClient};
-
-const FUNCTION: &str = "score_large_blob";
-const QUEUE: &str = "large";
-const IN: &str = "incoming-large";
-/// Azurite's account, with the key that its documentation shows.
-const ACCOUNT: &str = "devstoreaccount1";
-const KEY: &str =
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
-
-/// An app, a storage account, and what its user does with it.
-struct Lab {
-    host: Arc<FunctionsHost>,
-    blobs: BlobClient,
-    queue: QueueClient,
-    _storage: [Azurite; 2],
-}
-
-/// A call works on a few windows of 100 lines.
-fn options(blobs: &Azurite) -> HostOptions {
-    let endpoint = format!("http://127.0.0.1:{}/{ACCOUNT}", blobs.port());
-    let account = format!("AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint}");
-    HostOptions::from([
-        ("SCORE_BLOBS_QUEUE", QUEUE),
-        ("SCORE_BLOBS_BUDGET", "1ms"),
-        ("SCORE_MAX_ROWS", "100"),
-        ("SCORE_DEFAULT_MODEL", "affine"),
-    ])
-    .setting("SCORE_BLOBS_STORAGE", account)
-}
-
-impl Lab {
-    async fn start(change: impl FnOnce(HostOptions) -> HostOptions) -> Self {
-        let app = AppRoot::new();
-        for name in ["affine", "slow"] {
-            let model = format!("tests/data/models/{name}.onnx");
-            app.add_model(name, repository().join(model), None);
-        }
-        app.link_model("tiny", &repository().join("tests/data/text/tiny"));
-        let template = "handler/src/commands/package/templates/score_large_blob.json";
-        let template = std::fs::read(repository().join(template)).unwrap();
-        app.write(&format!("{FUNCTION}/function.json"), template);
-        let storage = [Azurite::start("blob"), Azurite::start("queue")];
-        let (blobs, queue) = (BlobClient::of(&storage[0]), QueueClient::of(&storage[1]));
-        // The container of results is made with the first of them.
-        for container in [IN, "rejected"] {
-            blobs.create_container(container);
-        }
-        for name in [QUEUE, "large-poison"] {
-            queue.create(name);
-        }
-        let options = change(options(&storage[0]));
-        let host = Arc::new(FunctionsHost::start(&app, options).await);
-        Self {
-            host,
-            blobs,
-            queue,
-            _storage: storage,
-        }
-    }
-    fn upload(&self, name: &str, text: &str) {
-        self.blobs.upload((IN, name), text.as_bytes(), None, None);
-    }
-    fn send(&self, message: &str) {
-        self.queue.send(QUEUE, Encoding::Plain, message.as_bytes());
-    }
-    fn name(&self, name: &str) {
-        self.send(&json!({"blob": format!("{IN}/{name}")}).to_string());
-    }
-    /// Lets the function have one message.
-    async fn call(&self) -> Result<(), String> {
-        self.host.listen_stored(&self.queue, FUNCTION).await
-    }
-    /// Lets the function have messages until none is left; the result is how many there were.
-    async fn work(&self) -> usize {
-        let mut calls = 0;
-        loop {
-            let waiting = self.queue.take(QUEUE);
-            if waiting.is_empty() {
-                return calls;
-            }
-            for message in waiting {
-                self.send(&message);
-                self.call().await.unwrap();
-                calls += 1;
-            }
-        }
-    }
-    /// Scores a blob without a disturbance.
-    async fn scored(&self, name: &str, text: &str) -> (String, String) {
-        self.upload(name, text);
-        self.name(name);
-        self.work().await;
-        self.results(name)
-    }
-
-    fn results(&self, name: &str) -> (String, String) {
-        let text = |container, name: &str| {
-            let bytes = self.blobs.download(container, name);
-            String::from_utf8(bytes).unwrap()
-        };
-        let refusals = format!("{name}.errors.jsonl");
-        let has_refusals = self.names("rejected").contains(&refusals);
-        let refusals = has_refusals.then(|| text("rejected", &refusals));
-        (text("scored", name), refusals.unwrap_or_default())
-    }
-
-    fn names(&self, container: &str) -> Vec<String> {
-        self.blobs.names(container)
-    }
-}
-
-/// A table for the model `affine`, twice x plus one; each thousandth line cannot be scored.
-fn table(lines: usize) -> String {
-    let mut text = "a,b,c\n".to_owned();
-    for line in 2..=lines {
-        match line % 1000 {
-            0 => text.push_str("x,y,z\n"),
-            _ => writeln!(text, "{line},0,-1").unwrap(),
-        }
-    }
-    text
-}
-
-fn lines_of(refusals: &str) -> Vec<u64> {
-    let number = |line| {
-        serde_json::from_str::<Value>(line).unwrap()["line"]
-            .as_u64()
-            .unwrap()
-    };
-    refusals.lines().map(number).collect()
-}
+use functions_host::host::FunctionsHost;
+use lab::table;
+pub(crate) use lab::{IN, Lab, QUEUE, lines_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_blob_passes_through_many_calls_and_duplicates_do_no_harm() {
@@ -414,83 +285,4 @@ async fn without_an_account_the_function_says_what_to_set() {
     assert!(failure.contains("status 500"), "{failure}");
     let hint = "expected https://<account>.blob.core.windows.net";
     lab.host.wait_for_log(hint, Duration::from_secs(5)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes; make bulk-check runs it"]
-async fn a_million_rows_and_many_texts_survive_a_kill_every_20_seconds() {
-    let lab = Lab::start(|options| {
-        options
-            .setting("SCORE_BLOBS_BUDGET", "5s")
-            .without("SCORE_MAX_ROWS")
-    })
-    .await;
-    lab.host
-        .wait_for_log("model loaded.*affine", functions_host::PATIENCE)
-        .await;
-    let idle = lab.host.peak_memory();
-    let texts: String = (0..200_000)
-        .map(|row| match row % 1000 {
-            999 => "[]\n".to_owned(),
-            _ => format!("\"the river and the {row}th house\"\n"),
-        })
-        .collect();
-    for (name, text, model) in [
-        ("rows.csv", table(1_000_000), "affine"),
-        ("texts.jsonl", texts, "tiny"),
-    ] {
-        let start = |name: &str| {
-            let model = Some(json!({"model": model}));
-            lab.blobs.upload((IN, name), text.as_bytes(), None, model);
-            lab.name(name);
-        };
-        start(name);
-        let begin = Instant::now();
-        let calls = lab.work().await;
-        let (results, refusals) = lab.results(name);
-        println!(
-            "{name}: {calls} calls, {:.1?}; idle {} MiB, peak {} MiB",
-            begin.elapsed(),
-            idle >> 20,
-            lab.host.peak_memory() >> 20
-        );
-        let each_thousandth = lines_of(&refusals);
-        assert!(
-            each_thousandth.iter().all(|line| line % 1000 == 0),
-            "{name}"
-        );
-        assert_eq!(each_thousandth.len(), text.lines().count() / 1000, "{name}");
-        let again = format!("again-{name}");
-        start(&again);
-        let kills = work_under_kills(&lab).await;
-        println!("{again}: {kills} kills");
-        assert!(
-            lab.results(&again) == (results, refusals),
-            "{again} differs"
-        );
-    }
-}
-
-/// Has all messages worked on while the handler is killed every 20 seconds; the result is how often it was.
-async fn work_under_kills(lab: &Lab) -> usize {
-    let (mut kills, mut next_kill) = (0, Instant::now() + Duration::from_secs(20));
-    while let Some(message) = lab.queue.take(QUEUE).pop() {
-        lab.send(&message);
-        let host = lab.host.clone();
-        let killer = tokio::spawn(async move {
-            tokio::time::sleep_until(next_kill.into()).await;
-            host.kill();
-        });
-        let outcome = lab.call().await;
-        killer.abort();
-        if Instant::now() >= next_kill {
-            kills += 1;
-            lab.host.restart().await;
-            next_kill = Instant::now() + Duration::from_secs(20);
-        }
-        if outcome.is_err() {
-            lab.send(&message);
-        }
-    }
-    kills
 }

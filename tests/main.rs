@@ -23,6 +23,7 @@ macro_rules! also_forwarded {
 mod architecture;
 mod azure_sdks;
 mod bad_input;
+mod bulk_check;
 mod cache_command;
 mod cache_policy;
 mod cache_secret;

@@ -162,6 +162,11 @@ impl Ended {
         assert!(self.said.contains(said), "{said:?}: {self:?}");
         self
     }
+
+    pub(crate) fn expect_out(self, out: &str) -> Self {
+        assert_eq!(self.out, out, "{self:?}");
+        self
+    }
 }
 
 #[test]

@@ -179,6 +179,146 @@ fn files_of_old_systems_and_pipes_that_are_closed() {
     ended.expect(0, "0 lines");
 }
 
+/// What is no text is told by its first bytes; an older output is kept until the input is understood.
+#[test]
+fn what_is_packed_or_no_text_is_refused_and_an_older_output_stays() {
+    let folder = Folder::new();
+    folder.write("out.csv", "old");
+    folder.write("out.jsonl", "old");
+    for (content, told) in [
+        (&b"\x1f\x8b\x08\0rest"[..], "packed by gzip"),
+        (b"\x28\xb5\x2f\xfdrest\n", "packed by zstd"),
+        (b"PK\x03\x04rest\n", "zip file"),
+        (b"PAR1rest\nPAR1", "Parquet"),
+        (b"\xff\xfe1\0\n\0", "UTF-16"),
+        (b"1\0,\02\0\n\0", "UTF-16"),
+    ] {
+        for format in ["csv", "jsonl"] {
+            let name = format!("in.{format}");
+            folder.write(&name, content);
+            let arguments = format!("--in {name} --out out.{format} --force");
+            folder.score(&arguments, "affine").expect(2, told);
+            let arguments = format!("--in - --out out.{format} --force");
+            let input = std::fs::File::open(folder.path(&name)).unwrap();
+            let mut command = folder.command(&arguments, "affine");
+            Ended::of(command.stdin(input).output().unwrap()).expect(2, told);
+        }
+    }
+    folder.write("doubt.csv", "x\ny\n");
+    folder
+        .score("--in doubt.csv --out out.csv --force", "affine")
+        .expect(2, "the first line");
+    assert_eq!(
+        [folder.read("out.csv"), folder.read("out.jsonl")],
+        ["old"; 2]
+    );
+}
+
+#[test]
+fn outputs_that_are_no_files_or_the_same_file() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", row(1) + "[2]\n" + &row(3));
+    folder.write("out.jsonl", "old");
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, folder.path(name)).unwrap();
+    link("in.jsonl", "to-in.jsonl");
+    link("new.jsonl", "to-new.jsonl");
+    link("out.jsonl", "to-out.jsonl");
+    nix::unistd::mkfifo(&folder.path("pipe.jsonl"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for (arguments, told) in [
+        ("--out /dev/null", "needs --errors FILE"),
+        ("--out /dev/stdout", "needs --errors FILE"),
+        (
+            "--out out.jsonl --errors - --force",
+            "expected a file, found -",
+        ),
+        (
+            "--out pipe.jsonl --errors e --resume",
+            "--resume needs files",
+        ),
+        (
+            "--out out.jsonl --errors pipe.jsonl --resume",
+            "--resume needs files",
+        ),
+        ("--out to-in.jsonl --force", "the same file"),
+        (
+            "--out to-out.jsonl --errors out.jsonl --force",
+            "the same file",
+        ),
+        ("--out new.jsonl --errors to-new.jsonl", "the same file"),
+        (
+            "--out out.jsonl --errors none/e --force",
+            "none/e cannot be written",
+        ),
+        ("--out none/out.jsonl", "none/out.jsonl cannot be written"),
+    ] {
+        let arguments = format!("--in in.jsonl {arguments}");
+        folder.score(&arguments, "affine").expect(2, told);
+    }
+    assert_eq!(folder.read("out.jsonl"), "old");
+    assert_eq!(folder.json("in.jsonl").len(), 3);
+    let expected = result(1, 1) + &result(3, 3);
+    folder
+        .score("--in in.jsonl --out /dev/stdout --errors e", "affine")
+        .expect(1, "2 scored")
+        .expect_out(&expected);
+    folder
+        .score("--in in.jsonl --out to-out.jsonl --force", "affine")
+        .expect(1, "2 scored");
+    assert_eq!(folder.read("out.jsonl"), expected);
+}
+
+/// Lines as editors, spreadsheets and broken disks leave them, each with its results and the lines that are refused.
+#[test]
+fn lines_of_strangers() {
+    let folder = Folder::new();
+    let csv = |line: u64| format!("{line},\"[3.0,5.0,7.0]\"\n");
+    let json = |line: u64| format!("{{\"line\":{line},\"result\":[3.0,5.0,7.0]}}\n");
+    for (content, results, refused) in [
+        ("\u{feff}\"a\nx\",b,c\r\n1,2,3\r\n", vec![3], vec![]),
+        ("a,b,c\n\n1,2,3\n\n\n1,2,3", vec![3, 6], vec![]),
+        ("a,b,c\n", vec![], vec![]),
+        ("a,b,c\n1,2,3,\n1,2,3\n1,2\n", vec![3], vec![2, 4]),
+        ("a,b,c\n1,2\0,3\n1,2,3\n\0\0\0\0", vec![3], vec![2, 4]),
+        ("a,b,c\n1,2,3\r4,5,6\n1,2,3\n", vec![3], vec![2]),
+        ("a,b,c\n1,2,3\n\u{1a}", vec![2], vec![3]),
+        (
+            "a,b,c\n1,\u{a0}2,3\n1e400,2,3\n\"1,000\",2,3\n1e39,2,3\n",
+            vec![2],
+            vec![3, 4, 5],
+        ),
+        ("a;b;c\n1,0;2;3\n1.0;2;3\n", vec![2], vec![3]),
+        ("a,a,c\n1,2,3\n", vec![2], vec![]),
+        (" a , b\t, c \n 1 ,\t2, 3 \n", vec![2], vec![]),
+        ("# made by a program\n1,2,3\n1,2,3\n", vec![], vec![]),
+        ("\u{feff}[1,2,3]\r\n\r\n[1,2,3]", vec![1, 3], vec![]),
+        (
+            "[1,2,3]\n\0\0\0\n[1,2,3],\n[NaN,2,3]\n[1e400,2,3]\n",
+            vec![1],
+            vec![2, 3, 4, 5],
+        ),
+        ("[1,2,3]\u{2028}\n[1,2,3]\n", vec![2], vec![1]),
+    ] {
+        let is_json = content.starts_with(['[', '{']) || content.starts_with("\u{feff}[");
+        let format = if is_json { "jsonl" } else { "csv" };
+        folder.write("in", content);
+        let arguments = format!("--in in --out out --format {format} --force");
+        let ended = folder.score(&arguments, "affine");
+        if content.starts_with('#') {
+            ended.expect(2, "line 2 has 3 fields where the first line has 1");
+            continue;
+        }
+        ended.expect(i32::from(!refused.is_empty()), "lines in");
+        let expected: String = match is_json {
+            true => results.into_iter().map(json).collect(),
+            false => "line,y\n".to_owned() + &results.into_iter().map(csv).collect::<String>(),
+        };
+        assert_eq!(folder.read("out"), expected, "{content:?}");
+        let told = errors(&folder, "out.errors.jsonl");
+        let numbers: Vec<u64> = told.iter().map(|(line, _)| *line).collect();
+        assert_eq!(numbers, refused, "{content:?}: {told:?}");
+    }
+}
+
 /// Killed again and again: the output is that of an undisturbed run, and no row is computed twice but those in flight. With
 /// `CHAOS=long` the file has a million rows.
 #[tokio::test(flavor = "multi_thread")]
@@ -228,16 +368,20 @@ async fn killed_again_and_again_it_computes_no_row_twice() {
         .collect();
     let bad: Vec<u64> = (1000..=count as u64).step_by(1000).collect();
     assert_eq!(numbers, bad);
+    let stores = stored_once(&redis).await;
+    assert!(stores > count / 2, "{stores}");
+}
+
+/// How many results were stored, each of them once: what was written just before a kill may not be stored, but what is
+/// stored is not computed again.
+pub(crate) async fn stored_once(redis: &RedisServer) -> usize {
     let stats = redis.command(&[b"INFO", b"commandstats"]).await.text();
     let stores = stats
         .lines()
         .find_map(|line| line.strip_prefix("cmdstat_set:calls="));
-    let stores: usize = stores.unwrap().split(',').next().unwrap().parse().unwrap();
-    // What was written to the output just before a kill may not be stored, and is not asked for again.
-    assert_eq!(
-        stores as i64,
-        redis.key_count().await,
-        "a row was computed twice"
-    );
-    assert!(stores > count / 2, "{stores}");
+    let stores = stores.and_then(|calls| calls.split(',').next()?.parse().ok());
+    let stores: usize = stores.unwrap();
+    let keys = redis.key_count().await;
+    assert_eq!(stores as i64, keys, "a row was computed twice");
+    stores
 }

@@ -244,7 +244,7 @@ async fn metadata_says_what_becomes_of_texts() {
     let expected = json!({
         "task": "embedding", "tokenizer": "WordPiece", "pooling": "mean", "normalize": true, "dimensions": 4,
         "max_dimensions": 8, "max_tokens": 32, "max_chars": 2048, "truncate": "left", "prompt": "it is ",
-        "prompts": { "query": "it is " }, "batch_tokens": 192, "max_texts": 2048, "store": "float32",
+        "prompts": { "query": "it is " }, "batch_tokens": 256, "max_texts": 2048, "store": "float32",
         "shared_runs": null,
     });
     assert_eq!(text, expected);

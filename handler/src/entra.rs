@@ -4,7 +4,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use azure_core::credentials::TokenCredential;
+use async_trait::async_trait;
+use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::error::ErrorKind;
 use azure_core::http::{ClientOptions, RetryOptions, Transport};
 use azure_identity::{
@@ -41,10 +42,70 @@ impl Identity {
     /// # Errors
     /// If it cannot be made.
     pub(crate) fn credential(&self) -> azure_core::Result<Arc<dyn TokenCredential>> {
-        match self {
+        let credential = match self {
             Self::Managed { client_id } => managed_identity(client_id.clone()),
-            Self::Developer => Ok(DeveloperToolsCredential::new(None)?),
+            Self::Developer => Ok(DeveloperToolsCredential::new(None)? as Arc<_>),
+        };
+        Ok(Arc::new(Explained {
+            identity: self.clone(),
+            credential: credential?,
+        }))
+    }
+
+    /// One line that says what to change.
+    fn explain(&self, error: &azure_core::Error) -> String {
+        let status = causes(error).find_map(|cause| {
+            match cause.downcast_ref::<azure_core::Error>()?.kind() {
+                ErrorKind::HttpResponse { status, .. } => Some(u16::from(*status)),
+                _ => None,
+            }
+        });
+        let advice = match (self, status) {
+            (Self::Managed { client_id: None }, Some(400)) => {
+                "the app has no system-assigned identity (400): give it one, or set AZURE_CLIENT_ID to the client id of \
+                 its user-assigned identity"
+            }
+            (Self::Managed { .. }, Some(400)) => {
+                "AZURE_CLIENT_ID is not the client id of an identity that is assigned to this app (400): correct it, or \
+                 assign that identity"
+            }
+            (Self::Managed { .. }, Some(401 | 403)) => {
+                "the identity endpoint does not accept IDENTITY_HEADER: restart the app"
+            }
+            (Self::Managed { .. }, Some(status)) => {
+                return format!("the identity endpoint answered with status {status}");
+            }
+            (Self::Managed { .. }, None) => "the identity endpoint gives no token",
+            (Self::Developer, _) => {
+                "no managed identity (IDENTITY_ENDPOINT is not set) and no developer's sign-in: give the app an \
+                 identity, or run `az login`"
+            }
+        };
+        match status {
+            Some(_) => advice.to_owned(),
+            None => format!("{advice} ({})", one_line(innermost(error))),
         }
+    }
+}
+
+/// A credential whose errors say what to change.
+#[derive(Debug)]
+struct Explained {
+    identity: Identity,
+    credential: Arc<dyn TokenCredential>,
+}
+
+#[async_trait]
+impl TokenCredential for Explained {
+    async fn get_token(
+        &self,
+        scopes: &[&str],
+        options: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        let token = self.credential.get_token(scopes, options).await;
+        token.map_err(|error| {
+            azure_core::Error::with_message(ErrorKind::Credential, self.identity.explain(&error))
+        })
     }
 }
 
@@ -73,7 +134,7 @@ impl EntraCredentials {
     }
 
     async fn login(&self, fresh: bool) -> Result<RedisLogin, RedisCredentialsError> {
-        let failed = |error: azure_core::Error| RedisCredentialsError(self.explain(&error));
+        let failed = |error: azure_core::Error| RedisCredentialsError(error.to_string());
         let credential = self.credential(fresh).map_err(failed)?;
         let token = credential.get_token(&[SCOPE], None).await.map_err(failed)?;
         let password = token.token.secret().to_owned();
@@ -86,41 +147,6 @@ impl EntraCredentials {
             password,
             expires_at: SystemTime::from(token.expires_on),
         })
-    }
-
-    /// One line that says what to change.
-    fn explain(&self, error: &azure_core::Error) -> String {
-        let status = causes(error).find_map(|cause| {
-            match cause.downcast_ref::<azure_core::Error>()?.kind() {
-                ErrorKind::HttpResponse { status, .. } => Some(u16::from(*status)),
-                _ => None,
-            }
-        });
-        let advice = match (&self.identity, status) {
-            (Identity::Managed { client_id: None }, Some(400)) => {
-                "the app has no system-assigned identity (400): give it one, or set AZURE_CLIENT_ID to the client id of \
-                 its user-assigned identity"
-            }
-            (Identity::Managed { .. }, Some(400)) => {
-                "AZURE_CLIENT_ID is not the client id of an identity that is assigned to this app (400): correct it, or \
-                 assign that identity"
-            }
-            (Identity::Managed { .. }, Some(401 | 403)) => {
-                "the identity endpoint does not accept IDENTITY_HEADER: restart the app"
-            }
-            (Identity::Managed { .. }, Some(status)) => {
-                return format!("the identity endpoint answered with status {status}");
-            }
-            (Identity::Managed { .. }, None) => "the identity endpoint gives no token",
-            (Identity::Developer, _) => {
-                "no managed identity (IDENTITY_ENDPOINT is not set) and no developer's sign-in: give the app an \
-                 identity, or run `az login`"
-            }
-        };
-        match status {
-            Some(_) => advice.to_owned(),
-            None => format!("{advice} ({})", one_line(innermost(error))),
-        }
     }
 }
 
@@ -169,7 +195,10 @@ fn object_id(token: &str) -> Option<String> {
     Some(claims.oid)
 }
 
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+/// The error, and what each was caused by.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
         let error = next?;
@@ -178,7 +207,8 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
-fn innermost(error: &azure_core::Error) -> String {
+/// The cause behind all others.
+pub(crate) fn innermost(error: &azure_core::Error) -> String {
     causes(error)
         .last()
         .map(ToString::to_string)

@@ -65,15 +65,15 @@ def write(name, model, checked=True):
     (OUT / f"{name}.onnx").write_bytes(data)
 
 
-def affine(name, factor):
+def affine(name, factor, columns=3):
     save(
         name,
         [
             helper.make_node("Mul", ["x", "factor"], ["scaled"]),
             helper.make_node("Add", ["scaled", "one"], ["y"]),
         ],
-        [value("x", T.FLOAT, N, 3)],
-        [value("y", T.FLOAT, N, 3)],
+        [value("x", T.FLOAT, N, columns)],
+        [value("y", T.FLOAT, N, columns)],
         [const("factor", np.float32(factor)), const("one", np.float32(1))],
     )
 
@@ -398,6 +398,8 @@ def check():
     x = np.array([[1, 2, 3], [-4, 5.5, 0]], np.float32)
     assert (run("affine", x=x)[0] == 2 * x + 1).all()
     assert (run("affine_other", x=x)[0] == 3 * x + 1).all()
+    wide = np.arange(56, dtype=np.float32).reshape(2, 28)
+    assert (run("affine_wide", x=wide)[0] == 2 * wide + 1).all()
 
     a = np.array([[1, 2], [3, 4]], np.float32)
     b = np.array([[9007199254740992], [-1]], np.int64)
@@ -470,6 +472,7 @@ def main():
     OUT.mkdir(exist_ok=True)
     affine("affine", 2)
     affine("affine_other", 3)
+    affine("affine_wide", 2, columns=28)
     mixed()
     identities()
     pictures()

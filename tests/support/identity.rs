@@ -18,6 +18,7 @@ use functions_host::{encoding, port};
 pub(crate) const OBJECT_ID: &str = "6f1c5f2e-0000-4000-8000-00000000a11a";
 /// The client id of the same identity.
 pub(crate) const CLIENT_ID: &str = "0b5e3c11-0000-4000-8000-0000000c11e7";
+const REDIS: &str = "https://redis.azure.com";
 /// What opens the endpoint.
 pub(crate) const HEADER: &str = "header-s3cret-of-the-endpoint";
 
@@ -31,6 +32,8 @@ pub(crate) struct IdentityEndpoint {
 
 #[derive(Debug)]
 struct Authority {
+    /// What tokens are for.
+    resource: &'static str,
     /// Plain ports where the default user needs no password.
     redis: Vec<u16>,
     life: Duration,
@@ -42,16 +45,22 @@ struct Authority {
 impl IdentityEndpoint {
     /// An endpoint that is not there yet, of an app with a system-assigned identity. Its tokens live for whole seconds.
     pub(crate) fn new(redis: &[u16], life: Duration) -> Self {
-        Self::of(redis, life, false)
+        Self::of(redis, life, false, REDIS)
+    }
+
+    /// The same with tokens for storage accounts.
+    pub(crate) fn of_storage(life: Duration) -> Self {
+        Self::of(&[], life, false, "https://storage.azure.com")
     }
 
     /// The same for an app that has a user-assigned identity only.
     pub(crate) fn user_assigned(redis: &[u16], life: Duration) -> Self {
-        Self::of(redis, life, true)
+        Self::of(redis, life, true, REDIS)
     }
 
-    fn of(redis: &[u16], life: Duration, is_user_assigned: bool) -> Self {
+    fn of(redis: &[u16], life: Duration, is_user_assigned: bool, resource: &'static str) -> Self {
         let authority = Authority {
+            resource,
             redis: redis.to_vec(),
             life,
             is_user_assigned,
@@ -155,7 +164,10 @@ impl Authority {
         };
         let is_right = line.starts_with("GET ")
             && has("api-version=2019-08-01")
-            && has("resource=https%3A%2F%2Fredis.azure.com");
+            && has(&format!(
+                "resource={}",
+                self.resource.replace("://", "%3A%2F%2F")
+            ));
         if !is_right || !is_known {
             return (
                 400,
@@ -166,7 +178,7 @@ impl Authority {
         let body = serde_json::json!({
             "access_token": token,
             "expires_on": expires_on.to_string(),
-            "resource": "https://redis.azure.com",
+            "resource": self.resource,
             "token_type": "Bearer",
             "client_id": CLIENT_ID,
         });
@@ -182,6 +194,7 @@ impl Authority {
             .as_secs();
         let claims = serde_json::json!({
             "oid": OBJECT_ID, "exp": expires_on, "n": self.tokens().len(),
+            "iat": 0, "nbf": 0, "aud": self.resource, "iss": "https://sts.windows.net/0/",
         });
         let part = |text: &str| {
             let text = encoding::base64(text.as_bytes());

@@ -1,6 +1,7 @@
 //! Azurite: one service of a storage account, in memory.
 
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,25 @@ impl Azurite {
     ///
     /// If it is not installed or does not start.
     pub fn start(service: &str) -> Self {
+        Self::start_with(service, &[])
+    }
+
+    /// The same with TLS, and tokens of Microsoft Entra ID beside the account's key. Azurite looks at their time, audience and
+    /// issuer, and not at their signature.
+    ///
+    /// # Panics
+    ///
+    /// As [`Azurite::start`].
+    pub fn start_secured(service: &str, certificate: &Path, key: &Path) -> Self {
+        let [certificate, key] =
+            [certificate, key].map(|path| path.to_str().expect("a path in UTF-8"));
+        Self::start_with(
+            service,
+            &["--oauth", "basic", "--cert", certificate, "--key", key],
+        )
+    }
+
+    fn start_with(service: &str, options: &[&str]) -> Self {
         let port = port::free();
         let program = format!("node_modules/azurite/dist/src/{service}/main.js");
         let process = Command::new("node")
@@ -30,6 +50,7 @@ impl Azurite {
             .args([&format!("--{service}Port"), &port.to_string()])
             .args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"])
             .arg("--inMemoryPersistence")
+            .args(options)
             .stdout(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("node: {error}"));

@@ -1,5 +1,7 @@
 //! Azurite, the official Blob Storage SDK, and the host's listener in between.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::azurite::Azurite;
@@ -19,6 +21,13 @@ impl BlobClient {
     pub fn of(storage: &Azurite) -> Self {
         let port = storage.port().to_string();
         Self(PythonProcess::start("blob_storage.py", &[port]))
+    }
+
+    /// A client of one that has TLS with a certificate of this authority.
+    pub fn secured(storage: &Azurite, authority: &Path) -> Self {
+        let authority = authority.to_str().expect("a path in UTF-8").to_owned();
+        let arguments = [storage.port().to_string(), authority];
+        Self(PythonProcess::start("blob_storage.py", &arguments))
     }
 
     /// Makes a container.
@@ -43,6 +52,37 @@ impl BlobClient {
             "metadata": metadata,
         });
         self.0.ask("upload", without_nulls(request));
+    }
+
+    /// Writes a blob of another kind: `AppendBlob`, or `PageBlob`, whose length is a multiple of 512.
+    pub fn upload_as(&self, kind: &str, (container, name): (&str, &str), body: &[u8]) {
+        let request =
+            json!({ "container": container, "name": name, "body": base64(body), "kind": kind });
+        self.0.ask("upload", request);
+    }
+
+    /// Keeps a blob as it is now.
+    pub fn snapshot(&self, container: &str, name: &str) {
+        let request = json!({ "container": container, "name": name });
+        self.0.ask("snapshot", request);
+    }
+
+    /// Locks a blob for others.
+    pub fn lease(&self, container: &str, name: &str) {
+        let request = json!({ "container": container, "name": name });
+        self.0.ask("lease", request);
+    }
+
+    /// Ends the lease of a blob.
+    pub fn end_lease(&self, container: &str, name: &str) {
+        let request = json!({ "container": container, "name": name });
+        self.0.ask("end_lease", request);
+    }
+
+    /// Removes a container with its blobs.
+    pub fn delete_container(&self, container: &str) {
+        let request = json!({ "container": container });
+        self.0.ask("delete_container", request);
     }
 
     /// Names of all blobs of a container, sorted.

@@ -16,7 +16,7 @@ use super::host_config::HostConfig;
 pub use super::host_options::{CORE_TOOLS, HostOptions, Mode};
 use super::host_options::{environment, mode_of_test};
 use super::in_process::{InProcess, Serve};
-use super::process::{Launch, Level, Log, LogLine, Process};
+use super::process::{self, Launch, Level, Log, LogLine, Process};
 use super::throttle::Throttle;
 use super::{PATIENCE, http1, invoke, port, random};
 
@@ -226,12 +226,7 @@ impl FunctionsHost {
     ///
     /// If it does not run.
     pub fn peak_memory(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
-        let status = status.expect("the handler runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kibibytes: usize = kibibytes.and_then(|n| n.parse().ok()).expect("a number");
-        kibibytes << 10
+        process::peak_memory(self.pid()).expect("the handler runs")
     }
 
     /// All lines the handler has written, over all its starts.

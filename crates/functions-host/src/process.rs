@@ -319,3 +319,13 @@ mod tests {
         panic!("still running");
     }
 }
+
+/// The most memory that a process has had so far, in bytes; `None` if it does not run any more.
+pub fn peak_memory(pid: i32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes << 10)
+}

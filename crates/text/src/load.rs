@@ -36,7 +36,7 @@ struct Loaded {
 
 impl TextFolder {
     /// Loads the tokenizer and the ONNX file and starts a scorer. Blocks; not for an async thread. If the ONNX file was
-    /// exchanged after it was digested, the model is read and loaded once more.
+    /// exchanged meanwhile, the model is read and loaded once more.
     ///
     /// # Errors
     /// If a file cannot be loaded or does not stay the same meanwhile, or tokenizer, pooling and ONNX file do not belong

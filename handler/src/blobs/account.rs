@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use azure_core::credentials::Secret;
+use azure_core::credentials::{Secret, TokenCredential};
 use azure_core::hmac::hmac_sha256;
-use azure_core::http::{ClientOptions, Transport, Url};
+use azure_core::http::{ClientOptions, ExponentialRetryOptions, RetryOptions, Transport, Url};
 use azure_core::time::OffsetDateTime;
 use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
+use parking_lot::Mutex;
 
 use super::transport::Http;
 use crate::config::BlobSettings;
@@ -21,6 +22,8 @@ const EMULATOR: &str = "AccountName=devstoreaccount1;\
     BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1";
 /// How long what is signed with the account's key can be used: longer than any call.
 const SIGNED_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How long a request that fails is tried again. The rest of a call's time has to suffice for it, also at the end of the call.
+const RETRIED_FOR: azure_core::time::Duration = azure_core::time::Duration::seconds(15);
 /// The version of the form that is signed.
 const SIGNED_VERSION: &str = "2022-11-02";
 
@@ -49,15 +52,14 @@ pub(super) enum AccountError {
 }
 
 /// A storage account.
-#[derive(Clone)]
 pub(super) struct Account {
     endpoint: Url,
     login: Login,
 }
 
-#[derive(Clone)]
 enum Login {
-    Identity(Identity),
+    /// And what fetches its tokens, once it is needed: it keeps each until shortly before it expires.
+    Identity(Identity, Mutex<Option<Arc<dyn TokenCredential>>>),
     Key {
         name: String,
         key: Secret,
@@ -100,12 +102,13 @@ impl Account {
         if endpoint.scheme() != "https" {
             return Err(AccountError::Plain);
         }
-        let login = Login::Identity(match settings.is_managed {
+        let identity = match settings.is_managed {
             true => Identity::Managed {
                 client_id: settings.client_id.clone(),
             },
             false => Identity::Developer,
-        });
+        };
+        let login = Login::Identity(identity, Mutex::default());
         Ok(Self { endpoint, login })
     }
 
@@ -156,7 +159,13 @@ impl Account {
     pub(super) fn client(&self, http: Arc<Http>) -> azure_core::Result<BlobServiceClient> {
         let (mut endpoint, mut credential) = (self.endpoint.clone(), None);
         match &self.login {
-            Login::Identity(identity) => credential = Some(identity.credential()?),
+            Login::Identity(identity, kept) => {
+                let mut kept = kept.lock();
+                credential = Some(match &*kept {
+                    Some(credential) => credential.clone(),
+                    None => kept.insert(identity.credential()?).clone(),
+                });
+            }
             Login::Key { name, key } => {
                 let until = OffsetDateTime::now_utc() + SIGNED_FOR;
                 endpoint.set_query(Some(&signed(name, key, until)?));
@@ -166,6 +175,10 @@ impl Account {
         let options = BlobServiceClientOptions {
             client_options: ClientOptions {
                 transport: Some(Transport::new(http)),
+                retry: RetryOptions::exponential(ExponentialRetryOptions {
+                    max_total_elapsed: RETRIED_FOR,
+                    ..ExponentialRetryOptions::default()
+                }),
                 ..ClientOptions::default()
             },
             ..BlobServiceClientOptions::default()
@@ -256,7 +269,7 @@ mod tests {
             let account = of(text);
             assert_eq!(account.endpoint.as_str(), endpoint, "{text}");
             let found = match account.login {
-                Login::Identity(_) => "identity",
+                Login::Identity(..) => "identity",
                 Login::Key { .. } => "key",
                 Login::Signed => "signed",
             };

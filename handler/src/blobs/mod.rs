@@ -3,7 +3,8 @@
 //! The messages of a storage queue name them: Event Grid puts one there for each new blob. A call works for a time below that
 //! of functions and hands the rest to the next one by a message to the same queue. Results are blocks until the last line is
 //! done, so half of them is never seen; what a call has written is named in its message and nowhere else. So a message that
-//! comes twice, or after the blob has changed, does no harm: its blocks are not used, and expire.
+//! comes twice, or after the blob has changed, does no harm: its blocks are not used, and expire. A block whose name is a digest of
+//! the message vouches for it, since the right to write to the queue is not the right to write results.
 
 mod account;
 mod message;
@@ -189,7 +190,13 @@ async fn settle(blobs: &Blobs, id: &str, body: &[u8]) -> Result<Told, Problem> {
         })
     };
     if body.len() > MOST_MESSAGE_BYTES {
-        return Err(Problem::too_large(MOST_MESSAGE_BYTES));
+        return Err(Problem::new(
+            ErrorCode::TooLarge,
+            format!(
+                "the message is larger than {MOST_MESSAGE_BYTES} bytes: expected an event of a storage account, or the name of a \
+                 blob, in the 64 KiB that a storage queue takes"
+            ),
+        ));
     }
     let (places, job) = match message::read(body) {
         Ok(Message::Blob { places, job }) => (places, job),

@@ -30,6 +30,47 @@ pub(super) struct Places {
     pub(super) refusals: Place,
 }
 
+/// The most letters of a blob's name.
+///
+/// Source: "Naming and referencing containers, blobs, and metadata".
+const MOST_LETTERS: usize = 1024;
+const OF_REFUSALS: &str = ".errors.jsonl";
+
+impl Places {
+    /// For a blob, with the containers of results and of refusals.
+    pub(super) fn of(source: Place, scored: &str, rejected: &str) -> Self {
+        let place = |container: &str, name| Place {
+            container: container.to_owned(),
+            name,
+        };
+        Self {
+            results: place(scored, source.name.clone()),
+            refusals: place(rejected, refusals_name(&source.name)),
+            source,
+        }
+    }
+}
+
+/// The name of a blob and an ending. Where both are too long for a name, a digest stands for the end of the blob's.
+fn refusals_name(name: &str) -> String {
+    // A letter beyond the basic plane counts twice.
+    let letters = |text: &str| text.encode_utf16().count();
+    if letters(name) + OF_REFUSALS.len() <= MOST_LETTERS {
+        return format!("{name}{OF_REFUSALS}");
+    }
+    let digest = &blake3::hash(name.as_bytes()).to_hex()[..16];
+    let most = MOST_LETTERS - OF_REFUSALS.len() - digest.len() - 1;
+    let mut taken = 0;
+    let start: String = name
+        .chars()
+        .take_while(|letter| {
+            taken += letter.len_utf16();
+            taken <= most
+        })
+        .collect();
+    format!("{start}~{digest}{OF_REFUSALS}")
+}
+
 /// What one call writes.
 pub(super) struct Output {
     storage: Arc<Storage>,
@@ -280,6 +321,23 @@ mod tests {
             results: place("scored"),
             refusals: place("rejected"),
         }
+    }
+
+    #[test]
+    fn refusals_of_the_longest_names_have_names_of_their_own() {
+        assert_eq!(refusals_name("d/a.csv"), "d/a.csv.errors.jsonl");
+        let longest = |letter: &str| letter.repeat(1024 / letter.encode_utf16().count());
+        let names = ["x", "\u{1f48e}"].map(longest);
+        let other = format!("{}y", &names[0][..1023]);
+        let found: Vec<String> = [&names[0], &names[1], &other]
+            .map(|name| refusals_name(name))
+            .into();
+        for name in &found {
+            let letters = name.encode_utf16().count();
+            assert!((1020..=1024).contains(&letters), "{letters}");
+            assert!(name.ends_with(".errors.jsonl"), "{name}");
+        }
+        assert_ne!(found[0], found[2]);
     }
 
     #[tokio::test]

@@ -7,10 +7,13 @@ use azure_core::error::ErrorKind;
 use azure_core::http::{Etag, StatusCode};
 use azure_storage_blob::models::{
     BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientGetPropertiesOptions,
-    BlobClientGetPropertiesResultHeaders, BlockBlobClientCommitBlockListOptions, BlockLookupList,
+    BlobClientGetPropertiesResultHeaders, BlockBlobClientCommitBlockListOptions, BlockListType,
+    BlockLookupList,
 };
 use azure_storage_blob::{BlobClient, BlobServiceClient};
 use bytes::Bytes;
+
+use crate::entra::innermost;
 
 /// What one request reads.
 pub(super) const RANGE_BYTES: usize = 4 << 20;
@@ -43,7 +46,13 @@ impl Fault {
             status, error_code, ..
         } = error.kind()
         else {
-            return Self::Other(one_line(&format!("the storage account: {error}")));
+            let (told, cause) = (error.to_string(), innermost(error));
+            let cause = if told == cause {
+                cause
+            } else {
+                format!("{told}: {cause}")
+            };
+            return Self::Other(one_line(&format!("the storage account: {cause}")));
         };
         let code = error_code.as_deref().unwrap_or_default();
         match (status, code) {
@@ -207,6 +216,26 @@ impl Storage {
             .await;
         staged.map_err(|error| Fault::of(&place.container, &error))?;
         Ok(())
+    }
+
+    /// Whether there is a block of that name, of which no blob is made yet.
+    ///
+    /// # Errors
+    /// If the account cannot be used.
+    pub(super) async fn has_block(&self, place: &Place, id: &str) -> Result<bool, Fault> {
+        let client = self.blob(place).block_blob_client();
+        let listed = client
+            .get_block_list(BlockListType::Uncommitted, None)
+            .await;
+        let listed = listed.and_then(|answer| answer.into_model());
+        let blocks = match listed.map_err(|error| Fault::of(&place.container, &error)) {
+            Ok(list) => list.uncommitted_blocks.unwrap_or_default(),
+            Err(Fault::Missing | Fault::NoContainer(_)) => return Ok(false),
+            Err(fault) => return Err(fault),
+        };
+        Ok(blocks
+            .iter()
+            .any(|block| block.name.as_deref() == Some(id.as_bytes())))
     }
 
     /// Makes a blob of these blocks, which may be none.

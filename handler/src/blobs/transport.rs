@@ -10,10 +10,12 @@ use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout;
+
+use crate::entra::causes;
 
 /// How long one request may take; its client tries it again.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,8 +52,14 @@ impl Http {
             return Err(azure_core::Error::with_message(ErrorKind::Other, message));
         };
         let sent = sent.body(Full::new(bytes.clone())).map_err(other)?;
-        let io = |error| azure_core::Error::new(ErrorKind::Io, error);
-        let (head, body) = self.0.request(sent).await.map_err(io)?.into_parts();
+        let answer = self.0.request(sent).await.map_err(|error| {
+            let kind = match is_refused_certificate(&error) {
+                true => ErrorKind::Other,
+                false => ErrorKind::Io,
+            };
+            azure_core::Error::new(kind, error)
+        });
+        let (head, body) = answer?.into_parts();
         let body = Limited::new(body, MOST_BYTES).collect().await;
         let body = body.map_err(|error| azure_core::Error::new(ErrorKind::Io, error))?;
         let mut headers = Headers::new();
@@ -68,6 +76,16 @@ impl Http {
             body.to_bytes(),
         ))
     }
+}
+
+/// What rustls refuses arrives as wrong data, wrapped once more. Another try, as after other faults of a connection, would end
+/// the same.
+fn is_refused_certificate(error: &legacy::Error) -> bool {
+    let is_wrong = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .filter_map(|cause| cause.get_ref()?.downcast_ref())
+        .any(is_wrong)
 }
 
 #[async_trait]

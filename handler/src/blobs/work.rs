@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use score::{Cache, Scorer};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::debug;
@@ -16,7 +17,7 @@ use super::storage::{Fault, Found, Place, Storage};
 use crate::admission::Admission;
 use crate::bulk::{
     Format, Lane, Lines, Position, Run, RunError, TableError, WINDOW_BYTES, WINDOW_LINES,
-    open_table, read_windows,
+    open_table, read_windows, unlike_text,
 };
 use crate::models::Wanted;
 use crate::problem::{ErrorCode, Problem};
@@ -114,17 +115,7 @@ pub(super) async fn work(
         return Ok(Outcome::Gone);
     };
     job.blob = format!("{}/{}", place.container, place.name);
-    let places = Places {
-        results: Place {
-            container: shared.scored.clone(),
-            name: place.name.clone(),
-        },
-        refusals: Place {
-            container: shared.rejected.clone(),
-            name: format!("{}.errors.jsonl", place.name),
-        },
-        source: place,
-    };
+    let places = Places::of(place, &shared.scored, &shared.rejected);
     let mut call = Call {
         shared,
         storage,
@@ -203,9 +194,14 @@ impl Call<'_> {
         if output::is_done(results.as_ref(), &done) {
             return Ok(Outcome::DoneBefore);
         }
+        if let Some(done) = &self.job.done
+            && !self.is_sealed(done).await?
+        {
+            return Err(Fault::BlocksLost.into());
+        }
         self.score(scorer, format, &mut done).await?;
         if done.at.byte < self.found.bytes {
-            return Ok(self.next(done)?);
+            return self.next(done).await;
         }
         let committed = output::commit(&self.storage, &self.places, &done, format).await?;
         Ok(match committed {
@@ -385,10 +381,8 @@ impl Call<'_> {
         let (scorer, limits) = (scorer.clone(), self.shared.limits);
         let opened = tokio::task::spawn_blocking(move || {
             let first = lines.reader().fill_buf().map_err(TableError::Input)?;
-            if first.starts_with(b"\xff\xfe") || first.starts_with(b"\xfe\xff") {
-                return Err(TableError::Doubt(
-                    "it is UTF-16; save it as UTF-8".to_owned(),
-                ));
+            if let Some(reason) = unlike_text(first) {
+                return Err(TableError::Doubt(reason.to_owned()));
             }
             let table = match format {
                 Format::Jsonl | Format::Parquet => None,
@@ -410,14 +404,24 @@ impl Call<'_> {
         })
     }
 
-    /// The message for what is left.
-    fn next(&self, done: Progress) -> Result<Outcome, Problem> {
+    /// Whether a call has got so far, as its message says.
+    async fn is_sealed(&self, done: &Progress) -> Result<bool, Stop> {
+        let seal = done.seal().map_err(|_| Problem::internal())?;
+        Ok(self.storage.has_block(&self.places.results, &seal).await?)
+    }
+
+    /// The message for what is left, and the block that vouches for it.
+    async fn next(&self, done: Progress) -> Result<Outcome, Stop> {
         let (results, refusals) = done.block_counts();
         if done.blocks.len() >= MOST_CALLS || results.max(refusals) >= MOST_BLOCKS {
-            return Err(Problem::bad_request(
-                "the blob is too long to be scored by functions: split it, or score it by `handler score`",
-            ));
+            let reason = "the blob is too long to be scored by functions: split it, or score it by `handler score`";
+            return Err(Problem::bad_request(reason).into());
         }
+        let seal = done.seal().map_err(|_| Problem::internal())?;
+        let content = Bytes::from_static(b"\n");
+        self.storage
+            .stage(&self.places.results, &seal, content)
+            .await?;
         let rows = self.job.rows.map(|rows| rows.saturating_mul(2));
         Ok(Outcome::Next(Job {
             done: Some(done),

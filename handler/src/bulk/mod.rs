@@ -11,6 +11,7 @@ mod lines;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod run;
+mod start;
 mod table;
 mod window;
 
@@ -19,6 +20,7 @@ pub(crate) use lines::{Lines, Position, Window};
 #[cfg(feature = "parquet")]
 pub(crate) use parquet::{ParquetResults, ParquetRows};
 pub(crate) use run::{Run, WINDOW_BYTES, WINDOW_LINES, windows_of};
+pub(crate) use start::unlike_text;
 pub(crate) use table::{Table, open_table};
 #[cfg(feature = "parquet")]
 pub(crate) use window::Around;

@@ -153,7 +153,9 @@ impl Table {
             return Ok(Header::Absent);
         };
         let mut refusal = None;
-        let others = first[1..].iter().take(TRIED);
+        // A line with a return may hold several rows, so that its count tells nothing.
+        let others = first[1..].iter().filter(|row| !has_return(&row.text));
+        let others = others.take(TRIED);
         let others = others.map(|row| vec![names, row]);
         for lines in others.chain([vec![names]]) {
             match wire::decode(&self.body(&lines), declared, metadata, limits) {

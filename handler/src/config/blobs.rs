@@ -57,5 +57,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> BlobSettings {
             settings.incoming
         ));
     }
+    if settings.scored == settings.rejected {
+        reader.mistakes.push(format!(
+            "SCORE_BLOBS_REJECTED: expected another container than that of SCORE_BLOBS_SCORED, found {:?}: the refused lines of one blob \
+             would take the place of another's results",
+            settings.rejected
+        ));
+    }
     settings
 }

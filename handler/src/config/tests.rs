@@ -271,3 +271,24 @@ fn connections_leave_files_for_everything_else() {
     assert!(mistakes[0].contains("ulimit -n"), "{}", mistakes[0]);
     assert!(read(&[("SCORE_MAX_CONNECTIONS", "0")]).is_err());
 }
+
+#[test]
+fn containers_of_large_blobs_do_not_feed_each_other() {
+    let settings = [
+        ("SCORE_BLOBS_SCORED", "results"),
+        ("SCORE_BLOBS_REJECTED", "refused"),
+    ];
+    assert!(read(&settings).is_ok());
+    for name in ["SCORE_BLOBS_SCORED", "SCORE_BLOBS_REJECTED"] {
+        let mistakes = read(&[(name, "incoming-large")]).unwrap_err();
+        assert!(
+            mistakes[0].contains("SCORE_BLOBS_INCOMING: expected another"),
+            "{mistakes:?}"
+        );
+    }
+    let mistakes = read(&[("SCORE_BLOBS_SCORED", "rejected")]).unwrap_err();
+    assert!(
+        mistakes[0].contains("SCORE_BLOBS_REJECTED: expected another"),
+        "{mistakes:?}"
+    );
+}

@@ -2,15 +2,27 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::thread;
 
-use parking_lot::Mutex;
+/// Makes one digest after the other: the files of several models at once would only wait for the disk together. A model that
+/// was given up meanwhile is left out.
+static BEHIND: LazyLock<Option<Sender<Weak<Digested>>>> = LazyLock::new(|| {
+    let (sender, waiting) = mpsc::channel::<Weak<Digested>>();
+    let thread = thread::Builder::new().name("digest".to_owned());
+    let started = thread.spawn(move || {
+        for digested in waiting {
+            if let Some(digested) = digested.upgrade() {
+                // The one who asks for it is told of an error.
+                let _ = digested.get();
+            }
+        }
+    });
+    started.is_ok().then_some(sender)
+});
 
-/// Threads make one digest after the other: the files of several models at once would only wait for the disk together.
-static TURN: Mutex<()> = Mutex::new(());
-
-/// The digest of some files, which a thread of its own makes: ONNX Runtime can read them meanwhile.
+/// The digest of some files, which another thread makes: ONNX Runtime can read them meanwhile.
 #[derive(Debug, Clone)]
 pub(super) struct Digesting(Arc<Digested>);
 
@@ -30,20 +42,14 @@ impl Digesting {
             custom_ops,
             found: OnceLock::new(),
         });
-        let waiting = digested.clone();
-        let thread = thread::Builder::new().name("digest".to_owned());
-        // Without a thread it is made when it is asked for.
-        let _ = thread.spawn(move || {
-            let _turn = TURN.lock();
-            // Of a model that was given up meanwhile the files need not be read.
-            if Arc::strong_count(&waiting) > 1 {
-                let _ = waiting.get();
-            }
-        });
+        if let Some(behind) = &*BEHIND {
+            // Without the thread it is made when it is asked for.
+            let _ = behind.send(Arc::downgrade(&digested));
+        }
         Self(digested)
     }
 
-    /// The digest. Waits until it is there.
+    /// The digest. Waits until it is there, and makes it if the other thread has not begun.
     ///
     /// # Errors
     /// The text names the file that cannot be read.

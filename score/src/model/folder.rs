@@ -187,8 +187,6 @@ pub struct ModelFolder {
     pub is_text: bool,
     /// The content of `model.toml`.
     pub options: ModelOptions,
-    /// What `preprocessor_config.json` says about pictures.
-    preprocessor: Option<Preprocessor>,
     digest: Digesting,
     /// How large the digested files are together.
     pub bytes: u64,
@@ -265,7 +263,6 @@ impl ModelFolder {
         let stamps = parts.stamps(&files);
         let stamps = stamps.map_err(|reason| failed(&folder, reason))?;
         let digest = parts.digest(&files);
-        let preprocessor = Preprocessor::read(&folder);
         Ok(Self {
             name: place.name.clone(),
             version,
@@ -273,7 +270,6 @@ impl ModelFolder {
             folder,
             file,
             options: parts.options,
-            preprocessor,
             digest,
             bytes: stamps.bytes(),
             files,
@@ -328,7 +324,6 @@ impl ModelFolder {
             return Ok(self.clone());
         }
         Ok(Self {
-            preprocessor: Preprocessor::read(&self.folder),
             digest: parts.digest(&files),
             bytes: stamps.bytes(),
             stamps,
@@ -352,7 +347,8 @@ impl ModelFolder {
     pub(crate) fn options_for(&self, signature: &ModelSignature) -> ModelOptions {
         let mut options = self.options.clone();
         let spec = Preprocessor::input(signature);
-        if let (Some(preprocessor), Some(spec)) = (&self.preprocessor, spec) {
+        // Read here, while the model is loaded: after its digest was made, or where a change would show.
+        if let (Some(preprocessor), Some(spec)) = (Preprocessor::read(&self.folder), spec) {
             let input = options.inputs.entry(spec.name.clone()).or_default();
             for remark in preprocessor.complete(spec, input) {
                 warn!(model = self.name, "{remark}");

@@ -17,7 +17,7 @@ const CLOCK_STEP: Duration = Duration::from_secs(2);
 
 impl ModelFolder {
     /// What `load` makes of this folder, with the folder it was made of: one whose files were the same before and after.
-    /// If they were exchanged after they were digested, `load` is called once more, so that no result is remembered under
+    /// If they were exchanged while it was loaded, `load` is called once more, so that no result is remembered under
     /// the digest of another model.
     ///
     /// # Errors

@@ -18,8 +18,8 @@ use crate::tensor::{ElementType, Tensor};
 impl Scorer {
     /// Loads a model, finds out its character and starts its threads. Blocks; not for an async thread.
     ///
-    /// Results are remembered under the digest of the model's files. If these were exchanged after they were digested, the
-    /// model is loaded once more, so that no result is remembered under the digest of another model.
+    /// Results are remembered under the digest of the model's files. If these were exchanged while it was loaded, the model
+    /// is loaded once more, so that no result is remembered under the digest of another model.
     ///
     /// # Errors
     /// If the model cannot be loaded, its files do not stay the same while that is tried, or `model.toml` names an output

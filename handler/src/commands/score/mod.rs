@@ -61,10 +61,11 @@ fn try_run(arguments: &ScoreArguments, config: &Config) -> anyhow::Result<End> {
     tasks.block_on(async {
         // The links stay while the model is in use: one of texts opens files later, too.
         let (scorer, cache, _links) = model::load(arguments.model.as_deref(), config).await?;
-        let (mut output, kept) = output::open(arguments, format, scorer.metadata())?;
         let limits = body_limits(config);
         let length = input.length;
         let (source, rows) = input.begin(arguments.header, format, scorer.metadata(), limits)?;
+        // After all that may be wrong with the input: an older output is kept until then.
+        let (mut output, kept) = output::open(arguments, format, scorer.metadata())?;
         if let Some(table) = rows.table.as_ref().filter(|_| !kept.header) {
             output.write(&table.first_line(), b"")?;
         }

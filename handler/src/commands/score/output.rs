@@ -57,17 +57,24 @@ pub(super) fn open(
     metadata: &ModelMetadata,
 ) -> anyhow::Result<(Output, Kept)> {
     let to_stdout = arguments.output.as_os_str() == "-";
+    let is_file = !to_stdout && !is_special(&arguments.output);
     let errors = match &arguments.errors {
+        Some(errors) if errors.as_os_str() == "-" => bail!("--errors: expected a file, found -"),
         Some(errors) => errors.clone(),
-        None if to_stdout => bail!("--out - needs --errors FILE, for lines that cannot be scored"),
+        None if !is_file => bail!(
+            "--out {} needs --errors FILE, for lines that cannot be scored",
+            arguments.output.display()
+        ),
         None => {
             let mut name = arguments.output.clone().into_os_string();
             name.push(".errors.jsonl");
             PathBuf::from(name)
         }
     };
-    if to_stdout && arguments.resume {
-        bail!("--resume needs a file as --out: what went to standard output cannot be continued");
+    if arguments.resume && (!is_file || is_special(&errors)) {
+        bail!(
+            "--resume needs files as --out and --errors: what went to standard output, a pipe or a device cannot be continued"
+        );
     }
     if format == Format::Parquet {
         refuse_parts(arguments)?;
@@ -97,20 +104,31 @@ pub(super) fn open(
             }
         }
     }
-    let results = match format {
+    let results = match to_stdout || format == Format::Parquet {
+        true => None,
+        false => Some(opened(&arguments.output, arguments.resume)?),
+    };
+    let refusals = opened(&errors, arguments.resume)?;
+    // Links to files that were not there before are known only now.
+    if !to_stdout && same(&arguments.output, &errors) {
+        bail!("--out and --errors are the same file");
+    }
+    for file in results.iter().chain([&refusals]) {
+        if !arguments.resume && file.metadata().is_ok_and(|found| found.is_file()) {
+            file.set_len(0).context("the output cannot be replaced")?;
+        }
+    }
+    let results = match results {
         #[cfg(feature = "parquet")]
-        Format::Parquet => {
+        _ if format == Format::Parquet => {
             Results::Parquet(Some(Whole::create(&arguments.output, metadata)?.into()))
         }
-        _ if to_stdout => Results::Lines(Box::new(BufWriter::new(io::stdout()))),
-        _ => {
-            let opened = opened(&arguments.output, arguments.resume)?;
-            Results::Lines(Box::new(BufWriter::new(opened)))
-        }
+        Some(file) => Results::Lines(Box::new(BufWriter::new(file))),
+        None => Results::Lines(Box::new(BufWriter::new(io::stdout()))),
     };
     let output = Output {
         results,
-        errors: BufWriter::new(opened(&errors, arguments.resume)?),
+        errors: BufWriter::new(refusals),
         names: [&arguments.output, &errors].map(|file| file.display().to_string()),
     };
     Ok((output, kept))
@@ -132,11 +150,17 @@ fn refuse_parts(arguments: &ScoreArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Opens a file without a change of what is in it.
 fn opened(file: &Path, append: bool) -> anyhow::Result<File> {
     let mut options = OpenOptions::new();
-    options.create(true).append(append);
-    let opened = options.write(true).truncate(!append).open(file);
+    options.create(true).append(append).write(true);
+    let opened = options.truncate(false).open(file);
     opened.with_context(|| format!("{} cannot be written", file.display()))
+}
+
+/// Whether it is there and neither a file nor a folder: a pipe or a device.
+fn is_special(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 impl Output {

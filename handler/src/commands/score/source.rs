@@ -10,7 +10,7 @@ use wire::Limits;
 
 #[cfg(feature = "parquet")]
 use crate::bulk::{Around, ParquetRows};
-use crate::bulk::{Format, Header, Lines, Position, Table, Window, open_table};
+use crate::bulk::{Format, Header, Lines, Position, Table, Window, open_table, unlike_text};
 
 /// An input that is open.
 pub(super) struct Input {
@@ -55,8 +55,13 @@ pub(super) fn open(file: &Path, format: Format, max_bytes: usize) -> anyhow::Res
                 "--in - cannot be Parquet: what its columns are stands at the end of the file; save it, and name the file"
             );
         }
+        let mut reader = BufReader::new(io::stdin());
+        let start = reader.fill_buf().context("standard input cannot be read")?;
+        if let Some(reason) = unlike_text(start) {
+            bail!("standard input: {reason}");
+        }
         return Ok(Input {
-            bytes: lines(Box::new(BufReader::new(io::stdin()))),
+            bytes: lines(Box::new(reader)),
             length: None,
         });
     }
@@ -72,14 +77,8 @@ pub(super) fn open(file: &Path, format: Format, max_bytes: usize) -> anyhow::Res
         return rows_of(opened, length, file);
     }
     let mut reader = BufReader::with_capacity(1 << 20, opened);
-    let start = reader.fill_buf().with_context(failed)?;
-    if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
-        bail!("{name}: it is UTF-16; save it as UTF-8");
-    }
-    if start.starts_with(b"PAR1") {
-        bail!(
-            "{name}: it is a Parquet file; say so with --format parquet, or by the names of the files"
-        );
+    if let Some(reason) = unlike_text(reader.fill_buf().with_context(failed)?) {
+        bail!("{name}: {reason}");
     }
     Ok(Input {
         bytes: lines(Box::new(reader)),

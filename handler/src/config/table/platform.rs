@@ -172,14 +172,14 @@ settings! { PLATFORM, "Set by the platform":
     SSL_CERT_FILE: Option<String> = text("a path", Setting {
         name: "SSL_CERT_FILE",
         default: Described("the system's certificates"),
-        applies: "with Redis and TLS, and with an https collector",
+        applies: "with Redis and TLS, with large blobs, and with an https collector",
         meaning: "A PEM file that replaces the certificate authorities of the system.",
         ..Setting::USUAL
     });
     SSL_CERT_DIR: Option<String> = text("a path", Setting {
         name: "SSL_CERT_DIR",
         default: Described("the system's certificates"),
-        applies: "with Redis and TLS, and with an https collector",
+        applies: "with Redis and TLS, with large blobs, and with an https collector",
         meaning: "A folder of PEM files that replaces the certificate authorities of the system.",
         ..Setting::USUAL
     });

@@ -287,7 +287,7 @@ impl State {
         let mut texts = vec![first];
         let mut longest = seed.length;
         while let Some(share) = &mut share
-            && let Some(next) = self.companion(seed.wanted, (longest, texts.len()), share.padding())
+            && let Some(next) = self.companion(seed.wanted, longest, texts.len())
         {
             let length = longest.max(next.length);
             if !share.takes(next.length, length.saturating_mul(texts.len() + 1)) {
@@ -349,12 +349,7 @@ impl State {
     }
 
     /// The text that costs a run of so many texts least: of equal length, else the next shorter or longer one.
-    fn companion(
-        &mut self,
-        wanted: Wanted,
-        (longest, texts): (usize, usize),
-        padding: usize,
-    ) -> Option<Slot> {
+    fn companion(&mut self, wanted: Wanted, longest: usize, texts: usize) -> Option<Slot> {
         loop {
             let oldest_of = |length| Slot {
                 wanted,
@@ -373,7 +368,7 @@ impl State {
                 .into_iter()
                 .chain(longer)
                 .min_by_key(|(cost, _)| *cost);
-            let (_, slot) = cheapest.filter(|(cost, _)| *cost <= padding)?;
+            let (_, slot) = cheapest?;
             let job = self.ready.get(&slot)?.job;
             if self.jobs.get(&job).is_some_and(|job| !job.is_abandoned()) {
                 return Some(slot);

@@ -7,11 +7,11 @@ use std::time::Instant;
 
 /// Where each session has more runs before it than these, it takes runs as large as they may be.
 const FEW_RUNS: usize = 2;
-/// A run costs about as much as so many tokens beside its own, since it reads all weights.
+/// A run costs about as much as so many tokens beside its own, since it reads all weights. With more padding than that, two
+/// runs are better than one.
 const RUN_TOKENS: usize = 18;
-/// How many slots of padding a text may cost that joins a full run: with more, it is better off in another run, which it
-/// shares with texts of its length.
-const PADDING: usize = 8;
+/// How much of it there may be where few texts wait: a run more would have as much again.
+const FEW_PADDING: usize = 2 * RUN_TOKENS;
 
 /// What the thread of a session is doing.
 enum Work {
@@ -23,8 +23,8 @@ enum Work {
 #[derive(Default)]
 pub(super) struct Sessions {
     work: Vec<Option<Work>>,
-    /// How long a slot took in the run that ended last; zero before the first one ends.
-    seconds_per_slot: f64,
+    /// How long a token took in the run that ended last, and each of [`RUN_TOKENS`]; zero before the first one ends.
+    seconds_per_token: f64,
 }
 
 /// What waits for a run.
@@ -64,7 +64,7 @@ impl Sessions {
     pub(super) fn end(&mut self, session: usize) {
         let ended = self.work.get_mut(session).and_then(Option::take);
         if let Some(Work::Running { slots, since }) = ended {
-            self.seconds_per_slot = since.elapsed().as_secs_f64() / slots.max(1) as f64;
+            self.seconds_per_token = since.elapsed().as_secs_f64() / (slots + RUN_TOKENS) as f64;
         }
     }
 
@@ -97,6 +97,7 @@ impl Sessions {
         Share {
             most,
             slots: length,
+            tokens: length,
             rest,
             aim,
         }
@@ -104,11 +105,11 @@ impl Sessions {
 
     /// The slots that a run has still before it.
     fn left(&self, slots: usize, since: Instant) -> usize {
-        match self.seconds_per_slot > 0.0 {
-            true => slots
-                .saturating_sub((since.elapsed().as_secs_f64() / self.seconds_per_slot) as usize),
-            false => slots,
-        }
+        let done = match self.seconds_per_token > 0.0 {
+            true => (since.elapsed().as_secs_f64() / self.seconds_per_token) as usize,
+            false => 0,
+        };
+        slots.min((slots + RUN_TOKENS).saturating_sub(done))
     }
 }
 
@@ -117,6 +118,8 @@ pub(super) struct Share {
     most: usize,
     /// The run's tokens so far, padding included.
     slots: usize,
+    /// The same without padding.
+    tokens: usize,
     /// Tokens that wait beside the run.
     rest: usize,
     aim: Aim,
@@ -142,28 +145,21 @@ struct Others {
 }
 
 impl Share {
-    /// How many slots of padding a text may cost that joins the run: where few wait, one run less is worth more.
-    pub(super) fn padding(&self) -> usize {
-        match self.aim {
-            Aim::Full => PADDING,
-            Aim::Slots(_) | Aim::Together(_) => RUN_TOKENS,
-        }
-    }
-
     /// Whether a text of `length` tokens joins the run, which has `slots` of them with it. It then no longer waits.
     pub(super) fn takes(&mut self, length: usize, slots: usize) -> bool {
-        let rest = self.rest.saturating_sub(length);
-        let takes = slots <= self.most
-            && match &self.aim {
-                Aim::Full => true,
-                // To the nearest number of texts.
-                Aim::Slots(aim) => slots <= aim + length / 2,
-                Aim::Together(others) => {
-                    slots.max(others.end(rest)) <= self.slots.max(others.end(self.rest))
-                }
-            };
+        let (rest, tokens) = (self.rest.saturating_sub(length), self.tokens + length);
+        let (padding, fits) = match &self.aim {
+            Aim::Full => (RUN_TOKENS, true),
+            // To the nearest number of texts.
+            Aim::Slots(aim) => (FEW_PADDING, slots <= aim + length / 2),
+            Aim::Together(others) => {
+                let end = self.slots.max(others.end(self.rest));
+                (FEW_PADDING, slots.max(others.end(rest)) <= end)
+            }
+        };
+        let takes = fits && slots <= self.most && slots.saturating_sub(tokens) <= padding;
         if takes {
-            (self.slots, self.rest) = (slots, rest);
+            (self.slots, self.tokens, self.rest) = (slots, tokens, rest);
         }
         takes
     }
@@ -255,12 +251,20 @@ mod tests {
     }
 
     #[test]
+    fn short_texts_do_not_fill_a_run_of_longer_ones() {
+        assert_eq!(share(&with(1), 256, &[31, 20, 19, 11]), 2);
+        let mut sessions = with(2);
+        sessions.run(0, 200);
+        assert_eq!(share(&sessions, 256, &[21, 11, 11, 11, 11, 11]), 4);
+    }
+
+    #[test]
     fn what_a_run_has_still_before_it_counts() {
         let mut sessions = with(2);
         sessions.run(0, 80);
         assert_eq!(share(&sessions, 128, &[20; 4]), 4);
         // It takes no time, as far as is known.
-        sessions.seconds_per_slot = 1e-12;
+        sessions.seconds_per_token = 1e-12;
         assert_eq!(share(&sessions, 128, &[20; 4]), 2);
     }
 }
