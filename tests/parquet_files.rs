@@ -396,6 +396,10 @@ fn parquet_that_cannot_be_scored_says_why_and_leaves_nothing() {
             "the same file",
         ),
         (
+            "--in polars.parquet --out o.parquet --errors o.parquet.part",
+            "where the results are written first",
+        ),
+        (
             "--in none.parquet --out o.parquet",
             "none.parquet cannot be read",
         ),
@@ -413,6 +417,11 @@ fn parquet_that_cannot_be_scored_says_why_and_leaves_nothing() {
     }
     assert_eq!(folder.read("there.parquet"), "mine");
     let replaced = "--in polars.parquet --out there.parquet --force";
+    let other = File::create(folder.path("there.parquet.part")).unwrap();
+    other.lock().unwrap();
+    let refused = folder.score(replaced, "affine");
+    refused.expect(2, "there.parquet.part: another run writes it");
+    drop(other);
     folder.score(replaced, "affine").expect(0, "40 scored");
     assert_eq!(folder.rows("there.parquet").len(), 40);
 }
