@@ -258,7 +258,7 @@ pub(super) fn refusal(blob: &str, problem: &Problem) -> Result<Vec<u8>, Problem>
     Ok(line)
 }
 
-/// Makes refusals of these blocks, whatever is there.
+/// Makes refusals of these blocks, in place of any that are there.
 ///
 /// # Errors
 /// If they are not taken.

@@ -300,7 +300,7 @@ impl Call<'_> {
             self.shared.at_once,
         );
         let stopped = self.windows(&mut run, &mut output, done).await;
-        // What is done is kept, whatever stopped it.
+        // What is done is kept, for any reason to stop.
         let written = output.end().await?;
         if written.1 + written.2 > 0 {
             done.blocks.push(written);
