@@ -323,6 +323,12 @@ fn lines_of_strangers() {
             vec![2, 3, 4, 5],
         ),
         ("[1,2,3]\u{2028}\n[1,2,3]\n", vec![2], vec![1]),
+        ("[1,2,3]\n\u{feff}[1,2,3]\n", vec![1, 2], vec![]),
+        (
+            "\u{feff}\u{feff}a,\"\nb\",c\n1,2,3\n\u{feff}\"1\n\",2,3\n",
+            vec![3, 4],
+            vec![],
+        ),
     ] {
         let is_json = content.starts_with(['[', '{']) || content.starts_with("\u{feff}[");
         let format = if is_json { "jsonl" } else { "csv" };
