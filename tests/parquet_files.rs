@@ -346,7 +346,7 @@ fn parquet_that_cannot_be_scored_says_why_and_leaves_nothing() {
     for (arguments, said) in [
         (
             "--in dates.parquet --out o.parquet",
-            "column \"when\": expected numbers, truth values, texts or lists of these, found OPTIONAL INT64 when (TIMESTAMP(MICROS,false)); leave the column out",
+            "dates.parquet: column \"when\": expected numbers, truth values, texts or lists of these, found OPTIONAL INT64 when (TIMESTAMP(MICROS,false)); leave the column out",
         ),
         (
             "--in lz4.parquet --out o.parquet",
@@ -354,19 +354,19 @@ fn parquet_that_cannot_be_scored_says_why_and_leaves_nothing() {
         ),
         (
             "--in cut.parquet --out o.parquet",
-            "is no Parquet file that can be read",
+            ".parquet: not a Parquet file that can be read",
         ),
         (
             "--in text.parquet --out o.parquet",
-            "is no Parquet file that can be read",
+            ".parquet: not a Parquet file that can be read",
         ),
         (
             "--in empty.parquet --out o.parquet",
-            "is no Parquet file that can be read",
+            ".parquet: not a Parquet file that can be read",
         ),
         (
             "--in damaged.parquet --out o.parquet",
-            "is no Parquet file that can be read",
+            ".parquet: not a Parquet file that can be read",
         ),
         ("--in - --out o.parquet", "--in - cannot be Parquet"),
         (
@@ -396,6 +396,10 @@ fn parquet_that_cannot_be_scored_says_why_and_leaves_nothing() {
             "the same file",
         ),
         (
+            "--in polars.parquet --out o.parquet --errors o.parquet.part",
+            "where the results are written first",
+        ),
+        (
             "--in none.parquet --out o.parquet",
             "none.parquet cannot be read",
         ),
@@ -406,13 +410,18 @@ fn parquet_that_cannot_be_scored_says_why_and_leaves_nothing() {
     let refused = folder.score(arguments, "mixed");
     refused.expect(
         2,
-        "no row of the input can be scored: input \"a\": expected float32 [?,2], got [1]",
+        "polars.parquet: no row can be scored: input \"a\": expected float32 [?,2], got [1]",
     );
     for name in ["o.parquet", "o.parquet.part", "there.parquet.part"] {
         assert!(!folder.path(name).exists(), "{name}");
     }
     assert_eq!(folder.read("there.parquet"), "mine");
     let replaced = "--in polars.parquet --out there.parquet --force";
+    let other = File::create(folder.path("there.parquet.part")).unwrap();
+    other.lock().unwrap();
+    let refused = folder.score(replaced, "affine");
+    refused.expect(2, "there.parquet.part: another run writes it");
+    drop(other);
     folder.score(replaced, "affine").expect(0, "40 scored");
     assert_eq!(folder.rows("there.parquet").len(), 40);
 }

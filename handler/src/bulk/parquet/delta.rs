@@ -91,15 +91,25 @@ fn texts(
     {
         return None;
     }
+    let prefix_of = |row: usize| {
+        prefixes
+            .as_ref()
+            .map_or(0, |prefixes| prefixes[row] as usize)
+    };
+    let whole = |(row, length): (usize, &u32)| 4 + prefix_of(row) + *length as usize;
+    let all = lengths.iter().enumerate().map(whole).sum::<usize>();
+    if plain.len() + all > most {
+        return None;
+    }
+    plain.reserve_exact(all);
     let mut last = 0..0;
     for (row, length) in lengths.iter().enumerate() {
-        let prefix = prefixes.as_ref().map_or(0, |prefixes| prefixes[row]) as usize;
+        let prefix = prefix_of(row);
         let rest = data.get(at..)?.get(..*length as usize)?;
-        let whole = prefix + rest.len();
-        if prefix > last.len() || plain.len() + whole + 4 > most {
+        if prefix > last.len() {
             return None;
         }
-        plain.extend(u32::try_from(whole).ok()?.to_le_bytes());
+        plain.extend(u32::try_from(prefix + rest.len()).ok()?.to_le_bytes());
         let begin = plain.len();
         plain.extend_from_within(last.start..last.start + prefix);
         plain.extend(rest);

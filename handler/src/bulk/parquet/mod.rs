@@ -25,10 +25,10 @@ pub(crate) use rows::ParquetRows;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ParquetInputError {
     /// Not a Parquet file, or a damaged one.
-    #[error("the input is no Parquet file that can be read: {0}")]
+    #[error("not a Parquet file that can be read: {0}")]
     File(String),
     /// The reader of the file has panicked.
-    #[error("the input is no Parquet file that can be read: it is damaged")]
+    #[error("not a Parquet file that can be read: it is damaged")]
     Damaged,
     /// A column holds what no model takes.
     #[error(
@@ -37,7 +37,7 @@ pub(crate) enum ParquetInputError {
     )]
     Column(String, String),
     /// There is nothing to make rows of.
-    #[error("the input has no columns")]
+    #[error("the file has no columns")]
     NoColumns,
 }
 

@@ -90,6 +90,17 @@ impl Pages {
         rows: usize,
         held: &Arc<Held>,
     ) -> Result<Self> {
+        let offsets = [
+            Some(column.data_page_offset()),
+            column.dictionary_page_offset(),
+        ];
+        let mut offsets = offsets.into_iter().flatten();
+        if column.compressed_size() < 0 || offsets.any(|offset| offset < 0) {
+            // The crate panics.
+            return Err(ParquetError::General(
+                "a column begins before the file does".to_owned(),
+            ));
+        }
         let codec = column.compression_codec();
         // The crate gives pages as they are then.
         let plain = column.clone().into_builder();

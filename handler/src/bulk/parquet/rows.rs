@@ -107,19 +107,23 @@ impl ParquetRows {
         let first = self.window(WINDOW_LINES, WINDOW_BYTES)?;
         let around = self.around();
         let mut refusal: Option<Problem> = None;
-        for line in first.iter().flat_map(|window| &window.lines) {
+        // Of a line that is too long only the start is there.
+        let lines = first.iter().flat_map(|window| &window.lines);
+        for line in lines.filter(|line| !line.is_cut()) {
             let body = around.body(&[line]);
             let read = wire::decode(&body, Declared::default(), model, limits);
             let problem = read
                 .err()
                 .map(|error| Problem::from_payload(error, limits.max_bytes));
-            refusal = problem.filter(|problem| match &refusal {
-                Some(first) => first.message == problem.message,
-                None => line.number == 1,
-            });
-            if refusal.is_none() {
+            let is_other = |problem: &Problem| {
+                let first = refusal.as_ref();
+                first.is_some_and(|first| first.message != problem.message)
+            };
+            if problem.as_ref().is_none_or(is_other) {
+                refusal = None;
                 break;
             }
+            refusal = problem;
         }
         self.again = first;
         Ok(refusal.map_or(Ok(()), Err))

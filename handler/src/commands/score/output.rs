@@ -77,7 +77,7 @@ pub(super) fn open(
         );
     }
     if format == Format::Parquet {
-        refuse_parts(arguments)?;
+        refuse_parts(arguments, &errors)?;
     }
     if same(&arguments.input, &errors) || (!to_stdout && same(&arguments.input, &arguments.output))
     {
@@ -134,8 +134,15 @@ pub(super) fn open(
     Ok((output, kept))
 }
 
+/// The name of a Parquet file until it is whole.
+pub(super) fn part_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
+}
+
 /// A Parquet file is of no use without its end.
-fn refuse_parts(arguments: &ScoreArguments) -> anyhow::Result<()> {
+fn refuse_parts(arguments: &ScoreArguments, errors: &Path) -> anyhow::Result<()> {
     if arguments.resume {
         bail!(
             "--resume cannot continue a Parquet file, which is written as a whole; without it, rows of an earlier run come from \
@@ -146,6 +153,11 @@ fn refuse_parts(arguments: &ScoreArguments) -> anyhow::Result<()> {
         bail!(
             "--out - cannot be Parquet, which is written to a file and named when it is whole; name a file"
         );
+    }
+    let part = part_of(&arguments.output);
+    if same(&arguments.input, &part) || same(errors, &part) {
+        let part = part.display();
+        bail!("{part} is where the results are written first; give --in or --errors another name");
     }
     Ok(())
 }

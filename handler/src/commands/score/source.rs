@@ -21,8 +21,9 @@ pub(super) struct Input {
 
 enum Bytes {
     Lines(Lines<Box<dyn BufRead + Send>>),
+    /// With its name, for messages.
     #[cfg(feature = "parquet")]
-    Parquet(File),
+    Parquet(File, String),
 }
 
 /// Where windows come from.
@@ -93,7 +94,7 @@ fn rows_of(opened: File, length: Option<u64>, file: &Path) -> anyhow::Result<Inp
         bail!("{name}: it is a pipe or device; Parquet is read from a file");
     }
     Ok(Input {
-        bytes: Bytes::Parquet(opened),
+        bytes: Bytes::Parquet(opened, file.display().to_string()),
         length,
     })
 }
@@ -127,10 +128,12 @@ impl Input {
                 Source::Lines(lines)
             }
             #[cfg(feature = "parquet")]
-            Bytes::Parquet(file) => {
-                let mut source = ParquetRows::open(file, metadata, limits.max_bytes)?;
-                if let Err(problem) = source.check(metadata, limits)? {
-                    bail!("no row of the input can be scored: {}", problem.message);
+            Bytes::Parquet(file, name) => {
+                let opened = ParquetRows::open(file, metadata, limits.max_bytes);
+                let mut source = opened.with_context(|| name.clone())?;
+                let checked = source.check(metadata, limits);
+                if let Err(problem) = checked.with_context(|| name.clone())? {
+                    bail!("{name}: no row can be scored: {}", problem.message);
                 }
                 rows.around = source.around();
                 Source::Parquet(Box::new(source))

@@ -1,6 +1,6 @@
 //! Results as a Parquet file, which is no file before its end is written: until then it has the name of the output and `.part`.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use score::ModelMetadata;
 use tempfile::TempPath;
 
+use super::output::part_of;
 use crate::bulk::ParquetResults;
 
 /// The file; it is removed if it does not come to its end.
@@ -32,10 +33,16 @@ impl Whole {
             );
         }
         let part = part_of(&file);
-        let begun =
-            File::create(&part).and_then(|begun| Ok((begun, TempPath::try_from_path(&part)?)));
-        let (begun, part) =
-            begun.with_context(|| format!("{} cannot be written", part.display()))?;
+        let failed = || format!("{} cannot be written", part.display());
+        let mut options = OpenOptions::new();
+        let begun = options.create(true).write(true).truncate(false).open(&part);
+        let begun = begun.with_context(failed)?;
+        // Not all file systems have locks.
+        if let Err(TryLockError::WouldBlock) = begun.try_lock() {
+            bail!("{}: another run writes it", part.display());
+        }
+        begun.set_len(0).with_context(failed)?;
+        let part = TempPath::try_from_path(&part).with_context(failed)?;
         Ok(Self {
             results: ParquetResults::new(begun, metadata),
             part,
@@ -59,11 +66,4 @@ impl Whole {
         self.results.finish()?.sync_all()?;
         self.part.persist(&self.file).map_err(|error| error.error)
     }
-}
-
-/// The name of a file that is not yet whole.
-pub(super) fn part_of(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".part");
-    name.into()
 }
