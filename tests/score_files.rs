@@ -283,10 +283,8 @@ fn outputs_that_are_no_files_or_the_same_file() {
     assert_eq!(folder.read("out.jsonl"), "old");
     assert_eq!(folder.json("in.jsonl").len(), 3);
     let expected = result(1, 1) + &result(3, 3);
-    folder
-        .score("--in in.jsonl --out /dev/stdout --errors e", "affine")
-        .expect(1, "2 scored")
-        .expect_out(&expected);
+    let ended = folder.score("--in in.jsonl --out /dev/stdout --errors e", "affine");
+    assert_eq!(ended.expect(1, "2 scored").out, expected);
     folder
         .score("--in in.jsonl --out to-out.jsonl --force", "affine")
         .expect(1, "2 scored");
