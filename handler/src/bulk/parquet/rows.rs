@@ -57,14 +57,17 @@ impl ParquetRows {
             footer::check(&source)?;
             let metadata = ParquetMetaDataReader::new().parse_and_finish(&*source)?;
             let columns = columns_of(metadata.file_metadata().schema_descr())?;
-            let inputs = &model.signature.inputs;
+            let (inputs, optional) = (&model.signature.inputs, &model.signature.optional);
+            let mut types = inputs
+                .iter()
+                .chain(optional)
+                .map(|input| input.element_type);
+            let takes_doubles = types.any(|ty| ty == ElementType::Float64);
             let all = metadata.row_groups().iter();
             let all = all.filter_map(|group| u64::try_from(group.num_rows()).ok());
             Ok(Self {
                 bare: columns.len() == 1 && !columns[0].lists.is_empty() && inputs.len() == 1,
-                wide: inputs
-                    .iter()
-                    .any(|input| input.element_type == ElementType::Float64),
+                wide: takes_doubles,
                 all: all.fold(0, u64::saturating_add),
                 source,
                 metadata: Arc::new(metadata),
