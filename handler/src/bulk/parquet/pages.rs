@@ -298,3 +298,41 @@ fn unpack(codec: CompressionCodec, packed: &Bytes, most: usize) -> Result<Bytes>
         false => Ok(unpacked.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::write::GzEncoder;
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_unpacked_to_no_more_than_it_may_have() {
+        use CompressionCodec as C;
+        let plain = vec![7; 1 << 20];
+        let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&plain).unwrap();
+        let snappy = snap::raw::Encoder::new().compress_vec(&plain).unwrap();
+        let zstd = compress_to_vec(&plain[..], CompressionLevel::Fastest);
+        for (codec, packed) in [
+            (C::GZIP, gzip.finish().unwrap()),
+            (C::SNAPPY, snappy),
+            (C::ZSTD, zstd),
+        ] {
+            let packed = Bytes::from(packed);
+            assert_eq!(unpack(codec, &packed, plain.len()).unwrap(), plain);
+            let error = unpack(codec, &packed, plain.len() - 1).unwrap_err();
+            assert!(
+                error.to_string().contains("write it with smaller"),
+                "{error}"
+            );
+            let cut = unpack(codec, &packed.slice(..packed.len() / 2), plain.len());
+            assert!(cut.is_err(), "{codec:?}");
+            assert!(unpack(codec, &Bytes::new(), 0).unwrap().is_empty());
+        }
+        let error = unpack(C::BROTLI, &Bytes::from_static(b"a"), 9).unwrap_err();
+        assert!(error.to_string().contains("packed with BROTLI"), "{error}");
+    }
+}
