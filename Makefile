@@ -43,7 +43,7 @@ test-load: ## kill and load tests with the release build, with tighter limits
 	@scripts/fetch-onnxruntime.sh
 	cargo test --release --locked -p handler --test load -- --nocapture
 
-bulk-check: build ## score a million rows and many texts under kills, as files and as blobs of Azurite, and check memory (4 minutes)
+bulk-check: build ## score a million rows and many texts under kills, as files and as blobs of Azurite, and check memory (3 minutes)
 	@scripts/setup.sh redis-server=redis-server
 	@scripts/setup-messaging.sh
 	CHAOS=long TEST_PROGRAM=$(CURDIR)/bin/handler cargo test --locked -p handler --test app \

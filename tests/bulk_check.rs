@@ -1,5 +1,9 @@
 //! `make bulk-check`: a million rows and many texts, as files and as blobs, while the handler is killed again and again. It
 //! needs a release build, which `TEST_PROGRAM` names, and takes minutes.
+#![allow(
+    clippy::print_stdout,
+    reason = "what was measured is what the check is run for"
+)]
 
 use std::fmt::Write as _;
 use std::process::{Child, Command, Stdio};
@@ -11,7 +15,7 @@ use serde_json::json;
 
 use crate::large_blobs::{IN, Lab, QUEUE, lines_of};
 use crate::score_command::Folder;
-use crate::score_files::stored_once;
+use crate::score_files::{many_texts, stored_once};
 use crate::support::redis::RedisServer;
 
 const ROWS: usize = 1_000_000;
@@ -78,6 +82,26 @@ async fn a_million_rows_and_many_texts_survive_kills() {
         let found = blobs_under_kills(&load).await;
         assert!(found == expected, "by blobs under kills");
     }
+}
+
+/// A megabyte of requests whose answers are many times as long.
+#[test]
+#[ignore = "needs a release build; make bulk-check runs it"]
+fn long_answers_take_no_more_memory() {
+    let mut text = String::new();
+    while text.len() < MIB {
+        text += &many_texts(text.len(), 2000);
+    }
+    let load = Load::of("requests.jsonl", "tiny", text);
+    let files = Files::of(&load);
+    let begin = Instant::now();
+    let (status, peak) = watched(spawned(&mut files.command(&load, "plain-")), None);
+    assert_eq!(status, Some(0));
+    let results = files.left(&load, "plain-").0;
+    let (took, mib) = (begin.elapsed(), results.len() / MIB);
+    println!("{}: {took:.1?}, results of {mib} MiB", load.name);
+    assert!(mib > 15);
+    check_peak(load.name, files.idle, peak);
 }
 
 /// The peak may be one and a half of the memory at rest and what docs/bulk.md says of windows.

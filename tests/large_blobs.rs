@@ -4,6 +4,7 @@ mod blobs;
 mod identity;
 mod lab;
 mod messages;
+mod traces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -251,7 +252,8 @@ async fn files_of_every_kind_end_as_results_or_as_a_reason() {
     lab.work().await;
     assert!(lab.results("named-by-type").0.contains("[3.0,5.0,7.0]"));
     for (name, bytes, reason) in [
-        ("a.parquet", &b"PAR1"[..], "ends with none of"),
+        ("a.txt", &b"1,2,3\n"[..], "ends with none of"),
+        ("a.parquet", b"PAR1", "Parquet is not taken as a blob"),
         ("a.csv.gz", b"\x1f\x8b", "packed"),
         ("utf16.csv", b"\xff\xfe1\0,\0", "UTF-16"),
         ("doubt.csv", b"x\ny\n", "the first line"),

@@ -93,6 +93,32 @@ fn lines_for_an_api_get_the_answer_of_that_api() {
     }
 }
 
+/// A line of OpenAI's batch form with so many short texts.
+pub(crate) fn many_texts(id: usize, texts: usize) -> String {
+    let input: Vec<String> = (0..texts).map(|text| format!("{}", text % 100)).collect();
+    let body = json!({"input": input});
+    json!({"custom_id": id, "url": "/v1/embeddings", "body": body}).to_string() + "\n"
+}
+
+/// A window whose results are more than are kept at a time is written part by part.
+#[test]
+fn lines_with_many_results_keep_their_order() {
+    let folder = Folder::new();
+    let lines = (0..40).map(|id| many_texts(id, 1000));
+    folder.write("in.jsonl", lines.collect::<String>());
+    folder
+        .score("--in in.jsonl --out out.jsonl", "tiny")
+        .expect(0, "40 scored");
+    let found = folder.read("out.jsonl");
+    assert!(found.len() > 5 << 20, "{} bytes", found.len());
+    let first = folder.json("out.jsonl").remove(0)["response"]["body"].clone();
+    assert_eq!(first["data"].as_array().unwrap().len(), 1000);
+    for (id, line) in folder.json("out.jsonl").into_iter().enumerate() {
+        assert_eq!(line["custom_id"], id);
+        assert!(line["response"]["body"] == first, "line {}", id + 1);
+    }
+}
+
 /// One decimal sign and one separator for a file, whatever the first lines of its windows look like.
 #[test]
 fn the_first_lines_of_a_table_say_how_all_of_it_is_written() {
@@ -191,7 +217,7 @@ fn what_is_packed_or_no_text_is_refused_and_an_older_output_stays() {
         (b"PK\x03\x04rest\n", "zip file"),
         (b"PAR1rest\nPAR1", "Parquet"),
         (b"\xff\xfe1\0\n\0", "UTF-16"),
-        (b"1\0,\02\0\n\0", "UTF-16"),
+        (b"1\x00,\x002\x00\n\x00", "UTF-16"),
     ] {
         for format in ["csv", "jsonl"] {
             let name = format!("in.{format}");

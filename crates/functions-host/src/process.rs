@@ -243,6 +243,16 @@ fn read_lines(pipe: impl Read + Send + 'static, is_stderr: bool, log: &Log) -> J
     })
 }
 
+/// The most memory that a process has had so far, in bytes; `None` if it does not run any more.
+pub fn peak_memory(pid: i32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes << 10)
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::time::sleep;
@@ -318,14 +328,4 @@ mod tests {
         }
         panic!("still running");
     }
-}
-
-/// The most memory that a process has had so far, in bytes; `None` if it does not run any more.
-pub fn peak_memory(pid: i32) -> Option<usize> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes << 10)
 }

@@ -51,6 +51,13 @@ pub(crate) struct Window {
     pub(crate) end: Position,
 }
 
+impl Window {
+    /// What its lines take.
+    pub(super) fn bytes(&self) -> usize {
+        self.lines.iter().map(|line| line.text.len()).sum()
+    }
+}
+
 /// Reads line by line; a record of a table may have several.
 pub(crate) struct Lines<R> {
     reader: R,

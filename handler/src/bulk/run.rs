@@ -1,5 +1,6 @@
 //! Window after window: a few are scored at a time, and what becomes of them comes in their order.
 
+use std::collections::VecDeque;
 use std::io;
 #[cfg(feature = "blobs")]
 use std::io::BufRead;
@@ -11,6 +12,7 @@ use futures_util::stream::FuturesOrdered;
 use score::Cache;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
+use tracing::Instrument;
 
 #[cfg(feature = "blobs")]
 use super::lines::Lines;
@@ -46,6 +48,8 @@ pub(crate) struct Run {
     cache: Arc<Cache>,
     windows: Windows,
     running: FuturesOrdered<JoinHandle<Done>>,
+    /// The bytes of these windows, in their order.
+    bytes: VecDeque<usize>,
     at_once: usize,
     is_open: bool,
 }
@@ -63,6 +67,7 @@ impl Run {
             cache,
             windows,
             running: FuturesOrdered::new(),
+            bytes: VecDeque::new(),
             at_once: at_once.max(1),
             is_open: true,
         }
@@ -79,15 +84,17 @@ impl Run {
     /// If the input cannot be read, or a window brings down the task that scores it.
     pub(crate) async fn next(&mut self) -> Result<Option<Done>, RunError> {
         loop {
-            let is_free = self.is_open && self.running.len() < self.at_once;
+            let is_free = self.is_open && self.has_room();
             if !self.is_open && self.running.is_empty() {
                 return Ok(None);
             }
             tokio::select! {
                 biased;
                 Some(done) = self.running.next() => {
+                    self.bytes.pop_front();
                     let mut done = done?;
                     if let Some(rest) = done.rest.take() {
+                        self.bytes.push_front(rest.bytes());
                         let task = self.score(rest);
                         self.running.push_front(task);
                     }
@@ -96,6 +103,7 @@ impl Run {
                 window = next_window(&mut self.windows, &self.cache), if is_free => match window? {
                     None => self.is_open = false,
                     Some(window) => {
+                        self.bytes.push_back(window.bytes());
                         let task = self.score(window);
                         self.running.push_back(task);
                     }
@@ -104,9 +112,16 @@ impl Run {
         }
     }
 
+    /// Whether one more window may be begun. Where lines are long, a window takes as much memory as many usual ones.
+    fn has_room(&self) -> bool {
+        let most = self.at_once.saturating_mul(WINDOW_BYTES);
+        self.running.len() < self.at_once && self.bytes.iter().sum::<usize>() < most
+    }
+
     fn score(&self, window: Window) -> JoinHandle<Done> {
         let lane = self.lane.clone();
-        tokio::spawn(async move { lane.score(window).await })
+        // In the trace of the call, where there is one.
+        tokio::spawn(async move { lane.score(window).await }.in_current_span())
     }
 
     /// Waits until the results are stored, unless the store does not take them.
