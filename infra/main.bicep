@@ -202,6 +202,7 @@ module storage 'app/storage.bicep' = {
   scope: group
   params: {
     public: !vnetEnabled
+    takesEvents: largeBlobs
     name: 'st${token}'
     location: location
     tags: tags

@@ -6,6 +6,9 @@ param tags object
 @description('False: only private endpoints reach the account.')
 param public bool
 
+@description('Whether Event Grid sends to a queue of the account: it has no private endpoint, and comes as a trusted service.')
+param takesEvents bool
+
 var containers = ['packages', 'incoming', 'scored', 'rejected']
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
@@ -21,7 +24,11 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     allowSharedKeyAccess: false
     defaultToOAuthAuthentication: true
     minimumTlsVersion: 'TLS1_2'
-    publicNetworkAccess: public ? 'Enabled' : 'Disabled'
+    publicNetworkAccess: public || takesEvents ? 'Enabled' : 'Disabled'
+    networkAcls: {
+      bypass: 'AzureServices'
+      defaultAction: public ? 'Allow' : 'Deny'
+    }
     supportsHttpsTrafficOnly: true
   }
 }

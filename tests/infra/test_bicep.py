@@ -280,6 +280,12 @@ def test_settings_are_those_the_functions_ask_for():
             assert f"  {connection}__credential: " in settings
 
 
+def test_event_grid_reaches_the_queue_of_large_blobs_in_a_network():
+    storage = (INFRA / "app/storage.bicep").read_text()
+    assert "publicNetworkAccess: public || takesEvents ? 'Enabled' : 'Disabled'" in storage
+    assert "bypass: 'AzureServices'" in storage and "defaultAction: public ? 'Allow' : 'Deny'" in storage
+
+
 def test_the_image_has_large_blobs_off_and_the_settings_switch_them():
     settings = (INFRA / "app/settings.bicep").read_text()
     dockerfile = (INFRA.parent / "Dockerfile").read_text()

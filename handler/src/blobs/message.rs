@@ -154,17 +154,24 @@ const EXPECTED: &str = "expected an event of a storage account, or {\"blob\": \"
 /// # Errors
 /// If it is neither; the text says what was expected.
 pub(super) fn read(body: &[u8]) -> Result<Message, String> {
-    let body = body.trim_ascii();
+    let body = without_mark(body);
     let unpacked = match body.first() {
         Some(b'{' | b'[') => None,
         _ => BASE64_STANDARD.decode(body).ok(),
     };
-    let sent: Sent = serde_json::from_slice(unpacked.as_deref().unwrap_or(body))
+    let text = unpacked.as_deref().map_or(body, without_mark);
+    let sent: Sent = serde_json::from_slice(text)
         .map_err(|_| format!("the message names no blob: {EXPECTED}"))?;
     match sent {
         Sent::Job(job) => by_hand(job),
         Sent::Event(event) | Sent::One([event]) => Ok(of_event(&event)),
     }
+}
+
+/// A text without white space around it, and without the mark that some writers of UTF-8 begin with.
+fn without_mark(text: &[u8]) -> &[u8] {
+    let text = text.trim_ascii();
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 fn by_hand(job: Job) -> Result<Message, String> {
@@ -333,6 +340,9 @@ mod tests {
             assert_eq!(names(&body), expected, "{name}");
             assert_eq!(names(&BASE64_STANDARD.encode(&body)), expected, "in base64");
             assert_eq!(names(&format!("[{body}]")), expected, "in a list");
+            let marked = format!("\u{feff}{body}");
+            assert_eq!(names(&marked), expected, "with a mark");
+            assert_eq!(names(&BASE64_STANDARD.encode(&marked)), expected, "packed");
         }
         // As CloudEvents has it, from a hierarchical account: its address is that of another service.
         let cloud = format!(

@@ -239,9 +239,12 @@ impl Lane {
         };
         let (mut requests, mut bytes) = (0, 0);
         let fits = |line: &&Line| {
-            if self.may_be_alone(line) {
-                requests += 1;
+            let is_item = self.table.is_none() && Item::may_be(&line.text);
+            if is_item {
                 bytes += line.text.len();
+            }
+            if is_item || !self.shares_requests() {
+                requests += 1;
             }
             requests <= ALONE_AT_ONCE && bytes <= ALONE_BYTES
         };
@@ -291,10 +294,10 @@ impl Lane {
     async fn together(&self, lines: &[&Line], tally: &mut Tally) -> Vec<Text> {
         let mut texts = Vec::with_capacity(lines.len());
         // What is left; the first lines are the last range.
-        let mut left: Vec<_> = std::iter::once(0..lines.len()).collect();
+        let all = Some(0..lines.len()).filter(|all| !all.is_empty());
+        let mut left: Vec<_> = all.into_iter().collect();
         while let Some(range) = left.pop() {
             match self.rows(&lines[range.clone()], tally).await {
-                _ if range.is_empty() => {}
                 Ok(found) => texts.extend(found.into_iter().map(Ok)),
                 Err(problem) if range.len() == 1 => texts.push(Err(problem)),
                 Err(_) => {
@@ -322,11 +325,6 @@ impl Lane {
             );
             Err(Problem::new(ErrorCode::TooLarge, message))
         })
-    }
-
-    /// Whether it has a request of its own, as far as a glance tells.
-    fn may_be_alone(&self, line: &Line) -> bool {
-        !self.shares_requests() || (self.table.is_none() && Item::may_be(&line.text))
     }
 
     fn item<'a>(&self, line: &'a Line) -> Option<Item<'a>> {
