@@ -283,10 +283,8 @@ fn outputs_that_are_no_files_or_the_same_file() {
     assert_eq!(folder.read("out.jsonl"), "old");
     assert_eq!(folder.json("in.jsonl").len(), 3);
     let expected = result(1, 1) + &result(3, 3);
-    folder
-        .score("--in in.jsonl --out /dev/stdout --errors e", "affine")
-        .expect(1, "2 scored")
-        .expect_out(&expected);
+    let ended = folder.score("--in in.jsonl --out /dev/stdout --errors e", "affine");
+    assert_eq!(ended.expect(1, "2 scored").out, expected);
     folder
         .score("--in in.jsonl --out to-out.jsonl --force", "affine")
         .expect(1, "2 scored");
@@ -323,6 +321,12 @@ fn lines_of_strangers() {
             vec![2, 3, 4, 5],
         ),
         ("[1,2,3]\u{2028}\n[1,2,3]\n", vec![2], vec![1]),
+        ("[1,2,3]\n\u{feff}[1,2,3]\n", vec![1, 2], vec![]),
+        (
+            "\u{feff}\u{feff}a,\"\nb\",c\n1,2,3\n\u{feff}\"1\n\",2,3\n",
+            vec![3, 4],
+            vec![],
+        ),
     ] {
         let is_json = content.starts_with(['[', '{']) || content.starts_with("\u{feff}[");
         let format = if is_json { "jsonl" } else { "csv" };

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Format;
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// How far a file is read or done: right behind the end of a line.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Position {
@@ -129,10 +131,12 @@ impl<R: BufRead> Lines<R> {
             end: self.position,
         };
         let mut cells = Cells::default();
+        let mut is_start = true;
         while self.append(&mut line)? {
-            if line.number == 1 && line.text.starts_with("\u{feff}".as_bytes()) {
-                line.text.drain(..3);
-                line.bytes -= 3;
+            // Also where files were joined that each begin with one.
+            if std::mem::take(&mut is_start) && line.text.starts_with(BYTE_ORDER_MARK) {
+                line.text.drain(..BYTE_ORDER_MARK.len());
+                line.bytes -= BYTE_ORDER_MARK.len() as u64;
             }
             if self.format == Format::Jsonl || !cells.stay_open(&line.text) || line.is_cut() {
                 break;
@@ -244,6 +248,19 @@ mod tests {
             expected.map(|(n, text, cut)| (n, text.to_owned(), cut))
         );
         assert_eq!(all("", Format::Jsonl, 8), []);
+    }
+
+    #[test]
+    fn one_mark_of_the_byte_order_is_dropped_before_each_line() {
+        let found = |text, format| -> Vec<String> {
+            let found = all(text, format, 99).into_iter();
+            found.map(|(_, text, _)| text).collect()
+        };
+        let joined = "\u{feff}[1]\n\u{feff}[2]\n\u{feff}";
+        assert_eq!(found(joined, Format::Jsonl), ["[1]", "[2]"]);
+        let twice = "\u{feff}\u{feff}a,\"\nx\"\n\u{feff}\"1\n\",2\n";
+        let expected = ["\u{feff}a,\"\nx\"", "\"1\n\",2"];
+        assert_eq!(found(twice, Format::Csv), expected);
     }
 
     #[test]
