@@ -53,6 +53,8 @@ pub(crate) struct Lane {
 pub(crate) struct Around {
     pub(super) head: Vec<u8>,
     pub(super) tail: &'static [u8],
+    /// Whether each line is a value for sure, so that no line could hold two rows, and another none.
+    pub(super) is_of_values: bool,
 }
 
 impl Default for Around {
@@ -60,6 +62,7 @@ impl Default for Around {
         Self {
             head: b"{\"instances\":[".to_vec(),
             tail: b"]}",
+            is_of_values: false,
         }
     }
 }
@@ -428,14 +431,19 @@ fn only(mut texts: Vec<Vec<u8>>) -> Text {
 /// A request with a row from each line.
 fn values(lines: &[&Line], around: &Around) -> Result<Vec<u8>, Problem> {
     for line in lines {
-        // Otherwise one line could hold two rows, and another none.
-        let is_value = serde_json::from_slice::<&RawValue>(&line.text);
-        is_value.map_err(|error| {
-            Problem::bad_request(match std::str::from_utf8(&line.text) {
-                Ok(_) => format!("the line is not one JSON value: {error}"),
-                Err(_) => "a text of the line is not UTF-8".to_owned(),
-            })
-        })?;
+        let refused = match around.is_of_values {
+            true => {
+                let error = std::str::from_utf8(&line.text).err();
+                error.map(|_| "a text of the row is not UTF-8".to_owned())
+            }
+            false => {
+                let error = serde_json::from_slice::<&RawValue>(&line.text).err();
+                error.map(|error| format!("the line is not one JSON value: {error}"))
+            }
+        };
+        if let Some(refused) = refused {
+            return Err(Problem::bad_request(refused));
+        }
     }
     Ok(around.body(lines))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use half::f16;
 use parquet::column::reader::{ColumnReaderImpl, get_column_reader, get_typed_column_reader};
 use parquet::data_type::{
-    BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FixedLenByteArray,
+    AsBytes, BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FixedLenByteArray,
     FixedLenByteArrayType, FloatType, Int32Type, Int64Type,
 };
 use parquet::errors::{ParquetError, Result};
@@ -94,6 +94,8 @@ impl Parts<'_> {
             at: 0,
             value: 0,
             write,
+            most: 0,
+            left_out: 0,
         })
     }
 }
@@ -112,6 +114,9 @@ struct Typed<T: DataType> {
     at: usize,
     value: usize,
     write: fn(&T::T, &mut Vec<u8>),
+    /// Bytes of a row that are written at most, and those that were left out.
+    most: usize,
+    left_out: usize,
 }
 
 impl<T: DataType> Typed<T> {
@@ -122,14 +127,16 @@ impl<T: DataType> Typed<T> {
         repeated.clear();
         self.values.clear();
         (self.at, self.value) = (0, 0);
-        self.held.begin_read();
-        let read = self.reader.read_records(
-            self.batch,
-            Some(defined),
-            Some(repeated),
-            &mut self.values,
-        )?;
-        let (rows, _, levels) = read;
+        let (rows, _, levels) = loop {
+            self.held.begin_read();
+            let (defined, repeated) = (Some(&mut *defined), Some(&mut *repeated));
+            let read = self
+                .reader
+                .read_records(self.batch, defined, repeated, &mut self.values)?;
+            if read.0 > 0 || !self.held.is_full() {
+                break read;
+            }
+        };
         self.count = levels;
         if !self.column.lists.is_empty() && rows > 0 {
             self.batch = (BATCH_ELEMENTS / (levels / rows).max(1)).clamp(1, BATCH);
@@ -155,7 +162,13 @@ impl<T: DataType> Typed<T> {
         }
         match self.values.get(self.value) {
             Some(value) if defined == self.column.defined => {
-                (self.write)(value, text);
+                let bytes = value.as_bytes().len();
+                if bytes > self.most {
+                    self.left_out += bytes;
+                    text.extend(b"\"...\"");
+                } else {
+                    (self.write)(value, text);
+                }
                 self.value += 1;
             }
             _ => text.extend(b"null"),
@@ -170,7 +183,8 @@ impl<T: DataType> Cells for Typed<T> {
             let message = format!("column {column:?} has fewer values than its row group has rows");
             return Err(ParquetError::EOF(message));
         }
-        let (mut open, mut left_out) = (0, 0);
+        (self.most, self.left_out) = (most, 0);
+        let mut open = 0;
         self.element(&mut open, text);
         while self.at < self.count && !self.column.lists.is_empty() {
             let again = self.levels[1].get(self.at).copied().unwrap_or(0);
@@ -185,12 +199,12 @@ impl<T: DataType> Cells for Typed<T> {
             let before = text.len();
             self.element(&mut open, text);
             if text.len() > most {
-                left_out += text.len() - before;
+                self.left_out += text.len() - before;
                 text.truncate(before);
             }
         }
         text.extend(std::iter::repeat_n(b']', open));
-        Ok(left_out)
+        Ok(self.left_out)
     }
 
     fn is_done(&mut self) -> Result<bool> {
@@ -240,5 +254,68 @@ fn word(value: &ByteArray, text: &mut Vec<u8>) {
     if matches!(word, std::borrow::Cow::Owned(_)) {
         // A byte that no text has, so that the row is refused as a line in another encoding is.
         text.insert(text.len() - 1, 0xff);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::file::metadata::ParquetMetaDataReader;
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::super::columns::columns_of;
+    use super::super::pages::Source;
+    use super::*;
+
+    /// Reads end before the rows that were asked for, where these take much memory.
+    #[test]
+    fn long_texts_are_read_few_at_a_time() {
+        let file = tempfile::tempfile().unwrap();
+        let schema = parse_message_type("message m { optional binary a (UTF8); }").unwrap();
+        let properties = WriterProperties::builder().set_data_page_size_limit(1);
+        let properties = properties
+            .set_write_batch_size(1)
+            .set_dictionary_enabled(false);
+        let (schema, properties) = (Arc::new(schema), Arc::new(properties.build()));
+        let mut writer = SerializedFileWriter::new(&file, schema, properties).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let texts: Vec<ByteArray> = (0..9_u8)
+            .map(|at| vec![b'a' + at; 3 << 20].into())
+            .collect();
+        let mut defined = vec![1; 10];
+        defined[4] = 0;
+        let typed = column.typed::<ByteArrayType>();
+        typed.write_batch(&texts, Some(&defined), None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+
+        let source = Arc::new(Source(file));
+        let metadata = ParquetMetaDataReader::new()
+            .parse_and_finish(&*source)
+            .unwrap();
+        let columns = columns_of(metadata.file_metadata().schema_descr()).unwrap();
+        let (chunk, held) = (metadata.row_group(0).column(0), Arc::default());
+        let pages = Pages::new(&source, chunk, 10, &held).unwrap();
+        let mut cells = cells(&columns[0], chunk.column_descr_ptr(), pages, &held, false);
+        let mut row = |most| {
+            let mut text = Vec::new();
+            let left_out = cells.write(&mut text, most).unwrap();
+            (text.get(1).copied(), text.len(), left_out)
+        };
+        let whole = (3 << 20) + 2;
+        for (at, expected) in b"abcd".iter().enumerate() {
+            assert_eq!(row(whole), (Some(*expected), whole, 0), "{at}");
+        }
+        assert_eq!(row(whole), (Some(b'u'), 4, 0));
+        assert_eq!(row(whole), (Some(b'e'), whole, 0));
+        assert_eq!(row(1000), (Some(b'.'), 5, 3 << 20));
+        for expected in b"ghi" {
+            assert_eq!(row(whole), (Some(*expected), whole, 0));
+        }
+        assert!(cells.is_done().unwrap());
+        assert!(cells.write(&mut Vec::new(), 9).is_err());
     }
 }

@@ -21,6 +21,8 @@ use super::delta;
 
 /// Bytes of pages that all columns of a row group hold at a time: some writers make one page of a whole column.
 const MAX_HELD: usize = 512 << 20;
+/// A read of a column without lists ends with the page that reaches so many bytes: texts that are read keep their pages.
+const READ_BYTES: usize = 4 << 20;
 /// Values of one page, and of the pages that one read of a column takes: they may take no bytes at all.
 const MAX_VALUES: usize = 1 << 26;
 
@@ -58,14 +60,21 @@ impl ChunkReader for Source {
 pub(super) struct Held {
     /// Bytes of pages.
     bytes: AtomicUsize,
-    /// Values of the pages that the current read has taken.
+    /// Values and bytes of the pages that the current read has taken.
     values: AtomicUsize,
+    read: AtomicUsize,
 }
 
 impl Held {
     /// Another read of a column begins.
     pub(super) fn begin_read(&self) {
         self.values.store(0, Relaxed);
+        self.read.store(0, Relaxed);
+    }
+
+    /// Whether a read of a column without lists ends here, to go on in another one.
+    pub(super) fn is_full(&self) -> bool {
+        self.read.load(Relaxed) >= READ_BYTES
     }
 }
 
@@ -128,7 +137,12 @@ impl Pages {
         }
         self.own[which] = bytes;
         self.held.bytes.fetch_add(bytes, Relaxed);
-        Ok(())
+        // A dictionary is kept for all reads.
+        let read = self.held.read.fetch_add(which * bytes, Relaxed);
+        match read > MAX_HELD {
+            true => Err(too_large()),
+            false => Ok(()),
+        }
     }
 
     fn release(&mut self, which: usize) {
@@ -227,6 +241,9 @@ impl Iterator for Pages {
 
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
+        if self.held.is_full() && self.column.column_descr().max_rep_level() == 0 {
+            return Ok(None);
+        }
         let page = self.packed.get_next_page()?;
         page.map(|page| self.unpacked(page)).transpose()
     }
@@ -279,5 +296,43 @@ fn unpack(codec: CompressionCodec, packed: &Bytes, most: usize) -> Result<Bytes>
     match unpacked.len() > most {
         true => Err(too_large()),
         false => Ok(unpacked.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::write::GzEncoder;
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_unpacked_to_no_more_than_it_may_have() {
+        use CompressionCodec as C;
+        let plain = vec![7; 1 << 20];
+        let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&plain).unwrap();
+        let snappy = snap::raw::Encoder::new().compress_vec(&plain).unwrap();
+        let zstd = compress_to_vec(&plain[..], CompressionLevel::Fastest);
+        for (codec, packed) in [
+            (C::GZIP, gzip.finish().unwrap()),
+            (C::SNAPPY, snappy),
+            (C::ZSTD, zstd),
+        ] {
+            let packed = Bytes::from(packed);
+            assert_eq!(unpack(codec, &packed, plain.len()).unwrap(), plain);
+            let error = unpack(codec, &packed, plain.len() - 1).unwrap_err();
+            assert!(
+                error.to_string().contains("write it with smaller"),
+                "{error}"
+            );
+            let cut = unpack(codec, &packed.slice(..packed.len() / 2), plain.len());
+            assert!(cut.is_err(), "{codec:?}");
+            assert!(unpack(codec, &Bytes::new(), 0).unwrap().is_empty());
+        }
+        let error = unpack(C::BROTLI, &Bytes::from_static(b"a"), 9).unwrap_err();
+        assert!(error.to_string().contains("packed with BROTLI"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use score::{ElementType, ModelMetadata};
-use wire::{Declared, Limits};
+use wire::{Body, Declared, Limits};
 
 use super::super::lines::{Line, Position, Window};
 use super::super::run::{WINDOW_BYTES, WINDOW_LINES};
@@ -57,14 +57,17 @@ impl ParquetRows {
             footer::check(&source)?;
             let metadata = ParquetMetaDataReader::new().parse_and_finish(&*source)?;
             let columns = columns_of(metadata.file_metadata().schema_descr())?;
-            let inputs = &model.signature.inputs;
+            let (inputs, optional) = (&model.signature.inputs, &model.signature.optional);
+            let mut types = inputs
+                .iter()
+                .chain(optional)
+                .map(|input| input.element_type);
+            let takes_doubles = types.any(|ty| ty == ElementType::Float64);
             let all = metadata.row_groups().iter();
             let all = all.filter_map(|group| u64::try_from(group.num_rows()).ok());
             Ok(Self {
                 bare: columns.len() == 1 && !columns[0].lists.is_empty() && inputs.len() == 1,
-                wide: inputs
-                    .iter()
-                    .any(|input| input.element_type == ElementType::Float64),
+                wide: takes_doubles,
                 all: all.fold(0, u64::saturating_add),
                 source,
                 metadata: Arc::new(metadata),
@@ -83,16 +86,65 @@ impl ParquetRows {
 
     /// What stands around the rows of a request. A list that is the only column of a file is the row itself, for the only input
     /// of a model.
-    pub(crate) fn around(&self) -> Around {
+    pub(crate) fn around(&self, model: &ModelMetadata, limits: Limits) -> Around {
+        let rows = Around {
+            is_of_values: true,
+            ..Around::default()
+        };
         let names: Vec<&str> = self.columns.iter().map(|column| &column.name[..]).collect();
-        match (self.bare, serde_json::to_string(&names)) {
-            (false, Ok(names)) => Around {
-                head: format!("{{\"dataframe_split\":{{\"columns\":{names},\"data\":[")
-                    .into_bytes(),
-                tail: b"]}}",
-            },
-            _ => Around::default(),
+        let Some(names) = serde_json::to_string(&names).ok().filter(|_| !self.bare) else {
+            return rows;
+        };
+        let named = Around {
+            head: format!("{{\"dataframe_split\":{{\"columns\":{names},\"data\":[").into_bytes(),
+            tail: b"]}}",
+            is_of_values: true,
+        };
+        match self.is_in_order(&rows, &named, model, limits) {
+            true => rows,
+            false => named,
         }
+    }
+
+    /// Whether rows mean the same without the names of their columns, and are read faster: a row of different numbers shows it.
+    fn is_in_order(
+        &self,
+        rows: &Around,
+        named: &Around,
+        model: &ModelMetadata,
+        limits: Limits,
+    ) -> bool {
+        let signature = &model.signature;
+        if signature.inputs.len() != 1 || !signature.optional.is_empty() {
+            return false;
+        }
+        let numbers: Vec<usize> = (0..self.columns.len()).collect();
+        let Ok(text) = serde_json::to_vec(&numbers) else {
+            return false;
+        };
+        let line = Line {
+            number: 1,
+            bytes: text.len() as u64,
+            text,
+            end: Position::default(),
+        };
+        let read = |around: &Around| {
+            let body = around.body(&[&line]);
+            match wire::decode(&body, Declared::default(), model, limits) {
+                Ok(Body::Rows(read)) => Some(read.inputs),
+                _ => None,
+            }
+        };
+        let read = [read(rows), read(named)];
+        let [Some([one]), Some([other])] = read.each_ref().map(Option::as_deref) else {
+            return false;
+        };
+        // A half or a byte is not as many different numbers as there may be columns.
+        let is_exact = matches!(
+            one.tensor.element_type(),
+            ElementType::Float32 | ElementType::Float64 | ElementType::Int32 | ElementType::Int64
+        );
+        is_exact && one == other
     }
 
     /// Tries the rows of the first window one by one until one can be read. All of them will come again.
@@ -105,7 +157,7 @@ impl ParquetRows {
         limits: Limits,
     ) -> io::Result<Result<(), Problem>> {
         let first = self.window(WINDOW_LINES, WINDOW_BYTES)?;
-        let around = self.around();
+        let around = self.around(model, limits);
         let mut refusal: Option<Problem> = None;
         // Of a line that is too long only the start is there.
         let lines = first.iter().flat_map(|window| &window.lines);

@@ -135,7 +135,7 @@ impl Input {
                 if let Err(problem) = checked.with_context(|| name.clone())? {
                     bail!("{name}: no row can be scored: {}", problem.message);
                 }
-                rows.around = source.around();
+                rows.around = source.around(metadata, limits);
                 Source::Parquet(Box::new(source))
             }
         };
