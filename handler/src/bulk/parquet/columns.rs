@@ -1,5 +1,7 @@
 //! Which columns of a file become cells of its rows, and how their values are found among its levels.
 
+use std::collections::HashSet;
+
 use std::sync::Arc;
 
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
@@ -51,6 +53,7 @@ pub(super) enum Kind {
 /// If a column holds what no model takes.
 pub(super) fn columns_of(schema: &SchemaDescriptor) -> Result<Vec<Column>, ParquetInputError> {
     let mut columns = Vec::new();
+    let mut names = HashSet::new();
     let mut leaf = 0;
     for (at, field) in schema.root_schema().get_fields().iter().enumerate() {
         let first = leaf;
@@ -59,6 +62,9 @@ pub(super) fn columns_of(schema: &SchemaDescriptor) -> Result<Vec<Column>, Parqu
         }
         if is_index(field.name()) || first == leaf {
             continue;
+        }
+        if !names.insert(field.name()) {
+            return Err(ParquetInputError::Repeated(quoted(field.name())));
         }
         let column = column_of(field, first, &schema.column(first));
         columns

@@ -17,14 +17,16 @@ const MAX_DEPTH: usize = 64;
 mod kind {
     pub(super) const STOP: u8 = 0;
     pub(super) const I32: u8 = 5;
+    pub(super) const TEXT: u8 = 8;
     pub(super) const LIST: u8 = 9;
     pub(super) const STRUCT: u8 = 12;
 }
 
-/// Checks the footer of a file. What is damaged in other ways is left to the crate.
+/// Checks the footer of a file, as far as the schema in it. The crate does not look at the types of fields, so a schema whose
+/// fields have others than the format's is damaged: the crate could read another one.
 ///
 /// # Errors
-/// If it is larger or deeper than is read.
+/// If it is larger or deeper than is read, or damaged.
 pub(super) fn check(source: &Source) -> Result<()> {
     let Some(end) = source.len().checked_sub(8) else {
         return Ok(());
@@ -44,10 +46,11 @@ pub(super) fn check(source: &Source) -> Result<()> {
     };
     let footer = source.get_bytes(begin, length)?;
     match is_shallow(&mut &footer[..]) {
+        Some(true) => Ok(()),
         Some(false) => Err(ParquetError::General(format!(
             "its columns lie more than {MAX_DEPTH} deep in others"
         ))),
-        _ => Ok(()),
+        None => Err(ParquetError::General("its footer is damaged".to_owned())),
     }
 }
 
@@ -60,7 +63,8 @@ fn is_shallow(footer: &mut &[u8]) -> Option<bool> {
             (2, kind::LIST) => {
                 // For each group that is open, the columns of it that are still to come.
                 let mut open: Vec<u64> = Vec::new();
-                let (count, _) = list(footer)?;
+                let (count, of) = list(footer)?;
+                (of == kind::STRUCT).then_some(())?;
                 for _ in 0..count {
                     let children = children(footer)?;
                     while open.last() == Some(&0) {
@@ -75,6 +79,7 @@ fn is_shallow(footer: &mut &[u8]) -> Option<bool> {
                     }
                 }
             }
+            (2, _) => return None,
             (_, kind) => skip(footer, kind, MAX_DEPTH)?,
         }
     }
@@ -86,9 +91,17 @@ fn children(footer: &mut &[u8]) -> Option<u64> {
     loop {
         match field(footer, &mut last)? {
             (_, kind::STOP) => return Some(children),
-            // Zigzag: those below zero are odd.
-            (5, kind::I32) => children = varint(footer)? / 2,
-            (_, kind) => skip(footer, kind, MAX_DEPTH)?,
+            (5, kind::I32) => {
+                let number = varint(footer)?;
+                // Zigzag: those below zero are odd.
+                let fits = number % 2 == 0 && number <= u64::from(u32::MAX);
+                children = fits.then_some(number / 2)?;
+            }
+            (1..=3 | 6..=9, kind @ kind::I32)
+            | (4, kind @ kind::TEXT)
+            | (10, kind @ kind::STRUCT)
+            | (11.., kind) => skip(footer, kind, MAX_DEPTH)?,
+            _ => return None,
         }
     }
 }
@@ -106,7 +119,8 @@ fn field(footer: &mut &[u8], last: &mut i64) -> Option<(i64, u8)> {
         }
         more => last.checked_add(more.into())?,
     };
-    Some((*last, head & 0x0f))
+    let is_number = (1..=i64::from(i16::MAX)).contains(last);
+    is_number.then_some((*last, head & 0x0f))
 }
 
 /// The number of elements of a list, and their type.
@@ -191,6 +205,24 @@ mod tests {
         footer
     }
 
+    fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+        let mut rest = bytes;
+        let mut replaced = Vec::new();
+        while let Some((first, behind)) = rest.split_first() {
+            match rest.strip_prefix(from) {
+                Some(behind) => {
+                    replaced.extend(to);
+                    rest = behind;
+                }
+                None => {
+                    replaced.push(*first);
+                    rest = behind;
+                }
+            }
+        }
+        replaced
+    }
+
     #[test]
     fn columns_lie_only_so_deep_in_others() {
         assert_eq!(is_shallow(&mut &nested(MAX_DEPTH)[..]), Some(true));
@@ -199,6 +231,17 @@ mod tests {
         let footer = nested(20);
         for end in 0..footer.len() {
             assert_eq!(is_shallow(&mut &footer[..end]), None, "{end}");
+        }
+        // Children as another integer, elements in a set, and a field whose number is only that of children once it is cut.
+        let deep = nested(5000);
+        for (from, to) in [
+            (&[0x15, 2, 0][..], &[0x16, 2, 0][..]),
+            (&[0x15, 2, 0], &[0x14, 2, 0]),
+            (&[0x19, 0xfc], &[0x1a, 0xfc]),
+            (&[0x15, 2, 0], &[0x05, 0x8a, 0x80, 0x08, 2, 0]),
+        ] {
+            let footer = replaced(&deep, from, to);
+            assert_eq!(is_shallow(&mut &footer[..]), None, "{to:x?}");
         }
     }
 }

@@ -36,6 +36,9 @@ pub(crate) enum ParquetInputError {
          number or a text"
     )]
     Column(String, String),
+    /// Which one is meant cannot be told.
+    #[error("column {0} stands in the file more than once; give each column a name of its own")]
+    Repeated(String),
     /// There is nothing to make rows of.
     #[error("the file has no columns")]
     NoColumns,

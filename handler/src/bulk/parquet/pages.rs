@@ -172,7 +172,7 @@ impl Pages {
                 if count > buf.len() {
                     return Err(ParquetError::EOF("a dictionary ends early".to_owned()));
                 }
-                let bytes = buf.len() + count * size_of::<ByteArray>();
+                let bytes = buf.len() + count * bytes_in_memory(self.column.column_type());
                 self.hold(0, bytes)?;
             }
             Page::DataPage { buf, .. } => {
@@ -296,6 +296,17 @@ fn unpack(codec: CompressionCodec, packed: &Bytes, most: usize) -> Result<Bytes>
     match unpacked.len() > most {
         true => Err(too_large()),
         false => Ok(unpacked.into()),
+    }
+}
+
+/// What a decoded value takes, beside the bytes of a text.
+fn bytes_in_memory(column: Physical) -> usize {
+    match column {
+        Physical::BOOLEAN => 1,
+        Physical::INT32 | Physical::FLOAT => 4,
+        Physical::INT64 | Physical::DOUBLE => 8,
+        Physical::INT96 => 12,
+        Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => size_of::<ByteArray>(),
     }
 }
 

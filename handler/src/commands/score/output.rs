@@ -108,6 +108,12 @@ pub(super) fn open(
         true => None,
         false => Some(opened(&arguments.output, arguments.resume)?),
     };
+    // Before anything is replaced: another run may be writing it.
+    #[cfg(feature = "parquet")]
+    let whole = match format {
+        Format::Parquet => Some(Whole::create(&arguments.output, metadata)?),
+        _ => None,
+    };
     let refusals = opened(&errors, arguments.resume)?;
     // Links to files that were not there before are known only now.
     if !to_stdout && same(&arguments.output, &errors) {
@@ -119,12 +125,13 @@ pub(super) fn open(
         }
     }
     let results = match results {
-        #[cfg(feature = "parquet")]
-        _ if format == Format::Parquet => {
-            Results::Parquet(Some(Whole::create(&arguments.output, metadata)?.into()))
-        }
         Some(file) => Results::Lines(Box::new(BufWriter::new(file))),
         None => Results::Lines(Box::new(BufWriter::new(io::stdout()))),
+    };
+    #[cfg(feature = "parquet")]
+    let results = match whole {
+        Some(whole) => Results::Parquet(Some(Box::new(whole))),
+        None => results,
     };
     let output = Output {
         results,

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -41,6 +42,10 @@ impl Whole {
         if let Err(TryLockError::WouldBlock) = begun.try_lock() {
             bail!("{}: another run writes it", part.display());
         }
+        // Or it has just given it its name.
+        if !is_at(&begun, &part) {
+            bail!("{}: another run wrote it just now", part.display());
+        }
         begun.set_len(0).with_context(failed)?;
         let part = TempPath::try_from_path(&part).with_context(failed)?;
         Ok(Self {
@@ -63,7 +68,16 @@ impl Whole {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn finish(self) -> io::Result<()> {
-        self.results.finish()?.sync_all()?;
+        // It stays open, and with it locked, until it has its name.
+        let written = self.results.finish()?;
+        written.sync_all()?;
         self.part.persist(&self.file).map_err(|error| error.error)
     }
+}
+
+/// Whether this file is the one that has the name now.
+fn is_at(file: &File, name: &Path) -> bool {
+    let number = |found: fs::Metadata| (found.dev(), found.ino());
+    let [here, there] = [file.metadata(), fs::metadata(name)].map(|found| found.map(number).ok());
+    here.is_some() && here == there
 }
