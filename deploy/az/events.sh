@@ -53,11 +53,11 @@ EVENTS
   put "$scope/eventSubscriptions/score-large-blob" "$events_api" "@$scratch/events.json"
 }
 
-# An account has one topic. Azure has made it, named <account>-<GUID>, if the account has a subscription that was made without one.
+# An account has one topic, under any name. Azure has made it if the account has a subscription that was made without one.
 topic_of_storage() {
   local name=
-  $dry_run || name=$(azure resource list --resource-group "$RESOURCE_GROUP" --resource-type Microsoft.EventGrid/systemTopics \
-    --query "[?starts_with(name, '$STORAGE-')].name | [0]" --output tsv)
+  $dry_run || name=$(azure eventgrid system-topic list --resource-group "$RESOURCE_GROUP" \
+    --query "[?ends_with(source, '/storageAccounts/$STORAGE')].name | [0]" --output tsv)
   [[ -n $name && $name != None ]] || name=evgt-$APP
   echo "$name"
 }
