@@ -34,6 +34,7 @@ pub use dialect::{AnswerForm, Body, Decoded, response_bytes};
 pub use format::csv::table_form;
 use format::{Contents, Read, charset, gzip};
 pub use format::{FORMATS, Format, is_raw};
+pub use json::element::{Double, Float};
 pub use picture::{picture_document, picture_in_words};
 use refusal::{advice, not_an_object};
 pub use sample::{

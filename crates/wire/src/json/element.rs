@@ -302,7 +302,8 @@ fn unfit(token: &str, expected: &str) -> String {
     format!("expected {expected}, got {shown}{dots}{hint}")
 }
 
-struct Float(f32);
+/// A float as JSON: with as many digits as give it back, and numbers that JSON does not have as words.
+pub struct Float(pub f32);
 
 impl Serialize for Float {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -314,7 +315,8 @@ impl Serialize for Float {
     }
 }
 
-struct Double(f64);
+/// The same for a double.
+pub struct Double(pub f64);
 
 impl Serialize for Double {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -10,6 +10,8 @@ use parquet::data_type::{
 };
 use parquet::errors::{ParquetError, Result};
 use parquet::schema::types::ColumnDescPtr;
+use serde::Serialize;
+use wire::{Double, Float};
 
 use super::columns::{Column, Kind};
 use super::pages::{Held, Pages};
@@ -62,10 +64,10 @@ pub(super) fn cells(
         }
         Kind::Float16 => parts.typed::<FixedLenByteArrayType>(half),
         Kind::Float32 if wide => {
-            parts.typed::<FloatType>(|value, text| double((*value).into(), text))
+            parts.typed::<FloatType>(|value, text| number(Double((*value).into()), text))
         }
-        Kind::Float32 => parts.typed::<FloatType>(|value, text| float(*value, text)),
-        Kind::Float64 => parts.typed::<DoubleType>(|value, text| double(*value, text)),
+        Kind::Float32 => parts.typed::<FloatType>(|value, text| number(Float(*value), text)),
+        Kind::Float64 => parts.typed::<DoubleType>(|value, text| number(Double(*value), text)),
         Kind::Text => parts.typed::<ByteArrayType>(word),
     }
 }
@@ -218,34 +220,14 @@ fn integer(value: impl itoa::Integer, text: &mut Vec<u8>) {
 
 fn half(value: &FixedLenByteArray, text: &mut Vec<u8>) {
     match value.data().first_chunk() {
-        Some(bytes) => float(f16::from_le_bytes(*bytes).into(), text),
+        Some(bytes) => number(Float(f16::from_le_bytes(*bytes).into()), text),
         None => text.extend(b"null"),
     }
 }
 
-/// With as many digits as give the value back.
-fn float(value: f32, text: &mut Vec<u8>) {
-    match value.is_finite() {
-        // Vectors take all that is written to them.
-        true => drop(serde_json::to_writer(text, &value)),
-        false => special(value.into(), text),
-    }
-}
-
-fn double(value: f64, text: &mut Vec<u8>) {
-    match value.is_finite() {
-        true => drop(serde_json::to_writer(text, &value)),
-        false => special(value, text),
-    }
-}
-
-/// Numbers that JSON does not have are words.
-fn special(value: f64, text: &mut Vec<u8>) {
-    text.extend(match value {
-        _ if value.is_nan() => &b"\"NaN\""[..],
-        _ if value > 0.0 => b"\"Infinity\"",
-        _ => b"\"-Infinity\"",
-    });
+/// Vectors take all that is written to them.
+fn number(value: impl Serialize, text: &mut Vec<u8>) {
+    drop(serde_json::to_writer(text, &value));
 }
 
 fn word(value: &ByteArray, text: &mut Vec<u8>) {

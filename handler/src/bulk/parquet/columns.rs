@@ -1,7 +1,6 @@
 //! Which columns of a file become cells of its rows, and how their values are found among its levels.
 
 use std::collections::HashSet;
-
 use std::sync::Arc;
 
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
