@@ -374,7 +374,13 @@ fn parquet_that_cannot_be_scored_says_why_and_leaves_nothing() {
     folder.write("damaged.parquet", damaged);
     folder.write("in.csv", "1,2,3\n");
     folder.write("there.parquet", "mine");
+    let twice = "message m { required float a; required float a; }";
+    folder.parquet("twice.parquet", twice, 0, |_, _| {});
     for (arguments, said) in [
+        (
+            "--in twice.parquet --out o.parquet",
+            "column \"a\" stands in the file more than once",
+        ),
         (
             "--in dates.parquet --out o.parquet",
             "dates.parquet: column \"when\": expected numbers, truth values, texts or lists of these, found OPTIONAL INT64 when (TIMESTAMP(MICROS,false)); leave the column out",
@@ -430,15 +436,6 @@ fn parquet_that_cannot_be_scored_says_why_and_leaves_nothing() {
         let said = format!("{name}.parquet: not a Parquet file that can be read");
         folder.score(&arguments, "affine").expect(2, &said);
     }
-    let twice = "message m { required float a; required float a; required float b; }";
-    folder.parquet("twice.parquet", twice, 1, |_, columns| {
-        for value in [0.0, 1.0, 2.0] {
-            column::<FloatType>(columns, &[value], None);
-        }
-    });
-    let said = "column \"a\" stands in the file more than once";
-    let arguments = "--in twice.parquet --out o.parquet";
-    folder.score(arguments, "affine").expect(2, said);
     let arguments = "--in polars.parquet --out o.parquet";
     let refused = folder.score(arguments, "mixed");
     refused.expect(
@@ -455,8 +452,10 @@ fn parquet_that_cannot_be_scored_says_why_and_leaves_nothing() {
     folder.write("there.parquet.errors.jsonl", "of the other run");
     let refused = folder.score(replaced, "affine");
     refused.expect(2, "there.parquet.part: another run writes it");
-    let refusals = folder.read("there.parquet.errors.jsonl");
-    assert_eq!(refusals, "of the other run");
+    assert_eq!(
+        folder.read("there.parquet.errors.jsonl"),
+        "of the other run"
+    );
     drop(other);
     folder.score(replaced, "affine").expect(0, "40 scored");
     assert_eq!(folder.rows("there.parquet").len(), 40);

@@ -58,19 +58,7 @@ pub(super) fn open(
 ) -> anyhow::Result<(Output, Kept)> {
     let to_stdout = arguments.output.as_os_str() == "-";
     let is_file = !to_stdout && !is_special(&arguments.output);
-    let errors = match &arguments.errors {
-        Some(errors) if errors.as_os_str() == "-" => bail!("--errors: expected a file, found -"),
-        Some(errors) => errors.clone(),
-        None if !is_file => bail!(
-            "--out {} needs --errors FILE, for lines that cannot be scored",
-            arguments.output.display()
-        ),
-        None => {
-            let mut name = arguments.output.clone().into_os_string();
-            name.push(".errors.jsonl");
-            PathBuf::from(name)
-        }
-    };
+    let errors = errors_of(arguments, is_file)?;
     if arguments.resume && (!is_file || is_special(&errors)) {
         bail!(
             "--resume needs files as --out and --errors: what went to standard output, a pipe or a device cannot be continued"
@@ -79,30 +67,13 @@ pub(super) fn open(
     if format == Format::Parquet {
         refuse_parts(arguments, &errors)?;
     }
-    if same(&arguments.input, &errors) || (!to_stdout && same(&arguments.input, &arguments.output))
-    {
-        bail!("--in and the output are the same file");
-    }
-    if !to_stdout && same(&arguments.output, &errors) {
-        bail!("--out and --errors are the same file");
-    }
+    refuse_the_same(arguments, &errors)?;
     let mut kept = Kept::default();
     if arguments.resume {
         kept = read_kept(&arguments.output, format)?;
         cut_errors(&errors, &mut kept)?;
     } else if !arguments.force {
-        for file in [&arguments.output, &errors] {
-            if file.as_os_str() != "-"
-                && fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() > 0)
-            {
-                let name = file.display();
-                let resume = match format {
-                    Format::Parquet => "",
-                    _ => "continue it with --resume, ",
-                };
-                bail!("{name} exists: {resume}replace it with --force, or name another file");
-            }
-        }
+        refuse_existing([&arguments.output, &errors], format)?;
     }
     let results = match to_stdout || format == Format::Parquet {
         true => None,
@@ -116,9 +87,7 @@ pub(super) fn open(
     };
     let refusals = opened(&errors, arguments.resume)?;
     // Links to files that were not there before are known only now.
-    if !to_stdout && same(&arguments.output, &errors) {
-        bail!("--out and --errors are the same file");
-    }
+    refuse_the_same(arguments, &errors)?;
     for file in results.iter().chain([&refusals]) {
         if !arguments.resume && file.metadata().is_ok_and(|found| found.is_file()) {
             file.set_len(0).context("the output cannot be replaced")?;
@@ -141,11 +110,56 @@ pub(super) fn open(
     Ok((output, kept))
 }
 
+/// The file with the lines that cannot be scored; beside the results, if these are a file.
+fn errors_of(arguments: &ScoreArguments, is_file: bool) -> anyhow::Result<PathBuf> {
+    match &arguments.errors {
+        Some(errors) if errors.as_os_str() == "-" => bail!("--errors: expected a file, found -"),
+        Some(errors) => Ok(errors.clone()),
+        None if !is_file => bail!(
+            "--out {} needs --errors FILE, for lines that cannot be scored",
+            arguments.output.display()
+        ),
+        None => Ok(beside(&arguments.output, ".errors.jsonl")),
+    }
+}
+
+/// The name of a file with this behind that of another one.
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+fn refuse_the_same(arguments: &ScoreArguments, errors: &Path) -> anyhow::Result<()> {
+    let output = (arguments.output.as_os_str() != "-").then_some(&arguments.output);
+    if same(&arguments.input, errors) || output.is_some_and(|file| same(&arguments.input, file)) {
+        bail!("--in and the output are the same file");
+    }
+    if output.is_some_and(|file| same(file, errors)) {
+        bail!("--out and --errors are the same file");
+    }
+    Ok(())
+}
+
+fn refuse_existing(files: [&Path; 2], format: Format) -> anyhow::Result<()> {
+    for file in files {
+        if file.as_os_str() != "-"
+            && fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() > 0)
+        {
+            let name = file.display();
+            let resume = match format {
+                Format::Parquet => "",
+                _ => "continue it with --resume, ",
+            };
+            bail!("{name} exists: {resume}replace it with --force, or name another file");
+        }
+    }
+    Ok(())
+}
+
 /// The name of a Parquet file until it is whole.
 pub(super) fn part_of(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".part");
-    name.into()
+    beside(file, ".part")
 }
 
 /// A Parquet file is of no use without its end.
