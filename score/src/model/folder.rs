@@ -289,11 +289,6 @@ impl ModelFolder {
         })
     }
 
-    /// Whether an exchange of the files would show without reading them.
-    pub(super) fn shows_changes(&self) -> bool {
-        self.stamps.show_changes()
-    }
-
     /// Whether this is `before` [once more](Self::again), with files that were not read again.
     pub(super) fn is_still(&self, before: &Self) -> bool {
         self.digest.is(&before.digest)
