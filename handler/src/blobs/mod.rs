@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use parking_lot::Mutex;
-use score::Cache;
+use score::{Cache, quoted};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -250,11 +250,6 @@ async fn settle(blobs: &Blobs, id: &str, body: &[u8]) -> Result<Told, Problem> {
             next: Some(job),
         }),
     }
-}
-
-fn quoted(name: &str) -> String {
-    let start: String = name.chars().take(200).collect();
-    format!("{start:?}")
 }
 
 async fn call(blobs: &Blobs, places: Vec<Place>, job: Job) -> Result<Outcome, Problem> {
