@@ -124,7 +124,11 @@ impl EntraCredentials {
         }
     }
 
-    fn credential(&self, fresh: bool) -> azure_core::Result<Arc<dyn TokenCredential>> {
+    /// What fetches tokens; it keeps each until shortly before it expires, unless a fresh one is wanted.
+    ///
+    /// # Errors
+    /// If there is no identity.
+    pub(crate) fn credential(&self, fresh: bool) -> azure_core::Result<Arc<dyn TokenCredential>> {
         let mut kept = self.credential.lock();
         if let (Some(credential), false) = (&*kept, fresh) {
             return Ok(credential.clone());

@@ -5,16 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use azure_core::credentials::{Secret, TokenCredential};
+use azure_core::credentials::Secret;
 use azure_core::hmac::hmac_sha256;
 use azure_core::http::{ClientOptions, ExponentialRetryOptions, RetryOptions, Transport, Url};
 use azure_core::time::OffsetDateTime;
 use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
-use parking_lot::Mutex;
 
 use super::transport::Http;
 use crate::config::BlobSettings;
-use crate::entra::Identity;
+use crate::entra::{EntraCredentials, Identity};
 
 /// The account of the emulator, as Microsoft documents it.
 const EMULATOR: &str = "AccountName=devstoreaccount1;\
@@ -58,8 +57,7 @@ pub(super) struct Account {
 }
 
 enum Login {
-    /// And what fetches its tokens, once it is needed: it keeps each until shortly before it expires.
-    Identity(Identity, Mutex<Option<Arc<dyn TokenCredential>>>),
+    Identity(EntraCredentials),
     Key {
         name: String,
         key: Secret,
@@ -108,7 +106,7 @@ impl Account {
             },
             false => Identity::Developer,
         };
-        let login = Login::Identity(identity, Mutex::default());
+        let login = Login::Identity(EntraCredentials::new(identity));
         Ok(Self { endpoint, login })
     }
 
@@ -159,13 +157,7 @@ impl Account {
     pub(super) fn client(&self, http: Arc<Http>) -> azure_core::Result<BlobServiceClient> {
         let (mut endpoint, mut credential) = (self.endpoint.clone(), None);
         match &self.login {
-            Login::Identity(identity, kept) => {
-                let mut kept = kept.lock();
-                credential = Some(match &*kept {
-                    Some(credential) => credential.clone(),
-                    None => kept.insert(identity.credential()?).clone(),
-                });
-            }
+            Login::Identity(credentials) => credential = Some(credentials.credential(false)?),
             Login::Key { name, key } => {
                 let until = OffsetDateTime::now_utc() + SIGNED_FOR;
                 endpoint.set_query(Some(&signed(name, key, until)?));
