@@ -78,9 +78,10 @@ identity_settings() {
   fi
 }
 
-# Names of queues, and the functions that are off. A function that is on has no such setting at all.
+# Names of queues, and the functions that are off. A function that is on has no such setting, but for score_large_blob, which the
+# image has off.
 function_settings() {
-  local function
+  local function off=true
   settings+=("SCORE_QUEUE=$SCORE_QUEUE" "SCORE_RESULT_QUEUE=$SCORE_RESULT_QUEUE" "SCORE_REJECTED_QUEUE=$SCORE_REJECTED_QUEUE")
   for function in http queue blob; do
     if has "$function" "$TRIGGERS"; then
@@ -89,13 +90,8 @@ function_settings() {
       settings+=("AzureWebJobs_score_${function}_Disabled=true")
     fi
   done
-  # The image has this one off, unless a setting says otherwise.
-  settings+=("SCORE_BLOBS_QUEUE=$SCORE_BLOBS_QUEUE")
-  if has large-blob "$TRIGGERS"; then
-    settings+=(AzureWebJobs_score_large_blob_Disabled=false)
-  else
-    settings+=(AzureWebJobs_score_large_blob_Disabled=true)
-  fi
+  ! has large-blob "$TRIGGERS" || off=false
+  settings+=("SCORE_BLOBS_QUEUE=$SCORE_BLOBS_QUEUE" "AzureWebJobs_score_large_blob_Disabled=$off")
 }
 
 step_settings() {

@@ -115,7 +115,7 @@ step_image() {
   exists Microsoft.ContainerRegistry/registries "$REGISTRY" ||
     run acr create --resource-group "$RESOURCE_GROUP" --name "$REGISTRY" --location "$LOCATION" --sku Basic \
       --admin-enabled "$admin"
-  build_context
+  $dry_run || build_context
   status=$(ask Succeeded acr build --registry "$REGISTRY" --resource-group "$RESOURCE_GROUP" --image "score:$IMAGE_TAG" \
     --no-logs --query status "$scratch/context") ||
     die "the registry built no image; where it may not (TasksOperationsNotAllowed: subscriptions with free credit)," \

@@ -3,7 +3,7 @@ param name string
 param location string
 param tags object
 
-@description('False: only private endpoints reach the account.')
+@description('False: only private endpoints reach the account, and trusted services of Azure if it takes events.')
 param public bool
 
 @description('Whether Event Grid sends to a queue of the account: it has no private endpoint, and comes as a trusted service.')

@@ -12,9 +12,8 @@ from collections import Counter
 from pathlib import Path
 
 from fake_azure import REGISTRY_SUFFIX, SECRET, STORAGE_SUFFIX, SUBSCRIPTION, VAULT_SUFFIX, Azure
-from found import BASE, look_at
+from found import BASE, ROOT, look_at
 
-ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = {
     "image on B1, Azure Managed Redis": {"TRIGGERS": "http queue blob large-blob"},
     "zip on Flex Consumption": {"PLAN_SKU": "FC1", "FLEX_ALWAYS_READY": "1", "TRIGGERS": "http large-blob"},
@@ -254,7 +253,7 @@ def main():
             variant(check, name, settings)
             if settings.get("PLAN_SKU") == "ACA":
                 scale_rules_of_a_function_app(check)
-            if settings.get("PLAN_SKU") is None and not settings.get("AUTH") and "CACHE" not in settings:
+            if settings.keys() <= {"TRIGGERS"}:
                 settings_with_hyphens(check)
                 scripts_of_azd(check)
         taken(check)
