@@ -336,6 +336,15 @@ async fn s10_signals_let_the_model_finish_what_waits_for_it() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let host = FunctionsHost::start(&app, settings).await;
         host.wait_for_log("model loaded", PATIENCE).await;
+        // Its metrics are there a moment later, with the model.
+        while host
+            .http("GET", "/api/score/v2/health/ready", &[], b"")
+            .await
+            .status
+            != 200
+        {
+            tokio::task::yield_now().await;
+        }
         let mut attempt = 0;
         while !stopped_at_work(&host, signal, attempt).await {
             attempt += 1;
